@@ -1,0 +1,163 @@
+/**
+ * One error type, one table, two translators. The message of an AppError is for the caller and names the field and the fix;
+ * its cause is for the log. Whatever is not an AppError answers "internal error" on both wires.
+ */
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "@pm/proto/google/rpc/error_details";
+
+/** Codes are gRPC's; the last ones exist because HTTP tells them apart. `title` is RFC 9457's. */
+const codes = {
+  invalid_argument: { status: 400, connect: Code.InvalidArgument, title: "Invalid request" },
+  unauthenticated: { status: 401, connect: Code.Unauthenticated, title: "Not signed in" },
+  permission_denied: { status: 403, connect: Code.PermissionDenied, title: "Not allowed" },
+  not_found: { status: 404, connect: Code.NotFound, title: "Not found" },
+  already_exists: { status: 409, connect: Code.AlreadyExists, title: "Already exists" },
+  failed_precondition: { status: 409, connect: Code.FailedPrecondition, title: "Not possible in this state" },
+  aborted: { status: 412, connect: Code.Aborted, title: "Changed by somebody else" },
+  resource_exhausted: { status: 429, connect: Code.ResourceExhausted, title: "Too many requests" },
+  cancelled: { status: 499, connect: Code.Canceled, title: "Cancelled by the caller" },
+  deadline_exceeded: { status: 504, connect: Code.DeadlineExceeded, title: "Took too long" },
+  unavailable: { status: 503, connect: Code.Unavailable, title: "Temporarily unavailable" },
+  unimplemented: { status: 501, connect: Code.Unimplemented, title: "Not implemented" },
+  internal: { status: 500, connect: Code.Internal, title: "Internal error" },
+  method_not_allowed: { status: 405, connect: Code.Unimplemented, title: "Method not allowed" },
+  not_acceptable: { status: 406, connect: Code.InvalidArgument, title: "Not acceptable" },
+  payload_too_large: { status: 413, connect: Code.ResourceExhausted, title: "Body too large" },
+  unsupported_media_type: { status: 415, connect: Code.InvalidArgument, title: "Unsupported media type" },
+  idempotency_key_reused: { status: 422, connect: Code.AlreadyExists, title: "Idempotency key used for another request" },
+  precondition_required: { status: 428, connect: Code.FailedPrecondition, title: "Precondition required" },
+} as const satisfies Record<string, { status: number; connect: Code; title: string }>;
+
+export type ErrorCode = keyof typeof codes;
+
+/** The `domain` of every google.rpc.ErrorInfo of this platform. */
+export const errorDomain = "patient-management";
+
+/** One wrong field: `path` as the caller wrote it (`address.zipCode`, `items[3].email`), `message` with the fix. */
+export type FieldError = { path: string; message: string };
+
+export type AppErrorOptions = {
+  /** For the log only. */
+  cause?: unknown;
+  /** Every wrong field. */
+  errors?: FieldError[];
+  /** For programs: UPPER_SNAKE_CASE; the code in upper case where it is not given (AIP-193). */
+  reason?: string;
+  /** For programs: no personal data. */
+  metadata?: Record<string, string>;
+  /** Seconds until it makes sense to try again: `Retry-After` and google.rpc.RetryInfo. */
+  retryAfterSeconds?: number;
+  /** Further headers of the HTTP answer. */
+  headers?: Record<string, string>;
+};
+
+/** An error that the caller may read. */
+export class AppError extends Error {
+  override readonly name = "AppError";
+  readonly code: ErrorCode;
+  readonly options: AppErrorOptions;
+
+  constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
+    super(message, { cause: options.cause });
+    this.code = code;
+    this.options = options;
+  }
+
+  get status(): number {
+    return codes[this.code].status;
+  }
+}
+
+/** An invalid_argument error that names every wrong field, in the message too for clients that show nothing else. */
+export function invalidFields(errors: FieldError[]): AppError {
+  const first = errors[0];
+  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
+  const message = first ? `${first.path === "" ? "The body" : first.path}: ${first.message}${more}` : "The request is invalid.";
+  return new AppError("invalid_argument", message, { errors });
+}
+
+/** Postgres could not be reached, or went away in the middle: SQLSTATE classes 08 and 57P, 53300, and socket errors. */
+function isDatabaseUnavailable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = "code" in error && typeof error.code === "string" ? error.code : "";
+  return (
+    /^(08...|57P0[123]|53300|ECONNREFUSED|ECONNRESET|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT)$/.test(code) ||
+    /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/.test(error.message)
+  );
+}
+
+const fromConnect = new Map<Code, ErrorCode>([
+  [Code.Unauthenticated, "internal"],
+  [Code.DeadlineExceeded, "deadline_exceeded"],
+  [Code.Unavailable, "unavailable"],
+  [Code.Canceled, "cancelled"],
+]);
+
+/** Makes an AppError of whatever was thrown. Only what the caller can do something about keeps its meaning. */
+export function toAppError(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  if (isDatabaseUnavailable(error))
+    return new AppError("unavailable", "The database cannot be reached. Try again shortly.", { cause: error, retryAfterSeconds: 1 });
+  if (error instanceof ConnectError) {
+    const code = fromConnect.get(error.code) ?? "internal";
+    if (code === "unavailable" || code === "deadline_exceeded")
+      return new AppError(code, "A service behind this one did not answer. Try again shortly.", { cause: error, retryAfterSeconds: 1 });
+    if (code === "cancelled") return new AppError(code, "The request was cancelled.", { cause: error });
+  }
+  return new AppError("internal", "Internal error. Try again; if it stays, give the request id to the operator.", { cause: error });
+}
+
+/** An RFC 9457 problem. */
+export type Problem = {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  code: ErrorCode;
+  requestId: string;
+  errors?: FieldError[];
+};
+
+/** The HTTP answer for an error: `application/problem+json` (RFC 9457). */
+export function toProblemResponse(error: AppError, requestId: string): Response {
+  const { status, title } = codes[error.code];
+  const { errors, retryAfterSeconds, headers } = error.options;
+  const problem: Problem = {
+    type: "about:blank",
+    title,
+    status,
+    detail: error.message,
+    code: error.code,
+    requestId,
+    ...(errors && { errors }),
+  };
+  return new Response(JSON.stringify(problem), {
+    status,
+    headers: {
+      "content-type": "application/problem+json",
+      "cache-control": "no-store",
+      ...(error.code === "unauthenticated" && { "www-authenticate": "Bearer" }),
+      ...(retryAfterSeconds !== undefined && { "retry-after": String(Math.ceil(retryAfterSeconds)) }),
+      ...headers,
+    },
+  });
+}
+
+/** The Connect and gRPC error for an error, with google.rpc.ErrorInfo and, where it applies, BadRequest and RetryInfo. */
+export function toConnectError(error: AppError): ConnectError {
+  const { reason, metadata, errors, retryAfterSeconds } = error.options;
+  const info = create(ErrorInfoSchema, { reason: reason ?? error.code.toUpperCase(), domain: errorDomain, metadata: metadata ?? {} });
+  const connectError = new ConnectError(error.message, codes[error.code].connect, undefined, undefined, error.cause);
+  connectError.details.push({ desc: ErrorInfoSchema, value: info });
+  if (errors) {
+    const fieldViolations = errors.map((e) => ({ field: e.path, description: e.message }));
+    connectError.details.push({ desc: BadRequestSchema, value: create(BadRequestSchema, { fieldViolations }) });
+  }
+  if (retryAfterSeconds !== undefined) {
+    const seconds = BigInt(Math.ceil(retryAfterSeconds));
+    const retryDelay = { $typeName: "google.protobuf.Duration" as const, seconds, nanos: 0 };
+    connectError.details.push({ desc: RetryInfoSchema, value: create(RetryInfoSchema, { retryDelay }) });
+  }
+  return connectError;
+}

@@ -1,0 +1,152 @@
+/** Everything that touches kafkajs: no release of it since 2023, so it must be replaceable by changing one file. */
+import { readFileSync } from "node:fs";
+import { connect as connectTcp } from "node:net";
+import { connect as connectTls } from "node:tls";
+import { type Consumer, type EachBatchPayload, type ISocketFactory, Kafka, logLevel, type Producer } from "kafkajs";
+import type { Lifetime } from "./lifetime.ts";
+import type { Logger } from "./log.ts";
+
+export type { EachBatchPayload, Kafka };
+
+export type KafkaSettings = {
+  brokers: string[];
+  clientId: string;
+  caFile?: string | undefined;
+  certFile?: string | undefined;
+  keyFile?: string | undefined;
+};
+
+/** The settings of `kafkaConfig`, as `kafka.ts` wants them. */
+export function kafkaSettings(
+  clientId: string,
+  config: {
+    KAFKA_BROKERS: string[];
+    KAFKA_CA_FILE?: string | undefined;
+    KAFKA_CERT_FILE?: string | undefined;
+    KAFKA_KEY_FILE?: string | undefined;
+  },
+): KafkaSettings {
+  const { KAFKA_BROKERS: brokers, KAFKA_CA_FILE: caFile, KAFKA_CERT_FILE: certFile, KAFKA_KEY_FILE: keyFile } = config;
+  return { clientId, brokers, caFile, certFile, keyFile };
+}
+
+/** One message, as the outbox has it and a consumer gets it. Headers are CloudEvents in binary mode plus `traceparent`. */
+export type Message = { key: string; value: Buffer; headers: Record<string, string> };
+
+export function createKafka(settings: KafkaSettings, log: Logger): Kafka {
+  const { brokers, clientId, caFile, certFile, keyFile } = settings;
+  // Certificates are read again for every connection, so a rotated secret is taken up by the next one.
+  const socketFactory: ISocketFactory = ({ host, port, onConnect }) => {
+    const socket = caFile
+      ? connectTls(
+          {
+            host,
+            port,
+            servername: host,
+            ca: readFileSync(caFile),
+            ...(certFile && keyFile && { cert: readFileSync(certFile), key: readFileSync(keyFile) }),
+          },
+          onConnect,
+        )
+      : connectTcp({ host, port }, onConnect);
+    socket.setKeepAlive(true, 30_000);
+    return socket;
+  };
+  return new Kafka({
+    clientId,
+    brokers,
+    socketFactory,
+    connectionTimeout: 3_000,
+    requestTimeout: 10_000,
+    retry: { initialRetryTime: 200, maxRetryTime: 3_000, retries: 5 },
+    logLevel: logLevel.WARN,
+    // An outage is reported by whoever suffers from it; the client's own messages are for debugging.
+    logCreator: () => (entry) => log.debug({ kafka: entry.log.message, namespace: entry.namespace }, "kafka client"),
+  });
+}
+
+export type Sender = {
+  /** Sends messages of any topics in one request and waits until all replicas in sync have them. One call at a time keeps the order per key. */
+  send(batch: { topic: string; messages: Message[] }[]): Promise<void>;
+  close(): Promise<void>;
+};
+
+/** A producer that connects when it is first used and again after an outage. */
+export function createSender(kafka: Kafka): Sender {
+  let connected: Promise<Producer> | undefined;
+  async function connect(): Promise<Producer> {
+    const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation: false });
+    await producer.connect();
+    return producer;
+  }
+  return {
+    async send(batch) {
+      connected ??= connect();
+      try {
+        const producer = await connected;
+        await producer.sendBatch({ acks: -1, topicMessages: batch });
+      } catch (error) {
+        // An idempotent producer that failed may not use its sequence again: the next send starts a fresh one.
+        const broken = connected;
+        connected = undefined;
+        void broken?.then((producer) => producer.disconnect()).catch(() => undefined);
+        throw error;
+      }
+    },
+    async close() {
+      const producer = await connected?.catch(() => undefined);
+      await producer?.disconnect();
+    },
+  };
+}
+
+/**
+ * Runs a consumer until the lifetime ends. It starts while Kafka is away and restarts after crashes; offsets are committed
+ * only through what `eachBatch` resolves.
+ */
+export async function runConsumer(options: {
+  kafka: Kafka;
+  groupId: string;
+  topics: string[];
+  fromBeginning: boolean;
+  eachBatch: (payload: EachBatchPayload) => Promise<void>;
+  log: Logger;
+  lifetime: Lifetime;
+  /** Called whenever the consumer has joined its group (again). */
+  onJoined?: () => void;
+}): Promise<void> {
+  const { kafka, groupId, topics, fromBeginning, eachBatch, log, lifetime, onJoined } = options;
+  let stopped = false;
+  let consumer: Consumer | undefined;
+  lifetime.onClose(`consumer ${groupId}`, async () => {
+    stopped = true;
+    await consumer?.disconnect();
+  });
+  const start = async (): Promise<void> => {
+    while (!stopped) {
+      consumer = kafka.consumer({
+        groupId,
+        sessionTimeout: 10_000,
+        heartbeatInterval: 2_000,
+        maxWaitTimeInMs: 100,
+        allowAutoTopicCreation: false,
+        // Restarting is done here, because kafkajs gives up for good on errors that it calls non-retriable.
+        retry: { initialRetryTime: 200, maxRetryTime: 3_000, retries: 5, restartOnFailure: async () => false },
+      });
+      const crashed = new Promise<unknown>((resolve) => consumer?.on("consumer.crash", ({ payload }) => resolve(payload.error)));
+      if (onJoined) consumer.on("consumer.group_join", onJoined);
+      try {
+        await consumer.connect();
+        await consumer.subscribe({ topics, fromBeginning });
+        await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch });
+        const error = await crashed;
+        if (!stopped) log.warn({ err: error, groupId }, "the consumer stopped; starting it again");
+      } catch (error) {
+        if (!stopped) log.warn({ err: error, groupId }, "Kafka does not answer; trying again");
+      }
+      await consumer.disconnect().catch(() => undefined);
+      if (!stopped) await new Promise((resolve) => setTimeout(resolve, 1_000));
+    }
+  };
+  void start();
+}

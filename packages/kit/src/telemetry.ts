@@ -1,0 +1,26 @@
+/** Prometheus metrics of a process and W3C trace context. No label ever holds an id, a path with ids or personal data. */
+import { randomBytes } from "node:crypto";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+
+export { Counter, Gauge, Histogram };
+
+/** The metrics of this process, served at `/metrics`. */
+export const metrics = new Registry();
+collectDefaultMetrics({ register: metrics });
+
+/** Seconds per request by operation and status; `operation` is the operation id of OpenAPI or the gRPC method. */
+export const requestSeconds = new Histogram({
+  name: "request_duration_seconds",
+  help: "Time to answer a request",
+  labelNames: ["protocol", "operation", "status"],
+  buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+  registers: [metrics],
+});
+
+const traceparentForm = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/** The caller's `traceparent`, or a new unsampled one, so that every event and call can be followed to its request. */
+export function traceparentFrom(header: string | null | undefined): string {
+  if (header && traceparentForm.test(header)) return header;
+  return `00-${randomBytes(16).toString("hex")}-${randomBytes(8).toString("hex")}-00`;
+}
