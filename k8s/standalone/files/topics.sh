@@ -1,0 +1,51 @@
+#!/bin/bash
+# Topics, and who may do what with them; the same as k8s/strimzi declares. It may run again at any time.
+set -euo pipefail
+mkdir -p /tmp/kafka
+cat /etc/kafka/tls/tls.key /etc/kafka/tls/tls.crt >/tmp/kafka/keystore.pem
+cat >/tmp/kafka/client.properties <<'P'
+security.protocol=SSL
+ssl.keystore.type=PEM
+ssl.keystore.location=/tmp/kafka/keystore.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=/etc/kafka/tls/ca.crt
+P
+export JAVA_TOOL_OPTIONS='-Xmx96m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile=/etc/kafka/config/log4j2.properties'
+bootstrap=kafka-kafka-bootstrap:9093
+tool() { java -cp '/opt/kafka/libs/*' "org.apache.kafka.tools.$1" --bootstrap-server $bootstrap --command-config /tmp/kafka/client.properties "${@:2}" 2> >(grep -v JAVA_TOOL_OPTIONS >&2); }
+
+topic() { # topic NAME PARTITIONS RETENTION_MS
+  tool TopicCommand --create --if-not-exists --topic "$1" --partitions "$2" --replication-factor 1 --config "retention.ms=$3"
+}
+allow() { # allow USER OPERATIONS TOPIC…
+  local operations=() topics=() o t
+  for o in $2; do operations+=(--operation "$o"); done
+  for t in "${@:3}"; do topics+=(--topic "$t"); done
+  tool AclCommand --add --allow-principal "User:$1" "${operations[@]}" "${topics[@]}" >/dev/null
+}
+groups() { # groups USER: every consumer group whose name begins with the user's
+  tool AclCommand --add --allow-principal "User:$1" --resource-pattern-type prefixed --operation Read --operation Describe --operation Delete --group "$1" >/dev/null
+}
+
+until tool TopicCommand --list >/dev/null 2>&1; do sleep 1; done
+
+# Events are kept for ever, for analytics can be rebuilt from them; sign-ins for longer than any session lives.
+year=31536000000
+topic patient.v1 6 -1
+topic billing.v1 6 -1
+topic auth.v1 3 $year
+topic patient.v1.dead 1 $year
+topic billing.v1.dead 1 $year
+topic auth.v1.dead 1 $year
+
+allow patient 'Write Describe' patient.v1
+allow billing 'Write Describe' billing.v1
+allow auth 'Write Describe' auth.v1
+for user in patient billing; do
+  allow $user 'Read Describe' auth.v1
+  allow $user 'Read Write Describe' auth.v1.dead
+  groups $user
+done
+allow analytics 'Read Describe' patient.v1 billing.v1 auth.v1
+allow analytics 'Read Write Describe' patient.v1.dead billing.v1.dead auth.v1.dead
+groups analytics
