@@ -5,8 +5,9 @@
 
 import { type Kysely, sql } from "kysely";
 import type { Client } from "pg";
-import { connectClient, type Database, type DatabaseSettings } from "./db.ts";
-import type { Sender } from "./kafka.ts";
+import type { Database, DatabaseSettings } from "./db.ts";
+import type { Message, Sender } from "./kafka.ts";
+import { type Leader, runAsLeader } from "./leader.ts";
 import type { Lifetime } from "./lifetime.ts";
 import type { Logger } from "./log.ts";
 import { Gauge, Histogram, metrics } from "./telemetry.ts";
@@ -42,18 +43,9 @@ export async function createOutboxTable(db: Kysely<unknown>, role: string): Prom
   await sql`grant select, insert, delete, update on outbox to ${sql.ref(role)}`.execute(db);
 }
 
-export type Relay = {
-  /** Says that rows were committed. Cheap; call it after every commit. */
-  wake(): void;
-};
-
 const batchSize = 500;
-const pollMs = 500;
-const notifyEveryMs = 20;
-/** The advisory lock that makes one process of a service the relay: "outbox" in ASCII. */
-const lockId = 0x6f7574626f78n;
 
-const published = new Histogram({
+const lag = new Histogram({
   name: "outbox_lag_seconds",
   help: "Time from writing an outbox row to Kafka's acknowledgement",
   buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300],
@@ -61,9 +53,8 @@ const published = new Histogram({
 });
 
 /**
- * Starts the relay of a service. Every replica runs one; the holder of the advisory lock publishes, the others wait for it.
- * A commit in the publishing process wakes it at once, a commit elsewhere by a notification (at most one every 20 ms,
- * since a NOTIFY in every transaction would serialise commits), and it looks twice a second as the safety net.
+ * Starts the relay of a service; call its `wake` after every commit that wrote an outbox row. Every replica runs one, and
+ * one of them publishes, a batch at a time, because several sends in flight can overtake each other.
  */
 export function startRelay<Tables>(options: {
   database: Database<Tables>;
@@ -72,129 +63,53 @@ export function startRelay<Tables>(options: {
   service: string;
   log: Logger;
   lifetime: Lifetime;
-}): Relay {
+}): Leader {
   const { database, settings, sender, service, log, lifetime } = options;
-  let stopped = false;
-  let leading = false;
-  let awake: () => void = () => undefined;
-  let woken = false;
-  let notifiedAt = 0;
-  let failures = 0;
 
   new Gauge({
     name: "outbox_pending",
     help: "Outbox rows not yet published, counted up to 10,000",
     registers: [metrics],
     async collect() {
-      const result = await database.pool
-        .query("select count(*)::int as pending from (select 1 from outbox limit 10000) rows")
-        .catch(() => undefined);
+      const counted = "select count(*)::int as pending from (select 1 from outbox limit 10000) rows";
+      const result = await database.pool.query(counted).catch(() => undefined);
       if (result) this.set(result.rows[0].pending);
     },
   });
 
-  const wait = (milliseconds: number): Promise<void> =>
-    new Promise((resolve) => {
-      if (woken) {
-        resolve();
-        return;
-      }
-      const timer = setTimeout(resolve, milliseconds);
-      awake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-
-  /** Publishes one batch and says how many rows it had. Rows are deleted in the transaction that locked them, after the acknowledgement. */
-  async function publishBatch(client: Client): Promise<number> {
+  /** Publishes one batch. Rows are deleted in the transaction that locked them, after Kafka's acknowledgement. */
+  async function publishBatch(client: Client): Promise<"more" | "done"> {
     await client.query("begin");
     const { rows } = await client.query<OutboxTable & { id: bigint; created_at: Date }>({
       name: "outbox_claim",
       text: `select id, event_id, topic, key, type, payload, traceparent, created_at from outbox order by id limit ${batchSize} for update skip locked`,
     });
     if (rows.length > 0) {
-      const topics = Map.groupBy(rows, (row) => row.topic);
-      await sender.send(
-        [...topics].map(([topic, events]) => ({
-          topic,
-          messages: events.map((event) => ({
-            key: event.key,
-            value: Buffer.from(event.payload),
-            headers: {
-              ce_specversion: "1.0",
-              ce_id: event.event_id,
-              ce_type: event.type,
-              ce_source: `/${service}`,
-              ce_time: event.created_at.toISOString(),
-              "content-type": "application/protobuf",
-              traceparent: event.traceparent,
-            },
-          })),
-        })),
-      );
+      await sender.send([...Map.groupBy(rows, (row) => row.topic)].map(([topic, events]) => ({ topic, messages: events.map(toMessage) })));
       await client.query({ name: "outbox_done", text: "delete from outbox where id = any($1)", values: [rows.map((row) => row.id)] });
     }
     await client.query("commit");
     const now = Date.now();
-    for (const row of rows) published.observe(Math.max(0, now - row.created_at.getTime()) / 1_000);
-    return rows.length;
+    for (const row of rows) lag.observe(Math.max(0, now - row.created_at.getTime()) / 1_000);
+    return rows.length === batchSize ? "more" : "done";
   }
 
-  async function lead(client: Client): Promise<void> {
-    await client.query("select pg_advisory_lock($1)", [lockId]);
-    leading = true;
-    await client.query("listen outbox");
-    client.on("notification", () => {
-      woken = true;
-      awake();
-    });
-    while (!stopped) {
-      woken = false;
-      const count = await publishBatch(client);
-      if (failures > 0) log.info({ failures }, "events are published again");
-      failures = 0;
-      if (count < batchSize) await wait(pollMs);
-    }
+  function toMessage(event: OutboxTable & { created_at: Date }): Message {
+    return {
+      key: event.key,
+      value: Buffer.from(event.payload),
+      headers: {
+        ce_specversion: "1.0",
+        ce_id: event.event_id,
+        ce_type: event.type,
+        ce_source: `/${service}`,
+        ce_time: event.created_at.toISOString(),
+        "content-type": "application/protobuf",
+        traceparent: event.traceparent,
+      },
+    };
   }
 
-  async function run(): Promise<void> {
-    while (!stopped) {
-      let client: Client | undefined;
-      try {
-        client = await connectClient(settings, `${service}-relay`);
-        current = client;
-        client.on("error", () => undefined);
-        await lead(client);
-      } catch (error) {
-        if (failures++ === 0 && !stopped) log.warn({ err: error }, "events cannot be published; they stay in the outbox");
-      } finally {
-        leading = false;
-        // Ending the connection rolls back and frees the lock.
-        await client?.end().catch(() => undefined);
-      }
-      if (!stopped) await new Promise((resolve) => setTimeout(resolve, Math.min(200 * 2 ** Math.min(failures, 5), 5_000)));
-    }
-  }
-  let current: Client | undefined;
-  const running = run();
-  lifetime.onClose("outbox relay", async () => {
-    stopped = true;
-    awake();
-    // A follower sits in the queue for the lock; its connection is cut.
-    if (!leading) await current?.end().catch(() => undefined);
-    await running;
-    await sender.close();
-  });
-
-  return {
-    wake() {
-      woken = true;
-      if (leading) awake();
-      else if (Date.now() - notifiedAt > notifyEveryMs) {
-        notifiedAt = Date.now();
-        database.pool.query("notify outbox").catch(() => undefined);
-      }
-    },
-  };
+  lifetime.onClose("kafka producer", () => sender.close());
+  return runAsLeader({ name: "outbox_relay", settings, pool: database.pool, pollMs: 500, step: publishBatch, log, lifetime });
 }
