@@ -1,0 +1,109 @@
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Child, type Exit, type Output, startChild } from "./child.ts";
+import { untilReady } from "./server.ts";
+
+/** The folder of this clone. */
+export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
+
+/** One of our services as a process of its own, as it runs in a cluster. */
+export type Service = {
+  name: string;
+  /** Of the process that runs now; another one after `restart`. */
+  readonly pid: number;
+  /** `http://127.0.0.1:<port>` */
+  url: string;
+  /** SIGTERM, and SIGKILL after 15 s; returns when it is gone. */
+  stop(): Promise<void>;
+  /** Sends a signal (SIGKILL where none is named) and waits for the end where the signal means one. */
+  kill(signal?: NodeJS.Signals): Promise<void>;
+  /** Starts it again, on the same port; returns when it is ready. Stops it first where it runs. */
+  restart(): Promise<void>;
+  /** How the process that runs now ends. */
+  readonly exited: Promise<Exit>;
+  /** The last lines that it wrote. */
+  tail(): string[];
+};
+
+export type ServiceOptions = Output & {
+  name: string;
+  /** What docs/architecture.md says for this service, without PORT. The process sees nothing else but PATH and the like. */
+  env: Record<string, string>;
+  port: number;
+};
+
+const FLAGS = ["--disable-warning=TimeoutNegativeWarning", "--disable-warning=ExperimentalWarning"];
+const READY_MS = 60_000;
+const STOP_MS = 15_000;
+
+/** Migrates the service's database, starts the service and returns when it is ready. Throws with its last lines where it does not get there. */
+export async function startService(options: ServiceOptions): Promise<Service> {
+  const { name, port } = options;
+  if (options.env.MIGRATION_DATABASE_URL !== undefined) await migrate(options);
+  const url = `http://127.0.0.1:${port}`;
+  // A service never has the owner's rights: the address of the owner role stays with the migration.
+  const { MIGRATION_DATABASE_URL: _, ...env } = options.env;
+  let child: Child;
+  const start = async () => {
+    child = await startChild({
+      ...{ name, logFile: options.logFile, onLog: options.onLog, cwd: ROOT },
+      command: process.execPath,
+      args: [...FLAGS, join("services", name, "src", "main.ts")],
+      env: { ...inherited(), ...env, PORT: String(port) },
+    });
+    const server = { running: child.running, tail: async () => child.tail() };
+    try {
+      await untilReady(name, server, () => ready(url), READY_MS);
+    } catch (error) {
+      await child.stop(0);
+      throw error;
+    }
+  };
+  const stop = () => child.stop(STOP_MS);
+  await start();
+  return {
+    name,
+    url,
+    get pid() {
+      return child.pid;
+    },
+    get exited() {
+      return child.exited;
+    },
+    stop,
+    async kill(signal = "SIGKILL") {
+      child.signal(signal);
+      if (signal !== "SIGSTOP" && signal !== "SIGCONT") await child.exited;
+    },
+    async restart() {
+      await stop();
+      await start();
+    },
+    tail: () => child.tail(),
+  };
+}
+
+/** Runs the service's migrations with the owner role (`MIGRATION_DATABASE_URL` in `env`). */
+export async function migrate({ name, env, logFile, onLog }: Omit<ServiceOptions, "port">): Promise<void> {
+  const child = await startChild({
+    ...{ name: `${name} migrations`, logFile, onLog, cwd: ROOT },
+    command: process.execPath,
+    args: [...FLAGS, join("services", name, "src", "migrate.ts")],
+    env: { ...inherited(), ...env },
+  });
+  const { code, signal } = await child.exited;
+  if (code === 0) return;
+  throw new Error([`the migrations of ${name} failed (${signal ?? `exit code ${code}`}); their last lines:`, ...child.tail()].join("\n"));
+}
+
+async function ready(url: string): Promise<void> {
+  const answer = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(2_000) });
+  const text = await answer.text();
+  if (answer.status !== 200) throw new Error(`/health/ready answered ${answer.status}: ${text.slice(0, 200)}`);
+}
+
+/** What every program expects to find. Not all of our environment: a DATABASE_URL of the shell must not reach a service by accident. */
+function inherited(): Record<string, string> {
+  const names = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "NODE_OPTIONS", "SYSTEMROOT"];
+  return Object.fromEntries(names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name] as string]])));
+}
