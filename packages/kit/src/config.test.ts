@@ -1,0 +1,24 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { cursorKey, loadConfig, port, serviceUrl } from "./config.ts";
+
+test("every mistake is in one message, and no value is", () => {
+  const load = () =>
+    loadConfig({ PORT: port(4000), CURSOR_KEY: cursorKey, BILLING_URL: serviceUrl }, { PORT: "many", CURSOR_KEY: "hunter2" });
+  expect(load).toThrow(/PORT[\s\S]*CURSOR_KEY[\s\S]*BILLING_URL: is missing/);
+  expect(load).not.toThrow(/hunter2/);
+});
+
+test("X_FILE gives X, without the line's end", () => {
+  const file = join(mkdtempSync(join(tmpdir(), "config-")), "secret");
+  writeFileSync(file, "from the file\n");
+  expect(loadConfig({ SECRET: z.string() }, { SECRET_FILE: file })).toEqual({ SECRET: "from the file" });
+  expect(() => loadConfig({ SECRET: z.string() }, { SECRET_FILE: `${file}.missing` })).toThrow(/SECRET_FILE: the file .* cannot be read/);
+});
+
+test("an empty variable counts as missing, so defaults apply", () => {
+  expect(loadConfig({ PORT: port(4000) }, { PORT: "" })).toEqual({ PORT: 4000 });
+});

@@ -1,0 +1,56 @@
+/**
+ * `npm run check`: everything that CI runs, in order. It goes on after a failure, so that one run shows everything that is
+ * wrong, and ends with `N passed, N failed`: tests one by one, every other step as one.
+ */
+import { spawn } from "node:child_process";
+
+type Step = { name: string; command: string };
+
+const steps: Step[] = [
+  { name: "generated code is what the proto tree gives", command: "npm run -s generate && git diff --exit-code --stat -- proto/gen" },
+  { name: "format and lint", command: "biome ci --error-on-warnings" },
+  { name: "types", command: "tsc --noEmit" },
+  { name: "unit tests", command: "vitest run --project unit" },
+  { name: "integration tests", command: "vitest run --project integration" },
+  { name: "end-to-end tests", command: "vitest run --project e2e" },
+  { name: "buf lint", command: "buf lint" },
+  // A clone that has no main branch yet (CI on a detached commit) has nothing to break.
+  {
+    name: "buf breaking",
+    command:
+      "if git rev-parse -q --verify main^{commit} >/dev/null && git cat-file -e main:buf.yaml 2>/dev/null; then buf breaking --against '.git#branch=main'; else echo 'no main branch to compare with'; fi",
+  },
+];
+
+/** Runs a step with its output passed on, and says how it ended and which last counts it printed. */
+function run(step: Step): Promise<{ ok: boolean; passed: number; failed: number }> {
+  return new Promise((resolve) => {
+    const child = spawn("bash", ["-c", step.command], { stdio: ["ignore", "pipe", "inherit"] });
+    let tail = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      process.stdout.write(chunk);
+      tail = (tail + chunk.toString("utf8")).slice(-4_000);
+    });
+    child.on("close", (code) => {
+      const counts = /^(\d+) passed, (\d+) failed$/m.exec(tail);
+      const ok = code === 0;
+      if (!counts) resolve({ ok, passed: ok ? 1 : 0, failed: ok ? 0 : 1 });
+      // A run that failed without a failed test (a hook, a crash) is still one failure.
+      else resolve({ ok, passed: Number(counts[1]), failed: Math.max(Number(counts[2]), ok ? 0 : 1) });
+    });
+  });
+}
+
+const summary: string[] = [];
+let passed = 0;
+let failed = 0;
+for (const step of steps) {
+  process.stdout.write(`\n── ${step.name}\n`);
+  const started = Date.now();
+  const result = await run(step);
+  passed += result.passed;
+  failed += result.failed;
+  summary.push(`${result.ok ? "ok    " : "FAILED"} ${step.name} (${Math.round((Date.now() - started) / 1_000)} s)`);
+}
+process.stdout.write(`\n${summary.join("\n")}\n\n${passed} passed, ${failed} failed\n`);
+process.exitCode = failed === 0 ? 0 : 1;
