@@ -4,7 +4,7 @@
  */
 
 import { type Kysely, sql } from "kysely";
-import type { Client } from "pg";
+import type { Client, Pool } from "pg";
 import type { Database, DatabaseSettings } from "./db.ts";
 import type { Message, Sender } from "./kafka.ts";
 import { type Leader, runAsLeader } from "./leader.ts";
@@ -52,6 +52,19 @@ const lag = new Histogram({
   registers: [metrics],
 });
 
+/** The pools of this process's relays: one, but in tests. */
+const pools = new Set<Pool>();
+new Gauge({
+  name: "outbox_pending",
+  help: "Outbox rows not yet published, counted up to 10,000",
+  registers: [metrics],
+  async collect() {
+    const counted = "select count(*)::int as pending from (select 1 from outbox limit 10000) rows";
+    const results = await Promise.all([...pools].map((pool) => pool.query(counted).catch(() => undefined)));
+    this.set(results.reduce((sum, result) => sum + (result?.rows[0].pending ?? 0), 0));
+  },
+});
+
 /**
  * Starts the relay of a service; call its `wake` after every commit that wrote an outbox row. Every replica runs one, and
  * one of them publishes, a batch at a time, because several sends in flight can overtake each other.
@@ -66,16 +79,7 @@ export function startRelay<Tables>(options: {
 }): Leader {
   const { database, settings, sender, service, log, lifetime } = options;
 
-  new Gauge({
-    name: "outbox_pending",
-    help: "Outbox rows not yet published, counted up to 10,000",
-    registers: [metrics],
-    async collect() {
-      const counted = "select count(*)::int as pending from (select 1 from outbox limit 10000) rows";
-      const result = await database.pool.query(counted).catch(() => undefined);
-      if (result) this.set(result.rows[0].pending);
-    },
-  });
+  pools.add(database.pool);
 
   /** Publishes one batch. Rows are deleted in the transaction that locked them, after Kafka's acknowledgement. */
   async function publishBatch(client: Client): Promise<"more" | "done"> {
