@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import type { Socket } from "node:net";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
@@ -34,7 +34,14 @@ export type ChildOptions = Output & {
 };
 
 const TAIL_LINES = 30;
+const TAIL_BYTES = 32 * 1024;
 const GRACE_MS = 10_000;
+/** How long the last lines of a program that has ended may take to get here. */
+const LAST_WORDS_MS = 500;
+
+/** All that run now, in the order in which they were started. */
+const children = new Set<{ stop(graceMs?: number): Promise<void> }>();
+let closing = false;
 
 /**
  * Starts a program in a session of its own, so that a Ctrl-C on the terminal reaches only this process, which then
@@ -42,6 +49,7 @@ const GRACE_MS = 10_000;
  */
 export async function startChild(options: ChildOptions): Promise<Child> {
   const { name, command, args, stopSignal = "SIGTERM", logFile, onLog } = options;
+  if (closing) throw new Error(`${name} is not started any more: everything is being stopped`);
   const lines: string[] = [];
   const log = logFile === undefined ? undefined : openSync(logFile, "a");
   const child = spawn(command, args, {
@@ -62,9 +70,18 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   let ended: Exit | undefined;
   const exited = new Promise<Exit>((resolve) => {
     child.once("exit", (code, signal) => {
-      ended = { code, signal };
       guard.forget(pid);
-      resolve(ended);
+      const end = () => {
+        ended = { code, signal };
+        children.delete(handle);
+        resolve(ended);
+      };
+      // Its pipes close after its last line, unless a program that it started keeps them open.
+      const patience = setTimeout(end, LAST_WORDS_MS);
+      child.once("close", () => {
+        clearTimeout(patience);
+        end();
+      });
     });
   });
   const keep = (stream: Readable | null): void => {
@@ -77,12 +94,12 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   };
   keep(child.stdout);
   keep(child.stderr);
-  return {
+  const handle: Child = {
     name,
     pid,
     exited,
     running: () => ended === undefined,
-    tail: () => (logFile === undefined ? [...lines] : readFileSync(logFile, "utf8").trimEnd().split("\n").slice(-TAIL_LINES)),
+    tail: () => (logFile === undefined ? [...lines] : lastLines(logFile)),
     signal: (signal) => void (ended ?? child.kill(signal)),
     async stop(graceMs = GRACE_MS) {
       if (ended) return;
@@ -94,6 +111,15 @@ export async function startChild(options: ChildOptions): Promise<Child> {
       clearTimeout(force);
     },
   };
+  children.add(handle);
+  return handle;
+}
+
+/** Stops all children, the youngest first, and lets no new one start: what is left of a start-up that is given up. */
+export async function stopChildren(graceMs?: number): Promise<void> {
+  closing = true;
+  if (graceMs === 0) await Promise.all([...children].map((child) => child.stop(0)));
+  for (const child of [...children].reverse()) await child.stop(graceMs);
 }
 
 /** Runs a program to its end and returns what it wrote to standard output; throws with the last lines of its errors. */
@@ -102,7 +128,10 @@ export async function run(
   args: string[],
   options: { env?: NodeJS.ProcessEnv; cwd?: string; uid?: number; gid?: number } = {},
 ): Promise<string> {
+  if (closing) throw new Error(`${command} is not started any more: everything is being stopped`);
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
+  const handle = { stop: async () => void child.kill("SIGTERM") };
+  children.add(handle);
   let output = "";
   let errors = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -114,7 +143,7 @@ export async function run(
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once("error", (cause) => reject(new Error(`cannot run ${command}: ${cause.message}`, { cause })));
     child.once("close", resolve);
-  });
+  }).finally(() => children.delete(handle));
   if (code === 0) return output;
   const said = `${output}\n${errors}`.trim().split("\n").slice(-TAIL_LINES).join("\n");
   throw new Error(`${command} ${args.join(" ")} failed (exit code ${code}):\n${said}`);
@@ -126,6 +155,18 @@ export async function hasProgram(command: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+function lastLines(file: string): string[] {
+  const descriptor = openSync(file, "r");
+  try {
+    const { size } = fstatSync(descriptor);
+    const bytes = Buffer.alloc(Math.min(size, TAIL_BYTES));
+    readSync(descriptor, bytes, 0, bytes.length, size - bytes.length);
+    return bytes.toString("utf8").trimEnd().split("\n").slice(-TAIL_LINES);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 function pidOf(child: ChildProcess): number {

@@ -21,6 +21,10 @@ export type Envoy = {
   start(): Promise<void>;
   /** Envoy's process on this machine. */
   pids(): number[];
+  /** False where it ended, by itself or by `stop` or `kill`. */
+  running(): boolean;
+  /** The last lines that it wrote. */
+  tail(): Promise<string[]>;
 };
 
 export type EnvoyOptions = Output & {
@@ -181,7 +185,16 @@ async function envoyAt(
       ? error
       : new Error(`${options.template} is not a valid configuration: ${said}`, { cause: error });
   }
-  return { url: `http://127.0.0.1:${options.port}`, adminUrl, stop, kill: server.kill, start, pids: server.pids };
+  return {
+    url: `http://127.0.0.1:${options.port}`,
+    adminUrl,
+    stop,
+    kill: server.kill,
+    start,
+    pids: server.pids,
+    running: server.running,
+    tail: server.tail,
+  };
 }
 
 /** The same addresses as they are from inside a container: `…_HOST` is where it calls, `…ADDRESS` where it listens. */

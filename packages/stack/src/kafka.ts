@@ -27,6 +27,10 @@ export type Kafka = {
   resume(): Promise<void>;
   /** The broker's processes on this machine; empty where it runs elsewhere. */
   pids(): number[];
+  /** False where it ended, by itself or by `stop` or `kill`. */
+  running(): boolean;
+  /** The last lines that it wrote. */
+  tail(): Promise<string[]>;
 };
 
 export type Topic = { topic: string; partitions?: number; config?: Record<string, string> };
@@ -185,6 +189,8 @@ async function kafkaAt(brokers: string[], server: Server, afterStop: () => void)
     pause: server.pause,
     resume: server.resume,
     pids: server.pids,
+    running: server.running,
+    tail: server.tail,
   };
 }
 

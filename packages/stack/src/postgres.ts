@@ -44,6 +44,10 @@ export type Postgres = {
   resume(): Promise<void>;
   /** The server's processes on this machine; empty where it runs elsewhere. */
   pids(): number[];
+  /** False where it ended, by itself or by `stop` or `kill`. */
+  running(): boolean;
+  /** The last lines that it wrote. */
+  tail(): Promise<string[]>;
 };
 
 export type PostgresOptions = Output & {
@@ -151,6 +155,8 @@ async function postgresAt(url: string, server: Server, afterStop: () => Promise<
     pause: server.pause,
     resume: server.resume,
     pids: server.pids,
+    running: server.running,
+    tail: server.tail,
   };
 }
 

@@ -21,8 +21,9 @@ export type Service = {
   restart(): Promise<void>;
   /** How the process that runs now ends. */
   readonly exited: Promise<Exit>;
+  running(): boolean;
   /** The last lines that it wrote. */
-  tail(): string[];
+  tail(): Promise<string[]>;
 };
 
 export type ServiceOptions = Output & {
@@ -79,7 +80,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       await stop();
       await start();
     },
-    tail: () => child.tail(),
+    running: () => child.running(),
+    tail: async () => child.tail(),
   };
 }
 
