@@ -1,0 +1,54 @@
+/** The path that every clinic walks: log in, create, read, list, open an account. Through the gateway and directly. */
+import { randomUUID } from "node:crypto";
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { BillingService } from "@pm/proto/billing/v1/billing";
+import type { Rows } from "./context.ts";
+import type { Row } from "./measure.ts";
+
+const run = randomUUID().slice(0, 8);
+
+function person(worker: number, iteration: number) {
+  return {
+    name: `Bench Person ${iteration}`,
+    email: `bench-${run}-${worker}-${iteration}@example.com`,
+    address: "1 Main Street, Springfield",
+    dateOfBirth: `${1930 + (iteration % 90)}-0${1 + (iteration % 9)}-1${iteration % 10}`,
+  };
+}
+
+export const rows: Rows = async ({ platform, http, token }) => {
+  const gateway = platform.gatewayUrl;
+  const { patient, auth, billing } = platform.services;
+  const create = (base: string) => (worker: number, iteration: number) =>
+    http(base, "POST", "/patients", { body: person(worker, iteration), status: 201 });
+  const ids: string[] = [];
+  const fillIds = async () => {
+    if (ids.length > 0) return;
+    const page = JSON.parse(await http(gateway, "GET", "/patients?limit=50")) as { items: { id: string }[] };
+    ids.push(...page.items.map((item) => item.id));
+  };
+  const get = (base: string) => (_: number, iteration: number) => http(base, "GET", `/patients/${ids[iteration % ids.length]}`);
+  const list = (base: string) => () => http(base, "GET", "/patients?limit=50");
+  const login = (base: string) => () => http(base, "POST", "/auth/login", { body: platform.admin, anonymous: true });
+  const openAccount = (base: string): Row["request"] => {
+    const client = createClient(BillingService, createGrpcTransport({ baseUrl: base }));
+    return async (worker, iteration) => {
+      const { name, email } = person(worker, iteration);
+      const headers = { authorization: `Bearer ${await token()}` };
+      return client.createBillingAccount({ patientId: randomUUID(), name, email, requestId: randomUUID() }, { headers });
+    };
+  };
+  return [
+    { name: "create patient, gateway", seconds: 15, request: create(gateway), limits: { cpuMs: 1.5, perSecond: 1_000 } },
+    { name: "create patient, direct", request: create(patient.url) },
+    { name: "get patient, gateway", prepare: fillIds, request: get(gateway), limits: { cpuMs: 0.7 } },
+    { name: "get patient, direct", prepare: fillIds, request: get(patient.url) },
+    { name: "list 50 patients, gateway", request: list(gateway) },
+    { name: "list 50 patients, direct", request: list(patient.url) },
+    { name: "log in, gateway", concurrency: 4, request: login(gateway) },
+    { name: "log in, direct", concurrency: 4, request: login(auth.url) },
+    { name: "CreateBillingAccount, gateway", request: openAccount(gateway) },
+    { name: "CreateBillingAccount, direct", request: openAccount(billing.url) },
+  ];
+};

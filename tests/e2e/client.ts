@@ -1,0 +1,57 @@
+/** A person's client: JSON through the gateway, with a token where there is one. */
+import type { Platform } from "@pm/stack/platform";
+
+export type Answer = { status: number; headers: Headers; body: unknown; text: string };
+export type Client = {
+  token: string;
+  get(path: string, headers?: Record<string, string>): Promise<Answer>;
+  send(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+};
+
+export function clientOf(base: string, token = ""): Client {
+  const send: Client["send"] = async (method, path, body, headers = {}) => {
+    const response = await fetch(`${base}${path}`, {
+      method,
+      headers: {
+        ...(token !== "" && { authorization: `Bearer ${token}` }),
+        ...(body !== undefined && { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      signal: AbortSignal.timeout(30_000),
+    });
+    const text = await response.text();
+    const isJson = /json/.test(response.headers.get("content-type") ?? "");
+    return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : undefined, text };
+  };
+  return { token, send, get: (path, headers) => send("GET", path, undefined, headers) };
+}
+
+/** Logs in through the gateway. */
+export async function logIn(platform: Platform, credentials = platform.admin): Promise<Client> {
+  const answer = await clientOf(platform.gatewayUrl).send("POST", "/auth/login", credentials);
+  if (answer.status !== 200) throw new Error(`login answered ${answer.status}: ${answer.text}`);
+  return clientOf(platform.gatewayUrl, (answer.body as { token: string }).token);
+}
+
+export type PatientAnswer = {
+  id: string;
+  name: string;
+  email: string;
+  address: Record<string, string>;
+  dateOfBirth: string;
+  billing: { status: "active" | "pending"; accountId?: string };
+};
+
+let people = 0;
+
+/** A body as S0–S3 send it, with an e-mail address that nobody else has. */
+export function person(): { name: string; email: string; address: string; dateOfBirth: string } {
+  people += 1;
+  return {
+    name: `Ada Path ${people}`,
+    email: `ada.path.${Date.now()}.${people}@example.com`,
+    address: "12 Elm Street, Springfield",
+    dateOfBirth: "1985-06-15",
+  };
+}
