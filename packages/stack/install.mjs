@@ -39,7 +39,9 @@ function install(reason) {
   if (error) fail(`"npm ci" cannot be run: ${error.message}`);
   if (status !== 0) fail(`"npm ci" failed (exit code ${status}); what it says is above. Is the package registry within reach?`);
   if (!existsSync(join(root, "node_modules", ".bin", "node"))) {
-    fail("the packages are there, but not their Node 24: npm was told not to run install scripts (ignore-scripts); allow them and run this again");
+    fail(
+      "the packages are there, but not their Node 24: npm was told not to run install scripts (ignore-scripts); allow them and run this again",
+    );
   }
   // Files from a checkout may carry any time, even one to come; this install is newer than the lock file it was made from.
   const now = new Date(Math.max(Date.now(), statSync(wanted).mtimeMs));

@@ -157,6 +157,9 @@ export async function hasProgram(command: string): Promise<boolean> {
   );
 }
 
+/** Whether `stopChildren` was called: what is still on its way up need not get there. */
+export const isClosing = (): boolean => closing;
+
 function lastLines(file: string): string[] {
   const descriptor = openSync(file, "r");
   try {

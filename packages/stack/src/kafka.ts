@@ -105,7 +105,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<Kafka> {
   const properties = join(home, "server.properties");
   const pidFile = join(home, "pid");
   mkdirSync(home, { recursive: true });
-  await stopLeftOver(pidFile, properties, progress);
+  if (await stopLeftOverKafka(home)) progress("kafka: stopped the broker that an earlier run had left behind");
   const listeners = { host: "127.0.0.1", inside: "127.0.0.1", port, listen: port, controller: await freePort() };
   const settings = settingsFor({ ...listeners, dataDir: join(home, "data") });
   writeFileSync(
@@ -288,10 +288,11 @@ async function format(jars: string, properties: string, home: string, progress: 
   renameSync(fresh, join(home, "data"));
 }
 
-async function stopLeftOver(pidFile: string, properties: string, progress: Progress): Promise<void> {
-  if (!existsSync(pidFile)) return;
-  if (await stopOrphan(Number(readFileSync(pidFile, "utf8")), properties, "SIGTERM"))
-    progress("kafka: stopped the broker that an earlier run had left behind");
+/** Stops the broker that works in the folder `home`, which an earlier run left behind. Returns whether there was one. */
+export async function stopLeftOverKafka(home: string): Promise<boolean> {
+  const pidFile = join(home, "pid");
+  if (!existsSync(pidFile)) return false;
+  return stopOrphan(Number(readFileSync(pidFile, "utf8")), join(resolve(home), "server.properties"), "SIGTERM");
 }
 
 function javaCommand(): string {

@@ -270,7 +270,7 @@ async function ensureCluster({ home, dataDir, password, account, binaries, progr
   mkdirSync(home, { recursive: true });
   hand(home);
   if (existsSync(join(dataDir, "PG_VERSION"))) {
-    await stopLeftOver(dataDir, progress);
+    if (await stopLeftOverPostgres(home)) progress("postgres: stopped the server that an earlier run had left behind");
     if (uid !== undefined && statSync(dataDir).uid !== uid) await run("chown", ["-R", `${uid}:${gid}`, dataDir]);
     return;
   }
@@ -302,9 +302,10 @@ async function ensureCluster({ home, dataDir, password, account, binaries, progr
   renameSync(fresh, dataDir);
 }
 
-async function stopLeftOver(dataDir: string, progress: Progress): Promise<void> {
+/** Stops the server that works in the folder `home`, which an earlier run left behind. Returns whether there was one. */
+export async function stopLeftOverPostgres(home: string): Promise<boolean> {
+  const dataDir = join(resolve(home), "data");
   const pidFile = join(dataDir, "postmaster.pid");
-  if (!existsSync(pidFile)) return;
-  const pid = Number(readFileSync(pidFile, "utf8").split("\n")[0]);
-  if (await stopOrphan(pid, dataDir, "SIGINT")) progress("postgres: stopped the server that an earlier run had left behind");
+  if (!existsSync(pidFile)) return false;
+  return stopOrphan(Number(readFileSync(pidFile, "utf8").split("\n")[0]), dataDir, "SIGINT");
 }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Child, guard } from "./child.ts";
+import { type Child, guard, isClosing } from "./child.ts";
 import { isAlive, withDescendants } from "./processes.ts";
 
 /** What Postgres, Kafka and Envoy have in common, however they are run. */
@@ -96,6 +96,7 @@ export async function untilReady(
   server: Pick<Server, "running" | "tail">,
   answers: () => Promise<void>,
   timeoutMs = 60_000,
+  signal?: AbortSignal,
 ): Promise<void> {
   const failure = async (what: string) => {
     const lines = await server.tail();
@@ -108,6 +109,7 @@ export async function untilReady(
   while (!ready) {
     // A question may hang for seconds; that the server has ended is noticed in between.
     if (!server.running()) throw await failure("ended while starting");
+    if (signal?.aborted || isClosing()) throw new Error(`${name} was given up while it was starting`);
     if (performance.now() > deadline) throw await failure(`did not answer within ${timeoutMs / 1000} s (${problem})`);
     if (!asking) {
       asking = true;

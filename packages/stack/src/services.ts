@@ -31,6 +31,8 @@ export type ServiceOptions = Output & {
   /** What docs/architecture.md says for this service, without PORT. The process sees nothing else but PATH and the like. */
   env: Record<string, string>;
   port: number;
+  /** Aborted: no longer waits until the service is ready, but stops it and throws. */
+  signal?: AbortSignal;
 };
 
 const FLAGS = ["--disable-warning=TimeoutNegativeWarning", "--disable-warning=ExperimentalWarning"];
@@ -54,7 +56,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     });
     const server = { running: child.running, tail: async () => child.tail() };
     try {
-      await untilReady(name, server, () => ready(url), READY_MS);
+      await untilReady(name, server, () => ready(url), READY_MS, options.signal);
     } catch (error) {
       await child.stop(0);
       throw error;

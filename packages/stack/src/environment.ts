@@ -1,0 +1,75 @@
+import type { Ports, ServiceName } from "./platform.ts";
+import type { Secrets } from "./secrets.ts";
+
+const AUDIENCE = "patient-management";
+
+export type Facts = {
+  secrets: Secrets;
+  ports: Ports;
+  gatewayUrl: string;
+  host: string;
+  brokers: string[];
+  databases: Record<ServiceName, { databaseUrl: string }>;
+};
+
+/** Each service's environment, as docs/architecture.md names it. */
+export function environmentFor({
+  secrets,
+  ports,
+  gatewayUrl,
+  host,
+  brokers,
+  databases,
+}: Facts): Record<ServiceName, Record<string, string>> {
+  const at = (name: ServiceName) => `http://127.0.0.1:${ports[name]}`;
+  const { clientSecrets, cursorKey, keyEncryptionKey, adminEmail, adminPassword } = secrets;
+  const common = (name: ServiceName) => ({
+    HOST: host,
+    DATABASE_URL: databases[name].databaseUrl,
+    KAFKA_BROKERS: brokers.join(","),
+    AUTH_ISSUER: gatewayUrl,
+    AUTH_AUDIENCE: AUDIENCE,
+  });
+  const urls = { AUTH_URL: at("auth"), BILLING_URL: at("billing"), PATIENT_URL: at("patient") };
+  return {
+    auth: {
+      ...common("auth"),
+      PATIENT_CLIENT_SECRET: clientSecrets.patient,
+      BILLING_CLIENT_SECRET: clientSecrets.billing,
+      ANALYTICS_CLIENT_SECRET: clientSecrets.analytics,
+      CURSOR_KEY: cursorKey,
+      KEY_ENCRYPTION_KEY: keyEncryptionKey,
+      ADMIN_EMAIL: adminEmail,
+      ADMIN_PASSWORD: adminPassword,
+    },
+    billing: { ...common("billing"), ...urls, CLIENT_SECRET: clientSecrets.billing, CURSOR_KEY: cursorKey },
+    patient: { ...common("patient"), ...urls, CLIENT_SECRET: clientSecrets.patient, CURSOR_KEY: cursorKey },
+    analytics: { ...common("analytics"), ...urls, CLIENT_SECRET: clientSecrets.analytics },
+  };
+}
+
+/** What services/gateway/envoy.yaml leaves open, for one machine. */
+export function gatewayVariables(services: readonly ServiceName[], ports: Ports, gatewayUrl: string, host: string): Record<string, string> {
+  const upstreams = services.flatMap((name) => [
+    [`${name.toUpperCase()}_HOST`, "127.0.0.1"],
+    [`${name.toUpperCase()}_PORT`, String(ports[name])],
+  ]);
+  return {
+    ...Object.fromEntries(upstreams),
+    ADDRESS: host,
+    PORT: String(ports.gateway),
+    HEALTH_PORT: String(ports.gatewayHealth),
+    // The admin interface can stop Envoy: it is for this machine only.
+    ADMIN_ADDRESS: "127.0.0.1",
+    ADMIN_PORT: String(ports.gatewayAdmin),
+    AUTH_ISSUER: gatewayUrl,
+    AUTH_AUDIENCE: AUDIENCE,
+    JWKS_CACHE_SECONDS: "60",
+    TRUSTED_HOPS: "0",
+    CORS_ORIGINS: "[]",
+    LOGIN_RATE_PER_SECOND: "20",
+    SIGNUP_RATE_PER_SECOND: "5",
+    REFRESH_RATE_PER_SECOND: "50",
+    DRAIN_SECONDS: "1",
+  };
+}

@@ -1,0 +1,229 @@
+/** `npm start`: the whole platform on this machine, until Ctrl-C. */
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join, relative } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { stopChildren } from "./child.ts";
+import { removeVolumes } from "./docker.ts";
+import { stopLeftOverKafka } from "./kafka.ts";
+import { takeLock } from "./lock.ts";
+import { missingPrograms, type Platform, type Ports, type SERVICES, startPlatform } from "./platform.ts";
+import { freePort, holderOf, isFree } from "./ports.ts";
+import { stopLeftOverPostgres } from "./postgres.ts";
+import { ROOT } from "./services.ts";
+
+const HELP = `npm start [-- options]
+
+Starts Postgres, Kafka, the four services and the gateway on this machine, and prints how to use them.
+Ctrl-C stops everything; the data stays in .data and the next start finds it.
+
+  --reset   forget the data of earlier runs first
+  --help    this text
+
+Environment: STACK=docker|native forces how Postgres, Kafka and Envoy are run (Docker where an engine answers).
+PORT_GATEWAY, PORT_PATIENT, PORT_BILLING, PORT_ANALYTICS, PORT_AUTH move a port; HOST=0.0.0.0 lets other machines in;
+POSTGRES_URL (a superuser's) and KAFKA_BROKERS point to servers that already run; LOG_LEVEL sets what services log;
+ADMIN_EMAIL and ADMIN_PASSWORD name the first admin at the very first start; PM_CACHE_DIR is where downloads are kept.`;
+
+const DATA = join(ROOT, ".data");
+/** npm passes on a signal that the terminal has already sent to all of us: a second one that soon is the same key. */
+const SAME_KEY_MS = 1_000;
+const WATCH_MS = 500;
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+
+/** Ends the process with a message that names the cause and the way out. What is still running is ended by the guard of child.ts. */
+function fail(message: string): never {
+  process.stderr.write(`\nnpm start: ${message}\n`);
+  process.exit(1);
+}
+
+async function main(): Promise<void> {
+  const { reset } = readArguments();
+  const ports = readPorts();
+  const release = lock();
+  process.on("exit", release);
+  process.stdout.on("error", () => undefined);
+  const starting = handleSignals();
+  try {
+    if (reset) await forget();
+    await checkPorts(ports);
+    await checkPrograms();
+    const preferred = { gatewayAdmin: await freePort(9901), postgres: await freePort(15432), kafka: await freePort(19092) };
+    const platform = await startPlatform({
+      dataDir: DATA,
+      ports: { ...ports, ...preferred },
+      host: process.env.HOST || "127.0.0.1",
+      log: (line) => say(`  ${line}`),
+      env: { all: process.env.LOG_LEVEL ? { LOG_LEVEL: process.env.LOG_LEVEL } : {} },
+    });
+    starting.done(platform);
+    welcome(platform);
+    watch(platform, starting);
+  } catch (error) {
+    if (starting.stopping()) return starting.unwound();
+    fail(`${error instanceof Error ? error.message : String(error)}\n\nThe logs are in ${relative(process.cwd(), join(DATA, "logs"))}.`);
+  }
+}
+
+function readArguments(): { reset: boolean } {
+  try {
+    const { values } = parseArgs({
+      options: { reset: { type: "boolean", default: false }, help: { type: "boolean", short: "h", default: false } },
+    });
+    if (!values.help) return { reset: values.reset };
+  } catch (error) {
+    fail(`${(error as Error).message.split(". ")[0]}\n\n${HELP}`);
+  }
+  say(HELP);
+  process.exit(0);
+}
+
+type PublicPorts = Pick<Ports, "gateway" | (typeof SERVICES)[number]>;
+
+function readPorts(): PublicPorts {
+  const read = (name: string, standard: number): number => {
+    const text = process.env[name] || String(standard);
+    const port = Number(text);
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) fail(`${name} is "${text}"; it has to be a port, 1 to 65535`);
+    return port;
+  };
+  return {
+    patient: read("PORT_PATIENT", 4000),
+    billing: read("PORT_BILLING", 4001),
+    analytics: read("PORT_ANALYTICS", 4002),
+    gateway: read("PORT_GATEWAY", 4004),
+    auth: read("PORT_AUTH", 4005),
+  };
+}
+
+function lock(): () => void {
+  const taken = takeLock(join(DATA, "lock"));
+  if (typeof taken === "number") fail(`it already runs in this clone (pid ${taken}): stop that one with Ctrl-C, or with: kill ${taken}`);
+  return taken;
+}
+
+async function checkPorts(ports: PublicPorts): Promise<void> {
+  const problems: string[] = [];
+  for (const [name, port] of Object.entries(ports)) {
+    if (await isFree(port)) continue;
+    const holder = await holderOf(port);
+    const variable = `PORT_${name.toUpperCase()}`;
+    problems.push(
+      `  port ${port} (${name}) is in use${holder ? ` by ${holder}` : ""}: stop that program, or choose another port: ${variable}=${await freePort(port + 10_000)} npm start`,
+    );
+  }
+  if (problems.length > 0) fail(`there is no room to listen:\n${problems.join("\n")}`);
+}
+
+async function checkPrograms(): Promise<void> {
+  const missing = await missingPrograms();
+  if (missing.length === 0) return;
+  const list = missing.map((line) => `  - ${line}`).join("\n");
+  fail(
+    `no Docker engine answers, and to run without one this machine lacks:\n${list}\nInstall that, or start a Docker engine (\`docker info\` has to work for this user).`,
+  );
+}
+
+/** Everything in .data but the lock that we hold. */
+async function forget(): Promise<void> {
+  await stopLeftOverPostgres(join(DATA, "postgres"));
+  await stopLeftOverKafka(join(DATA, "kafka"));
+  const secrets = join(DATA, "secrets.json");
+  if (existsSync(secrets)) {
+    const { id } = JSON.parse(readFileSync(secrets, "utf8")) as { id: string };
+    await removeVolumes([`pm-${id}-postgres`, `pm-${id}-kafka`]);
+  }
+  for (const name of readdirSync(DATA)) if (name !== "lock") rmSync(join(DATA, name), { recursive: true, force: true });
+  const kept = ["POSTGRES_URL", "KAFKA_BROKERS"].filter((name) => process.env[name]);
+  say(`  the data of earlier runs is forgotten${kept.length > 0 ? ` (not what is behind ${kept.join(" and ")})` : ""}`);
+}
+
+type Starting = { done(platform: Platform): void; stopping(): boolean; unwound(): void };
+
+/** A start-up that is given up ends within this time, or is left to the guard of child.ts and to Docker's Ryuk. */
+const UNWIND_MS = 20_000;
+
+/** Ctrl-C, `kill` and a closed terminal stop everything in order; a second Ctrl-C does not wait. */
+function handleSignals(): Starting {
+  let platform: Platform | undefined;
+  let since: number | undefined;
+  const unwinding = Promise.withResolvers<void>();
+  const giveUp = async () => {
+    await stopChildren();
+    await Promise.race([unwinding.promise, sleep(UNWIND_MS)]);
+  };
+  const stop = (): void => {
+    if (since !== undefined) {
+      if (performance.now() - since < SAME_KEY_MS) return;
+      say("  stopping at once");
+      stopChildren(0).finally(() => process.exit(1));
+      return;
+    }
+    since = performance.now();
+    say("\n  stopping (the data stays; Ctrl-C again does not wait)");
+    const stopped = platform ? platform.stop() : giveUp();
+    stopped.then(
+      () => process.exit(0),
+      (error: unknown) => fail(String(error)),
+    );
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
+  // Where npm itself was killed nobody would ever stop us.
+  const parent = process.ppid;
+  if (process.env.npm_lifecycle_event !== undefined)
+    setInterval(() => process.ppid !== parent && since === undefined && stop(), WATCH_MS).unref();
+  return {
+    done: (started) => {
+      platform = started;
+    },
+    stopping: () => since !== undefined,
+    unwound: unwinding.resolve,
+  };
+}
+
+/** A part that ends by itself ends all: a platform of which a part is missing is worse than none. */
+function watch({ postgres, kafka, envoy, services, stop }: Platform, starting: Starting): void {
+  const parts = { postgres, kafka, gateway: envoy, ...services };
+  const timer = setInterval(async () => {
+    if (starting.stopping()) return clearInterval(timer);
+    const failed = Object.entries(parts).find(([, part]) => !part.running());
+    if (!failed) return;
+    clearInterval(timer);
+    const [name, part] = failed;
+    const lines = await part.tail();
+    await stop();
+    fail(
+      `${name} ended by itself. Its last lines:\n\n${lines.join("\n")}\n\nAll of them: ${relative(process.cwd(), join(DATA, "logs", `${name}.log`))}`,
+    );
+  }, WATCH_MS);
+}
+
+function welcome({ gatewayUrl, admin, ports, postgres }: Platform): void {
+  const login = shellQuote(JSON.stringify(admin));
+  const json = "-H 'content-type: application/json'";
+  const bearer = '-H "authorization: Bearer $TOKEN"';
+  const patient = `'{"name":"Ada Lovelace","email":"ada.'$(date +%s)'@example.com","address":"12 St James Square, London","dateOfBirth":"1985-12-10"}'`;
+  say(`
+The platform is ready.
+
+  gateway     ${gatewayUrl}  (documentation: ${gatewayUrl}/docs)
+  services    patient :${ports.patient}   billing :${ports.billing} (gRPC)   analytics :${ports.analytics}   auth :${ports.auth}
+  database    ${postgres.url}
+  logs        ${relative(process.cwd(), join(DATA, "logs"))}
+  admin       ${admin.email}   password: ${admin.password}
+
+Log in, create a patient, list patients:
+
+  TOKEN=$(curl -s ${gatewayUrl}/auth/login ${json} -d ${login} | sed 's/.*"token":"\\([^"]*\\)".*/\\1/')
+  curl -s ${gatewayUrl}/patients ${bearer} ${json} -d ${patient}
+  curl -s ${gatewayUrl}/patients ${bearer}
+
+Ctrl-C stops everything and keeps the data.`);
+}
+
+function shellQuote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+await main();
