@@ -1,0 +1,144 @@
+{{/* An object's name: pm.name (dict "root" $ "name" "patient") */}}
+{{- define "pm.name" -}}
+{{ .root.Values.namePrefix }}{{ .name }}
+{{- end }}
+
+{{/* The labels that select a component's pods; they never change, for a Deployment's selector cannot. */}}
+{{- define "pm.selector" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- define "pm.labels" -}}
+{{ include "pm.selector" . }}
+app.kubernetes.io/part-of: patient-management
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ include "pm.tag" .root | quote }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end }}
+
+{{- define "pm.tag" -}}
+{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* pm.image (dict "root" $ "name" "patient") */}}
+{{- define "pm.image" -}}
+{{ with .root.Values.image }}{{ with .registry }}{{ . }}/{{ end }}{{ .repository }}/{{ end }}{{ .name }}:{{ include "pm.tag" .root }}
+{{- end }}
+
+{{/* The Secret with the services' own secrets. */}}
+{{- define "pm.secret" -}}
+{{ .Values.secrets.existingSecret | default (include "pm.name" (dict "root" . "name" "patient-management")) }}
+{{- end }}
+
+{{/* Seconds from SIGTERM to SIGKILL: drain, grace, and a little for the process to end by itself. */}}
+{{- define "pm.terminationSeconds" -}}
+{{ add .Values.drainSeconds .Values.graceSeconds 5 }}
+{{- end }}
+
+{{/* What Pod Security "restricted" asks of a pod, and of a container. pm.podSecurity (dict "user" 1000) */}}
+{{- define "pm.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .user }}
+runAsGroup: {{ .user }}
+fsGroup: {{ .user }}
+# Without this a large volume is walked at every start.
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "pm.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Where a component's pods may run: anywhere that the values allow, spread over nodes and zones. */}}
+{{- define "pm.scheduling" -}}
+{{- with .root.Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+topologySpreadConstraints:
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    # Of this rollout's pods alone, or those that are about to go would count.
+    matchLabelKeys: [pod-template-hash]
+    labelSelector:
+      matchLabels: {{- include "pm.selector" $ | nindent 8 }}
+  {{- end }}
+{{- end }}
+
+{{/* The volume with Postgres' authority and one role's password. pm.databaseVolume (dict "root" $ "role" "patient-owner") */}}
+{{- define "pm.databaseVolume" -}}
+- name: database
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret:
+          name: {{ .root.Values.postgres.caSecret.name }}
+          items: [{key: {{ .root.Values.postgres.caSecret.key | quote }}, path: ca.crt}]
+      - secret:
+          name: {{ .root.Values.postgres.passwordSecretPrefix }}{{ .role }}
+          items: [{key: password, path: password}]
+{{- end }}
+
+{{/* postgres://patient@host:5432/patient */}}
+{{- define "pm.databaseUrl" -}}
+postgres://{{ .role }}@{{ .root.Values.postgres.host }}:{{ .root.Values.postgres.port }}/{{ .name }}
+{{- end }}
+
+{{/*
+Envoy's configuration: services/gateway/envoy.yaml with its placeholders replaced, and a failure where one is left.
+Services are named by their headless Services, so that Envoy sees every pod and checks each by itself.
+*/}}
+{{- define "pm.envoy" -}}
+{{- $root := . -}}
+{{- $settings := dict
+  "ADDRESS" "0.0.0.0"
+  "PORT" 4004
+  "HEALTH_PORT" 4003
+  "ADMIN_ADDRESS" "127.0.0.1"
+  "ADMIN_PORT" 9901
+  "AUTH_ISSUER" .Values.publicUrl
+  "AUTH_AUDIENCE" .Values.audience
+  "TRUSTED_HOPS" .Values.gateway.trustedHops
+  "LOGIN_RATE_PER_SECOND" .Values.gateway.loginRatePerSecond
+  "SIGNUP_RATE_PER_SECOND" .Values.gateway.signupRatePerSecond
+  "REFRESH_RATE_PER_SECOND" .Values.gateway.refreshRatePerSecond
+  "JWKS_CACHE_SECONDS" .Values.gateway.jwksCacheSeconds
+  "DRAIN_SECONDS" .Values.drainSeconds
+-}}
+{{- $origins := list -}}
+{{- range .Values.gateway.corsOrigins -}}
+{{- $origins = append $origins (dict "exact" .) -}}
+{{- end -}}
+{{- $_ := set $settings "CORS_ORIGINS" (toJson $origins) -}}
+{{- range $name, $service := .Values.services -}}
+{{- $_ := set $settings (printf "%s_HOST" (upper $name)) (printf "%s-headless.%s.svc" (include "pm.name" (dict "root" $root "name" $name)) $root.Release.Namespace) -}}
+{{- $_ := set $settings (printf "%s_PORT" (upper $name)) $service.port -}}
+{{- end -}}
+{{- $text := .Files.Get "files/envoy.yaml" | required "files/envoy.yaml is missing: it is a link to services/gateway/envoy.yaml" -}}
+{{- range $name, $value := $settings -}}
+{{- $text = $text | replace (printf "${%s}" $name) (toString $value) -}}
+{{- end -}}
+{{- with regexFind "\\$\\{[A-Z][A-Z0-9_]*\\}" $text -}}
+{{- fail (printf "services/gateway/envoy.yaml has the placeholder %s, for which pm.envoy has no value" .) -}}
+{{- end -}}
+{{ $text }}
+{{- end }}
