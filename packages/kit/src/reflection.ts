@@ -2,6 +2,7 @@
 import { create, type DescFile, type DescService, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
+import { file_google_rpc_error_details } from "@pm/proto/google/rpc/error_details";
 import {
   type ServerReflectionRequest,
   ServerReflectionRequestSchema,
@@ -30,7 +31,9 @@ export function registerReflection(router: ConnectRouter, services: DescService[
     if ("nestedMessages" in symbol) for (const nested of symbol.nestedMessages) addSymbol(nested.typeName, nested, file);
     if ("nestedEnums" in symbol) for (const nested of symbol.nestedEnums) fileOfSymbol.set(nested.typeName, file);
   };
-  for (const service of services) {
+  // Error details travel as Any, whose types no method names.
+  add(file_google_rpc_error_details);
+  for (const service of [...services, V1, V1alpha]) {
     add(service.file);
     for (const method of service.methods) fileOfSymbol.set(`${service.typeName}.${method.name}`, service.file);
   }
@@ -57,7 +60,7 @@ export function registerReflection(router: ConnectRouter, services: DescService[
   const answer = ({ messageRequest: question }: ServerReflectionRequest): Answer => {
     switch (question.case) {
       case "listServices":
-        return { case: "listServicesResponse", value: { service: services.map((service) => ({ name: service.typeName })) } };
+        return { case: "listServicesResponse", value: { service: [...services, V1, V1alpha].map(({ typeName }) => ({ name: typeName })) } };
       case "fileByFilename":
         return describe(files.get(question.value), question.value);
       case "fileContainingSymbol":

@@ -2,18 +2,20 @@
  * The RPC side of a service: Connect on one port. gRPC comes over HTTP/2 cleartext; gRPC-Web, Connect and its plain JSON
  * come over HTTP/1.1 or HTTP/2; everything else goes to the REST app (health, metrics, pages).
  */
+import { randomUUID } from "node:crypto";
 import http from "node:http";
 import http2 from "node:http2";
 import type { Socket } from "node:net";
 import type { DescService, Message } from "@bufbuild/protobuf";
+import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
-import { Code, ConnectError, type ConnectRouter, createContextKey, type Interceptor } from "@connectrpc/connect";
+import { Code, ConnectError, type ConnectRouter, createContextKey, type HandlerContext, type Interceptor } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { getRequestListener } from "@hono/node-server";
 import { Health, HealthCheckResponse_ServingStatus } from "@pm/proto/grpc/health/v1/health";
 import { accessOf } from "./access.ts";
 import { authorize, type Caller, type Verifier } from "./auth.ts";
-import { AppError, invalidFields, toAppError, toConnectError } from "./errors.ts";
+import { AppError, type ErrorCode, invalidFields, toAppError, toConnectError } from "./errors.ts";
 import type { Lifetime } from "./lifetime.ts";
 import type { Logger } from "./log.ts";
 import { registerReflection } from "./reflection.ts";
@@ -22,83 +24,141 @@ import { requestSeconds, traceparentFrom } from "./telemetry.ts";
 
 /** Who calls; set for every method but health and reflection. */
 export const callerKey = createContextKey<Caller | undefined>(undefined, { description: "caller" });
+export const requestIdKey = createContextKey<string>("", { description: "request id" });
 export const traceparentKey = createContextKey<string>("", { description: "traceparent" });
-/** The token of the person for whom a service calls, from `x-on-behalf-of`, verified; undefined where there is none. */
+/** The person for whom a service calls, by the verified token in `x-on-behalf-of`; undefined where there is none. */
 export const onBehalfOfKey = createContextKey<Caller | undefined>(undefined, { description: "on behalf of" });
 
-const openServices = new Set(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]);
+type Done = (error?: unknown) => ConnectError | undefined;
+const doneKey = createContextKey<Done | undefined>(undefined, { description: "reports the call" });
 
-/** Authenticates, authorises by the access table, validates by protovalidate, logs, and makes every error a ConnectError. */
-export function createRpcInterceptor(options: { log: Logger; verifier: Verifier }): Interceptor {
-  const { log, verifier } = options;
+const openServices = new Set(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]);
+const requestIdForm = /^[\w-]{8,64}$/;
+
+/** Methods whose handler decides by more than a scope (for example by what another service says). It must authorise itself. */
+export type CallerDecides = ReadonlySet<string>;
+
+/** What stands around every method: the gate before its message is read, the interceptor around its handler. */
+export type Guard = { gate: (context: HandlerContext) => Promise<void>; interceptor: Interceptor };
+
+/**
+ * Authenticates, authorises by the access table, validates by protovalidate, logs, and makes every error a ConnectError
+ * with google.rpc.ErrorInfo. The gate comes before a message is read, so that nobody learns from errors about its content.
+ */
+export function createGuard(options: { log: Logger; verifier: Verifier; callerDecides?: CallerDecides }): Guard {
+  const { log, verifier, callerDecides } = options;
   const validator = createValidator();
+
+  async function gate(context: HandlerContext): Promise<void> {
+    const { values, requestHeader } = context;
+    const given = requestHeader.get("x-request-id");
+    const requestId = given && requestIdForm.test(given) ? given : randomUUID();
+    values.set(requestIdKey, requestId);
+    values.set(traceparentKey, traceparentFrom(requestHeader.get("traceparent")));
+    context.responseHeader.set("x-request-id", requestId);
+    if (openServices.has(context.service.typeName)) return;
+    const done = report(context, requestId);
+    values.set(doneKey, done);
+    // What fails beside the handler (an unreadable message, a deadline) aborts the signal with the error that is then sent.
+    context.signal.addEventListener("abort", () => {
+      const { reason } = context.signal;
+      if (reason instanceof ConnectError) reason.details.push(...(done(fromConnectItself(reason))?.details ?? []));
+    });
+    try {
+      const method = `${context.service.typeName}/${context.method.name}`;
+      const access = accessOf(method);
+      if (access === undefined) throw new AppError("internal", "This method is not in the access table.");
+      const caller = await verifier.verify(requestHeader.get("authorization"));
+      const onBehalfOf = requestHeader.get("x-on-behalf-of");
+      if (onBehalfOf && caller.kind === "service") values.set(onBehalfOfKey, await verifier.verify(onBehalfOf));
+      if (!callerDecides?.has(method)) authorize(caller, access);
+      values.set(callerKey, caller);
+    } catch (error) {
+      throw done(error);
+    }
+  }
+
+  /** Logs and counts a call when it ends, once; the error that it ends with comes back as the caller may read it. */
+  function report(context: HandlerContext, requestId: string): Done {
+    const started = performance.now();
+    const method = `${context.service.typeName}/${context.method.name}`;
+    let isDone = false;
+    return (error) => {
+      if (isDone) return undefined;
+      isDone = true;
+      const connectError = error === undefined ? undefined : toConnectError(toAppError(error));
+      const status = connectError ? nameOf(connectError.code) : "ok";
+      const milliseconds = performance.now() - started;
+      if (connectError?.code === Code.Internal || connectError?.code === Code.Unavailable)
+        log.error({ err: error, requestId, method }, "call failed");
+      requestSeconds.observe({ protocol: "rpc", operation: context.method.name, status }, milliseconds / 1_000);
+      log.info({ requestId, method, status, ms: Math.round(milliseconds * 10) / 10 }, "call");
+      return connectError;
+    };
+  }
 
   function validate(schema: Parameters<typeof validator.validate>[0], message: Message): void {
     const result = validator.validate(schema, message);
-    if (result.kind === "invalid")
-      throw invalidFields(
-        result.violations.map((violation) => ({
-          path: String(violation.field.length > 0 ? fieldPath(violation) : ""),
-          message: violation.message,
-        })),
-      );
     if (result.kind === "error") throw result.error;
+    if (result.kind === "invalid")
+      throw invalidFields(result.violations.map((violation) => ({ path: pathToString(violation.field), message: violation.message })));
   }
 
-  return (next) => async (request) => {
-    const started = performance.now();
-    const method = `${request.service.typeName}/${request.method.name}`;
-    const isOpen = openServices.has(request.service.typeName);
-    let status = "ok";
+  async function* validateEach(schema: Parameters<typeof validator.validate>[0], messages: AsyncIterable<Message>) {
+    for await (const message of messages) {
+      validate(schema, message);
+      yield message;
+    }
+  }
+
+  async function* reportAtEnd(messages: AsyncIterable<Message>, done: Done) {
     try {
-      request.contextValues.set(traceparentKey, traceparentFrom(request.header.get("traceparent")));
-      if (!isOpen) {
-        const access = accessOf(method);
-        if (access === undefined) throw new AppError("internal", "This method is not in the access table.");
-        const caller = await verifier.verify(request.header.get("authorization"));
-        const onBehalfOf = request.header.get("x-on-behalf-of");
-        if (onBehalfOf && caller.kind === "service") request.contextValues.set(onBehalfOfKey, await verifier.verify(onBehalfOf));
-        if (!callerDecides.has(method)) authorize(caller, access);
-        request.contextValues.set(callerKey, caller);
-        if (!request.stream) validate(request.method.input, request.message);
-      }
-      return await next(request);
+      yield* messages;
     } catch (error) {
-      const connectError = error instanceof ConnectError && error.cause === undefined && isOpen ? error : toConnectError(fromRpc(error));
-      status = Code[connectError.code].toLowerCase();
-      if (connectError.code === Code.Internal || connectError.code === Code.Unavailable) log.error({ err: error, method }, "call failed");
-      throw connectError;
+      throw done(error) ?? error;
     } finally {
-      const milliseconds = performance.now() - started;
-      if (!isOpen) {
-        requestSeconds.observe({ protocol: "rpc", operation: request.method.name, status }, milliseconds / 1_000);
-        log.info({ method, status, ms: Math.round(milliseconds * 10) / 10 }, "call");
+      // A caller that goes away ends the stream here, which is how most streams end.
+      done();
+    }
+  }
+
+  const interceptor: Interceptor = (next) => async (request) => {
+    const done = request.contextValues.get(doneKey);
+    if (!done) return next(request);
+    try {
+      if (request.stream) {
+        const response = await next({ ...request, message: validateEach(request.method.input, request.message) });
+        return response.stream ? { ...response, message: reportAtEnd(response.message, done) } : response;
       }
+      validate(request.method.input, request.message);
+      const response = await next(request);
+      done();
+      return response;
+    } catch (error) {
+      throw done(error) ?? error;
     }
   };
+
+  return { gate, interceptor };
 }
 
-/** Methods whose handler decides by more than a scope (for example by what another service says). It must authorise itself. */
-export const callerDecides = new Set<string>();
-
-/** Connect's own errors about the request (unreadable message, unknown method) are the caller's to read. */
-function fromRpc(error: unknown): AppError {
-  if (error instanceof ConnectError && error.cause === undefined && error.code === Code.InvalidArgument)
-    return new AppError("invalid_argument", error.rawMessage);
-  return toAppError(error);
+/** Errors that Connect makes itself (an unreadable message, a deadline, too many bytes) are the caller's to read. */
+function fromConnectItself(error: ConnectError): AppError {
+  const code = codesOfConnectItself.get(error.code);
+  return code ? new AppError(code, error.rawMessage, { cause: error }) : toAppError(error);
 }
 
-function fieldPath(violation: { field: readonly unknown[] }): string {
-  return violation.field
-    .map((step) =>
-      typeof step === "object" && step !== null && "name" in step
-        ? `.${String(step.name)}`
-        : typeof step === "object" && step !== null && "index" in step
-          ? `[${String(step.index)}]`
-          : "",
-    )
-    .join("")
-    .replace(/^\./, "");
+const codesOfConnectItself = new Map<Code, ErrorCode>([
+  [Code.InvalidArgument, "invalid_argument"],
+  [Code.ResourceExhausted, "resource_exhausted"],
+  [Code.Unimplemented, "unimplemented"],
+  [Code.DeadlineExceeded, "deadline_exceeded"],
+  [Code.Canceled, "cancelled"],
+]);
+
+/** `InvalidArgument` → `invalid_argument`, as the Connect protocol writes it. */
+function nameOf(code: Code): string {
+  return Code[code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toLowerCase();
 }
 
 export type RpcServerOptions = {
@@ -106,7 +166,7 @@ export type RpcServerOptions = {
   routes: (router: ConnectRouter) => void;
   services: DescService[];
   rest: RestApp["app"];
-  interceptor: Interceptor;
+  guard: Guard;
   host: string;
   port: number;
   log: Logger;
@@ -115,14 +175,15 @@ export type RpcServerOptions = {
 
 /** Listens for gRPC, gRPC-Web, Connect and REST on one port, with reflection and grpc.health.v1. */
 export async function listenRpc(options: RpcServerOptions): Promise<http.Server> {
-  const { routes, services, rest, interceptor, host, port, log, lifetime } = options;
+  const { routes, services, rest, guard, host, port, log, lifetime } = options;
   const handler = connectNodeAdapter({
     routes(router) {
       routes(router);
       registerHealth(router, services, lifetime);
       registerReflection(router, [...services, Health]);
     },
-    interceptors: [interceptor],
+    requestGate: guard.gate,
+    interceptors: [guard.interceptor],
     // A caller that sends no deadline still gets an answer or an error within this time; streams end themselves.
     maxTimeoutMs: 3_600_000,
     readMaxBytes: maxBodyBytes,

@@ -100,6 +100,13 @@ export declare type CreateBillingAccountRequest = Message<"billing.v1.CreateBill
    * @generated from field: string request_id = 4;
    */
   requestId: string;
+
+  /**
+   * The currency of everything on the account, ISO 4217; the clinic's own where it is empty. It never changes.
+   *
+   * @generated from field: string currency_code = 5;
+   */
+  currencyCode: string;
 };
 
 /**

@@ -1,0 +1,38 @@
+/** Accounts of patients, the ids of requests that were carried out, and what every service has: outbox and audit. */
+import { createAuditTables } from "@pm/kit/audit";
+import { createOutboxTable } from "@pm/kit/outbox";
+import { type Kysely, sql } from "kysely";
+
+export async function up(db: Kysely<unknown>): Promise<void> {
+  await sql`
+    create table accounts (
+      id uuid primary key,
+      patient_id uuid not null constraint accounts_one_per_patient unique,
+      currency text not null constraint accounts_currency check (currency ~ '^[A-Z]{3}$'),
+      status text not null default 'ACTIVE' constraint accounts_status check (status in ('ACTIVE', 'SUSPENDED', 'CLOSED')),
+      -- Whom invoices are addressed to.
+      name text not null,
+      email text not null,
+      -- Counts every change of the account: its etag.
+      version bigint not null default 1,
+      created_at timestamptz not null,
+      updated_at timestamptz not null
+    )`.execute(db);
+  await sql`grant select, insert, update on accounts to billing`.execute(db);
+
+  // One row per mutation, for ever: the same id may never mean two things.
+  await sql`
+    create table requests (
+      id uuid constraint requests_once primary key,
+      method text not null,
+      -- SHA-256 of what was asked, without the id.
+      hash bytea not null,
+      -- What was answered, as protobuf.
+      response bytea not null,
+      created_at timestamptz not null
+    )`.execute(db);
+  await sql`grant select, insert on requests to billing`.execute(db);
+
+  await createOutboxTable(db, "billing");
+  await createAuditTables(db, "billing");
+}

@@ -1,0 +1,139 @@
+/** The service as a process, over the wire: gRPC, Connect and plain JSON. */
+import { randomUUID } from "node:crypto";
+import { fromBinary } from "@bufbuild/protobuf";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { BillingAccountStatus, BillingService } from "@pm/proto/billing/v1/billing";
+import { BillingEventSchema } from "@pm/proto/billing/v1/events";
+import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
+import { query } from "@pm/stack/postgres";
+import type { Service } from "@pm/stack/services";
+import { type TestDatabase, testDatabase } from "@pm/stack/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Issuer, startBilling, startIssuer } from "./testing.ts";
+
+let database: TestDatabase;
+let issuer: Issuer;
+let billing: Service;
+let clerk: string;
+
+beforeAll(async () => {
+  database = await testDatabase("billing");
+  issuer = await startIssuer();
+  billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });
+  clerk = await issuer.person("billing");
+});
+afterAll(async () => {
+  await billing?.stop();
+  await issuer?.close();
+  await database?.drop();
+});
+
+const headers = () => ({ headers: { authorization: clerk } });
+const grpc = () => createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
+const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
+const rows = (sql: string, values: unknown[] = []) => query(database.databaseUrl, async (client) => (await client.query(sql, values)).rows);
+const failure = (call: Promise<unknown>) =>
+  call.then(
+    () => expect.unreachable(),
+    (error: unknown) => ConnectError.from(error),
+  );
+const post = (method: string, body: string, authorization = clerk) =>
+  fetch(`${billing.url}/billing.v1.BillingService/${method}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...(authorization && { authorization }) },
+    body,
+  });
+
+test("one port answers gRPC, Connect, gRPC-Web and JSON by curl", async () => {
+  const patient = newPatient();
+  const { accountId, status } = await grpc().createBillingAccount(patient, headers());
+  expect(status).toBe("ACTIVE");
+  const others = [
+    createConnectTransport({ baseUrl: billing.url, httpVersion: "1.1" }),
+    createConnectTransport({ baseUrl: billing.url, httpVersion: "2" }),
+    createGrpcWebTransport({ baseUrl: billing.url, httpVersion: "1.1" }),
+  ];
+  for (const transport of others) {
+    const { account } = await createClient(BillingService, transport).getBillingAccount(
+      { key: { case: "patientId", value: patient.patientId } },
+      headers(),
+    );
+    expect(account).toMatchObject({ accountId, patientId: patient.patientId, status: BillingAccountStatus.ACTIVE });
+  }
+  const answer = await post("GetBillingAccount", JSON.stringify({ accountId }));
+  expect(await answer.json()).toMatchObject({ account: { accountId, status: "BILLING_ACCOUNT_STATUS_ACTIVE" } });
+});
+
+test("opening an account writes an audit entry and one event", async () => {
+  const patient = newPatient();
+  const { accountId } = await grpc().createBillingAccount(patient, headers());
+  await grpc().createBillingAccount(patient, headers());
+  expect(await rows("select action, actor from audit_entries where subject = $1", [accountId])).toEqual([
+    { action: "account.opened", actor: expect.stringMatching(/^[0-9a-f-]{36}$/) },
+  ]);
+  const events = await rows("select key, type, payload from outbox where key = $1", [accountId]);
+  expect(events).toMatchObject([{ key: accountId, type: "billing.v1.AccountOpened" }]);
+  expect(fromBinary(BillingEventSchema, events[0].payload)).toMatchObject({
+    accountId,
+    patientId: patient.patientId,
+    event: { case: "accountOpened", value: { currencyCode: "EUR" } },
+  });
+});
+
+test("64 parallel requests for one patient open one account", async () => {
+  const patient = newPatient();
+  const answers = await Promise.all(Array.from({ length: 64 }, () => grpc().createBillingAccount(patient, headers())));
+  expect(new Set(answers.map((answer) => answer.accountId)).size).toBe(1);
+  expect(await rows("select count(*)::int as count from accounts where patient_id = $1", [patient.patientId])).toEqual([{ count: 1 }]);
+});
+
+test("batches with the same patients in another order do not lock up, and answer in their own order", async () => {
+  const patients = Array.from({ length: 100 }, newPatient);
+  const orders = Array.from({ length: 8 }, (_, index) => (index % 2 ? patients : patients.toReversed()));
+  const answers = await Promise.all(orders.map((requests) => grpc().batchCreateBillingAccounts({ requests }, headers())));
+  const ids = answers.map(({ accounts }, index) => {
+    const inOrder = accounts.map((account) => account.accountId);
+    return (index % 2 ? inOrder : inOrder.toReversed()).join();
+  });
+  expect(new Set(ids).size).toBe(1);
+});
+
+test("a request id stands for one patient for ever", async () => {
+  const requestId = randomUUID();
+  const patient = { ...newPatient(), requestId };
+  const first = await grpc().createBillingAccount(patient, headers());
+  expect(await grpc().createBillingAccount(patient, headers())).toEqual(first);
+  const error = await failure(grpc().createBillingAccount({ ...newPatient(), requestId }, headers()));
+  expect(error.code).toBe(Code.AlreadyExists);
+  expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "REQUEST_ID_REUSED", domain: "patient-management" }]);
+});
+
+test("nobody learns from an error before they are known", async () => {
+  for (const [token, code] of [
+    ["", "unauthenticated"],
+    ["Bearer a.b.c", "unauthenticated"],
+    [await issuer.person("analyst"), "permission_denied"],
+  ] as const) {
+    const answer = await post("CreateBillingAccount", "{not json", token);
+    expect(await answer.json()).toMatchObject({ code, details: [{ debug: { domain: "patient-management" } }] });
+  }
+});
+
+test("a wrong request names every wrong field, with a reason", async () => {
+  const wrong = await post("CreateBillingAccount", JSON.stringify({ patientId: "x", currencyCode: "eur" }));
+  expect(wrong.status).toBe(400);
+  const body = JSON.stringify(await wrong.json());
+  for (const field of ["patient_id", "name", "email", "currency_code"]) expect(body).toContain(`"field":"${field}"`);
+  expect(await (await post("CreateBillingAccount", JSON.stringify({ ...newPatient(), currencyCode: "XQX" }))).text()).toContain("ISO 4217");
+  expect(await (await post("CreateBillingAccount", "{")).json()).toMatchObject({
+    code: "invalid_argument",
+    details: [{ debug: { reason: "INVALID_ARGUMENT" } }],
+  });
+  expect((await post("GetBillingAccount", JSON.stringify({ accountId: randomUUID() }))).status).toBe(404);
+});
+
+test("health and metrics answer without a token", async () => {
+  expect(await (await fetch(`${billing.url}/health/ready`)).json()).toEqual({ status: "ready" });
+  expect(await (await fetch(`${billing.url}/metrics`)).text()).toContain('operation="CreateBillingAccount",status="ok"');
+});
