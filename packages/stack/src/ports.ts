@@ -22,12 +22,12 @@ export async function isFree(port: number): Promise<boolean> {
   return true;
 }
 
-/** Who listens on a port, such as `node (pid 4711)`, where the system tells. */
+/** Who listens on a port, such as `pid 4711 (python3 -m http.server)`, where the system tells. */
 export async function holderOf(port: number): Promise<string | undefined> {
   const pid = await pidOnPort(port);
   if (pid === undefined) return undefined;
   const command = commandLine(pid).trim();
-  return `pid ${pid}${command === "" ? "" : `: ${command.slice(0, 100)}`}`;
+  return `pid ${pid}${command === "" ? "" : ` (${command.slice(0, 100)})`}`;
 }
 
 async function pidOnPort(port: number): Promise<number | undefined> {

@@ -45,11 +45,13 @@ async function main(): Promise<void> {
   process.on("exit", release);
   process.stdout.on("error", () => undefined);
   const starting = handleSignals();
+  let where = "";
   try {
     if (reset) await forget();
     await checkPorts(ports);
     await checkPrograms();
     const preferred = { gatewayAdmin: await freePort(9901), postgres: await freePort(15432), kafka: await freePort(19092) };
+    where = `\n\nThe logs are in ${relative(process.cwd(), join(DATA, "logs"))}.`;
     const platform = await startPlatform({
       dataDir: DATA,
       ports: { ...ports, ...preferred },
@@ -62,7 +64,7 @@ async function main(): Promise<void> {
     watch(platform, starting);
   } catch (error) {
     if (starting.stopping()) return starting.unwound();
-    fail(`${error instanceof Error ? error.message : String(error)}\n\nThe logs are in ${relative(process.cwd(), join(DATA, "logs"))}.`);
+    fail(`${error instanceof Error ? error.message : String(error)}${where}`);
   }
 }
 
