@@ -46,7 +46,13 @@ export const operations = {
   "patient.createPatient": "patient:write",
 
   "auth.login": "public",
+  "auth.refresh": "public",
+  "auth.logout": "signed-in",
+  "auth.validate": "signed-in",
+  "auth.me": "signed-in",
   "auth.jwks": "public",
+  "auth.openidConfiguration": "public",
+  // By client id and secret; the gateway has no route to it.
   "auth.issueServiceToken": "public",
 
   "analytics.reportPatients": "analytics:read",

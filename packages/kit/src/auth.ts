@@ -1,5 +1,5 @@
 /** Access tokens: verified by every service, whoever brings them; and the token that a service brings to another one. */
-import { createRemoteJWKSet, errors, jwtVerify } from "jose";
+import { createRemoteJWKSet, errors, type JWTVerifyGetKey, jwtVerify } from "jose";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { type Access, type Role, roles, type Scope } from "./access.ts";
@@ -43,12 +43,18 @@ export type Verifier = {
   verify(authorization: string | null | undefined): Promise<Caller>;
 };
 
+/** Where signing keys come from: auth's JWKS over HTTP, or, in auth itself, the keys it has. */
+export type KeySource = { authUrl: string } | { keys: JWTVerifyGetKey };
+
 /**
- * Verifies ES256 access tokens (RFC 9068) by auth's JWKS. A verified token is remembered until it expires, in a bounded
+ * Verifies ES256 access tokens (RFC 9068) by auth's keys. A verified token is remembered until it expires, in a bounded
  * cache, because a signature check costs more than everything else that a read does.
  */
-export function createVerifier(options: { authUrl: string; issuer: string; audience: string; isRevoked: IsRevoked }): Verifier {
-  const keys = createRemoteJWKSet(new URL(`${options.authUrl}/.well-known/jwks.json`), { cooldownDuration: 1_000, timeoutDuration: 3_000 });
+export function createVerifier(options: KeySource & { issuer: string; audience: string; isRevoked: IsRevoked }): Verifier {
+  const keys =
+    "keys" in options
+      ? options.keys
+      : createRemoteJWKSet(new URL(`${options.authUrl}/.well-known/jwks.json`), { cooldownDuration: 1_000, timeoutDuration: 3_000 });
   const verified = new LRUCache<string, { caller: Caller; issuedAt: number }>({ max: 10_000 });
 
   async function check(token: string): Promise<{ caller: Caller; issuedAt: number }> {

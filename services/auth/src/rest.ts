@@ -1,0 +1,255 @@
+/** Sign-in, sessions, tokens and discovery over HTTP. */
+import { createRoute, z } from "@hono/zod-openapi";
+import type { Caller } from "@pm/kit/auth";
+import { AppError } from "@pm/kit/errors";
+import type { RestApp, RestContext } from "@pm/kit/rest";
+import type { SigningKeys } from "./keys.ts";
+import type { Origin } from "./origin.ts";
+import type { AuthDatabase } from "./schema.ts";
+import type { Sessions } from "./sessions.ts";
+import { findAccount } from "./sessions-store.ts";
+import type { ServiceClients, Tokens } from "./tokens.ts";
+
+const json = <Schema extends z.ZodType>(schema: Schema, description: string) => ({
+  description,
+  content: { "application/json": { schema } },
+});
+const body = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { "application/json": { schema } } });
+
+const Credentials = z
+  .object({
+    email: z.string().trim().min(1).max(254).openapi({ format: "email", example: "admin@example.com" }),
+    password: z.string().min(1).max(128),
+  })
+  .openapi("Credentials");
+
+const SignedIn = z
+  .object({
+    token: z.string().openapi({ description: "The access token (ES256, typ at+jwt)." }),
+    tokenType: z.literal("Bearer"),
+    expiresIn: z.int().openapi({ description: "Seconds until the access token expires." }),
+    refreshToken: z.string(),
+  })
+  .openapi("SignedIn");
+
+export function registerRest(
+  { operation }: RestApp,
+  options: {
+    database: AuthDatabase;
+    sessions: Sessions;
+    tokens: Tokens;
+    keys: SigningKeys;
+    clients: ServiceClients;
+    issuer: string;
+    originOf: (c: RestContext) => Origin;
+  },
+): void {
+  const { database, sessions, tokens, keys, clients, issuer, originOf } = options;
+
+  operation(
+    createRoute({
+      operationId: "login",
+      method: "post",
+      path: "/auth/login",
+      summary: "Sign in with e-mail address and password",
+      request: { body: body(Credentials) },
+      responses: { 200: json(SignedIn, "Signed in") },
+    }),
+    async (c) => c.json(await sessions.login(c.req.valid("json"), originOf(c)), 200, noStore),
+  );
+
+  operation(
+    createRoute({
+      operationId: "refresh",
+      method: "post",
+      path: "/auth/refresh",
+      summary: "Exchange a refresh token for a new pair of tokens",
+      description: "A refresh token is used once. Sent again within 30 seconds it gives the same answer; after that its session ends.",
+      request: { body: body(z.object({ refreshToken: z.string().min(1).max(256) })) },
+      responses: { 200: json(SignedIn, "The next pair") },
+    }),
+    async (c) => c.json(await sessions.refresh(c.req.valid("json").refreshToken, originOf(c)), 200, noStore),
+  );
+
+  operation(
+    createRoute({
+      operationId: "logout",
+      method: "post",
+      path: "/auth/logout",
+      summary: "End the session of the token that is sent",
+      responses: { 204: { description: "The session has ended everywhere." } },
+    }),
+    async (c) => {
+      const caller = c.get("caller");
+      if (caller.sessionId)
+        await sessions.end({ userId: caller.id, only: caller.sessionId }, "LOGOUT", { id: caller.id, origin: originOf(c) });
+      return c.body(null, 204);
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "validate",
+      method: "get",
+      path: "/auth/validate",
+      summary: "Say whether the token that is sent is valid",
+      responses: {
+        200: json(
+          z.object({ valid: z.literal(true), sub: z.string(), roles: z.array(z.string()), scope: z.string(), expiresAt: z.iso.datetime() }),
+          "It is valid; any other token is answered by 401.",
+        ),
+      },
+    }),
+    (c) => {
+      const { id, roles, scopes, expiresAt } = c.get("caller");
+      const answer = { valid: true as const, sub: id, roles: [...roles], scope: [...scopes].join(" ") };
+      return c.json({ ...answer, expiresAt: new Date(expiresAt * 1_000).toISOString() }, 200, noStore);
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "me",
+      method: "get",
+      path: "/auth/me",
+      summary: "The account of the token that is sent",
+      responses: {
+        200: json(
+          z
+            .object({
+              id: z.string(),
+              email: z.string(),
+              name: z.string(),
+              roles: z.array(z.string()),
+              scopes: z.array(z.string()),
+              teams: z.array(z.string()),
+            })
+            .openapi("Me"),
+          "The account",
+        ),
+      },
+    }),
+    async (c) => {
+      const caller = userOf(c.get("caller"));
+      const account = await findAccount(database, caller.id);
+      if (!account) throw new AppError("not_found", "This account does not exist.");
+      const { id, email, name, roles, teams } = account;
+      return c.json({ id, email, name, roles, scopes: [...caller.scopes], teams }, 200, noStore);
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "issueServiceToken",
+      method: "post",
+      path: "/auth/token",
+      summary: "Give a service its access token (RFC 6749, client credentials)",
+      description: "Inside the cluster only. The client authenticates by HTTP Basic or by client_id and client_secret in the form.",
+      request: {
+        body: {
+          required: true,
+          content: {
+            "application/x-www-form-urlencoded": {
+              schema: z.object({
+                grant_type: z.string().optional(),
+                client_id: z.string().optional(),
+                client_secret: z.string().optional(),
+              }),
+            },
+          },
+        },
+      },
+      responses: {
+        200: json(
+          z.object({ access_token: z.string(), token_type: z.literal("Bearer"), expires_in: z.int(), scope: z.string().optional() }),
+          "The token",
+        ),
+        400: json(OAuthError, "Not a request for client credentials"),
+        401: json(OAuthError, "Wrong client or secret"),
+      },
+    }),
+    async (c) => {
+      const form = c.req.valid("form");
+      if (form.grant_type !== "client_credentials")
+        return c.json({ error: "unsupported_grant_type", error_description: "grant_type must be client_credentials" }, 400, noStore);
+      const { id, secret } = basicCredentials(c.req.header("authorization")) ?? {
+        id: form.client_id ?? "",
+        secret: form.client_secret ?? "",
+      };
+      const client = clients.authenticate(id, secret);
+      if (!client) {
+        c.get("log").warn({ requestId: c.get("requestId") }, "a service sent a wrong client id or secret");
+        const challenge = { ...noStore, "www-authenticate": 'Basic realm="auth"' };
+        return c.json({ error: "invalid_client", error_description: "Unknown client or wrong secret." }, 401, challenge);
+      }
+      const answer = { access_token: await tokens.forService(client), token_type: "Bearer" as const, expires_in: tokens.lifetimeSeconds };
+      return c.json(answer, 200, noStore);
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "jwks",
+      method: "get",
+      path: "/.well-known/jwks.json",
+      summary: "The keys that access tokens are signed with (RFC 7517)",
+      responses: { 200: json(z.object({ keys: z.array(z.record(z.string(), z.unknown())) }), "The key set") },
+    }),
+    async (c) => c.json({ keys: (await keys.jwks()).keys.map((key) => ({ ...key }) as Record<string, string>) }, 200, discoveryCache),
+  );
+
+  operation(
+    createRoute({
+      operationId: "openidConfiguration",
+      method: "get",
+      path: "/.well-known/openid-configuration",
+      summary: "Where what is (OpenID Connect Discovery, RFC 8414)",
+      responses: { 200: json(z.record(z.string(), z.unknown()), "The metadata") },
+    }),
+    (c) =>
+      c.json(
+        {
+          issuer,
+          jwks_uri: `${issuer}/.well-known/jwks.json`,
+          userinfo_endpoint: `${issuer}/auth/me`,
+          token_endpoint: `${issuer}/auth/token`,
+          grant_types_supported: ["client_credentials"],
+          token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+          response_types_supported: [],
+          subject_types_supported: ["public"],
+          id_token_signing_alg_values_supported: ["ES256"],
+        },
+        200,
+        discoveryCache,
+      ),
+  );
+}
+
+const noStore = { "cache-control": "no-store" };
+/** Shorter than any time for which a key is published before it signs. */
+const discoveryCache = { "cache-control": "public, max-age=60" };
+
+const OAuthError = z.object({ error: z.string(), error_description: z.string() }).openapi("OAuthError");
+
+/** Client id and secret of an HTTP Basic header; both are form-encoded first (RFC 6749, 2.3.1). */
+function basicCredentials(header: string | undefined): { id: string; secret: string } | undefined {
+  const encoded = /^Basic ([A-Za-z0-9+/=]+)$/i.exec(header ?? "")?.[1];
+  if (!encoded) return undefined;
+  const [id = "", secret = ""] = Buffer.from(encoded, "base64")
+    .toString("utf8")
+    .split(/:(.*)/s)
+    .map((part) => {
+      try {
+        return decodeURIComponent(part.replaceAll("+", " "));
+      } catch {
+        return "";
+      }
+    });
+  return { id, secret };
+}
+
+/** @throws AppError permission_denied for services, which have no account. */
+export function userOf(caller: Caller): Caller {
+  if (caller.kind !== "user") throw new AppError("permission_denied", "Services have no account here.");
+  return caller;
+}

@@ -1,0 +1,155 @@
+import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, type JSONWebKeySet, jwtVerify } from "jose";
+import { afterAll, expect, test } from "vitest";
+import { admin, secrets, startAuth } from "./testing.ts";
+
+const auth = await startAuth({ REFRESH_GRACE_SECONDS: "2" });
+afterAll(() => auth.stop());
+
+test("the first administrator signs in and gets an ES256 token that the published keys verify", async () => {
+  const { status, body, headers } = await auth.call("POST", "/auth/login", { body: admin });
+  expect(status).toBe(200);
+  expect(headers.get("cache-control")).toBe("no-store");
+  expect(body).toEqual({ token: expect.any(String), tokenType: "Bearer", expiresIn: 300, refreshToken: expect.any(String) });
+  const token = String(body.token);
+  expect(decodeProtectedHeader(token)).toEqual({ alg: "ES256", typ: "at+jwt", kid: expect.any(String) });
+
+  const jwks = await auth.call("GET", "/.well-known/jwks.json");
+  expect(jwks.headers.get("cache-control")).toBe("public, max-age=60");
+  expect(JSON.stringify(jwks.body)).not.toContain('"d"');
+  const keySet = createLocalJWKSet(jwks.body as unknown as JSONWebKeySet);
+  const { payload } = await jwtVerify(token, keySet, { issuer: "http://localhost:4004", audience: "patient-management", typ: "at+jwt" });
+  expect(payload).toMatchObject({ sid: expect.any(String), jti: expect.any(String), roles: ["admin"], teams: [] });
+  expect(payload.scope).toContain("user:admin");
+  expect((payload.exp ?? 0) - (payload.iat ?? 0)).toBe(300);
+});
+
+test("e-mail addresses are the same in any case", async () => {
+  expect((await auth.call("POST", "/auth/login", { body: { ...admin, email: "ADMIN@Example.com" } })).status).toBe(200);
+});
+
+test("an unknown account and a wrong password get the same answer", async () => {
+  const wrong = await auth.call("POST", "/auth/login", { body: { ...admin, password: "not-the-password" } });
+  const unknown = await auth.call("POST", "/auth/login", { body: { email: "nobody@example.com", password: "not-the-password" } });
+  expect(wrong.status).toBe(401);
+  const { requestId: _, ...first } = wrong.body;
+  const { requestId: __, ...second } = unknown.body;
+  expect(second).toEqual(first);
+});
+
+test.each([
+  ["no body", undefined, 400],
+  ["not JSON", "{", 400],
+  ["no password", { email: admin.email }, 400],
+  ["no e-mail", { password: "x" }, 400],
+  ["a number as password", { email: admin.email, password: 1 }, 400],
+])("login with %s is refused as a problem", async (_, body, status) => {
+  const answer = await auth.call("POST", "/auth/login", { body });
+  expect(answer.status).toBe(status);
+  expect(answer.headers.get("content-type")).toBe("application/problem+json");
+});
+
+test("a valid token is validated and tells who it is; none and a changed one are not", async () => {
+  const { token } = await auth.login();
+  expect(await auth.call("GET", "/auth/validate", { token })).toMatchObject({ status: 200, body: { valid: true, roles: ["admin"] } });
+  expect(await auth.call("GET", "/auth/me", { token })).toMatchObject({ status: 200, body: { email: admin.email, roles: ["admin"] } });
+  expect((await auth.call("GET", "/auth/validate")).status).toBe(401);
+  expect((await auth.call("GET", "/auth/validate", { token: `${token.slice(0, -4)}AAAA` })).status).toBe(401);
+});
+
+test("fifty refreshes at once give one successor, and it goes on working", async () => {
+  const { refreshToken } = await auth.login();
+  const answers = await Promise.all(Array.from({ length: 50 }, () => auth.call("POST", "/auth/refresh", { body: { refreshToken } })));
+  expect(new Set(answers.map((answer) => answer.status))).toEqual(new Set([200]));
+  expect(new Set(answers.map((answer) => answer.body.refreshToken)).size).toBe(1);
+  expect(new Set(answers.map((answer) => answer.body.token)).size).toBe(1);
+  const next = await auth.call("POST", "/auth/refresh", { body: { refreshToken: answers[0]?.body.refreshToken } });
+  expect(next.status).toBe(200);
+  const { rows } = await auth.pool.query("select count(*)::int as n from refresh_tokens where session_id = $1", [
+    decodeJwt(String(next.body.token)).sid,
+  ]);
+  expect(rows).toEqual([{ n: 3 }]);
+});
+
+test("a refresh token that is used again after the grace time ends its whole session, and that is audited", async () => {
+  const { token, refreshToken } = await auth.login();
+  const successor = await auth.call("POST", "/auth/refresh", { body: { refreshToken } });
+  const { sid } = decodeJwt(token);
+  await expect
+    .poll(
+      async () =>
+        (
+          await auth.pool.query(
+            "select now() - used_at > interval '2.1 s' as late from refresh_tokens where session_id = $1 and used_at is not null",
+            [sid],
+          )
+        ).rows[0].late,
+      { timeout: 10_000 },
+    )
+    .toBe(true);
+  expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken } })).status).toBe(401);
+  expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken: successor.body.refreshToken } })).status).toBe(401);
+  const { rows } = await auth.pool.query("select action from audit_entries where details->>'sessionId' = $1 order by id", [sid]);
+  expect(rows.map((row) => row.action)).toEqual(["authn_login_success", "session_renewed", "authn_token_reuse"]);
+});
+
+test("refresh tokens are not in the database, neither plain nor in the sealed answer", async () => {
+  const { refreshToken } = await auth.login();
+  const { body } = await auth.call("POST", "/auth/refresh", { body: { refreshToken } });
+  const { rows } = await auth.pool.query(
+    "select encode(hash, 'escape') || encode(coalesce(sealed_answer, ''), 'escape') as bytes from refresh_tokens",
+  );
+  for (const secret of [refreshToken, String(body.refreshToken)]) expect(rows.some((row) => row.bytes.includes(secret))).toBe(false);
+});
+
+test("after logout the session's refresh token is dead", async () => {
+  const { token, refreshToken } = await auth.login();
+  expect((await auth.call("POST", "/auth/logout", { token })).status).toBe(204);
+  expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken } })).status).toBe(401);
+  const { rows } = await auth.pool.query("select type, count(*)::int as n from outbox where key = $1 group by type order by type", [
+    decodeJwt(token).sid,
+  ]);
+  expect(rows).toEqual([
+    { type: "auth.v1.session_revoked", n: 1 },
+    { type: "auth.v1.signed_in", n: 1 },
+  ]);
+});
+
+test("a service gets its token by Basic or by form, and nobody else does", async () => {
+  const form = { "content-type": "application/x-www-form-urlencoded" };
+  const basic = (id: string, secret: string) => ({ ...form, authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString("base64")}` });
+  const grant = "grant_type=client_credentials";
+  const byBasic = await auth.call("POST", "/auth/token", { headers: basic("patient", secrets.patient), body: grant });
+  expect(byBasic).toMatchObject({ status: 200, body: { token_type: "Bearer", expires_in: 300 } });
+  expect(decodeJwt(String(byBasic.body.access_token))).toMatchObject({
+    sub: "service:patient",
+    scope: "billing:read billing:write auth:internal",
+  });
+  const byForm = await auth.call("POST", "/auth/token", {
+    headers: form,
+    body: `${grant}&client_id=billing&client_secret=${secrets.billing}`,
+  });
+  expect(byForm.status).toBe(200);
+  for (const [id, secret] of [
+    ["patient", secrets.billing],
+    ["nobody", "x"],
+    ["patient", ""],
+  ] as const) {
+    const refused = await auth.call("POST", "/auth/token", { headers: basic(id, secret), body: grant });
+    expect(refused).toMatchObject({ status: 401, body: { error: "invalid_client" } });
+    expect(refused.headers.get("www-authenticate")).toContain("Basic");
+  }
+  const otherGrant = await auth.call("POST", "/auth/token", { headers: basic("patient", secrets.patient), body: "grant_type=password" });
+  expect(otherGrant).toMatchObject({ status: 400, body: { error: "unsupported_grant_type" } });
+});
+
+test("discovery names the issuer and the key set", async () => {
+  const { body, headers } = await auth.call("GET", "/.well-known/openid-configuration");
+  expect(body).toMatchObject({ issuer: "http://localhost:4004", jwks_uri: "http://localhost:4004/.well-known/jwks.json" });
+  expect(headers.get("cache-control")).toBe("public, max-age=60");
+});
+
+// Last, because the server closes a connection whose body it does not want to read.
+test("a body over 1 MiB is refused", async () => {
+  const answer = await auth.call("POST", "/auth/login", { body: { email: admin.email, password: "x".repeat(1024 * 1024) } });
+  expect(answer.status).toBe(413);
+});
