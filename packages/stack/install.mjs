@@ -32,7 +32,8 @@ function install(reason) {
   // The npm that runs this script, whatever it is called; development dependencies even where NODE_ENV says production,
   // because Node 24 is one of them.
   const npm = process.env.npm_execpath;
-  const args = ["ci", "--include=dev", "--no-audit", "--no-fund"];
+  // Only errors: what npm warns about (engines of packages that Node 24 will run, install scripts) is nothing to act on here.
+  const args = ["ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error"];
   const [command, before] = npm?.endsWith(".js") ? [process.execPath, [npm]] : ["npm", []];
   const { status, signal, error } = spawnSync(command, [...before, ...args], { cwd: root, stdio: "inherit" });
   if (signal !== null) fail(`"npm ci" was ended by ${signal}; run the same command again to go on`);
