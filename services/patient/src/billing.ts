@@ -1,0 +1,171 @@
+/**
+ * Every patient ends with exactly one billing account. Whoever creates a patient asks billing at once, together with others
+ * that are created at the same time, and waits a moment; what does not succeed then, the worker completes. No database
+ * connection is held while billing is asked, and a breaker keeps a billing that is down or frozen from slowing creates.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { createBatcher } from "@pm/kit/batch";
+import type { Lifetime } from "@pm/kit/lifetime";
+import type { Logger } from "@pm/kit/log";
+import { traceparentFrom } from "@pm/kit/telemetry";
+import { BillingService } from "@pm/proto/billing/v1/billing";
+import { leasePending, type PendingPatient, postponePending, releasePending, saveAccounts } from "./billing-store.ts";
+import { type Breaker, createBreaker } from "./breaker.ts";
+import type { PatientDatabase } from "./store.ts";
+
+/** How long the answer of a create waits for its account. */
+const patienceMs = 300;
+/** How long the worker leaves a new patient to whoever created it. Longer than a call's deadline. */
+export const headStartMs = 5_000;
+const deadlineMs = 1_000;
+const workerDeadlineMs = 5_000;
+const workerPauseMs = 1_000;
+const workerBatch = 500;
+const leaseSeconds = 20;
+
+/** Whom billing is asked for; all of one call. `token` is the person's, where one person acts. */
+type Request = { patient: PendingPatient; token: string | undefined; traceparent: string };
+
+export type BillingAccounts = {
+  /** Opens an account and gives its id, or undefined where that takes too long or fails: then the worker does it. Never rejects. */
+  open(request: Request): Promise<string | undefined>;
+};
+
+/** Asks billing for accounts: one call for all, ids in the order of the patients. */
+export type AskBilling = (
+  patients: PendingPatient[],
+  options: { timeoutMs: number; token: string | undefined; traceparent: string },
+) => Promise<string[]>;
+
+export function createAskBilling(options: { billingUrl: string; serviceToken: () => Promise<string> }): AskBilling {
+  const client = createClient(BillingService, createGrpcTransport({ baseUrl: options.billingUrl }));
+  return async (patients, { timeoutMs, token, traceparent }) => {
+    const headers = {
+      authorization: `Bearer ${await options.serviceToken()}`,
+      traceparent,
+      ...(token && { "x-on-behalf-of": `Bearer ${token}` }),
+    };
+    // The patient's id is the request's id too: whoever asks again for the same patient asks the same.
+    const requests = patients.map(({ patientId, name, email }) => ({ patientId, name, email, requestId: patientId }));
+    const { accounts } = await client.batchCreateBillingAccounts({ requests }, { headers, timeoutMs });
+    if (accounts.length !== patients.length)
+      throw new ConnectError(`billing gave ${accounts.length} accounts for ${patients.length} patients`, Code.Internal);
+    return accounts.map((account) => account.accountId);
+  };
+}
+
+/** Billing understood and said no: asking again without a change gives the same answer. */
+function isRefusal(error: unknown): boolean {
+  const refusals = [Code.InvalidArgument, Code.AlreadyExists, Code.FailedPrecondition, Code.OutOfRange];
+  return error instanceof ConnectError && refusals.includes(error.code);
+}
+
+export function createBillingAccounts(options: {
+  db: PatientDatabase;
+  ask: AskBilling;
+  log: Logger;
+  breaker?: Breaker;
+}): BillingAccounts & { startWorker(lifetime: Lifetime): void } {
+  const { db, ask, log, breaker = createBreaker({ log, name: "billing" }) } = options;
+
+  async function askAndSave(patients: PendingPatient[], how: Parameters<AskBilling>[1]): Promise<string[]> {
+    let ids: string[];
+    try {
+      ids = await ask(patients, how);
+      breaker.succeeded();
+    } catch (error) {
+      // A refusal is an answer too.
+      if (isRefusal(error)) breaker.succeeded();
+      else breaker.failed(error);
+      throw error;
+    }
+    await saveAccounts(
+      db,
+      patients.map(({ patientId }, index) => ({ patientId, accountId: ids[index] ?? "" })),
+    );
+    return ids;
+  }
+
+  const opener = createBatcher<Request, string | undefined>({
+    maxSize: 100,
+    async run(requests) {
+      if (!breaker.isClosed()) return requests.map(() => undefined);
+      const [first] = requests;
+      // A call for several people is made in this service's name alone.
+      const token = requests.every((request) => request.token === first?.token) ? first?.token : undefined;
+      const how = { timeoutMs: deadlineMs, token, traceparent: first?.traceparent ?? traceparentFrom(undefined) };
+      return askAndSave(
+        requests.map((request) => request.patient),
+        how,
+      );
+    },
+  });
+
+  /** Opens the accounts of one lease; gives how many patients it found. */
+  async function completePending(): Promise<number> {
+    if (!breaker.mayTry()) return 0;
+    let pending: PendingPatient[] = [];
+    const how = { timeoutMs: workerDeadlineMs, token: undefined, traceparent: traceparentFrom(undefined) };
+    try {
+      pending = await leasePending(db, workerBatch, leaseSeconds);
+      if (pending.length > 0) await askAndSave(pending, how);
+      else breaker.notTried();
+      return pending.length;
+    } catch (error) {
+      if (pending.length === 0) {
+        breaker.notTried();
+        throw error;
+      }
+      if (!isRefusal(error)) {
+        await releasePending(
+          db,
+          pending.map((patient) => patient.patientId),
+        );
+        return 0;
+      }
+    }
+    // One of them is refused, and the others must not wait for it: one by one.
+    for (const patient of pending) {
+      try {
+        await askAndSave([patient], how);
+      } catch (error) {
+        log.error({ err: error, patientId: patient.patientId }, "billing refused to open an account");
+        await postponePending(db, patient.patientId);
+      }
+    }
+    return pending.length;
+  }
+
+  return {
+    async open(request) {
+      // A call that has been under way for longer than anybody waits says that nobody should wait behind it.
+      if (!breaker.isClosed() || opener.runningMs() > patienceMs) return undefined;
+      let timer: NodeJS.Timeout | undefined;
+      const impatient = new Promise<undefined>((resolve) => {
+        timer = setTimeout(resolve, patienceMs, undefined);
+      });
+      const opened = opener.add(request).catch(() => undefined);
+      return Promise.race([opened, impatient]).finally(() => clearTimeout(timer));
+    },
+    startWorker(lifetime) {
+      const stop = new AbortController();
+      const work = async () => {
+        while (!stop.signal.aborted) {
+          const found = await completePending().catch((error: unknown) => {
+            log.warn({ err: error }, "pending billing accounts could not be looked for; trying again");
+            return 0;
+          });
+          if (found < workerBatch)
+            await delay(workerPauseMs * (0.75 + Math.random() / 2), undefined, { signal: stop.signal }).catch(() => undefined);
+        }
+      };
+      const working = work();
+      lifetime.onClose("billing worker", () => {
+        stop.abort();
+        return working;
+      });
+    },
+  };
+}

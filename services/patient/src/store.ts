@@ -1,0 +1,209 @@
+/**
+ * The hot path's statements: named, prepared once per connection, each a whole transaction in itself. They take sets, so
+ * that what arrives together shares a round trip and a commit, and one item is a set of one.
+ */
+import type { Database } from "@pm/kit/db";
+import type { Action, Patient, PatientRecord, PatientsTable, Tables } from "./schema.ts";
+
+export type PatientDatabase = Database<Tables>;
+
+/** Who reads, for the access rule: everything, or what they registered and what is shared with one of their principals. */
+export type Viewer = { id: string; seesAll: boolean; principals: string[] };
+
+/** A patient to be created, with everything that is written beside it. */
+export type NewPatient = {
+  id: string;
+  at: Date;
+  actor: string;
+  action: Action;
+  requestId: string;
+  record: PatientRecord;
+  /** SHA-256 of the record's JSON, for the audit trail. */
+  digest: string;
+  idempotency?: { key: string; hash: string } | undefined;
+  event: StoredEvent;
+  /** Until when the worker leaves the billing account to whoever created the patient; null keeps it from the worker for good. */
+  billingAt: Date | null;
+};
+
+/** An outbox row of the topic `patient.v1`; the payload is in base64. */
+export type StoredEvent = { eventId: string; type: string; payload: string; traceparent: string };
+
+/** `repeated`: the idempotency key was used before, for `patientId` and a request with this hash. */
+export type Creation = { kind: "created" } | { kind: "email-taken" } | { kind: "repeated"; patientId: string; hash: string };
+
+const recordColumns = `name text, "firstName" text, "lastName" text, email text, "phoneNumber" text, "dateOfBirth" date, address json, sex text, "registeredDate" date`;
+
+/**
+ * Keys before e-mails, each in order: two batches that want the same ones wait for each other instead of deadlocking.
+ * A patient whose key was used, or whose e-mail is taken, is left out, and the others are created.
+ */
+const createStatement = {
+  name: "patients_create",
+  text: `
+    with input as materialized (
+      select i.*, r.* from json_to_recordset($1) as i(id uuid, at timestamptz, actor text, action text, request_id text, key text, hash text,
+        record json, digest text, event_id uuid, event_type text, payload text, traceparent text, billing_at timestamptz)
+      cross join lateral json_to_record(i.record) as r(${recordColumns})
+    ), keyed as (
+      insert into idempotency_keys (caller, key, request_hash, patient_id)
+      select actor, key, decode(hash, 'hex'), id from input where key is not null order by actor, key
+      on conflict do nothing returning patient_id
+    ), created as (
+      insert into patients (id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
+        state, zip_code, sex, registered_date, registered_by, created_at, updated_at)
+      select id, 1, name, "firstName", "lastName", email, "phoneNumber", "dateOfBirth", address->>'text', address->>'street', address->>'city',
+        address->>'state', address->>'zipCode', sex, "registeredDate", actor, at, at
+      from input where key is null or id in (select patient_id from keyed) order by lower(email)
+      on conflict (lower(email)) where deleted_at is null do nothing returning id
+    ), versions as (
+      insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
+      select id, 1, action, at, actor, record from input where id in (select id from created)
+    ), billing as (
+      insert into patient_billing (patient_id, next_attempt_at) select id, billing_at from input where id in (select id from created)
+    ), audited as (
+      insert into audit_entries (actor, action, subject, request_id, details)
+      select actor, 'patient.' || action, id, request_id, jsonb_build_object('version', 1, 'sha256', digest)
+      from input where id in (select id from created)
+    ), told as (
+      insert into outbox (event_id, topic, key, type, payload, traceparent)
+      select event_id, 'patient.v1', id, event_type, decode(payload, 'base64'), traceparent from input where id in (select id from created)
+    )
+    select id from created`,
+};
+
+const keysStatement = {
+  name: "idempotency_keys_find",
+  text: `select k.caller, k.key, k.patient_id, encode(k.request_hash, 'hex') as hash from idempotency_keys k
+    join json_to_recordset($1) as asked(caller text, key text) on k.caller = asked.caller and k.key = asked.key`,
+};
+
+const deadlockTries = 3;
+
+/** Creates patients in one transaction; gives one answer for each, in order. */
+export async function insertPatients(db: PatientDatabase, patients: NewPatient[]): Promise<Creation[]> {
+  const input = patients.map(({ idempotency, event, ...patient }) => ({
+    ...patient,
+    request_id: patient.requestId,
+    key: idempotency?.key,
+    hash: idempotency?.hash,
+    event_id: event.eventId,
+    event_type: event.type,
+    payload: event.payload,
+    traceparent: event.traceparent,
+    billing_at: patient.billingAt,
+  }));
+  const rows = await retryDeadlocks(() => db.query<{ id: string }>(createStatement, [JSON.stringify(input)]));
+  const created = new Set(rows.map((row) => row.id));
+  if (created.size === patients.length) return patients.map(() => ({ kind: "created" }));
+
+  const asked = patients.flatMap(({ id, actor, idempotency }) =>
+    idempotency && !created.has(id) ? [{ caller: actor, key: idempotency.key }] : [],
+  );
+  const found = asked.length > 0 ? await db.query<FoundKey>(keysStatement, [JSON.stringify(asked)]) : [];
+  return patients.map(({ id, actor, idempotency }): Creation => {
+    if (created.has(id)) return { kind: "created" };
+    const used = idempotency && found.find((row) => row.caller === actor && row.key === idempotency.key);
+    // A key that this very request took, and whose patient was not created, remembers that the e-mail was taken.
+    return used && used.patient_id !== id ? { kind: "repeated", patientId: used.patient_id, hash: used.hash } : { kind: "email-taken" };
+  });
+}
+
+type FoundKey = { caller: string; key: string; patient_id: string; hash: string };
+
+async function retryDeadlocks<T>(run: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await run();
+    } catch (error) {
+      const isDeadlock = error instanceof Error && "code" in error && error.code === "40P01";
+      if (!isDeadlock || tries === deadlockTries) throw error;
+    }
+  }
+}
+
+/** A read of one patient. */
+export type Reading = { id: string; viewer: Viewer; requestId: string };
+
+const visible = (table: string, viewer: string) =>
+  `(${viewer}.sees_all or ${table}.registered_by = ${viewer}.actor or exists
+    (select 1 from patient_access g where g.patient_id = ${table}.id and g.principal = any(${viewer}.principals)))`;
+
+const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, p.email, p.phone_number, p.date_of_birth, p.address_text, p.street,
+  p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at`;
+
+/** Reads and the entries in the audit trail that say so, in one statement: nobody gets a record whose reading is not on record. */
+const readStatement = {
+  name: "patients_read",
+  text: `
+    with asked as materialized (
+      select * from json_to_recordset($1) as a(n int, id uuid, actor text, sees_all boolean, principals text[], request_id text)
+    ), found as materialized (
+      select a.n, a.actor, a.request_id, ${patientColumns}, b.account_id
+      from asked a join patients p on p.id = a.id left join patient_billing b on b.patient_id = p.id
+      where p.deleted_at is null and ${visible("p", "a")}
+    ), audited as (
+      insert into audit_entries (actor, action, subject, request_id, details)
+      select actor, 'patient.read', id, request_id, jsonb_build_object('version', version) from found
+    )
+    select * from found`,
+};
+
+/** Reads patients, each for its own viewer; undefined where there is none or the viewer may not see it. */
+export async function readPatients(db: PatientDatabase, readings: Reading[]): Promise<(Patient | undefined)[]> {
+  const input = readings.map(({ id, viewer, requestId }, n) => ({
+    n,
+    id,
+    actor: viewer.id,
+    sees_all: viewer.seesAll,
+    principals: viewer.principals,
+    request_id: requestId,
+  }));
+  const rows = await db.query<PatientRow & { n: number }>(readStatement, [JSON.stringify(input)]);
+  const found = new Map(rows.map((row) => [row.n, toPatient(row)]));
+  return readings.map((_, n) => found.get(n));
+}
+
+export type PatientRow = Omit<PatientsTable, "registered_by" | "deleted_at" | "search"> & { account_id: string | null };
+
+export function toPatient(row: PatientRow): Patient {
+  return {
+    id: row.id,
+    version: Number(row.version),
+    record: {
+      name: row.name,
+      ...(row.first_name !== null && { firstName: row.first_name }),
+      ...(row.last_name !== null && { lastName: row.last_name }),
+      email: row.email,
+      ...(row.phone_number !== null && { phoneNumber: row.phone_number }),
+      dateOfBirth: row.date_of_birth,
+      address: {
+        text: row.address_text,
+        ...(row.street !== null && { street: row.street }),
+        ...(row.city !== null && { city: row.city }),
+        ...(row.state !== null && { state: row.state }),
+        ...(row.zip_code !== null && { zipCode: row.zip_code }),
+      },
+      ...(row.sex !== null && { sex: row.sex }),
+      registeredDate: row.registered_date,
+    },
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+    accountId: row.account_id ?? undefined,
+  };
+}
+
+const firstVersionStatement = {
+  name: "patients_first_version",
+  text: `select v.record, v.changed_at, b.account_id from patient_versions v left join patient_billing b using (patient_id)
+    where v.patient_id = $1 and v.version = 1`,
+};
+
+/** A patient as it was when it was created, for an answer that is given again. */
+export async function readFirstVersion(db: PatientDatabase, id: string): Promise<Patient | undefined> {
+  type Row = { record: PatientRecord; changed_at: Date; account_id: string | null };
+  const [row] = await db.query<Row>(firstVersionStatement, [id]);
+  if (!row) return undefined;
+  const { record, changed_at: at, account_id } = row;
+  return { id, version: 1, record, createdAt: at, updatedAt: at, accountId: account_id ?? undefined };
+}
