@@ -57,7 +57,7 @@ export type ContainerOptions = Output & {
   /** Port in the container → port on this machine. None in host networking. */
   ports?: Record<number, number>;
   hostNetwork?: boolean;
-  /** A named volume and where it is mounted; without one the data goes with the container. */
+  /** A named volume, which also names the container, and where it is mounted; without one the data goes with the container. */
   volume?: { name: string; path: string } | undefined;
   files?: { source: string; target: string }[];
   sharedMemoryBytes?: number;
@@ -112,6 +112,15 @@ export async function dockerServer(options: ContainerOptions): Promise<Server> {
         .withWaitStrategy(Wait.forAll([]));
       if (options.command) started.withCommand(options.command);
       if (options.hostNetwork) started.withNetworkMode("host");
+      if (options.volume) {
+        // Two servers on one volume would destroy it: the name keeps a second container from being made, and finds the
+        // one that a killed run may have left behind.
+        await docker
+          .getContainer(options.volume.name)
+          .remove({ force: true })
+          .catch(() => undefined);
+        started.withName(options.volume.name);
+      }
       if (options.sharedMemoryBytes !== undefined) started.withSharedMemorySize(options.sharedMemoryBytes);
       id = (await started.start()).getId();
       await follow(since);
