@@ -14,11 +14,14 @@ export function isAlive(pid: number): boolean {
 
 /** A process and everything that it started, itself first. */
 export function withDescendants(pid: number): number[] {
-  const parents = parentOf();
+  const parents = allParents();
   const found = [pid];
   for (const one of found) for (const [child, parent] of parents) if (parent === one) found.push(child);
   return found;
 }
+
+/** The process that started this one, or took it over. */
+export const parentOf = (pid: number): number | undefined => allParents().get(pid);
 
 /** The command line of a process, or an empty string where it is gone. */
 export function commandLine(pid: number): string {
@@ -59,7 +62,7 @@ function isZombie(pid: number): boolean {
   }
 }
 
-function parentOf(): Map<number, number> {
+function allParents(): Map<number, number> {
   const parents = new Map<number, number>();
   if (process.platform === "linux") {
     for (const name of readdirSync("/proc")) {

@@ -10,6 +10,7 @@ import { takeLock } from "./lock.ts";
 import { missingPrograms, type Platform, type Ports, type SERVICES, startPlatform } from "./platform.ts";
 import { freePort, holderOf, isFree } from "./ports.ts";
 import { stopLeftOverPostgres } from "./postgres.ts";
+import { commandLine, isAlive, parentOf } from "./processes.ts";
 import { ROOT } from "./services.ts";
 
 const HELP = `npm start [-- options]
@@ -172,9 +173,8 @@ function handleSignals(): Starting {
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
   // Where npm itself was killed nobody would ever stop us.
-  const parent = process.ppid;
-  if (process.env.npm_lifecycle_event !== undefined)
-    setInterval(() => process.ppid !== parent && since === undefined && stop(), WATCH_MS).unref();
+  const npm = npmAbove();
+  if (npm !== undefined) setInterval(() => since === undefined && !isAlive(npm) && stop(), WATCH_MS).unref();
   return {
     done: (started) => {
       platform = started;
@@ -182,6 +182,12 @@ function handleSignals(): Starting {
     stopping: () => since !== undefined,
     unwound: unwinding.resolve,
   };
+}
+
+/** The npm that runs us, where one does. Between it and us there is a shell, unless that shell became us. */
+function npmAbove(): number | undefined {
+  if (process.env.npm_lifecycle_event === undefined) return undefined;
+  return / -c /.test(commandLine(process.ppid)) ? parentOf(process.ppid) : process.ppid;
 }
 
 /** A part that ends by itself ends all: a platform of which a part is missing is worse than none. */
