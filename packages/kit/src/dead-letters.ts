@@ -164,20 +164,26 @@ export type DeadLetters = {
   discard(id: string): Promise<void>;
 };
 
+/** The groups of this process, each with how many of its letters wait. */
+const groups = new Map<string, () => Promise<number>>();
+new Gauge({
+  name: "consumer_dead_letters_waiting",
+  help: "Dead letters that nobody has replayed or discarded",
+  labelNames: ["group"],
+  registers: [metrics],
+  async collect() {
+    for (const [group, waiting] of groups) {
+      const count = await waiting().catch(() => undefined);
+      if (count !== undefined) this.set({ group }, count);
+    }
+  },
+});
+
 /** The operator's side of a group's dead letters. */
 export function createDeadLetters<Tables>(options: { database: Database<Tables>; groupId: string; apply: Apply<Tables> }): DeadLetters {
   const { database, groupId, apply } = options;
   const db = database.kysely;
-  new Gauge({
-    name: "consumer_dead_letters_waiting",
-    help: "Dead letters that nobody has replayed or discarded",
-    labelNames: ["group"],
-    registers: [metrics],
-    async collect() {
-      const count = await waiting().catch(() => undefined);
-      if (count !== undefined) this.set({ group: groupId }, count);
-    },
-  });
+  groups.set(groupId, waiting);
 
   async function waiting(): Promise<number> {
     const { rows } = await sql<{ count: bigint }>`

@@ -1,0 +1,130 @@
+/**
+ * Local days as instants. Time zones come from ICU, in Node, and from nowhere else: a second source with other rules would
+ * put a registration on one day here and on another there.
+ */
+import { LRUCache } from "lru-cache";
+
+/** `YYYY-MM-DD`, a day of a calendar on somebody's wall. */
+export type LocalDate = string;
+/** Milliseconds since the epoch. */
+export type Instant = number;
+
+export type Interval = "day" | "week" | "month";
+
+/** A part of a period: local days `start` to `end` (inclusive), instants `from` (inclusive) to `until` (exclusive). */
+export type Span = { start: LocalDate; end: LocalDate; from: Instant; until: Instant };
+
+export const dayMs = 86_400_000;
+
+const formats = new Map<string, Intl.DateTimeFormat>();
+
+/** The formatter of a zone; undefined where there is no such zone. Offsets such as `+02:00` are no zones: they have no daylight saving. */
+function formatOf(timeZone: string): Intl.DateTimeFormat | undefined {
+  let format = formats.get(timeZone);
+  if (format) return format;
+  if (!/^[A-Za-z]/.test(timeZone)) return undefined;
+  try {
+    format = new Intl.DateTimeFormat("en-US", { timeZone, timeZoneName: "longOffset", hour: "numeric" });
+  } catch {
+    return undefined;
+  }
+  // There are some 600 names; somebody who sends them all in every mix of cases must not fill the memory.
+  if (formats.size > 2_000) formats.clear();
+  formats.set(timeZone, format);
+  return format;
+}
+
+export function isTimeZone(name: string): boolean {
+  return formatOf(name) !== undefined;
+}
+
+/** What a zone's clocks are ahead of UTC at an instant, in milliseconds. */
+function offsetAt(instant: Instant, timeZone: string): number {
+  const match = /GMT(?:([+-])(\d\d):(\d\d)(?::(\d\d))?)?$/.exec(formatOf(timeZone)?.format(instant) ?? "");
+  const [, sign, hours, minutes, seconds = "0"] = match ?? [];
+  if (!sign) return 0;
+  return (sign === "-" ? -1 : 1) * (Number(hours) * 3_600 + Number(minutes) * 60 + Number(seconds)) * 1_000;
+}
+
+export function localDateAt(instant: Instant, timeZone: string): LocalDate {
+  return toDate(instant + offsetAt(instant, timeZone));
+}
+
+const starts = new LRUCache<string, Instant>({ max: 20_000 });
+
+/** The first instant of a local day. It is not midnight where clocks jump over midnight. */
+export function startOfDay(date: LocalDate, timeZone: string): Instant {
+  const key = `${timeZone} ${date}`;
+  let start = starts.get(key);
+  if (start === undefined) {
+    const midnight = utcMidnight(date);
+    // Clocks change at most once around a midnight: the offset is that of the day before or that of the day after.
+    const before = offsetAt(midnight - dayMs, timeZone);
+    const after = offsetAt(midnight + dayMs, timeZone);
+    const candidates = [midnight - before, midnight - after].sort((a, b) => a - b);
+    start = candidates.find((candidate) => candidate + offsetAt(candidate, timeZone) === midnight) ?? midnight - before;
+    starts.set(key, start);
+  }
+  return start;
+}
+
+export function utcMidnight(date: LocalDate): Instant {
+  return Date.parse(`${date}T00:00:00Z`);
+}
+
+export function toDate(instant: Instant): LocalDate {
+  return new Date(instant).toISOString().slice(0, 10);
+}
+
+export function isDate(text: string): boolean {
+  return /^\d{4}-\d\d-\d\d$/.test(text) && !Number.isNaN(utcMidnight(text)) && toDate(utcMidnight(text)) === text;
+}
+
+export function addDays(date: LocalDate, days: number): LocalDate {
+  return toDate(utcMidnight(date) + days * dayMs);
+}
+
+/** The same day of another year; 29 February becomes the 28th where there is none. */
+export function addYears(date: LocalDate, years: number): LocalDate {
+  const [year = 0, month = 1, day = 1] = date.split("-").map(Number);
+  const lastDay = new Date(Date.UTC(year + years, month, 0)).getUTCDate();
+  return toDate(Date.UTC(year + years, month - 1, Math.min(day, lastDay)));
+}
+
+/** Completed years of life on a day. Somebody born on 29 February is a year older on 1 March. */
+export function ageOn(birth: LocalDate, date: LocalDate): number {
+  const years = Number(date.slice(0, 4)) - Number(birth.slice(0, 4));
+  return date.slice(5) < birth.slice(5) ? years - 1 : years;
+}
+
+export function spanOf(start: LocalDate, end: LocalDate, timeZone: string): Span {
+  return { start, end, from: startOfDay(start, timeZone), until: startOfDay(addDays(end, 1), timeZone) };
+}
+
+/** How many intervals a report may have. */
+export const maxSpans = 400;
+
+/** Splits the local days `from` to `to` (inclusive) by interval. Weeks begin on Monday. The first and the last are cut to the period. */
+export function split(from: LocalDate, to: LocalDate, interval: Interval, timeZone: string): Span[] {
+  const spans: Span[] = [];
+  for (let start = from; start <= to; ) {
+    const last = lastDayOf(start, interval);
+    const end = last < to ? last : to;
+    spans.push(spanOf(start, end, timeZone));
+    start = addDays(end, 1);
+  }
+  return spans;
+}
+
+/** How many intervals `split` would make, cheaply and at most one too many. */
+export function countSpans(from: LocalDate, to: LocalDate, interval: Interval): number {
+  const days = (utcMidnight(to) - utcMidnight(from)) / dayMs + 1;
+  return interval === "day" ? days : interval === "week" ? Math.ceil(days / 7) + 1 : Math.ceil(days / 28) + 1;
+}
+
+function lastDayOf(date: LocalDate, interval: Interval): LocalDate {
+  const midnight = new Date(utcMidnight(date));
+  if (interval === "day") return date;
+  if (interval === "week") return addDays(date, (7 - midnight.getUTCDay()) % 7);
+  return toDate(Date.UTC(midnight.getUTCFullYear(), midnight.getUTCMonth() + 1, 0));
+}

@@ -1,0 +1,13 @@
+import { callerConfig, commonConfig, databaseConfig, kafkaConfig, loadConfig, port, serviceUrl } from "@pm/kit/config";
+
+/** The environment of this service; docs/architecture.md says what each variable means. */
+export const readConfig = () =>
+  loadConfig({
+    ...commonConfig,
+    ...databaseConfig,
+    ...kafkaConfig,
+    ...callerConfig,
+    PORT: port(4002),
+    PATIENT_URL: serviceUrl,
+    BILLING_URL: serviceUrl,
+  });

@@ -1,0 +1,42 @@
+/** From a batch of messages to the log and the roll-ups, in the transaction that the consumer opened. */
+import type { Apply } from "@pm/kit/consumer";
+import { readEvent, readMessage } from "./event-log.ts";
+import { activeGeneration, addToRollups, advanceWatermarks, eventsOfSubjects, insertEvents, type Tables, type Watermark } from "./store.ts";
+import { subjectsOf, tallyChange } from "./subjects.ts";
+import { createTally } from "./tally.ts";
+
+/** Counts events once each, whatever order and however often they come. @throws Error for an event that cannot be read. */
+export const applyEvents: Apply<Tables> = async (messages, transaction) => {
+  const events = new Map(messages.map((message) => [message.id, { message, event: readMessage(message) }]));
+  const added = await insertEvents(
+    transaction,
+    [...events.values()].map(({ message, event }) => ({
+      event_id: event.id,
+      stream: event.stream,
+      payload: message.value,
+      subject: event.subject,
+      related: event.related,
+      version: event.version,
+      at: event.at,
+      topic: message.topic,
+      partition: message.partition,
+      offset: message.offset,
+    })),
+  );
+  const fresh = [...events.values()].filter(({ event }) => added.has(event.id)).map(({ event }) => event);
+  const subjects = [...new Set(fresh.flatMap(subjectsOf))];
+  const known = subjects.length === 0 ? [] : (await eventsOfSubjects(transaction, subjects)).map(readEvent);
+
+  const tally = createTally();
+  tallyChange(fresh, known, tally);
+  await addToRollups(transaction, await activeGeneration(transaction), tally.rows());
+
+  const marks = new Map<string, Watermark>();
+  for (const { message, event } of events.values()) {
+    const { topic, partition, offset } = message;
+    const before = marks.get(`${topic}/${partition}`);
+    const eventTime = new Date(Math.max(event.at, before?.eventTime.getTime() ?? 0));
+    marks.set(`${topic}/${partition}`, { topic, partition, nextOffset: offset + 1n, eventTime });
+  }
+  await advanceWatermarks(transaction, [...marks.values()]);
+};

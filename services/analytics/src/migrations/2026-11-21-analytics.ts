@@ -1,0 +1,70 @@
+import { createAuditTables } from "@pm/kit/audit";
+import { createDeadLetterTable } from "@pm/kit/dead-letters";
+import { createOutboxTable } from "@pm/kit/outbox";
+import { type Kysely, sql } from "kysely";
+
+export async function up(db: Kysely<unknown>): Promise<void> {
+  // Everything that was ever heard, once each. Events are facts: the runtime role may add and read them, and nothing else.
+  await sql`
+    create table events (
+      event_id uuid primary key,
+      seq bigint generated always as identity,
+      stream text not null,
+      subject uuid,
+      related uuid,
+      version bigint not null,
+      occurred_at timestamptz not null,
+      payload bytea not null,
+      topic text not null,
+      partition integer not null,
+      "offset" bigint not null,
+      received_at timestamptz not null default clock_timestamp()
+    )`.execute(db);
+  await sql`create unique index events_by_seq on events (seq)`.execute(db);
+  // Whatever a patient's numbers are made of is found by the patient.
+  await sql`create index events_by_subject on events (subject) where subject is not null`.execute(db);
+  await sql`create index events_by_related on events (related) where related is not null`.execute(db);
+  await sql`grant select, insert on events to analytics`.execute(db);
+
+  // Sums of facts, see tally.ts. Two sets, of which rollup_state names the one that counts: a rebuild fills the other one.
+  await sql`
+    create table rollups (
+      generation smallint not null,
+      measure text not null,
+      grain smallint not null,
+      slot integer not null,
+      value text not null,
+      amount bigint not null,
+      primary key (generation, measure, grain, slot, value)
+    ) partition by list (generation)`.execute(db);
+  for (const generation of [0, 1]) {
+    // Hot rows change with every batch: room in their page, and vacuum by what changed, keep updates cheap.
+    await sql`create table ${sql.table(`rollups_${generation}`)} partition of rollups for values in (${sql.lit(generation)})
+      with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)`.execute(db);
+    await sql`grant truncate on ${sql.table(`rollups_${generation}`)} to analytics`.execute(db);
+  }
+  await sql`grant select, insert, update, delete on rollups to analytics`.execute(db);
+  await sql`
+    create table rollup_state (
+      only_one boolean primary key default true check (only_one),
+      generation smallint not null,
+      rebuilt_at timestamptz
+    )`.execute(db);
+  await sql`insert into rollup_state (generation) values (0)`.execute(db);
+  await sql`grant select, update on rollup_state to analytics`.execute(db);
+
+  // How far each partition was read, in the same transaction as what was read: what a report calls "as of".
+  await sql`
+    create table watermarks (
+      topic text not null,
+      partition integer not null,
+      next_offset bigint not null,
+      event_time timestamptz not null,
+      primary key (topic, partition)
+    )`.execute(db);
+  await sql`grant select, insert, update on watermarks to analytics`.execute(db);
+
+  await createOutboxTable(db, "analytics");
+  await createDeadLetterTable(db, "analytics");
+  await createAuditTables(db, "analytics");
+}

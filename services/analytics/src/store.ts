@@ -1,0 +1,117 @@
+/** The tables and every question asked of them. */
+import type { Database } from "@pm/kit/db";
+import { type Kysely, sql } from "kysely";
+import type { RollupRow, Segment, Slot, StoredEvent } from "./schema.ts";
+
+/** All statements here are written by hand, so kysely needs no types of tables. */
+export type Tables = Record<never, never>;
+export type Db = Kysely<Tables>;
+export type AnalyticsDatabase = Database<Tables>;
+
+export type NewEvent = StoredEvent & {
+  subject: string | null;
+  related: string | null;
+  version: bigint;
+  at: number;
+  topic: string;
+  partition: number;
+  offset: bigint;
+};
+
+/** Adds events to the log and says which of them were not there yet. */
+export async function insertEvents(db: Db, events: NewEvent[]): Promise<Set<string>> {
+  const column = <T>(of: (event: NewEvent) => T) => events.map(of);
+  const { rows } = await sql<{ event_id: string }>`
+    insert into events (event_id, stream, subject, related, version, occurred_at, payload, topic, partition, "offset")
+    select event_id, stream, subject, related, version, to_timestamp(at / 1000.0), payload, topic, partition, "offset" from unnest(
+      ${column((e) => e.event_id)}::uuid[], ${column((e) => e.stream)}::text[], ${column((e) => e.subject)}::uuid[],
+      ${column((e) => e.related)}::uuid[], ${column((e) => e.version)}::bigint[], ${column((e) => e.at)}::bigint[],
+      ${column((e) => Buffer.from(e.payload))}::bytea[], ${column((e) => e.topic)}::text[], ${column((e) => e.partition)}::integer[],
+      ${column((e) => e.offset)}::bigint[]
+    ) as e(event_id, stream, subject, related, version, at, payload, topic, partition, "offset")
+    on conflict do nothing returning event_id`.execute(db);
+  return new Set(rows.map((row) => row.event_id));
+}
+
+/** Everything known about some patients. */
+export async function eventsOfSubjects(db: Db, subjects: string[]): Promise<StoredEvent[]> {
+  const { rows } = await sql<StoredEvent>`
+    select event_id, stream, payload from events where subject = any(${subjects}::uuid[])
+    union all
+    select event_id, stream, payload from events where related = any(${subjects}::uuid[]) and subject <> all(${subjects}::uuid[])
+  `.execute(db);
+  return rows;
+}
+
+/** Which set of roll-ups counts. */
+export async function activeGeneration(db: Db): Promise<number> {
+  const { rows } = await sql<{ generation: number }>`select generation from rollup_state`.execute(db);
+  return rows[0]?.generation ?? 0;
+}
+
+export async function addToRollups(db: Db, generation: number, changes: RollupRow[]): Promise<void> {
+  if (changes.length === 0) return;
+  const column = <T>(of: (row: RollupRow) => T) => changes.map(of);
+  await sql`
+    insert into rollups (generation, measure, grain, slot, value, amount)
+    select ${generation}::smallint, * from unnest(
+      ${column((r) => r.measure)}::text[], ${column((r) => r.grain)}::smallint[], ${column((r) => r.slot)}::integer[],
+      ${column((r) => r.value)}::text[], ${column((r) => r.amount)}::bigint[])
+    on conflict (generation, measure, grain, slot, value) do update set amount = rollups.amount + excluded.amount`.execute(db);
+}
+
+export type Watermark = { topic: string; partition: number; nextOffset: bigint; eventTime: Date };
+
+/** Notes how far partitions were read. A partition that is read again from an earlier offset does not go back. */
+export async function advanceWatermarks(db: Db, marks: Watermark[]): Promise<void> {
+  await sql`
+    insert into watermarks (topic, partition, next_offset, event_time)
+    select * from unnest(${marks.map((m) => m.topic)}::text[], ${marks.map((m) => m.partition)}::integer[],
+      ${marks.map((m) => m.nextOffset)}::bigint[], ${marks.map((m) => m.eventTime)}::timestamptz[])
+    on conflict (topic, partition) do update set next_offset = greatest(watermarks.next_offset, excluded.next_offset),
+      event_time = greatest(watermarks.event_time, excluded.event_time)`.execute(db);
+}
+
+/** The set of roll-ups that counts, and how far the log goes. */
+export type Freshness = { generation: number; watermarks: Watermark[] };
+
+export async function readFreshness(database: AnalyticsDatabase): Promise<Freshness> {
+  const rows = await database.query<{ generation: number; topic: string | null; partition: number; next_offset: bigint; event_time: Date }>(
+    {
+      name: "freshness",
+      text: `select s.generation, w.topic, w.partition, w.next_offset, w.event_time
+        from rollup_state s left join watermarks w on true order by w.topic, w.partition`,
+    },
+    [],
+  );
+  return {
+    generation: rows[0]?.generation ?? 0,
+    watermarks: rows.flatMap(({ topic, partition, next_offset: nextOffset, event_time: eventTime }) =>
+      topic === null ? [] : [{ topic, partition, nextOffset, eventTime }],
+    ),
+  };
+}
+
+/** A sum of one measure and value between two bounds; `bucket` 0 begins at the first bound. */
+export type Sum = { measure: string; value: string; bucket: number; amount: bigint };
+
+/** Sums measures over stretches, by value and by the bounds that they lie between. What has no facts is not in the answer. */
+export async function sumRollups(
+  database: AnalyticsDatabase,
+  generation: number,
+  measures: readonly string[],
+  segments: Segment[],
+  bounds: Slot[],
+): Promise<Sum[]> {
+  return await database.query<Sum>(
+    {
+      name: "sum_rollups",
+      text: `select r.measure, r.value, width_bucket(r.slot, $6::integer[]) - 1 as bucket, sum(r.amount)::bigint as amount
+        from unnest($2::text[]) m(measure)
+        cross join unnest($3::smallint[], $4::integer[], $5::integer[]) s(grain, lo, hi)
+        join rollups r on r.generation = $1 and r.measure = m.measure and r.grain = s.grain and r.slot >= s.lo and r.slot < s.hi
+        group by 1, 2, 3`,
+    },
+    [generation, measures, segments.map((s) => s.grain), segments.map((s) => s.from), segments.map((s) => s.until), bounds],
+  );
+}
