@@ -8,10 +8,13 @@ import type { Row } from "./measure.ts";
 
 const run = randomUUID().slice(0, 8);
 
-function person(worker: number, iteration: number) {
+let people = 0;
+
+function person() {
+  const iteration = people++;
   return {
     name: `Bench Person ${iteration}`,
-    email: `bench-${run}-${worker}-${iteration}@example.com`,
+    email: `bench-${run}-${iteration}@example.com`,
     address: "1 Main Street, Springfield",
     dateOfBirth: `${1930 + (iteration % 90)}-0${1 + (iteration % 9)}-1${iteration % 10}`,
   };
@@ -20,8 +23,7 @@ function person(worker: number, iteration: number) {
 export const rows: Rows = async ({ platform, http, token }) => {
   const gateway = platform.gatewayUrl;
   const { patient, auth, billing } = platform.services;
-  const create = (base: string) => (worker: number, iteration: number) =>
-    http(base, "POST", "/patients", { body: person(worker, iteration), status: 201 });
+  const create = (base: string) => () => http(base, "POST", "/patients", { body: person(), status: 201 });
   const ids: string[] = [];
   const fillIds = async () => {
     if (ids.length > 0) return;
@@ -33,8 +35,8 @@ export const rows: Rows = async ({ platform, http, token }) => {
   const login = (base: string) => () => http(base, "POST", "/auth/login", { body: platform.admin, anonymous: true });
   const openAccount = (base: string): Row["request"] => {
     const client = createClient(BillingService, createGrpcTransport({ baseUrl: base }));
-    return async (worker, iteration) => {
-      const { name, email } = person(worker, iteration);
+    return async () => {
+      const { name, email } = person();
       const headers = { authorization: `Bearer ${await token()}` };
       return client.createBillingAccount({ patientId: randomUUID(), name, email, requestId: randomUUID() }, { headers });
     };
