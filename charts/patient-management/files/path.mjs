@@ -46,11 +46,10 @@ const token = await until("log in", async () => {
 });
 say("logged in");
 
+/** Registrations of today, or undefined while analytics does not answer. */
 const registered = async () => {
   const answer = await call("GET", `/analytics/patients?from=${today}&to=${today}&interval=day`, { token });
-  if (answer.status !== 200) return undefined;
-  // Whatever else the answer says, its totals are numbers named "registered"; the largest is the sum.
-  return Math.max(0, ...[...JSON.stringify(answer.body).matchAll(/"registered":(\d+)/g)].map(([, count]) => Number(count)));
+  return answer.status === 200 ? answer.body.totals.registered : undefined;
 };
 const before = (await registered()) ?? 0;
 

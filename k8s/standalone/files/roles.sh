@@ -6,7 +6,7 @@
 (
   set -euo pipefail
   for service in patient billing analytics auth; do
-    psql --no-psqlrc --quiet -v ON_ERROR_STOP=1 -U postgres -d postgres -v service="$service" -v owner="${service}_owner" <<SQL
+    PGOPTIONS='--client-min-messages=warning' psql --no-psqlrc --quiet -v ON_ERROR_STOP=1 -U postgres -d postgres -v service="$service" -v owner="${service}_owner" <<SQL
 \set password \`cat /etc/postgresql/passwords/$service\`
 \set owner_password \`cat /etc/postgresql/passwords/$service-owner\`
 SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest(ARRAY[:'service', :'owner']) AS name
@@ -17,6 +17,10 @@ SELECT format('CREATE DATABASE %I OWNER %I', :'service', :'owner')
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'service') \gexec
 REVOKE ALL ON DATABASE :"service" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"service" TO :"service";
+\connect :"service"
+-- Migrations rely on these; they are made here so that an owner needs no right to make any.
+CREATE EXTENSION IF NOT EXISTS citext;
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
 SQL
   done
 )

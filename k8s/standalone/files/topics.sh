@@ -41,7 +41,7 @@ topic auth.v1.dead 1 $year
 allow patient 'Write Describe' patient.v1
 allow billing 'Write Describe' billing.v1
 allow auth 'Write Describe' auth.v1
-for user in patient billing; do
+for user in patient billing auth; do
   allow $user 'Read Describe' auth.v1
   allow $user 'Read Write Describe' auth.v1.dead
   groups $user
