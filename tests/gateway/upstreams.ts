@@ -1,7 +1,8 @@
 /**
- * What stands behind the gateway in its tests: small servers that answer what reached them. They take no part in what the
- * services do; they only show what Envoy lets through, to whom, and in which shape. The keys and tokens are real ones.
+ * What stands behind the gateway in its tests: small servers that answer what reached them. They do nothing that services
+ * do; they only show what Envoy lets through, to whom, and in which shape.
  */
+import { once } from "node:events";
 import http from "node:http";
 import http2 from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
@@ -9,7 +10,7 @@ import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { Health, HealthCheckResponse_ServingStatus } from "@pm/proto/grpc/health/v1/health";
-import { exportJWK, generateKeyPair, type JWK, SignJWT } from "jose";
+import { ServerReflection } from "@pm/proto/grpc/reflection/v1/reflection";
 
 /** A request as it reached a server. */
 export type Arrival = {
@@ -22,10 +23,8 @@ export type Arrival = {
   bodyBytes: number;
 };
 
-type Request = http.IncomingMessage | http2.Http2ServerRequest;
-type Answer = http.ServerResponse | http2.Http2ServerResponse;
 /** Answers a request in a test's own way; false leaves it to the echo. */
-export type Handler = (request: Request, answer: Answer) => boolean | Promise<boolean>;
+export type Handler = (request: http.IncomingMessage, answer: http.ServerResponse) => boolean | Promise<boolean>;
 
 export type Upstream = {
   port: number;
@@ -41,7 +40,7 @@ export type Upstream = {
 export async function startUpstream(service: string): Promise<Upstream> {
   const upstream: Upstream = { port: 0, handler: () => false, stop, start };
 
-  async function echo(request: Request, answer: Answer): Promise<void> {
+  async function echo(request: http.IncomingMessage, answer: http.ServerResponse): Promise<void> {
     if (await upstream.handler(request, answer)) return;
     let bodyBytes = 0;
     for await (const chunk of request) bodyBytes += (chunk as Buffer).length;
@@ -51,7 +50,11 @@ export async function startUpstream(service: string): Promise<Upstream> {
     answer.end(JSON.stringify(arrival));
   }
 
-  const listener = connectNodeAdapter({ routes, fallback: (request: Request, answer: Answer) => void echo(request, answer) });
+  const listener = connectNodeAdapter({
+    routes,
+    // HTTP/2's request and answer have all that is used here of HTTP/1.1's.
+    fallback: (request, answer) => void echo(request as http.IncomingMessage, answer as http.ServerResponse),
+  });
   const http1 = http.createServer({ keepAliveTimeout: 75_000 }, listener);
   const http2Server = http2.createServer(listener);
   const sockets = new Set<Socket>();
@@ -91,51 +94,22 @@ export async function startUpstream(service: string): Promise<Upstream> {
   return upstream;
 }
 
-/** Billing's methods, answering what they were told about the caller. */
+/** A few of billing's methods: they answer what they were told about the caller, or go on for as long as he listens. */
 function routes(router: ConnectRouter): void {
   router.service(Health, { check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }) });
-  router.service(BillingService, {
-    createBillingAccount: ({ patientId }, { requestHeader, responseHeader }) => {
-      for (const name of ["authorization", "x-user-id", "x-request-id", "content-type"]) {
-        responseHeader.set(`seen-${name}`, requestHeader.get(name) ?? "");
-      }
-      return { accountId: `account of ${patientId}`, status: "ACTIVE" };
+  router.service(ServerReflection, {
+    async *serverReflectionInfo(questions) {
+      for await (const _ of questions) yield { messageResponse: { case: "listServicesResponse", value: { service: [] } } };
     },
   });
-}
-
-export const issuer = "http://localhost:4004";
-export const audience = "patient-management";
-
-export type SigningKey = { id: string; publicJwk: JWK; privateKey: CryptoKey };
-
-export async function createSigningKey(id: string): Promise<SigningKey> {
-  const { publicKey, privateKey } = await generateKeyPair("ES256");
-  return { id, privateKey, publicJwk: { ...(await exportJWK(publicKey)), kid: id, alg: "ES256", use: "sig" } };
-}
-
-export type TokenOptions = { issuer?: string; audience?: string; expiresAt?: number; subject?: string; keyId?: string };
-
-/** Signs an access token as auth does; `options` makes it wrong in one way. */
-export function signToken(key: SigningKey, options: TokenOptions = {}): Promise<string> {
-  const now = Math.floor(Date.now() / 1_000);
-  return new SignJWT({ sid: "session-1", roles: ["admin", "billing"], scope: "patient:read patient:write" })
-    .setProtectedHeader({ alg: "ES256", typ: "at+jwt", kid: options.keyId ?? key.id })
-    .setIssuer(options.issuer ?? issuer)
-    .setAudience(options.audience ?? audience)
-    .setSubject(options.subject ?? "user-1")
-    .setJti(crypto.randomUUID())
-    .setIssuedAt(now)
-    .setExpirationTime(options.expiresAt ?? now + 300)
-    .sign(key.privateKey);
-}
-
-/** Makes a server answer as auth's key endpoint, with whatever keys the list has at that moment. */
-export function publishKeys(auth: Upstream, keys: SigningKey[]): void {
-  auth.handler = (request, answer) => {
-    if (request.url !== "/.well-known/jwks.json") return false;
-    answer.setHeader("content-type", "application/json");
-    answer.end(JSON.stringify({ keys: keys.map((key) => key.publicJwk) }));
-    return true;
-  };
+  router.service(BillingService, {
+    createBillingAccount: ({ patientId }, { requestHeader, responseHeader }) => {
+      for (const name of ["authorization", "x-user-id", "content-type"]) responseHeader.set(`seen-${name}`, requestHeader.get(name) ?? "");
+      return { accountId: `account of ${patientId}`, status: "ACTIVE" };
+    },
+    async *watchAccount({ accountId }, { signal }) {
+      yield { account: { accountId } };
+      await once(signal, "abort");
+    },
+  });
 }

@@ -1,0 +1,173 @@
+import http from "node:http";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Gateway, startGateway } from "./gateway.ts";
+import type { Arrival } from "./upstreams.ts";
+
+let gateway: Gateway;
+beforeAll(async () => {
+  gateway = await startGateway();
+});
+afterAll(() => gateway.stop());
+
+/** Sends a path as it stands, where `fetch` would tidy it first. */
+function request(
+  method: string,
+  path: string,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; type: string; body: string }> {
+  return new Promise((resolve, reject) => {
+    const outgoing = http.request(`${gateway.url}/`, { method, path, headers }, (answer) => {
+      let body = "";
+      answer.setEncoding("utf8").on("data", (chunk: string) => {
+        body += chunk;
+      });
+      answer.on("end", () => resolve({ status: answer.statusCode ?? 0, type: answer.headers["content-type"] ?? "", body }));
+    });
+    outgoing.on("error", reject).end();
+  });
+}
+
+/** Method and path as a client sends them; who gets it; the path that arrives, where it is another one. */
+type Row = [request: string, service: string, arrives?: string];
+
+const withoutToken: Row[] = [
+  ["POST /auth/login", "auth"],
+  ["POST /auth/signup", "auth"],
+  ["POST /auth/refresh", "auth"],
+  ["POST /auth/password-reset", "auth"],
+  ["POST /auth/password-reset/confirm", "auth"],
+  ["POST /auth/invites/accept", "auth"],
+  ["POST /api/auth/login", "auth", "/auth/login"],
+  ["POST /api/auth/signup", "auth", "/auth/signup"],
+  ["POST /api/auth/refresh", "auth", "/auth/refresh"],
+  ["GET /.well-known/openid-configuration", "auth"],
+  ["GET /docs", "patient"],
+  ["GET /docs/assets/page.js?v=1", "patient"],
+  ["GET /openapi/patient.json", "patient", "/openapi.json"],
+  ["GET /openapi/auth.json", "auth", "/openapi.json"],
+  ["GET /openapi/analytics.json?pretty=1", "analytics", "/openapi.json?pretty=1"],
+  ["GET /api-docs/patients", "patient", "/openapi.json"],
+  ["GET /api-docs/auth", "auth", "/openapi.json"],
+  ["GET /analytics/dashboard", "analytics"],
+  ["GET /analytics/dashboard?from=2026-01-01", "analytics"],
+  ["POST /analytics/dashboard/login", "analytics"],
+  ["POST /analytics/dashboard/logout", "analytics"],
+];
+
+const withToken: Row[] = [
+  ["POST /auth/logout", "auth"],
+  ["GET /auth/validate", "auth"],
+  ["GET /auth/me", "auth"],
+  ["GET /auth/sessions", "auth"],
+  ["DELETE /auth/sessions/1", "auth"],
+  ["GET /auth/users?q=a", "auth"],
+  ["PATCH /auth/users/1", "auth"],
+  ["POST /auth/users/1:disable", "auth"],
+  ["GET /auth/teams", "auth"],
+  ["PUT /auth/teams/1/members/2", "auth"],
+  ["POST /auth/keys:rotate", "auth"],
+  ["POST /auth/password", "auth"],
+  ["POST /auth/email", "auth"],
+  ["POST /auth/mfa/totp", "auth"],
+  ["POST /auth/invites", "auth"],
+  ["GET /api/auth/validate", "auth", "/auth/validate"],
+  ["GET /patients?limit=50&cursor=a%2Fb", "patient"],
+  ["POST /patients", "patient"],
+  ["GET /patients/1", "patient"],
+  ["PUT /patients/1", "patient"],
+  ["PATCH /patients/1", "patient"],
+  ["DELETE /patients/1", "patient"],
+  ["GET /patients/1/history", "patient"],
+  ["PUT /patients/1/access", "patient"],
+  ["POST /patients/1:restore", "patient"],
+  ["POST /patients/1:merge", "patient"],
+  ["POST /patients:import?dryRun=true", "patient"],
+  ["GET /patients:export", "patient"],
+  ["POST /patients:match", "patient"],
+  ["GET /api/patients", "patient", "/patients"],
+  ["PUT /api/patients/1?x=/api", "patient", "/patients/1?x=/api"],
+  ["POST /api/patients:import", "patient", "/patients:import"],
+  ["GET /analytics/summary", "analytics"],
+  ["GET /analytics/patients?interval=day", "analytics"],
+  ["GET /analytics/consistency", "analytics"],
+  ["POST /analytics:rebuild", "analytics"],
+  ["POST /billing.v1.BillingService/AnyMethod", "billing"],
+  ["GET /billing/invoices/1", "billing"],
+  ["GET /billing/invoices/1.pdf", "billing"],
+  ["GET /billing/statements/1?from=2026-01-01", "billing"],
+];
+
+async function arrivalOf(line: string, headers: Record<string, string>): Promise<Arrival> {
+  const [method = "", path = ""] = line.split(" ");
+  const { status, body } = await request(method, path, headers);
+  expect(status).toBe(200);
+  return JSON.parse(body) as Arrival;
+}
+
+const expected = ([line, service, arrives]: Row) => {
+  const [method, path] = line.split(" ");
+  return { service, method, path: arrives ?? path };
+};
+
+describe("without a token", () => {
+  test.each(withoutToken)("%s reaches %s", async (...row) => {
+    expect(await arrivalOf(row[0], {})).toMatchObject(expected(row));
+  });
+
+  test("the signing keys can be read", async () => {
+    const answer = await fetch(`${gateway.url}/.well-known/jwks.json`);
+    expect(await answer.json()).toEqual({ keys: gateway.keys.map(({ publicJwk }) => publicJwk) });
+  });
+});
+
+describe("with a token", () => {
+  test.each(withToken)("%s reaches %s, and 401 is what it answers without", async (...row) => {
+    expect(await arrivalOf(row[0], gateway.signedIn)).toMatchObject(expected(row));
+    const [method = "", path = ""] = row[0].split(" ");
+    expect(await request(method, path)).toMatchObject({ status: 401, type: "application/problem+json" });
+  });
+
+  test("calls reach billing over HTTP/2, its pages over HTTP/1.1", async () => {
+    expect(await arrivalOf("POST /billing.v1.BillingService/AnyMethod", gateway.signedIn)).toMatchObject({ httpVersion: "2.0" });
+    expect(await arrivalOf("GET /billing/invoices/1", gateway.signedIn)).toMatchObject({ httpVersion: "1.1" });
+  });
+});
+
+test.each([
+  ["POST", "/auth/token"],
+  ["POST", "/api/auth/token"],
+  ["POST", "/auth//token"],
+  ["POST", "/auth/login/../token"],
+  ["POST", "/auth/%74oken"],
+  ["GET", "/auth/revocations"],
+  ["GET", "/auth"],
+  ["GET", "/auth/metrics"],
+  ["GET", "/AUTH/ME"],
+  ["POST", "/auth/login/x"],
+  ["GET", "/auth/users-of-somebody"],
+  ["GET", "/health/ready"],
+  ["GET", "/health/live"],
+  ["GET", "/metrics"],
+  ["GET", "/openapi.json"],
+  ["GET", "/openapi/billing.json"],
+  ["GET", "/drain"],
+  ["GET", "/stats"],
+  ["GET", "/api"],
+  ["GET", "/api/analytics/summary"],
+  ["GET", "/patientsx"],
+  ["GET", "/docsx"],
+  ["GET", "/billing"],
+  ["POST", "/grpc.health.v1.Health/Check"],
+  ["GET", "/"],
+])("%s %s is no path of ours: 404 with and without a token", async (method, path) => {
+  for (const headers of [{}, gateway.signedIn]) {
+    const { status, type, body } = await request(method, path, headers);
+    expect({ status, type }).toEqual({ status: 404, type: "application/problem+json" });
+    expect(JSON.parse(body)).toMatchObject({ title: "Not found", status: 404, code: "not_found", requestId: expect.any(String) });
+  }
+});
+
+test("a slash that is hidden in a path is refused", async () => {
+  const { status, type } = await request("GET", "/patients/..%2f..%2fauth%2ftoken", gateway.signedIn);
+  expect({ status, type }).toEqual({ status: 400, type: "application/problem+json" });
+});
