@@ -33,7 +33,9 @@ export type ChildOptions = Output & {
   stopSignal?: NodeJS.Signals;
 };
 
-const TAIL_LINES = 30;
+const TAIL_LINES = 20;
+/** A line of JSON with a stack in it would hide all others. */
+const TAIL_LINE_LETTERS = 400;
 const TAIL_BYTES = 32 * 1024;
 const GRACE_MS = 10_000;
 /** How long the last lines of a program that has ended may take to get here. */
@@ -99,7 +101,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     pid,
     exited,
     running: () => ended === undefined,
-    tail: () => (logFile === undefined ? [...lines] : lastLines(logFile)),
+    tail: () => (logFile === undefined ? lines : lastLines(logFile)).map((line) => line.slice(0, TAIL_LINE_LETTERS)),
     signal: (signal) => void (ended ?? child.kill(signal)),
     async stop(graceMs = GRACE_MS) {
       if (ended) return;

@@ -1,6 +1,6 @@
 /** `npm start`: the whole platform on this machine, until Ctrl-C. */
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { join, relative } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { stopChildren } from "./child.ts";
@@ -24,9 +24,10 @@ Ctrl-C stops everything; the data stays in .data and the next start finds it.
 Environment: STACK=docker|native forces how Postgres, Kafka and Envoy are run (Docker where an engine answers).
 PORT_GATEWAY, PORT_PATIENT, PORT_BILLING, PORT_ANALYTICS, PORT_AUTH move a port; HOST=0.0.0.0 lets other machines in;
 POSTGRES_URL (a superuser's) and KAFKA_BROKERS point to servers that already run; LOG_LEVEL sets what services log;
-ADMIN_EMAIL and ADMIN_PASSWORD name the first admin at the very first start; PM_CACHE_DIR is where downloads are kept.`;
+ADMIN_EMAIL and ADMIN_PASSWORD name the first admin at the very first start; PM_DATA_DIR is where the data is
+kept instead of .data, PM_CACHE_DIR where downloads are (~/.cache/patient-management).`;
 
-const DATA = join(ROOT, ".data");
+const DATA = resolve(process.env.PM_DATA_DIR || join(ROOT, ".data"));
 /** npm passes on a signal that the terminal has already sent to all of us: a second one that soon is the same key. */
 const SAME_KEY_MS = 1_000;
 const WATCH_MS = 500;
