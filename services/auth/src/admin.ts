@@ -3,33 +3,30 @@ import { randomBytes } from "node:crypto";
 import type { Lifetime } from "@pm/kit/lifetime";
 import type { Logger } from "@pm/kit/log";
 import { sql } from "kysely";
-import { announce } from "./announcements.ts";
+import { actingAlone, type Changes } from "./changes.ts";
 import type { Passwords } from "./passwords.ts";
 import type { AuthDatabase } from "./schema.ts";
 
 /** Makes the first administrator where there is no account at all. Returns whether it did. Safe to call from every replica. */
 export async function makeFirstAdmin(options: {
   database: AuthDatabase;
+  changes: Changes;
   passwords: Passwords;
   email: string;
   password: string;
 }): Promise<boolean> {
-  const { database, passwords, email, password } = options;
+  const { database, changes, passwords, email, password } = options;
   const any = await database.kysely.selectFrom("users").select("id").limit(1).executeTakeFirst();
   if (any) return false;
   const hash = await passwords.hash(password);
-  return database.kysely.transaction().execute(async (transaction) => {
+  return changes.run(actingAlone(), async ({ transaction, audit }) => {
     await sql`select pg_advisory_xact_lock(hashtextextended('first admin', 0))`.execute(transaction);
     const { rows } = await sql<{ id: string }>`
       insert into users (email, name, roles, password_hash)
       select ${email}, 'Administrator', array['admin'], ${hash} where not exists (select from users) returning id`.execute(transaction);
     const created = rows[0];
-    if (!created) return false;
-    const details = { roles: ["admin"], by: "ADMIN_EMAIL" };
-    await announce(transaction, {
-      audit: [{ actor: "auth", action: "user_created", subject: created.id, request_id: "start", details }],
-    });
-    return true;
+    if (created) audit("user_created", created.id, { roles: ["admin"], by: "ADMIN_EMAIL" });
+    return created !== undefined;
   });
 }
 
@@ -39,19 +36,20 @@ export async function makeFirstAdmin(options: {
  */
 export function startWithAdmin(options: {
   database: AuthDatabase;
+  changes: Changes;
   passwords: Passwords;
   email: string;
   password: string | undefined;
   log: Logger;
   lifetime: Lifetime;
 }): void {
-  const { database, passwords, email, log, lifetime } = options;
+  const { database, changes, passwords, email, log, lifetime } = options;
   const password = options.password ?? randomBytes(15).toString("base64url");
   let done = false;
   let timer: NodeJS.Timeout | undefined;
   const attempt = async (): Promise<void> => {
     try {
-      const made = await makeFirstAdmin({ database, passwords, email, password });
+      const made = await makeFirstAdmin({ database, changes, passwords, email, password });
       if (made && options.password === undefined) process.stderr.write(`The first administrator is ${email}, the password ${password}\n`);
       done = true;
     } catch (error) {

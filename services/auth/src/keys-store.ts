@@ -1,7 +1,7 @@
 /** Signing keys in Postgres. */
 import type { JWK } from "jose";
 import { sql } from "kysely";
-import { announce } from "./announcements.ts";
+import type { Change } from "./changes.ts";
 import type { AuthDatabase } from "./schema.ts";
 
 export type StoredKey = { kid: string; public_jwk: JWK; sealed_private_jwk: Buffer; active_from: Date };
@@ -20,25 +20,15 @@ export async function listKeys({ kysely }: AuthDatabase): Promise<StoredKey[]> {
  * Adds a key after the one that the caller believed to be the last (undefined: none). Where another replica added one in
  * the meantime, nothing happens, so that two of them never add two.
  */
-export async function addKey(
-  { kysely }: AuthDatabase,
-  key: StoredKey,
-  after: string | undefined,
-  by: { actor: string; requestId: string },
-): Promise<void> {
-  await kysely.transaction().execute(async (transaction) => {
-    await sql`select pg_advisory_xact_lock(hashtextextended('signing keys', 0))`.execute(transaction);
-    const last = await transaction.selectFrom("signing_keys").select("kid").orderBy("active_from", "desc").limit(1).executeTakeFirst();
-    if (last?.kid !== after) return;
-    await transaction
-      .insertInto("signing_keys")
-      .values({ ...key, public_jwk: JSON.stringify(key.public_jwk) })
-      .execute();
-    const details = { activeFrom: key.active_from.toISOString(), after };
-    await announce(transaction, {
-      audit: [{ actor: by.actor, action: "crypt_key_rotated", subject: key.kid, request_id: by.requestId, details }],
-    });
-  });
+export async function addKey({ transaction, audit }: Change, key: StoredKey, after: string | undefined): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended('signing keys', 0))`.execute(transaction);
+  const last = await transaction.selectFrom("signing_keys").select("kid").orderBy("active_from", "desc").limit(1).executeTakeFirst();
+  if (last?.kid !== after) return;
+  await transaction
+    .insertInto("signing_keys")
+    .values({ ...key, public_jwk: JSON.stringify(key.public_jwk) })
+    .execute();
+  audit("crypt_key_rotated", key.kid, { activeFrom: key.active_from.toISOString(), after });
 }
 
 export async function deleteKey({ kysely }: AuthDatabase, kid: string): Promise<void> {

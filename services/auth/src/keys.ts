@@ -3,7 +3,6 @@
  * longer than anybody caches the key set, and stays published until the last token that it signed has expired. So a
  * rotation is seen by nobody.
  */
-import { randomUUID } from "node:crypto";
 import { AppError } from "@pm/kit/errors";
 import type { Lifetime } from "@pm/kit/lifetime";
 import type { Logger } from "@pm/kit/log";
@@ -17,6 +16,7 @@ import {
   type JWK,
   type JWTVerifyGetKey,
 } from "jose";
+import { type Actor, actingAlone, type Changes } from "./changes.ts";
 import { addKey, deleteKey, listKeys, type StoredKey } from "./keys-store.ts";
 import type { AuthDatabase } from "./schema.ts";
 import type { Sealer } from "./seal.ts";
@@ -35,8 +35,8 @@ export type SigningKeys = {
   /** For verifying our own tokens. */
   resolve: JWTVerifyGetKey;
   list(): Promise<KeyInfo[]>;
-  /** Makes the next key; where one is under way already, that one. @param actor for the audit trail */
-  rotate(actor: string, requestId: string): Promise<KeyInfo>;
+  /** Makes the next key; where one is under way already, that one. */
+  rotate(actor: Actor): Promise<KeyInfo>;
   /** Makes the first key, and the next one where the current one is old enough. Safe to call from every replica. */
   maintain(): Promise<void>;
 };
@@ -48,6 +48,7 @@ const skewMs = 60_000;
 
 export function createSigningKeys(options: {
   database: AuthDatabase;
+  changes: Changes;
   sealer: Sealer;
   /** How long a key is published before it signs. */
   publishSeconds: number;
@@ -56,7 +57,7 @@ export function createSigningKeys(options: {
   tokenSeconds: number;
   now: () => number;
 }): SigningKeys {
-  const { database, sealer, publishSeconds, rotationSeconds, tokenSeconds, now } = options;
+  const { database, changes, sealer, publishSeconds, rotationSeconds, tokenSeconds, now } = options;
   let loaded: SigningKey[] = [];
   let loadedAt = Number.NEGATIVE_INFINITY;
   let loading: Promise<void> | undefined;
@@ -128,10 +129,11 @@ export function createSigningKeys(options: {
     };
   }
 
-  async function append(activeFrom: number, actor: string, requestId: string): Promise<void> {
+  async function append(activeFrom: number, actor: Actor): Promise<void> {
     const last = loaded.at(-1);
     // Whoever made a key in the meantime (another replica) wins; both then see the same one.
-    await addKey(database, await make(activeFrom), last?.kid, { actor, requestId });
+    const key = await make(activeFrom);
+    await changes.run(actor, (change) => addKey(change, key, last?.kid));
     await load();
   }
 
@@ -158,10 +160,10 @@ export function createSigningKeys(options: {
       await load();
       return loaded.map((key) => describe(loaded, key));
     },
-    async rotate(actor, requestId) {
+    async rotate(actor) {
       await load();
       const last = loaded.at(-1);
-      if (!last || last.activeFrom <= now()) await append(now() + publishSeconds * 1_000, actor, requestId);
+      if (!last || last.activeFrom <= now()) await append(now() + publishSeconds * 1_000, actor);
       const next = loaded.at(-1);
       if (!next) throw new AppError("internal", "The key was not stored.");
       return describe(loaded, next);
@@ -169,9 +171,9 @@ export function createSigningKeys(options: {
     async maintain() {
       await load();
       const last = loaded.at(-1);
-      if (!last) await append(now(), "auth", randomUUID());
+      if (!last) await append(now(), actingAlone());
       else if (last.activeFrom <= now() && last.activeFrom + (rotationSeconds - publishSeconds) * 1_000 <= now())
-        await append(now() + publishSeconds * 1_000, "auth", randomUUID());
+        await append(now() + publishSeconds * 1_000, actingAlone());
       for (const key of loaded) {
         const end = retiresAt(loaded, key);
         if (end !== undefined && end + 86_400_000 < now()) await deleteKey(database, key.kid);

@@ -11,6 +11,8 @@ import { Gauge, metrics } from "@pm/kit/telemetry";
 export const argon2Options = { algorithm: 2 satisfies Algorithm.Argon2id, memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;
 
 export type Passwords = {
+  /** Refuses at once, before any work was done. @throws AppError unavailable where too many wait already. */
+  checkRoom(): void;
   /** @throws AppError unavailable where too many wait already. */
   hash(password: string): Promise<string>;
   /**
@@ -39,10 +41,14 @@ export async function createPasswords({ concurrency, maxQueue }: { concurrency: 
     },
   });
 
+  function checkRoom(): void {
+    if (waiting.length < maxQueue) return;
+    throw new AppError("unavailable", "Too many people are signing in right now. Try again in a moment.", { retryAfterSeconds: 1 });
+  }
+
   async function queued<T>(work: () => Promise<T>): Promise<T> {
     if (running >= concurrency) {
-      if (waiting.length >= maxQueue)
-        throw new AppError("unavailable", "Too many people are signing in right now. Try again in a moment.", { retryAfterSeconds: 1 });
+      checkRoom();
       await new Promise<void>((resolve) => waiting.push(resolve));
     } else running++;
     try {
@@ -56,16 +62,12 @@ export async function createPasswords({ concurrency, maxQueue }: { concurrency: 
   }
 
   return {
-    hash: (password) => queued(() => hash(normalise(password), argon2Options)),
+    checkRoom,
+    hash: (password) => queued(() => hash(password, argon2Options)),
     verify: (passwordHash, password) =>
       queued(async () => {
-        const matches = await verify(passwordHash ?? dummy, normalise(password));
+        const matches = await verify(passwordHash ?? dummy, password);
         return matches && passwordHash !== null && passwordHash !== undefined;
       }),
   };
-}
-
-/** One spelling for what looks the same: keyboards differ in how they compose an é. */
-function normalise(password: string): string {
-  return password.normalize("NFC");
 }

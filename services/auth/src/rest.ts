@@ -1,50 +1,33 @@
 /** Sign-in, sessions, tokens and discovery over HTTP. */
 import { createRoute, z } from "@hono/zod-openapi";
-import type { Caller } from "@pm/kit/auth";
-import { AppError } from "@pm/kit/errors";
-import type { RestApp, RestContext } from "@pm/kit/rest";
+import type { RestApp } from "@pm/kit/rest";
+import { type RevocationSnapshot, revocationSnapshotSchema } from "@pm/kit/revocations";
 import type { SigningKeys } from "./keys.ts";
-import type { Origin } from "./origin.ts";
-import type { AuthDatabase } from "./schema.ts";
+import { actorOf, Code, jsonAnswer, jsonBody, noContent, noStore, type OriginOf, Password, SignedInAnswer, userOf } from "./openapi.ts";
 import type { Sessions } from "./sessions.ts";
-import { findAccount } from "./sessions-store.ts";
 import type { ServiceClients, Tokens } from "./tokens.ts";
-
-const json = <Schema extends z.ZodType>(schema: Schema, description: string) => ({
-  description,
-  content: { "application/json": { schema } },
-});
-const body = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { "application/json": { schema } } });
 
 const Credentials = z
   .object({
     email: z.string().trim().min(1).max(254).openapi({ format: "email", example: "admin@example.com" }),
-    password: z.string().min(1).max(128),
+    password: Password,
+    code: Code.optional(),
   })
   .openapi("Credentials");
-
-const SignedIn = z
-  .object({
-    token: z.string().openapi({ description: "The access token (ES256, typ at+jwt)." }),
-    tokenType: z.literal("Bearer"),
-    expiresIn: z.int().openapi({ description: "Seconds until the access token expires." }),
-    refreshToken: z.string(),
-  })
-  .openapi("SignedIn");
 
 export function registerRest(
   { operation }: RestApp,
   options: {
-    database: AuthDatabase;
     sessions: Sessions;
     tokens: Tokens;
     keys: SigningKeys;
     clients: ServiceClients;
+    revocationSnapshot: () => Promise<RevocationSnapshot>;
     issuer: string;
-    originOf: (c: RestContext) => Origin;
+    originOf: OriginOf;
   },
 ): void {
-  const { database, sessions, tokens, keys, clients, issuer, originOf } = options;
+  const { sessions, tokens, keys, clients, revocationSnapshot, issuer, originOf } = options;
 
   operation(
     createRoute({
@@ -52,8 +35,8 @@ export function registerRest(
       method: "post",
       path: "/auth/login",
       summary: "Sign in with e-mail address and password",
-      request: { body: body(Credentials) },
-      responses: { 200: json(SignedIn, "Signed in") },
+      request: { body: jsonBody(Credentials) },
+      responses: { 200: jsonAnswer(SignedInAnswer, "Signed in") },
     }),
     async (c) => c.json(await sessions.login(c.req.valid("json"), originOf(c)), 200, noStore),
   );
@@ -65,8 +48,8 @@ export function registerRest(
       path: "/auth/refresh",
       summary: "Exchange a refresh token for a new pair of tokens",
       description: "A refresh token is used once. Sent again within 30 seconds it gives the same answer; after that its session ends.",
-      request: { body: body(z.object({ refreshToken: z.string().min(1).max(256) })) },
-      responses: { 200: json(SignedIn, "The next pair") },
+      request: { body: jsonBody(z.object({ refreshToken: z.string().min(1).max(256) })) },
+      responses: { 200: jsonAnswer(SignedInAnswer, "The next pair") },
     }),
     async (c) => c.json(await sessions.refresh(c.req.valid("json").refreshToken, originOf(c)), 200, noStore),
   );
@@ -77,12 +60,11 @@ export function registerRest(
       method: "post",
       path: "/auth/logout",
       summary: "End the session of the token that is sent",
-      responses: { 204: { description: "The session has ended everywhere." } },
+      responses: noContent("The session has ended everywhere."),
     }),
     async (c) => {
-      const caller = c.get("caller");
-      if (caller.sessionId)
-        await sessions.end({ userId: caller.id, only: caller.sessionId }, "LOGOUT", { id: caller.id, origin: originOf(c) });
+      const caller = userOf(c.get("caller"));
+      if (caller.sessionId) await sessions.end({ userId: caller.id, only: caller.sessionId }, "LOGOUT", actorOf(c, originOf));
       return c.body(null, 204);
     },
   );
@@ -94,7 +76,7 @@ export function registerRest(
       path: "/auth/validate",
       summary: "Say whether the token that is sent is valid",
       responses: {
-        200: json(
+        200: jsonAnswer(
           z.object({ valid: z.literal(true), sub: z.string(), roles: z.array(z.string()), scope: z.string(), expiresAt: z.iso.datetime() }),
           "It is valid; any other token is answered by 401.",
         ),
@@ -104,37 +86,6 @@ export function registerRest(
       const { id, roles, scopes, expiresAt } = c.get("caller");
       const answer = { valid: true as const, sub: id, roles: [...roles], scope: [...scopes].join(" ") };
       return c.json({ ...answer, expiresAt: new Date(expiresAt * 1_000).toISOString() }, 200, noStore);
-    },
-  );
-
-  operation(
-    createRoute({
-      operationId: "me",
-      method: "get",
-      path: "/auth/me",
-      summary: "The account of the token that is sent",
-      responses: {
-        200: json(
-          z
-            .object({
-              id: z.string(),
-              email: z.string(),
-              name: z.string(),
-              roles: z.array(z.string()),
-              scopes: z.array(z.string()),
-              teams: z.array(z.string()),
-            })
-            .openapi("Me"),
-          "The account",
-        ),
-      },
-    }),
-    async (c) => {
-      const caller = userOf(c.get("caller"));
-      const account = await findAccount(database, caller.id);
-      if (!account) throw new AppError("not_found", "This account does not exist.");
-      const { id, email, name, roles, teams } = account;
-      return c.json({ id, email, name, roles, scopes: [...caller.scopes], teams }, 200, noStore);
     },
   );
 
@@ -160,12 +111,12 @@ export function registerRest(
         },
       },
       responses: {
-        200: json(
+        200: jsonAnswer(
           z.object({ access_token: z.string(), token_type: z.literal("Bearer"), expires_in: z.int(), scope: z.string().optional() }),
           "The token",
         ),
-        400: json(OAuthError, "Not a request for client credentials"),
-        401: json(OAuthError, "Wrong client or secret"),
+        400: jsonAnswer(OAuthError, "Not a request for client credentials"),
+        401: jsonAnswer(OAuthError, "Wrong client or secret"),
       },
     }),
     async (c) => {
@@ -189,11 +140,23 @@ export function registerRest(
 
   operation(
     createRoute({
+      operationId: "revocations",
+      method: "get",
+      path: "/auth/revocations",
+      summary: "Sessions that have ended while tokens of theirs may still be valid",
+      description: "For services, inside the cluster only. They hear of later ones on the topic auth.v1.",
+      responses: { 200: jsonAnswer(revocationSnapshotSchema, "The snapshot") },
+    }),
+    async (c) => c.json(await revocationSnapshot(), 200, noStore),
+  );
+
+  operation(
+    createRoute({
       operationId: "jwks",
       method: "get",
       path: "/.well-known/jwks.json",
       summary: "The keys that access tokens are signed with (RFC 7517)",
-      responses: { 200: json(z.object({ keys: z.array(z.record(z.string(), z.unknown())) }), "The key set") },
+      responses: { 200: jsonAnswer(z.object({ keys: z.array(z.record(z.string(), z.unknown())) }), "The key set") },
     }),
     async (c) => c.json({ keys: (await keys.jwks()).keys.map((key) => ({ ...key }) as Record<string, string>) }, 200, discoveryCache),
   );
@@ -204,7 +167,7 @@ export function registerRest(
       method: "get",
       path: "/.well-known/openid-configuration",
       summary: "Where what is (OpenID Connect Discovery, RFC 8414)",
-      responses: { 200: json(z.record(z.string(), z.unknown()), "The metadata") },
+      responses: { 200: jsonAnswer(z.record(z.string(), z.unknown()), "The metadata") },
     }),
     (c) =>
       c.json(
@@ -225,7 +188,6 @@ export function registerRest(
   );
 }
 
-const noStore = { "cache-control": "no-store" };
 /** Shorter than any time for which a key is published before it signs. */
 const discoveryCache = { "cache-control": "public, max-age=60" };
 
@@ -246,10 +208,4 @@ function basicCredentials(header: string | undefined): { id: string; secret: str
       }
     });
   return { id, secret };
-}
-
-/** @throws AppError permission_denied for services, which have no account. */
-export function userOf(caller: Caller): Caller {
-  if (caller.kind !== "user") throw new AppError("permission_denied", "Services have no account here.");
-  return caller;
 }

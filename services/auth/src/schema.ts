@@ -4,7 +4,10 @@ import type { AuditEntriesTable } from "@pm/kit/audit";
 import type { Database } from "@pm/kit/db";
 import type { OutboxTable } from "@pm/kit/outbox";
 import type { JWK } from "jose";
-import type { Generated, JSONColumnType, Transaction } from "kysely";
+import type { ColumnType, Generated, JSONColumnType, Transaction } from "kysely";
+
+/** What a link that was sent by mail is for. */
+export type LinkPurpose = "invite" | "signup" | "password_reset" | "email_change";
 
 export type UsersTable = {
   id: Generated<string>;
@@ -53,6 +56,25 @@ export type AuthTables = {
   sessions: SessionsTable;
   refresh_tokens: RefreshTokensTable;
   signing_keys: SigningKeysTable;
+  second_factors: {
+    user_id: string;
+    sealed_secret: Buffer;
+    confirmed_at: Date | null;
+    last_step: ColumnType<bigint, bigint | number | undefined, bigint | number>;
+    created_at: Generated<Date>;
+  };
+  recovery_codes: { user_id: string; hash: Buffer; used_at: Date | null };
+  links: {
+    hash: Buffer;
+    purpose: LinkPurpose;
+    user_id: string | null;
+    email: string;
+    name: string | null;
+    password_hash: string | null;
+    created_at: Generated<Date>;
+    expires_at: Date;
+  };
+  throttles: { key: Buffer; level: number; updated_at: Date; leak_seconds: number };
   outbox: OutboxTable;
   audit_entries: AuditEntriesTable;
 };

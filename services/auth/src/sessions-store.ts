@@ -11,10 +11,13 @@ export type Account = {
   roles: Role[];
   password_hash: string | null;
   disabled: boolean;
+  /** A second factor is in use. */
+  enrolled: boolean;
   teams: string[];
 };
 
 const accountColumns = `u.id, u.email::text, u.name, u.roles, u.password_hash, u.disabled_at is not null as disabled,
+  exists (select from second_factors f where f.user_id = u.id and f.confirmed_at is not null) as enrolled,
   array(select team_id::text from team_members m where m.user_id = u.id order by team_id) as teams`;
 
 export async function findAccountByEmail(database: AuthDatabase, email: string): Promise<Account | undefined> {
@@ -73,25 +76,49 @@ export async function createSession(database: AuthDatabase, session: NewSession)
   return rows.length === 1;
 }
 
+const failureStatement = {
+  name: "sign_in_failed",
+  text: `
+    with event as (insert into outbox (${outboxColumns}) values ($1, $2, $3, $4, $5, $6))
+    insert into audit_entries (actor, action, subject, request_id, details) values ('anonymous', $7, $8, $9, $10)`,
+};
+
+/** Notes an attempt to sign in that failed: one statement with the same work whoever it was about. */
+export async function recordFailure(
+  database: AuthDatabase,
+  failure: { event: OutboxTable; action: string; subject: string; requestId: string; details: Record<string, unknown> },
+): Promise<void> {
+  const { event, action, subject, requestId, details } = failure;
+  await database.query(failureStatement, [...outboxValues(event), action, subject, requestId, JSON.stringify(details)]);
+}
+
 /** A refresh token that was presented, with its session and account. */
-export type PresentedToken = Omit<Account, "email" | "name" | "password_hash"> & {
+export type PresentedToken = Pick<Account, "id" | "roles" | "disabled" | "teams"> & {
   session_id: string;
+  second_factor: boolean;
   /** Neither revoked nor expired nor idle for too long. */
   alive: boolean;
-  used_at: Date | null;
+  used: boolean;
+  /** Used so recently that the same answer is given again. */
+  in_grace: boolean;
   sealed_answer: Buffer | null;
 };
 
-/** @param idleSeconds a session that was not used for this long is over */
-export async function findRefreshToken(database: AuthDatabase, hash: Buffer, idleSeconds: number): Promise<PresentedToken | undefined> {
+/** @param limits a session that was not used for `idleSeconds` is over; a token used less than `graceSeconds` ago gets its answer again */
+export async function findRefreshToken(
+  database: AuthDatabase,
+  hash: Buffer,
+  limits: { idleSeconds: number; graceSeconds: number },
+): Promise<PresentedToken | undefined> {
   const statement = {
     name: "find_refresh_token",
-    text: `select u.id, u.roles, u.disabled_at is not null as disabled, s.id as session_id, t.used_at, t.sealed_answer,
+    text: `select u.id, u.roles, u.disabled_at is not null as disabled, s.id as session_id, s.second_factor,
+        t.used_at is not null as used, coalesce(t.used_at > now() - make_interval(secs => $3), false) as in_grace, t.sealed_answer,
         array(select team_id::text from team_members m where m.user_id = u.id order by team_id) as teams,
         s.revoked_at is null and s.expires_at > now() and s.last_used_at > now() - make_interval(secs => $2) as alive
       from refresh_tokens t join sessions s on s.id = t.session_id join users u on u.id = s.user_id where t.hash = $1`,
   };
-  return (await database.query<PresentedToken>(statement, [hash, idleSeconds]))[0];
+  return (await database.query<PresentedToken>(statement, [hash, limits.idleSeconds, limits.graceSeconds]))[0];
 }
 
 // Callers with tokens of one session take turns at its row; of any number with one token, one finds it unused.

@@ -1,31 +1,52 @@
 /** Signing in, staying in, getting out. */
 import { createHash, randomBytes, randomUUID } from "node:crypto";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { Role } from "@pm/kit/access";
 import { AppError } from "@pm/kit/errors";
-import { RevocationReason, SignInFailureReason } from "@pm/proto/auth/v1/events";
-import { announce, authEvent } from "./announcements.ts";
+import { SignInFailureReason } from "@pm/proto/auth/v1/events";
+import { LRUCache } from "lru-cache";
+import { type Actor, authEvent, type Changes, type EndReason, type SessionsOf } from "./changes.ts";
+import type { Factors } from "./factors.ts";
 import type { Origin } from "./origin.ts";
 import type { Passwords } from "./passwords.ts";
-import type { AuthDatabase, AuthTransaction } from "./schema.ts";
+import type { AuthDatabase } from "./schema.ts";
 import { createSealer } from "./seal.ts";
 import {
+  type Account,
   createSession,
-  endSessions,
+  findAccount,
   findAccountByEmail,
   findRefreshToken,
   listSessions,
   type PresentedToken,
+  recordFailure,
   rotateRefreshToken,
   type SessionRow,
 } from "./sessions-store.ts";
+import type { Attempt, Throttle } from "./throttle.ts";
 import type { Tokens } from "./tokens.ts";
 
 /** What a client gets when it signs in or refreshes. */
-export type SignedIn = { token: string; tokenType: "Bearer"; expiresIn: number; refreshToken: string };
+export type SignedIn = {
+  token: string;
+  tokenType: "Bearer";
+  expiresIn: number;
+  refreshToken: string;
+  /** The account has to set up a second factor first; until then the token gives nothing else. */
+  secondFactorSetupRequired?: true;
+};
+
+export type Credentials = { email: string; password: string; code?: string | undefined };
 
 export type Sessions = {
-  /** @throws AppError unauthenticated, the same for an unknown account, a wrong password and a disabled account. */
-  login(credentials: { email: string; password: string }, origin: Origin): Promise<SignedIn>;
+  /** @throws AppError unauthenticated, the same for an unknown account, a wrong password and a disabled account; resource_exhausted */
+  login(credentials: Credentials, origin: Origin): Promise<SignedIn>;
+  /**
+   * Proves again that it is the user who acts, before something that could lock him out.
+   * @throws AppError as `login` does
+   */
+  prove(userId: string, proof: { password: string; code?: string | undefined }, origin: Origin): Promise<Account>;
+  /** A fresh session for somebody who has just proved who he is. */
+  open(account: Account, passwordHash: string, secondFactor: boolean, origin: Origin): Promise<SignedIn>;
   /**
    * Exchanges a refresh token for a new pair. Within the grace time the same token gets the same pair again, so that
    * parallel tabs and lost answers log nobody out; after it the token counts as stolen and its session ends.
@@ -34,27 +55,15 @@ export type Sessions = {
   refresh(refreshToken: string, origin: Origin): Promise<SignedIn>;
   list(userId: string): Promise<SessionRow[]>;
   /** Ends sessions of a user and says so to all services. Returns how many. */
-  end(which: { userId: string; only?: string; except?: string | undefined }, why: EndReason, by: Actor): Promise<number>;
-  /** The same inside a transaction of the caller, who wakes the relay after its commit. */
-  endWithin(
-    transaction: AuthTransaction,
-    which: { userId: string; only?: string; except?: string | undefined },
-    why: EndReason,
-    by: Actor,
-  ): Promise<number>;
+  end(which: SessionsOf, why: EndReason, by: Actor): Promise<number>;
 };
-
-export type EndReason = "LOGOUT" | "REVOKED" | "USER_DISABLED" | "CREDENTIALS_CHANGED" | "REFRESH_TOKEN_REUSED";
-/** Who does something, and by which request. */
-export type Actor = { id: string; origin: Pick<Origin, "requestId" | "traceparent"> };
 
 export type SessionSettings = { idleSeconds: number; maxSeconds: number; graceSeconds: number };
 
-/** What revocations outlive the last token by, because clocks differ. */
-const skewMs = 60_000;
-
 const wrongCredentials = () => new AppError("unauthenticated", "The e-mail address or the password is wrong.");
 const wrongRefreshToken = () => new AppError("unauthenticated", "The refresh token is not valid any more. Log in again.");
+const codeError = (message: string) =>
+  new AppError("unauthenticated", `The second factor ${message}.`, { errors: [{ path: "code", message }] });
 
 const hashToken = (token: string) => createHash("sha256").update(token).digest();
 /** 256 random bits, so its hash needs neither salt nor slowness. */
@@ -64,133 +73,150 @@ const answerSealer = (refreshToken: string) => createSealer(Buffer.from(refreshT
 
 export function createSessions(options: {
   database: AuthDatabase;
+  changes: Changes;
   passwords: Passwords;
+  throttle: Throttle;
+  factors: Factors;
   tokens: Tokens;
   settings: SessionSettings;
   now: () => number;
-  /** Called after every commit that wrote to the outbox. */
-  wake: () => void;
 }): Sessions {
-  const { database, passwords, tokens, settings, now, wake } = options;
+  const { database, changes, passwords, throttle, factors, tokens, settings, now } = options;
+  // Of refusals for one reason at one place, one in ten seconds is noted: who floods us must not flood the audit trail too.
+  const refusalsNoted = new LRUCache<string, true>({ max: 10_000, ttl: 10_000 });
 
-  async function signInFailed(reason: SignInFailureReason, subject: string, origin: Origin): Promise<void> {
-    const key = randomUUID();
-    await database.kysely.transaction().execute((transaction) =>
-      announce(transaction, {
-        events: [authEvent({ case: "signInFailed", value: { reason } }, key, { traceparent: origin.traceparent, now: now() })],
-        audit: [
-          { actor: "anonymous", action: "authn_login_fail", subject, request_id: origin.requestId, details: { address: origin.address } },
-        ],
-      }),
-    );
-    wake();
+  async function failed(reason: SignInFailureReason, subject: string, origin: Origin, action = "authn_login_fail"): Promise<void> {
+    const event = authEvent({ case: "signInFailed", value: { reason } }, randomUUID(), { traceparent: origin.traceparent, now: now() });
+    const details = { address: origin.address, because: SignInFailureReason[reason] };
+    await recordFailure(database, { event, action, subject, requestId: origin.requestId, details });
+    changes.wake();
   }
 
-  async function login({ email, password }: { email: string; password: string }, origin: Origin): Promise<SignedIn> {
-    const account = await findAccountByEmail(database, email);
-    const matches = await passwords.verify(account?.password_hash, password);
+  /** Counts the attempt, or refuses it and notes that. */
+  async function admit(email: string, origin: Origin): Promise<Attempt> {
+    passwords.checkRoom();
+    try {
+      return await throttle.attempt(email, origin.address);
+    } catch (error) {
+      const place = `${origin.address} ${hashToken(email.toLowerCase()).toString("hex")}`;
+      if (error instanceof AppError && error.code === "resource_exhausted" && !refusalsNoted.has(place)) {
+        refusalsNoted.set(place, true);
+        await failed(SignInFailureReason.THROTTLED, "unknown", origin, "excess_rate_limit_exceeded");
+      }
+      throw error;
+    }
+  }
+
+  /** Checks password and second factor of an account that may not exist, and takes the same time for it. */
+  async function check(
+    account: Account | undefined,
+    proof: { password: string; code?: string | undefined },
+    attempt: Attempt,
+    origin: Origin,
+  ) {
+    const matches = await passwords.verify(account?.password_hash, proof.password).catch(async (error: unknown) => {
+      await attempt.succeeded();
+      throw error;
+    });
     if (!account?.password_hash || !matches || account.disabled) {
-      await signInFailed(SignInFailureReason.CREDENTIALS, account?.id ?? "unknown", origin);
+      await failed(SignInFailureReason.CREDENTIALS, account?.id ?? "unknown", origin);
       throw wrongCredentials();
     }
+    if (account.enrolled) {
+      if (proof.code === undefined) {
+        await attempt.succeeded();
+        throw codeError("is needed: send `code`, six digits of your authenticator app or a recovery code");
+      }
+      if (!(await factors.use(account.id, proof.code))) {
+        await failed(SignInFailureReason.SECOND_FACTOR, account.id, origin);
+        throw codeError("is wrong or was used before");
+      }
+    }
+    await attempt.succeeded();
+    return { account, passwordHash: account.password_hash, secondFactor: account.enrolled };
+  }
+
+  /** Whoever must have a second factor and has not used one gets nothing but the way to set one up. */
+  const mustSetUp = (roles: readonly Role[], secondFactor: boolean) => !secondFactor && factors.isRequired(roles);
+
+  function answer(token: string, refreshToken: string, setUp: boolean, expiresIn = tokens.lifetimeSeconds): SignedIn {
+    return { token, tokenType: "Bearer", expiresIn, refreshToken, ...(setUp && { secondFactorSetupRequired: true as const }) };
+  }
+
+  const open: Sessions["open"] = async (account, passwordHash, secondFactor, origin) => {
     const sessionId = randomUUID();
     const refreshToken = newRefreshToken();
-    const token = await tokens.forUser({ id: account.id, sessionId, roles: account.roles, teams: account.teams });
+    const setUp = mustSetUp(account.roles, secondFactor);
+    const token = await tokens.forUser({ id: account.id, sessionId, roles: setUp ? [] : account.roles, teams: account.teams });
     const signedIn = { case: "signedIn" as const, value: { userId: account.id, sessionId } };
     const stored = await createSession(database, {
       id: sessionId,
       userId: account.id,
-      passwordHash: account.password_hash,
+      passwordHash,
       address: origin.address,
       userAgent: origin.userAgent,
-      secondFactor: false,
+      secondFactor,
       maxSeconds: settings.maxSeconds,
       refreshTokenHash: hashToken(refreshToken),
       event: authEvent(signedIn, sessionId, { traceparent: origin.traceparent, now: now() }),
       requestId: origin.requestId,
     });
     if (!stored) throw wrongCredentials();
-    wake();
-    return { token, tokenType: "Bearer", expiresIn: tokens.lifetimeSeconds, refreshToken };
+    changes.wake();
+    return answer(token, refreshToken, setUp);
+  };
+
+  async function login({ email, password, code }: Credentials, origin: Origin): Promise<SignedIn> {
+    const attempt = await admit(email, origin);
+    const checked = await check(await findAccountByEmail(database, email), { password, code }, attempt, origin);
+    return open(checked.account, checked.passwordHash, checked.secondFactor, origin);
   }
+
+  const prove: Sessions["prove"] = async (userId, proof, origin) => {
+    const account = await findAccount(database, userId);
+    const attempt = await admit(account?.email ?? userId, origin);
+    return (await check(account, proof, attempt, origin)).account;
+  };
 
   async function refresh(refreshToken: string, origin: Origin): Promise<SignedIn> {
     const hash = hashToken(refreshToken);
-    const presented = await findRefreshToken(database, hash, settings.idleSeconds);
+    const presented = await findRefreshToken(database, hash, settings);
     if (!presented?.alive || presented.disabled) throw wrongRefreshToken();
-    if (presented.used_at) return answerAgain(presented, refreshToken, origin);
+    if (presented.used) return answerAgain(presented, refreshToken, origin);
 
     const next = newRefreshToken();
-    const token = await tokens.forUser({
-      id: presented.id,
-      sessionId: presented.session_id,
-      roles: presented.roles,
-      teams: presented.teams,
-    });
-    const answer = JSON.stringify({ token, refreshToken: next, expiresAt: now() + tokens.lifetimeSeconds * 1_000 });
+    const { id, session_id: sessionId, roles, teams, second_factor: secondFactor } = presented;
+    const setUp = mustSetUp(roles, secondFactor);
+    const token = await tokens.forUser({ id, sessionId, roles: setUp ? [] : roles, teams });
+    const sealed = JSON.stringify({ token, refreshToken: next, setUp, expiresAt: now() + tokens.lifetimeSeconds * 1_000 });
     const rotated = await rotateRefreshToken(database, {
       hash,
-      sealedAnswer: answerSealer(refreshToken).seal(answer, presented.session_id),
+      sealedAnswer: answerSealer(refreshToken).seal(sealed, sessionId),
       nextHash: hashToken(next),
-      sessionId: presented.session_id,
+      sessionId,
       requestId: origin.requestId,
     });
-    if (rotated) return { token, tokenType: "Bearer", expiresIn: tokens.lifetimeSeconds, refreshToken: next };
-    const again = await findRefreshToken(database, hash, settings.idleSeconds);
-    if (!again?.alive || !again.used_at) throw wrongRefreshToken();
+    if (rotated) {
+      changes.wake();
+      return answer(token, next, setUp);
+    }
+    const again = await findRefreshToken(database, hash, settings);
+    if (!again?.alive || !again.used) throw wrongRefreshToken();
     return answerAgain(again, refreshToken, origin);
   }
 
   /** A used token: the same answer within the grace time, the end of its session after it. */
   async function answerAgain(presented: PresentedToken, refreshToken: string, origin: Origin): Promise<SignedIn> {
-    if (presented.used_at && presented.sealed_answer && now() - presented.used_at.getTime() <= settings.graceSeconds * 1_000) {
+    if (presented.in_grace && presented.sealed_answer) {
       const opened = answerSealer(refreshToken).open(presented.sealed_answer, presented.session_id);
-      const answer = JSON.parse(opened) as { token: string; refreshToken: string; expiresAt: number };
-      const expiresIn = Math.max(0, Math.round((answer.expiresAt - now()) / 1_000));
-      return { token: answer.token, tokenType: "Bearer", expiresIn, refreshToken: answer.refreshToken };
+      const given = JSON.parse(opened) as { token: string; refreshToken: string; setUp: boolean; expiresAt: number };
+      return answer(given.token, given.refreshToken, given.setUp, Math.max(0, Math.round((given.expiresAt - now()) / 1_000)));
     }
     await end({ userId: presented.id, only: presented.session_id }, "REFRESH_TOKEN_REUSED", { id: "anonymous", origin });
     throw wrongRefreshToken();
   }
 
-  const actions: Record<EndReason, string> = {
-    LOGOUT: "authn_token_revoked",
-    REVOKED: "authn_token_revoked",
-    USER_DISABLED: "authn_token_revoked",
-    CREDENTIALS_CHANGED: "authn_token_revoked",
-    REFRESH_TOKEN_REUSED: "authn_token_reuse",
-  };
+  const end: Sessions["end"] = (which, why, by) => changes.run(by, (change) => change.endSessions(which, why));
 
-  const endWithin: Sessions["endWithin"] = async (transaction, which, why, by) => {
-    const ended = await endSessions(transaction, which, why);
-    const until = timestampFromMs(now() + tokens.lifetimeSeconds * 1_000 + skewMs);
-    await announce(transaction, {
-      events: ended.map((sessionId) =>
-        authEvent(
-          {
-            case: "sessionRevoked",
-            value: { sessionId, userId: which.userId, tokensExpireAt: until, reason: RevocationReason[why] },
-          },
-          sessionId,
-          { traceparent: by.origin.traceparent, now: now() },
-        ),
-      ),
-      audit: ended.map((sessionId) => ({
-        actor: by.id,
-        action: actions[why],
-        subject: which.userId,
-        request_id: by.origin.requestId,
-        details: { sessionId, because: why },
-      })),
-    });
-    return ended.length;
-  };
-
-  const end: Sessions["end"] = async (which, why, by) => {
-    const count = await database.kysely.transaction().execute((transaction) => endWithin(transaction, which, why, by));
-    if (count > 0) wake();
-    return count;
-  };
-
-  return { login, refresh, list: (userId) => listSessions(database, userId, settings.idleSeconds), end, endWithin };
+  return { login, prove, open, refresh, list: (userId) => listSessions(database, userId, settings.idleSeconds), end };
 }

@@ -1,0 +1,348 @@
+/** A person's own account over HTTP: signup and links, profile, password, address, second factor, sessions. */
+import { createRoute, z } from "@hono/zod-openapi";
+import { AppError, invalidFields } from "@pm/kit/errors";
+import type { RestApp, RestContext } from "@pm/kit/rest";
+import type { Accounts } from "./accounts.ts";
+import {
+  actorOf,
+  Code,
+  Email,
+  idParams,
+  jsonAnswer,
+  jsonBody,
+  LinkToken,
+  NewPassword,
+  noContent,
+  noStore,
+  type OriginOf,
+  PersonName,
+  Proof,
+  SignedInAnswer,
+  userOf,
+} from "./openapi.ts";
+import { linkPage } from "./pages.ts";
+import type { Sessions } from "./sessions.ts";
+
+const LinkAnswer = z.object({ token: LinkToken, password: NewPassword });
+/** From the page, a form; from programs, JSON. What is missing is named by `linkAnswer`, because neither is required. */
+const linkBody = {
+  content: { "application/json": { schema: LinkAnswer.partial() }, "application/x-www-form-urlencoded": { schema: LinkAnswer.partial() } },
+};
+const linkQuery = z.object({ token: LinkToken });
+const page = (description: string) => ({ description, content: { "text/html": { schema: z.string() } } });
+
+const Accepted = z.object({ status: z.literal("accepted"), message: z.string() }).openapi("Accepted");
+const Me = z
+  .object({
+    id: z.string(),
+    email: z.string(),
+    name: z.string(),
+    roles: z.array(z.string()),
+    scopes: z.array(z.string()),
+    teams: z.array(z.string()),
+    secondFactor: z.boolean(),
+    createdAt: z.iso.datetime(),
+  })
+  .openapi("Me");
+const Session = z
+  .object({
+    id: z.string(),
+    current: z.boolean(),
+    address: z.string(),
+    userAgent: z.string(),
+    secondFactor: z.boolean(),
+    createdAt: z.iso.datetime(),
+    lastUsedAt: z.iso.datetime(),
+    expiresAt: z.iso.datetime(),
+  })
+  .openapi("Session");
+const RecoveryCodes = z.object({ recoveryCodes: z.array(z.string()) }).openapi("RecoveryCodes");
+
+export function registerAccounts(
+  { operation }: RestApp,
+  { accounts, sessions, originOf }: { accounts: Accounts; sessions: Sessions; originOf: OriginOf },
+): void {
+  const me = (c: RestContext) => userOf(c.get("caller"));
+
+  operation(
+    createRoute({
+      operationId: "signup",
+      method: "post",
+      path: "/auth/signup",
+      summary: "Make an account with the role user",
+      description:
+        "The answer is the same whether the address has an account or not. By setting, a mail has to be answered before the account counts.",
+      request: { body: jsonBody(z.object({ email: Email, password: NewPassword, name: PersonName.default("") })) },
+      responses: { 202: jsonAnswer(Accepted, "Accepted") },
+    }),
+    async (c) => {
+      await accounts.signup(c.req.valid("json"), originOf(c));
+      return c.json(
+        { status: "accepted" as const, message: "If this address can have an account, a mail says how to go on." },
+        202,
+        noStore,
+      );
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "requestPasswordReset",
+      method: "post",
+      path: "/auth/password-reset",
+      summary: "Ask for a link to choose a new password",
+      description: "The answer is the same whether the address has an account or not.",
+      request: { body: jsonBody(z.object({ email: Email })) },
+      responses: { 202: jsonAnswer(Accepted, "Accepted") },
+    }),
+    async (c) => {
+      await accounts.requestPasswordReset(c.req.valid("json").email, originOf(c));
+      return c.json({ status: "accepted" as const, message: "If this address has an account, a mail says how to go on." }, 202, noStore);
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "resetPassword",
+      method: "post",
+      path: "/auth/password-reset/confirm",
+      summary: "Choose a new password by the link of a mail",
+      description: "Ends all sessions. A second factor stays.",
+      request: { body: linkBody },
+      responses: noContent("The password is changed."),
+    }),
+    async (c) => {
+      const { token, password } = linkAnswer(c);
+      await accounts.resetPassword(token, password, originOf(c));
+      return c.body(null, 204);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "passwordResetPage",
+      method: "get",
+      path: "/auth/password-reset/confirm",
+      summary: "The page that the link of a mail leads to",
+      request: { query: linkQuery },
+      responses: { 200: page("A form") },
+    }),
+    (c) => c.html(linkPage("Choose a new password", "new-password", c.req.valid("query").token), 200, linkPage.headers),
+  );
+
+  operation(
+    createRoute({
+      operationId: "acceptInvite",
+      method: "post",
+      path: "/auth/invites/accept",
+      summary: "Choose the password of an invited account, or confirm a signup with its password",
+      request: { body: linkBody },
+      responses: noContent("The account can sign in."),
+    }),
+    async (c) => {
+      const { token, password } = linkAnswer(c);
+      await accounts.acceptInvite(token, password, originOf(c));
+      return c.body(null, 204);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "invitePage",
+      method: "get",
+      path: "/auth/invites/accept",
+      summary: "The page that the link of a mail leads to",
+      request: { query: linkQuery },
+      responses: { 200: page("A form") },
+    }),
+    (c) => c.html(linkPage("Your account", "new-password", c.req.valid("query").token), 200, linkPage.headers),
+  );
+
+  operation(
+    createRoute({
+      operationId: "me",
+      method: "get",
+      path: "/auth/me",
+      summary: "The account of the token that is sent",
+      responses: { 200: jsonAnswer(Me, "The account") },
+    }),
+    async (c) => {
+      const caller = me(c);
+      const { id, email, name, roles, teams, second_factor, created_at } = await accounts.get(caller);
+      const answer = { id, email, name, roles, scopes: [...caller.scopes], teams, secondFactor: second_factor };
+      return c.json({ ...answer, createdAt: created_at.toISOString() }, 200, noStore);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "renameMe",
+      method: "patch",
+      path: "/auth/me",
+      summary: "Change one's name",
+      request: { body: jsonBody(z.strictObject({ name: PersonName })) },
+      responses: noContent("Changed"),
+    }),
+    async (c) => {
+      await accounts.rename(me(c), c.req.valid("json").name, originOf(c));
+      return c.body(null, 204);
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "changePassword",
+      method: "post",
+      path: "/auth/password",
+      summary: "Change one's password",
+      description: "Ends all sessions, this one included, and answers with a new one.",
+      request: { body: jsonBody(z.object({ currentPassword: Proof.password, newPassword: NewPassword, code: Proof.code })) },
+      responses: { 200: jsonAnswer(SignedInAnswer, "The new session") },
+    }),
+    async (c) => {
+      const { currentPassword, newPassword, code } = c.req.valid("json");
+      return c.json(await accounts.changePassword(me(c), { password: currentPassword, code }, newPassword, originOf(c)), 200, noStore);
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "changeEmail",
+      method: "post",
+      path: "/auth/email",
+      summary: "Change one's e-mail address",
+      description: "A code is sent to the new address. Where no mail is set up the address changes at once.",
+      request: { body: jsonBody(z.object({ ...Proof, email: Email })) },
+      responses: { 202: jsonAnswer(z.object({ status: z.enum(["code sent", "changed"]) }), "Accepted") },
+    }),
+    async (c) => {
+      const { email, ...proof } = c.req.valid("json");
+      return c.json({ status: await accounts.changeEmail(me(c), proof, email, originOf(c)) }, 202, noStore);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "confirmEmail",
+      method: "post",
+      path: "/auth/email/confirm",
+      summary: "Confirm a new e-mail address by the code that was sent to it",
+      description: "Ends the user's other sessions.",
+      request: { body: jsonBody(z.object({ token: LinkToken })) },
+      responses: noContent("Changed"),
+    }),
+    async (c) => {
+      await accounts.confirmEmail(me(c), c.req.valid("json").token, originOf(c));
+      return c.body(null, 204);
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "enrolSecondFactor",
+      method: "post",
+      path: "/auth/mfa/totp",
+      summary: "Get a secret for an authenticator app",
+      request: { body: jsonBody(z.object(Proof)) },
+      responses: {
+        200: jsonAnswer(z.object({ secret: z.string(), uri: z.string() }), "The secret, and the same as otpauth URI for a QR code"),
+      },
+    }),
+    async (c) => c.json(await accounts.enrolFactor(me(c), c.req.valid("json"), originOf(c)), 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "confirmSecondFactor",
+      method: "post",
+      path: "/auth/mfa/totp/confirm",
+      summary: "Take the second factor into use by a first code",
+      description: "Ends the user's other sessions. Refresh to get a token that says so.",
+      request: { body: jsonBody(z.object({ code: Code })) },
+      responses: { 200: jsonAnswer(RecoveryCodes, "Recovery codes, shown once") },
+    }),
+    async (c) => c.json({ recoveryCodes: await accounts.confirmFactor(me(c), c.req.valid("json").code, originOf(c)) }, 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "newRecoveryCodes",
+      method: "post",
+      path: "/auth/mfa/recovery-codes",
+      summary: "Get new recovery codes; the former ones are void",
+      request: { body: jsonBody(z.object(Proof)) },
+      responses: { 200: jsonAnswer(RecoveryCodes, "Recovery codes, shown once") },
+    }),
+    async (c) => c.json({ recoveryCodes: await accounts.newRecoveryCodes(me(c), c.req.valid("json"), originOf(c)) }, 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "removeSecondFactor",
+      method: "post",
+      path: "/auth/mfa/totp:remove",
+      summary: "Remove the second factor",
+      request: { body: jsonBody(z.object(Proof)) },
+      responses: noContent("Removed"),
+    }),
+    async (c) => {
+      await accounts.removeFactor(me(c), c.req.valid("json"), originOf(c));
+      return c.body(null, 204);
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "listSessions",
+      method: "get",
+      path: "/auth/sessions",
+      summary: "Where one is signed in",
+      responses: { 200: jsonAnswer(z.object({ items: z.array(Session) }), "The sessions, the one used last first") },
+    }),
+    async (c) => {
+      const caller = me(c);
+      const rows = await sessions.list(caller.id);
+      const items = rows.map((row) => ({
+        id: row.id,
+        current: row.id === caller.sessionId,
+        address: row.address,
+        userAgent: row.user_agent,
+        secondFactor: row.second_factor,
+        createdAt: row.created_at.toISOString(),
+        lastUsedAt: row.last_used_at.toISOString(),
+        expiresAt: row.expires_at.toISOString(),
+      }));
+      return c.json({ items }, 200, noStore);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "endOtherSessions",
+      method: "post",
+      path: "/auth/sessions:endOthers",
+      summary: "Sign out everywhere else",
+      responses: { 200: jsonAnswer(z.object({ ended: z.int() }), "How many sessions have ended") },
+    }),
+    async (c) => {
+      const caller = me(c);
+      const ended = await sessions.end({ userId: caller.id, except: caller.sessionId }, "REVOKED", actorOf(c, originOf));
+      return c.json({ ended }, 200, noStore);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "endSession",
+      method: "delete",
+      path: "/auth/sessions/{id}",
+      summary: "Sign out one of one's own sessions",
+      request: { params: idParams },
+      responses: noContent("It has ended everywhere."),
+    }),
+    async (c) => {
+      const ended = await sessions.end({ userId: me(c).id, only: c.req.valid("param").id }, "REVOKED", actorOf(c, originOf));
+      if (ended === 0) throw new AppError("not_found", "You have no such session.");
+      return c.body(null, 204);
+    },
+  );
+}
+
+/** What came, as form or as JSON. @throws AppError invalid_argument that names what is missing */
+function linkAnswer(c: RestContext): z.infer<typeof LinkAnswer> {
+  const isForm = c.req.header("content-type")?.startsWith("application/x-www-form-urlencoded");
+  const parsed = LinkAnswer.safeParse(c.req.valid((isForm ? "form" : "json") as never));
+  if (!parsed.success) throw invalidFields(parsed.error.issues.map(({ path, message }) => ({ path: path.join("."), message })));
+  return parsed.data;
+}

@@ -1,0 +1,352 @@
+/** Accounts, teams and signing keys over HTTP, for administrators. */
+import { createRoute, z } from "@hono/zod-openapi";
+import { invalidFields } from "@pm/kit/errors";
+import type { RestApp, RestContext } from "@pm/kit/rest";
+import type { KeyInfo, SigningKeys } from "./keys.ts";
+import {
+  actorOf,
+  Email,
+  idParams,
+  jsonAnswer,
+  jsonBody,
+  listQuery,
+  NewPassword,
+  noContent,
+  noStore,
+  type OriginOf,
+  PersonName,
+  RoleName,
+} from "./openapi.ts";
+import type { Sessions } from "./sessions.ts";
+import type { Teams } from "./teams.ts";
+import type { Users } from "./users.ts";
+import type { TeamRow, UserRow } from "./users-store.ts";
+
+const User = z
+  .object({
+    id: z.string(),
+    email: z.string(),
+    name: z.string(),
+    roles: z.array(z.string()),
+    state: z.enum(["active", "invited", "disabled"]),
+    secondFactor: z.boolean(),
+    teams: z.array(z.string()),
+    createdAt: z.iso.datetime(),
+    updatedAt: z.iso.datetime(),
+  })
+  .openapi("User");
+const Roles = z
+  .array(RoleName)
+  .min(1, "must name at least one role")
+  .transform((roles) => [...new Set(roles)]);
+const NewUser = z
+  .object({
+    email: Email,
+    name: PersonName.default(""),
+    roles: Roles.optional(),
+    role: RoleName.optional().openapi({ description: "The same as `roles` with one entry." }),
+    password: NewPassword.optional().openapi({ description: "Without it, an invitation is sent." }),
+  })
+  .openapi("NewUser");
+const Team = z.object({ id: z.string(), name: z.string(), members: z.int(), createdAt: z.iso.datetime() }).openapi("Team");
+const TeamName = z.strictObject({ name: z.string().trim().min(1).max(100) });
+const Key = z
+  .object({
+    kid: z.string(),
+    state: z.enum(["next", "current", "retired"]),
+    activeFrom: z.iso.datetime(),
+    retiresAt: z.iso.datetime().optional(),
+  })
+  .openapi("Key");
+const pageOf = <Item extends z.ZodType>(item: Item) => z.object({ items: z.array(item), nextCursor: z.string().optional() });
+
+function toUser({ id, email, name, roles, state, second_factor, teams, created_at, updated_at }: UserRow) {
+  const times = { createdAt: created_at.toISOString(), updatedAt: updated_at.toISOString() };
+  return { id, email, name, roles, state, secondFactor: second_factor, teams, ...times };
+}
+const toTeam = ({ id, name, members, created_at }: TeamRow) => ({ id, name, members, createdAt: created_at.toISOString() });
+const toKey = ({ kid, state, activeFrom, retiresAt }: KeyInfo) => ({
+  ...{ kid, state, activeFrom: new Date(activeFrom).toISOString() },
+  ...(retiresAt !== undefined && { retiresAt: new Date(retiresAt).toISOString() }),
+});
+
+export function registerUsers(
+  { operation }: RestApp,
+  options: { users: Users; teams: Teams; sessions: Sessions; keys: SigningKeys; originOf: OriginOf },
+): void {
+  const { users, teams, sessions, keys, originOf } = options;
+  const by = (c: RestContext) => actorOf(c, originOf);
+
+  operation(
+    createRoute({
+      operationId: "listUsers",
+      method: "get",
+      path: "/auth/users",
+      summary: "List and search users, in the order in which they were made",
+      request: {
+        query: z.object({
+          ...listQuery,
+          q: z.string().trim().min(1).max(200).optional().openapi({ description: "Part of the e-mail address or name." }),
+          role: RoleName.optional(),
+          state: z.enum(["active", "invited", "disabled"]).optional(),
+          teamId: z.uuid("is not an id").optional(),
+        }),
+      },
+      responses: { 200: jsonAnswer(pageOf(User), "A page") },
+    }),
+    async (c) => {
+      const { limit, cursor, ...filter } = c.req.valid("query");
+      const { items, nextCursor } = await users.list(filter, { limit, cursor });
+      return c.json({ items: items.map(toUser), ...(nextCursor !== undefined && { nextCursor }) }, 200, noStore);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "createUser",
+      method: "post",
+      path: "/auth/users",
+      summary: "Make an account with any roles",
+      request: { body: jsonBody(NewUser) },
+      responses: { 201: jsonAnswer(User, "The account") },
+    }),
+    async (c) => {
+      const { email, name, roles, role, password } = c.req.valid("json");
+      const given = roles ?? (role && [role]);
+      if (!given) throw invalidFields([{ path: "roles", message: "is missing; name at least one role" }]);
+      const user = await users.create({ email, name, roles: given, password }, by(c));
+      return c.json(toUser(user), 201, { ...noStore, location: `/auth/users/${user.id}` });
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "getUser",
+      method: "get",
+      path: "/auth/users/{id}",
+      summary: "One user",
+      request: { params: idParams },
+      responses: { 200: jsonAnswer(User, "The account") },
+    }),
+    async (c) => c.json(toUser(await users.get(c.req.valid("param").id)), 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "updateUser",
+      method: "patch",
+      path: "/auth/users/{id}",
+      summary: "Change address, name or roles",
+      description: "New roles and a new address end the user's sessions.",
+      request: {
+        params: idParams,
+        body: jsonBody(z.strictObject({ email: Email.optional(), name: PersonName.optional(), roles: Roles.optional() })),
+      },
+      responses: { 200: jsonAnswer(User, "The account") },
+    }),
+    async (c) => c.json(toUser(await users.update(c.req.valid("param").id, c.req.valid("json"), by(c))), 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "disableUser",
+      method: "post",
+      path: "/auth/users/{id}:disable",
+      summary: "Disable an account and end its sessions everywhere",
+      request: { params: idParams },
+      responses: { 200: jsonAnswer(User, "The account") },
+    }),
+    async (c) => c.json(toUser(await users.disable(c.req.valid("param").id, by(c))), 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "enableUser",
+      method: "post",
+      path: "/auth/users/{id}:enable",
+      summary: "Let a disabled account sign in again",
+      request: { params: idParams },
+      responses: { 200: jsonAnswer(User, "The account") },
+    }),
+    async (c) => c.json(toUser(await users.enable(c.req.valid("param").id, by(c))), 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "sendUserLink",
+      method: "post",
+      path: "/auth/users/{id}:sendLink",
+      summary: "Send an invitation again, or a link for choosing a new password",
+      request: { params: idParams },
+      responses: noContent("Sent"),
+    }),
+    async (c) => {
+      await users.sendLink(c.req.valid("param").id, by(c));
+      return c.body(null, 204);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "listUserSessions",
+      method: "get",
+      path: "/auth/users/{id}/sessions",
+      summary: "Where a user is signed in",
+      request: { params: idParams },
+      responses: {
+        200: jsonAnswer(
+          z.object({
+            items: z.array(z.object({ id: z.string(), address: z.string(), userAgent: z.string(), lastUsedAt: z.iso.datetime() })),
+          }),
+          "The sessions",
+        ),
+      },
+    }),
+    async (c) => {
+      const { id } = await users.get(c.req.valid("param").id);
+      const rows = await sessions.list(id);
+      const items = rows.map((row) => ({
+        id: row.id,
+        address: row.address,
+        userAgent: row.user_agent,
+        lastUsedAt: row.last_used_at.toISOString(),
+      }));
+      return c.json({ items }, 200, noStore);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "endUserSessions",
+      method: "post",
+      path: "/auth/users/{id}:endSessions",
+      summary: "Sign a user out everywhere",
+      request: { params: idParams },
+      responses: { 200: jsonAnswer(z.object({ ended: z.int() }), "How many sessions have ended") },
+    }),
+    async (c) => c.json({ ended: await users.endSessions(c.req.valid("param").id, by(c)) }, 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "removeUserSecondFactor",
+      method: "post",
+      path: "/auth/users/{id}:removeSecondFactor",
+      summary: "Remove the second factor of a user who lost the device and the recovery codes",
+      description: "After his identity was checked as carefully as when he got the account. Ends his sessions; he is told by mail.",
+      request: { params: idParams },
+      responses: { 200: jsonAnswer(User, "The account") },
+    }),
+    async (c) => c.json(toUser(await users.removeSecondFactor(c.req.valid("param").id, by(c))), 200, noStore),
+  );
+
+  operation(
+    createRoute({
+      operationId: "listTeams",
+      method: "get",
+      path: "/auth/teams",
+      summary: "List teams",
+      request: { query: z.object(listQuery) },
+      responses: { 200: jsonAnswer(pageOf(Team), "A page") },
+    }),
+    async (c) => {
+      const { items, nextCursor } = await teams.list(c.req.valid("query"));
+      return c.json({ items: items.map(toTeam), ...(nextCursor !== undefined && { nextCursor }) }, 200, noStore);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "createTeam",
+      method: "post",
+      path: "/auth/teams",
+      summary: "Make a team",
+      request: { body: jsonBody(TeamName) },
+      responses: { 201: jsonAnswer(Team, "The team") },
+    }),
+    async (c) => {
+      const team = await teams.create(c.req.valid("json").name, by(c));
+      return c.json(toTeam(team), 201, { ...noStore, location: `/auth/teams/${team.id}` });
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "getTeam",
+      method: "get",
+      path: "/auth/teams/{id}",
+      summary: "One team; its members are GET /auth/users?teamId=…",
+      request: { params: idParams },
+      responses: { 200: jsonAnswer(Team, "The team") },
+    }),
+    async (c) => c.json(toTeam(await teams.get(c.req.valid("param").id)), 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "renameTeam",
+      method: "patch",
+      path: "/auth/teams/{id}",
+      summary: "Rename a team",
+      request: { params: idParams, body: jsonBody(TeamName) },
+      responses: { 200: jsonAnswer(Team, "The team") },
+    }),
+    async (c) => c.json(toTeam(await teams.rename(c.req.valid("param").id, c.req.valid("json").name, by(c))), 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "deleteTeam",
+      method: "delete",
+      path: "/auth/teams/{id}",
+      summary: "Delete a team and end its members' sessions",
+      request: { params: idParams },
+      responses: noContent("Deleted"),
+    }),
+    async (c) => {
+      await teams.remove(c.req.valid("param").id, by(c));
+      return c.body(null, 204);
+    },
+  );
+  const memberParams = z.object({ id: z.uuid("is not an id"), userId: z.uuid("is not an id") });
+  operation(
+    createRoute({
+      operationId: "addTeamMember",
+      method: "put",
+      path: "/auth/teams/{id}/members/{userId}",
+      summary: "Put a user into a team",
+      description: "Tokens name the team from their next refresh on, within five minutes.",
+      request: { params: memberParams },
+      responses: noContent("The user is in the team."),
+    }),
+    async (c) => {
+      const { id, userId } = c.req.valid("param");
+      await teams.addMember(id, userId, by(c));
+      return c.body(null, 204);
+    },
+  );
+  operation(
+    createRoute({
+      operationId: "removeTeamMember",
+      method: "delete",
+      path: "/auth/teams/{id}/members/{userId}",
+      summary: "Take a user out of a team and end his sessions",
+      request: { params: memberParams },
+      responses: noContent("The user is not in the team."),
+    }),
+    async (c) => {
+      const { id, userId } = c.req.valid("param");
+      await teams.removeMember(id, userId, by(c));
+      return c.body(null, 204);
+    },
+  );
+
+  operation(
+    createRoute({
+      operationId: "listKeys",
+      method: "get",
+      path: "/auth/keys",
+      summary: "The signing keys and what each is for",
+      responses: { 200: jsonAnswer(z.object({ items: z.array(Key) }), "The keys, in the order in which they sign") },
+    }),
+    async (c) => c.json({ items: (await keys.list()).map(toKey) }, 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "rotateKeys",
+      method: "post",
+      path: "/auth/keys:rotate",
+      summary: "Make the next signing key; where one is under way, that one is answered",
+      description: "It signs after it has been published for longer than anybody caches the key set.",
+      responses: { 202: jsonAnswer(Key, "The next key") },
+    }),
+    async (c) => c.json(toKey(await keys.rotate(by(c))), 202, noStore),
+  );
+}
