@@ -17,6 +17,12 @@ app.kubernetes.io/version: {{ include "pm.tag" .root | quote }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
+{{/* Without version and chart: a pod that does not change is not replaced by an upgrade. */}}
+{{- define "pm.podLabels" -}}
+{{ include "pm.selector" . }}
+app.kubernetes.io/part-of: patient-management
+{{- end }}
+
 {{- define "pm.tag" -}}
 {{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}

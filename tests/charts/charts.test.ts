@@ -1,0 +1,191 @@
+/** The chart and the manifests of k8s/: rendered, compared with golden files, held against schemas and the house's policy. */
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { violations } from "./policy.ts";
+import { renderReadme } from "./readme.ts";
+import { chart, has, kubernetesVersion, type Manifest, parse, renderChart, renderKustomization, root, run } from "./render.ts";
+import { writeSchemas } from "./schemas.ts";
+
+const helm = has("helm", "version");
+const kubectl = has("kubectl", "version", "--client");
+const kubeconform = has("kubeconform", "-v");
+const golden = join(import.meta.dirname, "golden");
+
+const renders = {
+  default: [],
+  production: [join(chart, "values-production.yaml")],
+  everything: [join(import.meta.dirname, "values/everything.yaml")],
+};
+const kustomizations = ["standalone", "strimzi", "strimzi/monitoring", "postgres", "postgres-backup", "kind/operators"];
+
+/** Compares with a golden file, or writes it where UPDATE is set. */
+function expectGolden(file: string, text: string): void {
+  if (process.env.UPDATE) {
+    mkdirSync(golden, { recursive: true });
+    writeFileSync(file, text);
+  }
+  expect(text).toBe(readFileSync(file, "utf8"));
+}
+
+/** Without what differs from render to render (generated secrets) and what has tests of its own (the gateway's configuration). */
+function stable(yaml: string): string {
+  return yaml
+    .replace(/^( {2}[a-z-]+: )"[A-Za-z0-9+/]+={0,2}"$/gm, '$1"<generated>"')
+    .replace(/^ {2}envoy\.yaml: \|-\n(?: {4}.*\n|\n)*/gm, "  envoy.yaml: <services/gateway/envoy.yaml>\n")
+    .replace(/^( +checksum\/config: )[0-9a-f]{64}$/gm, "$1<checksum>");
+}
+
+test("the README of the chart lists its values", () => {
+  const read = (file: string) => readFileSync(join(chart, file), "utf8");
+  expectGolden(join(chart, "README.md"), renderReadme(read("Chart.yaml"), read("values.yaml")));
+});
+
+test("every alert has a runbook of its name, and every runbook an alert", () => {
+  const alerts = [...readFileSync(join(chart, "templates/prometheusrule.yaml"), "utf8").matchAll(/\(list "([A-Za-z]+)" "\d+m"/g)].map(
+    ([, name]) => `${name}.md`,
+  );
+  expect(readdirSync(join(root, "docs/runbooks")).sort()).toEqual(alerts.sort());
+});
+
+describe.skipIf(!helm)("the chart", () => {
+  test("passes helm lint --strict", () => {
+    for (const values of Object.values(renders)) {
+      run("helm", ["lint", "--strict", "--kube-version", kubernetesVersion, chart, ...values.flatMap((file) => ["--values", file])]);
+    }
+  });
+
+  test.each(Object.entries(renders))("renders %s as the golden file has it", (name, values) => {
+    expectGolden(join(golden, `${name}.yaml`), stable(renderChart(values)));
+  });
+
+  test.each(Object.entries(renders))("breaks no rule of the house when rendered %s", (_, values) => {
+    expect(violations(parse(renderChart(values)))).toEqual([]);
+  });
+
+  test.each([
+    ["a misspelt key", "gateway.replica=2", "replica"],
+    ["a misspelt key of a service", "services.patient.replics=2", "replics"],
+    ["the tag latest", "image.tag=latest", "tag"],
+    ["a secret as an environment variable", "services.patient.env.CLIENT_SECRET=x", "CLIENT_SECRET"],
+    ["a port that is none", "services.patient.port=99999", "port"],
+  ])("refuses %s", (_, setting, word) => {
+    expect(() => renderChart([], [setting])).toThrow(word);
+  });
+
+  test("gives every value of the services' template, and it stays YAML", () => {
+    const config = parse(renderChart([])).find(({ kind, metadata }) => kind === "ConfigMap" && metadata.name === "gateway");
+    const envoy = config?.data?.["envoy.yaml"] ?? "";
+    expect(envoy).not.toMatch(/\$\{/);
+    expect(envoy).toContain("patient-headless.patients.svc");
+    expect(parse(envoy)).toHaveLength(1);
+  });
+
+  test("makes only the secrets that services name, each of 32 bytes", () => {
+    const secret = parse(renderChart([])).find(({ kind }) => kind === "Secret");
+    const { "admin-password": password, ...keys } = secret?.data ?? {};
+    expect(Buffer.from(password ?? "", "base64").toString()).toMatch(/^[A-Za-z0-9]{24}$/);
+    expect(Object.keys(keys)).toContain("key-encryption-key");
+    for (const value of Object.values(keys)) expect(Buffer.from(Buffer.from(value, "base64").toString(), "base64")).toHaveLength(32);
+  });
+
+  test("names every object by the prefix", () => {
+    const unprefixed = parse(renderChart(renders.everything)).filter(({ metadata }) => !metadata.name.startsWith("blue-"));
+    expect(unprefixed.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual([]);
+  });
+});
+
+describe.skipIf(!kubectl)("the manifests of k8s", () => {
+  test.each(kustomizations)("%s breaks no rule of the house", (name) => {
+    expect(violations(parse(renderKustomization(name)))).toEqual([]);
+  });
+
+  test("both variants make the same topics and let the same users do the same", () => {
+    const strimzi = parse(renderKustomization("strimzi"));
+    const script = readFileSync(join(root, "k8s/standalone/files/topics.sh"), "utf8");
+    const declared = strimzi.filter(({ kind }) => kind === "KafkaTopic").map(describeTopic);
+    const year = /year=(\d+)/.exec(script)?.[1] ?? "";
+    const made = [...script.matchAll(/^topic (\S+) (\d+) (\S+)$/gm)].map(([, name, partitions, retention]) => [
+      name,
+      Number(partitions),
+      Number(retention?.replace("$year", year)),
+    ]);
+    expect(made.sort()).toEqual(declared.sort());
+    const users = strimzi.filter(({ kind }) => kind === "KafkaUser").map(({ metadata }) => metadata.name);
+    const certificates = readFileSync(join(root, "k8s/standalone/secrets.json"), "utf8");
+    expect(users.filter((user) => !certificates.includes(`"kafka-user-${user}"`))).toEqual([]);
+  });
+
+  test("the Job may read and replace exactly the Secrets that it makes", () => {
+    for (const variant of ["standalone", "postgres"]) {
+      const wanted = JSON.parse(readFileSync(join(root, "k8s", variant, "secrets.json"), "utf8")) as {
+        name: string;
+        publicName?: string;
+      }[];
+      const role = parse(readFileSync(join(root, "k8s", variant, "role.yaml"), "utf8"))[0] as Manifest & {
+        rules: { resourceNames?: string[] }[];
+      };
+      const names = wanted.flatMap(({ name, publicName }) => [name, ...(publicName ? [publicName] : [])]);
+      expect(role.rules.flatMap(({ resourceNames }) => resourceNames ?? []).sort()).toEqual(names.sort());
+    }
+  });
+});
+
+function describeTopic({ metadata, spec }: Manifest): [string, number, number] {
+  const { partitions, config } = spec as { partitions: number; config: { "retention.ms": number } };
+  return [metadata.name, partitions, config["retention.ms"]];
+}
+
+/**
+ * Strict validation against the types of Kubernetes and of the operators. The schemas come from KUBECONFORM_SCHEMA_LOCATION,
+ * else from the cluster at KUBECONFIG, else from kubeconform's own server; CRD_DIRECTORY adds definitions from files.
+ */
+describe.skipIf(!helm || !kubectl || !kubeconform)("kubeconform, strict", () => {
+  const folder = mkdtempSync(join(tmpdir(), "pm-schemas-"));
+  const { KUBECONFORM_SCHEMA_LOCATION: given, KUBECONFIG: kubeconfig, CRD_DIRECTORY: crdDirectory } = process.env;
+  const cluster = !given && kubeconfig !== undefined && spawnSync("kubectl", ["get", "--raw", "/readyz"]).status === 0;
+  const locations: string[] = given ? [given] : [];
+  beforeAll(() => {
+    if (cluster || crdDirectory) locations.unshift(writeSchemas(folder, { cluster, crdDirectory }));
+    if (!given && !cluster) locations.push("default");
+  }, 120_000);
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  const sources: [string, () => string][] = [
+    ...Object.entries(renders).map(([name, values]): [string, () => string] => [`chart ${name}`, () => renderChart(values)]),
+    ...kustomizations.map((name): [string, () => string] => [`k8s/${name}`, () => renderKustomization(name)]),
+  ];
+  test.for(sources)(
+    "%s",
+    ([name, render], { skip }) => {
+      const args = ["-strict", "-output", "json", "-verbose", "-kubernetes-version", kubernetesVersion];
+      const options = { input: render(), encoding: "utf8" as const, maxBuffer: 64 * 1024 * 1024 };
+      const { stdout } = spawnSync("kubeconform", [...args, ...locations.flatMap((location) => ["-schema-location", location])], options);
+      const { resources } = JSON.parse(stdout) as { resources: { kind: string; name: string; status: string; msg: string }[] };
+      const unreachable = resources.find(({ msg }) => /failed downloading|no such host|giving up/.test(msg));
+      if (unreachable) {
+        process.stderr.write(`SKIPPED: kubeconform ${name}: schemas cannot be had here; set KUBECONFORM_SCHEMA_LOCATION or KUBECONFIG.\n`);
+        skip("no schemas");
+      }
+      const unknown = resources.filter(({ msg }) => /could not find schema/.test(msg));
+      if (unknown.length > 0) {
+        const kinds = [...new Set(unknown.map(({ kind }) => kind))].join(", ");
+        process.stderr.write(`SKIPPED: kubeconform ${name}: no definition of ${kinds}; set CRD_DIRECTORY to a folder that has them.\n`);
+      }
+      expect(resources.length).toBeGreaterThan(0);
+      const wrong = resources.filter((resource) => resource.status !== "statusValid" && !unknown.includes(resource));
+      expect(wrong.map(({ kind, name: object, msg }) => `${kind} ${object}: ${msg}`)).toEqual([]);
+    },
+    120_000,
+  );
+});
+
+test("the golden folder has no file that no render makes", () => {
+  expect(readdirSync(golden).sort()).toEqual(
+    Object.keys(renders)
+      .map((name) => basename(`${name}.yaml`))
+      .sort(),
+  );
+});

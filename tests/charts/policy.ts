@@ -1,0 +1,119 @@
+/** What every workload of the house must have, whoever renders it: limits, probes, a security context, a policy. */
+import type { Manifest } from "./render.ts";
+
+type Container = {
+  name: string;
+  image: string;
+  env?: { name: string; value?: string }[];
+  resources?: { requests?: Record<string, string>; limits?: Record<string, string> };
+  securityContext?: Record<string, unknown> & { capabilities?: { drop?: string[]; add?: string[] } };
+  startupProbe?: object;
+  livenessProbe?: object;
+  readinessProbe?: object;
+  lifecycle?: { preStop?: object };
+};
+type PodSpec = {
+  containers: Container[];
+  initContainers?: Container[];
+  automountServiceAccountToken?: boolean;
+  hostNetwork?: boolean;
+  hostPID?: boolean;
+  securityContext?: { runAsNonRoot?: boolean; runAsUser?: number; seccompProfile?: { type?: string } };
+  volumes?: Record<string, unknown>[];
+};
+export type Pod = { owner: string; kind: string; labels: Record<string, string>; spec: PodSpec };
+
+/** The pods that manifests make. */
+export function podsOf(manifests: Manifest[]): Pod[] {
+  return manifests.flatMap((manifest) => {
+    const owner = `${manifest.kind} ${manifest.metadata.name}`;
+    if (manifest.kind === "Pod") {
+      return [{ owner, kind: manifest.kind, labels: manifest.metadata.labels ?? {}, spec: manifest.spec as unknown as PodSpec }];
+    }
+    const template = manifest.spec?.template as { metadata?: { labels?: Record<string, string> }; spec?: PodSpec } | undefined;
+    if (!template?.spec?.containers) return [];
+    return [{ owner, kind: manifest.kind, labels: template.metadata?.labels ?? {}, spec: template.spec }];
+  });
+}
+
+/** Everything that is wrong with the manifests, one sentence each; empty where all is well. */
+export function violations(manifests: Manifest[]): string[] {
+  const pods = podsOf(manifests);
+  return [
+    ...pods.flatMap((pod) => [...podViolations(pod), ...policyViolations(pod, manifests)]),
+    ...manifests.flatMap(objectViolations),
+    ...manifests.filter(isServing).flatMap((manifest) => {
+      const name = manifest.metadata.labels?.["app.kubernetes.io/name"];
+      const budget = manifests.some(
+        (other) =>
+          other.kind === "PodDisruptionBudget" &&
+          selects(other.spec?.selector as { matchLabels?: Record<string, string> }, manifest.metadata.labels ?? {}),
+      );
+      return budget ? [] : [`Deployment ${name} has no PodDisruptionBudget`];
+    }),
+  ];
+}
+
+const isServing = (manifest: Manifest) => manifest.kind === "Deployment";
+
+function podViolations({ owner, kind, spec }: Pod): string[] {
+  const wrong: string[] = [];
+  const check = (holds: boolean, what: string) => {
+    if (!holds) wrong.push(`${owner}: ${what}`);
+  };
+  check(spec.securityContext?.runAsNonRoot === true, "runAsNonRoot is not true");
+  check((spec.securityContext?.runAsUser ?? 0) > 0, "runAsUser is not a number above 0");
+  check(spec.securityContext?.seccompProfile?.type === "RuntimeDefault", "seccompProfile is not RuntimeDefault");
+  check(!spec.hostNetwork && !spec.hostPID, "shares the node's network or processes");
+  check(!spec.volumes?.some((volume) => "hostPath" in volume), "mounts a path of the node");
+  const needsToken = owner === "Job secrets";
+  check(spec.automountServiceAccountToken === needsToken, needsToken ? "has no token" : "mounts a service account's token");
+  for (const container of [...spec.containers, ...(spec.initContainers ?? [])]) {
+    const { name, image, resources, securityContext: security } = container;
+    check(/:[^:/]+$/.test(image) && !image.endsWith(":latest"), `${name}: the image ${image} has no fixed tag`);
+    check(Boolean(resources?.requests?.cpu && resources.requests.memory), `${name}: requests are missing`);
+    check(Boolean(resources?.limits?.memory), `${name}: the memory limit is missing`);
+    check(security?.allowPrivilegeEscalation === false, `${name}: privilege escalation is allowed`);
+    check(security?.readOnlyRootFilesystem === true, `${name}: the root file system can be written`);
+    check(security?.capabilities?.drop?.[0] === "ALL" && !security.capabilities.add, `${name}: has capabilities`);
+    check(security?.privileged !== true, `${name}: is privileged`);
+    const secret = container.env?.find((entry) => /PASSWORD$|SECRET$|_KEY$|TOKEN$/.test(entry.name) && entry.value !== undefined);
+    check(secret === undefined, `${name}: ${secret?.name} is a secret as a literal`);
+    if (kind === "Deployment" || kind === "StatefulSet") {
+      check(container.startupProbe !== undefined, `${name}: the startup probe is missing`);
+      check(container.livenessProbe !== undefined, `${name}: the liveness probe is missing`);
+      check(container.readinessProbe !== undefined, `${name}: the readiness probe is missing`);
+    }
+    if (kind === "Deployment") check(container.lifecycle?.preStop !== undefined, `${name}: preStop is missing`);
+  }
+  return wrong;
+}
+
+/** Each pod is chosen by policies for both directions, and by one of its own: a default deny alone names no callers. */
+function policyViolations({ owner, labels }: Pod, manifests: Manifest[]): string[] {
+  const policies = manifests.filter(
+    (manifest) =>
+      manifest.kind === "NetworkPolicy" && selects(manifest.spec?.podSelector as { matchLabels?: Record<string, string> }, labels),
+  );
+  const own = policies.filter((policy) => !policy.metadata.name.endsWith("default-deny"));
+  const directions = new Set(own.flatMap((policy) => policy.spec?.policyTypes as string[]));
+  return ["Ingress", "Egress"]
+    .filter((direction) => !directions.has(direction))
+    .map((direction) => `${owner}: no NetworkPolicy for ${direction}`);
+}
+
+function selects(selector: { matchLabels?: Record<string, string> } | undefined, labels: Record<string, string>): boolean {
+  return Object.entries(selector?.matchLabels ?? {}).every(([key, value]) => labels[key] === value);
+}
+
+function objectViolations(manifest: Manifest): string[] {
+  const { kind, metadata } = manifest;
+  if (kind === "ServiceAccount" && manifest.automountServiceAccountToken !== false)
+    return [`ServiceAccount ${metadata.name} mounts its token`];
+  if (kind === "ConfigMap") {
+    const secret = Object.entries(manifest.data ?? {}).find(([key]) => /(PASSWORD|SECRET|_KEY|TOKEN)$/.test(key));
+    return secret ? [`ConfigMap ${metadata.name} holds ${secret[0]}`] : [];
+  }
+  if (kind === "Secret" && metadata.annotations?.["helm.sh/resource-policy"] !== "keep") return [`Secret ${metadata.name} is not kept`];
+  return [];
+}

@@ -1,0 +1,48 @@
+/** The chart's README: a table of its values, from the comments in values.yaml that begin with two dashes. */
+import { isAlias, isMap, isScalar, type Node, type Pair, parseDocument } from "yaml";
+
+type Row = { key: string; value: string; description: string };
+
+/** Renders README.md from Chart.yaml and values.yaml. */
+export function renderReadme(chartYaml: string, valuesYaml: string): string {
+  const chart = parseDocument(chartYaml).toJS() as { name: string; description: string; kubeVersion: string };
+  const document = parseDocument(valuesYaml);
+  const rows = isMap(document.contents) ? rowsOf(document.contents.items as Pair<Node, Node>[], [], (node) => node.toJS(document)) : [];
+  const lines = rows.map(({ key, value, description }) => `| \`${key}\` | \`${value}\` | ${description} |`);
+  return `# ${chart.name}
+
+${chart.description}. Kubernetes ${chart.kubeVersion.replace(/^>=([\d.]+).*$/, "$1")} or newer.
+
+\`\`\`
+helm install pms charts/${chart.name} --namespace patients
+helm test pms --namespace patients --logs
+\`\`\`
+
+It needs a Postgres with a database and two roles per service, and a Kafka with a user per service; \`k8s/\` has both, with
+operators and without, under the names that are the defaults here. [docs/kubernetes.md](../../docs/kubernetes.md) says how to
+install, upgrade, rotate, back up and scale. \`values-production.yaml\` is a start for production.
+
+## Values
+
+A key that is not in this table is refused (\`values.schema.json\`). This table is generated from \`values.yaml\`:
+\`UPDATE=1 npx vitest run tests/charts\`.
+
+| key | default | meaning |
+|---|---|---|
+${lines.join("\n")}
+`;
+}
+
+/** Only keys with a description: what is not described is like what stands above it. */
+function rowsOf(pairs: Pair<Node, Node>[], path: string[], toJs: (node: Node) => unknown): Row[] {
+  return pairs.flatMap((pair) => {
+    const key = isScalar(pair.key) ? String(pair.key.value) : "";
+    const here = [...path, key];
+    const description = /(?:^|\n) ?-- ([^\n]*)/.exec(pair.key.commentBefore ?? "")?.[1];
+    const below = isMap(pair.value) ? rowsOf(pair.value.items as Pair<Node, Node>[], here, toJs) : [];
+    if (description === undefined) return below;
+    // A value with described keys of its own is described by them.
+    const value = isMap(pair.value) && below.length > 0 ? "…" : JSON.stringify(isAlias(pair.value) ? "…" : toJs(pair.value));
+    return [{ key: here.join("."), value, description: description.replaceAll("|", "\\|") }, ...below];
+  });
+}

@@ -1,0 +1,67 @@
+/** Renders of the chart and of the kustomizations, as the tools of their users make them. */
+import { spawnSync } from "node:child_process";
+import { join, resolve } from "node:path";
+import { parseAllDocuments } from "yaml";
+
+export const root = resolve(import.meta.dirname, "../..");
+export const chart = join(root, "charts/patient-management");
+
+/** The Kubernetes that renders are made for; a client without a cluster may believe in a much older one. */
+export const kubernetesVersion = "1.34.0";
+
+/** A Kubernetes object, as far as the tests look at every one of them. */
+export type Manifest = {
+  apiVersion: string;
+  kind: string;
+  metadata: { name: string; labels?: Record<string, string>; annotations?: Record<string, string> };
+  spec?: Record<string, unknown>;
+  data?: Record<string, string>;
+  [key: string]: unknown;
+};
+
+/** Whether a program answers on this machine; says once on standard error that tests are skipped where it does not. */
+export function has(program: string, ...versionArguments: string[]): boolean {
+  const found = spawnSync(program, versionArguments, { stdio: "ignore" }).status === 0;
+  if (!found) process.stderr.write(`SKIPPED: ${program} is not on the PATH; the chart tests that need it do not run.\n`);
+  return found;
+}
+
+/** @throws Error with what the program said where it fails. */
+export function run(program: string, args: string[], input?: string): string {
+  const result = spawnSync(program, args, { encoding: "utf8", input, maxBuffer: 64 * 1024 * 1024 });
+  if (result.status !== 0) throw new Error(`${program} ${args.join(" ")}\n${result.stdout}\n${result.stderr}`);
+  return result.stdout;
+}
+
+const rendered = new Map<string, string>();
+
+/** What a command prints, run once however often it is asked for. */
+function once(program: string, args: string[]): string {
+  const key = [program, ...args].join(" ");
+  const text = rendered.get(key) ?? run(program, args);
+  rendered.set(key, text);
+  return text;
+}
+
+/** `helm template` with the given values files over the defaults. */
+export function renderChart(valuesFiles: string[], settings: string[] = []): string {
+  return once("helm", [
+    ...["template", "pms", chart, "--namespace", "patients", "--kube-version", kubernetesVersion],
+    ...valuesFiles.flatMap((file) => ["--values", file]),
+    ...settings.flatMap((setting) => ["--set", setting]),
+  ]);
+}
+
+/** `kubectl kustomize` of a folder of k8s/. */
+export function renderKustomization(name: string): string {
+  return once("kubectl", ["kustomize", join(root, "k8s", name)]);
+}
+
+/** @throws Error where the text is not YAML. */
+export function parse(yaml: string): Manifest[] {
+  return parseAllDocuments(yaml).flatMap((document) => {
+    if (document.errors.length > 0) throw document.errors[0];
+    const value = document.toJS() as Manifest | null;
+    return value === null ? [] : [value];
+  });
+}
