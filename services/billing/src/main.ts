@@ -1,18 +1,26 @@
 /** Billing: everything it is made of, in the order in which it is built; closed in the reverse one. */
+import { randomUUIDv7 } from "node:crypto";
 import { startSealer } from "@pm/kit/audit";
-import { createVerifier } from "@pm/kit/auth";
+import { createServiceTokens, createVerifier } from "@pm/kit/auth";
+import { createCursors } from "@pm/kit/cursor";
 import { databaseSettings, openDatabase } from "@pm/kit/db";
 import { createKafka, createSender, kafkaSettings } from "@pm/kit/kafka";
 import { createLifetime } from "@pm/kit/lifetime";
 import { createLogger } from "@pm/kit/log";
 import { startRelay } from "@pm/kit/outbox";
 import { createRestApp } from "@pm/kit/rest";
+import { followRevocations, snapshotFromAuth } from "@pm/kit/revocations";
 import { createGuard, listenRpc } from "@pm/kit/rpc";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { createAccounts } from "./accounts.ts";
 import { config } from "./config.ts";
-import { registerBilling } from "./rpc.ts";
+import { createHistory } from "./history.ts";
+import { createInvoices } from "./invoices.ts";
+import { createLedger } from "./ledger.ts";
+import { createPatients } from "./patients.ts";
+import { callerDecides, registerBilling } from "./rpc.ts";
 import type { Tables } from "./store.ts";
+import { createWatch } from "./watch.ts";
 
 const service = "billing";
 const log = createLogger(service, config.LOG_LEVEL);
@@ -23,18 +31,27 @@ const kafka = createKafka(kafkaSettings(service, config), log);
 
 const relay = startRelay({ database, settings, sender: createSender(kafka), service, log, lifetime });
 const sealer = startSealer({ database, settings, log, lifetime });
-const committed = () => {
+const watch = createWatch({ db: database, log });
+const committed = (accountIds: string[]) => {
   relay.wake();
   sealer.wake();
+  watch.changed(accountIds);
 };
 
-const verifier = createVerifier({
-  authUrl: config.AUTH_URL,
-  issuer: config.AUTH_ISSUER,
-  audience: config.AUTH_AUDIENCE,
-  isRevoked: () => false,
+const serviceToken = createServiceTokens({ authUrl: config.AUTH_URL, clientId: service, clientSecret: config.CLIENT_SECRET });
+const fetchSnapshot = snapshotFromAuth({ authUrl: config.AUTH_URL, serviceToken });
+const { isRevoked } = followRevocations({ service, kafka, fetchSnapshot, log, lifetime });
+const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER, audience: config.AUTH_AUDIENCE, isRevoked });
+const patients = createPatients({
+  patientUrl: config.PATIENT_URL,
+  serviceToken,
 });
-const accounts = createAccounts({ db: database, defaultCurrency: config.CURRENCY, now: () => new Date(), committed });
+const now = () => new Date();
+const shared = { db: database, cursors: createCursors(config.CURSOR_KEY), now, newId: randomUUIDv7, committed };
+const accounts = createAccounts({ ...shared, defaultCurrency: config.CURRENCY });
+const ledger = createLedger(shared);
+const invoices = createInvoices(shared);
+const history = createHistory(shared);
 
 const rest = createRestApp({
   service,
@@ -45,12 +62,14 @@ const rest = createRestApp({
   verifier,
 });
 await listenRpc({
-  routes: (router) => registerBilling(router, { accounts }),
+  routes: (router) => registerBilling(router, { accounts, ledger, invoices, history, watch, patients, verifier }),
   services: [BillingService],
   rest: rest.app,
-  guard: createGuard({ log, verifier }),
+  guard: createGuard({ log, verifier, callerDecides }),
   host: config.HOST,
   port: config.PORT,
   log,
   lifetime,
 });
+// Streams never end by themselves: they end first, so that the server can close.
+lifetime.onClose("watchers", () => watch.close());

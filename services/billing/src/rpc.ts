@@ -1,34 +1,80 @@
 /** `billing.v1.BillingService`, filled in. */
-import type { MessageInitShape } from "@bufbuild/protobuf";
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
+import { authorize, type Caller, type Verifier } from "@pm/kit/auth";
+import { AppError, invalidFields } from "@pm/kit/errors";
 import { callerKey, onBehalfOfKey, requestIdKey, traceparentKey } from "@pm/kit/rpc";
-import { type BillingAccountSchema, BillingAccountStatus, BillingService } from "@pm/proto/billing/v1/billing";
-import type { Accounts, Context } from "./accounts.ts";
-import { toMoney } from "./money.ts";
-import type { AccountKey, AccountsTable } from "./store.ts";
+import { BillingService } from "@pm/proto/billing/v1/billing";
+import { type Accounts, accountNotFound } from "./accounts.ts";
+import type { NewCharge } from "./books.ts";
+import type { History } from "./history.ts";
+import type { Invoices } from "./invoices.ts";
+import type { Ledger } from "./ledger.ts";
+import { toAccount } from "./messages.ts";
+import type { Patients } from "./patients.ts";
+import { requestKey } from "./requests.ts";
+import type { AccountKey, Context } from "./store.ts";
+import type { Watch } from "./watch.ts";
 
-const statuses = {
-  ACTIVE: BillingAccountStatus.ACTIVE,
-  SUSPENDED: BillingAccountStatus.SUSPENDED,
-  CLOSED: BillingAccountStatus.CLOSED,
-} as const;
+/** Methods that decide by more than a scope: who lacks `billing:read` may see the accounts of the patients that they may see. */
+export const callerDecides = new Set(["billing.v1.BillingService/GetBillingAccount"]);
 
-export function registerBilling(router: ConnectRouter, rules: { accounts: Accounts }): void {
-  const { accounts } = rules;
+export type Rules = {
+  accounts: Accounts;
+  ledger: Ledger;
+  invoices: Invoices;
+  history: History;
+  watch: Watch;
+  patients: Patients;
+  verifier: Verifier;
+};
+
+export function registerBilling(router: ConnectRouter, rules: Rules): void {
+  const { accounts, ledger, invoices, history, watch, patients, verifier } = rules;
+  const { method } = BillingService;
   router.service(BillingService, {
     async createBillingAccount(request, context) {
-      const [account] = await accounts.open([request], contextOf(context));
-      return toCreated(account as AccountKey);
+      return toCreated(await accounts.open(request, contextOf(context)));
     },
     async batchCreateBillingAccounts({ requests }, context) {
-      const opened = await accounts.open(requests, contextOf(context));
-      return { accounts: opened.map(toCreated) };
+      return { accounts: (await accounts.openAll(requests, contextOf(context))).map(toCreated) };
     },
-    async getBillingAccount({ key }) {
+    async getBillingAccount({ key }, context) {
+      const caller = callerOf(context);
+      const mayReadAll = caller.scopes.has("billing:read");
+      if (!mayReadAll) authorize(caller, "patient:read");
       const account = await accounts.get(key.case === "patientId" ? { patientId: key.value } : { accountId: key.value ?? "" });
+      // What may not be seen answers like what does not exist.
+      if (!mayReadAll && !(await patients.mayBeSeenBy(account.patient_id, caller.token))) throw accountNotFound();
       return { account: toAccount(account) };
     },
+    listBillingAccounts: (request) => accounts.list(request),
+    updateBillingAccount: (request, context) =>
+      accounts.update(request, requestKey(method.updateBillingAccount, request), contextOf(context)),
+    watchAccount({ accountId, position }, { signal, requestHeader }) {
+      const stillAllowed = () => verifier.verify(requestHeader.get("authorization"));
+      return watch.account({ accountId, position, signal, stillAllowed });
+    },
+
+    createCharge: (request, context) =>
+      ledger.charge({ ...request, amount: required(request.amount) }, requestKey(method.createCharge, request), contextOf(context)),
+    voidCharge: (request, context) => ledger.void(request, requestKey(method.voidCharge, request), contextOf(context)),
+    recordPayment: (request, context) =>
+      ledger.pay({ ...request, amount: required(request.amount) }, requestKey(method.recordPayment, request), contextOf(context)),
+    refundPayment: (request, context) =>
+      ledger.refund({ ...request, amount: request.amount }, requestKey(method.refundPayment, request), contextOf(context)),
+    listCharges: (request) => history.charges(request),
+    listPayments: (request) => history.payments(request),
+
+    createInvoice: (request, context) => invoices.create(request, requestKey(method.createInvoice, request), contextOf(context)),
+    issueInvoice: (request, context) => invoices.issue(request, requestKey(method.issueInvoice, request), contextOf(context)),
+    voidInvoice: (request, context) => invoices.void(request, requestKey(method.voidInvoice, request), contextOf(context)),
+    async getInvoice({ invoiceId }) {
+      return { invoice: await invoices.get(invoiceId) };
+    },
+    listInvoices: (request) => invoices.list(request),
+
+    listTransactions: (request) => history.transactions(request),
+    getStatement: (request) => history.statement(request),
   });
 }
 
@@ -38,17 +84,18 @@ function contextOf({ values }: HandlerContext): Context {
   return { actor: { id: actor, requestId: values.get(requestIdKey) }, traceparent: values.get(traceparentKey) };
 }
 
+function callerOf({ values }: HandlerContext): Caller {
+  const caller = values.get(callerKey);
+  if (!caller) throw new AppError("internal", "The caller is not known.");
+  return caller;
+}
+
 function toCreated({ id, status }: AccountKey): { accountId: string; status: string } {
   return { accountId: id, status };
 }
 
-function toAccount(account: AccountsTable): MessageInitShape<typeof BillingAccountSchema> {
-  return {
-    accountId: account.id,
-    patientId: account.patient_id,
-    status: statuses[account.status],
-    balance: toMoney(0n, account.currency),
-    createTime: timestampFromDate(account.created_at),
-    updateTime: timestampFromDate(account.updated_at),
-  };
+/** Validation has made sure that there is an amount; types cannot know. */
+function required(amount: NewCharge["amount"] | undefined): NewCharge["amount"] {
+  if (!amount) throw invalidFields([{ path: "amount", message: "is required" }]);
+  return amount;
 }

@@ -12,7 +12,7 @@ export const issuer = "http://localhost:4004";
 export const audience = "patient-management";
 
 export type Issuer = {
-  /** Serves the JWKS and `POST /auth/token` as auth does. */
+  /** Serves the JWKS, `POST /auth/token` and `GET /auth/revocations` as auth does. */
   url: string;
   /** The `authorization` header of somebody with these roles. */
   person(role: keyof typeof roles, options?: { id?: string; expiresInSeconds?: number }): Promise<string>;
@@ -37,6 +37,7 @@ export async function startIssuer(): Promise<Issuer> {
   const server = createServer(async (request, response) => {
     response.setHeader("content-type", "application/json");
     if (request.url === "/.well-known/jwks.json") return response.end(JSON.stringify({ keys: [jwk] }));
+    if (request.url === "/auth/revocations") return response.end(JSON.stringify({ sessions: [], users: [] }));
     const client = /^Basic (.+)$/.exec(request.headers.authorization ?? "")?.[1] ?? "";
     const name = Buffer.from(client, "base64").toString().split(":")[0] as ServiceName;
     if (request.url === "/auth/token" && name in services)

@@ -5,7 +5,8 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Money } from "../../common/v1/money_pb.js";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Allocation } from "./events_pb.js";
 
 /**
  * Describes the file billing/v1/billing.proto.
@@ -59,6 +60,48 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
    * @generated from field: google.protobuf.Timestamp update_time = 6;
    */
   updateTime?: Timestamp | undefined;
+
+  /**
+   * Whom invoices are addressed to.
+   *
+   * @generated from field: string name = 7;
+   */
+  name: string;
+
+  /**
+   * Where invoices are sent to.
+   *
+   * @generated from field: string email = 8;
+   */
+  email: string;
+
+  /**
+   * Changes with every change of the account (AIP-154).
+   *
+   * @generated from field: string etag = 9;
+   */
+  etag: string;
+
+  /**
+   * What is open on charges.
+   *
+   * @generated from field: common.v1.Money outstanding = 10;
+   */
+  outstanding?: Money | undefined;
+
+  /**
+   * What was paid and settles no charge yet.
+   *
+   * @generated from field: common.v1.Money credit = 11;
+   */
+  credit?: Money | undefined;
+
+  /**
+   * How many transactions the account has: the `position` of a watch that has seen them all.
+   *
+   * @generated from field: int64 transaction_count = 12;
+   */
+  transactionCount: bigint;
 };
 
 /**
@@ -239,6 +282,1577 @@ export declare type GetBillingAccountResponse = Message<"billing.v1.GetBillingAc
 export declare const GetBillingAccountResponseSchema: GenMessage<GetBillingAccountResponse>;
 
 /**
+ * Asks for a page of accounts.
+ *
+ * @generated from message billing.v1.ListBillingAccountsRequest
+ */
+export declare type ListBillingAccountsRequest = Message<"billing.v1.ListBillingAccountsRequest"> & {
+  /**
+   * At most this many; 50 where it is 0.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * Only accounts with this status; all where it is not said.
+   *
+   * @generated from field: billing.v1.BillingAccountStatus status = 3;
+   */
+  status: BillingAccountStatus;
+};
+
+/**
+ * Describes the message billing.v1.ListBillingAccountsRequest.
+ * Use `create(ListBillingAccountsRequestSchema)` to create a new message.
+ */
+export declare const ListBillingAccountsRequestSchema: GenMessage<ListBillingAccountsRequest>;
+
+/**
+ * A page of accounts.
+ *
+ * @generated from message billing.v1.ListBillingAccountsResponse
+ */
+export declare type ListBillingAccountsResponse = Message<"billing.v1.ListBillingAccountsResponse"> & {
+  /**
+   * The accounts, the newest first.
+   *
+   * @generated from field: repeated billing.v1.BillingAccount accounts = 1;
+   */
+  accounts: BillingAccount[];
+
+  /**
+   * Gives the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.ListBillingAccountsResponse.
+ * Use `create(ListBillingAccountsResponseSchema)` to create a new message.
+ */
+export declare const ListBillingAccountsResponseSchema: GenMessage<ListBillingAccountsResponse>;
+
+/**
+ * Asks for a change of an account.
+ *
+ * @generated from message billing.v1.UpdateBillingAccountRequest
+ */
+export declare type UpdateBillingAccountRequest = Message<"billing.v1.UpdateBillingAccountRequest"> & {
+  /**
+   * The account with its new values. Where `etag` is set, the account must still have it, or the answer is ABORTED.
+   *
+   * @generated from field: billing.v1.BillingAccount account = 1;
+   */
+  account?: BillingAccount | undefined;
+
+  /**
+   * What to change: `status`, `name`, `email`. Where it is not set, every one of them that has a value.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.UpdateBillingAccountRequest.
+ * Use `create(UpdateBillingAccountRequestSchema)` to create a new message.
+ */
+export declare const UpdateBillingAccountRequestSchema: GenMessage<UpdateBillingAccountRequest>;
+
+/**
+ * The changed account.
+ *
+ * @generated from message billing.v1.UpdateBillingAccountResponse
+ */
+export declare type UpdateBillingAccountResponse = Message<"billing.v1.UpdateBillingAccountResponse"> & {
+  /**
+   * The account as it is now.
+   *
+   * @generated from field: billing.v1.BillingAccount account = 1;
+   */
+  account?: BillingAccount | undefined;
+};
+
+/**
+ * Describes the message billing.v1.UpdateBillingAccountResponse.
+ * Use `create(UpdateBillingAccountResponseSchema)` to create a new message.
+ */
+export declare const UpdateBillingAccountResponseSchema: GenMessage<UpdateBillingAccountResponse>;
+
+/**
+ * Asks for the stream of an account.
+ *
+ * @generated from message billing.v1.WatchAccountRequest
+ */
+export declare type WatchAccountRequest = Message<"billing.v1.WatchAccountRequest"> & {
+  /**
+   * The account, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * Where to go on: the `position` of the last message; 0 for all transactions there are; not set for new ones only.
+   *
+   * @generated from field: optional int64 position = 2;
+   */
+  position?: bigint | undefined;
+};
+
+/**
+ * Describes the message billing.v1.WatchAccountRequest.
+ * Use `create(WatchAccountRequestSchema)` to create a new message.
+ */
+export declare const WatchAccountRequestSchema: GenMessage<WatchAccountRequest>;
+
+/**
+ * The account after a change, or unchanged after half a minute without one.
+ *
+ * @generated from message billing.v1.WatchAccountResponse
+ */
+export declare type WatchAccountResponse = Message<"billing.v1.WatchAccountResponse"> & {
+  /**
+   * The account as it is now.
+   *
+   * @generated from field: billing.v1.BillingAccount account = 1;
+   */
+  account?: BillingAccount | undefined;
+
+  /**
+   * The transactions since the message before, in their order; at most 500, the next ones follow at once.
+   *
+   * @generated from field: repeated billing.v1.Transaction transactions = 2;
+   */
+  transactions: Transaction[];
+
+  /**
+   * Where to go on after a break: the sequence number of the last transaction that was told.
+   *
+   * @generated from field: int64 position = 3;
+   */
+  position: bigint;
+};
+
+/**
+ * Describes the message billing.v1.WatchAccountResponse.
+ * Use `create(WatchAccountResponseSchema)` to create a new message.
+ */
+export declare const WatchAccountResponseSchema: GenMessage<WatchAccountResponse>;
+
+/**
+ * One line of a transaction. The amounts of a transaction's entries sum to zero.
+ *
+ * @generated from message billing.v1.Entry
+ */
+export declare type Entry = Message<"billing.v1.Entry"> & {
+  /**
+   * What the amount stands for.
+   *
+   * @generated from field: billing.v1.LedgerAccount ledger_account = 1;
+   */
+  ledgerAccount: LedgerAccount;
+
+  /**
+   * A debit where it is positive, a credit where it is negative.
+   *
+   * @generated from field: common.v1.Money amount = 2;
+   */
+  amount?: Money | undefined;
+};
+
+/**
+ * Describes the message billing.v1.Entry.
+ * Use `create(EntrySchema)` to create a new message.
+ */
+export declare const EntrySchema: GenMessage<Entry>;
+
+/**
+ * A transaction of the ledger. It never changes; corrections are further transactions.
+ *
+ * @generated from message billing.v1.Transaction
+ */
+export declare type Transaction = Message<"billing.v1.Transaction"> & {
+  /**
+   * The transaction, a UUID.
+   *
+   * @generated from field: string transaction_id = 1;
+   */
+  transactionId: string;
+
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 2;
+   */
+  accountId: string;
+
+  /**
+   * 1 for the account's first transaction, then without gaps.
+   *
+   * @generated from field: int64 sequence = 3;
+   */
+  sequence: bigint;
+
+  /**
+   * What kind it is.
+   *
+   * @generated from field: billing.v1.TransactionType type = 4;
+   */
+  type: TransactionType;
+
+  /**
+   * What it does to the balance: positive where the patient owes more after it.
+   *
+   * @generated from field: common.v1.Money amount = 5;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * The account's balance after it.
+   *
+   * @generated from field: common.v1.Money balance = 6;
+   */
+  balance?: Money | undefined;
+
+  /**
+   * The charge that was made or voided, or empty.
+   *
+   * @generated from field: string charge_id = 7;
+   */
+  chargeId: string;
+
+  /**
+   * The payment that was recorded or refunded, or empty.
+   *
+   * @generated from field: string payment_id = 8;
+   */
+  paymentId: string;
+
+  /**
+   * The refund, or empty.
+   *
+   * @generated from field: string refund_id = 9;
+   */
+  refundId: string;
+
+  /**
+   * What for.
+   *
+   * @generated from field: string description = 10;
+   */
+  description: string;
+
+  /**
+   * When it was posted.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 11;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * Its entries.
+   *
+   * @generated from field: repeated billing.v1.Entry entries = 12;
+   */
+  entries: Entry[];
+
+  /**
+   * How much of which charge it settled (positive) or opened again (negative).
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 13;
+   */
+  allocations: Allocation[];
+
+  /**
+   * The `request_id` that asked for it.
+   *
+   * @generated from field: string request_id = 14;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.Transaction.
+ * Use `create(TransactionSchema)` to create a new message.
+ */
+export declare const TransactionSchema: GenMessage<Transaction>;
+
+/**
+ * A charge for a service.
+ *
+ * @generated from message billing.v1.Charge
+ */
+export declare type Charge = Message<"billing.v1.Charge"> & {
+  /**
+   * The charge, a UUID.
+   *
+   * @generated from field: string charge_id = 1;
+   */
+  chargeId: string;
+
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 2;
+   */
+  accountId: string;
+
+  /**
+   * The amount charged.
+   *
+   * @generated from field: common.v1.Money amount = 3;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * What of it is still to be paid; zero where it was voided.
+   *
+   * @generated from field: common.v1.Money outstanding = 4;
+   */
+  outstanding?: Money | undefined;
+
+  /**
+   * What was done.
+   *
+   * @generated from field: string description = 5;
+   */
+  description: string;
+
+  /**
+   * The day on which it was done.
+   *
+   * @generated from field: string service_date = 6;
+   */
+  serviceDate: string;
+
+  /**
+   * When it was charged.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 7;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When it was voided; not set where it was not.
+   *
+   * @generated from field: google.protobuf.Timestamp void_time = 8;
+   */
+  voidTime?: Timestamp | undefined;
+
+  /**
+   * The invoice that it is on, or empty.
+   *
+   * @generated from field: string invoice_id = 9;
+   */
+  invoiceId: string;
+};
+
+/**
+ * Describes the message billing.v1.Charge.
+ * Use `create(ChargeSchema)` to create a new message.
+ */
+export declare const ChargeSchema: GenMessage<Charge>;
+
+/**
+ * Asks for a charge.
+ *
+ * @generated from message billing.v1.CreateChargeRequest
+ */
+export declare type CreateChargeRequest = Message<"billing.v1.CreateChargeRequest"> & {
+  /**
+   * The account, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * How much, more than zero, in the account's currency.
+   *
+   * @generated from field: common.v1.Money amount = 2;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * What for, as it is to stand on the invoice.
+   *
+   * @generated from field: string description = 3;
+   */
+  description: string;
+
+  /**
+   * The day on which it was done, not in the future; today where it is empty.
+   *
+   * @generated from field: string service_date = 4;
+   */
+  serviceDate: string;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.CreateChargeRequest.
+ * Use `create(CreateChargeRequestSchema)` to create a new message.
+ */
+export declare const CreateChargeRequestSchema: GenMessage<CreateChargeRequest>;
+
+/**
+ * The charge.
+ *
+ * @generated from message billing.v1.CreateChargeResponse
+ */
+export declare type CreateChargeResponse = Message<"billing.v1.CreateChargeResponse"> & {
+  /**
+   * The charge, with what credit has settled of it.
+   *
+   * @generated from field: billing.v1.Charge charge = 1;
+   */
+  charge?: Charge | undefined;
+};
+
+/**
+ * Describes the message billing.v1.CreateChargeResponse.
+ * Use `create(CreateChargeResponseSchema)` to create a new message.
+ */
+export declare const CreateChargeResponseSchema: GenMessage<CreateChargeResponse>;
+
+/**
+ * Asks for a charge to be voided.
+ *
+ * @generated from message billing.v1.VoidChargeRequest
+ */
+export declare type VoidChargeRequest = Message<"billing.v1.VoidChargeRequest"> & {
+  /**
+   * The charge, a UUID.
+   *
+   * @generated from field: string charge_id = 1;
+   */
+  chargeId: string;
+
+  /**
+   * Why.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.VoidChargeRequest.
+ * Use `create(VoidChargeRequestSchema)` to create a new message.
+ */
+export declare const VoidChargeRequestSchema: GenMessage<VoidChargeRequest>;
+
+/**
+ * The voided charge.
+ *
+ * @generated from message billing.v1.VoidChargeResponse
+ */
+export declare type VoidChargeResponse = Message<"billing.v1.VoidChargeResponse"> & {
+  /**
+   * The charge.
+   *
+   * @generated from field: billing.v1.Charge charge = 1;
+   */
+  charge?: Charge | undefined;
+
+  /**
+   * How what had settled the charge was moved: negative for it, positive for charges that it settles now.
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 2;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.VoidChargeResponse.
+ * Use `create(VoidChargeResponseSchema)` to create a new message.
+ */
+export declare const VoidChargeResponseSchema: GenMessage<VoidChargeResponse>;
+
+/**
+ * A payment of a patient.
+ *
+ * @generated from message billing.v1.Payment
+ */
+export declare type Payment = Message<"billing.v1.Payment"> & {
+  /**
+   * The payment, a UUID.
+   *
+   * @generated from field: string payment_id = 1;
+   */
+  paymentId: string;
+
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 2;
+   */
+  accountId: string;
+
+  /**
+   * The amount paid.
+   *
+   * @generated from field: common.v1.Money amount = 3;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * What of it settles charges.
+   *
+   * @generated from field: common.v1.Money allocated = 4;
+   */
+  allocated?: Money | undefined;
+
+  /**
+   * What of it was refunded.
+   *
+   * @generated from field: common.v1.Money refunded = 5;
+   */
+  refunded?: Money | undefined;
+
+  /**
+   * What of it is credit: neither settling a charge nor refunded.
+   *
+   * @generated from field: common.v1.Money credit = 6;
+   */
+  credit?: Money | undefined;
+
+  /**
+   * How it was made.
+   *
+   * @generated from field: billing.v1.PaymentMethod method = 7;
+   */
+  method: PaymentMethod;
+
+  /**
+   * A reference of the payer or the bank, or empty.
+   *
+   * @generated from field: string reference = 8;
+   */
+  reference: string;
+
+  /**
+   * When it was recorded.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 9;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message billing.v1.Payment.
+ * Use `create(PaymentSchema)` to create a new message.
+ */
+export declare const PaymentSchema: GenMessage<Payment>;
+
+/**
+ * Asks for a payment to be recorded.
+ *
+ * @generated from message billing.v1.RecordPaymentRequest
+ */
+export declare type RecordPaymentRequest = Message<"billing.v1.RecordPaymentRequest"> & {
+  /**
+   * The account, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * How much, more than zero, in the account's currency. It may be more than is owed.
+   *
+   * @generated from field: common.v1.Money amount = 2;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * How it was made.
+   *
+   * @generated from field: billing.v1.PaymentMethod method = 3;
+   */
+  method: PaymentMethod;
+
+  /**
+   * A reference of the payer or the bank.
+   *
+   * @generated from field: string reference = 4;
+   */
+  reference: string;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.RecordPaymentRequest.
+ * Use `create(RecordPaymentRequestSchema)` to create a new message.
+ */
+export declare const RecordPaymentRequestSchema: GenMessage<RecordPaymentRequest>;
+
+/**
+ * The payment.
+ *
+ * @generated from message billing.v1.RecordPaymentResponse
+ */
+export declare type RecordPaymentResponse = Message<"billing.v1.RecordPaymentResponse"> & {
+  /**
+   * The payment.
+   *
+   * @generated from field: billing.v1.Payment payment = 1;
+   */
+  payment?: Payment | undefined;
+
+  /**
+   * The charges that it settles.
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 2;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.RecordPaymentResponse.
+ * Use `create(RecordPaymentResponseSchema)` to create a new message.
+ */
+export declare const RecordPaymentResponseSchema: GenMessage<RecordPaymentResponse>;
+
+/**
+ * A refund of a payment.
+ *
+ * @generated from message billing.v1.Refund
+ */
+export declare type Refund = Message<"billing.v1.Refund"> & {
+  /**
+   * The refund, a UUID.
+   *
+   * @generated from field: string refund_id = 1;
+   */
+  refundId: string;
+
+  /**
+   * The payment.
+   *
+   * @generated from field: string payment_id = 2;
+   */
+  paymentId: string;
+
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 3;
+   */
+  accountId: string;
+
+  /**
+   * The amount refunded.
+   *
+   * @generated from field: common.v1.Money amount = 4;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * Why.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * When it was refunded.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 6;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message billing.v1.Refund.
+ * Use `create(RefundSchema)` to create a new message.
+ */
+export declare const RefundSchema: GenMessage<Refund>;
+
+/**
+ * Asks for a refund of a payment.
+ *
+ * @generated from message billing.v1.RefundPaymentRequest
+ */
+export declare type RefundPaymentRequest = Message<"billing.v1.RefundPaymentRequest"> & {
+  /**
+   * The payment, a UUID.
+   *
+   * @generated from field: string payment_id = 1;
+   */
+  paymentId: string;
+
+  /**
+   * How much, more than zero; all that is left of the payment where it is not set.
+   *
+   * @generated from field: common.v1.Money amount = 2;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * Why.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.RefundPaymentRequest.
+ * Use `create(RefundPaymentRequestSchema)` to create a new message.
+ */
+export declare const RefundPaymentRequestSchema: GenMessage<RefundPaymentRequest>;
+
+/**
+ * The refund.
+ *
+ * @generated from message billing.v1.RefundPaymentResponse
+ */
+export declare type RefundPaymentResponse = Message<"billing.v1.RefundPaymentResponse"> & {
+  /**
+   * The refund.
+   *
+   * @generated from field: billing.v1.Refund refund = 1;
+   */
+  refund?: Refund | undefined;
+
+  /**
+   * The payment after it.
+   *
+   * @generated from field: billing.v1.Payment payment = 2;
+   */
+  payment?: Payment | undefined;
+
+  /**
+   * The charges that are open again (negative), unless other credit settles them at once.
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 3;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.RefundPaymentResponse.
+ * Use `create(RefundPaymentResponseSchema)` to create a new message.
+ */
+export declare const RefundPaymentResponseSchema: GenMessage<RefundPaymentResponse>;
+
+/**
+ * Asks for a page of an account's charges.
+ *
+ * @generated from message billing.v1.ListChargesRequest
+ */
+export declare type ListChargesRequest = Message<"billing.v1.ListChargesRequest"> & {
+  /**
+   * The account, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * At most this many; 50 where it is 0.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+
+  /**
+   * Only charges that are not settled.
+   *
+   * @generated from field: bool open_only = 4;
+   */
+  openOnly: boolean;
+
+  /**
+   * Only charges that are on no invoice and not voided.
+   *
+   * @generated from field: bool uninvoiced_only = 5;
+   */
+  uninvoicedOnly: boolean;
+};
+
+/**
+ * Describes the message billing.v1.ListChargesRequest.
+ * Use `create(ListChargesRequestSchema)` to create a new message.
+ */
+export declare const ListChargesRequestSchema: GenMessage<ListChargesRequest>;
+
+/**
+ * A page of charges.
+ *
+ * @generated from message billing.v1.ListChargesResponse
+ */
+export declare type ListChargesResponse = Message<"billing.v1.ListChargesResponse"> & {
+  /**
+   * The charges, the newest first.
+   *
+   * @generated from field: repeated billing.v1.Charge charges = 1;
+   */
+  charges: Charge[];
+
+  /**
+   * Gives the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.ListChargesResponse.
+ * Use `create(ListChargesResponseSchema)` to create a new message.
+ */
+export declare const ListChargesResponseSchema: GenMessage<ListChargesResponse>;
+
+/**
+ * Asks for a page of an account's payments.
+ *
+ * @generated from message billing.v1.ListPaymentsRequest
+ */
+export declare type ListPaymentsRequest = Message<"billing.v1.ListPaymentsRequest"> & {
+  /**
+   * The account, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * At most this many; 50 where it is 0.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.ListPaymentsRequest.
+ * Use `create(ListPaymentsRequestSchema)` to create a new message.
+ */
+export declare const ListPaymentsRequestSchema: GenMessage<ListPaymentsRequest>;
+
+/**
+ * A page of payments.
+ *
+ * @generated from message billing.v1.ListPaymentsResponse
+ */
+export declare type ListPaymentsResponse = Message<"billing.v1.ListPaymentsResponse"> & {
+  /**
+   * The payments, the newest first.
+   *
+   * @generated from field: repeated billing.v1.Payment payments = 1;
+   */
+  payments: Payment[];
+
+  /**
+   * Gives the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.ListPaymentsResponse.
+ * Use `create(ListPaymentsResponseSchema)` to create a new message.
+ */
+export declare const ListPaymentsResponseSchema: GenMessage<ListPaymentsResponse>;
+
+/**
+ * One charge on an invoice.
+ *
+ * @generated from message billing.v1.InvoiceLine
+ */
+export declare type InvoiceLine = Message<"billing.v1.InvoiceLine"> & {
+  /**
+   * The charge.
+   *
+   * @generated from field: string charge_id = 1;
+   */
+  chargeId: string;
+
+  /**
+   * What was done.
+   *
+   * @generated from field: string description = 2;
+   */
+  description: string;
+
+  /**
+   * The day on which it was done.
+   *
+   * @generated from field: string service_date = 3;
+   */
+  serviceDate: string;
+
+  /**
+   * The amount charged.
+   *
+   * @generated from field: common.v1.Money amount = 4;
+   */
+  amount?: Money | undefined;
+};
+
+/**
+ * Describes the message billing.v1.InvoiceLine.
+ * Use `create(InvoiceLineSchema)` to create a new message.
+ */
+export declare const InvoiceLineSchema: GenMessage<InvoiceLine>;
+
+/**
+ * An invoice.
+ *
+ * @generated from message billing.v1.Invoice
+ */
+export declare type Invoice = Message<"billing.v1.Invoice"> & {
+  /**
+   * The invoice, a UUID.
+   *
+   * @generated from field: string invoice_id = 1;
+   */
+  invoiceId: string;
+
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 2;
+   */
+  accountId: string;
+
+  /**
+   * `2026-000001`, without gaps within a year of UTC; empty while it is a draft.
+   *
+   * @generated from field: string number = 3;
+   */
+  number: string;
+
+  /**
+   * How far it has come.
+   *
+   * @generated from field: billing.v1.InvoiceStatus status = 4;
+   */
+  status: InvoiceStatus;
+
+  /**
+   * The sum of its lines.
+   *
+   * @generated from field: common.v1.Money total = 5;
+   */
+  total?: Money | undefined;
+
+  /**
+   * What of it is still to be paid; zero for a void invoice.
+   *
+   * @generated from field: common.v1.Money outstanding = 6;
+   */
+  outstanding?: Money | undefined;
+
+  /**
+   * The day of issue; empty while it is a draft.
+   *
+   * @generated from field: string issue_date = 7;
+   */
+  issueDate: string;
+
+  /**
+   * When it is to be paid; empty while a draft has none.
+   *
+   * @generated from field: string due_date = 8;
+   */
+  dueDate: string;
+
+  /**
+   * Its charges, the oldest first.
+   *
+   * @generated from field: repeated billing.v1.InvoiceLine lines = 9;
+   */
+  lines: InvoiceLine[];
+
+  /**
+   * When the draft was made.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 10;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When it was voided; not set where it was not.
+   *
+   * @generated from field: google.protobuf.Timestamp void_time = 11;
+   */
+  voidTime?: Timestamp | undefined;
+
+  /**
+   * Changes with every change of the invoice itself (AIP-154); payments do not change it.
+   *
+   * @generated from field: string etag = 12;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message billing.v1.Invoice.
+ * Use `create(InvoiceSchema)` to create a new message.
+ */
+export declare const InvoiceSchema: GenMessage<Invoice>;
+
+/**
+ * Asks for an invoice.
+ *
+ * @generated from message billing.v1.CreateInvoiceRequest
+ */
+export declare type CreateInvoiceRequest = Message<"billing.v1.CreateInvoiceRequest"> & {
+  /**
+   * The account, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * The charges, UUIDs; where there are none, all of the account that are on no invoice, the oldest 500 of them.
+   *
+   * @generated from field: repeated string charge_ids = 2;
+   */
+  chargeIds: string[];
+
+  /**
+   * When it is to be paid, not before today; 30 days after issue where it is empty.
+   *
+   * @generated from field: string due_date = 3;
+   */
+  dueDate: string;
+
+  /**
+   * Issues it at once instead of leaving a draft.
+   *
+   * @generated from field: bool issue = 4;
+   */
+  issue: boolean;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.CreateInvoiceRequest.
+ * Use `create(CreateInvoiceRequestSchema)` to create a new message.
+ */
+export declare const CreateInvoiceRequestSchema: GenMessage<CreateInvoiceRequest>;
+
+/**
+ * The invoice.
+ *
+ * @generated from message billing.v1.CreateInvoiceResponse
+ */
+export declare type CreateInvoiceResponse = Message<"billing.v1.CreateInvoiceResponse"> & {
+  /**
+   * The invoice.
+   *
+   * @generated from field: billing.v1.Invoice invoice = 1;
+   */
+  invoice?: Invoice | undefined;
+};
+
+/**
+ * Describes the message billing.v1.CreateInvoiceResponse.
+ * Use `create(CreateInvoiceResponseSchema)` to create a new message.
+ */
+export declare const CreateInvoiceResponseSchema: GenMessage<CreateInvoiceResponse>;
+
+/**
+ * Asks for a draft to be issued.
+ *
+ * @generated from message billing.v1.IssueInvoiceRequest
+ */
+export declare type IssueInvoiceRequest = Message<"billing.v1.IssueInvoiceRequest"> & {
+  /**
+   * The invoice, a UUID.
+   *
+   * @generated from field: string invoice_id = 1;
+   */
+  invoiceId: string;
+
+  /**
+   * Where it is set, the invoice must still have it, or the answer is ABORTED.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.IssueInvoiceRequest.
+ * Use `create(IssueInvoiceRequestSchema)` to create a new message.
+ */
+export declare const IssueInvoiceRequestSchema: GenMessage<IssueInvoiceRequest>;
+
+/**
+ * The issued invoice.
+ *
+ * @generated from message billing.v1.IssueInvoiceResponse
+ */
+export declare type IssueInvoiceResponse = Message<"billing.v1.IssueInvoiceResponse"> & {
+  /**
+   * The invoice.
+   *
+   * @generated from field: billing.v1.Invoice invoice = 1;
+   */
+  invoice?: Invoice | undefined;
+};
+
+/**
+ * Describes the message billing.v1.IssueInvoiceResponse.
+ * Use `create(IssueInvoiceResponseSchema)` to create a new message.
+ */
+export declare const IssueInvoiceResponseSchema: GenMessage<IssueInvoiceResponse>;
+
+/**
+ * Asks for an invoice to be voided.
+ *
+ * @generated from message billing.v1.VoidInvoiceRequest
+ */
+export declare type VoidInvoiceRequest = Message<"billing.v1.VoidInvoiceRequest"> & {
+  /**
+   * The invoice, a UUID.
+   *
+   * @generated from field: string invoice_id = 1;
+   */
+  invoiceId: string;
+
+  /**
+   * Why.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Where it is set, the invoice must still have it, or the answer is ABORTED.
+   *
+   * @generated from field: string etag = 3;
+   */
+  etag: string;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.VoidInvoiceRequest.
+ * Use `create(VoidInvoiceRequestSchema)` to create a new message.
+ */
+export declare const VoidInvoiceRequestSchema: GenMessage<VoidInvoiceRequest>;
+
+/**
+ * The voided invoice.
+ *
+ * @generated from message billing.v1.VoidInvoiceResponse
+ */
+export declare type VoidInvoiceResponse = Message<"billing.v1.VoidInvoiceResponse"> & {
+  /**
+   * The invoice.
+   *
+   * @generated from field: billing.v1.Invoice invoice = 1;
+   */
+  invoice?: Invoice | undefined;
+};
+
+/**
+ * Describes the message billing.v1.VoidInvoiceResponse.
+ * Use `create(VoidInvoiceResponseSchema)` to create a new message.
+ */
+export declare const VoidInvoiceResponseSchema: GenMessage<VoidInvoiceResponse>;
+
+/**
+ * Names an invoice.
+ *
+ * @generated from message billing.v1.GetInvoiceRequest
+ */
+export declare type GetInvoiceRequest = Message<"billing.v1.GetInvoiceRequest"> & {
+  /**
+   * The invoice, a UUID.
+   *
+   * @generated from field: string invoice_id = 1;
+   */
+  invoiceId: string;
+};
+
+/**
+ * Describes the message billing.v1.GetInvoiceRequest.
+ * Use `create(GetInvoiceRequestSchema)` to create a new message.
+ */
+export declare const GetInvoiceRequestSchema: GenMessage<GetInvoiceRequest>;
+
+/**
+ * The invoice.
+ *
+ * @generated from message billing.v1.GetInvoiceResponse
+ */
+export declare type GetInvoiceResponse = Message<"billing.v1.GetInvoiceResponse"> & {
+  /**
+   * The invoice.
+   *
+   * @generated from field: billing.v1.Invoice invoice = 1;
+   */
+  invoice?: Invoice | undefined;
+};
+
+/**
+ * Describes the message billing.v1.GetInvoiceResponse.
+ * Use `create(GetInvoiceResponseSchema)` to create a new message.
+ */
+export declare const GetInvoiceResponseSchema: GenMessage<GetInvoiceResponse>;
+
+/**
+ * Asks for a page of invoices.
+ *
+ * @generated from message billing.v1.ListInvoicesRequest
+ */
+export declare type ListInvoicesRequest = Message<"billing.v1.ListInvoicesRequest"> & {
+  /**
+   * Only invoices of this account, a UUID; of all accounts where it is empty.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * Only invoices with this status; all where it is not said.
+   *
+   * @generated from field: billing.v1.InvoiceStatus status = 2;
+   */
+  status: InvoiceStatus;
+
+  /**
+   * Only issued invoices that were to be paid before today.
+   *
+   * @generated from field: bool overdue_only = 3;
+   */
+  overdueOnly: boolean;
+
+  /**
+   * At most this many; 50 where it is 0.
+   *
+   * @generated from field: int32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.ListInvoicesRequest.
+ * Use `create(ListInvoicesRequestSchema)` to create a new message.
+ */
+export declare const ListInvoicesRequestSchema: GenMessage<ListInvoicesRequest>;
+
+/**
+ * A page of invoices.
+ *
+ * @generated from message billing.v1.ListInvoicesResponse
+ */
+export declare type ListInvoicesResponse = Message<"billing.v1.ListInvoicesResponse"> & {
+  /**
+   * The invoices without their lines, the newest first.
+   *
+   * @generated from field: repeated billing.v1.Invoice invoices = 1;
+   */
+  invoices: Invoice[];
+
+  /**
+   * Gives the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.ListInvoicesResponse.
+ * Use `create(ListInvoicesResponseSchema)` to create a new message.
+ */
+export declare const ListInvoicesResponseSchema: GenMessage<ListInvoicesResponse>;
+
+/**
+ * Asks for a page of an account's transactions.
+ *
+ * @generated from message billing.v1.ListTransactionsRequest
+ */
+export declare type ListTransactionsRequest = Message<"billing.v1.ListTransactionsRequest"> & {
+  /**
+   * The account, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * At most this many; 50 where it is 0.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+
+  /**
+   * Only these types; all where there are none.
+   *
+   * @generated from field: repeated billing.v1.TransactionType types = 4;
+   */
+  types: TransactionType[];
+
+  /**
+   * Only transactions at this time or later.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 5;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Only transactions before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 6;
+   */
+  endTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message billing.v1.ListTransactionsRequest.
+ * Use `create(ListTransactionsRequestSchema)` to create a new message.
+ */
+export declare const ListTransactionsRequestSchema: GenMessage<ListTransactionsRequest>;
+
+/**
+ * A page of transactions.
+ *
+ * @generated from message billing.v1.ListTransactionsResponse
+ */
+export declare type ListTransactionsResponse = Message<"billing.v1.ListTransactionsResponse"> & {
+  /**
+   * The transactions, the newest first.
+   *
+   * @generated from field: repeated billing.v1.Transaction transactions = 1;
+   */
+  transactions: Transaction[];
+
+  /**
+   * Gives the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.ListTransactionsResponse.
+ * Use `create(ListTransactionsResponseSchema)` to create a new message.
+ */
+export declare const ListTransactionsResponseSchema: GenMessage<ListTransactionsResponse>;
+
+/**
+ * Asks for a statement.
+ *
+ * @generated from message billing.v1.GetStatementRequest
+ */
+export declare type GetStatementRequest = Message<"billing.v1.GetStatementRequest"> & {
+  /**
+   * The account, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * The first day of the period.
+   *
+   * @generated from field: string from_date = 2;
+   */
+  fromDate: string;
+
+  /**
+   * The last day of the period, which counts; not before the first one.
+   *
+   * @generated from field: string to_date = 3;
+   */
+  toDate: string;
+};
+
+/**
+ * Describes the message billing.v1.GetStatementRequest.
+ * Use `create(GetStatementRequestSchema)` to create a new message.
+ */
+export declare const GetStatementRequestSchema: GenMessage<GetStatementRequest>;
+
+/**
+ * A statement: opening balance + charged − voided − paid + refunded = closing balance.
+ *
+ * @generated from message billing.v1.GetStatementResponse
+ */
+export declare type GetStatementResponse = Message<"billing.v1.GetStatementResponse"> & {
+  /**
+   * The account as it is now.
+   *
+   * @generated from field: billing.v1.BillingAccount account = 1;
+   */
+  account?: BillingAccount | undefined;
+
+  /**
+   * The first day of the period.
+   *
+   * @generated from field: string from_date = 2;
+   */
+  fromDate: string;
+
+  /**
+   * The last day of the period.
+   *
+   * @generated from field: string to_date = 3;
+   */
+  toDate: string;
+
+  /**
+   * The balance before the period.
+   *
+   * @generated from field: common.v1.Money opening_balance = 4;
+   */
+  openingBalance?: Money | undefined;
+
+  /**
+   * The balance after the period.
+   *
+   * @generated from field: common.v1.Money closing_balance = 5;
+   */
+  closingBalance?: Money | undefined;
+
+  /**
+   * What was charged in the period.
+   *
+   * @generated from field: common.v1.Money charged = 6;
+   */
+  charged?: Money | undefined;
+
+  /**
+   * What of charges was voided in the period.
+   *
+   * @generated from field: common.v1.Money voided = 7;
+   */
+  voided?: Money | undefined;
+
+  /**
+   * What was paid in the period.
+   *
+   * @generated from field: common.v1.Money paid = 8;
+   */
+  paid?: Money | undefined;
+
+  /**
+   * What was refunded in the period.
+   *
+   * @generated from field: common.v1.Money refunded = 9;
+   */
+  refunded?: Money | undefined;
+
+  /**
+   * The transactions of the period in their order, at most 5,000; a longer period is refused.
+   *
+   * @generated from field: repeated billing.v1.Transaction transactions = 10;
+   */
+  transactions: Transaction[];
+};
+
+/**
+ * Describes the message billing.v1.GetStatementResponse.
+ * Use `create(GetStatementResponseSchema)` to create a new message.
+ */
+export declare const GetStatementResponseSchema: GenMessage<GetStatementResponse>;
+
+/**
  * Whether an account takes part in business.
  *
  * @generated from enum billing.v1.BillingAccountStatus
@@ -279,9 +1893,201 @@ export enum BillingAccountStatus {
 export declare const BillingAccountStatusSchema: GenEnum<BillingAccountStatus>;
 
 /**
+ * What an amount stands for in the books.
+ *
+ * @generated from enum billing.v1.LedgerAccount
+ */
+export enum LedgerAccount {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: LEDGER_ACCOUNT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * What the patient owes to the clinic. Debits raise it.
+   *
+   * @generated from enum value: LEDGER_ACCOUNT_RECEIVABLE = 1;
+   */
+  RECEIVABLE = 1,
+
+  /**
+   * What the clinic owes to the patient. Credits raise it.
+   *
+   * @generated from enum value: LEDGER_ACCOUNT_CREDIT = 2;
+   */
+  CREDIT = 2,
+
+  /**
+   * What the clinic has earned. Credits raise it.
+   *
+   * @generated from enum value: LEDGER_ACCOUNT_REVENUE = 3;
+   */
+  REVENUE = 3,
+
+  /**
+   * What the clinic has received. Debits raise it.
+   *
+   * @generated from enum value: LEDGER_ACCOUNT_CASH = 4;
+   */
+  CASH = 4,
+}
+
+/**
+ * Describes the enum billing.v1.LedgerAccount.
+ */
+export declare const LedgerAccountSchema: GenEnum<LedgerAccount>;
+
+/**
+ * What kind of transaction it is.
+ *
+ * @generated from enum billing.v1.TransactionType
+ */
+export enum TransactionType {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: TRANSACTION_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Something was charged.
+   *
+   * @generated from enum value: TRANSACTION_TYPE_CHARGE = 1;
+   */
+  CHARGE = 1,
+
+  /**
+   * A charge was voided.
+   *
+   * @generated from enum value: TRANSACTION_TYPE_VOID = 2;
+   */
+  VOID = 2,
+
+  /**
+   * A payment was recorded.
+   *
+   * @generated from enum value: TRANSACTION_TYPE_PAYMENT = 3;
+   */
+  PAYMENT = 3,
+
+  /**
+   * A payment was refunded, in part or whole.
+   *
+   * @generated from enum value: TRANSACTION_TYPE_REFUND = 4;
+   */
+  REFUND = 4,
+}
+
+/**
+ * Describes the enum billing.v1.TransactionType.
+ */
+export declare const TransactionTypeSchema: GenEnum<TransactionType>;
+
+/**
+ * How a payment was made.
+ *
+ * @generated from enum billing.v1.PaymentMethod
+ */
+export enum PaymentMethod {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: PAYMENT_METHOD_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Notes and coins.
+   *
+   * @generated from enum value: PAYMENT_METHOD_CASH = 1;
+   */
+  CASH = 1,
+
+  /**
+   * A debit or credit card.
+   *
+   * @generated from enum value: PAYMENT_METHOD_CARD = 2;
+   */
+  CARD = 2,
+
+  /**
+   * A bank transfer.
+   *
+   * @generated from enum value: PAYMENT_METHOD_TRANSFER = 3;
+   */
+  TRANSFER = 3,
+
+  /**
+   * The patient's insurance paid.
+   *
+   * @generated from enum value: PAYMENT_METHOD_INSURANCE = 4;
+   */
+  INSURANCE = 4,
+}
+
+/**
+ * Describes the enum billing.v1.PaymentMethod.
+ */
+export declare const PaymentMethodSchema: GenEnum<PaymentMethod>;
+
+/**
+ * How far an invoice has come.
+ *
+ * @generated from enum billing.v1.InvoiceStatus
+ */
+export enum InvoiceStatus {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: INVOICE_STATUS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It has no number yet.
+   *
+   * @generated from enum value: INVOICE_STATUS_DRAFT = 1;
+   */
+  DRAFT = 1,
+
+  /**
+   * It has a number and is to be paid.
+   *
+   * @generated from enum value: INVOICE_STATUS_ISSUED = 2;
+   */
+  ISSUED = 2,
+
+  /**
+   * All its charges are settled. A refund may make it issued again.
+   *
+   * @generated from enum value: INVOICE_STATUS_PAID = 3;
+   */
+  PAID = 3,
+
+  /**
+   * It does not count any more.
+   *
+   * @generated from enum value: INVOICE_STATUS_VOID = 4;
+   */
+  VOID = 4,
+}
+
+/**
+ * Describes the enum billing.v1.InvoiceStatus.
+ */
+export declare const InvoiceStatusSchema: GenEnum<InvoiceStatus>;
+
+/**
  * Billing accounts of patients over a double-entry ledger. Every call carries `Authorization: Bearer <access token>`.
- * Every mutation takes a `request_id`: the same request under the same id gives the same answer again, another request
- * under a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
+ *
+ * Every mutation takes a `request_id`: the same request under the same id gives the same answer again and changes nothing,
+ * another request under a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
+ *
+ * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`; a wrong request also has a
+ * google.rpc.BadRequest that names every wrong field. Times are UTC; dates are days in UTC, `YYYY-MM-DD`.
  *
  * @generated from service billing.v1.BillingService
  */
@@ -307,7 +2113,7 @@ export declare const BillingService: GenService<{
     output: typeof BatchCreateBillingAccountsResponseSchema;
   },
   /**
-   * Gives an account by its id or by its patient. Scope `billing:read`.
+   * Gives an account by its id or by its patient. Scope `billing:read`, or `patient:read` for patients that the caller may see.
    *
    * @generated from rpc billing.v1.BillingService.GetBillingAccount
    */
@@ -315,6 +2121,169 @@ export declare const BillingService: GenService<{
     methodKind: "unary";
     input: typeof GetBillingAccountRequestSchema;
     output: typeof GetBillingAccountResponseSchema;
+  },
+  /**
+   * Lists accounts, the newest first. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.ListBillingAccounts
+   */
+  listBillingAccounts: {
+    methodKind: "unary";
+    input: typeof ListBillingAccountsRequestSchema;
+    output: typeof ListBillingAccountsResponseSchema;
+  },
+  /**
+   * Changes an account's status, name or e-mail address (AIP-134). An account with a balance cannot be closed. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.UpdateBillingAccount
+   */
+  updateBillingAccount: {
+    methodKind: "unary";
+    input: typeof UpdateBillingAccountRequestSchema;
+    output: typeof UpdateBillingAccountResponseSchema;
+  },
+  /**
+   * Streams an account: at once as it is, then after every change, with the transactions since the last message. To go on
+   * after a break, call again with the last `position`: no transaction is missed or told twice. The stream ends with
+   * UNAVAILABLE when the service shuts down and with UNAUTHENTICATED when the token ends. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.WatchAccount
+   */
+  watchAccount: {
+    methodKind: "server_streaming";
+    input: typeof WatchAccountRequestSchema;
+    output: typeof WatchAccountResponseSchema;
+  },
+  /**
+   * Charges an account. Credit from earlier overpayments settles the charge at once, oldest payment first. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.CreateCharge
+   */
+  createCharge: {
+    methodKind: "unary";
+    input: typeof CreateChargeRequestSchema;
+    output: typeof CreateChargeResponseSchema;
+  },
+  /**
+   * Voids a charge that is on no invoice. What had settled it becomes credit and settles other open charges. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.VoidCharge
+   */
+  voidCharge: {
+    methodKind: "unary";
+    input: typeof VoidChargeRequestSchema;
+    output: typeof VoidChargeResponseSchema;
+  },
+  /**
+   * Records a payment. It settles open charges, oldest first; what is left over is credit. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.RecordPayment
+   */
+  recordPayment: {
+    methodKind: "unary";
+    input: typeof RecordPaymentRequestSchema;
+    output: typeof RecordPaymentResponseSchema;
+  },
+  /**
+   * Refunds a payment in part or whole, never more than is left of it: first what settles no charge, then what settles the
+   * newest charges, which are open again. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.RefundPayment
+   */
+  refundPayment: {
+    methodKind: "unary";
+    input: typeof RefundPaymentRequestSchema;
+    output: typeof RefundPaymentResponseSchema;
+  },
+  /**
+   * Lists an account's charges, the newest first. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.ListCharges
+   */
+  listCharges: {
+    methodKind: "unary";
+    input: typeof ListChargesRequestSchema;
+    output: typeof ListChargesResponseSchema;
+  },
+  /**
+   * Lists an account's payments, the newest first. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.ListPayments
+   */
+  listPayments: {
+    methodKind: "unary";
+    input: typeof ListPaymentsRequestSchema;
+    output: typeof ListPaymentsResponseSchema;
+  },
+  /**
+   * Makes an invoice from charges that are on none, as a draft or issued at once. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.CreateInvoice
+   */
+  createInvoice: {
+    methodKind: "unary";
+    input: typeof CreateInvoiceRequestSchema;
+    output: typeof CreateInvoiceResponseSchema;
+  },
+  /**
+   * Issues a draft: it gets the next number of the year and a due date. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.IssueInvoice
+   */
+  issueInvoice: {
+    methodKind: "unary";
+    input: typeof IssueInvoiceRequestSchema;
+    output: typeof IssueInvoiceResponseSchema;
+  },
+  /**
+   * Voids an invoice that is not paid. It keeps its number and its lines; its charges may go on another invoice. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.VoidInvoice
+   */
+  voidInvoice: {
+    methodKind: "unary";
+    input: typeof VoidInvoiceRequestSchema;
+    output: typeof VoidInvoiceResponseSchema;
+  },
+  /**
+   * Gives an invoice. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.GetInvoice
+   */
+  getInvoice: {
+    methodKind: "unary";
+    input: typeof GetInvoiceRequestSchema;
+    output: typeof GetInvoiceResponseSchema;
+  },
+  /**
+   * Lists invoices, the newest first. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.ListInvoices
+   */
+  listInvoices: {
+    methodKind: "unary";
+    input: typeof ListInvoicesRequestSchema;
+    output: typeof ListInvoicesResponseSchema;
+  },
+  /**
+   * Lists an account's transactions with their entries, the newest first. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.ListTransactions
+   */
+  listTransactions: {
+    methodKind: "unary";
+    input: typeof ListTransactionsRequestSchema;
+    output: typeof ListTransactionsResponseSchema;
+  },
+  /**
+   * Gives an account's statement for a period: opening balance, every transaction, closing balance. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.GetStatement
+   */
+  getStatement: {
+    methodKind: "unary";
+    input: typeof GetStatementRequestSchema;
+    output: typeof GetStatementResponseSchema;
   },
 }>;
 

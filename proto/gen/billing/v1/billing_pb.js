@@ -3,15 +3,16 @@
 /* eslint-disable */
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
+import { file_billing_v1_events } from "./events_pb.js";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import { file_common_v1_money } from "../../common/v1/money_pb.js";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file billing/v1/billing.proto.
  */
 export const file_billing_v1_billing = /*@__PURE__*/
-  fileDesc("ChhiaWxsaW5nL3YxL2JpbGxpbmcucHJvdG8SCmJpbGxpbmcudjEi7wEKDkJpbGxpbmdBY2NvdW50EhIKCmFjY291bnRfaWQYASABKAkSEgoKcGF0aWVudF9pZBgCIAEoCRIwCgZzdGF0dXMYAyABKA4yIC5iaWxsaW5nLnYxLkJpbGxpbmdBY2NvdW50U3RhdHVzEiEKB2JhbGFuY2UYBCABKAsyEC5jb21tb24udjEuTW9uZXkSLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCK+AQobQ3JlYXRlQmlsbGluZ0FjY291bnRSZXF1ZXN0EhwKCnBhdGllbnRfaWQYASABKAlCCLpIBXIDsAEBEhgKBG5hbWUYAiABKAlCCrpIB3IFEAEYyAESGQoFZW1haWwYAyABKAlCCrpIB3IFEAMY/gESHwoKcmVxdWVzdF9pZBgEIAEoCUILukgI2AEBcgOwAQESKwoNY3VycmVuY3lfY29kZRgFIAEoCUIUukgR2AEBcgwyCl5bQS1aXXszfSQiQgocQ3JlYXRlQmlsbGluZ0FjY291bnRSZXNwb25zZRISCgphY2NvdW50X2lkGAEgASgJEg4KBnN0YXR1cxgCIAEoCSJrCiFCYXRjaENyZWF0ZUJpbGxpbmdBY2NvdW50c1JlcXVlc3QSRgoIcmVxdWVzdHMYASADKAsyJy5iaWxsaW5nLnYxLkNyZWF0ZUJpbGxpbmdBY2NvdW50UmVxdWVzdEILukgIkgEFCAEQ9AMiYAoiQmF0Y2hDcmVhdGVCaWxsaW5nQWNjb3VudHNSZXNwb25zZRI6CghhY2NvdW50cxgBIAMoCzIoLmJpbGxpbmcudjEuQ3JlYXRlQmlsbGluZ0FjY291bnRSZXNwb25zZSJoChhHZXRCaWxsaW5nQWNjb3VudFJlcXVlc3QSHgoKYWNjb3VudF9pZBgBIAEoCUIIukgFcgOwAQFIABIeCgpwYXRpZW50X2lkGAIgASgJQgi6SAVyA7ABAUgAQgwKA2tleRIFukgCCAEiSAoZR2V0QmlsbGluZ0FjY291bnRSZXNwb25zZRIrCgdhY2NvdW50GAEgASgLMhouYmlsbGluZy52MS5CaWxsaW5nQWNjb3VudCqqAQoUQmlsbGluZ0FjY291bnRTdGF0dXMSJgoiQklMTElOR19BQ0NPVU5UX1NUQVRVU19VTlNQRUNJRklFRBAAEiEKHUJJTExJTkdfQUNDT1VOVF9TVEFUVVNfQUNUSVZFEAESJAogQklMTElOR19BQ0NPVU5UX1NUQVRVU19TVVNQRU5ERUQQAhIhCh1CSUxMSU5HX0FDQ09VTlRfU1RBVFVTX0NMT1NFRBADMtoCCg5CaWxsaW5nU2VydmljZRJpChRDcmVhdGVCaWxsaW5nQWNjb3VudBInLmJpbGxpbmcudjEuQ3JlYXRlQmlsbGluZ0FjY291bnRSZXF1ZXN0GiguYmlsbGluZy52MS5DcmVhdGVCaWxsaW5nQWNjb3VudFJlc3BvbnNlEnsKGkJhdGNoQ3JlYXRlQmlsbGluZ0FjY291bnRzEi0uYmlsbGluZy52MS5CYXRjaENyZWF0ZUJpbGxpbmdBY2NvdW50c1JlcXVlc3QaLi5iaWxsaW5nLnYxLkJhdGNoQ3JlYXRlQmlsbGluZ0FjY291bnRzUmVzcG9uc2USYAoRR2V0QmlsbGluZ0FjY291bnQSJC5iaWxsaW5nLnYxLkdldEJpbGxpbmdBY2NvdW50UmVxdWVzdBolLmJpbGxpbmcudjEuR2V0QmlsbGluZ0FjY291bnRSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate, file_common_v1_money, file_google_protobuf_timestamp]);
+  fileDesc("ChhiaWxsaW5nL3YxL2JpbGxpbmcucHJvdG8SCmJpbGxpbmcudjEi7wMKDkJpbGxpbmdBY2NvdW50EhwKCmFjY291bnRfaWQYASABKAlCCLpIBXIDsAEBEh8KCnBhdGllbnRfaWQYAiABKAlCC7pICNgBAXIDsAEBEjoKBnN0YXR1cxgDIAEoDjIgLmJpbGxpbmcudjEuQmlsbGluZ0FjY291bnRTdGF0dXNCCLpIBYIBAhABEiEKB2JhbGFuY2UYBCABKAsyEC5jb21tb24udjEuTW9uZXkSLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgRuYW1lGAcgASgJQh26SBpyGBjIATITXlteXHgwMC1ceDFGXHg3Rl0qJBIsCgVlbWFpbBgIIAEoCUIdukgachgY/gEyE15bXlx4MDAtXHgxRlx4N0ZdKiQSFQoEZXRhZxgJIAEoCUIHukgEcgIYQBIlCgtvdXRzdGFuZGluZxgKIAEoCzIQLmNvbW1vbi52MS5Nb25leRIgCgZjcmVkaXQYCyABKAsyEC5jb21tb24udjEuTW9uZXkSIgoRdHJhbnNhY3Rpb25fY291bnQYDCABKANCB7pIBCICKAAi6AEKG0NyZWF0ZUJpbGxpbmdBY2NvdW50UmVxdWVzdBIcCgpwYXRpZW50X2lkGAEgASgJQgi6SAVyA7ABARItCgRuYW1lGAIgASgJQh+6SBxyGhABGMgBMhNeW15ceDAwLVx4MUZceDdGXSokEi4KBWVtYWlsGAMgASgJQh+6SBxyGhADGP4BMhNeW15ceDAwLVx4MUZceDdGXSokEh8KCnJlcXVlc3RfaWQYBCABKAlCC7pICNgBAXIDsAEBEisKDWN1cnJlbmN5X2NvZGUYBSABKAlCFLpIEdgBAXIMMgpeW0EtWl17M30kIkIKHENyZWF0ZUJpbGxpbmdBY2NvdW50UmVzcG9uc2USEgoKYWNjb3VudF9pZBgBIAEoCRIOCgZzdGF0dXMYAiABKAkiawohQmF0Y2hDcmVhdGVCaWxsaW5nQWNjb3VudHNSZXF1ZXN0EkYKCHJlcXVlc3RzGAEgAygLMicuYmlsbGluZy52MS5DcmVhdGVCaWxsaW5nQWNjb3VudFJlcXVlc3RCC7pICJIBBQgBEPQDImAKIkJhdGNoQ3JlYXRlQmlsbGluZ0FjY291bnRzUmVzcG9uc2USOgoIYWNjb3VudHMYASADKAsyKC5iaWxsaW5nLnYxLkNyZWF0ZUJpbGxpbmdBY2NvdW50UmVzcG9uc2UiaAoYR2V0QmlsbGluZ0FjY291bnRSZXF1ZXN0Eh4KCmFjY291bnRfaWQYASABKAlCCLpIBXIDsAEBSAASHgoKcGF0aWVudF9pZBgCIAEoCUIIukgFcgOwAQFIAEIMCgNrZXkSBbpIAggBIkgKGUdldEJpbGxpbmdBY2NvdW50UmVzcG9uc2USKwoHYWNjb3VudBgBIAEoCzIaLmJpbGxpbmcudjEuQmlsbGluZ0FjY291bnQilQEKGkxpc3RCaWxsaW5nQWNjb3VudHNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUY6AcoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxjoBxI6CgZzdGF0dXMYAyABKA4yIC5iaWxsaW5nLnYxLkJpbGxpbmdBY2NvdW50U3RhdHVzQgi6SAWCAQIQASJkChtMaXN0QmlsbGluZ0FjY291bnRzUmVzcG9uc2USLAoIYWNjb3VudHMYASADKAsyGi5iaWxsaW5nLnYxLkJpbGxpbmdBY2NvdW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSK+AQobVXBkYXRlQmlsbGluZ0FjY291bnRSZXF1ZXN0EjMKB2FjY291bnQYASABKAsyGi5iaWxsaW5nLnYxLkJpbGxpbmdBY2NvdW50Qga6SAPIAQESTAoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrQhu6SBjiARUSBnN0YXR1cxIEbmFtZRIFZW1haWwSHAoKcmVxdWVzdF9pZBgDIAEoCUIIukgFcgOwAQEiSwocVXBkYXRlQmlsbGluZ0FjY291bnRSZXNwb25zZRIrCgdhY2NvdW50GAEgASgLMhouYmlsbGluZy52MS5CaWxsaW5nQWNjb3VudCJgChNXYXRjaEFjY291bnRSZXF1ZXN0EhwKCmFjY291bnRfaWQYASABKAlCCLpIBXIDsAEBEh4KCHBvc2l0aW9uGAIgASgDQge6SAQiAigASACIAQFCCwoJX3Bvc2l0aW9uIoQBChRXYXRjaEFjY291bnRSZXNwb25zZRIrCgdhY2NvdW50GAEgASgLMhouYmlsbGluZy52MS5CaWxsaW5nQWNjb3VudBItCgx0cmFuc2FjdGlvbnMYAiADKAsyFy5iaWxsaW5nLnYxLlRyYW5zYWN0aW9uEhAKCHBvc2l0aW9uGAMgASgDIlwKBUVudHJ5EjEKDmxlZGdlcl9hY2NvdW50GAEgASgOMhkuYmlsbGluZy52MS5MZWRnZXJBY2NvdW50EiAKBmFtb3VudBgCIAEoCzIQLmNvbW1vbi52MS5Nb25leSKgAwoLVHJhbnNhY3Rpb24SFgoOdHJhbnNhY3Rpb25faWQYASABKAkSEgoKYWNjb3VudF9pZBgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoAxIpCgR0eXBlGAQgASgOMhsuYmlsbGluZy52MS5UcmFuc2FjdGlvblR5cGUSIAoGYW1vdW50GAUgASgLMhAuY29tbW9uLnYxLk1vbmV5EiEKB2JhbGFuY2UYBiABKAsyEC5jb21tb24udjEuTW9uZXkSEQoJY2hhcmdlX2lkGAcgASgJEhIKCnBheW1lbnRfaWQYCCABKAkSEQoJcmVmdW5kX2lkGAkgASgJEhMKC2Rlc2NyaXB0aW9uGAogASgJEi8KC2NyZWF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiCgdlbnRyaWVzGAwgAygLMhEuYmlsbGluZy52MS5FbnRyeRIrCgthbGxvY2F0aW9ucxgNIAMoCzIWLmJpbGxpbmcudjEuQWxsb2NhdGlvbhISCgpyZXF1ZXN0X2lkGA4gASgJIpcCCgZDaGFyZ2USEQoJY2hhcmdlX2lkGAEgASgJEhIKCmFjY291bnRfaWQYAiABKAkSIAoGYW1vdW50GAMgASgLMhAuY29tbW9uLnYxLk1vbmV5EiUKC291dHN0YW5kaW5nGAQgASgLMhAuY29tbW9uLnYxLk1vbmV5EhMKC2Rlc2NyaXB0aW9uGAUgASgJEhQKDHNlcnZpY2VfZGF0ZRgGIAEoCRIvCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJdm9pZF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgppbnZvaWNlX2lkGAkgASgJIr8CChNDcmVhdGVDaGFyZ2VSZXF1ZXN0EhwKCmFjY291bnRfaWQYASABKAlCCLpIBXIDsAEBEngKBmFtb3VudBgCIAEoCzIQLmNvbW1vbi52MS5Nb25leUJWukhTugFNCg9hbW91bnQucG9zaXRpdmUSJG11c3QgaGF2ZSBtb3JlIHRoYW4gemVybyBtaW5vcl91bml0cxoUdGhpcy5taW5vcl91bml0cyA+IDDIAQESNAoLZGVzY3JpcHRpb24YAyABKAlCH7pIHHIaEAEY9AMyE15bXlx4MDAtXHgxRlx4N0ZdKiQSPAoMc2VydmljZV9kYXRlGAQgASgJQia6SCPYAQFyHjIcXlswLTldezR9LVswLTldezJ9LVswLTldezJ9JBIcCgpyZXF1ZXN0X2lkGAUgASgJQgi6SAVyA7ABASI6ChRDcmVhdGVDaGFyZ2VSZXNwb25zZRIiCgZjaGFyZ2UYASABKAsyEi5iaWxsaW5nLnYxLkNoYXJnZSJ/ChFWb2lkQ2hhcmdlUmVxdWVzdBIbCgljaGFyZ2VfaWQYASABKAlCCLpIBXIDsAEBEi8KBnJlYXNvbhgCIAEoCUIfukgcchoQARj0AzITXlteXHgwMC1ceDFGXHg3Rl0qJBIcCgpyZXF1ZXN0X2lkGAMgASgJQgi6SAVyA7ABASJlChJWb2lkQ2hhcmdlUmVzcG9uc2USIgoGY2hhcmdlGAEgASgLMhIuYmlsbGluZy52MS5DaGFyZ2USKwoLYWxsb2NhdGlvbnMYAiADKAsyFi5iaWxsaW5nLnYxLkFsbG9jYXRpb24irQIKB1BheW1lbnQSEgoKcGF5bWVudF9pZBgBIAEoCRISCgphY2NvdW50X2lkGAIgASgJEiAKBmFtb3VudBgDIAEoCzIQLmNvbW1vbi52MS5Nb25leRIjCglhbGxvY2F0ZWQYBCABKAsyEC5jb21tb24udjEuTW9uZXkSIgoIcmVmdW5kZWQYBSABKAsyEC5jb21tb24udjEuTW9uZXkSIAoGY3JlZGl0GAYgASgLMhAuY29tbW9uLnYxLk1vbmV5EikKBm1ldGhvZBgHIAEoDjIZLmJpbGxpbmcudjEuUGF5bWVudE1ldGhvZBIRCglyZWZlcmVuY2UYCCABKAkSLwoLY3JlYXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIrMCChRSZWNvcmRQYXltZW50UmVxdWVzdBIcCgphY2NvdW50X2lkGAEgASgJQgi6SAVyA7ABARJ4CgZhbW91bnQYAiABKAsyEC5jb21tb24udjEuTW9uZXlCVrpIU7oBTQoPYW1vdW50LnBvc2l0aXZlEiRtdXN0IGhhdmUgbW9yZSB0aGFuIHplcm8gbWlub3JfdW5pdHMaFHRoaXMubWlub3JfdW5pdHMgPiAwyAEBEjMKBm1ldGhvZBgDIAEoDjIZLmJpbGxpbmcudjEuUGF5bWVudE1ldGhvZEIIukgFggECEAESMAoJcmVmZXJlbmNlGAQgASgJQh26SBpyGBjIATITXlteXHgwMC1ceDFGXHg3Rl0qJBIcCgpyZXF1ZXN0X2lkGAUgASgJQgi6SAVyA7ABASJqChVSZWNvcmRQYXltZW50UmVzcG9uc2USJAoHcGF5bWVudBgBIAEoCzITLmJpbGxpbmcudjEuUGF5bWVudBIrCgthbGxvY2F0aW9ucxgCIAMoCzIWLmJpbGxpbmcudjEuQWxsb2NhdGlvbiKmAQoGUmVmdW5kEhEKCXJlZnVuZF9pZBgBIAEoCRISCgpwYXltZW50X2lkGAIgASgJEhIKCmFjY291bnRfaWQYAyABKAkSIAoGYW1vdW50GAQgASgLMhAuY29tbW9uLnYxLk1vbmV5Eg4KBnJlYXNvbhgFIAEoCRIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi+gEKFFJlZnVuZFBheW1lbnRSZXF1ZXN0EhwKCnBheW1lbnRfaWQYASABKAlCCLpIBXIDsAEBEnUKBmFtb3VudBgCIAEoCzIQLmNvbW1vbi52MS5Nb25leUJTukhQugFNCg9hbW91bnQucG9zaXRpdmUSJG11c3QgaGF2ZSBtb3JlIHRoYW4gemVybyBtaW5vcl91bml0cxoUdGhpcy5taW5vcl91bml0cyA+IDASLwoGcmVhc29uGAMgASgJQh+6SBxyGhABGPQDMhNeW15ceDAwLVx4MUZceDdGXSokEhwKCnJlcXVlc3RfaWQYBCABKAlCCLpIBXIDsAEBIo4BChVSZWZ1bmRQYXltZW50UmVzcG9uc2USIgoGcmVmdW5kGAEgASgLMhIuYmlsbGluZy52MS5SZWZ1bmQSJAoHcGF5bWVudBgCIAEoCzITLmJpbGxpbmcudjEuUGF5bWVudBIrCgthbGxvY2F0aW9ucxgDIAMoCzIWLmJpbGxpbmcudjEuQWxsb2NhdGlvbiKbAQoSTGlzdENoYXJnZXNSZXF1ZXN0EhwKCmFjY291bnRfaWQYASABKAlCCLpIBXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY6AcoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxjoBxIRCglvcGVuX29ubHkYBCABKAgSFwoPdW5pbnZvaWNlZF9vbmx5GAUgASgIIlMKE0xpc3RDaGFyZ2VzUmVzcG9uc2USIwoHY2hhcmdlcxgBIAMoCzISLmJpbGxpbmcudjEuQ2hhcmdlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJwChNMaXN0UGF5bWVudHNSZXF1ZXN0EhwKCmFjY291bnRfaWQYASABKAlCCLpIBXIDsAEBEh0KCXBhZ2Vfc2l6ZRgCIAEoBUIKukgHGgUY6AcoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxjoByJWChRMaXN0UGF5bWVudHNSZXNwb25zZRIlCghwYXltZW50cxgBIAMoCzITLmJpbGxpbmcudjEuUGF5bWVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkibQoLSW52b2ljZUxpbmUSEQoJY2hhcmdlX2lkGAEgASgJEhMKC2Rlc2NyaXB0aW9uGAIgASgJEhQKDHNlcnZpY2VfZGF0ZRgDIAEoCRIgCgZhbW91bnQYBCABKAsyEC5jb21tb24udjEuTW9uZXki8AIKB0ludm9pY2USEgoKaW52b2ljZV9pZBgBIAEoCRISCgphY2NvdW50X2lkGAIgASgJEg4KBm51bWJlchgDIAEoCRIpCgZzdGF0dXMYBCABKA4yGS5iaWxsaW5nLnYxLkludm9pY2VTdGF0dXMSHwoFdG90YWwYBSABKAsyEC5jb21tb24udjEuTW9uZXkSJQoLb3V0c3RhbmRpbmcYBiABKAsyEC5jb21tb24udjEuTW9uZXkSEgoKaXNzdWVfZGF0ZRgHIAEoCRIQCghkdWVfZGF0ZRgIIAEoCRImCgVsaW5lcxgJIAMoCzIXLmJpbGxpbmcudjEuSW52b2ljZUxpbmUSLwoLY3JlYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCXZvaWRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgMIAEoCSLDAQoUQ3JlYXRlSW52b2ljZVJlcXVlc3QSHAoKYWNjb3VudF9pZBgBIAEoCUIIukgFcgOwAQESJgoKY2hhcmdlX2lkcxgCIAMoCUISukgPkgEMEPQDGAEiBXIDsAEBEjgKCGR1ZV9kYXRlGAMgASgJQia6SCPYAQFyHjIcXlswLTldezR9LVswLTldezJ9LVswLTldezJ9JBINCgVpc3N1ZRgEIAEoCBIcCgpyZXF1ZXN0X2lkGAUgASgJQgi6SAVyA7ABASI9ChVDcmVhdGVJbnZvaWNlUmVzcG9uc2USJAoHaW52b2ljZRgBIAEoCzITLmJpbGxpbmcudjEuSW52b2ljZSJoChNJc3N1ZUludm9pY2VSZXF1ZXN0EhwKCmludm9pY2VfaWQYASABKAlCCLpIBXIDsAEBEhUKBGV0YWcYAiABKAlCB7pIBHICGEASHAoKcmVxdWVzdF9pZBgDIAEoCUIIukgFcgOwAQEiPAoUSXNzdWVJbnZvaWNlUmVzcG9uc2USJAoHaW52b2ljZRgBIAEoCzITLmJpbGxpbmcudjEuSW52b2ljZSKYAQoSVm9pZEludm9pY2VSZXF1ZXN0EhwKCmludm9pY2VfaWQYASABKAlCCLpIBXIDsAEBEi8KBnJlYXNvbhgCIAEoCUIfukgcchoQARj0AzITXlteXHgwMC1ceDFGXHg3Rl0qJBIVCgRldGFnGAMgASgJQge6SARyAhhAEhwKCnJlcXVlc3RfaWQYBCABKAlCCLpIBXIDsAEBIjsKE1ZvaWRJbnZvaWNlUmVzcG9uc2USJAoHaW52b2ljZRgBIAEoCzITLmJpbGxpbmcudjEuSW52b2ljZSIxChFHZXRJbnZvaWNlUmVxdWVzdBIcCgppbnZvaWNlX2lkGAEgASgJQgi6SAVyA7ABASI6ChJHZXRJbnZvaWNlUmVzcG9uc2USJAoHaW52b2ljZRgBIAEoCzITLmJpbGxpbmcudjEuSW52b2ljZSK+AQoTTGlzdEludm9pY2VzUmVxdWVzdBIfCgphY2NvdW50X2lkGAEgASgJQgu6SAjYAQFyA7ABARIzCgZzdGF0dXMYAiABKA4yGS5iaWxsaW5nLnYxLkludm9pY2VTdGF0dXNCCLpIBYIBAhABEhQKDG92ZXJkdWVfb25seRgDIAEoCBIdCglwYWdlX3NpemUYBCABKAVCCrpIBxoFGOgHKAASHAoKcGFnZV90b2tlbhgFIAEoCUIIukgFcgMY6AciVgoUTGlzdEludm9pY2VzUmVzcG9uc2USJQoIaW52b2ljZXMYASADKAsyEy5iaWxsaW5nLnYxLkludm9pY2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIpECChdMaXN0VHJhbnNhY3Rpb25zUmVxdWVzdBIcCgphY2NvdW50X2lkGAEgASgJQgi6SAVyA7ABARIdCglwYWdlX3NpemUYAiABKAVCCrpIBxoFGOgHKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMY6AcSPQoFdHlwZXMYBCADKA4yGy5iaWxsaW5nLnYxLlRyYW5zYWN0aW9uVHlwZUIRukgOkgELEAQYASIFggECEAESLgoKc3RhcnRfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImIKGExpc3RUcmFuc2FjdGlvbnNSZXNwb25zZRItCgx0cmFuc2FjdGlvbnMYASADKAsyFy5iaWxsaW5nLnYxLlRyYW5zYWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKhAQoTR2V0U3RhdGVtZW50UmVxdWVzdBIcCgphY2NvdW50X2lkGAEgASgJQgi6SAVyA7ABARI2Cglmcm9tX2RhdGUYAiABKAlCI7pIIHIeMhxeWzAtOV17NH0tWzAtOV17Mn0tWzAtOV17Mn0kEjQKB3RvX2RhdGUYAyABKAlCI7pIIHIeMhxeWzAtOV17NH0tWzAtOV17Mn0tWzAtOV17Mn0kIvUCChRHZXRTdGF0ZW1lbnRSZXNwb25zZRIrCgdhY2NvdW50GAEgASgLMhouYmlsbGluZy52MS5CaWxsaW5nQWNjb3VudBIRCglmcm9tX2RhdGUYAiABKAkSDwoHdG9fZGF0ZRgDIAEoCRIpCg9vcGVuaW5nX2JhbGFuY2UYBCABKAsyEC5jb21tb24udjEuTW9uZXkSKQoPY2xvc2luZ19iYWxhbmNlGAUgASgLMhAuY29tbW9uLnYxLk1vbmV5EiEKB2NoYXJnZWQYBiABKAsyEC5jb21tb24udjEuTW9uZXkSIAoGdm9pZGVkGAcgASgLMhAuY29tbW9uLnYxLk1vbmV5Eh4KBHBhaWQYCCABKAsyEC5jb21tb24udjEuTW9uZXkSIgoIcmVmdW5kZWQYCSABKAsyEC5jb21tb24udjEuTW9uZXkSLQoMdHJhbnNhY3Rpb25zGAogAygLMhcuYmlsbGluZy52MS5UcmFuc2FjdGlvbiqqAQoUQmlsbGluZ0FjY291bnRTdGF0dXMSJgoiQklMTElOR19BQ0NPVU5UX1NUQVRVU19VTlNQRUNJRklFRBAAEiEKHUJJTExJTkdfQUNDT1VOVF9TVEFUVVNfQUNUSVZFEAESJAogQklMTElOR19BQ0NPVU5UX1NUQVRVU19TVVNQRU5ERUQQAhIhCh1CSUxMSU5HX0FDQ09VTlRfU1RBVFVTX0NMT1NFRBADKp4BCg1MZWRnZXJBY2NvdW50Eh4KGkxFREdFUl9BQ0NPVU5UX1VOU1BFQ0lGSUVEEAASHQoZTEVER0VSX0FDQ09VTlRfUkVDRUlWQUJMRRABEhkKFUxFREdFUl9BQ0NPVU5UX0NSRURJVBACEhoKFkxFREdFUl9BQ0NPVU5UX1JFVkVOVUUQAxIXChNMRURHRVJfQUNDT1VOVF9DQVNIEAQqpgEKD1RyYW5zYWN0aW9uVHlwZRIgChxUUkFOU0FDVElPTl9UWVBFX1VOU1BFQ0lGSUVEEAASGwoXVFJBTlNBQ1RJT05fVFlQRV9DSEFSR0UQARIZChVUUkFOU0FDVElPTl9UWVBFX1ZPSUQQAhIcChhUUkFOU0FDVElPTl9UWVBFX1BBWU1FTlQQAxIbChdUUkFOU0FDVElPTl9UWVBFX1JFRlVORBAEKpwBCg1QYXltZW50TWV0aG9kEh4KGlBBWU1FTlRfTUVUSE9EX1VOU1BFQ0lGSUVEEAASFwoTUEFZTUVOVF9NRVRIT0RfQ0FTSBABEhcKE1BBWU1FTlRfTUVUSE9EX0NBUkQQAhIbChdQQVlNRU5UX01FVEhPRF9UUkFOU0ZFUhADEhwKGFBBWU1FTlRfTUVUSE9EX0lOU1VSQU5DRRAEKpYBCg1JbnZvaWNlU3RhdHVzEh4KGklOVk9JQ0VfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGAoUSU5WT0lDRV9TVEFUVVNfRFJBRlQQARIZChVJTlZPSUNFX1NUQVRVU19JU1NVRUQQAhIXChNJTlZPSUNFX1NUQVRVU19QQUlEEAMSFwoTSU5WT0lDRV9TVEFUVVNfVk9JRBAEMrwNCg5CaWxsaW5nU2VydmljZRJpChRDcmVhdGVCaWxsaW5nQWNjb3VudBInLmJpbGxpbmcudjEuQ3JlYXRlQmlsbGluZ0FjY291bnRSZXF1ZXN0GiguYmlsbGluZy52MS5DcmVhdGVCaWxsaW5nQWNjb3VudFJlc3BvbnNlEnsKGkJhdGNoQ3JlYXRlQmlsbGluZ0FjY291bnRzEi0uYmlsbGluZy52MS5CYXRjaENyZWF0ZUJpbGxpbmdBY2NvdW50c1JlcXVlc3QaLi5iaWxsaW5nLnYxLkJhdGNoQ3JlYXRlQmlsbGluZ0FjY291bnRzUmVzcG9uc2USYAoRR2V0QmlsbGluZ0FjY291bnQSJC5iaWxsaW5nLnYxLkdldEJpbGxpbmdBY2NvdW50UmVxdWVzdBolLmJpbGxpbmcudjEuR2V0QmlsbGluZ0FjY291bnRSZXNwb25zZRJmChNMaXN0QmlsbGluZ0FjY291bnRzEiYuYmlsbGluZy52MS5MaXN0QmlsbGluZ0FjY291bnRzUmVxdWVzdBonLmJpbGxpbmcudjEuTGlzdEJpbGxpbmdBY2NvdW50c1Jlc3BvbnNlEmkKFFVwZGF0ZUJpbGxpbmdBY2NvdW50EicuYmlsbGluZy52MS5VcGRhdGVCaWxsaW5nQWNjb3VudFJlcXVlc3QaKC5iaWxsaW5nLnYxLlVwZGF0ZUJpbGxpbmdBY2NvdW50UmVzcG9uc2USUwoMV2F0Y2hBY2NvdW50Eh8uYmlsbGluZy52MS5XYXRjaEFjY291bnRSZXF1ZXN0GiAuYmlsbGluZy52MS5XYXRjaEFjY291bnRSZXNwb25zZTABElEKDENyZWF0ZUNoYXJnZRIfLmJpbGxpbmcudjEuQ3JlYXRlQ2hhcmdlUmVxdWVzdBogLmJpbGxpbmcudjEuQ3JlYXRlQ2hhcmdlUmVzcG9uc2USSwoKVm9pZENoYXJnZRIdLmJpbGxpbmcudjEuVm9pZENoYXJnZVJlcXVlc3QaHi5iaWxsaW5nLnYxLlZvaWRDaGFyZ2VSZXNwb25zZRJUCg1SZWNvcmRQYXltZW50EiAuYmlsbGluZy52MS5SZWNvcmRQYXltZW50UmVxdWVzdBohLmJpbGxpbmcudjEuUmVjb3JkUGF5bWVudFJlc3BvbnNlElQKDVJlZnVuZFBheW1lbnQSIC5iaWxsaW5nLnYxLlJlZnVuZFBheW1lbnRSZXF1ZXN0GiEuYmlsbGluZy52MS5SZWZ1bmRQYXltZW50UmVzcG9uc2USTgoLTGlzdENoYXJnZXMSHi5iaWxsaW5nLnYxLkxpc3RDaGFyZ2VzUmVxdWVzdBofLmJpbGxpbmcudjEuTGlzdENoYXJnZXNSZXNwb25zZRJRCgxMaXN0UGF5bWVudHMSHy5iaWxsaW5nLnYxLkxpc3RQYXltZW50c1JlcXVlc3QaIC5iaWxsaW5nLnYxLkxpc3RQYXltZW50c1Jlc3BvbnNlElQKDUNyZWF0ZUludm9pY2USIC5iaWxsaW5nLnYxLkNyZWF0ZUludm9pY2VSZXF1ZXN0GiEuYmlsbGluZy52MS5DcmVhdGVJbnZvaWNlUmVzcG9uc2USUQoMSXNzdWVJbnZvaWNlEh8uYmlsbGluZy52MS5Jc3N1ZUludm9pY2VSZXF1ZXN0GiAuYmlsbGluZy52MS5Jc3N1ZUludm9pY2VSZXNwb25zZRJOCgtWb2lkSW52b2ljZRIeLmJpbGxpbmcudjEuVm9pZEludm9pY2VSZXF1ZXN0Gh8uYmlsbGluZy52MS5Wb2lkSW52b2ljZVJlc3BvbnNlEksKCkdldEludm9pY2USHS5iaWxsaW5nLnYxLkdldEludm9pY2VSZXF1ZXN0Gh4uYmlsbGluZy52MS5HZXRJbnZvaWNlUmVzcG9uc2USUQoMTGlzdEludm9pY2VzEh8uYmlsbGluZy52MS5MaXN0SW52b2ljZXNSZXF1ZXN0GiAuYmlsbGluZy52MS5MaXN0SW52b2ljZXNSZXNwb25zZRJdChBMaXN0VHJhbnNhY3Rpb25zEiMuYmlsbGluZy52MS5MaXN0VHJhbnNhY3Rpb25zUmVxdWVzdBokLmJpbGxpbmcudjEuTGlzdFRyYW5zYWN0aW9uc1Jlc3BvbnNlElEKDEdldFN0YXRlbWVudBIfLmJpbGxpbmcudjEuR2V0U3RhdGVtZW50UmVxdWVzdBogLmJpbGxpbmcudjEuR2V0U3RhdGVtZW50UmVzcG9uc2ViBnByb3RvMw", [file_billing_v1_events, file_buf_validate_validate, file_common_v1_money, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message billing.v1.BillingAccount.
@@ -63,6 +64,279 @@ export const GetBillingAccountResponseSchema = /*@__PURE__*/
   messageDesc(file_billing_v1_billing, 6);
 
 /**
+ * Describes the message billing.v1.ListBillingAccountsRequest.
+ * Use `create(ListBillingAccountsRequestSchema)` to create a new message.
+ */
+export const ListBillingAccountsRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 7);
+
+/**
+ * Describes the message billing.v1.ListBillingAccountsResponse.
+ * Use `create(ListBillingAccountsResponseSchema)` to create a new message.
+ */
+export const ListBillingAccountsResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 8);
+
+/**
+ * Describes the message billing.v1.UpdateBillingAccountRequest.
+ * Use `create(UpdateBillingAccountRequestSchema)` to create a new message.
+ */
+export const UpdateBillingAccountRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 9);
+
+/**
+ * Describes the message billing.v1.UpdateBillingAccountResponse.
+ * Use `create(UpdateBillingAccountResponseSchema)` to create a new message.
+ */
+export const UpdateBillingAccountResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 10);
+
+/**
+ * Describes the message billing.v1.WatchAccountRequest.
+ * Use `create(WatchAccountRequestSchema)` to create a new message.
+ */
+export const WatchAccountRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 11);
+
+/**
+ * Describes the message billing.v1.WatchAccountResponse.
+ * Use `create(WatchAccountResponseSchema)` to create a new message.
+ */
+export const WatchAccountResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 12);
+
+/**
+ * Describes the message billing.v1.Entry.
+ * Use `create(EntrySchema)` to create a new message.
+ */
+export const EntrySchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 13);
+
+/**
+ * Describes the message billing.v1.Transaction.
+ * Use `create(TransactionSchema)` to create a new message.
+ */
+export const TransactionSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 14);
+
+/**
+ * Describes the message billing.v1.Charge.
+ * Use `create(ChargeSchema)` to create a new message.
+ */
+export const ChargeSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 15);
+
+/**
+ * Describes the message billing.v1.CreateChargeRequest.
+ * Use `create(CreateChargeRequestSchema)` to create a new message.
+ */
+export const CreateChargeRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 16);
+
+/**
+ * Describes the message billing.v1.CreateChargeResponse.
+ * Use `create(CreateChargeResponseSchema)` to create a new message.
+ */
+export const CreateChargeResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 17);
+
+/**
+ * Describes the message billing.v1.VoidChargeRequest.
+ * Use `create(VoidChargeRequestSchema)` to create a new message.
+ */
+export const VoidChargeRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 18);
+
+/**
+ * Describes the message billing.v1.VoidChargeResponse.
+ * Use `create(VoidChargeResponseSchema)` to create a new message.
+ */
+export const VoidChargeResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 19);
+
+/**
+ * Describes the message billing.v1.Payment.
+ * Use `create(PaymentSchema)` to create a new message.
+ */
+export const PaymentSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 20);
+
+/**
+ * Describes the message billing.v1.RecordPaymentRequest.
+ * Use `create(RecordPaymentRequestSchema)` to create a new message.
+ */
+export const RecordPaymentRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 21);
+
+/**
+ * Describes the message billing.v1.RecordPaymentResponse.
+ * Use `create(RecordPaymentResponseSchema)` to create a new message.
+ */
+export const RecordPaymentResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 22);
+
+/**
+ * Describes the message billing.v1.Refund.
+ * Use `create(RefundSchema)` to create a new message.
+ */
+export const RefundSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 23);
+
+/**
+ * Describes the message billing.v1.RefundPaymentRequest.
+ * Use `create(RefundPaymentRequestSchema)` to create a new message.
+ */
+export const RefundPaymentRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 24);
+
+/**
+ * Describes the message billing.v1.RefundPaymentResponse.
+ * Use `create(RefundPaymentResponseSchema)` to create a new message.
+ */
+export const RefundPaymentResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 25);
+
+/**
+ * Describes the message billing.v1.ListChargesRequest.
+ * Use `create(ListChargesRequestSchema)` to create a new message.
+ */
+export const ListChargesRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 26);
+
+/**
+ * Describes the message billing.v1.ListChargesResponse.
+ * Use `create(ListChargesResponseSchema)` to create a new message.
+ */
+export const ListChargesResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 27);
+
+/**
+ * Describes the message billing.v1.ListPaymentsRequest.
+ * Use `create(ListPaymentsRequestSchema)` to create a new message.
+ */
+export const ListPaymentsRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 28);
+
+/**
+ * Describes the message billing.v1.ListPaymentsResponse.
+ * Use `create(ListPaymentsResponseSchema)` to create a new message.
+ */
+export const ListPaymentsResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 29);
+
+/**
+ * Describes the message billing.v1.InvoiceLine.
+ * Use `create(InvoiceLineSchema)` to create a new message.
+ */
+export const InvoiceLineSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 30);
+
+/**
+ * Describes the message billing.v1.Invoice.
+ * Use `create(InvoiceSchema)` to create a new message.
+ */
+export const InvoiceSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 31);
+
+/**
+ * Describes the message billing.v1.CreateInvoiceRequest.
+ * Use `create(CreateInvoiceRequestSchema)` to create a new message.
+ */
+export const CreateInvoiceRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 32);
+
+/**
+ * Describes the message billing.v1.CreateInvoiceResponse.
+ * Use `create(CreateInvoiceResponseSchema)` to create a new message.
+ */
+export const CreateInvoiceResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 33);
+
+/**
+ * Describes the message billing.v1.IssueInvoiceRequest.
+ * Use `create(IssueInvoiceRequestSchema)` to create a new message.
+ */
+export const IssueInvoiceRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 34);
+
+/**
+ * Describes the message billing.v1.IssueInvoiceResponse.
+ * Use `create(IssueInvoiceResponseSchema)` to create a new message.
+ */
+export const IssueInvoiceResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 35);
+
+/**
+ * Describes the message billing.v1.VoidInvoiceRequest.
+ * Use `create(VoidInvoiceRequestSchema)` to create a new message.
+ */
+export const VoidInvoiceRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 36);
+
+/**
+ * Describes the message billing.v1.VoidInvoiceResponse.
+ * Use `create(VoidInvoiceResponseSchema)` to create a new message.
+ */
+export const VoidInvoiceResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 37);
+
+/**
+ * Describes the message billing.v1.GetInvoiceRequest.
+ * Use `create(GetInvoiceRequestSchema)` to create a new message.
+ */
+export const GetInvoiceRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 38);
+
+/**
+ * Describes the message billing.v1.GetInvoiceResponse.
+ * Use `create(GetInvoiceResponseSchema)` to create a new message.
+ */
+export const GetInvoiceResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 39);
+
+/**
+ * Describes the message billing.v1.ListInvoicesRequest.
+ * Use `create(ListInvoicesRequestSchema)` to create a new message.
+ */
+export const ListInvoicesRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 40);
+
+/**
+ * Describes the message billing.v1.ListInvoicesResponse.
+ * Use `create(ListInvoicesResponseSchema)` to create a new message.
+ */
+export const ListInvoicesResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 41);
+
+/**
+ * Describes the message billing.v1.ListTransactionsRequest.
+ * Use `create(ListTransactionsRequestSchema)` to create a new message.
+ */
+export const ListTransactionsRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 42);
+
+/**
+ * Describes the message billing.v1.ListTransactionsResponse.
+ * Use `create(ListTransactionsResponseSchema)` to create a new message.
+ */
+export const ListTransactionsResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 43);
+
+/**
+ * Describes the message billing.v1.GetStatementRequest.
+ * Use `create(GetStatementRequestSchema)` to create a new message.
+ */
+export const GetStatementRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 44);
+
+/**
+ * Describes the message billing.v1.GetStatementResponse.
+ * Use `create(GetStatementResponseSchema)` to create a new message.
+ */
+export const GetStatementResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_billing, 45);
+
+/**
  * Describes the enum billing.v1.BillingAccountStatus.
  */
 export const BillingAccountStatusSchema = /*@__PURE__*/
@@ -77,9 +351,69 @@ export const BillingAccountStatus = /*@__PURE__*/
   tsEnum(BillingAccountStatusSchema);
 
 /**
+ * Describes the enum billing.v1.LedgerAccount.
+ */
+export const LedgerAccountSchema = /*@__PURE__*/
+  enumDesc(file_billing_v1_billing, 1);
+
+/**
+ * What an amount stands for in the books.
+ *
+ * @generated from enum billing.v1.LedgerAccount
+ */
+export const LedgerAccount = /*@__PURE__*/
+  tsEnum(LedgerAccountSchema);
+
+/**
+ * Describes the enum billing.v1.TransactionType.
+ */
+export const TransactionTypeSchema = /*@__PURE__*/
+  enumDesc(file_billing_v1_billing, 2);
+
+/**
+ * What kind of transaction it is.
+ *
+ * @generated from enum billing.v1.TransactionType
+ */
+export const TransactionType = /*@__PURE__*/
+  tsEnum(TransactionTypeSchema);
+
+/**
+ * Describes the enum billing.v1.PaymentMethod.
+ */
+export const PaymentMethodSchema = /*@__PURE__*/
+  enumDesc(file_billing_v1_billing, 3);
+
+/**
+ * How a payment was made.
+ *
+ * @generated from enum billing.v1.PaymentMethod
+ */
+export const PaymentMethod = /*@__PURE__*/
+  tsEnum(PaymentMethodSchema);
+
+/**
+ * Describes the enum billing.v1.InvoiceStatus.
+ */
+export const InvoiceStatusSchema = /*@__PURE__*/
+  enumDesc(file_billing_v1_billing, 4);
+
+/**
+ * How far an invoice has come.
+ *
+ * @generated from enum billing.v1.InvoiceStatus
+ */
+export const InvoiceStatus = /*@__PURE__*/
+  tsEnum(InvoiceStatusSchema);
+
+/**
  * Billing accounts of patients over a double-entry ledger. Every call carries `Authorization: Bearer <access token>`.
- * Every mutation takes a `request_id`: the same request under the same id gives the same answer again, another request
- * under a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
+ *
+ * Every mutation takes a `request_id`: the same request under the same id gives the same answer again and changes nothing,
+ * another request under a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
+ *
+ * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`; a wrong request also has a
+ * google.rpc.BadRequest that names every wrong field. Times are UTC; dates are days in UTC, `YYYY-MM-DD`.
  *
  * @generated from service billing.v1.BillingService
  */

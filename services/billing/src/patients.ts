@@ -1,0 +1,66 @@
+/** What billing asks patient-service: who may see a patient, whom to bill, and which patients there are. */
+import { AppError } from "@pm/kit/errors";
+import { z } from "zod";
+
+const patientSchema = z.object({
+  name: z.string(),
+  email: z.string(),
+  billing: z.object({ accountId: z.string().optional() }).optional(),
+});
+const idsSchema = z.object({ ids: z.array(z.string()), nextCursor: z.string().optional() });
+
+export type Patient = { name: string; email: string; accountId: string | undefined };
+
+export type Patients = {
+  /** Whether a caller may see a patient: asked with the caller's own token, so patient-service's rules decide. */
+  mayBeSeenBy(patientId: string, token: string): Promise<boolean>;
+  /** A patient as billing itself may see it; undefined where it is deleted or does not exist. */
+  find(patientId: string): Promise<Patient | undefined>;
+  /** A page of the ids of all patients, deleted ones included, in the order of their ids. */
+  ids(cursor: string | undefined): Promise<{ ids: string[]; nextCursor?: string | undefined }>;
+};
+
+const timeoutMs = 2_000;
+const pageSize = 10_000;
+
+/** @param options.serviceToken gives billing's own token */
+export function createPatients(options: { patientUrl: string; serviceToken: () => Promise<string> }): Patients {
+  const { patientUrl, serviceToken } = options;
+
+  /** @throws AppError unavailable where patient-service does not answer in time or says something unexpected. */
+  async function ask(path: string, token: string, method = "GET"): Promise<Response> {
+    const response = await fetch(`${patientUrl}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${token}` },
+      signal: AbortSignal.timeout(timeoutMs),
+    }).catch((cause: unknown) => {
+      throw unavailable(cause);
+    });
+    if (response.ok || response.status === 403 || response.status === 404) return response;
+    await response.body?.cancel();
+    throw unavailable(new Error(`patient-service answered ${response.status}`));
+  }
+
+  return {
+    async mayBeSeenBy(patientId, token) {
+      const response = await ask(`/patients/${encodeURIComponent(patientId)}`, token, "HEAD");
+      return response.ok;
+    },
+    async find(patientId) {
+      const response = await ask(`/patients/${encodeURIComponent(patientId)}`, await serviceToken());
+      if (response.status === 404) return undefined;
+      const { name, email, billing } = patientSchema.parse(await response.json());
+      return { name, email, accountId: billing?.accountId };
+    },
+    async ids(cursor) {
+      const query = new URLSearchParams({ limit: String(pageSize), ...(cursor !== undefined && { cursor }) });
+      const response = await ask(`/patients:ids?${query}`, await serviceToken());
+      return idsSchema.parse(await response.json());
+    },
+  };
+}
+
+function unavailable(cause: unknown): AppError {
+  const message = "Patient-service does not answer, and it decides who may see whom. Try again shortly.";
+  return new AppError("unavailable", message, { reason: "PATIENT_SERVICE_UNAVAILABLE", retryAfterSeconds: 1, cause });
+}

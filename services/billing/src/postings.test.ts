@@ -1,0 +1,183 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type Book, byCharge, type Command, creditOf, maxMinorUnits, openOf, type Posting, post } from "./postings.ts";
+
+function emptyBook(): Book {
+  return {
+    account: {
+      id: "account",
+      status: "ACTIVE",
+      currency: "EUR",
+      transactionCount: 0n,
+      receivable: 0n,
+      credit: 0n,
+      revenue: 0n,
+      cash: 0n,
+    },
+    charges: new Map(),
+    payments: new Map(),
+    allocations: [],
+  };
+}
+
+const charge = (chargeId: string, amount: bigint): Command => ({ kind: "charge", amount, currency: "EUR", chargeId });
+const payment = (paymentId: string, amount: bigint): Command => ({ kind: "payment", amount, currency: "EUR", paymentId });
+const refund = (paymentId: string, amount?: bigint): Command => ({ kind: "refund", paymentId, amount, currency: undefined });
+const voided = (chargeId: string): Command => ({ kind: "void", chargeId });
+const balances = ({ account: { receivable, credit, revenue, cash } }: Book) => ({ receivable, credit, revenue, cash });
+
+test("a payment settles the oldest charges first, and what is left over is credit", () => {
+  const book = emptyBook();
+  post(book, charge("a", 100n));
+  post(book, charge("b", 50n));
+  expect(post(book, payment("p", 120n)).allocations).toEqual([
+    { paymentId: "p", chargeId: "a", amount: 100n },
+    { paymentId: "p", chargeId: "b", amount: 20n },
+  ]);
+  post(book, payment("q", 40n));
+  expect(balances(book)).toEqual({ receivable: 0n, credit: 10n, revenue: 150n, cash: 160n });
+});
+
+test("credit settles the next charge, the oldest payment first", () => {
+  const book = emptyBook();
+  post(book, payment("p", 30n));
+  post(book, payment("q", 30n));
+  const posting = post(book, charge("a", 40n));
+  expect(posting.allocations).toEqual([
+    { paymentId: "p", chargeId: "a", amount: 30n },
+    { paymentId: "q", chargeId: "a", amount: 10n },
+  ]);
+  expect(posting.entries).toEqual([
+    { ledgerAccount: "CREDIT", amount: 40n },
+    { ledgerAccount: "REVENUE", amount: -40n },
+  ]);
+});
+
+test("a refund takes credit first and opens the newest charges next", () => {
+  const book = emptyBook();
+  post(book, charge("a", 100n));
+  post(book, charge("b", 100n));
+  post(book, payment("p", 230n));
+  const posting = post(book, refund("p", 150n));
+  expect(byCharge(posting.allocations)).toEqual([
+    { chargeId: "b", amount: -100n },
+    { chargeId: "a", amount: -20n },
+  ]);
+  expect(balances(book)).toEqual({ receivable: 120n, credit: 0n, revenue: 200n, cash: 80n });
+});
+
+test("what another payment can settle stays settled after a refund", () => {
+  const book = emptyBook();
+  post(book, charge("a", 100n));
+  post(book, payment("p", 100n));
+  post(book, payment("q", 70n));
+  expect(byCharge(post(book, refund("p")).allocations)).toEqual([{ chargeId: "a", amount: -30n }]);
+  expect(balances(book)).toEqual({ receivable: 30n, credit: 0n, revenue: 100n, cash: 70n });
+});
+
+test("what had settled a voided charge settles other charges", () => {
+  const book = emptyBook();
+  post(book, charge("a", 100n));
+  post(book, charge("b", 30n));
+  post(book, payment("p", 100n));
+  const posting = post(book, voided("a"));
+  expect(byCharge(posting.allocations)).toEqual([
+    { chargeId: "a", amount: -100n },
+    { chargeId: "b", amount: 30n },
+  ]);
+  expect(balances(book)).toEqual({ receivable: 0n, credit: 70n, revenue: 30n, cash: 100n });
+});
+
+test.each([
+  ["more than is left of a payment is not refunded", [payment("p", 10n), refund("p", 11n)], "REFUND_EXCEEDS_PAYMENT"],
+  ["nothing is refunded twice", [payment("p", 10n), refund("p"), refund("p")], "REFUND_EXCEEDS_PAYMENT"],
+  ["a charge is voided once", [charge("a", 10n), voided("a"), voided("a")], "CHARGE_VOIDED"],
+  ["no balance exceeds 2^53", [charge("a", maxMinorUnits), charge("b", 1n)], "BALANCE_LIMIT"],
+  ["a charge in another currency is refused", [{ ...charge("a", 1n), currency: "USD" } as Command], "CURRENCY_MISMATCH"],
+])("%s", (_, commands, reason) => {
+  const book = emptyBook();
+  for (const command of commands.slice(0, -1)) post(book, command);
+  const before = structuredClone(book);
+  expect(() => post(book, commands.at(-1) as Command)).toThrow(expect.objectContaining({ options: expect.objectContaining({ reason }) }));
+  expect(book).toEqual(before);
+});
+
+test("a suspended account takes payments and no charges, a closed one nothing", () => {
+  const book = emptyBook();
+  post(book, charge("a", 10n));
+  book.account.status = "SUSPENDED";
+  expect(() => post(book, charge("b", 10n))).toThrow("suspended");
+  post(book, payment("p", 10n));
+  book.account.status = "CLOSED";
+  for (const command of [charge("b", 1n), payment("q", 1n), refund("p"), voided("a")]) expect(() => post(book, command)).toThrow("closed");
+});
+
+/** Commands that name charges and payments by their number, so that a random one is usually meaningful. */
+const amounts = fc.oneof(fc.bigInt(1n, 200n), fc.bigInt(1n, maxMinorUnits / 4n));
+const steps = fc.array(
+  fc.oneof(
+    fc.record({ kind: fc.constant("charge" as const), amount: amounts }),
+    fc.record({ kind: fc.constant("payment" as const), amount: amounts }),
+    fc.record({ kind: fc.constant("refund" as const), target: fc.nat(20), amount: fc.option(amounts, { nil: undefined }) }),
+    fc.record({ kind: fc.constant("void" as const), target: fc.nat(20) }),
+  ),
+  { maxLength: 60 },
+);
+
+test("whatever happens: the books balance, nothing is settled or refunded beyond its amount, credit never waits beside open charges", () => {
+  fc.assert(
+    fc.property(steps, (list) => {
+      const book = emptyBook();
+      const charges: string[] = [];
+      const payments: string[] = [];
+      const postings: Posting[] = [];
+      for (const step of list) {
+        const id = String(charges.length + payments.length);
+        const target = step.kind === "void" ? charges : payments;
+        if ("target" in step && target.length === 0) continue;
+        const named = "target" in step ? (target[step.target % target.length] as string) : id;
+        const command =
+          step.kind === "charge"
+            ? charge(id, step.amount)
+            : step.kind === "payment"
+              ? payment(id, step.amount)
+              : step.kind === "refund"
+                ? refund(named, step.amount)
+                : voided(named);
+        const before = structuredClone(book);
+        try {
+          postings.push(post(book, command));
+          if (step.kind === "charge") charges.push(id);
+          if (step.kind === "payment") payments.push(id);
+        } catch {
+          expect(book).toEqual(before);
+        }
+        check(book, postings);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+function check(book: Book, postings: Posting[]): void {
+  const { account } = book;
+  const sum = (amounts: bigint[]) => amounts.reduce((total, amount) => total + amount, 0n);
+  const booked = (name: string) =>
+    sum(postings.flatMap((posting) => posting.entries.filter((entry) => entry.ledgerAccount === name).map((entry) => entry.amount)));
+  for (const posting of postings.slice(-1)) expect(sum(posting.entries.map((entry) => entry.amount))).toBe(0n);
+  expect([account.receivable, -account.credit, -account.revenue, account.cash]).toEqual(
+    ["RECEIVABLE", "CREDIT", "REVENUE", "CASH"].map(booked),
+  );
+  expect(postings.at(-1)?.balance ?? 0n).toBe(account.receivable - account.credit);
+  expect(sum(postings.map((posting) => posting.amount))).toBe(account.receivable - account.credit);
+  expect(sum([...book.charges.values()].map(openOf))).toBe(account.receivable);
+  expect(sum([...book.payments.values()].map(creditOf))).toBe(account.credit);
+  expect(account.receivable === 0n || account.credit === 0n).toBe(true);
+  for (const each of book.charges.values()) {
+    expect(each.settled >= 0n && each.settled <= each.amount && !(each.isVoid && each.settled > 0n)).toBe(true);
+    expect(sum(book.allocations.filter((allocation) => allocation.chargeId === each.id).map((allocation) => allocation.amount))).toBe(
+      each.settled,
+    );
+  }
+  for (const each of book.payments.values()) expect(creditOf(each) >= 0n && each.allocated >= 0n && each.refunded >= 0n).toBe(true);
+}
