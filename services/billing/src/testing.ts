@@ -1,12 +1,24 @@
 /** For tests: billing as a process of its own, and an issuer of tokens that it trusts. Real keys, real HTTP, real signatures. */
-import { randomUUID } from "node:crypto";
+import { randomUUID, randomUUIDv7 } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { roles, type ServiceName, services } from "@pm/kit/access";
+import { createCursors } from "@pm/kit/cursor";
+import { openDatabase } from "@pm/kit/db";
+import { createLogger } from "@pm/kit/log";
+import { BillingService, PaymentMethod } from "@pm/proto/billing/v1/billing";
+import { MoneySchema } from "@pm/proto/common/v1/money";
 import { freePort } from "@pm/stack/ports";
 import { type Service, startService } from "@pm/stack/services";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { createAccounts } from "./accounts.ts";
+import { createHistory } from "./history.ts";
+import { createInvoices } from "./invoices.ts";
+import { createLedger } from "./ledger.ts";
+import { requestKey } from "./requests.ts";
+import type { Tables } from "./store.ts";
 
 export const issuer = "http://localhost:4004";
 export const audience = "patient-management";
@@ -84,4 +96,60 @@ export async function startBilling(options: {
       ...options.env,
     },
   });
+}
+
+/** The rules over a database of tests, as one replica has them. Kill its connections as you like. */
+export function openReplica(databaseUrl: string, options: { now?: () => Date } = {}) {
+  const log = createLogger("billing", "silent");
+  const db = openDatabase<Tables>({ settings: { url: databaseUrl }, poolSize: 10, applicationName: "billing", log });
+  const shared = {
+    db,
+    cursors: createCursors("0123456789abcdef0123456789abcdef"),
+    now: options.now ?? (() => new Date()),
+    newId: randomUUIDv7,
+    committed: () => undefined,
+  };
+  const ledger = createLedger(shared);
+  const context = { actor: { id: "test", requestId: "test" }, traceparent: "" };
+  const { method } = BillingService;
+  return {
+    ...{ db, context },
+    accounts: createAccounts({ ...shared, defaultCurrency: "EUR" }),
+    invoices: createInvoices(shared),
+    history: createHistory(shared),
+    /** Opens an account and gives its id. */
+    async newAccount(): Promise<string> {
+      const request = { patientId: randomUUID(), name: "Ada Lovelace", email: "ada@example.com", requestId: "", currencyCode: "" };
+      return (await this.accounts.open(request, context)).id;
+    },
+    charge(accountId: string, minorUnits: bigint, requestId: string = randomUUID()) {
+      const request = { accountId, amount: euros(minorUnits), description: "Consultation", serviceDate: "", requestId };
+      return ledger.charge(request, requestKey(method.createCharge, create(method.createCharge.input, request)), context);
+    },
+    pay(accountId: string, minorUnits: bigint, requestId: string = randomUUID()) {
+      const request = { accountId, amount: euros(minorUnits), method: PaymentMethod.CARD, reference: "", requestId };
+      return ledger.pay(request, requestKey(method.recordPayment, create(method.recordPayment.input, request)), context);
+    },
+    refund(paymentId: string, minorUnits: bigint | undefined, requestId: string = randomUUID()) {
+      const amount = minorUnits === undefined ? undefined : euros(minorUnits);
+      const request = { paymentId, amount, reason: "Cancelled", requestId };
+      const message = create(method.refundPayment.input, { paymentId, reason: "Cancelled", requestId, ...(amount && { amount }) });
+      return ledger.refund(request, requestKey(method.refundPayment, message), context);
+    },
+    void(chargeId: string, requestId: string = randomUUID()) {
+      const request = { chargeId, reason: "Mistake", requestId };
+      return ledger.void(request, requestKey(method.voidCharge, create(method.voidCharge.input, request)), context);
+    },
+    createInvoice(init: MessageInitShape<typeof method.createInvoice.input>) {
+      const request = create(method.createInvoice.input, { requestId: randomUUID(), ...init });
+      return this.invoices.create(request, requestKey(method.createInvoice, request), context);
+    },
+    close: () => db.kysely.destroy(),
+  };
+}
+
+export type Replica = ReturnType<typeof openReplica>;
+
+function euros(minorUnits: bigint) {
+  return create(MoneySchema, { currencyCode: "EUR", minorUnits });
 }
