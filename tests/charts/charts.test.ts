@@ -157,29 +157,25 @@ describe.skipIf(!helm || !kubectl || !kubeconform)("kubeconform, strict", () => 
     ...Object.entries(renders).map(([name, values]): [string, () => string] => [`chart ${name}`, () => renderChart(values)]),
     ...kustomizations.map((name): [string, () => string] => [`k8s/${name}`, () => renderKustomization(name)]),
   ];
-  test.for(sources)(
-    "%s",
-    ([name, render], { skip }) => {
-      const args = ["-strict", "-output", "json", "-verbose", "-kubernetes-version", kubernetesVersion];
-      const options = { input: render(), encoding: "utf8" as const, maxBuffer: 64 * 1024 * 1024 };
-      const { stdout } = spawnSync("kubeconform", [...args, ...locations.flatMap((location) => ["-schema-location", location])], options);
-      const { resources } = JSON.parse(stdout) as { resources: { kind: string; name: string; status: string; msg: string }[] };
-      const unreachable = resources.find(({ msg }) => /failed downloading|no such host|giving up/.test(msg));
-      if (unreachable) {
-        process.stderr.write(`SKIPPED: kubeconform ${name}: schemas cannot be had here; set KUBECONFORM_SCHEMA_LOCATION or KUBECONFIG.\n`);
-        skip("no schemas");
-      }
-      const unknown = resources.filter(({ msg }) => /could not find schema/.test(msg));
-      if (unknown.length > 0) {
-        const kinds = [...new Set(unknown.map(({ kind }) => kind))].join(", ");
-        process.stderr.write(`SKIPPED: kubeconform ${name}: no definition of ${kinds}; set CRD_DIRECTORY to a folder that has them.\n`);
-      }
-      expect(resources.length).toBeGreaterThan(0);
-      const wrong = resources.filter((resource) => resource.status !== "statusValid" && !unknown.includes(resource));
-      expect(wrong.map(({ kind, name: object, msg }) => `${kind} ${object}: ${msg}`)).toEqual([]);
-    },
-    120_000,
-  );
+  test.for(sources)("%s", { timeout: 120_000 }, ([name, render], { skip }) => {
+    const args = ["-strict", "-output", "json", "-verbose", "-kubernetes-version", kubernetesVersion];
+    const options = { input: render(), encoding: "utf8" as const, maxBuffer: 64 * 1024 * 1024 };
+    const { stdout } = spawnSync("kubeconform", [...args, ...locations.flatMap((location) => ["-schema-location", location])], options);
+    const { resources } = JSON.parse(stdout) as { resources: { kind: string; name: string; status: string; msg: string }[] };
+    const unreachable = resources.find(({ msg }) => /failed downloading|no such host|giving up/.test(msg));
+    if (unreachable) {
+      process.stderr.write(`SKIPPED: kubeconform ${name}: schemas cannot be had here; set KUBECONFORM_SCHEMA_LOCATION or KUBECONFIG.\n`);
+      skip("no schemas");
+    }
+    const unknown = resources.filter(({ msg }) => /could not find schema/.test(msg));
+    if (unknown.length > 0) {
+      const kinds = [...new Set(unknown.map(({ kind }) => kind))].join(", ");
+      process.stderr.write(`SKIPPED: kubeconform ${name}: no definition of ${kinds}; set CRD_DIRECTORY to a folder that has them.\n`);
+    }
+    expect(resources.length).toBeGreaterThan(0);
+    const wrong = resources.filter((resource) => resource.status !== "statusValid" && !unknown.includes(resource));
+    expect(wrong.map(({ kind, name: object, msg }) => `${kind} ${object}: ${msg}`)).toEqual([]);
+  });
 });
 
 test("the golden folder has no file that no render makes", () => {

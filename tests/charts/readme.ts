@@ -7,7 +7,9 @@ type Row = { key: string; value: string; description: string };
 export function renderReadme(chartYaml: string, valuesYaml: string): string {
   const chart = parseDocument(chartYaml).toJS() as { name: string; description: string; kubeVersion: string };
   const document = parseDocument(valuesYaml);
-  const rows = isMap(document.contents) ? rowsOf(document.contents.items as Pair<Node, Node>[], [], (node) => node.toJS(document)) : [];
+  const rows = isMap(document.contents)
+    ? rowsOf(document.contents.items as Pair<Node, Node | null>[], [], (node) => node.toJS(document))
+    : [];
   const lines = rows.map(({ key, value, description }) => `| \`${key}\` | \`${value}\` | ${description} |`);
   return `# ${chart.name}
 
@@ -34,15 +36,15 @@ ${lines.join("\n")}
 }
 
 /** Only keys with a description: what is not described is like what stands above it. */
-function rowsOf(pairs: Pair<Node, Node>[], path: string[], toJs: (node: Node) => unknown): Row[] {
+function rowsOf(pairs: Pair<Node, Node | null>[], path: string[], toJs: (node: Node) => unknown): Row[] {
   return pairs.flatMap((pair) => {
     const key = isScalar(pair.key) ? String(pair.key.value) : "";
     const here = [...path, key];
     const description = /(?:^|\n) ?-- ([^\n]*)/.exec(pair.key.commentBefore ?? "")?.[1];
-    const below = isMap(pair.value) ? rowsOf(pair.value.items as Pair<Node, Node>[], here, toJs) : [];
+    const below = isMap(pair.value) ? rowsOf(pair.value.items as Pair<Node, Node | null>[], here, toJs) : [];
     if (description === undefined) return below;
     // A value with described keys of its own is described by them.
-    const value = isMap(pair.value) && below.length > 0 ? "…" : JSON.stringify(isAlias(pair.value) ? "…" : toJs(pair.value));
+    const value = isMap(pair.value) && below.length > 0 ? "…" : JSON.stringify(isAlias(pair.value) ? "…" : pair.value && toJs(pair.value));
     return [{ key: here.join("."), value, description: description.replaceAll("|", "\\|") }, ...below];
   });
 }
