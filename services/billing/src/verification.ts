@@ -1,0 +1,98 @@
+/** Proves that what is kept beside the facts (balances, what is open, numbers) follows from them. Reads one snapshot and changes nothing. */
+import type { Pool } from "pg";
+
+/** A rule that does not hold, and the ids of up to 20 rows that break it. */
+export type Finding = { rule: string; ids: string[] };
+export type Verification = { holds: boolean; transactions: number; entries: number; accounts: number; findings: Finding[] };
+
+/** Each statement gives the ids of the rows that break its rule. */
+const rules: Record<string, string> = {
+  "the entries of every transaction sum to zero, and there are some": `
+    select t.id from transactions t left join (select transaction_id, sum(amount) as sum from entries group by transaction_id, currency) e
+      on e.transaction_id = t.id where e.sum is distinct from 0`,
+  "entries are in the currency of their account": `
+    select t.id from entries e join transactions t on t.id = e.transaction_id join accounts a on a.id = t.account_id where e.currency <> a.currency`,
+  "the balances of an account are the sums of its entries": `
+    select a.id from accounts a left join (
+      select account_id,
+        coalesce(sum(e.amount) filter (where ledger_account = 'RECEIVABLE'), 0) as receivable,
+        coalesce(-sum(e.amount) filter (where ledger_account = 'CREDIT'), 0) as credit,
+        coalesce(-sum(e.amount) filter (where ledger_account = 'REVENUE'), 0) as revenue,
+        coalesce(sum(e.amount) filter (where ledger_account = 'CASH'), 0) as cash
+      from entries e join transactions t on t.id = e.transaction_id group by account_id
+    ) s on s.account_id = a.id
+    where (a.receivable, a.credit, a.revenue, a.cash) is distinct from
+      (coalesce(s.receivable, 0), coalesce(s.credit, 0), coalesce(s.revenue, 0), coalesce(s.cash, 0))`,
+  "an account's transactions are numbered without gaps": `
+    select a.id from accounts a left join (
+      select account_id, count(*) as count, max(sequence) as last from transactions group by account_id
+    ) t on t.account_id = a.id
+    where (a.transaction_count, a.transaction_count) is distinct from (coalesce(t.count, 0), coalesce(t.last, 0))`,
+  "every transaction leads from one balance to the next": `
+    select id from (
+      select id, balance, amount, lag(balance, 1, 0::bigint) over (partition by account_id order by sequence) as before from transactions
+    ) t where balance <> before + amount`,
+  "a transaction's amount is what its entries do to the balance": `
+    select t.id from transactions t left join (
+      select transaction_id, sum(amount) as sum from entries where ledger_account in ('RECEIVABLE', 'CREDIT') group by transaction_id
+    ) e on e.transaction_id = t.id where e.sum is distinct from t.amount`,
+  "time runs with the sequence": `
+    select id from (
+      select id, created_at, lag(created_at) over (partition by account_id order by sequence) as before from transactions
+    ) t where created_at < before`,
+  "a charge is settled by what is allocated to it": `
+    select c.id from charges c left join (select charge_id, sum(amount) as sum from allocations group by charge_id) s on s.charge_id = c.id
+    where c.settled <> coalesce(s.sum, 0)`,
+  "a payment has allocated what its allocations say": `
+    select p.id from payments p left join (select payment_id, sum(amount) as sum from allocations group by payment_id) s on s.payment_id = p.id
+    where p.allocated <> coalesce(s.sum, 0)`,
+  "a payment has refunded what its refunds say": `
+    select p.id from payments p left join (select payment_id, sum(amount) as sum from refunds group by payment_id) s on s.payment_id = p.id
+    where p.refunded <> coalesce(s.sum, 0)`,
+  "what an account owes is open on its charges": `
+    select a.id from accounts a left join (
+      select account_id, sum(amount - settled) as sum from charges where voided_at is null group by account_id
+    ) c on c.account_id = a.id where a.receivable <> coalesce(c.sum, 0)`,
+  "an account's credit is left of its payments": `
+    select a.id from accounts a left join (
+      select account_id, sum(amount - allocated - refunded) as sum from payments group by account_id
+    ) p on p.account_id = a.id where a.credit <> coalesce(p.sum, 0)`,
+  "every transaction belongs to a request that was answered": `
+    select t.id from transactions t left join requests r on r.id = t.request_id where r.id is null`,
+  "an invoice is the sum of its lines": `
+    select i.id from invoices i left join (select invoice_id, sum(amount) as sum from invoice_lines group by invoice_id) l on l.invoice_id = i.id
+    where i.total is distinct from l.sum`,
+  "a charge is on an invoice that lists it and is not void": `
+    select c.id from charges c join invoices i on i.id = c.invoice_id
+    where i.status = 'VOID' or not exists (select from invoice_lines l where l.invoice_id = i.id and l.charge_id = c.id)`,
+  "invoices are numbered without gaps": `
+    select year::text as id from (
+      select y.year, y.last_number, count(i.id) as count, max(split_part(i.number, '-', 2)::int) as last
+      from invoice_years y left join invoices i on split_part(i.number, '-', 1)::int = y.year group by y.year, y.last_number
+    ) n where (last_number, last_number) is distinct from (count, last)`,
+};
+
+const maxIds = 20;
+
+export async function verifyLedger(pool: Pool): Promise<Verification> {
+  const client = await pool.connect();
+  try {
+    // One snapshot for all questions, so that it may run while the service works.
+    await client.query("begin isolation level repeatable read read only");
+    await client.query("set local statement_timeout = 0");
+    const findings: Finding[] = [];
+    for (const [rule, statement] of Object.entries(rules)) {
+      const { rows } = await client.query<{ id: string }>(`${statement} limit ${maxIds}`);
+      if (rows.length > 0) findings.push({ rule, ids: rows.map((row) => row.id) });
+    }
+    const { rows } = await client.query<{ transactions: number; entries: number; accounts: number }>(
+      `select (select count(*)::int from transactions) as transactions, (select count(*)::int from entries) as entries,
+        (select count(*)::int from accounts) as accounts`,
+    );
+    await client.query("commit");
+    const counts = rows[0] ?? { transactions: 0, entries: 0, accounts: 0 };
+    return { holds: findings.length === 0, ...counts, findings };
+  } finally {
+    client.release();
+  }
+}
