@@ -9,7 +9,7 @@ const tracked = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "
   .split("\0")
   .filter((file) => file !== "" && existsSync(join(root, file)));
 const sources = tracked.filter((file) => /^(packages|services|tests|proto)\/.*\.ts$/.test(file) && !file.startsWith("proto/gen/"));
-const isTest = (file: string) => /\.test\.ts$/.test(file);
+const isTest = (file: string) => /(\.test|\/testing)\.ts$/.test(file);
 const text = new Map(sources.map((file) => [file, readFileSync(join(root, file), "utf8")]));
 
 type Import = { from: string; to: string };

@@ -1,22 +1,29 @@
 /** Lists of patients: filtered, ordered, page by page. Every page costs the same, because it begins where an index says. */
 import type { Cursors } from "@pm/kit/cursor";
 import { type RawBuilder, sql } from "kysely";
-import { isUuid } from "./ids.ts";
-import type { Call } from "./patients.ts";
-import { viewerOf } from "./patients.ts";
-import type { Patient, PatientsTable } from "./schema.ts";
+import { type Call, viewerOf } from "./patients.ts";
+import type { Patient } from "./schema.ts";
+import { allowsFuzzy, type Match, searchCondition, similarEnough } from "./search.ts";
 import { type PatientDatabase, type PatientRow, toPatient, type Viewer } from "./store.ts";
 
 export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate"] as const;
 type SortField = (typeof sortFields)[number];
-export const sorts = sortFields.flatMap((field) => [field, `-${field}`] as const);
+export type Sort = `${"" | "-"}${SortField}`;
+export const sorts: readonly Sort[] = sortFields.flatMap((field) => [field, `-${field}`] as const);
 
-export type ListQuery = {
-  limit: number;
-  cursor?: string | undefined;
-  sort: `${"" | "-"}${SortField}`;
+export type Filters = {
+  q?: string | undefined;
+  dateOfBirth?: string | undefined;
+  city?: string | undefined;
+  state?: string | undefined;
+  registeredAfter?: string | undefined;
+  registeredBefore?: string | undefined;
+  deleted: boolean;
 };
 
+export type PageQuery = Filters & { limit: number; cursor?: string | undefined; sort: Sort };
+
+/** `nextCursor` is missing on the last page; `totalEstimate` is on the first page only, and exact only where that page is the last too. */
 export type Page = { items: Patient[]; nextCursor?: string; totalEstimate?: number };
 
 /** What a list is ordered by before the id. Ids are of the moment of creation, so that order needs nothing before it. */
@@ -28,41 +35,99 @@ const sortKeys: Record<SortField, RawBuilder<string> | undefined> = {
 };
 
 /** The access rule as a condition on `patients p`. */
-export function visibleTo(viewer: Viewer): RawBuilder<boolean> {
+function visibleTo(viewer: Viewer): RawBuilder<unknown> {
   if (viewer.seesAll) return sql`true`;
   return sql`p.id in (select id from patients where registered_by = ${viewer.id}
     union all select patient_id from patient_access where principal = any(${viewer.principals}))`;
 }
 
-export function createLists(options: { db: PatientDatabase; cursors: Cursors }) {
-  const { db, cursors } = options;
-  return {
-    async list(call: Call, { limit, cursor, ...query }: ListQuery): Promise<Page> {
-      const viewer = viewerOf(call.caller);
-      const bound = ["patients", call.caller.id, query];
-      const descending = query.sort.startsWith("-");
-      const field = query.sort.replace("-", "") as SortField;
-      const key = sortKeys[field];
-      const direction = descending ? sql`desc` : sql`asc`;
-      const after = descending ? sql`<` : sql`>`;
-      const order = key ? sql`${key} ${direction}, p.id ${direction}` : sql`p.id ${direction}`;
-      let conditions = sql`p.deleted_at is null and ${visibleTo(viewer)}`;
-      if (cursor !== undefined) {
-        const [position, id] = cursors.open(bound, cursor);
-        const from = key ? sql`(${key}, p.id) ${after} (${position}, ${id})` : sql`p.id ${after} ${id}`;
-        conditions = sql`${conditions} and ${from}`;
-      }
-      const { rows } = await sql<PatientRow & Pick<PatientsTable, "id"> & { sort_key: string }>`
+/** What of `patients p` a caller asked for and may see. */
+function conditionOf(viewer: Viewer, filters: Filters, match: Match): RawBuilder<unknown> {
+  const conditions = [filters.deleted ? sql`p.deleted_at is not null` : sql`p.deleted_at is null`, visibleTo(viewer)];
+  if (filters.q !== undefined) conditions.push(searchCondition(filters.q, match));
+  if (filters.dateOfBirth !== undefined) conditions.push(sql`p.date_of_birth = ${filters.dateOfBirth}`);
+  if (filters.city !== undefined) conditions.push(sql`lower(p.city) = lower(${filters.city})`);
+  if (filters.state !== undefined) conditions.push(sql`lower(p.state) = lower(${filters.state})`);
+  if (filters.registeredAfter !== undefined) conditions.push(sql`p.registered_date > ${filters.registeredAfter}`);
+  if (filters.registeredBefore !== undefined) conditions.push(sql`p.registered_date < ${filters.registeredBefore}`);
+  return sql.join(conditions, sql` and `);
+}
+
+export type Lists = ReturnType<typeof createLists>;
+
+export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cursors }) {
+  /** How many rows the planner expects: a fraction of a millisecond, where counting takes as long as there are rows. */
+  async function estimate(condition: RawBuilder<unknown>): Promise<number> {
+    type Plan = { "QUERY PLAN": [{ Plan: { "Plan Rows": number } }] };
+    const { rows } = await sql<Plan>`explain (format json) select 1 from patients p where ${condition}`.execute(db.kysely);
+    return Math.round(rows[0]?.["QUERY PLAN"][0].Plan["Plan Rows"] ?? 0);
+  }
+
+  type Row = PatientRow & { sort_key: string | null };
+  type Asked = {
+    call: Call;
+    limit: number;
+    condition: RawBuilder<unknown>;
+    after: unknown[] | undefined;
+    sort: Sort;
+    purpose: "listed" | "exported";
+  };
+
+  /** Rows of a page and one more, and the entry in the audit trail that says who was shown whom. */
+  async function read(kysely: PatientDatabase["kysely"], { call, limit, condition, after, sort, purpose }: Asked): Promise<Row[]> {
+    const key = sortKeys[sort.replace("-", "") as SortField];
+    const [direction, beyond] = sort.startsWith("-") ? [sql`desc`, sql`<`] : [sql`asc`, sql`>`];
+    const order = key ? sql`${key} ${direction}, p.id ${direction}` : sql`p.id ${direction}`;
+    const [position, id] = after ?? [];
+    const from = !after ? sql`` : key ? sql`and (${key}, p.id) ${beyond} (${position}, ${id})` : sql`and p.id ${beyond} ${id}`;
+    const { rows } = await sql<Row>`
+      with page as materialized (
         select p.id, p.version, p.name, p.first_name, p.last_name, p.email, p.phone_number, p.date_of_birth, p.address_text, p.street, p.city,
-          p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at, b.account_id, ${key ?? sql`p.id`} as sort_key
+          p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at, b.account_id, ${key ?? sql`null`} as sort_key
         from patients p left join patient_billing b on b.patient_id = p.id
-        where ${conditions} order by ${order} limit ${limit + 1}`.execute(db.kysely);
+        where ${condition} ${from} order by ${order} limit ${limit + 1}
+      ), audited as (
+        insert into audit_entries (actor, action, subject, request_id, details)
+        select ${call.caller.id}, ${`patient.${purpose}`}, 'patients', ${call.requestId},
+          jsonb_build_object('ids', coalesce((select jsonb_agg(id) from (select id from page limit ${limit}) shown), '[]'))
+      )
+      select * from page`.execute(kysely);
+    return rows;
+  }
+
+  /** The same for a search by similarity, whose threshold is a setting of the transaction. */
+  const readSimilar = (asked: Asked): Promise<Row[]> =>
+    db.kysely.transaction().execute(async (tx) => {
+      await sql`select set_config('pg_trgm.word_similarity_threshold', ${similarEnough}, true)`.execute(tx);
+      return read(tx, asked);
+    });
+
+  return {
+    /** A page of a list. An export is pages too, and needs no total. */
+    async page(call: Call, query: PageQuery, purpose: "listed" | "exported" = "listed"): Promise<Page> {
+      const { limit, cursor, sort, ...filters } = query;
+      const bound = ["patients", call.caller.id, sort, filters];
+      const viewer = viewerOf(call.caller);
+      const [matched, ...after] = cursor === undefined ? ["exact"] : cursors.open(bound, cursor);
+      let match: Match = matched === "fuzzy" ? "fuzzy" : "exact";
+      let condition = conditionOf(viewer, filters, match);
+      const asked = { call, limit, after: cursor === undefined ? undefined : after, sort, purpose };
+      let rows = match === "exact" ? await read(db.kysely, { ...asked, condition }) : await readSimilar({ ...asked, condition });
+      // Typing errors are looked for only where nothing is spelled as asked: what is right comes without what is similar.
+      if (rows.length === 0 && cursor === undefined && filters.q !== undefined && allowsFuzzy(filters.q)) {
+        match = "fuzzy";
+        condition = conditionOf(viewer, filters, match);
+        rows = await readSimilar({ ...asked, condition });
+      }
       const page = rows.slice(0, limit);
       const last = page.at(-1);
-      const more = rows.length > limit && last !== undefined;
+      const more = rows.length > limit;
+      const wantsTotal = cursor === undefined && purpose === "listed";
+      const total = more ? Math.max(await (wantsTotal ? estimate(condition) : 0), rows.length) : rows.length;
       return {
         items: page.map(toPatient),
-        ...(more && isUuid(last.id) && { nextCursor: cursors.seal(bound, [last.sort_key, last.id]) }),
+        ...(more && last && { nextCursor: cursors.seal(bound, [match, last.sort_key, last.id]) }),
+        ...(wantsTotal && { totalEstimate: total }),
       };
     },
   };

@@ -30,3 +30,23 @@ export function registeredEvent(id: string, at: Date, traceparent: string, recor
   const value = { demographics: demographics(record), registeredDate: record.registeredDate, registeredAt: timestampFromDate(at) };
   return encode(id, 1, at, traceparent, { case: "registered", value });
 }
+
+export function updatedEvent(
+  id: string,
+  version: number,
+  at: Date,
+  traceparent: string,
+  record: PatientRecord,
+  changedFields: string[],
+): StoredEvent {
+  const value = { demographics: demographics(record), registeredDate: record.registeredDate, changedFields };
+  return encode(id, version, at, traceparent, { case: "updated", value });
+}
+
+export function deletedEvent(id: string, version: number, at: Date, traceparent: string): StoredEvent {
+  return encode(id, version, at, traceparent, { case: "deleted", value: {} });
+}
+
+export function restoredEvent(id: string, version: number, at: Date, traceparent: string, record: PatientRecord): StoredEvent {
+  return encode(id, version, at, traceparent, { case: "restored", value: { demographics: demographics(record) } });
+}

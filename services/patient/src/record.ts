@@ -201,6 +201,12 @@ export function newRecord(body: unknown, now: Date): PatientRecord {
   return toRecord(readFields(body, now, [], problems), now.toISOString().slice(0, 10), problems);
 }
 
+/** The record of an imported line, which may be one that was exported. @throws as `newRecord`. */
+export function importedRecord(body: unknown, now: Date): PatientRecord {
+  const problems: FieldError[] = [];
+  return toRecord(readFields(body, now, readOnly, problems), now.toISOString().slice(0, 10), problems);
+}
+
 /** The record after a PUT: what the body does not say is gone, but for the day of registration. @throws as `newRecord`. */
 export function replacedRecord(body: unknown, current: PatientRecord, now: Date): PatientRecord {
   const problems: FieldError[] = [];

@@ -2,10 +2,40 @@
  * The hot path's statements: named, prepared once per connection, each a whole transaction in itself. They take sets, so
  * that what arrives together shares a round trip and a commit, and one item is a set of one.
  */
-import type { Database } from "@pm/kit/db";
+import { type Database, violatedConstraint } from "@pm/kit/db";
+import { AppError } from "@pm/kit/errors";
 import type { Action, Patient, PatientRecord, PatientsTable, Tables } from "./schema.ts";
 
 export type PatientDatabase = Database<Tables>;
+
+/** Whatever runs named statements: the pool, or one transaction. */
+export type Runner = Pick<PatientDatabase, "query">;
+
+/** Runs statements in one transaction; runs `work` again where Postgres chose it as the victim of a deadlock. */
+export function inTransaction<T>(db: PatientDatabase, work: (tx: Runner) => Promise<T>): Promise<T> {
+  return retryDeadlocks(async () => {
+    const client = await db.pool.connect();
+    let failed: Error | undefined;
+    try {
+      await client.query("begin");
+      const result = await work({ query: async (statement, values) => (await client.query({ ...statement, values })).rows });
+      await client.query("commit");
+      return result;
+    } catch (error) {
+      failed = error instanceof Error ? error : new Error("a transaction failed", { cause: error });
+      await client.query("rollback").then(
+        () => {
+          failed = undefined;
+        },
+        () => undefined,
+      );
+      throw error;
+    } finally {
+      // A connection that could not even roll back is not used again.
+      client.release(failed);
+    }
+  });
+}
 
 /** Who reads, for the access rule: everything, or what they registered and what is shared with one of their principals. */
 export type Viewer = { id: string; seesAll: boolean; principals: string[] };
@@ -80,8 +110,13 @@ const keysStatement = {
 
 const deadlockTries = 3;
 
-/** Creates patients in one transaction; gives one answer for each, in order. */
-export async function insertPatients(db: PatientDatabase, patients: NewPatient[]): Promise<Creation[]> {
+/** Creates patients in one transaction of its own; gives one answer for each, in order. */
+export function insertPatients(db: PatientDatabase, patients: NewPatient[]): Promise<Creation[]> {
+  return retryDeadlocks(() => insertPatientsIn(db, patients));
+}
+
+/** The same within a transaction. */
+export async function insertPatientsIn(db: Runner, patients: NewPatient[]): Promise<Creation[]> {
   const input = patients.map(({ idempotency, event, ...patient }) => ({
     ...patient,
     request_id: patient.requestId,
@@ -93,7 +128,7 @@ export async function insertPatients(db: PatientDatabase, patients: NewPatient[]
     traceparent: event.traceparent,
     billing_at: patient.billingAt,
   }));
-  const rows = await retryDeadlocks(() => db.query<{ id: string }>(createStatement, [JSON.stringify(input)]));
+  const rows = await db.query<{ id: string }>(createStatement, [JSON.stringify(input)]);
   const created = new Set(rows.map((row) => row.id));
   if (created.size === patients.length) return patients.map(() => ({ kind: "created" }));
 
@@ -193,17 +228,102 @@ export function toPatient(row: PatientRow): Patient {
   };
 }
 
-const firstVersionStatement = {
-  name: "patients_first_version",
-  text: `select v.record, v.changed_at, b.account_id from patient_versions v left join patient_billing b using (patient_id)
-    where v.patient_id = $1 and v.version = 1`,
+const firstVersionsStatement = {
+  name: "patients_first_versions",
+  text: `select v.patient_id, v.record, v.changed_at, b.account_id from patient_versions v left join patient_billing b using (patient_id)
+    where v.patient_id = any($1) and v.version = 1`,
 };
 
-/** A patient as it was when it was created, for an answer that is given again. */
-export async function readFirstVersion(db: PatientDatabase, id: string): Promise<Patient | undefined> {
-  type Row = { record: PatientRecord; changed_at: Date; account_id: string | null };
-  const [row] = await db.query<Row>(firstVersionStatement, [id]);
-  if (!row) return undefined;
-  const { record, changed_at: at, account_id } = row;
-  return { id, version: 1, record, createdAt: at, updatedAt: at, accountId: account_id ?? undefined };
+/** Patients as they were when they were created, for answers that are given again; undefined for ids that never were. */
+export async function readFirstVersions(db: PatientDatabase, ids: string[]): Promise<(Patient | undefined)[]> {
+  type Row = { patient_id: string; record: PatientRecord; changed_at: Date; account_id: string | null };
+  const rows = await db.query<Row>(firstVersionsStatement, [ids]);
+  const found = new Map(rows.map((row) => [row.patient_id, row]));
+  return ids.map((id) => {
+    const row = found.get(id);
+    if (!row) return undefined;
+    const { record, changed_at: at, account_id } = row;
+    return { id, version: 1, record, createdAt: at, updatedAt: at, accountId: account_id ?? undefined };
+  });
+}
+
+/** A patient before a change: as it is, or as it was when it was deleted. */
+export type Found = Patient & { deleted: boolean };
+
+const findStatement = {
+  name: "patients_find",
+  text: `select ${patientColumns}, b.account_id, p.deleted_at is not null as deleted
+    from (select $1::uuid as id, $2::text as actor, $3::boolean as sees_all, $4::text[] as principals) a
+    join patients p on p.id = a.id left join patient_billing b on b.patient_id = p.id where ${visible("p", "a")}`,
+};
+
+/** Finds a patient that is to be changed or asked about, deleted ones included; what is done with it is audited, not this. */
+export async function findPatient(db: PatientDatabase, id: string, viewer: Viewer): Promise<Found | undefined> {
+  const values = [id, viewer.id, viewer.seesAll, viewer.principals];
+  const [row] = await db.query<PatientRow & { deleted: boolean }>(findStatement, values);
+  return row && { ...toPatient(row), deleted: row.deleted };
+}
+
+/** The next version of a patient, with everything that is written beside it. `fields` are the names of what changed. */
+export type Change = {
+  id: string;
+  /** The version that is changed; the new one is the next number. */
+  version: number;
+  at: Date;
+  actor: string;
+  action: Action;
+  requestId: string;
+  record: PatientRecord;
+  deleted: boolean;
+  digest: string;
+  fields: string[];
+  event: StoredEvent;
+};
+
+const changeStatement = {
+  name: "patients_change",
+  text: `
+    with input as materialized (
+      select i.*, r.* from json_to_record($1) as i(id uuid, version bigint, at timestamptz, actor text, action text, request_id text, record json,
+        deleted boolean, digest text, fields jsonb, event_id uuid, event_type text, payload text, traceparent text)
+      cross join lateral json_to_record(i.record) as r(${recordColumns})
+    ), changed as (
+      update patients p set version = p.version + 1, name = i.name, first_name = i."firstName", last_name = i."lastName", email = i.email,
+        phone_number = i."phoneNumber", date_of_birth = i."dateOfBirth", address_text = i.address->>'text', street = i.address->>'street',
+        city = i.address->>'city', state = i.address->>'state', zip_code = i.address->>'zipCode', sex = i.sex,
+        registered_date = i."registeredDate", updated_at = i.at, deleted_at = case when i.deleted then i.at end
+      from input i where p.id = i.id and p.version = i.version
+      returning p.id, p.version
+    ), versions as (
+      insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
+      select c.id, c.version, action, at, actor, record from input join changed c using (id)
+    ), audited as (
+      insert into audit_entries (actor, action, subject, request_id, details)
+      select actor, 'patient.' || action, c.id, request_id, jsonb_build_object('version', c.version, 'sha256', digest, 'fields', fields)
+      from input join changed c using (id)
+    ), told as (
+      insert into outbox (event_id, topic, key, type, payload, traceparent)
+      select event_id, 'patient.v1', c.id, event_type, decode(payload, 'base64'), traceparent from input join changed c using (id)
+    )
+    select id from changed`,
+};
+
+/**
+ * Makes the next version of a patient. False where somebody else made it in the meantime.
+ * @throws AppError already_exists where another patient has the e-mail.
+ */
+export async function changePatient(db: PatientDatabase, { requestId, event, ...change }: Change): Promise<boolean> {
+  const { eventId, type, payload, traceparent } = event;
+  const input = { ...change, request_id: requestId, event_id: eventId, event_type: type, payload, traceparent };
+  try {
+    return (await db.query(changeStatement, [JSON.stringify(input)])).length === 1;
+  } catch (error) {
+    if (violatedConstraint(error) === "patients_email") throw emailTaken();
+    throw error;
+  }
+}
+
+export function emailTaken(): AppError {
+  const message = "belongs to another patient; look that one up, or use another address";
+  return new AppError("already_exists", `email: ${message}.`, { reason: "EMAIL_TAKEN", errors: [{ path: "email", message }] });
 }

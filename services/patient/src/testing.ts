@@ -9,10 +9,15 @@ import type { Lifetime } from "@pm/kit/lifetime";
 import { createLogger } from "@pm/kit/log";
 import { createRestApp } from "@pm/kit/rest";
 import { type AskBilling, createBillingAccounts } from "./billing.ts";
+import { createHistory } from "./history.ts";
+import { createImports } from "./imports.ts";
 import { createLists } from "./lists.ts";
 import { createPatients } from "./patients.ts";
 import { registerPatients } from "./rest.ts";
+import { registerFiles } from "./rest-files.ts";
 import type { Tables } from "./schema.ts";
+import { createSharing } from "./sharing.ts";
+import { createTotals } from "./totals.ts";
 
 export type Answer = { status: number; headers: Headers; text: string; body: ReturnType<typeof JSON.parse> };
 
@@ -55,9 +60,18 @@ export async function startPatientApp(
     },
   };
   const rest = createRestApp({ service: "patient", title: "Patients", description: "", log, lifetime, verifier });
-  const patients = createPatients({ db, billing, committed: () => undefined, now: () => new Date() });
-  const lists = createLists({ db, cursors: createCursors("a key for cursors, long enough to be one") });
-  registerPatients(rest, { patients, lists });
+  const [now, committed] = [() => new Date(), () => undefined];
+  const cursors = createCursors("a key for cursors, long enough to be one");
+  const lists = createLists({ db, cursors });
+  // Before `/patients/{id}`, which would take `:export` for an id.
+  registerFiles(rest, { lists, imports: createImports({ db, committed, now }) });
+  registerPatients(rest, {
+    patients: createPatients({ db, billing, committed, now }),
+    lists,
+    history: createHistory({ db, cursors }),
+    sharing: createSharing({ db }),
+    totals: createTotals({ db, cursors, now }),
+  });
 
   return {
     db,

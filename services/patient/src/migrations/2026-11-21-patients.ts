@@ -10,6 +10,8 @@ const role = sql.ref("patient");
 
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create extension if not exists pg_trgm`.execute(db);
+  // In `search` every word that somebody may look for stands behind a space, so that `like '% word%'` finds words by their
+  // beginning; the second spelling without hyphens and apostrophes costs nothing in the index, which has each trigram once.
   // Ids are UUIDv7 of the moment of registration: the primary key is also the order by time of creation.
   await sql`
     create table patients (
@@ -32,7 +34,10 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       created_at timestamptz not null,
       updated_at timestamptz not null,
       deleted_at timestamptz,
-      search text generated always as (lower(name || ' ' || email || ' ' || coalesce(phone_number, ''))) stored
+      search text generated always as (
+        ' ' || lower(name) || ' ' || translate(lower(name), '-''’.', '    ') || ' ' || lower(email) || ' '
+        || translate(lower(split_part(email, '@', 1)), '._-+', '    ') || ' ' || coalesce(phone_number, '')
+      ) stored
     )`.execute(db);
   // This index decides which of two concurrent creates with one e-mail wins; nothing is read before.
   await sql`create unique index patients_email on patients (lower(email)) where deleted_at is null`.execute(db);
@@ -115,7 +120,14 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       errors jsonb not null,
       primary key (import_id, line)
     )`.execute(db);
-  await sql`grant select, insert, update, delete on imports, import_errors to ${role}`.execute(db);
+  // A dry run writes no patient, so it notes which e-mails its file had before, as digests.
+  await sql`
+    create table import_emails (
+      import_id uuid not null references imports on delete cascade,
+      email_hash bytea not null,
+      primary key (import_id, email_hash)
+    )`.execute(db);
+  await sql`grant select, insert, update, delete on imports, import_errors, import_emails to ${role}`.execute(db);
 
   await createAuditTables(db, "patient");
   await createOutboxTable(db, "patient");

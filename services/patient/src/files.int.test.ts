@@ -1,0 +1,166 @@
+/** Import and export as streams, over a real Postgres. */
+import { randomUUID } from "node:crypto";
+import { type TestDatabase, testDatabase } from "@pm/stack/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Client, type PatientApp, someBody, startPatientApp } from "./testing.ts";
+
+let database: TestDatabase;
+let service: PatientApp;
+let admin: Client;
+
+beforeAll(async () => {
+  database = await testDatabase("patient");
+  service = await startPatientApp(database.databaseUrl);
+  admin = service.as("admin");
+});
+afterAll(async () => {
+  await service?.close();
+  await database?.drop();
+});
+
+const ndjson = { "content-type": "application/x-ndjson" };
+const csv = { "content-type": "text/csv" };
+const count = async () => (await service.db.pool.query("select count(*)::int as n from patients")).rows[0].n as number;
+const lines = (bodies: unknown[]) => bodies.map((body) => `${typeof body === "string" ? body : JSON.stringify(body)}\n`).join("");
+
+test("an import creates the right lines and reports the others by their number", async () => {
+  const taken = someBody();
+  await admin.send("POST", "/patients", taken);
+  const twice = someBody();
+  const file = lines([
+    someBody(),
+    "{",
+    someBody({ dateOfBirth: "2999-01-01", name: "" }),
+    "",
+    taken,
+    twice,
+    twice,
+    "[1]",
+    `"${"x".repeat(70_000)}"`,
+    someBody(),
+  ]);
+  const before = await count();
+  const { status, body } = await admin.send("POST", "/patients:import", file, ndjson);
+  expect(status).toBe(200);
+  expect(body).toMatchObject({ dryRun: false, lines: 9, created: 3, failed: 6 });
+  expect(
+    body.errors.map((error: { line: number; errors: { path: string }[] }) => [error.line, error.errors.map(({ path }) => path).sort()]),
+  ).toEqual([
+    [2, [""]],
+    [3, ["dateOfBirth", "name"]],
+    [5, ["email"]],
+    [7, ["email"]],
+    [8, [""]],
+    [9, [""]],
+  ]);
+  expect(await count()).toBe(before + 3);
+  const { rows } = await service.db.pool.query("select count(*)::int as n from audit_entries where action = 'patient.imported'");
+  expect(rows[0].n).toBe(3);
+});
+
+test("a dry run reports what an import would, and creates nothing", async () => {
+  const twice = someBody();
+  const file = lines([
+    ...Array.from({ length: 600 }, () => someBody()),
+    twice,
+    "nonsense",
+    ...Array.from({ length: 600 }, () => someBody()),
+    twice,
+  ]);
+  const before = await count();
+  const dry = await admin.send("POST", "/patients:import?dryRun=true", file, {
+    ...ndjson,
+    "idempotency-key": "a key that a dry run leaves alone",
+  });
+  expect(await count()).toBe(before);
+  const wet = await admin.send("POST", "/patients:import", file, { ...ndjson, "idempotency-key": "a key that a dry run leaves alone" });
+  expect(dry.body).toMatchObject({ dryRun: true, lines: 1203, created: 1201, failed: 2 });
+  expect(wet.body).toEqual({ ...dry.body, dryRun: false, importId: wet.body.importId });
+});
+
+test("an import that was cut off goes on where it stopped, and a finished one gives its report again", async () => {
+  const bodies = Array.from({ length: 1_700 }, (_, index) => someBody(index % 100 === 0 ? { email: "wrong" } : {}));
+  const key = randomUUID();
+  const before = await count();
+  const cut = new ReadableStream<Uint8Array>({
+    start(controller) {
+      controller.enqueue(new TextEncoder().encode(lines(bodies.slice(0, 1_300))));
+    },
+    pull(controller) {
+      controller.error(new Error("the client went away"));
+    },
+  });
+  const headers = { authorization: `Bearer ${admin.caller.token}`, ...ndjson, "idempotency-key": key };
+  const request = new Request("http://localhost/patients:import", { method: "POST", body: cut, headers, duplex: "half" } as RequestInit);
+  expect((await service.app.request(request)).status).toBeGreaterThanOrEqual(400);
+  const stopped = await count();
+  expect(stopped).toBeGreaterThan(before);
+  expect(stopped).toBeLessThan(before + 1_683);
+  const send = (file: string) => admin.send("POST", "/patients:import", file, { ...ndjson, "idempotency-key": key });
+  const done = await send(lines(bodies));
+  expect(done.body).toMatchObject({ lines: 1_700, created: 1_683, failed: 17 });
+  expect(done.body.errors).toHaveLength(17);
+  expect(await count()).toBe(before + 1_683);
+  expect((await send(lines(bodies))).body).toEqual(done.body);
+  for (const other of [lines(bodies.slice(1)), lines([...bodies, someBody()]), lines([someBody()])])
+    expect((await send(other)).status).toBe(422);
+  expect(await count()).toBe(before + 1_683);
+});
+
+test("two imports at once under one key create every patient once", async () => {
+  const file = lines(Array.from({ length: 1_200 }, () => someBody()));
+  const before = await count();
+  const key = randomUUID();
+  const send = () => admin.send("POST", "/patients:import", file, { ...ndjson, "idempotency-key": key });
+  const statuses = (await Promise.all([send(), send()])).map((answer) => answer.status);
+  expect(statuses.filter((status) => status !== 200 && status !== 409)).toEqual([]);
+  expect((await send()).body).toMatchObject({ created: 1_200, failed: 0 });
+  expect(await count()).toBe(before + 1_200);
+});
+
+test("CSV is read with its quotes, byte order mark and parts of addresses, and wrong lines are reported", async () => {
+  const [one, two, three] = [randomUUID(), randomUUID(), randomUUID()].map((id) => `${id}@example.com`);
+  const file = `\uFEFFName,Email,dateOfBirth,street,city,phoneNumber,sex\r\n"O'Neill, Søren",${one},1987-04-12,"Nørregade 10
+2. sal",København,,\r\nAda,${two},1987-04-12,1 Main St,,'+12175550123,female\r\nToo,few\r\n,${three},1987-13-01,x,,,\r\n`;
+  const { status, body } = await admin.send("POST", "/patients:import", file, csv);
+  expect(status).toBe(200);
+  expect(body).toMatchObject({ lines: 4, created: 1, failed: 3 });
+  expect(
+    body.errors.map((error: { line: number; errors: { path: string }[] }) => [error.line, error.errors.map(({ path }) => path).sort()]),
+  ).toEqual([
+    [3, ["address.street"]],
+    [5, [""]],
+    [6, ["dateOfBirth", "name"]],
+  ]);
+  const { items } = (await admin.send("GET", `/patients?q=${two}`)).body;
+  expect(items).toMatchObject([{ name: "Ada", phoneNumber: "+12175550123", address: { street: "1 Main St" } }]);
+  expect((await admin.send("POST", "/patients:import", "name,emial\nx,y\n", csv)).body.errors[0].path).toBe("header.emial");
+  expect((await admin.send("POST", "/patients:import", "x", { "content-type": "application/pdf" })).status).toBe(415);
+});
+
+test.each(["ndjson", "csv"])("an export as %s can be imported again", async (format) => {
+  const owner = service.as("user");
+  const bodies = [
+    someBody({ name: "=Formula", phoneNumber: "+442071234567", address: { street: '1 "Main" St', city: "Zürich", zipCode: "8001" } }),
+    someBody({ name: undefined, firstName: "Ana", lastName: "Núñez, Jr.", sex: "female" }),
+  ];
+  for (const body of bodies) expect((await owner.send("POST", "/patients", body)).status).toBe(201);
+  const strip = ({
+    id: _id,
+    version: _version,
+    createdAt: _created,
+    updatedAt: _updated,
+    billing: _billing,
+    ...record
+  }: Record<string, unknown>) => record;
+  const original = (await owner.send("GET", "/patients")).body.items;
+  const exported = await owner.send("GET", `/patients:export?format=${format}`);
+  expect(exported.headers.get("content-type")).toContain(format);
+  for (const { id } of original) await owner.send("DELETE", `/patients/${id}`);
+  const heir = service.as("user");
+  const { body } = await heir.send("POST", "/patients:import", exported.text, {
+    "content-type": exported.headers.get("content-type") ?? "",
+  });
+  expect(body).toMatchObject({ created: 2, failed: 0 });
+  expect((await heir.send("GET", "/patients")).body.items.map(strip)).toEqual(original.map(strip));
+});

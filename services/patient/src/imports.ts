@@ -1,0 +1,107 @@
+/**
+ * Imports: any number of patients in one request, in memory that does not grow with them. Lines are taken in batches, each
+ * a transaction together with how far the import is, so that the same file under the same key goes on where it stopped.
+ */
+import { createHash } from "node:crypto";
+import { AppError, type FieldError } from "@pm/kit/errors";
+import { uuidv7 } from "./ids.ts";
+import { advanceImport, beginImport, readImportErrors } from "./imports-store.ts";
+import type { ImportLine } from "./lines.ts";
+import { registeredEvent } from "./messages.ts";
+import { type Call, sha256 } from "./patients.ts";
+import { importedRecord } from "./record.ts";
+import type { NewPatient, PatientDatabase } from "./store.ts";
+
+const batchSize = 500;
+
+/** How an import ended. The errors are read when they are wanted: there may be as many as lines. */
+export type ImportReport = {
+  importId: string;
+  dryRun: boolean;
+  lines: number;
+  created: number;
+  failed: number;
+  errors: AsyncIterable<{ line: number; errors: FieldError[] }>;
+};
+
+type Batch = { patients: { line: number; patient: NewPatient }[]; failures: { line: number; errors: FieldError[] }[] };
+
+export function createImports(options: { db: PatientDatabase; now: () => Date; committed: () => void }) {
+  const { db, now, committed } = options;
+
+  function newPatient(call: Call, body: unknown): NewPatient {
+    const at = now();
+    const record = importedRecord(body, at);
+    const id = uuidv7(at);
+    const who = { actor: call.caller.id, requestId: call.requestId };
+    const event = registeredEvent(id, at, call.traceparent, record);
+    // Nobody waits for an import's billing accounts, so they are the worker's from the beginning.
+    return { ...who, id, at, action: "imported", record, digest: sha256(JSON.stringify(record)), event, billingAt: at };
+  }
+
+  function take(call: Call, batch: Batch, { number: line, body, problem }: ImportLine): void {
+    if (problem !== undefined) {
+      batch.failures.push({ line, errors: [{ path: "", message: problem }] });
+      return;
+    }
+    try {
+      batch.patients.push({ line, patient: newPatient(call, body) });
+    } catch (error) {
+      if (!(error instanceof AppError) || !error.options.errors) throw error;
+      batch.failures.push({ line, errors: error.options.errors });
+    }
+  }
+
+  return {
+    /**
+     * Imports lines. With a key, a request that was cut off is sent again, whole, and goes on where it stopped; one that
+     * was finished gives its report again. A dry run checks everything and creates nothing.
+     * @throws AppError idempotency_key_reused where the file under the key is another one, failed_precondition where it is being imported right now
+     */
+    async run(
+      call: Call,
+      lines: AsyncIterable<ImportLine>,
+      { key, dryRun }: { key: string | undefined; dryRun: boolean },
+    ): Promise<ImportReport> {
+      const started = await beginImport(db, { id: uuidv7(now()), caller: call.caller.id, key: dryRun ? null : (key ?? null), dryRun });
+      const hash = createHash("sha256");
+      const newBatch = (): Batch => ({ patients: [], failures: [] });
+      let seen = 0;
+      let batch = newBatch();
+      let progress = Promise.resolve(started);
+
+      /** Writes one batch while the next one is read and checked. */
+      const flush = async (finished: boolean): Promise<void> => {
+        const before = await progress;
+        const step = { ...batch, before, dryRun, lines: seen, prefixHash: hash.copy().digest(), finished };
+        batch = newBatch();
+        progress = advanceImport(db, step).finally(committed);
+        // Whoever awaits it next gets the error; until then it must not count as unhandled.
+        progress.catch(() => undefined);
+      };
+
+      try {
+        for await (const line of lines) {
+          hash.update(line.text).update("\n");
+          seen += 1;
+          if (seen === started.lines && !hash.copy().digest().equals(started.prefixHash)) throw otherFile();
+          if (seen <= started.lines) continue;
+          if (started.finished) throw otherFile();
+          take(call, batch, line);
+          if (batch.patients.length + batch.failures.length === batchSize) await flush(false);
+        }
+        if (seen < started.lines) throw otherFile();
+        if (!started.finished) await flush(true);
+      } finally {
+        // Whoever sends a file again after an error must not meet the end of this attempt.
+        await progress.catch(() => undefined);
+      }
+      const { id, lines: all, created, failed } = await progress;
+      return { importId: id, dryRun, lines: all, created, failed, errors: readImportErrors(db, id) };
+    },
+  };
+}
+
+function otherFile(): AppError {
+  return new AppError("idempotency_key_reused", "Idempotency-Key: was used for another file. Use a new key for a new file.");
+}

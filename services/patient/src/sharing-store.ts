@@ -1,0 +1,30 @@
+import type { PatientDatabase } from "./store.ts";
+
+export async function readGrants(db: PatientDatabase, id: string): Promise<{ registeredBy: string; principals: string[] }> {
+  const text = `select registered_by as "registeredBy",
+    array(select principal from patient_access where patient_id = p.id order by principal) as principals from patients p where id = $1`;
+  const [row] = await db.query<{ registeredBy: string; principals: string[] }>({ name: "patient_grants", text }, [id]);
+  return row ?? { registeredBy: "", principals: [] };
+}
+
+const replaceStatement = {
+  name: "patient_grants_replace",
+  text: `
+    with removed as (
+      delete from patient_access where patient_id = $1 and principal <> all($2::text[]) returning principal
+    ), added as (
+      insert into patient_access (patient_id, principal, granted_by) select $1, unnest($2::text[]), $3
+      on conflict do nothing returning principal
+    )
+    insert into audit_entries (actor, action, subject, request_id, details)
+    select $3, 'patient.shared', $1::uuid, $4, jsonb_build_object(
+      'added', coalesce((select jsonb_agg(principal) from added), '[]'), 'removed', coalesce((select jsonb_agg(principal) from removed), '[]'))`,
+};
+
+/** Replaces a patient's grants and writes who changed which. */
+export async function replaceGrants(
+  db: PatientDatabase,
+  change: { id: string; principals: string[]; actor: string; requestId: string },
+): Promise<void> {
+  await db.query(replaceStatement, [change.id, change.principals, change.actor, change.requestId]);
+}

@@ -1,0 +1,19 @@
+import type { PatientDatabase } from "./store.ts";
+
+/** `withAccount` and `withoutAccount` count deleted patients too: an account outlives its patient's record. */
+export type Totals = { active: number; deleted: number; withAccount: number; withoutAccount: number };
+
+export async function readTotals(db: PatientDatabase): Promise<Totals> {
+  const text = `select
+    (select count(*)::int from patients where deleted_at is null) as active,
+    (select count(*)::int from patients where deleted_at is not null) as deleted,
+    (select count(*)::int from patient_billing where account_id is not null) as "withAccount",
+    (select count(*)::int from patient_billing where account_id is null) as "withoutAccount"`;
+  const [totals] = await db.query<Totals>({ name: "patients_totals", text }, []);
+  return totals ?? { active: 0, deleted: 0, withAccount: 0, withoutAccount: 0 };
+}
+
+export async function readIds(db: PatientDatabase, after: string | undefined, limit: number): Promise<string[]> {
+  const text = "select id from patients where id > coalesce($1, '00000000-0000-0000-0000-000000000000'::uuid) order by id limit $2";
+  return (await db.query<{ id: string }>({ name: "patients_ids", text }, [after ?? null, limit])).map((row) => row.id);
+}

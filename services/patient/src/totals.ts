@@ -1,0 +1,21 @@
+/** Numbers and ids for other services' consistency checks, without anything about a person. */
+import type { Cursors } from "@pm/kit/cursor";
+import type { PatientDatabase } from "./store.ts";
+import { readIds, readTotals } from "./totals-store.ts";
+
+export function createTotals({ db, cursors, now }: { db: PatientDatabase; cursors: Cursors; now: () => Date }) {
+  return {
+    async totals() {
+      const asOf = now().toISOString();
+      return { ...(await readTotals(db)), asOf };
+    },
+
+    /** Ids of all patients, deleted ones included, in the order of creation. */
+    async ids({ limit, cursor }: { limit: number; cursor?: string | undefined }) {
+      const after = cursor === undefined ? undefined : String(cursors.open("ids", cursor)[0]);
+      const ids = await readIds(db, after, limit + 1);
+      const page = ids.slice(0, limit);
+      return { ids: page, ...(ids.length > limit && { nextCursor: cursors.seal("ids", [page.at(-1)]) }) };
+    },
+  };
+}
