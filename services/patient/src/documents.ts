@@ -3,6 +3,16 @@ import { z } from "@hono/zod-openapi";
 import { limits } from "./record.ts";
 import { sexes } from "./schema.ts";
 
+/** What the OpenAPI document says of itself. */
+export const about = {
+  title: "Patients",
+  description: `The records of patients: registering, finding, changing, sharing, importing and exporting them, with their whole history.
+
+Every operation needs an access token from \`POST /auth/login\` and the scope that it names. Without \`patient:all\` a caller
+sees the patients that they registered and those that are shared with them or with one of their teams; every other
+one is 404, exactly as if it did not exist. Errors are RFC 9457 problems that name every wrong field.`,
+};
+
 const record = {
   name: "Ada Lovelace",
   firstName: "Ada",

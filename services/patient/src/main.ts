@@ -13,6 +13,8 @@ import { createRestApp, listenHttp } from "@pm/kit/rest";
 import { followRevocations, snapshotFromAuth } from "@pm/kit/revocations";
 import { createAskBilling, createBillingAccounts } from "./billing.ts";
 import { patientConfig } from "./config.ts";
+import { registerDocs } from "./docs.ts";
+import { about } from "./documents.ts";
 import { createHistory } from "./history.ts";
 import { startHousekeeping } from "./housekeeping.ts";
 import { createImports } from "./imports.ts";
@@ -54,14 +56,8 @@ const rules = {
   totals: createTotals({ db, cursors, now }),
 };
 
-const rest = createRestApp({
-  service: "patient",
-  title: "Patients",
-  description: "Records of patients.",
-  log,
-  lifetime,
-  verifier,
-});
+const rest = createRestApp({ service: "patient", ...about, log, lifetime, verifier });
+registerDocs(rest);
 // Before `/patients/{id}`, which would take `:export` for an id.
 registerFiles(rest, { lists, imports: createImports({ db, committed, now }) });
 registerPatients(rest, rules);

@@ -9,6 +9,8 @@ import type { Lifetime } from "@pm/kit/lifetime";
 import { createLogger } from "@pm/kit/log";
 import { createRestApp } from "@pm/kit/rest";
 import { type AskBilling, createBillingAccounts } from "./billing.ts";
+import { registerDocs } from "./docs.ts";
+import { about } from "./documents.ts";
 import { createHistory } from "./history.ts";
 import { createImports } from "./imports.ts";
 import { createLists } from "./lists.ts";
@@ -59,7 +61,8 @@ export async function startPatientApp(
       return caller;
     },
   };
-  const rest = createRestApp({ service: "patient", title: "Patients", description: "", log, lifetime, verifier });
+  const rest = createRestApp({ service: "patient", ...about, log, lifetime, verifier });
+  registerDocs(rest);
   const [now, committed] = [() => new Date(), () => undefined];
   const cursors = createCursors("a key for cursors, long enough to be one");
   const lists = createLists({ db, cursors });
