@@ -29,14 +29,15 @@ groups() { # groups USER: every consumer group whose name begins with the user's
 
 until tool TopicCommand --list >/dev/null 2>&1; do sleep 1; done
 
-# Events are kept for ever, for analytics can be rebuilt from them; sign-ins for longer than any session lives.
+# Events are kept for ever, for analytics can be rebuilt from them, and dead letters until somebody decides about them;
+# sign-ins for longer than any session lives.
 year=31536000000
 topic patient.v1 6 -1
 topic billing.v1 6 -1
 topic auth.v1 3 $year
-topic patient.v1.dead 1 $year
-topic billing.v1.dead 1 $year
-topic auth.v1.dead 1 $year
+topic patient.v1.dead 1 -1
+topic billing.v1.dead 1 -1
+topic auth.v1.dead 1 -1
 
 allow patient 'Write Describe' patient.v1
 allow billing 'Write Describe' billing.v1

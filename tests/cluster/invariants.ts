@@ -1,0 +1,35 @@
+/** What must hold whatever was killed: nothing that was answered is lost, nothing is there twice, everybody agrees. */
+import { expect } from "vitest";
+import { sql, until } from "./kubernetes.ts";
+import { tokenSource } from "./load.ts";
+
+/** Waits until the platform has caught up, then holds the three services' data against each other. */
+export async function expectConsistent(
+  namespace: string,
+  gatewayUrl: string,
+  admin: { email: string; password: string },
+  created: readonly string[],
+): Promise<void> {
+  const token = tokenSource(gatewayUrl, admin);
+  const registered = async () => {
+    const headers = { authorization: `Bearer ${await token()}` };
+    const response = await fetch(`${gatewayUrl}/analytics/patients?interval=day`, { headers, signal: AbortSignal.timeout(10_000) });
+    const report = (await response.json()) as { totals: { registered: number } };
+    return report.totals.registered;
+  };
+  const count = async (database: string, table: string) => Number((await sql(namespace, database, `select count(*) from ${table}`))[0]);
+
+  await until("every patient has an account", 120, async () => {
+    const pending = await sql(namespace, "patient", "select count(*) from patient_billing where account_id is null");
+    return pending[0] === "0";
+  });
+  const patients = await count("patient", "patients");
+  await until(`analytics has counted ${patients} registrations`, 120, async () => (await registered()) === patients);
+
+  const stored = new Set(await sql(namespace, "patient", "select id from patients"));
+  expect(created.filter((id) => !stored.has(id))).toEqual([]);
+  const accounts = await sql(namespace, "billing", "select patient_id from accounts");
+  expect(new Set(accounts).size).toBe(accounts.length);
+  expect(new Set(accounts)).toEqual(stored);
+  for (const database of ["patient", "billing", "auth"]) expect(await count(database, "outbox"), `${database}'s outbox`).toBe(0);
+}

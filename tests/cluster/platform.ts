@@ -1,0 +1,57 @@
+/** What the end-to-end suite needs of a platform, given by the release in the namespace CLUSTER_NAMESPACE. */
+import { type Forward, forward, run, secret, until } from "./kubernetes.ts";
+import { services } from "./release.ts";
+
+type ServiceName = (typeof services)[number];
+const ports: Record<ServiceName, number> = { patient: 4000, billing: 4001, analytics: 4002, auth: 4005 };
+
+export async function startPlatform() {
+  const namespace = process.env.CLUSTER_NAMESPACE ?? "";
+  const forwards: Forward[] = [];
+  const to = async (target: string, port: number) => {
+    const opened = await forward(namespace, target, port);
+    forwards.push(opened);
+    return opened.url;
+  };
+  const gatewayUrl = await to("svc/gateway", 4004);
+  const postgresUrl = new URL((await to("svc/postgres-rw", 5432)).replace("http:", "postgres:"));
+  postgresUrl.username = "postgres";
+  postgresUrl.password = await secret(namespace, "postgres-superuser", "password");
+  const admin = { email: "admin@example.com", password: await secret(namespace, "patient-management", "admin-password") };
+  const serviceOf = async (name: ServiceName) => [
+    name,
+    { url: await to(`svc/${name}`, ports[name]), ...workload(namespace, "deployment", name) },
+  ];
+  return {
+    gatewayUrl,
+    admin,
+    postgres: { url: postgresUrl.href },
+    kafka: { ...workload(namespace, "statefulset", "kafka"), start: workload(namespace, "statefulset", "kafka").restart },
+    services: Object.fromEntries(await Promise.all(services.map(serviceOf))) as Record<
+      ServiceName,
+      { url: string; kill(): Promise<void>; restart(): Promise<void> }
+    >,
+    async stop() {
+      for (const opened of forwards) opened.close();
+    },
+  };
+}
+
+/** A workload that can be taken away at once, without a farewell, and given back. */
+function workload(namespace: string, kind: "deployment" | "statefulset", name: string) {
+  const pods = ["-n", namespace, "get", "pods", "-l", `app.kubernetes.io/name=${name}`, "-o", "name"];
+  return {
+    async kill(): Promise<void> {
+      await run("kubectl", "-n", namespace, "scale", kind, name, "--replicas=0");
+      await run("kubectl", "-n", namespace, "delete", "pod", "-l", `app.kubernetes.io/name=${name}`, "--grace-period=0", "--force");
+      await until(`no pod of ${name}`, 60, async () => (await run("kubectl", ...pods)).trim() === "");
+    },
+    async restart(): Promise<void> {
+      await run("kubectl", "-n", namespace, "scale", kind, name, "--replicas=1");
+      await until(`a pod of ${name} is ready`, 120, async () => {
+        const ready = await run("kubectl", "-n", namespace, "get", kind, name, "-o", "jsonpath={.status.readyReplicas}");
+        return ready === "1";
+      });
+    },
+  };
+}

@@ -1,0 +1,44 @@
+/** A release of the chart over k8s/standalone in a namespace of its own. */
+import { randomBytes } from "node:crypto";
+import { resolve } from "node:path";
+import { run } from "./kubernetes.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+const chart = resolve(root, "charts/patient-management");
+export const release = "pms";
+export const services = ["patient", "billing", "analytics", "auth"] as const;
+
+/** What the images are called on this cluster: CLUSTER_IMAGE_REGISTRY, CLUSTER_IMAGE_TAG (`dev` where not set). */
+export const imageTag = process.env.CLUSTER_IMAGE_TAG ?? "dev";
+const settings = process.env.CLUSTER_IMAGE_REGISTRY ? ["--set", `image.registry=${process.env.CLUSTER_IMAGE_REGISTRY}`] : [];
+
+/** A fresh namespace where Pod Security `restricted` is enforced. */
+export async function createNamespace(): Promise<string> {
+  const namespace = `pm-test-${randomBytes(3).toString("hex")}`;
+  await run("kubectl", "create", "namespace", namespace);
+  await run("kubectl", "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
+  return namespace;
+}
+
+/** Postgres and Kafka, applied and not waited for: the chart's migrations wait. */
+export async function applyStandalone(namespace: string): Promise<void> {
+  await run("kubectl", "-n", namespace, "apply", "-k", resolve(root, "k8s/standalone"));
+}
+
+/** Installs or upgrades, and returns when every pod of it is ready. */
+export async function upgrade(namespace: string, ...values: string[]): Promise<void> {
+  const args = ["upgrade", "--install", release, chart, "-n", namespace, "--set", `image.tag=${imageTag}`, ...settings];
+  await run("helm", ...args, ...values.flatMap((value) => ["--set", value]), "--wait", "--timeout", "9m");
+}
+
+export async function rollback(namespace: string): Promise<void> {
+  await run("helm", "rollback", release, "-n", namespace, "--wait", "--timeout", "9m");
+}
+
+export async function helmTest(namespace: string): Promise<string> {
+  return run("helm", "test", release, "-n", namespace, "--logs");
+}
+
+export async function uninstall(namespace: string): Promise<void> {
+  await run("helm", "uninstall", release, "-n", namespace, "--wait");
+}
