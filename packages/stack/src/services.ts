@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { cacheDir } from "./cache.ts";
 import { type Child, type Exit, type Output, startChild } from "./child.ts";
 import { untilReady } from "./server.ts";
 
@@ -35,7 +36,10 @@ export type ServiceOptions = Output & {
   signal?: AbortSignal;
 };
 
-const FLAGS = ["--disable-warning=TimeoutNegativeWarning", "--disable-warning=ExperimentalWarning"];
+/** A small young generation: a request's garbage dies young anyway, and the default keeps tens of MiB per process for it. */
+const FLAGS = ["--max-semi-space-size=8", "--disable-warning=TimeoutNegativeWarning", "--disable-warning=ExperimentalWarning"];
+/** What Node makes of our TypeScript is kept: a service starts in half the time and without the memory of the compiler. */
+const COMPILED = { NODE_COMPILE_CACHE: join(cacheDir(), "compiled") };
 const READY_MS = 60_000;
 const STOP_MS = 15_000;
 
@@ -52,7 +56,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       ...{ name, logFile: options.logFile, onLog: options.onLog, cwd: ROOT },
       command: process.execPath,
       args: [...FLAGS, join("services", name, "src", "main.ts")],
-      env: { ...inherited(), ...env, PORT: String(port) },
+      env: { ...inherited(), ...COMPILED, ...env, PORT: String(port) },
     });
     const server = { running: child.running, tail: async () => child.tail() };
     try {
@@ -93,7 +97,7 @@ export async function migrate({ name, env, logFile, onLog }: Omit<ServiceOptions
     ...{ name: `${name} migrations`, logFile, onLog, cwd: ROOT },
     command: process.execPath,
     args: [...FLAGS, join("services", name, "src", "migrate.ts")],
-    env: { ...inherited(), ...env },
+    env: { ...inherited(), ...COMPILED, ...env },
   });
   const { code, signal } = await child.exited;
   if (code === 0) return;
