@@ -1,0 +1,111 @@
+/**
+ * Access coverage: every operation of every service, as its own OpenAPI document or proto descriptor lists it, answers 401 to nobody and 403
+ * to somebody whose role lacks its scope; and the table of operations lists nothing that does not exist.
+ */
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Access, operations, type Role, roles } from "@pm/kit/access";
+import { BillingService } from "@pm/proto/billing/v1/billing";
+import { type Platform, startPlatform } from "@pm/stack/platform";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Client, clientOf, logIn } from "./client.ts";
+
+type Operation = { name: string; access: Access | undefined; method: string; url: string; body: unknown };
+
+let platform: Platform;
+let found: Operation[];
+const tokens = new Map<Role, string>();
+const dataDir = mkdtempSync(join(tmpdir(), "pm-access-"));
+
+beforeAll(async () => {
+  platform = await startPlatform({ dataDir, durable: false });
+  const admin = await logIn(platform);
+  for (const role of ["user", "billing", "analyst"] as const) tokens.set(role, await signInAs(admin, role));
+  found = [...(await Promise.all((["patient", "auth", "analytics", "billing"] as const).map(restOperations))).flat(), ...rpcOperations()];
+});
+afterAll(async () => {
+  await platform?.stop();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+async function signInAs(admin: Client, role: Role): Promise<string> {
+  const credentials = { email: `${role}-${randomUUID()}@example.com`, password: `a long enough passphrase ${randomUUID()}` };
+  const made = await admin.send("POST", "/auth/users", { ...credentials, roles: [role] });
+  expect(made.status, made.text).toBe(201);
+  return (await logIn(platform, credentials)).token;
+}
+
+async function restOperations(service: "patient" | "auth" | "analytics" | "billing"): Promise<Operation[]> {
+  const base = platform.services[service].url;
+  const document = (await clientOf(base).get("/openapi.json")).body as { paths: Record<string, Record<string, { operationId: string }>> };
+  return Object.entries(document.paths ?? {}).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, { operationId }]) => {
+      const name = `${service}.${operationId}`;
+      const url = `${base}${path.replace(/\{[^}]+\}/g, randomUUID())}`;
+      const access = (operations as Record<string, Access>)[name];
+      return { name, access, method: method.toUpperCase(), url, body: method === "get" ? undefined : {} };
+    }),
+  );
+}
+
+function rpcOperations(): Operation[] {
+  return BillingService.methods
+    .filter((method) => method.methodKind === "unary")
+    .map((method) => {
+      const name = `${BillingService.typeName}/${method.name}`;
+      const access = (operations as Record<string, Access>)[name];
+      return { name, access, method: "POST", url: `${platform.services.billing.url}/${name}`, body: {} };
+    });
+}
+
+async function call({ method, url, body }: Operation, token?: string): Promise<number> {
+  const { origin, pathname } = new URL(url);
+  return (await clientOf(origin, token).send(method, pathname, body)).status;
+}
+
+test("every operation is in the table, and the table has no other ones", () => {
+  const listed = found.map((operation) => operation.name);
+  const streams = BillingService.methods
+    .filter((method) => method.methodKind !== "unary")
+    .map((method) => `${BillingService.typeName}/${method.name}`);
+  expect(found.filter((operation) => operation.access === undefined)).toEqual([]);
+  expect(Object.keys(operations).filter((name) => !listed.includes(name) && !streams.includes(name))).toEqual([]);
+});
+
+test("nobody gets 401 from every operation that is not public", async () => {
+  const wrong: string[] = [];
+  for (const operation of found.filter(({ access }) => access !== "public")) {
+    const status = await call(operation);
+    if (status !== 401) wrong.push(`${operation.name}: ${status}`);
+  }
+  expect(wrong).toEqual([]);
+});
+
+test("a role without the scope gets 403 from every operation that needs one", async () => {
+  const wrong: string[] = [];
+  let asked = 0;
+  for (const operation of found) {
+    const { access } = operation;
+    if (access === undefined || access === "public" || access === "signed-in") continue;
+    for (const [role, token] of tokens) {
+      if ((roles[role] as readonly string[]).includes(access)) continue;
+      asked += 1;
+      const status = await call(operation, token);
+      // Users may ask for the account of a patient: patient-service decides, and an unknown patient is not found.
+      const patientDecides = role === "user" && operation.name.endsWith("/GetBillingAccount");
+      if (status !== 403 && !(patientDecides && [400, 404].includes(status))) wrong.push(`${operation.name} as ${role}: ${status}`);
+    }
+  }
+  process.stdout.write(`${found.length} operations, ${asked} refusals asked for\n`);
+  expect(asked).toBeGreaterThan(found.length / 2);
+  expect(wrong).toEqual([]);
+});
+
+test("a token of a service is good for its own scopes only, and no person has a service's scope", () => {
+  const ofPeople = new Set(Object.values(roles).flat() as string[]);
+  const onlyForServices = Object.values(operations).filter((access) => /^(auth:internal|internal:)/.test(access));
+  expect(onlyForServices.length).toBeGreaterThan(0);
+  expect(onlyForServices.filter((scope) => ofPeople.has(scope))).toEqual([]);
+});
