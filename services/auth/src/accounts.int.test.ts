@@ -1,0 +1,202 @@
+import { decodeJwt } from "jose";
+import { afterAll, expect, test } from "vitest";
+import { type AuthUnderTest, admin, freshEmail, startAuth, startMailbox } from "./testing.ts";
+
+const mailbox = await startMailbox();
+const auth = await startAuth({ MAIL_URL: mailbox.url });
+const { token: adminToken } = await auth.login();
+afterAll(async () => {
+  await auth.stop();
+  mailbox.close();
+});
+
+const password = "correct horse battery";
+
+async function newUser(roles = ["user"], on: AuthUnderTest = auth): Promise<{ id: string; email: string; password: string }> {
+  const email = freshEmail();
+  const { status, body } = await on.call("POST", "/auth/users", { token: adminToken, body: { email, name: "Somebody", roles, password } });
+  expect(status, JSON.stringify(body)).toBe(201);
+  return { id: String(body.id), email, password };
+}
+const signsIn = async (email: string, secret: string) =>
+  (await auth.call("POST", "/auth/login", { body: { email, password: secret } })).status;
+
+test("who signs up gets a mail, confirms it with the same password, and is a user", async () => {
+  const email = freshEmail();
+  const body = { email, password, name: "New Person" };
+  expect((await auth.call("POST", "/auth/signup", { body })).status).toBe(202);
+  const token = await mailbox.token(email, /Confirm your account/);
+  expect(await signsIn(email, password)).toBe(401);
+  expect((await auth.call("POST", "/auth/invites/accept", { body: { token, password: "another password" } })).status).toBe(400);
+  expect((await auth.call("POST", "/auth/invites/accept", { body: { token, password } })).status).toBe(204);
+  const { token: signedIn } = await auth.login({ email, password });
+  expect(decodeJwt(signedIn)).toMatchObject({ roles: ["user"], scope: "patient:read patient:write" });
+  expect((await auth.call("POST", "/auth/invites/accept", { body: { token, password } })).status).toBe(400);
+});
+
+test("signing up with an address that has an account gets the same answer, and its owner a mail", async () => {
+  const fresh = await auth.call("POST", "/auth/signup", { body: { email: freshEmail(), password } });
+  const taken = await newUser();
+  const again = await auth.call("POST", "/auth/signup", { body: { email: taken.email.toUpperCase(), password: "quite another one" } });
+  expect({ status: again.status, body: again.body }).toEqual({ status: fresh.status, body: fresh.body });
+  await expect
+    .poll(() => mailbox.mails.some((mail) => mail.to.toLowerCase() === taken.email && /have an account/.test(mail.subject)))
+    .toBe(true);
+  expect(await signsIn(taken.email, password)).toBe(200);
+});
+
+test("an invited user chooses a password by the page behind the link", async () => {
+  const email = freshEmail();
+  const { body } = await auth.call("POST", "/auth/users", { token: adminToken, body: { email, role: "billing" } });
+  expect(body).toMatchObject({ state: "invited", roles: ["billing"] });
+  const token = await mailbox.token(email, /Your account/);
+  const page = await auth.call("GET", `/auth/invites/accept?token=${token}`);
+  expect(page.status).toBe(200);
+  expect(page.headers.get("content-security-policy")).toContain("default-src 'none'");
+  expect(page.headers.get("referrer-policy")).toBe("no-referrer");
+  expect(page.body.text).toContain(`value="${token}"`);
+  expect(page.body.text).toMatch(/<input[^>]*type="password"[^>]*>/);
+  const form = new URLSearchParams({ token, password });
+  const answer = await auth.call("POST", "/auth/invites/accept", {
+    headers: { "content-type": "application/x-www-form-urlencoded" },
+    body: form.toString(),
+  });
+  expect(answer.status).toBe(204);
+  expect(await signsIn(email, password)).toBe(200);
+});
+
+test("a link works once, is void after 30 minutes, and only its hash is stored", async () => {
+  const user = await newUser();
+  await auth.call("POST", "/auth/password-reset", { body: { email: user.email } });
+  const token = await mailbox.token(user.email, /new password/);
+  const { rows } = await auth.pool.query(
+    "select extract(epoch from expires_at - created_at)::int as seconds, encode(hash, 'escape') as hash from links where user_id = $1",
+    [user.id],
+  );
+  expect(rows).toEqual([{ seconds: 1_800, hash: expect.not.stringContaining(token) }]);
+  await auth.owner.query("update links set expires_at = now() where user_id = $1", [user.id]);
+  expect((await auth.call("POST", "/auth/password-reset/confirm", { body: { token, password: "the second password" } })).status).toBe(400);
+});
+
+test("a reset changes the password, ends every session and tells the owner", async () => {
+  const user = await newUser();
+  const before = await auth.login(user);
+  await auth.call("POST", "/auth/password-reset", { body: { email: user.email } });
+  const token = await mailbox.token(user.email, /Choose a new password/);
+  expect((await auth.call("POST", "/auth/password-reset/confirm", { body: { token, password: "the second password" } })).status).toBe(204);
+  expect(await signsIn(user.email, user.password)).toBe(401);
+  expect(await signsIn(user.email, "the second password")).toBe(200);
+  expect((await auth.call("GET", "/auth/me", { token: before.token })).status).toBe(401);
+  expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken: before.refreshToken } })).status).toBe(401);
+  await expect.poll(() => mailbox.mails.some((mail) => mail.to === user.email && /was changed/.test(mail.subject))).toBe(true);
+});
+
+test("asking for a reset of an unknown address gets the same answer, and sends nothing", async () => {
+  const unknown = freshEmail();
+  const known = await newUser();
+  const first = await auth.call("POST", "/auth/password-reset", { body: { email: known.email } });
+  const second = await auth.call("POST", "/auth/password-reset", { body: { email: unknown } });
+  expect({ status: second.status, body: second.body }).toEqual({ status: first.status, body: first.body });
+  await mailbox.token(known.email, /Choose a new password/);
+  expect(mailbox.mails.some((mail) => mail.to === unknown)).toBe(false);
+});
+
+test("nobody is flooded with mails that somebody else asks for", async () => {
+  const user = await newUser();
+  const answers: number[] = [];
+  for (let i = 0; i < 6; i++) answers.push((await auth.call("POST", "/auth/password-reset", { body: { email: user.email } })).status);
+  expect(answers.slice(0, 3)).toEqual([202, 202, 202]);
+  expect(answers).toContain(429);
+});
+
+test("changing the password takes the current one, ends all sessions and opens a new one", async () => {
+  const user = await newUser();
+  const [one, other] = [await auth.login(user), await auth.login(user)];
+  const wrong = await auth.call("POST", "/auth/password", {
+    token: one.token,
+    body: { currentPassword: "wrong one", newPassword: "the second password" },
+  });
+  expect(wrong.status).toBe(401);
+  const { status, body } = await auth.call("POST", "/auth/password", {
+    token: one.token,
+    body: { currentPassword: user.password, newPassword: "the second password" },
+  });
+  expect(status).toBe(200);
+  expect((await auth.call("GET", "/auth/me", { token: String(body.token) })).status).toBe(200);
+  for (const session of [one, other]) expect((await auth.call("GET", "/auth/me", { token: session.token })).status).toBe(401);
+  expect(await signsIn(user.email, "the second password")).toBe(200);
+});
+
+test.each([
+  ["too short", "seven77"],
+  ["too long", "x".repeat(129)],
+  ["common", "Password123"],
+  ["made of the address", "anna.schmidt1"],
+  ["made of a word of this place", "Hospital12"],
+])("a password that is %s is refused, and the answer names the field", async (_, bad) => {
+  const answer = await auth.call("POST", "/auth/users", {
+    token: adminToken,
+    body: { email: "anna.schmidt@example.com", role: "user", password: bad },
+  });
+  expect(answer).toMatchObject({ status: 400, body: { errors: [{ path: "password" }] } });
+});
+
+test.each([
+  ["eight letters", "zvqkmwpf"],
+  ["128 characters", "aß€😀".repeat(32)],
+  ["spaces at the ends", "  two words  "],
+])("a password of %s is taken exactly as it is", async (_, good) => {
+  const email = freshEmail();
+  expect((await auth.call("POST", "/auth/users", { token: adminToken, body: { email, role: "user", password: good } })).status).toBe(201);
+  expect(await signsIn(email, good)).toBe(200);
+  expect(await signsIn(email, good.trim() === good ? good.replace(/^./u, "b") : good.trim())).toBe(401);
+});
+
+test("a new e-mail address counts when it was confirmed; the former one is told and other sessions end", async () => {
+  const user = await newUser();
+  const [one, other] = [await auth.login(user), await auth.login(user)];
+  const email = freshEmail();
+  expect((await auth.call("POST", "/auth/email", { token: one.token, body: { email, password: "wrong one" } })).status).toBe(401);
+  expect((await auth.call("POST", "/auth/email", { token: one.token, body: { email, password: user.password } })).body).toEqual({
+    status: "code sent",
+  });
+  const token = await mailbox.token(email, /Confirm your new address/);
+  expect((await auth.call("POST", "/auth/email/confirm", { token: adminToken, body: { token } })).status).toBe(400);
+  expect((await auth.call("POST", "/auth/email/confirm", { token: one.token, body: { token } })).status).toBe(204);
+  expect(await signsIn(email, user.password)).toBe(200);
+  expect(await signsIn(user.email, user.password)).toBe(401);
+  expect((await auth.call("GET", "/auth/me", { token: one.token })).body).toMatchObject({ email });
+  expect((await auth.call("GET", "/auth/me", { token: other.token })).status).toBe(401);
+  await expect.poll(() => mailbox.mails.some((mail) => mail.to === user.email && /address was changed/.test(mail.subject))).toBe(true);
+});
+
+test("one sees one's sessions, ends one of them, and all others", async () => {
+  const user = await newUser();
+  const [here, there, elsewhere] = [await auth.login(user), await auth.login(user), await auth.login(user)];
+  const { body } = await auth.call("GET", "/auth/sessions", { token: here.token });
+  const items = body.items as { id: string; current: boolean; address: string }[];
+  expect(items).toHaveLength(3);
+  expect(items.filter((item) => item.current).map((item) => item.id)).toEqual([decodeJwt(here.token).sid]);
+  expect(items[0]?.address).toBe("127.0.0.1");
+  expect((await auth.call("DELETE", `/auth/sessions/${decodeJwt(there.token).sid}`, { token: here.token })).status).toBe(204);
+  expect((await auth.call("GET", "/auth/me", { token: there.token })).status).toBe(401);
+  expect((await auth.call("POST", "/auth/sessions:endOthers", { token: here.token })).body).toEqual({ ended: 1 });
+  expect((await auth.call("GET", "/auth/me", { token: elsewhere.token })).status).toBe(401);
+  expect((await auth.call("GET", "/auth/me", { token: here.token })).status).toBe(200);
+  const stranger = await auth.login();
+  expect((await auth.call("DELETE", `/auth/sessions/${decodeJwt(here.token).sid}`, { token: stranger.token })).status).toBe(404);
+});
+
+test("signup can be switched off, or made open, and without mail it is off", async () => {
+  const open = await startAuth({ SIGNUP: "open" });
+  const email = freshEmail();
+  expect((await open.call("POST", "/auth/signup", { body: { email, password } })).status).toBe(202);
+  expect((await open.login({ email, password })).token).toBeTruthy();
+  await open.stop();
+  const closed = await startAuth();
+  expect((await closed.call("POST", "/auth/signup", { body: { email, password } })).status).toBe(403);
+  const { token } = await closed.login(admin);
+  const invited = await closed.call("POST", "/auth/users", { token, body: { email, role: "user" } });
+  expect(invited).toMatchObject({ status: 409, body: { detail: expect.stringContaining("MAIL_URL") } });
+  await closed.stop();
+});

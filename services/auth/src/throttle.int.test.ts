@@ -1,0 +1,109 @@
+import { randomInt } from "node:crypto";
+import { afterAll, beforeEach, expect, test } from "vitest";
+import { admin, clientFor, freshEmail, from, startAuth, startReplica } from "./testing.ts";
+
+const auth = await startAuth();
+afterAll(() => auth.stop());
+beforeEach(async () => void (await auth.owner.query("delete from throttles")));
+
+type Call = typeof auth.call;
+const guess = (address: string, email = admin.email, password = "a wrong guess", call: Call = auth.call) =>
+  call("POST", "/auth/login", { body: { email, password }, headers: from(address) });
+const anyAddress = () => `198.51.${randomInt(256)}.${randomInt(256)}`;
+
+test("after the sixth failure an address waits, twice as long each time, and the owner signs in from another one", async () => {
+  const attacker = anyAddress();
+  for (let i = 0; i < 6; i++) expect((await guess(attacker)).status).toBe(401);
+  const waits: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const refused = await guess(attacker);
+    expect(refused.status).toBe(429);
+    waits.push(Number(refused.headers.get("retry-after")));
+    // As if that time had passed.
+    await auth.owner.query("update throttles set blocked_until = 'epoch'");
+    expect((await guess(attacker)).status).toBe(401);
+  }
+  expect(waits).toEqual([1, 2, 4]);
+  expect((await guess(attacker, admin.email, admin.password)).status).toBe(429);
+  expect((await guess(anyAddress(), admin.email, admin.password)).status).toBe(200);
+});
+
+test("of a hundred guesses at once six are checked", async () => {
+  const attacker = anyAddress();
+  const answers = await Promise.all(Array.from({ length: 100 }, () => guess(attacker)));
+  const checked = answers.filter((answer) => answer.status === 401).length;
+  expect(checked).toBeGreaterThan(0);
+  expect(checked).toBeLessThanOrEqual(6);
+});
+
+test("an account that is attacked from everywhere gives new addresses one guess each, and its owner still gets in", async () => {
+  for (let i = 0; i < 60; i++) await guess(`203.0.113.${i}`);
+  const another = anyAddress();
+  const statuses: number[] = [];
+  for (let i = 0; i < 4; i++) statuses.push((await guess(another)).status);
+  expect(statuses).toEqual([401, 401, 429, 429]);
+  expect((await guess(anyAddress(), admin.email, admin.password)).status).toBe(200);
+}, 120_000);
+
+test("an address that tries many accounts waits too, and others do not", async () => {
+  const attacker = anyAddress();
+  const statuses: number[] = [];
+  for (let i = 0; i < 110; i++) statuses.push((await guess(attacker, `nobody-${i}@example.com`)).status);
+  expect(statuses.slice(0, 100)).not.toContain(429);
+  expect(statuses.slice(100)).toContain(429);
+  expect((await guess(anyAddress(), freshEmail())).status).toBe(401);
+}, 120_000);
+
+test("accounts that do not exist are slowed down like those that do", async () => {
+  const [attacker, nobody] = [anyAddress(), freshEmail()];
+  const statuses: number[] = [];
+  for (let i = 0; i < 8; i++) statuses.push((await guess(attacker, nobody)).status);
+  expect(statuses).toEqual([401, 401, 401, 401, 401, 401, 429, 429]);
+});
+
+test("a success forgets the failures of its address", async () => {
+  const home = anyAddress();
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 4; i++) expect((await guess(home)).status).toBe(401);
+    expect((await guess(home, admin.email, admin.password)).status).toBe(200);
+  }
+});
+
+test("failures are forgotten as time passes", async () => {
+  const home = anyAddress();
+  for (let i = 0; i < 6; i++) await guess(home);
+  expect((await guess(home)).status).toBe(429);
+  await auth.owner.query(
+    "update throttles set updated_at = updated_at - interval '2 hours', blocked_until = blocked_until - interval '2 hours'",
+  );
+  for (let i = 0; i < 5; i++) expect((await guess(home)).status).toBe(401);
+});
+
+test("replicas agree", async () => {
+  const replica = await startReplica(auth);
+  const calls = [auth.call, clientFor(replica.url)];
+  const attacker = anyAddress();
+  const statuses: number[] = [];
+  for (let i = 0; i < 8; i++) statuses.push((await guess(attacker, admin.email, "a wrong guess", calls[i % 2])).status);
+  await replica.stop();
+  expect(statuses).toEqual([401, 401, 401, 401, 401, 401, 429, 429]);
+});
+
+test("whoever does not come from a gateway's network cannot choose the address that he is counted by", async () => {
+  const exposed = await startReplica(auth, { GATEWAY_NETWORKS: "10.0.0.0/8" });
+  const call = clientFor(exposed.url);
+  const statuses: number[] = [];
+  for (let i = 0; i < 8; i++) statuses.push((await guess(anyAddress(), admin.email, "a wrong guess", call)).status);
+  await exposed.stop();
+  expect(statuses).toEqual([401, 401, 401, 401, 401, 401, 429, 429]);
+});
+
+test("refusals are told to analytics and the audit trail, but not each of a flood", async () => {
+  const attacker = anyAddress();
+  for (let i = 0; i < 30; i++) await guess(attacker);
+  const { rows } = await auth.pool.query(
+    "select count(*)::int as n from audit_entries where action = 'excess_rate_limit_exceeded' and details->>'address' = $1",
+    [attacker],
+  );
+  expect(rows).toEqual([{ n: 1 }]);
+});
