@@ -14,4 +14,8 @@ export const config = loadConfig({
   CURSOR_KEY: cursorKey,
   /** The currency of accounts that are opened without one. */
   CURRENCY: z.string().refine(isCurrency, "must be a currency of ISO 4217, such as EUR").default("EUR"),
+  /** What stands on invoices. */
+  CLINIC_NAME: z.string().min(1).max(100).default("Lakeside Clinic"),
+  CLINIC_ADDRESS: z.string().max(300).default("1 Harbour Street, 12345 Lakeside"),
+  CLINIC_PAYMENT_DETAILS: z.string().max(300).default("Pay at the reception, or by transfer to the account on our letterhead."),
 });

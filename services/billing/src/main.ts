@@ -18,8 +18,11 @@ import { createHistory } from "./history.ts";
 import { createInvoices } from "./invoices.ts";
 import { createLedger } from "./ledger.ts";
 import { createPatients } from "./patients.ts";
+import { createPrinter } from "./printer.ts";
+import { registerPages } from "./rest.ts";
 import { callerDecides, registerBilling } from "./rpc.ts";
 import type { Tables } from "./store.ts";
+import { createTotals } from "./totals.ts";
 import { createWatch } from "./watch.ts";
 
 const service = "billing";
@@ -53,6 +56,9 @@ const ledger = createLedger(shared);
 const invoices = createInvoices(shared);
 const history = createHistory(shared);
 
+const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
+const printer = createPrinter();
+lifetime.onClose("printer", () => printer.close());
 const rest = createRestApp({
   service,
   title: "Billing",
@@ -61,6 +67,7 @@ const rest = createRestApp({
   lifetime,
   verifier,
 });
+registerPages(rest, { accounts, invoices, history, totals: createTotals(shared), printer, clinic, now });
 await listenRpc({
   routes: (router) => registerBilling(router, { accounts, ledger, invoices, history, watch, patients, verifier }),
   services: [BillingService],

@@ -1,0 +1,199 @@
+/**
+ * A sheet as PDF: tagged (headings, paragraphs, a table with header cells, in reading order), with language and title, and
+ * with its fonts in it, so that a screen reader reads it as it looks (PDF/UA).
+ */
+import { readFileSync } from "node:fs";
+import PDFDocument from "pdfkit";
+import type { Sheet } from "./sheets.ts";
+
+const fonts = {
+  regular: readFont("DejaVuSans.ttf"),
+  bold: readFont("DejaVuSans-Bold.ttf"),
+};
+const accent = "#0b5c6b";
+const ink = "#1c2733";
+const muted = "#52606d";
+const line = "#d5dce3";
+const margin = 56;
+
+/** Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and more; not Chinese, Japanese or Korean. */
+function readFont(name: string): Buffer {
+  return readFileSync(new URL(import.meta.resolve(`dejavu-fonts-ttf/ttf/${name}`)));
+}
+
+/** @param createdAt what the file says about when it was made */
+export function toPdf(sheet: Sheet, createdAt: Date): Promise<Buffer> {
+  const { clinic } = sheet;
+  const doc = new PDFDocument({
+    size: "A4",
+    margins: { top: margin, bottom: margin + 20, left: margin, right: margin },
+    pdfVersion: "1.7",
+    lang: "en",
+    tagged: true,
+    displayTitle: true,
+    bufferPages: true,
+    info: { Title: `${sheet.title} – ${clinic.name}`, Author: clinic.name, CreationDate: createdAt, Producer: "patient-management" },
+    // Known to pdfkit and not to its types.
+    ...({ subset: "PDF/UA" } as object),
+  });
+  const whole = collect(doc);
+  doc.registerFont("regular", fonts.regular);
+  doc.registerFont("bold", fonts.bold);
+  const root = doc.struct("Document");
+  doc.addStructure(root);
+  const width = doc.page.width - 2 * margin;
+  const add = (tag: string, draw: () => void) => root.add(doc.struct(tag, {}, draw));
+  const decorate = (draw: () => void) => {
+    doc.markContent("Artifact", { type: "Layout" });
+    draw();
+    doc.endMarkedContent();
+  };
+
+  add("P", () => {
+    doc
+      .font("bold")
+      .fontSize(15)
+      .fillColor(accent)
+      .text(clinic.name, margin, margin, { width: width * 0.7 });
+    doc
+      .font("regular")
+      .fontSize(9)
+      .fillColor(muted)
+      .text(clinic.address, { width: width * 0.7 });
+  });
+  const belowHead = doc.y + 10;
+  if (sheet.stamp !== undefined) {
+    const { stamp } = sheet;
+    add("P", () => doc.font("bold").fontSize(13).fillColor("#8a1c1c").text(stamp.toUpperCase(), margin, margin, { width, align: "right" }));
+  }
+  decorate(() =>
+    doc
+      .moveTo(margin, belowHead)
+      .lineTo(margin + width, belowHead)
+      .lineWidth(1.5)
+      .strokeColor(accent)
+      .stroke(),
+  );
+  doc.y = belowHead + 34;
+  for (const text of sheet.addressee.filter(Boolean))
+    add("P", () =>
+      doc
+        .font("regular")
+        .fontSize(10)
+        .fillColor(ink)
+        .text(text, margin, doc.y, { width: width * 0.55, lineGap: 2 }),
+    );
+  add("H1", () =>
+    doc
+      .font("bold")
+      .fontSize(20)
+      .fillColor(ink)
+      .text(sheet.title, margin, belowHead + 100, { width }),
+  );
+  doc.moveDown(0.4);
+  for (const { label, value } of sheet.facts)
+    add("P", () => {
+      const { y } = doc;
+      doc.font("regular").fontSize(9.5).fillColor(muted).text(`${label}: `, margin, y, { width: 110, lineBreak: false });
+      doc.fillColor(ink).text(value, margin + 110, y, { width: width - 110 });
+      doc.y += 2;
+    });
+  doc.moveDown(1);
+  add("H2", () => doc.font("bold").fontSize(11).fillColor(ink).text(sheet.table.caption, margin, doc.y, { width }));
+  doc.moveDown(0.3);
+  drawTable(doc, sheet, root, width);
+  drawTotals(doc, sheet, add, decorate, width);
+  doc.moveDown(1);
+  for (const note of sheet.notes)
+    add("P", () => doc.font("regular").fontSize(9.5).fillColor(ink).text(note, margin, doc.y, { width, lineGap: 2 }));
+  root.end();
+  numberPages(doc, sheet, width);
+  doc.end();
+  return whole;
+}
+
+function drawTable(doc: PDFKit.PDFDocument, { table }: Sheet, root: PDFKit.PDFStructureElement, width: number): void {
+  const align = (isAmount: boolean) => ({ x: isAmount ? ("right" as const) : ("left" as const), y: "top" as const });
+  const rule = { border: { bottom: 0.75, top: 0, left: 0, right: 0 }, borderColor: line };
+  const pad = { top: 5, bottom: 5, left: 3, right: 3 };
+  doc.font("regular").fontSize(9.5).fillColor(ink);
+  const headers = table.columns.map(({ label, isAmount }) => ({
+    text: label,
+    type: "TH" as const,
+    scope: "Column",
+    align: align(isAmount),
+    font: { src: "bold", size: 9.5 },
+    border: { bottom: 1.25, top: 0, left: 0, right: 0 },
+    borderColor: accent,
+  }));
+  const cells = table.rows.map((row) => row.map((text, index) => ({ text, align: align(table.columns[index]?.isAmount ?? false) })));
+  doc.table({
+    position: { x: margin, y: doc.y },
+    maxWidth: width,
+    columnStyles: table.columns.map(({ share }) => ({ width: share * width })),
+    defaultStyle: { ...rule, padding: pad },
+    data: [headers, ...cells],
+    // Known to pdfkit and not to its types.
+    ...({ structParent: root } as object),
+  });
+}
+
+function drawTotals(
+  doc: PDFKit.PDFDocument,
+  { totals }: Sheet,
+  add: (tag: string, draw: () => void) => void,
+  decorate: (draw: () => void) => void,
+  width: number,
+): void {
+  // Sums stay together: on the next page, if there is no room for all of them.
+  if (doc.y + totals.length * 20 + 30 > doc.page.height - doc.page.margins.bottom) doc.addPage();
+  doc.y += 12;
+  for (const [index, { label, value }] of totals.entries()) {
+    const isLast = index === totals.length - 1;
+    const top = doc.y + (isLast ? 6 : 0);
+    if (isLast)
+      decorate(() =>
+        doc
+          .moveTo(margin + width * 0.5, top - 4)
+          .lineTo(margin + width, top - 4)
+          .lineWidth(1.25)
+          .strokeColor(accent)
+          .stroke(),
+      );
+    add("P", () => {
+      doc
+        .font(isLast ? "bold" : "regular")
+        .fontSize(isLast ? 11.5 : 10)
+        .fillColor(ink);
+      doc.text(`${label}: `, margin + width * 0.5, top, { width: width * 0.25, lineBreak: true });
+      const below = doc.y;
+      doc.text(value, margin + width * 0.7, top, { width: width * 0.3 - 3, align: "right" });
+      doc.y = Math.max(below, doc.y) + 3;
+    });
+  }
+}
+
+/** Page numbers are decoration: whoever listens to the document is not interrupted by them. */
+function numberPages(doc: PDFKit.PDFDocument, { title, clinic }: Sheet, width: number): void {
+  const { start, count } = doc.bufferedPageRange();
+  for (let page = start; page < start + count; page += 1) {
+    doc.switchToPage(page);
+    doc.page.margins.bottom = 0;
+    doc.markContent("Artifact", { type: "Pagination" });
+    doc
+      .font("regular")
+      .fontSize(8)
+      .fillColor(muted)
+      .text(`${clinic.name} · ${title} · page ${page + 1} of ${count}`, margin, doc.page.height - margin, { width, align: "center" });
+    doc.endMarkedContent();
+  }
+}
+
+function collect(doc: PDFKit.PDFDocument): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    doc.on("data", (chunk: Buffer) => chunks.push(chunk));
+    doc.on("end", () => resolve(Buffer.concat(chunks)));
+    doc.on("error", reject);
+  });
+}
