@@ -34,7 +34,15 @@ import {
 } from "./store.ts";
 
 /** What is needed to open an account. An empty `requestId` or `currencyCode` was not given. */
-export type AccountRequest = { patientId: string; name: string; email: string; requestId: string; currencyCode: string };
+export type AccountRequest = {
+  patientId: string;
+  name: string;
+  email: string;
+  requestId: string;
+  currencyCode: string;
+  /** Where the account had an id before it was lost. */
+  accountId?: string | undefined;
+};
 
 export type Accounts = {
   /** The account of a patient, opened where there was none. */
@@ -83,7 +91,7 @@ export function createAccounts(options: {
   });
 
   function prepare(request: AccountRequest, context: Context) {
-    const id = randomUUIDv7();
+    const id = request.accountId ?? randomUUIDv7();
     const currency = request.currencyCode || defaultCurrency;
     const patientId = request.patientId.toLowerCase();
     const { traceparent } = context;

@@ -14,6 +14,8 @@ export const config = loadConfig({
   CURSOR_KEY: cursorKey,
   /** The currency of accounts that are opened without one. */
   CURRENCY: z.string().refine(isCurrency, "must be a currency of ISO 4217, such as EUR").default("EUR"),
+  /** How often patients and accounts are compared; the first time a minute after the start. */
+  RECONCILE_EVERY_MS: z.coerce.number().int().min(60_000).max(2_147_483_647).default(3_600_000),
   /** What stands on invoices. */
   CLINIC_NAME: z.string().min(1).max(100).default("Lakeside Clinic"),
   CLINIC_ADDRESS: z.string().max(300).default("1 Harbour Street, 12345 Lakeside"),

@@ -19,6 +19,7 @@ import { createInvoices } from "./invoices.ts";
 import { createLedger } from "./ledger.ts";
 import { createPatients } from "./patients.ts";
 import { createPrinter } from "./printer.ts";
+import { createReconciliation, startReconciling } from "./reconciliation.ts";
 import { registerPages } from "./rest.ts";
 import { callerDecides, registerBilling } from "./rpc.ts";
 import type { Tables } from "./store.ts";
@@ -80,3 +81,6 @@ await listenRpc({
 });
 // Streams never end by themselves: they end first, so that the server can close.
 lifetime.onClose("watchers", () => watch.close());
+
+const reconciliation = createReconciliation({ ...shared, accounts, patients, log });
+startReconciling({ reconciliation, everyMs: config.RECONCILE_EVERY_MS, settings, pool: database.pool, log, lifetime });

@@ -78,24 +78,33 @@ export async function startBilling(options: {
   patientUrl?: string;
   env?: Record<string, string>;
 }): Promise<Service> {
-  const nowhere = "127.0.0.1:9";
   return startService({
     name: "billing",
     port: await freePort(),
     env: {
-      HOST: "127.0.0.1",
-      LOG_LEVEL: "warn",
+      ...environmentFor(options.issuer),
       DATABASE_URL: options.databaseUrl,
-      KAFKA_BROKERS: options.brokers?.join(",") ?? nowhere,
-      AUTH_URL: options.issuer.url,
-      AUTH_ISSUER: issuer,
-      AUTH_AUDIENCE: audience,
       PATIENT_URL: options.patientUrl ?? `http://${nowhere}`,
-      CLIENT_SECRET: "billing-secret-for-tests",
-      CURSOR_KEY: "0123456789abcdef0123456789abcdef",
+      ...(options.brokers && { KAFKA_BROKERS: options.brokers.join(",") }),
       ...options.env,
     },
   });
+}
+
+const nowhere = "127.0.0.1:9";
+
+/** What every service needs that trusts this issuer. Kafka is away. */
+export function environmentFor({ url }: Issuer): Record<string, string> {
+  return {
+    HOST: "127.0.0.1",
+    LOG_LEVEL: "warn",
+    KAFKA_BROKERS: nowhere,
+    AUTH_URL: url,
+    AUTH_ISSUER: issuer,
+    AUTH_AUDIENCE: audience,
+    CLIENT_SECRET: "a-secret-for-tests",
+    CURSOR_KEY: "0123456789abcdef0123456789abcdef",
+  };
 }
 
 /** The rules over a database of tests, as one replica has them. Kill its connections as you like. */
@@ -113,7 +122,7 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date } =
   const context = { actor: { id: "test", requestId: "test" }, traceparent: "" };
   const { method } = BillingService;
   return {
-    ...{ db, context },
+    ...{ db, log, context },
     accounts: createAccounts({ ...shared, defaultCurrency: "EUR" }),
     invoices: createInvoices(shared),
     history: createHistory(shared),

@@ -1,7 +1,7 @@
 /** The service as a process, over the wire: gRPC, Connect and plain JSON. */
 import { randomUUID } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
-import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { BillingAccountStatus, BillingService, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
@@ -30,7 +30,11 @@ afterAll(async () => {
 });
 
 const headers = () => ({ headers: { authorization: clerk } });
-const grpc = () => createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
+let client: Client<typeof BillingService> | undefined;
+const grpc = () => {
+  client ??= createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
+  return client;
+};
 const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
 const rows = (sql: string, values: unknown[] = []) => query(database.databaseUrl, async (client) => (await client.query(sql, values)).rows);
 const failure = (call: Promise<unknown>) =>

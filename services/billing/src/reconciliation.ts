@@ -1,0 +1,153 @@
+/**
+ * Every patient has one account and every account a patient. Events and retries keep it so; this finds where it is not so
+ * nevertheless (a restored backup, a hand in the database), reports it, and repairs it.
+ */
+import { randomUUID } from "node:crypto";
+import { create } from "@bufbuild/protobuf";
+import type { DatabaseSettings, Statement } from "@pm/kit/db";
+import { runAsLeader } from "@pm/kit/leader";
+import type { Lifetime } from "@pm/kit/lifetime";
+import type { Logger } from "@pm/kit/log";
+import { Gauge, metrics } from "@pm/kit/telemetry";
+import { BillingAccountStatus, BillingService } from "@pm/proto/billing/v1/billing";
+import type { Pool } from "pg";
+import type { Accounts } from "./accounts.ts";
+import type { Patient, Patients } from "./patients.ts";
+import { requestKey } from "./requests.ts";
+import type { AccountStatus, BillingDatabase, Context } from "./store.ts";
+
+export type ReconciliationReport = {
+  patients: number;
+  accounts: number;
+  /** Patients without an account. */
+  patientsWithoutAccount: string[];
+  /** Accounts whose patient patient-service does not know; nothing can be charged to them any more. */
+  accountsWithoutPatient: string[];
+  /** What was opened or suspended. */
+  repaired: number;
+};
+
+export type Reconciliation = { run(options: { repair: boolean }): Promise<ReconciliationReport> };
+
+/** Younger accounts may belong to patients who were registered after their page was read. */
+const graceMs = 5 * 60_000;
+
+const accountsStatement: Statement = {
+  name: "accounts_by_patient_range",
+  text: `select id, patient_id, status, created_at from accounts
+    where patient_id > $1 and ($2::uuid is null or patient_id <= $2) order by patient_id`,
+};
+type AccountOfPatient = { id: string; patient_id: string; status: AccountStatus; created_at: Date };
+
+const findings = new Gauge({
+  name: "reconciliation_findings",
+  help: "What the last reconciliation of patients and accounts found",
+  labelNames: ["kind"],
+  registers: [metrics],
+});
+
+export function createReconciliation(options: {
+  db: BillingDatabase;
+  accounts: Accounts;
+  patients: Patients;
+  now: () => Date;
+  log: Logger;
+}): Reconciliation {
+  const { db, accounts, patients, now, log } = options;
+
+  return {
+    /**
+     * Walks through both lists, which are in the order of patient ids, a page of patients at a time.
+     * @throws AppError unavailable where patient-service does not answer; running it again does no harm.
+     */
+    async run({ repair }) {
+      const report: ReconciliationReport = {
+        patients: 0,
+        accounts: 0,
+        patientsWithoutAccount: [],
+        accountsWithoutPatient: [],
+        repaired: 0,
+      };
+      const oldEnough = new Date(now().getTime() - graceMs);
+      const context: Context = { actor: { id: "service:billing", requestId: `reconciliation-${randomUUID()}` }, traceparent: "" };
+      const missing: string[] = [];
+      const orphans: AccountOfPatient[] = [];
+      let cursor: string | undefined;
+      let after = "00000000-0000-0000-0000-000000000000";
+      do {
+        const page = await patients.ids(cursor);
+        const isLast = page.nextCursor === undefined;
+        const last = page.ids.at(-1) ?? after;
+        const rows = await db.query<AccountOfPatient>(accountsStatement, [after, isLast ? null : last]);
+        const [known, billed] = [new Set(page.ids), new Set(rows.map((row) => row.patient_id))];
+        report.patients += page.ids.length;
+        report.accounts += rows.length;
+        missing.push(...page.ids.filter((id) => !billed.has(id)));
+        orphans.push(...rows.filter((row) => !known.has(row.patient_id) && row.created_at < oldEnough));
+        after = last;
+        cursor = page.nextCursor;
+      } while (cursor !== undefined);
+      report.accountsWithoutPatient = orphans.map((row) => row.id);
+      for (const patientId of missing) {
+        // Of a deleted patient nothing is to be billed.
+        const patient = await patients.find(patientId);
+        if (!patient) continue;
+        report.patientsWithoutAccount.push(patientId);
+        if (repair) await open(patientId, patient, context);
+        if (repair) report.repaired += 1;
+      }
+      for (const { id, status } of orphans) {
+        if (!repair || status !== "ACTIVE") continue;
+        await suspend(id, context);
+        report.repaired += 1;
+      }
+      findings.set({ kind: "patient_without_account" }, report.patientsWithoutAccount.length);
+      findings.set({ kind: "account_without_patient" }, report.accountsWithoutPatient.length);
+      const { patientsWithoutAccount, accountsWithoutPatient, ...counts } = report;
+      const found = { patientsWithoutAccount: patientsWithoutAccount.length, accountsWithoutPatient: accountsWithoutPatient.length };
+      log.info({ ...counts, ...found }, "reconciled patients and accounts");
+      return report;
+    },
+  };
+
+  /** Under the id that patient-service has noted, if it has one: an account that was lost comes back as the one that is known. */
+  async function open(patientId: string, { name, email, accountId }: Patient, context: Context): Promise<void> {
+    await accounts.openAll([{ patientId, name, email, accountId, requestId: "", currencyCode: "" }], context);
+  }
+
+  async function suspend(accountId: string, context: Context): Promise<void> {
+    const method = BillingService.method.updateBillingAccount;
+    const request = create(method.input, {
+      account: { accountId, status: BillingAccountStatus.SUSPENDED },
+      updateMask: { paths: ["status"] },
+      requestId: randomUUID(),
+    });
+    await accounts.update(request, requestKey(method, request), context);
+  }
+}
+
+const firstAfterMs = 60_000;
+
+/** Reconciles again and again, in one process of all replicas; not at once, because the services of a platform start together. */
+export function startReconciling(options: {
+  reconciliation: Reconciliation;
+  everyMs: number;
+  settings: DatabaseSettings;
+  pool: Pool;
+  log: Logger;
+  lifetime: Lifetime;
+}): void {
+  const { reconciliation, everyMs, ...rest } = options;
+  let due = Date.now() + firstAfterMs;
+  runAsLeader({
+    ...rest,
+    name: "billing_reconciliation",
+    pollMs: firstAfterMs,
+    async step() {
+      if (Date.now() < due) return "done";
+      await reconciliation.run({ repair: true });
+      due = Date.now() + everyMs;
+      return "done";
+    },
+  });
+}
