@@ -1,0 +1,193 @@
+/**
+ * `npm run seed -- --patients 1000000`: synthetic patients straight into the database, as if they had been imported: with
+ * their first versions, audit entries, events, and billing accounts that the service then opens in the background.
+ *
+ *   --patients N     how many more (1,000)
+ *   --records-only   no events and no billing accounts: for measuring lists and search without what follows from patients
+ *
+ * The target is `MIGRATION_DATABASE_URL` or, where that is not set, the Postgres of the `npm start` that runs in this folder.
+ */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { parseArgs } from "node:util";
+import { Client } from "pg";
+import { from as copyFrom } from "pg-copy-streams";
+import { registeredEvent } from "../../services/patient/src/messages.ts";
+import { type Person, personAt } from "./people.ts";
+
+const actor = "seed";
+const rowsPerChunk = 500;
+
+/** COPY's text format: tab-separated, `\N` for null. */
+const cell = (value: unknown) =>
+  value === undefined || value === null
+    ? "\\N"
+    : String(value).replace(/[\\\t\n\r]/g, (char) => ({ "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r" })[char] ?? "");
+const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+
+type Target = { table: string; columns: string; row: (person: Person) => unknown[] };
+
+const patients: Target = {
+  table: "patients",
+  columns:
+    "id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at",
+  row: ({ id, at, record: r }) => [
+    ...[id, 1, r.name, r.firstName, r.lastName, r.email, r.phoneNumber, r.dateOfBirth],
+    ...[r.address.text, r.address.street, r.address.city, r.address.state, r.address.zipCode, r.sex, r.registeredDate],
+    ...[actor, at.toISOString(), at.toISOString()],
+  ],
+};
+const versions: Target = {
+  table: "patient_versions",
+  columns: "patient_id, version, action, changed_at, changed_by, record",
+  row: ({ id, at, record }) => [id, 1, "imported", at.toISOString(), actor, JSON.stringify(record)],
+};
+const audit: Target = {
+  table: "audit_entries",
+  columns: "actor, action, subject, request_id, details",
+  row: ({ id, record }) => [actor, "patient.imported", id, "seed", JSON.stringify({ version: 1, sha256: sha256(JSON.stringify(record)) })],
+};
+const billing = (nextAttemptAt: string | null): Target => ({
+  table: "patient_billing",
+  columns: "patient_id, next_attempt_at",
+  row: ({ id }) => [id, nextAttemptAt],
+});
+const outbox: Target = {
+  table: "outbox",
+  columns: "event_id, topic, key, type, payload, traceparent",
+  row: ({ id, at, record }) => {
+    const { eventId, type, payload, traceparent } = registeredEvent(
+      id,
+      at,
+      `00-${sha256(id).slice(0, 32)}-${id.slice(-12).padStart(16, "0")}-00`,
+      record,
+    );
+    return [eventId, "patient.v1", id, type, `\\x${Buffer.from(payload, "base64").toString("hex")}`, traceparent];
+  },
+};
+
+/** The Postgres of `npm start`: its password is among the secrets of the data folder, its port in its own file. */
+function localUrl(): string {
+  const data = process.env.PM_DATA_DIR || join(import.meta.dirname, "..", "..", ".data");
+  try {
+    const { postgresPassword } = JSON.parse(readFileSync(join(data, "secrets.json"), "utf8")) as { postgresPassword: string };
+    return `postgres://postgres:${postgresPassword}@127.0.0.1:${portOf(data)}/patient`;
+  } catch (cause) {
+    throw new Error("There is no platform here to seed: run `npm start` first, or set MIGRATION_DATABASE_URL.", { cause });
+  }
+}
+
+function portOf(data: string): string {
+  try {
+    return readFileSync(join(data, "postgres", "data", "postmaster.pid"), "utf8").split("\n")[3] ?? "15432";
+  } catch {
+    // In a container the file is out of reach; the stack prefers this port.
+    return "15432";
+  }
+}
+
+/** How far the work is, on one line of a terminal, or a line for each tenth where the output is no terminal. */
+function createProgress(total: number) {
+  const started = performance.now();
+  let shown = -1;
+  return (done: number, what: string) => {
+    const percent = Math.floor((100 * done) / total);
+    const { isTTY } = process.stderr;
+    if (percent === shown || (!isTTY && percent % 10 !== 0)) return;
+    shown = percent;
+    const bar = "#".repeat(Math.floor(percent / 4)).padEnd(25, ".");
+    const seconds = Math.round((performance.now() - started) / 1_000);
+    process.stderr.write(
+      `${isTTY ? "\r" : ""}[${bar}] ${String(percent).padStart(3)} % ${String(seconds).padStart(4)} s  ${what.padEnd(20)}${isTTY ? "" : "\n"}`,
+    );
+  };
+}
+
+async function copy(
+  client: Client,
+  { table, columns, row }: Target,
+  people: Iterable<Person>,
+  onRows: (count: number) => void,
+): Promise<void> {
+  function* text() {
+    let chunk = "";
+    let rows = 0;
+    for (const person of people) {
+      chunk += `${row(person).map(cell).join("\t")}\n`;
+      if (++rows < rowsPerChunk) continue;
+      yield chunk;
+      onRows(rows);
+      chunk = "";
+      rows = 0;
+    }
+    yield chunk;
+    onRows(rows);
+  }
+  await pipeline(Readable.from(text()), client.query(copyFrom(`copy ${table} (${columns}) from stdin`)));
+}
+
+/** Indexes that are quicker to make than to keep while a million rows come in: all but those of constraints. */
+async function takeIndexes(client: Client): Promise<string[]> {
+  const { rows } = await client.query<{ name: string; definition: string }>(
+    `select i.indexrelid::regclass::text as name, pg_get_indexdef(i.indexrelid) as definition from pg_index i
+     where i.indrelid = any(array['patients', 'patient_versions', 'patient_billing', 'audit_entries']::regclass[])
+     and not exists (select 1 from pg_constraint c where c.conindid = i.indexrelid)`,
+  );
+  for (const { name } of rows) await client.query(`drop index ${name}`);
+  return rows.map((row) => row.definition);
+}
+
+async function main(): Promise<void> {
+  const options = { patients: { type: "string", default: "1000" }, "records-only": { type: "boolean", default: false } } as const;
+  const { values } = parseArgs({ options });
+  const count = Number(values.patients);
+  if (!Number.isInteger(count) || count < 1) throw new Error("--patients: must be a whole number above 0");
+  const recordsOnly = values["records-only"];
+  const client = new Client({ connectionString: process.env.MIGRATION_DATABASE_URL || localUrl(), application_name: actor });
+  await client.connect();
+  const started = performance.now();
+  // One transaction: either all of them, with everything that belongs to them, or none.
+  await client.query("begin");
+  await client.query("set local maintenance_work_mem = '512MB'");
+  const { rows } = await client.query<{ all: number; seeded: number }>(
+    `select (select count(*)::int from (select 1 from patients limit 100000) sample) as all, count(*)::int as seeded from patients where registered_by = $1`,
+    [actor],
+  );
+  const { all = 0, seeded = 0 } = rows[0] ?? {};
+  function* people() {
+    for (let index = seeded; index < seeded + count; index++) yield personAt(index, seeded + count);
+  }
+  const due = recordsOnly ? null : new Date().toISOString();
+  const targets = [patients, versions, audit, billing(due), ...(recordsOnly ? [] : [outbox])];
+  // Making indexes anew is worth it where most of the rows are new, and locks others out meanwhile.
+  const indexes = count > 50_000 && count > all ? await takeIndexes(client) : [];
+  const weight = count / 10;
+  const total = targets.length * count + indexes.length * weight;
+  const progress = createProgress(total);
+  let done = 0;
+  for (const target of targets)
+    await copy(client, target, people(), (copied) => {
+      done += copied;
+      progress(done, target.table);
+    });
+  for (const definition of indexes) {
+    await client.query(definition);
+    done += weight;
+    progress(done, "indexes");
+  }
+  await client.query("commit");
+  await client.query("analyze patients, patient_versions, patient_billing");
+  await client.end();
+  const seconds = (performance.now() - started) / 1_000;
+  process.stderr.write(
+    `\n${count.toLocaleString("en")} patients in ${seconds.toFixed(1)} s (${Math.round(count / seconds).toLocaleString("en")}/s)\n`,
+  );
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`\nseed: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+});
