@@ -104,7 +104,23 @@ export const operations = {
   "auth.listKeys": "user:admin",
   "auth.rotateKeys": "user:admin",
 
+  "analytics.summarize": "analytics:read",
   "analytics.reportPatients": "analytics:read",
+  "analytics.reportBilling": "analytics:read",
+  "analytics.reportActivity": "analytics:read",
+  "analytics.checkConsistency": "analytics:read",
+  "analytics.rebuild": "analytics:admin",
+  "analytics.getRebuild": "analytics:admin",
+  "analytics.listDeadLetters": "analytics:admin",
+  "analytics.getDeadLetter": "analytics:admin",
+  "analytics.replayDeadLetter": "analytics:admin",
+  "analytics.replayDeadLetters": "analytics:admin",
+  "analytics.discardDeadLetter": "analytics:admin",
+  // Signed in by a form; the pages verify their cookie themselves.
+  "analytics.dashboard": "public",
+  "analytics.dashboardLogin": "public",
+  "analytics.dashboardLogout": "public",
+  "analytics.dashboardFile": "public",
 
   "billing.v1.BillingService/CreateBillingAccount": "billing:write",
   "billing.v1.BillingService/BatchCreateBillingAccounts": "billing:write",

@@ -160,6 +160,8 @@ export type DeadLetters = {
   replay(id: string): Promise<number>;
   /** Replays every key that waits, and says how many letters were applied and how many still wait. */
   replayAll(topic?: string): Promise<{ replayed: number; waiting: number }>;
+  /** How many wait. */
+  waiting(): Promise<number>;
   /** Gives a letter up, so that those behind it can be replayed. @throws AppError not_found, failed_precondition where it does not wait. */
   discard(id: string): Promise<void>;
 };
@@ -232,6 +234,7 @@ export function createDeadLetters<Tables>(options: { database: Database<Tables>;
 
   return {
     replay,
+    waiting,
     async list({ state, topic, before, limit }) {
       const { rows } = await sql<Row>`
         select * from dead_letters

@@ -150,3 +150,19 @@ export async function runConsumer(options: {
   };
   void start();
 }
+
+/** The next offset of every partition of some topics, by `<topic>/<partition>`: how far there is to read. */
+export async function endOffsets(kafka: Kafka, topics: string[]): Promise<Map<string, bigint>> {
+  const admin = kafka.admin();
+  await admin.connect();
+  try {
+    const offsets = await Promise.all(
+      topics.map(async (topic) =>
+        (await admin.fetchTopicOffsets(topic)).map(({ partition, high }) => [`${topic}/${partition}`, BigInt(high)] as const),
+      ),
+    );
+    return new Map(offsets.flat());
+  } finally {
+    await admin.disconnect();
+  }
+}

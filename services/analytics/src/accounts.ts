@@ -4,7 +4,7 @@ import type { Allocation } from "@pm/proto/billing/v1/events";
 import type { Money } from "@pm/proto/common/v1/money";
 import { dayMs, type Instant } from "./calendar.ts";
 import type { LoggedEvent } from "./event-log.ts";
-import type { Tally } from "./tally.ts";
+import type { Facts } from "./tally.ts";
 
 type BillingEvent = Extract<LoggedEvent, { stream: "billing.v1" }>;
 
@@ -30,7 +30,7 @@ export const agingBuckets = [
 type OpenCharge = { at: Instant; currency: string; changes: { at: Instant; amount: bigint }[] };
 
 /** Adds what an account's events count for. Allocations to a charge that is not known yet wait for it. */
-export function tallyAccount(events: BillingEvent[], tally: Tally, sign: bigint): void {
+export function tallyAccount(events: BillingEvent[], tally: Facts, sign: bigint): void {
   const charges = new Map<string, OpenCharge>();
   for (const { at, what } of events) {
     if (what.case !== "chargeCreated" || !what.value.amount) continue;
@@ -82,7 +82,7 @@ export function tallyAccount(events: BillingEvent[], tally: Tally, sign: bigint)
  * of the future, written when the charge is made and taken back as it is settled, so that ageing on any day is a sum like
  * all others.
  */
-function tallyAging({ at: chargedAt, currency, changes }: OpenCharge, tally: Tally, sign: bigint): void {
+function tallyAging({ at: chargedAt, currency, changes }: OpenCharge, tally: Facts, sign: bigint): void {
   for (const { at, amount } of changes) {
     // An allocation cannot be older than its charge, whatever the clocks say.
     const since = Math.max(at, chargedAt);

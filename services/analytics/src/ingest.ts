@@ -29,7 +29,7 @@ export const applyEvents: Apply<Tables> = async (messages, transaction) => {
 
   const tally = createTally();
   tallyChange(fresh, known, tally);
-  await addToRollups(transaction, await activeGeneration(transaction), tally.rows());
+  await addToRollups(transaction, await activeGeneration(transaction), [...tally.rows()]);
 
   const marks = new Map<string, Watermark>();
   for (const { message, event } of events.values()) {

@@ -2,16 +2,24 @@ import { startSealer } from "@pm/kit/audit";
 import { createServiceTokens, createVerifier } from "@pm/kit/auth";
 import { startGroupConsumer } from "@pm/kit/consumer";
 import { databaseSettings, openDatabase } from "@pm/kit/db";
-import { createKafka, createSender, kafkaSettings } from "@pm/kit/kafka";
+import { createDeadLetters } from "@pm/kit/dead-letters";
+import { createKafka, createSender, endOffsets, kafkaSettings } from "@pm/kit/kafka";
+import { runAsLeader } from "@pm/kit/leader";
 import { createLifetime } from "@pm/kit/lifetime";
 import { createLogger } from "@pm/kit/log";
 import { startRelay } from "@pm/kit/outbox";
-import { listenHttp } from "@pm/kit/rest";
+import { createRestApp, listenHttp } from "@pm/kit/rest";
 import { followRevocations, snapshotFromAuth } from "@pm/kit/revocations";
+import { createAudit, registerAdmin } from "./admin.ts";
 import { readConfig } from "./config.ts";
+import { createConsistency } from "./consistency.ts";
+import { registerDashboard } from "./dashboard.ts";
+import { createDashboardSessions } from "./dashboard-session.ts";
+import { about } from "./documents.ts";
 import { applyEvents } from "./ingest.ts";
+import { createRebuilds } from "./rebuild.ts";
 import { createReports } from "./reports.ts";
-import { createRest } from "./rest.ts";
+import { registerReports } from "./rest.ts";
 import { streams } from "./schema.ts";
 import type { Tables } from "./store.ts";
 
@@ -26,10 +34,36 @@ const fetchSnapshot = snapshotFromAuth({ authUrl: config.AUTH_URL, serviceToken 
 const { isRevoked } = followRevocations({ service: "analytics", kafka, fetchSnapshot, log, lifetime });
 const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER, audience: config.AUTH_AUDIENCE, isRevoked });
 
-const reports = createReports({ database, now: Date.now });
-const { app } = createRest({ reports, log, lifetime, verifier });
-await listenHttp({ app, host: config.HOST, port: config.PORT, log, lifetime });
-
+const groupId = "analytics";
 const relay = startRelay({ database, settings, sender: createSender(kafka), service: "analytics", log, lifetime });
-startSealer({ database, settings, log, lifetime });
-startGroupConsumer({ kafka, groupId: "analytics", topics: [...streams], database, apply: applyEvents, relay, log, lifetime });
+const sealer = startSealer({ database, settings, log, lifetime });
+const deadLetters = createDeadLetters({ database, groupId, apply: applyEvents });
+const rebuilds = createRebuilds({ db: database.kysely, groupId, log });
+const rebuilder = runAsLeader({
+  name: "analytics_rebuild",
+  settings,
+  pool: database.pool,
+  pollMs: 2_000,
+  step: rebuilds.step,
+  log,
+  lifetime,
+});
+lifetime.onClose("rebuild", rebuilds.stop);
+const consistency = createConsistency({
+  database,
+  deadLetters,
+  patientUrl: config.PATIENT_URL,
+  billingUrl: config.BILLING_URL,
+  serviceToken,
+  endOffsets: () => endOffsets(kafka, [...streams]),
+});
+
+const reports = createReports({ database, now: Date.now });
+const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, secret: config.CLIENT_SECRET, now: Date.now });
+const rest = createRestApp({ service: "analytics", ...about, log, lifetime, verifier });
+registerReports(rest, reports);
+registerAdmin(rest, { deadLetters, rebuilds, consistency, audit: createAudit(database, sealer.wake), wakeRebuilder: rebuilder.wake });
+registerDashboard(rest, { reports, sessions });
+await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifetime });
+
+startGroupConsumer({ kafka, groupId, topics: [...streams], database, apply: applyEvents, relay, log, lifetime });

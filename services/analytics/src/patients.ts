@@ -3,7 +3,8 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Demographics } from "@pm/proto/patient/v1/events";
 import { ageOn, dayMs, type Instant, isDate, type LocalDate, utcMidnight } from "./calendar.ts";
 import type { LoggedEvent } from "./event-log.ts";
-import type { Tally } from "./tally.ts";
+import { dimensions } from "./schema.ts";
+import { type Facts, profileMeasure } from "./tally.ts";
 
 type PatientEvent = Extract<LoggedEvent, { stream: "patient.v1" }>;
 
@@ -16,10 +17,6 @@ export const flows = {
   "patients.unmerged": 1n,
 } as const;
 export type Flow = keyof typeof flows;
-
-/** What registrations and active patients are broken down by. */
-export const dimensions = ["sex", "ageBand", "city", "state"] as const;
-export type Dimension = (typeof dimensions)[number];
 
 export const sexes = ["female", "male", "other", "unknown", ""] as const;
 export const ageBands = ["0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70-79", "80-89", "90+", ""] as const;
@@ -34,7 +31,7 @@ export function ageBandOf(birth: LocalDate, date: LocalDate): (typeof ageBands)[
  * Adds what a patient's events count for. `own` are the events of the record, `merges` those of other records that took this
  * one in or gave it back. A record of which no registration is known yet counts for nothing.
  */
-export function tallyPatient(patient: string, own: PatientEvent[], merges: PatientEvent[], tally: Tally, sign: bigint): void {
+export function tallyPatient(patient: string, own: PatientEvent[], merges: PatientEvent[], tally: Facts, sign: bigint): void {
   const versions = [...own].sort((a, b) => Number(a.version - b.version) || byTime(a, b));
   const registration = versions.find(({ what }) => what.case === "registered")?.what;
   if (registration?.case !== "registered") return;
@@ -54,20 +51,20 @@ export function tallyPatient(patient: string, own: PatientEvent[], merges: Patie
   // A clinic may enter a registration of long ago: that is known by its day alone. Else the moment says on which local day it was.
   const moment = !isDate(registeredDate) || Math.abs(utcMidnight(registeredDate) + dayMs / 2 - registeredAt) <= 1.5 * dayMs;
   const day = moment ? new Date(registeredAt).toISOString().slice(0, 10) : registeredDate;
+  const profile = { sex, ageBand: ageBandOf(birth, day), city, state };
   const register = (measure: string, value: string) => {
     if (moment) tally.atInstant(measure, value, registeredAt, sign);
     else tally.onDate(measure, value, utcMidnight(day), sign);
   };
   register("patients.registered", "");
-  register("patients.registered.sex", sex);
-  register("patients.registered.ageBand", ageBandOf(birth, day));
-  register("patients.registered.city", city);
-  register("patients.registered.state", state);
+  for (const dimension of dimensions) register(`patients.registered.${dimension}`, profile[dimension]);
+  // The edges of a local day are not those of a UTC day: what lies between is broken down from whole profiles.
+  if (moment) tally.atInstant(profileMeasure, JSON.stringify(dimensions.map((dimension) => profile[dimension])), registeredAt, sign);
 
   if (isActiveAfter(patient, versions, merges, (flow, at) => tally.atInstant(flow, "", at, sign))) {
-    tally.holds("patients.active", "", sign);
-    // The age changes by itself, so the birth date is kept and the band is found when somebody asks.
-    tally.holds("patients.active.birth", `${sex} ${birth}`, sign);
+    // Ages change by themselves, so birth dates are kept, and the bands are found when somebody asks.
+    if (isDate(birth)) tally.onDate("patients.active.born", sex, utcMidnight(birth), sign);
+    else tally.holds("patients.active.bornUnknown", sex, sign);
     tally.holds("patients.active.sex", sex, sign);
     tally.holds("patients.active.city", city, sign);
     tally.holds("patients.active.state", state, sign);

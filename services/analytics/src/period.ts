@@ -54,3 +54,8 @@ export function periodFrom({ from: givenFrom, to: givenTo, interval, timeZone }:
 function laterOf(date: LocalDate, other: LocalDate | undefined): LocalDate {
   return other !== undefined && other > date ? other : date;
 }
+
+/** Whether these are values that `periodQuery` takes. */
+export function isPeriod(part: { from?: string | undefined; timeZone?: string | undefined }): boolean {
+  return z.object({ from: periodQuery.from, timeZone: periodQuery.timeZone }).safeParse(part).success;
+}

@@ -1,11 +1,18 @@
 /** Every report as data: the same for JSON, CSV, charts and the dashboard. */
-import type { Instant } from "./calendar.ts";
+import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import { type ActivityReport, reportActivity } from "./activity-report.ts";
+import { type BillingReport, reportBilling } from "./billing-report.ts";
+import { type Breakdown, breakDown } from "./breakdown.ts";
+import { type Instant, localDateAt } from "./calendar.ts";
 import { type PatientReport, reportPatients } from "./patient-report.ts";
 import { type Period, type PeriodQuery, periodFrom } from "./period.ts";
+import type { Dimension, Stream } from "./schema.ts";
 import { type AnalyticsDatabase, type Freshness, readFreshness } from "./store.ts";
-import { createSums } from "./sums.ts";
+import { type SummaryReport, summarize } from "./summary.ts";
+import { createSums, type Sums } from "./sums.ts";
 
-/** How far the log had come when a report was made. */
+/** How far the log had come when a report was made. What came later may be in it too. */
 export type AsOf = {
   /** The latest event; null while there is none. */
   eventTime: string | null;
@@ -13,33 +20,88 @@ export type AsOf = {
   offsets: Record<string, string>;
 };
 
-export type Head = { from: string; to: string; interval: string; timeZone: string; asOf: AsOf };
+export type Head = { from: string; to: string; interval: "day" | "week" | "month"; timeZone: string; asOf: AsOf };
+
+/** A report that can be made, and a tag of what it would say: the same tag, the same numbers. */
+export type Plan<T> = { tag: string; asOf: AsOf; make(): Promise<Head & T> };
 
 export type Reports = {
-  patients(query: PeriodQuery): Promise<Head & PatientReport>;
+  patients(query: PeriodQuery & { by?: Dimension | undefined }, detail: boolean): Promise<Plan<PatientReport & { breakdown?: Breakdown }>>;
+  billing(query: PeriodQuery & { currency?: string | undefined }): Promise<Plan<BillingReport>>;
+  activity(query: PeriodQuery, detail: boolean): Promise<Plan<ActivityReport>>;
+  summary(query: PeriodQuery & { currency?: string | undefined }): Promise<Plan<SummaryReport>>;
 };
 
 export function createReports(options: { database: AnalyticsDatabase; now: () => Instant }): Reports {
   const { database, now } = options;
+  // A dashboard on the wall asks again and again for what has not changed.
+  const made = new LRUCache<string, Promise<unknown>>({ max: 200 });
+
+  async function plan<T>(
+    name: string,
+    query: PeriodQuery,
+    streams: readonly Stream[],
+    make: (period: Period, sums: Sums) => Promise<T>,
+    further: unknown[] = [],
+  ): Promise<Plan<T>> {
+    const period = periodFrom(query, now());
+    const freshness = await readFreshness(database);
+    const asOf = asOfFrom(freshness, streams);
+    const { from, to, interval, timeZone } = period;
+    // Ages and what is overdue change with the day, even where nothing happens.
+    const key = [name, from, to, interval, timeZone, localDateAt(now(), timeZone), freshness.generation, asOf, further];
+    const tag = createHash("sha256").update(JSON.stringify(key)).digest("base64url").slice(0, 22);
+    return {
+      tag,
+      asOf,
+      async make() {
+        let report = made.get(tag) as Promise<Head & T> | undefined;
+        if (!report) {
+          report = make(period, createSums(database, freshness)).then((body) => ({ from, to, interval, timeZone, asOf, ...body }));
+          made.set(tag, report);
+          report.catch(() => made.delete(tag));
+        }
+        return report;
+      },
+    };
+  }
+
   return {
-    async patients(query) {
-      const period = periodFrom(query, now());
-      const freshness = await readFreshness(database);
-      return { ...headOf(period, freshness), ...(await reportPatients(period, createSums(database, freshness))) };
-    },
+    patients: ({ by, ...query }, detail) =>
+      plan(
+        "patients",
+        query,
+        ["patient.v1"],
+        async (period, sums) => {
+          const [report, breakdown] = await Promise.all([
+            reportPatients(period, sums),
+            by === undefined ? undefined : breakDown(period, by, detail, sums, now()),
+          ]);
+          return { ...report, ...(breakdown && { breakdown }) };
+        },
+        [by, by !== undefined && detail],
+      ),
+    billing: ({ currency, ...query }) =>
+      // Charges grow older by the quarter of an hour.
+      plan("billing", query, ["billing.v1"], (period, sums) => reportBilling(period, currency, sums, now()), [currency, quarterOf(now())]),
+    activity: (query, detail) => plan("activity", query, ["auth.v1"], (period, sums) => reportActivity(period, detail, sums), [detail]),
+    summary: ({ currency, ...query }) =>
+      plan("summary", query, ["patient.v1", "billing.v1", "auth.v1"], (period, sums) => summarize(period, currency, sums, now()), [
+        currency,
+        quarterOf(now()),
+      ]),
   };
 }
 
-function headOf({ from, to, interval, timeZone }: Period, { watermarks }: Freshness): Head {
-  const latest = watermarks.reduce((time, mark) => Math.max(time, mark.eventTime.getTime()), Number.NEGATIVE_INFINITY);
+function quarterOf(now: Instant): number {
+  return Math.floor(now / 900_000);
+}
+
+export function asOfFrom({ watermarks }: Freshness, streams: readonly Stream[]): AsOf {
+  const marks = watermarks.filter(({ topic }) => streams.some((stream) => topic === stream || topic.startsWith(`${stream}.`)));
+  const latest = marks.reduce((time, mark) => Math.max(time, mark.eventTime.getTime()), Number.NEGATIVE_INFINITY);
   return {
-    from,
-    to,
-    interval,
-    timeZone,
-    asOf: {
-      eventTime: Number.isFinite(latest) ? new Date(latest).toISOString() : null,
-      offsets: Object.fromEntries(watermarks.map(({ topic, partition, nextOffset }) => [`${topic}/${partition}`, String(nextOffset)])),
-    },
+    eventTime: Number.isFinite(latest) ? new Date(latest).toISOString() : null,
+    offsets: Object.fromEntries(marks.map(({ topic, partition, nextOffset }) => [`${topic}/${partition}`, String(nextOffset)])),
   };
 }

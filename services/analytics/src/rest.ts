@@ -1,49 +1,155 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import type { Verifier } from "@pm/kit/auth";
-import type { Lifetime } from "@pm/kit/lifetime";
-import type { Logger } from "@pm/kit/log";
-import { createRestApp, type RestApp } from "@pm/kit/rest";
+import { AppError } from "@pm/kit/errors";
+import type { RestApp, RestContext } from "@pm/kit/rest";
+import { type Chart, drawChart, standAlone } from "./charts.ts";
+import { ActivityReportSchema, BillingReportSchema, PatientReportSchema, SummarySchema } from "./documents.ts";
+import { activityCsv, billingCsv, breakdownCsv, type Format, formats, mediaTypes, negotiate, patientsCsv, summaryCsv } from "./formats.ts";
 import { periodQuery } from "./period.ts";
-import type { Reports } from "./reports.ts";
+import {
+  activePatientsChart,
+  agingChart,
+  breakdownChart,
+  flowsChart,
+  moneyChart,
+  outstandingChart,
+  pyramidChart,
+  registrationsChart,
+  signInsChart,
+} from "./report-charts.ts";
+import type { AsOf, Head, Plan, Reports } from "./reports.ts";
+import { dimensions } from "./schema.ts";
 
-const count = z.int();
-const flows = { registered: count, deleted: count, restored: count, merged: count, unmerged: count, net: count };
-const head = {
-  from: z.string(),
-  to: z.string(),
-  interval: z.string(),
-  timeZone: z.string(),
-  asOf: z.object({ eventTime: z.string().nullable(), offsets: z.record(z.string(), z.string()) }),
-};
-const PatientReportSchema = z
-  .object({
-    ...head,
-    totals: z.object({ ...flows, activeAtStart: count, activeAtEnd: count }),
-    lastYear: z.object({ from: z.string(), to: z.string(), ...flows }),
-    series: z.array(z.object({ start: z.string(), end: z.string(), ...flows, active: count, registeredLastYear: count })),
-  })
-  .openapi("PatientReport");
+const currency = z
+  .string()
+  .regex(/^[A-Z]{3}$/, "must be an ISO 4217 code, such as EUR")
+  .optional()
+  .openapi({ description: "The one with the most charges where not given." });
+const formatOf = (offered: readonly Format[]) =>
+  z
+    .enum(offered as [Format, ...Format[]])
+    .optional()
+    .openapi({ description: "Instead of `Accept`." });
+const text = { schema: z.string() };
+const answers = (schema: z.ZodType, offered: readonly Format[]) => ({
+  200: {
+    description: "The report",
+    content: {
+      "application/json": { schema },
+      ...(offered.includes("csv") && { "text/csv": text }),
+      ...(offered.includes("svg") && { "image/svg+xml": text }),
+    },
+  },
+  304: { description: "The report is what it was for the ETag in If-None-Match" },
+});
 
 const reportPatients = createRoute({
   operationId: "reportPatients",
   method: "get",
   path: "/analytics/patients",
   tags: ["Reports"],
-  summary: "Registrations per day, week or month, and what became of them",
-  request: { query: z.object(periodQuery).strict() },
-  responses: { 200: { description: "The report", content: { "application/json": { schema: PatientReportSchema } } } },
+  summary: "Registrations per day, week or month, what became of them, and who they are",
+  request: {
+    query: z.strictObject({
+      ...periodQuery,
+      by: z.enum(dimensions).optional().openapi({ description: "Breaks registrations of the period and active patients down." }),
+      chart: z.enum(["registrations", "active", "flows"]).default("registrations").openapi({ description: "With SVG and without `by`." }),
+      format: formatOf(formats),
+    }),
+  },
+  responses: answers(PatientReportSchema, formats),
+});
+const reportBilling = createRoute({
+  operationId: "reportBilling",
+  method: "get",
+  path: "/analytics/billing",
+  tags: ["Reports"],
+  summary: "Charged, collected, refunded, outstanding and for how long",
+  request: {
+    query: z.strictObject({
+      ...periodQuery,
+      currency,
+      chart: z.enum(["money", "outstanding", "aging"]).default("money").openapi({ description: "With SVG." }),
+      format: formatOf(formats),
+    }),
+  },
+  responses: answers(BillingReportSchema, formats),
+});
+const reportActivity = createRoute({
+  operationId: "reportActivity",
+  method: "get",
+  path: "/analytics/activity",
+  tags: ["Reports"],
+  summary: "Sign-ins and failed attempts",
+  request: { query: z.strictObject({ ...periodQuery, format: formatOf(formats) }) },
+  responses: answers(ActivityReportSchema, formats),
+});
+const withoutCharts = ["json", "csv"] as const;
+const summarize = createRoute({
+  operationId: "summarize",
+  method: "get",
+  path: "/analytics/summary",
+  tags: ["Reports"],
+  summary: "The numbers of a period, each beside the same days a year before",
+  request: { query: z.strictObject({ ...periodQuery, currency, format: formatOf(withoutCharts) }) },
+  responses: answers(SummarySchema, withoutCharts),
 });
 
-export function createRest(options: { reports: Reports; log: Logger; lifetime: Lifetime; verifier: Verifier }): RestApp {
-  const { reports, log, lifetime, verifier } = options;
-  const rest = createRestApp({
-    service: "analytics",
-    title: "Analytics",
-    description: "Numbers about patients, billing and sign-ins, counted from every event of the platform.",
-    log,
-    lifetime,
-    verifier,
+/** Reports, each as JSON, CSV or a chart. */
+export function registerReports({ operation }: RestApp, reports: Reports): void {
+  operation(reportPatients, async (c) => {
+    const { format, chart, ...query } = c.req.valid("query");
+    const plan = await reports.patients(query, c.get("caller").scopes.has("analytics:detail"));
+    return answer(c, plan, formats, format, [chart], {
+      csv: (report) => (report.breakdown ? breakdownCsv(report.breakdown) : patientsCsv(report)),
+      svg: (report) => {
+        const { breakdown } = report;
+        if (breakdown) return pyramidChart({ ...report, breakdown }) ?? breakdownChart({ ...report, breakdown });
+        return chart === "active" ? activePatientsChart(report) : chart === "flows" ? flowsChart(report) : registrationsChart(report);
+      },
+    });
   });
-  rest.operation(reportPatients, async (c) => c.json(await reports.patients(c.req.valid("query")), 200));
-  return rest;
+  operation(reportBilling, async (c) => {
+    const { format, chart, ...query } = c.req.valid("query");
+    const draw = { money: moneyChart, outstanding: outstandingChart, aging: agingChart }[chart];
+    return answer(c, await reports.billing(query), formats, format, [chart], { csv: billingCsv, svg: draw });
+  });
+  operation(reportActivity, async (c) => {
+    const { format, ...query } = c.req.valid("query");
+    const plan = await reports.activity(query, c.get("caller").scopes.has("analytics:detail"));
+    return answer(c, plan, formats, format, [], { csv: activityCsv, svg: signInsChart });
+  });
+  operation(summarize, async (c) => {
+    const { format, ...query } = c.req.valid("query");
+    return answer(c, await reports.summary(query), withoutCharts, format, [], { csv: summaryCsv });
+  });
+}
+
+/** Answers in the wanted form, or 304 where the caller has it already: that is known before anything is added up. */
+async function answer<T>(
+  c: RestContext,
+  plan: Plan<T>,
+  offered: readonly Format[],
+  wanted: Format | undefined,
+  variant: string[],
+  ways: { csv: (report: Head & T) => string; svg?: (report: Head & T) => Chart },
+): Promise<Response> {
+  const format = negotiate(offered, wanted, c.req.header("accept"));
+  const etag = `W/"${[plan.tag, format, ...variant].join("-")}"`;
+  const headers = { etag, vary: "Accept, Authorization", "cache-control": "private, no-cache", "x-as-of": asOfHeader(plan.asOf) };
+  const known = c.req
+    .header("if-none-match")
+    ?.split(",")
+    .map((tag) => tag.trim());
+  if (known?.includes(etag) || known?.includes("*")) return c.body(null, 304, headers);
+  const report = await plan.make();
+  if (format === "json") return c.json(report as object, 200, headers);
+  if (format === "csv") return c.body(ways.csv(report), 200, { ...headers, "content-type": `${mediaTypes.csv}; charset=utf-8` });
+  if (!ways.svg) throw new AppError("not_acceptable", "This report has no chart.");
+  return c.body(standAlone(drawChart(ways.svg(report))), 200, { ...headers, "content-type": mediaTypes.svg });
+}
+
+/** The event time, and how far each partition was read: `2026-11-21T16:00:00.000Z; patient.v1/0=1204, patient.v1/1=1180`. */
+function asOfHeader({ eventTime, offsets }: AsOf): string {
+  const places = Object.entries(offsets).map(([partition, offset]) => `${partition}=${offset}`);
+  return `${eventTime ?? "never"}; ${places.join(", ")}`;
 }

@@ -21,3 +21,7 @@ export type RollupRow = { measure: string; grain: Grain; slot: Slot; value: stri
 
 /** A stretch of time of which the rows of one grain are wanted: slots `from` (inclusive) to `until` (exclusive). */
 export type Segment = { grain: Grain; from: Slot; until: Slot };
+
+/** What registrations and active patients are broken down by. */
+export const dimensions = ["sex", "ageBand", "city", "state"] as const;
+export type Dimension = (typeof dimensions)[number];

@@ -1,7 +1,7 @@
 /** What events of auth count for: each by itself. */
 import { SignInFailureReason } from "@pm/proto/auth/v1/events";
 import type { LoggedEvent } from "./event-log.ts";
-import type { Tally } from "./tally.ts";
+import type { Facts } from "./tally.ts";
 
 type AuthEvent = Extract<LoggedEvent, { stream: "auth.v1" }>;
 
@@ -12,7 +12,7 @@ export const failureReasons: Record<SignInFailureReason, string> = {
   [SignInFailureReason.THROTTLED]: "throttled",
 };
 
-export function tallySignIn({ at, what }: AuthEvent, tally: Tally): void {
+export function tallySignIn({ at, what }: AuthEvent, tally: Facts): void {
   if (what.case === "signedIn") tally.atInstant("activity.signedIn", "", at, 1n);
   if (what.case === "signInFailed") {
     tally.atInstant("activity.failed", "", at, 1n);

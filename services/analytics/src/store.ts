@@ -1,7 +1,7 @@
 /** The tables and every question asked of them. */
 import type { Database } from "@pm/kit/db";
 import { type Kysely, sql } from "kysely";
-import type { RollupRow, Segment, Slot, StoredEvent } from "./schema.ts";
+import { grains, type RollupRow, type Segment, type Slot, type StoredEvent } from "./schema.ts";
 
 /** All statements here are written by hand, so kysely needs no types of tables. */
 export type Tables = Record<never, never>;
@@ -33,15 +33,17 @@ export async function insertEvents(db: Db, events: NewEvent[]): Promise<Set<stri
   return new Set(rows.map((row) => row.event_id));
 }
 
-/** Everything known about some patients. */
-export async function eventsOfSubjects(db: Db, subjects: string[]): Promise<StoredEvent[]> {
+/** Everything known about some patients; where `upTo` is given, what was known when the log ended there. */
+export async function eventsOfSubjects(db: Db, subjects: string[], upTo = lastSeq): Promise<StoredEvent[]> {
   const { rows } = await sql<StoredEvent>`
-    select event_id, stream, payload from events where subject = any(${subjects}::uuid[])
+    select event_id, stream, payload from events where subject = any(${subjects}::uuid[]) and seq <= ${upTo}
     union all
-    select event_id, stream, payload from events where related = any(${subjects}::uuid[]) and subject <> all(${subjects}::uuid[])
-  `.execute(db);
+    select event_id, stream, payload from events
+    where related = any(${subjects}::uuid[]) and subject <> all(${subjects}::uuid[]) and seq <= ${upTo}`.execute(db);
   return rows;
 }
+
+const lastSeq = 2n ** 63n - 1n;
 
 /** Which set of roll-ups counts. */
 export async function activeGeneration(db: Db): Promise<number> {
@@ -58,6 +60,31 @@ export async function addToRollups(db: Db, generation: number, changes: RollupRo
       ${column((r) => r.measure)}::text[], ${column((r) => r.grain)}::smallint[], ${column((r) => r.slot)}::integer[],
       ${column((r) => r.value)}::text[], ${column((r) => r.amount)}::bigint[])
     on conflict (generation, measure, grain, slot, value) do update set amount = rollups.amount + excluded.amount`.execute(db);
+  // What no longer holds leaves no row behind: these values may be as many as there are patients.
+  const ended = changes.filter(({ grain, amount }) => grain === grains.state && amount < 0n);
+  if (ended.length === 0) return;
+  await sql`
+    delete from rollups r using unnest(${ended.map((r) => r.measure)}::text[], ${ended.map((r) => r.value)}::text[]) as e(measure, value)
+    where r.generation = ${generation} and r.grain = ${grains.state} and r.slot = 0 and r.measure = e.measure and r.value = e.value
+      and r.amount = 0`.execute(db);
+}
+
+/** Which values of a measure hold now: how many, and the first of them. */
+export async function heldValues(
+  database: AnalyticsDatabase,
+  generation: number,
+  measure: string,
+  limit: number,
+): Promise<{ count: number; ids: string[] }> {
+  const rows = await database.query<{ value: string; count: bigint }>(
+    {
+      name: "held_values",
+      text: `select value, count(*) over () as count from rollups
+        where generation = $1 and measure = $2 and grain = ${grains.state} and amount > 0 order by value limit $3`,
+    },
+    [generation, measure, limit],
+  );
+  return { count: Number(rows[0]?.count ?? 0n), ids: rows.map((row) => row.value) };
 }
 
 export type Watermark = { topic: string; partition: number; nextOffset: bigint; eventTime: Date };
@@ -106,12 +133,24 @@ export async function sumRollups(
   return await database.query<Sum>(
     {
       name: "sum_rollups",
-      text: `select r.measure, r.value, width_bucket(r.slot, $6::integer[]) - 1 as bucket, sum(r.amount)::bigint as amount
+      // The sum within each stretch is a subquery of its own, so that every plan walks the primary key, stretch by stretch;
+      // as one join, the plan for unknown lengths would read the whole table.
+      text: `select m.measure, r.value, r.bucket, sum(r.amount)::bigint as amount
         from unnest($2::text[]) m(measure)
         cross join unnest($3::smallint[], $4::integer[], $5::integer[]) s(grain, lo, hi)
-        join rollups r on r.generation = $1 and r.measure = m.measure and r.grain = s.grain and r.slot >= s.lo and r.slot < s.hi
+        cross join lateral (
+          select value, width_bucket(slot, $6::integer[]) - 1 as bucket, sum(amount) as amount from rollups
+          where generation = $1 and measure = m.measure and grain = s.grain and slot >= s.lo and slot < s.hi
+          group by 1, 2
+        ) r
         group by 1, 2, 3`,
     },
     [generation, measures, segments.map((s) => s.grain), segments.map((s) => s.from), segments.map((s) => s.until), bounds],
   );
+}
+
+/** actor, action, subject, request id, details. */
+export async function insertAuditEntry(database: AnalyticsDatabase, entry: [string, string, string, string, object]): Promise<void> {
+  const text = "insert into audit_entries (actor, action, subject, request_id, details) values ($1, $2, $3, $4, $5)";
+  await database.query({ name: "audit", text }, entry);
 }

@@ -6,10 +6,10 @@ import { tallyAccount } from "./accounts.ts";
 import type { LoggedEvent } from "./event-log.ts";
 import { tallyPatient } from "./patients.ts";
 import { tallySignIn } from "./sign-ins.ts";
-import type { Tally } from "./tally.ts";
+import type { Facts } from "./tally.ts";
 
 /** Adds, or with `sign` -1 takes away, what everything known about a patient counts for. */
-export function tallySubject(patient: string, events: Iterable<LoggedEvent>, tally: Tally, sign: 1n | -1n): void {
+export function tallySubject(patient: string, events: Iterable<LoggedEvent>, tally: Facts, sign: 1n | -1n): void {
   const own: Extract<LoggedEvent, { stream: "patient.v1" }>[] = [];
   const merges: typeof own = [];
   const accounts = new Map<string, Extract<LoggedEvent, { stream: "billing.v1" }>[]>();
@@ -28,15 +28,15 @@ export function tallySubject(patient: string, events: Iterable<LoggedEvent>, tal
 
   const registered = own.some(({ what }) => what.case === "registered");
   const opened = [...accounts.values()].flat().some(({ what }) => what.case === "accountOpened");
-  if (registered && !opened) tally.holds("consistency.patientsWithoutAccount", "", sign);
-  if (opened && !registered) tally.holds("consistency.accountsWithoutPatient", "", sign);
+  if (registered && !opened) tally.holds("consistency.patientsWithoutAccount", patient, sign);
+  if (opened && !registered) tally.holds("consistency.accountsWithoutPatient", patient, sign);
 }
 
 /**
  * Adds what `fresh` events change, given everything that was known before about the patients they touch (`known`, which may
  * hold the fresh ones too).
  */
-export function tallyChange(fresh: LoggedEvent[], known: LoggedEvent[], tally: Tally): void {
+export function tallyChange(fresh: LoggedEvent[], known: LoggedEvent[], tally: Facts): void {
   const freshIds = new Set(fresh.map((event) => event.id));
   const before = groupBySubject(known.filter((event) => !freshIds.has(event.id)));
   for (const [patient, events] of groupBySubject(fresh)) {

@@ -2,7 +2,7 @@
 import { addDays, type Span, utcMidnight } from "./calendar.ts";
 import { grains, type Segment, type Slot } from "./schema.ts";
 import { type AnalyticsDatabase, type Freshness, sumRollups } from "./store.ts";
-import { cover, coverDates, slotOf } from "./tally.ts";
+import { coverDates, coverFor, slotOf } from "./tally.ts";
 
 /** Amounts by measure and value; `of` is 0 for what never happened. */
 export type Amounts = {
@@ -13,6 +13,8 @@ export type Amounts = {
 export type Sums = {
   /** What happened within each of the spans, which must be in order. `dated` measures have facts known by their day alone. */
   within(measures: readonly string[], spans: Span[], options?: { dated?: boolean }): Promise<Amounts[]>;
+  /** What is known by its calendar day alone, within ranges of days in order. */
+  onDays(measures: readonly string[], ranges: Pick<Span, "start" | "end">[]): Promise<Amounts[]>;
   /** What happened before a span. */
   before(measures: readonly string[], span: Span, options?: { dated?: boolean }): Promise<Amounts>;
   /** What holds now. */
@@ -38,30 +40,35 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
     }));
   }
 
-  async function within(measures: readonly string[], spans: Span[], { dated = false } = {}): Promise<Amounts[]> {
-    const moments = apart(spans.map(({ from, until }) => ({ from: slotOf(from), until: slotOf(until) })));
-    const days = apart(spans.map(({ start, end }) => ({ from: slotOf(utcMidnight(start)), until: slotOf(utcMidnight(addDays(end, 1))) })));
-    const [exact, byDate] = await Promise.all([
-      sum(
-        measures,
-        join(moments.flatMap(({ from, until }) => cover(from, until))),
-        moments.map((m) => m.from),
-        spans.length,
-      ),
-      dated
-        ? sum(
-            measures,
-            join(days.flatMap(({ from, until }) => coverDates(from, until))),
-            days.map((d) => d.from),
-            spans.length,
-          )
-        : [],
-    ]);
-    return exact.map((amounts, index) => add(amounts, byDate[index]));
+  async function over(
+    measures: readonly string[],
+    stretches: { from: Slot; until: Slot }[],
+    coverOf: (from: Slot, until: Slot) => Segment[],
+  ): Promise<Amounts[]> {
+    const separate = apart(stretches);
+    const segments = join(separate.flatMap(({ from, until }) => coverOf(from, until)));
+    return sum(
+      measures,
+      segments,
+      separate.map(({ from }) => from),
+      separate.length,
+    );
   }
+
+  const onDays: Sums["onDays"] = (measures, ranges) => {
+    const stretches = ranges.map(({ start, end }) => ({ from: slotOf(utcMidnight(start)), until: slotOf(utcMidnight(addDays(end, 1))) }));
+    return over(measures, stretches, coverDates);
+  };
+
+  const within: Sums["within"] = async (measures, spans, { dated = false } = {}) => {
+    const stretches = spans.map(({ from, until }) => ({ from: slotOf(from), until: slotOf(until) }));
+    const [exact, byDay] = await Promise.all([over(measures, stretches, coverFor(measures)), dated ? onDays(measures, spans) : []]);
+    return exact.map((amounts, index) => add(amounts, byDay[index]));
+  };
 
   return {
     within,
+    onDays,
     async before(measures, span, options) {
       const { start, from } = span;
       const first = new Date(beginning).toISOString().slice(0, 10);

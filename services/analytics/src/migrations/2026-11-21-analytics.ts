@@ -24,6 +24,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   // Whatever a patient's numbers are made of is found by the patient.
   await sql`create index events_by_subject on events (subject) where subject is not null`.execute(db);
   await sql`create index events_by_related on events (related) where related is not null`.execute(db);
+  await sql`create index events_without_subject on events (seq) where subject is null`.execute(db);
   await sql`grant select, insert on events to analytics`.execute(db);
 
   // Sums of facts, see tally.ts. Two sets, of which rollup_state names the one that counts: a rebuild fills the other one.
@@ -52,6 +53,20 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )`.execute(db);
   await sql`insert into rollup_state (generation) values (0)`.execute(db);
   await sql`grant select, update on rollup_state to analytics`.execute(db);
+
+  // Requests to make the roll-ups anew. The one that works on a request may die: the next one begins it again.
+  await sql`
+    create table rebuilds (
+      id bigint generated always as identity primary key,
+      state text not null default 'waiting' check (state in ('waiting', 'running', 'done')),
+      events_done bigint not null default 0,
+      events_total bigint not null default 0,
+      requested_at timestamptz not null default clock_timestamp(),
+      started_at timestamptz,
+      finished_at timestamptz
+    )`.execute(db);
+  await sql`create unique index rebuilds_one_at_a_time on rebuilds ((true)) where state <> 'done'`.execute(db);
+  await sql`grant select, insert, update on rebuilds to analytics`.execute(db);
 
   // How far each partition was read, in the same transaction as what was read: what a report calls "as of".
   await sql`

@@ -1,0 +1,172 @@
+/** Compares what is counted here with what the services that own it say. */
+import { setTimeout as delay } from "node:timers/promises";
+import type { DeadLetters } from "@pm/kit/dead-letters";
+import { AppError } from "@pm/kit/errors";
+import { z } from "zod";
+import { spanOf } from "./calendar.ts";
+import { flows } from "./patients.ts";
+import { type AsOf, asOfFrom } from "./reports.ts";
+import { streams } from "./schema.ts";
+import { type AnalyticsDatabase, heldValues, readFreshness } from "./store.ts";
+import { createSums } from "./sums.ts";
+
+export type Check = { name: string; here: string; there: string; holds: boolean };
+export type Unmatched = { count: number; ids: string[] };
+export type ConsistencyReport = {
+  asOf: AsOf;
+  drift: number;
+  settled: boolean;
+  checks: Check[];
+  patientsWithoutAccount: Unmatched;
+  accountsWithoutPatient: Unmatched;
+  deadLetters: number;
+  lag: number | null;
+};
+
+export type Consistency = {
+  /**
+   * Compares at a moment at which both sides stand still: nothing waits to be published, nothing to be counted, and the
+   * owners say before and after the same. Where no such moment comes within `patienceMs`, it compares all the same and says so.
+   * @throws AppError unavailable where a service does not answer.
+   */
+  check(patienceMs?: number): Promise<ConsistencyReport>;
+};
+
+const patientTotals = z.object({
+  active: z.int(),
+  deleted: z.int(),
+  withAccount: z.int(),
+  withoutAccount: z.int(),
+  pendingEvents: z.int().default(0),
+});
+const digits = z.string().regex(/^-?\d+$/);
+const billingTotals = z.object({
+  accounts: z.object({ active: z.int(), suspended: z.int(), closed: z.int() }),
+  transactions: z.int(),
+  pendingEvents: z.int(),
+  currencies: z.array(
+    z.object({
+      currencyCode: z.string(),
+      charged: digits,
+      voided: digits,
+      paid: digits,
+      refunded: digits,
+      outstanding: digits,
+      credit: digits,
+    }),
+  ),
+});
+type Owners = { patient: z.infer<typeof patientTotals>; billing: z.infer<typeof billingTotals> };
+type Here = { checks: Check[]; patientsWithoutAccount: Unmatched; accountsWithoutPatient: Unmatched; asOf: AsOf };
+
+export function createConsistency(options: {
+  database: AnalyticsDatabase;
+  deadLetters: Pick<DeadLetters, "waiting">;
+  patientUrl: string;
+  billingUrl: string;
+  /** This service's own token, with the scope internal:totals. */
+  serviceToken: () => Promise<string>;
+  /** The next offset of every partition of the topics, by `<topic>/<partition>`. */
+  endOffsets: () => Promise<Map<string, bigint>>;
+}): Consistency {
+  const { database, deadLetters, patientUrl, billingUrl, serviceToken, endOffsets } = options;
+
+  async function ask<T>(url: string, schema: z.ZodType<T>): Promise<T> {
+    try {
+      const headers = { authorization: `Bearer ${await serviceToken()}` };
+      const response = await fetch(url, { headers, signal: AbortSignal.timeout(5_000) });
+      if (!response.ok) throw new Error(`it answered ${response.status}`);
+      return schema.parse(await response.json());
+    } catch (cause) {
+      throw new AppError("unavailable", `${new URL(url).pathname.slice(1)} cannot be read. Try again shortly.`, {
+        cause,
+        retryAfterSeconds: 1,
+      });
+    }
+  }
+
+  async function askOwners(): Promise<Owners> {
+    const [patient, billing] = await Promise.all([
+      ask(`${patientUrl}/patients:totals`, patientTotals),
+      ask(`${billingUrl}/billing:totals`, billingTotals),
+    ]);
+    return { patient, billing };
+  }
+
+  /** Events in Kafka that are not counted; null where Kafka does not answer. */
+  async function lagNow(): Promise<number | null> {
+    const ends = await endOffsets().catch(() => undefined);
+    if (!ends) return null;
+    const { watermarks } = await readFreshness(database);
+    const read = new Map(watermarks.map(({ topic, partition, nextOffset }) => [`${topic}/${partition}`, nextOffset]));
+    return [...ends].reduce((sum, [place, end]) => sum + Math.max(0, Number(end - (read.get(place) ?? 0n))), 0);
+  }
+
+  async function compare({ patient, billing }: Owners): Promise<Here> {
+    const freshness = await readFreshness(database);
+    const sums = createSums(database, freshness);
+    const end = spanOf("2200-01-01", "2200-01-01", "UTC");
+    const money = ["billing.charged", "billing.voided", "billing.collected", "billing.refunded", "billing.credit", "accounts.opened"];
+    const open = ["billing.open.0-30", "billing.open.31-60", "billing.open.61-90", "billing.open.90+"];
+    const [patients, ledger, now, patientsWithoutAccount, accountsWithoutPatient] = await Promise.all([
+      sums.before(Object.keys(flows), end, { dated: true }),
+      sums.before([...money, ...open], end),
+      sums.now(["accounts.status"]),
+      heldValues(database, freshness.generation, "consistency.patientsWithoutAccount", 20),
+      heldValues(database, freshness.generation, "consistency.accountsWithoutPatient", 20),
+    ]);
+    const active = Object.entries(flows).reduce((sum, [flow, sign]) => sum + sign * patients.of(flow), 0n);
+    const check = (name: string, here: bigint | number, there: bigint | number | string): Check => ({
+      name,
+      here: String(here),
+      there: String(there),
+      holds: String(here) === String(there),
+    });
+    const byCurrency = billing.currencies.flatMap(({ currencyCode: currency, charged, voided, paid, refunded, outstanding, credit }) => [
+      check(`${currency} charged`, ledger.of("billing.charged", currency), charged),
+      check(`${currency} voided`, ledger.of("billing.voided", currency), voided),
+      check(`${currency} collected`, ledger.of("billing.collected", currency), paid),
+      check(`${currency} refunded`, ledger.of("billing.refunded", currency), refunded),
+      check(
+        `${currency} outstanding`,
+        open.reduce((sum, measure) => sum + ledger.of(measure, currency), 0n),
+        outstanding,
+      ),
+      check(`${currency} credit`, ledger.of("billing.credit", currency), credit),
+    ]);
+    return {
+      asOf: asOfFrom(freshness, streams),
+      checks: [
+        check("patients", patients.of("patients.registered"), patient.active + patient.deleted),
+        check("active patients", active, patient.active),
+        check("patients without account", patientsWithoutAccount.count, patient.withoutAccount),
+        check("active accounts", now.of("accounts.status", "ACTIVE"), billing.accounts.active),
+        check("suspended accounts", now.of("accounts.status", "SUSPENDED"), billing.accounts.suspended),
+        check("closed accounts", now.of("accounts.status", "CLOSED"), billing.accounts.closed),
+        ...byCurrency,
+      ],
+      patientsWithoutAccount,
+      accountsWithoutPatient,
+    };
+  }
+
+  return {
+    async check(patienceMs = 3_000) {
+      const deadline = Date.now() + patienceMs;
+      let owners = await askOwners();
+      for (;;) {
+        const lag = await lagNow();
+        const here = await compare(owners);
+        const after = await askOwners();
+        const quiet = after.patient.pendingEvents === 0 && after.billing.pendingEvents === 0 && lag === 0;
+        const settled = quiet && JSON.stringify(after) === JSON.stringify(owners);
+        const drift = here.checks.filter(({ holds }) => !holds).length;
+        // A difference is believed only when nothing is under way, and then once more: an event may be between two hands.
+        if ((settled && drift === 0) || Date.now() > deadline)
+          return { ...here, drift, settled, deadLetters: await deadLetters.waiting(), lag };
+        owners = after;
+        await delay(250);
+      }
+    },
+  };
+}
