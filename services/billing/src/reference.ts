@@ -1,0 +1,78 @@
+/** The reference part of docs/billing.md, from the comments of the proto files. Run by its test; the service does not need it. */
+import { execFileSync } from "node:child_process";
+import { fromBinary } from "@bufbuild/protobuf";
+import {
+  type DescriptorProto,
+  type EnumDescriptorProto,
+  FieldDescriptorProto_Label,
+  FieldDescriptorProto_Type,
+  type FileDescriptorProto,
+  FileDescriptorSetSchema,
+} from "@bufbuild/protobuf/wkt";
+
+const messageType = 4;
+const enumType = 5;
+const serviceType = 6;
+const member = 2;
+
+/** Renders a proto file as Markdown: methods, messages and enums with their comments. */
+export function renderReference(path: string): string {
+  const bytes = execFileSync("buf", ["build", "--as-file-descriptor-set", "-o", "-"], { maxBuffer: 64 * 1024 * 1024 });
+  const file = fromBinary(FileDescriptorSetSchema, bytes).file.find((each) => each.name === path);
+  if (!file) throw new Error(`${path} is not in the proto tree`);
+  const commentAt = comments(file);
+  const methods = file.service.flatMap((service, index) =>
+    service.method.map((method, position) => {
+      const stream = method.serverStreaming ? "stream " : "";
+      const comment = commentAt([serviceType, index, member, position]);
+      return `| \`${method.name}\` | [${nameOf(method.inputType)}](#${anchor(method.inputType)}) → ${stream}[${nameOf(method.outputType)}](#${anchor(method.outputType)}) | ${comment} |`;
+    }),
+  );
+  return [
+    "### Methods",
+    ["| method | messages | what it does |", "|---|---|---|", ...methods].join("\n"),
+    "### Messages",
+    ...file.messageType.map((message, index) => renderMessage(file, message, index, commentAt)),
+    "### Enums",
+    ...file.enumType.map((enumeration, index) => renderEnum(enumeration, index, commentAt)),
+  ].join("\n\n");
+}
+
+type CommentAt = (path: number[]) => string;
+
+function comments(file: FileDescriptorProto): CommentAt {
+  const byPath = new Map((file.sourceCodeInfo?.location ?? []).map((location) => [location.path.join(), location.leadingComments]));
+  return (path) =>
+    (byPath.get(path.join()) ?? "")
+      .trim()
+      .replace(/\s*\n\s*/g, " ")
+      .replaceAll("|", "\\|");
+}
+
+function renderMessage(file: FileDescriptorProto, message: DescriptorProto, index: number, commentAt: CommentAt): string {
+  const rows = message.field.map((field, position) => {
+    const repeated = field.label === FieldDescriptorProto_Label.REPEATED ? "repeated " : "";
+    const oneof =
+      field.oneofIndex !== undefined && !field.proto3Optional ? ` (one of \`${message.oneofDecl[field.oneofIndex]?.name}\`)` : "";
+    const type = field.typeName ? nameOf(field.typeName) : FieldDescriptorProto_Type[field.type].toLowerCase();
+    const isHere =
+      field.typeName.startsWith(`.${file.package}.`) && [...file.messageType, ...file.enumType].some(({ name }) => name === type);
+    const shown = isHere ? `[${type}](#${anchor(field.typeName)})` : type;
+    return `| \`${field.name}\` | ${repeated}${shown} | ${commentAt([messageType, index, member, position])}${oneof} |`;
+  });
+  const table = ["| field | type | meaning |", "|---|---|---|", ...rows].join("\n");
+  return `#### ${message.name}\n\n${commentAt([messageType, index])}\n\n${table}`;
+}
+
+function renderEnum(enumeration: EnumDescriptorProto, index: number, commentAt: CommentAt): string {
+  const rows = enumeration.value.map((value, position) => `| \`${value.name}\` | ${commentAt([enumType, index, member, position])} |`);
+  return `#### ${enumeration.name}\n\n${commentAt([enumType, index])}\n\n${["| value | meaning |", "|---|---|", ...rows].join("\n")}`;
+}
+
+function nameOf(typeName: string): string {
+  return typeName.split(".").at(-1) ?? typeName;
+}
+
+function anchor(typeName: string): string {
+  return nameOf(typeName).toLowerCase();
+}
