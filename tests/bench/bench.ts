@@ -6,13 +6,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { startPlatform } from "@pm/stack/platform";
+import { rows as authRows } from "./auth.ts";
 import { rows as billingRows } from "./billing.ts";
 import { createContext, type Rows } from "./context.ts";
 import { measure, type Result, residentMiB, toTable } from "./measure.ts";
 import { rows as pathRows } from "./path.ts";
 
 /** Order matters: what fills tables comes after what wants small ones. */
-const parts: Rows[] = [pathRows, billingRows];
+const parts: Rows[] = [pathRows, authRows, billingRows];
 
 const words = process.argv.slice(2);
 const say = (line: string) => process.stdout.write(`${line}\n`);

@@ -99,8 +99,10 @@ export function residentMiB(processes: Processes): Record<string, number> {
 }
 
 export async function measure(row: Row, processes: Processes): Promise<Result> {
-  const { name, concurrency = 16, seconds = 8, limits = {} } = row;
+  const { name, concurrency = 16, seconds = 8 } = row;
   await row.prepare?.();
+  // Read now, because preparing may have found out what the limit is.
+  const { limits = {} } = row;
   let iteration = 0;
   const run = async (milliseconds: number): Promise<number[]> => {
     const latencies: number[] = [];
