@@ -64,8 +64,8 @@ const keys = createSigningKeys({
   now,
 });
 startKeyMaintenance(keys, { log, lifetime });
-// One more than there are cores keeps them busy; one thread of libuv's four stays free for names and files.
-const passwords = await createPasswords({ concurrency: Math.min(3, availableParallelism() + 1), maxQueue: config.PASSWORD_QUEUE });
+// As many as there are cores keep them busy; one thread of libuv's four stays free for names and files.
+const passwords = await createPasswords({ concurrency: Math.min(3, availableParallelism()), maxQueue: config.PASSWORD_QUEUE });
 startWithAdmin({ database, changes, passwords, email: config.ADMIN_EMAIL, password: config.ADMIN_PASSWORD, log, lifetime });
 
 const tokens = createTokens({ keys, issuer, audience, lifetimeSeconds: tokenSeconds, now });
