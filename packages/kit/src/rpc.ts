@@ -13,7 +13,7 @@ import { Code, ConnectError, type ConnectRouter, createContextKey, type HandlerC
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { getRequestListener } from "@hono/node-server";
 import { Health, HealthCheckResponse_ServingStatus } from "@pm/proto/grpc/health/v1/health";
-import { accessOf } from "./access.ts";
+import { accessOf, type Scope } from "./access.ts";
 import { authorize, type Caller, type Verifier } from "./auth.ts";
 import { AppError, type ErrorCode, invalidFields, toAppError, toConnectError } from "./errors.ts";
 import type { Lifetime } from "./lifetime.ts";
@@ -35,8 +35,11 @@ const doneKey = createContextKey<Done | undefined>(undefined, { description: "re
 const openServices = new Set(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]);
 const requestIdForm = /^[\w-]{8,64}$/;
 
-/** Methods whose handler decides by more than a scope (for example by what another service says). It must authorise itself. */
-export type CallerDecides = ReadonlySet<string>;
+/**
+ * Methods that have a second scope, beside the one of the access table, whose handler decides what a caller with only that
+ * one may see (for example by what another service says).
+ */
+export type SecondScopes = ReadonlyMap<string, Scope>;
 
 /** What stands around every method: the gate before its message is read, the interceptor around its handler. */
 export type Guard = { gate: (context: HandlerContext) => Promise<void>; interceptor: Interceptor };
@@ -45,8 +48,8 @@ export type Guard = { gate: (context: HandlerContext) => Promise<void>; intercep
  * Authenticates, authorises by the access table, validates by protovalidate, logs, and makes every error a ConnectError
  * with google.rpc.ErrorInfo. The gate comes before a message is read, so that nobody learns from errors about its content.
  */
-export function createGuard(options: { log: Logger; verifier: Verifier; callerDecides?: CallerDecides }): Guard {
-  const { log, verifier, callerDecides } = options;
+export function createGuard(options: { log: Logger; verifier: Verifier; secondScopes?: SecondScopes }): Guard {
+  const { log, verifier, secondScopes } = options;
   const validator = createValidator();
 
   async function gate(context: HandlerContext): Promise<void> {
@@ -71,7 +74,8 @@ export function createGuard(options: { log: Logger; verifier: Verifier; callerDe
       const caller = await verifier.verify(requestHeader.get("authorization"));
       const onBehalfOf = requestHeader.get("x-on-behalf-of");
       if (onBehalfOf && caller.kind === "service") values.set(onBehalfOfKey, await verifier.verify(onBehalfOf));
-      if (!callerDecides?.has(method)) authorize(caller, access);
+      const second = secondScopes?.get(method);
+      authorize(caller, second !== undefined && caller.scopes.has(second) ? second : access);
       values.set(callerKey, caller);
     } catch (error) {
       throw done(error);
@@ -173,6 +177,9 @@ export type RpcServerOptions = {
   lifetime: Lifetime;
 };
 
+/** How long calls and streams may go on after the port was closed. */
+const streamGraceMs = 5_000;
+
 /** Listens for gRPC, gRPC-Web, Connect and REST on one port, with reflection and grpc.health.v1. */
 export async function listenRpc(options: RpcServerOptions): Promise<http.Server> {
   const { routes, services, rest, guard, host, port, log, lifetime } = options;
@@ -224,9 +231,15 @@ export async function listenRpc(options: RpcServerOptions): Promise<http.Server>
   log.info({ host, port }, "listening");
   lifetime.onClose("rpc server", async () => {
     const closed = closeServer(http1);
+    // Streams that do not end by themselves (a reflection client that stays) are cut.
+    const limit = setTimeout(() => {
+      for (const session of sessions) session.destroy();
+      http1.closeAllConnections();
+    }, streamGraceMs);
     // Graceful: GOAWAY, then streams in flight finish.
     await Promise.all([...sessions].map((session) => new Promise<void>((resolve) => session.close(() => resolve()))));
     await closed;
+    clearTimeout(limit);
   });
   return http1;
 }

@@ -1,6 +1,8 @@
 /** The ledger over a real Postgres: what the database refuses, races, replays and crashes. */
 import { randomUUID } from "node:crypto";
+import { fromBinary } from "@bufbuild/protobuf";
 import { AppError } from "@pm/kit/errors";
+import { BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { query } from "@pm/stack/postgres";
 import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import fc from "fast-check";
@@ -163,6 +165,26 @@ test("a payment reaches past the first hundred open charges", async () => {
   expect(await balances(accountId)).toMatchObject({ receivable: 95n, credit: 0n });
 });
 
+/** The balances of an account as a reader of its events knows them: from amounts and allocations alone. */
+async function foldEvents(accountId: string) {
+  const sums = { receivable: 0n, credit: 0n, revenue: 0n, cash: 0n };
+  for (const { payload } of await rows("select payload from outbox where key = $1 order by id", [accountId])) {
+    const { event } = fromBinary(BillingEventSchema, payload);
+    if (event.case === undefined || !("allocations" in event.value)) continue;
+    const amount = event.value.amount?.minorUnits ?? 0n;
+    const settled = event.value.allocations.reduce((sum, allocation) => sum + (allocation.amount?.minorUnits ?? 0n), 0n);
+    if (event.case === "chargeCreated") sums.revenue += amount;
+    if (event.case === "chargeVoided") sums.revenue -= amount;
+    if (event.case === "paymentRecorded") sums.cash += amount;
+    if (event.case === "paymentRefunded") sums.cash -= amount;
+    const charged = event.case === "chargeCreated" ? amount : event.case === "chargeVoided" ? -amount : 0n;
+    const paid = event.case === "paymentRecorded" ? amount : event.case === "paymentRefunded" ? -amount : 0n;
+    sums.receivable += charged - settled;
+    sums.credit += paid - settled;
+  }
+  return sums;
+}
+
 type Step = { kind: "charge" | "payment" | "refund" | "void"; account: number; amount: bigint; target: number; repeat: boolean };
 const steps = fc.array(
   fc.record<Step>({
@@ -229,6 +251,7 @@ test("random interleavings over two replicas, with connections that die between:
         await Promise.all(list.slice(index, index + 6).map((step, offset) => take(step, index + offset)));
 
       await expectToHold();
+      for (const accountId of accounts) expect(await foldEvents(accountId)).toEqual(await balances(accountId));
       const before = await rows("select id, version, receivable, credit, cash from accounts where id = any($1) order by id", [accounts]);
       for (const { again, answer } of done) expect(await again()).toEqual(answer);
       expect(await rows("select id, version, receivable, credit, cash from accounts where id = any($1) order by id", [accounts])).toEqual(

@@ -21,7 +21,7 @@ import { createPatients } from "./patients.ts";
 import { createPrinter } from "./printer.ts";
 import { createReconciliation, startReconciling } from "./reconciliation.ts";
 import { registerPages } from "./rest.ts";
-import { callerDecides, registerBilling } from "./rpc.ts";
+import { registerBilling, secondScopes } from "./rpc.ts";
 import type { Tables } from "./store.ts";
 import { createTotals } from "./totals.ts";
 import { createWatch } from "./watch.ts";
@@ -73,7 +73,7 @@ await listenRpc({
   routes: (router) => registerBilling(router, { accounts, ledger, invoices, history, watch, patients, verifier }),
   services: [BillingService],
   rest: rest.app,
-  guard: createGuard({ log, verifier, callerDecides }),
+  guard: createGuard({ log, verifier, secondScopes }),
   host: config.HOST,
   port: config.PORT,
   log,

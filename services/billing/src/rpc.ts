@@ -1,6 +1,7 @@
 /** `billing.v1.BillingService`, filled in. */
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
-import { authorize, type Caller, type Verifier } from "@pm/kit/auth";
+import type { Scope } from "@pm/kit/access";
+import type { Caller, Verifier } from "@pm/kit/auth";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import { callerKey, onBehalfOfKey, requestIdKey, traceparentKey } from "@pm/kit/rpc";
 import { BillingService } from "@pm/proto/billing/v1/billing";
@@ -15,8 +16,8 @@ import { requestKey } from "./requests.ts";
 import type { AccountKey, Context } from "./store.ts";
 import type { Watch } from "./watch.ts";
 
-/** Methods that decide by more than a scope: who lacks `billing:read` may see the accounts of the patients that they may see. */
-export const callerDecides = new Set(["billing.v1.BillingService/GetBillingAccount"]);
+/** Who has `patient:read` and not `billing:read` may see the accounts of the patients that they may see. */
+export const secondScopes = new Map<string, Scope>([["billing.v1.BillingService/GetBillingAccount", "patient:read"]]);
 
 export type Rules = {
   accounts: Accounts;
@@ -41,7 +42,6 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
     async getBillingAccount({ key }, context) {
       const caller = callerOf(context);
       const mayReadAll = caller.scopes.has("billing:read");
-      if (!mayReadAll) authorize(caller, "patient:read");
       const account = await accounts.get(key.case === "patientId" ? { patientId: key.value } : { accountId: key.value ?? "" });
       // What may not be seen answers like what does not exist.
       if (!mayReadAll && !(await patients.mayBeSeenBy(account.patient_id, caller.token))) throw accountNotFound();
