@@ -29,7 +29,11 @@ app.kubernetes.io/part-of: patient-management
 
 {{/* pm.image (dict "root" $ "name" "patient") */}}
 {{- define "pm.image" -}}
-{{ with .root.Values.image }}{{ with .registry }}{{ . }}/{{ end }}{{ .repository }}/{{ end }}{{ .name }}:{{ include "pm.tag" .root }}
+{{- with (index .root.Values.services .name).image -}}
+{{ . }}
+{{- else -}}
+{{ with $.root.Values.image }}{{ with .registry }}{{ . }}/{{ end }}{{ .repository }}/{{ end }}{{ .name }}:{{ include "pm.tag" .root }}
+{{- end -}}
 {{- end }}
 
 {{/* The Secret with the services' own secrets. */}}
@@ -56,7 +60,7 @@ seccompProfile:
 
 {{- define "pm.containerSecurity" -}}
 allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
+readOnlyRootFilesystem: {{ not .writable }}
 capabilities:
   drop: [ALL]
 {{- end }}
