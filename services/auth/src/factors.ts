@@ -6,6 +6,7 @@ import { Secret, TOTP } from "otpauth";
 import type { Change } from "./changes.ts";
 import type { AuthDatabase } from "./schema.ts";
 import type { Sealer } from "./seal.ts";
+import { updateUser } from "./users-store.ts";
 
 /** Who has to have a second factor. */
 export type FactorPolicy = "nobody" | "admins" | "everybody";
@@ -146,6 +147,7 @@ export function createFactors(options: {
         .set({ confirmed_at: new Date(now()), last_step: step })
         .where("user_id", "=", userId)
         .execute();
+      await updateUser(change.transaction, userId, {});
       change.audit("authn_factor_added", userId);
       return makeRecoveryCodes(change, userId);
     },
@@ -158,8 +160,10 @@ export function createFactors(options: {
     async remove({ transaction, audit }, userId) {
       await transaction.deleteFrom("recovery_codes").where("user_id", "=", userId).execute();
       const removed = await transaction.deleteFrom("second_factors").where("user_id", "=", userId).returning("user_id").executeTakeFirst();
-      if (removed) audit("authn_factor_removed", userId);
-      return removed !== undefined;
+      if (!removed) return false;
+      await updateUser(transaction, userId, {});
+      audit("authn_factor_removed", userId);
+      return true;
     },
   };
 }

@@ -14,10 +14,12 @@ export type Account = {
   /** A second factor is in use. */
   enrolled: boolean;
   teams: string[];
+  /** Another one after every change of the account or its teams. */
+  version: string;
 };
 
 const accountColumns = `u.id, u.email::text, u.name, u.roles, u.password_hash, u.disabled_at is not null as disabled,
-  exists (select from second_factors f where f.user_id = u.id and f.confirmed_at is not null) as enrolled,
+  exists (select from second_factors f where f.user_id = u.id and f.confirmed_at is not null) as enrolled, u.updated_at::text as version,
   array(select team_id::text from team_members m where m.user_id = u.id order by team_id) as teams`;
 
 export async function findAccountByEmail(database: AuthDatabase, email: string): Promise<Account | undefined> {
@@ -33,13 +35,13 @@ export async function findAccount(database: AuthDatabase, id: string): Promise<A
 const outboxColumns = "event_id, topic, key, type, payload, traceparent";
 const outboxValues = (event: OutboxTable) => [event.event_id, event.topic, event.key, event.type, event.payload, event.traceparent];
 
-// The account is locked against changes until the session is there: whoever disables it or changes its password at the same
-// moment either comes first, and there is no session, or comes second and finds the session to revoke.
+// The account is locked against changes until the session is there: whoever disables it or changes its password or roles at
+// the same moment either comes first, and there is no session, or comes second and finds the session to revoke.
 const createSessionStatement = {
   name: "create_session",
   text: `
     with account as (
-      select id from users where id = $1 and password_hash = $2 and disabled_at is null for share
+      select id from users where id = $1 and password_hash = $2 and disabled_at is null and updated_at::text = $16 for share
     ), session as (
       insert into sessions (id, user_id, address, user_agent, second_factor, expires_at)
       select $3, id, $4, $5, $6, now() + make_interval(secs => $7) from account returning id, user_id
@@ -59,6 +61,8 @@ export type NewSession = {
   userId: string;
   /** The hash that the password was checked against: a password that changed in the meantime does not sign in. */
   passwordHash: string;
+  /** The version of the account from which the token was made. */
+  version: string;
   address: string;
   userAgent: string;
   secondFactor: boolean;
@@ -68,11 +72,11 @@ export type NewSession = {
   requestId: string;
 };
 
-/** Stores a session with its first refresh token, event and audit entry; false where the account was disabled or changed meanwhile. */
+/** Stores a session with its first refresh token, event and audit entry; false where the account was changed meanwhile. */
 export async function createSession(database: AuthDatabase, session: NewSession): Promise<boolean> {
-  const { id, userId, passwordHash, address, userAgent, secondFactor, maxSeconds, refreshTokenHash, event, requestId } = session;
+  const { id, userId, passwordHash, version, address, userAgent, secondFactor, maxSeconds, refreshTokenHash, event, requestId } = session;
   const identity = [userId, passwordHash, id, address, userAgent, secondFactor, maxSeconds, refreshTokenHash];
-  const rows = await database.query(createSessionStatement, [...identity, ...outboxValues(event), requestId]);
+  const rows = await database.query(createSessionStatement, [...identity, ...outboxValues(event), requestId, version]);
   return rows.length === 1;
 }
 

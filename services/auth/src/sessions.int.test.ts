@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
+import { text } from "node:stream/consumers";
 import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, type JSONWebKeySet, jwtVerify } from "jose";
 import { afterAll, expect, test } from "vitest";
 import { admin, secrets, startAuth } from "./testing.ts";
@@ -146,6 +149,29 @@ test("discovery names the issuer and the key set", async () => {
   const { body, headers } = await auth.call("GET", "/.well-known/openid-configuration");
   expect(body).toMatchObject({ issuer: "http://localhost:4004", jwks_uri: "http://localhost:4004/.well-known/jwks.json" });
   expect(headers.get("cache-control")).toBe("public, max-age=60");
+});
+
+test("a session ends when it is idle for too long, and at last however much it is used", async () => {
+  const idle = await auth.login();
+  const old = await auth.login();
+  await auth.owner.query("update sessions set last_used_at = now() - interval '13 hours' where id = $1", [decodeJwt(idle.token).sid]);
+  await auth.owner.query("update sessions set expires_at = now() where id = $1", [decodeJwt(old.token).sid]);
+  for (const { refreshToken } of [idle, old])
+    expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken } })).status).toBe(401);
+  const fresh = await auth.login();
+  const { rows } = await auth.pool.query("select extract(epoch from expires_at - created_at)::int as seconds from sessions where id = $1", [
+    decodeJwt(fresh.token).sid,
+  ]);
+  expect(rows).toEqual([{ seconds: 7 * 86_400 }]);
+});
+
+test("TRACE is not served", async () => {
+  const { port } = new URL(auth.url);
+  const sent = request({ port, method: "TRACE", path: "/auth/me", headers: { authorization: "Bearer not-to-be-echoed" } });
+  sent.end();
+  const [answer] = (await once(sent, "response")) as [IncomingMessage];
+  expect(answer.statusCode).toBe(405);
+  expect(await text(answer)).not.toContain("not-to-be-echoed");
 });
 
 // Last, because the server closes a connection whose body it does not want to read.

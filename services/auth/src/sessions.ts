@@ -45,7 +45,7 @@ export type Sessions = {
    * @throws AppError as `login` does
    */
   prove(userId: string, proof: { password: string; code?: string | undefined }, origin: Origin): Promise<Account>;
-  /** A fresh session for somebody who has just proved who he is. */
+  /** A fresh session for somebody who has just proved who he is. An account that has changed since it was read is read again. */
   open(account: Account, passwordHash: string, secondFactor: boolean, origin: Origin): Promise<SignedIn>;
   /**
    * Exchanges a refresh token for a new pair. Within the grace time the same token gets the same pair again, so that
@@ -64,6 +64,8 @@ const wrongCredentials = () => new AppError("unauthenticated", "The e-mail addre
 const wrongRefreshToken = () => new AppError("unauthenticated", "The refresh token is not valid any more. Log in again.");
 const codeError = (message: string) =>
   new AppError("unauthenticated", `The second factor ${message}.`, { errors: [{ path: "code", message }] });
+
+const codeNeeded = () => codeError("is needed: send `code`, six digits of your authenticator app or a recovery code");
 
 const hashToken = (token: string) => createHash("sha256").update(token).digest();
 /** 256 random bits, so its hash needs neither salt nor slowness. */
@@ -125,7 +127,7 @@ export function createSessions(options: {
     if (account.enrolled) {
       if (proof.code === undefined) {
         await attempt.succeeded();
-        throw codeError("is needed: send `code`, six digits of your authenticator app or a recovery code");
+        throw codeNeeded();
       }
       if (!(await factors.use(account.id, proof.code))) {
         await failed(SignInFailureReason.SECOND_FACTOR, account.id, origin);
@@ -153,6 +155,7 @@ export function createSessions(options: {
       id: sessionId,
       userId: account.id,
       passwordHash,
+      version: account.version,
       address: origin.address,
       userAgent: origin.userAgent,
       secondFactor,
@@ -161,9 +164,16 @@ export function createSessions(options: {
       event: authEvent(signedIn, sessionId, { traceparent: origin.traceparent, now: now() }),
       requestId: origin.requestId,
     });
-    if (!stored) throw wrongCredentials();
-    changes.wake();
-    return answer(token, refreshToken, setUp);
+    if (stored) {
+      changes.wake();
+      return answer(token, refreshToken, setUp);
+    }
+    // The account changed since it was read. Where it is still the same password, its new roles and teams go into a new token.
+    const changed = await findAccount(database, account.id);
+    if (!changed || changed.disabled || changed.password_hash !== passwordHash || changed.version === account.version)
+      throw wrongCredentials();
+    if (changed.enrolled && !secondFactor) throw codeNeeded();
+    return open(changed, passwordHash, secondFactor, origin);
   };
 
   async function login({ email, password, code }: Credentials, origin: Origin): Promise<SignedIn> {

@@ -1,10 +1,21 @@
 /** Teams: who belongs together when a patient is shared. A token names the teams of its user. */
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
-import type { Actor, Changes } from "./changes.ts";
+import type { Actor, Change, Changes } from "./changes.ts";
 import type { AuthDatabase } from "./schema.ts";
 import type { Page } from "./users.ts";
-import { addMember, deleteTeam, findTeam, insertTeam, listTeams, lockUser, removeMember, renameTeam, type TeamRow } from "./users-store.ts";
+import {
+  addMember,
+  deleteTeam,
+  findTeam,
+  insertTeam,
+  listTeams,
+  lockUser,
+  removeMember,
+  renameTeam,
+  type TeamRow,
+  updateUser,
+} from "./users-store.ts";
 
 export type Teams = {
   list(page: { cursor?: string | undefined; limit: number }): Promise<Page<TeamRow>>;
@@ -21,6 +32,12 @@ export type Teams = {
 };
 
 export function createTeams({ database, changes, cursors }: { database: AuthDatabase; changes: Changes; cursors: Cursors }): Teams {
+  /** A login at this moment reads the account again, and every session that names the team ends. */
+  async function leave(change: Change, userId: string): Promise<void> {
+    await updateUser(change.transaction, userId, {});
+    await change.endSessions({ userId }, "CREDENTIALS_CHANGED");
+  }
+
   const noTeam = () => new AppError("not_found", "There is no such team.");
 
   async function get(id: string): Promise<TeamRow> {
@@ -62,7 +79,7 @@ export function createTeams({ database, changes, cursors }: { database: AuthData
         const members = await deleteTeam(change.transaction, id);
         if (!members) throw noTeam();
         change.audit("authz_team_deleted", id, { members });
-        for (const userId of members) await change.endSessions({ userId }, "CREDENTIALS_CHANGED");
+        for (const userId of members.toSorted()) await leave(change, userId);
       }),
 
     addMember: (id, userId, by) =>
@@ -78,7 +95,7 @@ export function createTeams({ database, changes, cursors }: { database: AuthData
         await lockUser(change.transaction, userId);
         if (!(await removeMember(change.transaction, id, userId))) return;
         change.audit("authz_change", userId, { left: id });
-        await change.endSessions({ userId }, "CREDENTIALS_CHANGED");
+        await leave(change, userId);
       }),
   };
 }

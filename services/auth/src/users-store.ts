@@ -85,12 +85,12 @@ export async function insertUser(transaction: AuthTransaction, user: NewUser): P
 
 export type UserChange = Partial<{ email: string; name: string; roles: Role[]; password_hash: string; disabled_at: Date | null }>;
 
-/** @throws AppError already_exists where the new address has an account */
+/** Changes an account; without values, only its version. @throws AppError already_exists where the new address has an account */
 export async function updateUser(transaction: AuthTransaction, id: string, change: UserChange): Promise<void> {
   try {
     await transaction
       .updateTable("users")
-      .set({ ...change, updated_at: sql<Date>`now()` })
+      .set({ ...change, updated_at: sql<Date>`clock_timestamp()` })
       .where("id", "=", id)
       .execute();
   } catch (error) {

@@ -95,6 +95,28 @@ test("new roles hold at once: the sessions with the former ones have ended, and 
   );
 });
 
+test("no token with former roles is good for anything, even from a login at the very moment of the change", async () => {
+  const user = await newUser({ roles: ["analyst"] });
+  for (const [before, after] of [
+    ["analyst", "user"],
+    ["user", "billing"],
+    ["billing", "analyst"],
+  ] as const) {
+    const logins = Array.from({ length: 6 }, () => auth.call("POST", "/auth/login", { body: { email: user.email, password } }));
+    const [answers] = await Promise.all([
+      Promise.all(logins),
+      auth.call("PATCH", `/auth/users/${user.id}`, { token, body: { roles: [after] } }),
+    ]);
+    for (const { status, body } of answers) {
+      expect(status).toBe(200);
+      const roles = decodeJwt(String(body.token)).roles as string[];
+      expect([before, after]).toContain(roles[0]);
+      expect((await auth.call("GET", "/auth/validate", { token: String(body.token) })).status).toBe(roles[0] === after ? 200 : 401);
+    }
+    await auth.owner.query("delete from throttles");
+  }
+});
+
 test("a disabled user is out, cannot come back in, and can again when enabled", async () => {
   const user = await newUser();
   const session = await auth.login({ email: user.email, password });
