@@ -59,7 +59,8 @@ async function main(): Promise<void> {
       ports: { ...ports, ...preferred },
       host: process.env.HOST || "127.0.0.1",
       log: (line) => say(`  ${line}`),
-      env: { all: process.env.LOG_LEVEL ? { LOG_LEVEL: process.env.LOG_LEVEL } : {} },
+      // Nobody has a mail server at hand: links to confirm, invite and reset are printed into auth's log.
+      env: { all: process.env.LOG_LEVEL ? { LOG_LEVEL: process.env.LOG_LEVEL } : {}, auth: { MAIL_URL: "print:" } },
     });
     starting.done(platform);
     welcome(platform);
