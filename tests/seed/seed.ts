@@ -16,6 +16,7 @@ import { parseArgs } from "node:util";
 import { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import { registeredEvent } from "../../services/patient/src/messages.ts";
+import { searchWords } from "../../services/patient/src/search.ts";
 import { type Person, personAt } from "./people.ts";
 
 const actor = "seed";
@@ -33,11 +34,14 @@ type Target = { table: string; columns: string; row: (person: Person) => unknown
 const patients: Target = {
   table: "patients",
   columns:
-    "id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at",
+    "id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words",
   row: ({ id, at, record: r }) => [
     ...[id, 1, r.name, r.firstName, r.lastName, r.email, r.phoneNumber, r.dateOfBirth],
     ...[r.address.text, r.address.street, r.address.city, r.address.state, r.address.zipCode, r.sex, r.registeredDate],
     ...[actor, at.toISOString(), at.toISOString()],
+    searchWords(r)
+      .all.map((word) => `'${word.replace(/['\\]/g, "$&$&")}'`)
+      .join(" "),
   ],
 };
 const versions: Target = {
@@ -178,8 +182,12 @@ async function main(): Promise<void> {
     done += weight;
     progress(done, "indexes");
   }
+  // The words of names, from the names themselves.
+  const names = new Set<string>();
+  for (const { record } of people()) for (const word of searchWords(record).names) names.add(word);
+  await client.query("insert into patient_words select unnest($1::text[]) on conflict do nothing", [[...names]]);
   await client.query("commit");
-  await client.query("analyze patients, patient_versions, patient_billing");
+  await client.query("analyze patients, patient_words, patient_versions, patient_billing");
   await client.end();
   const seconds = (performance.now() - started) / 1_000;
   process.stderr.write(

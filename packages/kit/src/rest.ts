@@ -165,7 +165,7 @@ export function createRestApp(options: {
       await next();
     };
     const path = toInternalPath(route.path);
-    const pattern = path.replace(/[.@]/g, "\\$&").replace(/\{[^}]+\}/g, "[^/]+");
+    const pattern = path.replace(/[.@]/g, "\\$&").replace(/\{[^}]+\}/g, "[^@/][^/]*");
     const method = route.method.toUpperCase();
     if (methods.includes(method)) registered.push({ method, path: new RegExp(`^${pattern}$`) });
 
@@ -178,7 +178,8 @@ export function createRestApp(options: {
       },
     });
     const middleware = streamsBody || !route.request?.body ? [authenticate] : [authenticate, limit];
-    const internal = { ...route, path, hide: true, middleware };
+    // A parameter does not begin with "@": `/patients/{id}` must not take `/patients:export` for a patient.
+    const internal = { ...route, path: path.replace(/\{([^}]+)\}/g, ":$1{[^@/][^/]*}"), hide: true, middleware };
     // The route's type is what the handler was checked against; path and middleware differ from it only inside this file.
     app.openapi(internal as unknown as R, handler as never);
   }

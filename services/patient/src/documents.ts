@@ -96,21 +96,39 @@ type Schema = {
   required?: string[];
   examples?: unknown[];
 };
+/** A text without control characters that does not begin with a space. */
+export const printable = "^[^\\u0000-\\u001F\\u007F-\\u009F\\s\\uFEFF][^\\u0000-\\u001F\\u007F-\\u009F]*$";
+const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
+/** At least one of these fields, and not as null. */
+const oneOf = (...names: string[]): Schema => ({
+  anyOf: names.map((field) => ({ required: [field], properties: { [field]: { type: "string" } } })),
+});
 const line = (maxLength: number): Schema => ({
   type: "string",
   minLength: 1,
   maxLength,
-  pattern: "^[^\\u0000-\\u001F\\u007F-\\u009F\\s][^\\u0000-\\u001F\\u007F-\\u009F]*$",
+  pattern: printable,
 });
 const date: Schema = {
   type: "string",
   format: "date",
   pattern: "^(18[89][0-9]|19[0-9]{2}|20[01][0-9]|202[0-5])-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$",
 };
+const addressParts = {
+  type: "object",
+  additionalProperties: false,
+  properties: {
+    text: nullable(line(limits.addressText)),
+    street: nullable(line(limits.street)),
+    city: nullable(line(limits.city)),
+    state: nullable(line(limits.state)),
+    zipCode: nullable(line(limits.zipCode)),
+  },
+} satisfies Schema;
 const fields = {
-  name: { ...line(limits.name), description: "Needed where firstName and lastName are not given." },
-  firstName: line(limits.partOfName),
-  lastName: line(limits.partOfName),
+  name: { ...nullable(line(limits.name)), description: "Needed where firstName and lastName are not given." },
+  firstName: nullable(line(limits.partOfName)),
+  lastName: nullable(line(limits.partOfName)),
   email: {
     type: "string",
     format: "email",
@@ -118,32 +136,14 @@ const fields = {
     description: "Unique among patients that are not deleted, whatever its case.",
   },
   phoneNumber: {
-    type: "string",
-    pattern: "^\\+1[2-9][0-9]{2}[2-9][0-9]{6}$",
+    ...nullable({ type: "string", pattern: "^\\+1[2-9][0-9]{2}[2-9][0-9]{6}$" }),
     description: "Best as E.164. Without a country it is read as North American, in any usual spelling.",
   },
   dateOfBirth: { ...date, description: "Not before 1880 and not in the future." },
-  address: {
-    anyOf: [
-      line(limits.addressText),
-      {
-        type: "object",
-        minProperties: 1,
-        additionalProperties: false,
-        properties: {
-          text: line(limits.addressText),
-          street: line(100),
-          city: line(limits.city),
-          state: line(limits.state),
-          zipCode: line(limits.zipCode),
-        },
-      },
-    ],
-  },
-  sex: { type: "string", enum: [...sexes] },
-  registeredDate: { ...date, description: "The day of the request where it is not given." },
+  address: { anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }] },
+  sex: nullable({ type: "string", enum: [...sexes] }),
+  registeredDate: { ...nullable(date), description: "The day of the request where it is not given." },
 } satisfies Record<string, Schema>;
-const nameInSomeForm = [{ required: ["name"] }, { required: ["firstName"] }, { required: ["lastName"] }];
 const { name, address, firstName, lastName, ...common } = record;
 const flat = { name, ...common, address: address.text };
 const inParts = {
@@ -163,7 +163,7 @@ export const PatientCreateSchema = written("PatientCreate", {
   description: "Two shapes, also mixed: name and address as text, or in parts.",
   properties: fields,
   required: ["email", "dateOfBirth", "address"],
-  anyOf: nameInSomeForm,
+  ...oneOf("name", "firstName", "lastName"),
   examples: [flat, inParts],
 });
 
@@ -171,15 +171,14 @@ export const PatientReplaceSchema = written("PatientReplace", {
   description: "The whole record: what is not said is removed, but for registeredDate, which stays.",
   properties: { ...fields, ...readOnly },
   required: ["email", "dateOfBirth", "address"],
-  anyOf: nameInSomeForm,
+  ...oneOf("name", "firstName", "lastName"),
   examples: [flat, inParts],
 });
 
-const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
 export const PatientPatchSchema = written("PatientPatch", {
   description:
     "A JSON merge patch (RFC 7396): what is not said stays, null removes. A name or address in one form replaces the other form.",
-  properties: { ...fields, phoneNumber: nullable(fields.phoneNumber), sex: nullable(fields.sex), ...readOnly },
+  properties: { ...fields, name: line(limits.name), address: { anyOf: [line(limits.addressText), addressParts] }, ...readOnly },
   examples: [{ email: "countess@example.com", phoneNumber: null }],
 });
 

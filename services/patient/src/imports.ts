@@ -10,6 +10,7 @@ import type { ImportLine } from "./lines.ts";
 import { registeredEvent } from "./messages.ts";
 import { type Call, sha256 } from "./patients.ts";
 import { importedRecord } from "./record.ts";
+import { searchWords } from "./search.ts";
 import type { NewPatient, PatientDatabase } from "./store.ts";
 
 const batchSize = 500;
@@ -36,7 +37,8 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
     const who = { actor: call.caller.id, requestId: call.requestId };
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for an import's billing accounts, so they are the worker's from the beginning.
-    return { ...who, id, at, action: "imported", record, digest: sha256(JSON.stringify(record)), event, billingAt: at };
+    const digest = sha256(JSON.stringify(record));
+    return { ...who, id, at, action: "imported", record, digest, words: searchWords(record), event, billingAt: at };
   }
 
   function take(call: Call, batch: Batch, { number: line, body, problem }: ImportLine): void {

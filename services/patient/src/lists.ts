@@ -3,7 +3,7 @@ import type { Cursors } from "@pm/kit/cursor";
 import { type RawBuilder, sql } from "kysely";
 import { type Call, viewerOf } from "./patients.ts";
 import type { Patient } from "./schema.ts";
-import { allowsFuzzy, type Match, searchCondition, similarEnough } from "./search.ts";
+import { correctSpelling, readSearch, searchCondition } from "./search.ts";
 import { type PatientDatabase, type PatientRow, toPatient, type Viewer } from "./store.ts";
 
 export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate"] as const;
@@ -42,9 +42,8 @@ function visibleTo(viewer: Viewer): RawBuilder<unknown> {
 }
 
 /** What of `patients p` a caller asked for and may see. */
-function conditionOf(viewer: Viewer, filters: Filters, match: Match): RawBuilder<unknown> {
+function conditionOf(viewer: Viewer, filters: Filters): RawBuilder<unknown> {
   const conditions = [filters.deleted ? sql`p.deleted_at is not null` : sql`p.deleted_at is null`, visibleTo(viewer)];
-  if (filters.q !== undefined) conditions.push(searchCondition(filters.q, match));
   if (filters.dateOfBirth !== undefined) conditions.push(sql`p.date_of_birth = ${filters.dateOfBirth}`);
   if (filters.city !== undefined) conditions.push(sql`lower(p.city) = lower(${filters.city})`);
   if (filters.state !== undefined) conditions.push(sql`lower(p.state) = lower(${filters.state})`);
@@ -74,7 +73,7 @@ export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cur
   };
 
   /** Rows of a page and one more, and the entry in the audit trail that says who was shown whom. */
-  async function read(kysely: PatientDatabase["kysely"], { call, limit, condition, after, sort, purpose }: Asked): Promise<Row[]> {
+  async function read({ call, limit, condition, after, sort, purpose }: Asked): Promise<Row[]> {
     const key = sortKeys[sort.replace("-", "") as SortField];
     const [direction, beyond] = sort.startsWith("-") ? [sql`desc`, sql`<`] : [sql`asc`, sql`>`];
     const order = key ? sql`${key} ${direction}, p.id ${direction}` : sql`p.id ${direction}`;
@@ -91,33 +90,29 @@ export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cur
         select ${call.caller.id}, ${`patient.${purpose}`}, 'patients', ${call.requestId},
           jsonb_build_object('ids', coalesce((select jsonb_agg(id) from (select id from page limit ${limit}) shown), '[]'))
       )
-      select * from page`.execute(kysely);
+      select * from page`.execute(db.kysely);
     return rows;
   }
-
-  /** The same for a search by similarity, whose threshold is a setting of the transaction. */
-  const readSimilar = (asked: Asked): Promise<Row[]> =>
-    db.kysely.transaction().execute(async (tx) => {
-      await sql`select set_config('pg_trgm.word_similarity_threshold', ${similarEnough}, true)`.execute(tx);
-      return read(tx, asked);
-    });
 
   return {
     /** A page of a list. An export is pages too, and needs no total. */
     async page(call: Call, query: PageQuery, purpose: "listed" | "exported" = "listed"): Promise<Page> {
       const { limit, cursor, sort, ...filters } = query;
       const bound = ["patients", call.caller.id, sort, filters];
-      const viewer = viewerOf(call.caller);
-      const [matched, ...after] = cursor === undefined ? ["exact"] : cursors.open(bound, cursor);
-      let match: Match = matched === "fuzzy" ? "fuzzy" : "exact";
-      let condition = conditionOf(viewer, filters, match);
+      const [tsquery, ...after] = cursor === undefined ? [] : cursors.open(bound, cursor);
       const asked = { call, limit, after: cursor === undefined ? undefined : after, sort, purpose };
-      let rows = match === "exact" ? await read(db.kysely, { ...asked, condition }) : await readSimilar({ ...asked, condition });
-      // Typing errors are looked for only where nothing is spelled as asked: what is right comes without what is similar.
-      if (rows.length === 0 && cursor === undefined && filters.q !== undefined && allowsFuzzy(filters.q)) {
-        match = "fuzzy";
-        condition = conditionOf(viewer, filters, match);
-        rows = await readSimilar({ ...asked, condition });
+      const others = conditionOf(viewerOf(call.caller), filters);
+      const search = filters.q === undefined ? undefined : readSearch(filters.q);
+      let corrected = typeof tsquery === "string" ? tsquery : undefined;
+      let condition = filters.q === undefined ? others : sql`${others} and ${searchCondition(corrected ?? search)}`;
+      let rows = await read({ ...asked, condition });
+      if (rows.length === 0 && cursor === undefined) {
+        // Misspellings are looked for only where nothing is spelled as asked: what is right comes without what is similar.
+        corrected = await correctSpelling(db, search);
+        if (corrected !== undefined) {
+          condition = sql`${others} and ${searchCondition(corrected)}`;
+          rows = await read({ ...asked, condition });
+        }
       }
       const page = rows.slice(0, limit);
       const last = page.at(-1);
@@ -126,7 +121,7 @@ export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cur
       const total = more ? Math.max(await (wantsTotal ? estimate(condition) : 0), rows.length) : rows.length;
       return {
         items: page.map(toPatient),
-        ...(more && last && { nextCursor: cursors.seal(bound, [match, last.sort_key, last.id]) }),
+        ...(more && last && { nextCursor: cursors.seal(bound, [corrected ?? null, last.sort_key, last.id]) }),
         ...(wantsTotal && { totalEstimate: total }),
       };
     },

@@ -58,7 +58,6 @@ const rules = {
 
 const rest = createRestApp({ service: "patient", ...about, log, lifetime, verifier });
 registerDocs(rest);
-// Before `/patients/{id}`, which would take `:export` for an id.
 registerFiles(rest, { lists, imports: createImports({ db, committed, now }) });
 registerPatients(rest, rules);
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifetime });

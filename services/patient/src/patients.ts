@@ -8,6 +8,7 @@ import { isUuid, uuidv7 } from "./ids.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./messages.ts";
 import { diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import type { Action, Patient, PatientRecord } from "./schema.ts";
+import { searchWords } from "./search.ts";
 import {
   type Creation,
   changePatient,
@@ -111,8 +112,11 @@ export function createPatients(options: { db: PatientDatabase; billing: BillingA
         restored: () => restoredEvent(id, version, at, call.traceparent, record),
       }[action]();
       const digest = sha256(JSON.stringify(record));
+      const words = searchWords(record);
       const who = { actor: call.caller.id, requestId: call.requestId };
-      if (await changePatient(db, { ...who, id: found.id, version: found.version, at, action, record, deleted, digest, fields, event })) {
+      if (
+        await changePatient(db, { ...who, id: found.id, version: found.version, at, action, record, deleted, digest, words, fields, event })
+      ) {
         committed();
         return { ...found, version, record, updatedAt: at };
       }
@@ -162,6 +166,7 @@ export function createPatients(options: { db: PatientDatabase; billing: BillingA
         requestId: call.requestId,
         record,
         digest: sha256(JSON.stringify(record)),
+        words: searchWords(record),
         idempotency,
         event: registeredEvent(id, at, call.traceparent, record),
         billingAt: new Date(at.getTime() + headStartMs),

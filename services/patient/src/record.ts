@@ -8,7 +8,7 @@ import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import { type Address, type PatientRecord, type Sex, sexes } from "./schema.ts";
 
 /** Longest texts, in characters. */
-export const limits = { name: 200, partOfName: 100, email: 254, addressText: 500, street: 200, city: 100, state: 100, zipCode: 20 };
+export const limits = { name: 200, partOfName: 99, email: 254, addressText: 500, street: 200, city: 100, state: 100, zipCode: 20 };
 export const earliestDate = "1880-01-01";
 
 /** Reads one value; gives undefined and adds a problem where it is not right. */
@@ -24,7 +24,8 @@ const text =
     if (typeof value !== "string") return fail("must be a text");
     const trimmed = value.trim();
     if (trimmed === "") return fail("must not be empty");
-    if (trimmed.length > max) return fail(`must have at most ${max} characters`);
+    // Characters are Unicode's, as in JSON Schema and in Postgres; counting them is only needed where a text might be too long.
+    if (trimmed.length > max && Array.from(trimmed).length > max) return fail(`must have at most ${max} characters`);
     if (unprintable.test(trimmed)) return fail("must not have control characters");
     return trimmed;
   };
@@ -219,9 +220,10 @@ export function patchedRecord(body: unknown, current: PatientRecord, now: Date):
   const patch = readFields(body, now, readOnly, problems);
   const merged: Fields = { ...current, ...patch };
   const namesPart = patch.firstName !== undefined || patch.lastName !== undefined;
+  if (patch.name === null) problems.push({ path: "name", message: "cannot be removed, only changed" });
   if (patch.name === undefined && namesPart) {
-    // The whole name follows its parts; a name that had no parts is replaced by them.
-    delete merged.name;
+    // The whole name follows its parts, unless none is left; a name that had no parts is replaced by them.
+    if (composeName(merged.firstName, merged.lastName) !== "") delete merged.name;
   } else if (patch.name !== undefined && !namesPart && patch.name !== current.name) {
     delete merged.firstName;
     delete merged.lastName;
@@ -229,7 +231,8 @@ export function patchedRecord(body: unknown, current: PatientRecord, now: Date):
   if (patch.address) {
     merged.address = { ...current.address, ...patch.address };
     // The text follows the parts where it was made from them; a text that somebody wrote stays until somebody writes another.
-    if (patch.address.text === undefined && current.address.text === composeAddress(current.address)) delete merged.address.text;
+    const follows = current.address.text === composeAddress(current.address) && composeAddress(merged.address) !== "";
+    if (patch.address.text === null || (patch.address.text === undefined && follows)) delete merged.address.text;
   }
   return toRecord(merged, current.registeredDate, problems);
 }

@@ -1,4 +1,4 @@
-/** The REST operations on patients: route table and handlers. Custom methods come first, or `{id}` would take them for ids. */
+/** The REST operations on patients: route table and handlers. */
 import { z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/rest";
 import {

@@ -54,11 +54,12 @@ export type PatientsTable = {
   created_at: Date;
   updated_at: Date;
   deleted_at: Date | null;
-  search: ColumnType<string, never, never>;
+  words: ColumnType<never, never, never>;
 };
 
 export type Tables = {
   patients: PatientsTable;
+  patient_words: { word: string };
   patient_versions: {
     patient_id: string;
     version: bigint;

@@ -1,34 +1,104 @@
-/** What `q` means: an id, a phone number, or words of a name or an e-mail, from their beginning; where nothing has them, nearly right. */
+/**
+ * What patients are found by. Words are taken apart and simplified here and not in Postgres, so that "ångström", "Angstrom"
+ * and "O'Neill" are found however they are typed, whatever locale a server has. Postgres finds words by their beginning in
+ * an index of words; a word that nothing begins with may be a misspelled one, and then the words of all names are asked.
+ */
 import { type RawBuilder, sql } from "kysely";
+import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import { isUuid } from "./ids.ts";
+import type { PatientRecord } from "./schema.ts";
+import type { PatientDatabase, SearchWords } from "./store.ts";
 
-/** `exact`: words by their beginning. `fuzzy`: the whole of `q` with typing errors. */
-export type Match = "exact" | "fuzzy";
+/** Letters that Unicode does not take apart into a base and marks. */
+const letters: Record<string, string> = { ß: "ss", ø: "o", ł: "l", đ: "d", ð: "d", þ: "th", æ: "ae", œ: "oe", ı: "i" };
 
-/** How similar (0 to 1) is similar enough; of pg_trgm's word similarity. "cathrine" and "catherine" have 0.6. */
-export const similarEnough = "0.45";
-
-const escaped = (text: string) => text.replace(/[\\%_]/g, "\\$&");
-
-/** However a phone number was typed: the stored one has only digits after its plus. */
-function digitsOf(text: string): string | undefined {
-  const digits = /^[+\d\s()./-]{4,}$/.test(text) ? text.replace(/\D/g, "") : "";
-  return digits.length >= 3 ? digits : undefined;
+/** Lower case without marks. */
+function fold(text: string): string {
+  // Most names are ASCII, and this runs for every patient that is written.
+  if (/^[\x20-\x7e]*$/.test(text)) return text.toLowerCase();
+  return text
+    .toLowerCase()
+    .normalize("NFKD")
+    .replace(/\p{M}/gu, "")
+    .replace(/[ßøłđðþæœı]/g, (letter) => letters[letter] ?? letter);
 }
 
-/** Whether nearly right makes sense: not for ids and numbers, which are right or wrong, nor for what is too short to be similar to anything. */
-export function allowsFuzzy(q: string): boolean {
+const separators = /[^\p{L}\p{N}]+/u;
+/** Scripts that write names without spaces: what stands in the middle of a name is looked for too. */
+const unspaced = /^[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}]{2,}$/u;
+
+function nameWords(name: string): string[] {
+  const words: string[] = [];
+  for (const word of fold(name).split(/\s+/)) {
+    const parts = word.split(separators).filter(Boolean);
+    words.push(...parts);
+    if (parts.length > 1) words.push(parts.join(""));
+    for (const part of parts) if (unspaced.test(part)) words.push(...Array.from(part, (_, index) => part.slice(index)).filter(Boolean));
+  }
+  return [...new Set(words)];
+}
+
+/** The words of a record: of the name, of the e-mail as a whole and before its @, and the phone number with and without its country. */
+export function searchWords({ name, email, phoneNumber }: PatientRecord): SearchWords {
+  const names = nameWords(name);
+  const address = fold(email);
+  const words = [...names, address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean)];
+  if (phoneNumber) {
+    words.push(phoneNumber.slice(1));
+    words.push(
+      phoneNumber.startsWith("+1")
+        ? phoneNumber.slice(2)
+        : (parsePhoneNumberFromString(phoneNumber)?.nationalNumber ?? phoneNumber.slice(1)),
+    );
+  }
+  return { all: [...new Set(words)], names };
+}
+
+/** A search: an id, or words that all have to be there. */
+export type Search = { id: string } | { words: string[] };
+
+const mostWords = 8;
+
+/** Reads `q`. Undefined where there is nothing in it that could be looked for. */
+export function readSearch(q: string): Search | undefined {
   const text = q.trim();
-  return text.length >= 4 && !isUuid(text) && digitsOf(text) === undefined;
+  if (isUuid(text)) return { id: text };
+  // However a number was typed, also with the zero that is dialled before it inside a country.
+  const digits = /^[+\d\s()./-]{4,}$/.test(text) ? text.replace(/\D/g, "").replace(/^0+/, "") : "";
+  if (digits.length >= 3) return { words: [digits] };
+  const tokens = fold(text).split(/\s+/);
+  const words = tokens.flatMap((token) => (token.includes("@") ? [token] : token.split(separators).filter(Boolean)));
+  return words.length === 0 ? undefined : { words: words.slice(0, mostWords) };
 }
 
-/** `q` as a condition on `patients p`. */
-export function searchCondition(q: string, match: Match): RawBuilder<unknown> {
-  const text = q.trim().toLowerCase();
-  if (isUuid(text)) return sql`p.id = ${text}`;
-  if (match === "fuzzy") return sql`${text} <% p.search`;
-  const digits = digitsOf(text);
-  if (digits) return sql`p.search like ${`%${digits}%`}`;
-  const words = text.split(/\s+/).map((word) => sql`p.search like ${`% ${escaped(word)}%`}`);
-  return sql`(${sql.join(words.slice(0, 8), sql` and `)})`;
+const quote = (word: string) => `'${word.replace(/['\\]/g, "$&$&")}'`;
+/** A word by its beginning; but one letter begins too many words. */
+const beginning = (word: string) => (/^[a-z]$/.test(word) ? quote(word) : `${quote(word)}:*`);
+
+/** Words as a `tsquery`: each by its beginning, or as one of its meanings. */
+export function toTsquery(words: string[], meanings?: Map<string, string[]>): string {
+  return words.map((word) => `(${[beginning(word), ...(meanings?.get(word) ?? []).map(quote)].join(" | ")})`).join(" & ");
+}
+
+/** The condition on `patients p` for a search, or for a `tsquery` that was made of one. */
+export function searchCondition(search: Search | string | undefined): RawBuilder<unknown> {
+  if (search === undefined) return sql`false`;
+  if (typeof search !== "string" && "id" in search) return sql`p.id = ${search.id}`;
+  return sql`p.words @@ ${typeof search === "string" ? search : toTsquery(search.words)}::tsquery`;
+}
+
+/** How many words a misspelled one is taken for; those that are most like it. */
+const mostMeanings = 10;
+
+/** The search, as a `tsquery`, with each word also taken for those words of names that are like it; undefined where none is. */
+export async function correctSpelling(db: PatientDatabase, search: Search | undefined): Promise<string | undefined> {
+  if (!search || "id" in search) return undefined;
+  // Three letters are like too many words, and numbers and addresses are right or wrong.
+  const asked = search.words.filter((word) => /^\D{4,}$/.test(word) && !word.includes("@"));
+  const text = `select asked, word from unnest($1::text[]) as asked, lateral
+    (select word from patient_words where word % asked order by similarity(word, asked) desc, word limit ${mostMeanings}) similar_words`;
+  const rows = asked.length === 0 ? [] : await db.query<{ asked: string; word: string }>({ name: "patient_words_similar", text }, [asked]);
+  if (rows.length === 0) return undefined;
+  const meanings = new Map(asked.map((word) => [word, rows.filter((row) => row.asked === word).map((row) => row.word)]));
+  return toTsquery(search.words, meanings);
 }

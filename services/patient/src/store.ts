@@ -50,11 +50,15 @@ export type NewPatient = {
   record: PatientRecord;
   /** SHA-256 of the record's JSON, for the audit trail. */
   digest: string;
+  words: SearchWords;
   idempotency?: { key: string; hash: string } | undefined;
   event: StoredEvent;
   /** Until when the worker leaves the billing account to whoever created the patient; null keeps it from the worker for good. */
   billingAt: Date | null;
 };
+
+/** What a search finds a patient by; `names` are those words that a misspelled one may mean. See search.ts. */
+export type SearchWords = { all: string[]; names: string[] };
 
 /** An outbox row of the topic `patient.v1`; the payload is in base64. */
 export type StoredEvent = { eventId: string; type: string; payload: string; traceparent: string };
@@ -73,7 +77,7 @@ const createStatement = {
   text: `
     with input as materialized (
       select i.*, r.* from json_to_recordset($1) as i(id uuid, at timestamptz, actor text, action text, request_id text, key text, hash text,
-        record json, digest text, event_id uuid, event_type text, payload text, traceparent text, billing_at timestamptz)
+        record json, digest text, event_id uuid, event_type text, payload text, traceparent text, billing_at timestamptz, words text[], name_words json)
       cross join lateral json_to_record(i.record) as r(${recordColumns})
     ), keyed as (
       insert into idempotency_keys (caller, key, request_hash, patient_id)
@@ -81,11 +85,15 @@ const createStatement = {
       on conflict do nothing returning patient_id
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
-        state, zip_code, sex, registered_date, registered_by, created_at, updated_at)
+        state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words)
       select id, 1, name, "firstName", "lastName", email, "phoneNumber", "dateOfBirth", address->>'text', address->>'street', address->>'city',
-        address->>'state', address->>'zipCode', sex, "registeredDate", actor, at, at
+        address->>'state', address->>'zipCode', sex, "registeredDate", actor, at, at, array_to_tsvector(words)
       from input where key is null or id in (select patient_id from keyed) order by lower(email)
       on conflict (lower(email)) where deleted_at is null do nothing returning id
+    ), named as (
+      insert into patient_words
+      select distinct word from input, json_array_elements_text(name_words) as word where id in (select id from created) order by word
+      on conflict do nothing
     ), versions as (
       insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
       select id, 1, action, at, actor, record from input where id in (select id from created)
@@ -117,8 +125,10 @@ export function insertPatients(db: PatientDatabase, patients: NewPatient[]): Pro
 
 /** The same within a transaction. */
 export async function insertPatientsIn(db: Runner, patients: NewPatient[]): Promise<Creation[]> {
-  const input = patients.map(({ idempotency, event, ...patient }) => ({
+  const input = patients.map(({ idempotency, event, words, ...patient }) => ({
     ...patient,
+    words: words.all,
+    name_words: words.names,
     request_id: patient.requestId,
     key: idempotency?.key,
     hash: idempotency?.hash,
@@ -199,7 +209,7 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
   return readings.map((_, n) => found.get(n));
 }
 
-export type PatientRow = Omit<PatientsTable, "registered_by" | "deleted_at" | "search"> & { account_id: string | null };
+export type PatientRow = Omit<PatientsTable, "registered_by" | "deleted_at" | "words"> & { account_id: string | null };
 
 export function toPatient(row: PatientRow): Patient {
   return {
@@ -276,6 +286,7 @@ export type Change = {
   record: PatientRecord;
   deleted: boolean;
   digest: string;
+  words: SearchWords;
   fields: string[];
   event: StoredEvent;
 };
@@ -285,15 +296,19 @@ const changeStatement = {
   text: `
     with input as materialized (
       select i.*, r.* from json_to_record($1) as i(id uuid, version bigint, at timestamptz, actor text, action text, request_id text, record json,
-        deleted boolean, digest text, fields jsonb, event_id uuid, event_type text, payload text, traceparent text)
+        deleted boolean, digest text, fields jsonb, event_id uuid, event_type text, payload text, traceparent text, words text[], name_words json)
       cross join lateral json_to_record(i.record) as r(${recordColumns})
     ), changed as (
       update patients p set version = p.version + 1, name = i.name, first_name = i."firstName", last_name = i."lastName", email = i.email,
         phone_number = i."phoneNumber", date_of_birth = i."dateOfBirth", address_text = i.address->>'text', street = i.address->>'street',
         city = i.address->>'city', state = i.address->>'state', zip_code = i.address->>'zipCode', sex = i.sex,
-        registered_date = i."registeredDate", updated_at = i.at, deleted_at = case when i.deleted then i.at end
+        registered_date = i."registeredDate", updated_at = i.at, deleted_at = case when i.deleted then i.at end,
+        words = array_to_tsvector(i.words)
       from input i where p.id = i.id and p.version = i.version
       returning p.id, p.version
+    ), named as (
+      insert into patient_words select distinct word from input, json_array_elements_text(name_words) as word order by word
+      on conflict do nothing
     ), versions as (
       insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
       select c.id, c.version, action, at, actor, record from input join changed c using (id)
@@ -312,9 +327,18 @@ const changeStatement = {
  * Makes the next version of a patient. False where somebody else made it in the meantime.
  * @throws AppError already_exists where another patient has the e-mail.
  */
-export async function changePatient(db: PatientDatabase, { requestId, event, ...change }: Change): Promise<boolean> {
+export async function changePatient(db: PatientDatabase, { requestId, event, words, ...change }: Change): Promise<boolean> {
   const { eventId, type, payload, traceparent } = event;
-  const input = { ...change, request_id: requestId, event_id: eventId, event_type: type, payload, traceparent };
+  const input = {
+    ...change,
+    words: words.all,
+    name_words: words.names,
+    request_id: requestId,
+    event_id: eventId,
+    event_type: type,
+    payload,
+    traceparent,
+  };
   try {
     return (await db.query(changeStatement, [JSON.stringify(input)])).length === 1;
   } catch (error) {

@@ -66,7 +66,6 @@ export async function startPatientApp(
   const [now, committed] = [() => new Date(), () => undefined];
   const cursors = createCursors("a key for cursors, long enough to be one");
   const lists = createLists({ db, cursors });
-  // Before `/patients/{id}`, which would take `:export` for an id.
   registerFiles(rest, { lists, imports: createImports({ db, committed, now }) });
   registerPatients(rest, {
     patients: createPatients({ db, billing, committed, now }),

@@ -1,6 +1,7 @@
 /** What the route tables share: who calls, how a patient is shown, how lists are filtered. */
 import { z } from "@hono/zod-openapi";
 import type { RestContext } from "@pm/kit/rest";
+import { printable } from "./documents.ts";
 import type { Filters } from "./lists.ts";
 import type { Call } from "./patients.ts";
 import type { Patient } from "./schema.ts";
@@ -34,6 +35,7 @@ const word = (max: number) =>
     .min(1)
     .max(max)
     .refine((value) => !/[\p{Cc}\p{Cs}]/u.test(value), "must not have control characters")
+    .openapi({ pattern: printable })
     .optional();
 
 export const filters = {
