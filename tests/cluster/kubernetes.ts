@@ -49,6 +49,7 @@ export type Forward = { url: string; close(): void };
 export async function forward(namespace: string, target: string, port: number): Promise<Forward> {
   let child: ChildProcess;
   let closed = false;
+  process.once("exit", () => child?.kill());
   const begin = (local: string) =>
     new Promise<string>((resolve, reject) => {
       child = spawn("kubectl", ["-n", namespace, "port-forward", "--address", "127.0.0.1", target, `${local}:${port}`]);

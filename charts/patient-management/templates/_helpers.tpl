@@ -41,11 +41,6 @@ app.kubernetes.io/part-of: patient-management
 {{ .Values.secrets.existingSecret | default (include "pm.name" (dict "root" . "name" "patient-management")) }}
 {{- end }}
 
-{{/* Seconds from SIGTERM to SIGKILL: drain, grace, and a little for the process to end by itself. */}}
-{{- define "pm.terminationSeconds" -}}
-{{ add .Values.drainSeconds .Values.graceSeconds 5 }}
-{{- end }}
-
 {{/* What Pod Security "restricted" asks of a pod, and of a container. pm.podSecurity (dict "user" 1000) */}}
 {{- define "pm.podSecurity" -}}
 runAsNonRoot: true
@@ -132,7 +127,7 @@ Services are named by their headless Services, so that Envoy sees every pod and 
   "SIGNUP_RATE_PER_SECOND" .Values.gateway.signupRatePerSecond
   "REFRESH_RATE_PER_SECOND" .Values.gateway.refreshRatePerSecond
   "JWKS_CACHE_SECONDS" .Values.gateway.jwksCacheSeconds
-  "DRAIN_SECONDS" .Values.drainSeconds
+  "DRAIN_SECONDS" .Values.gateway.drainSeconds
 -}}
 {{- $origins := list -}}
 {{- range .Values.gateway.corsOrigins -}}
