@@ -30,10 +30,12 @@ export const agingBuckets = [
 type OpenCharge = { at: Instant; currency: string; changes: { at: Instant; amount: bigint }[] };
 
 /** Adds what an account's events count for. Allocations to a charge that is not known yet wait for it. */
-export function tallyAccount(events: BillingEvent[], tally: Facts, sign: bigint): void {
+export function tallyAccount(unordered: BillingEvent[], tally: Facts, sign: bigint): void {
+  // An order of their own, so that it does not matter in which one they came.
+  const events = unordered.toSorted((a, b) => a.at - b.at || (a.id < b.id ? -1 : 1));
   const charges = new Map<string, OpenCharge>();
   for (const { at, what } of events) {
-    if (what.case !== "chargeCreated" || !what.value.amount) continue;
+    if (what.case !== "chargeCreated" || !what.value.amount || charges.has(what.value.chargeId)) continue;
     const { currencyCode: currency, minorUnits } = what.value.amount;
     charges.set(what.value.chargeId, { at, currency, changes: [{ at, amount: minorUnits }] });
   }

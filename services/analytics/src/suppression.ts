@@ -52,19 +52,22 @@ function coverLine(table: Table, hidden: Hidden, line: Cell[]): boolean {
     const covered = line.filter(([r, c]) => hidden[r]?.[c]);
     const sum = covered.reduce((total, cell) => total + at(table, cell), 0);
     if (covered.length === 0 || (covered.length > 1 && sum > largestHidden)) return changed;
-    // A zero adds nothing to the sum: it is hidden only where a cell would stay alone otherwise.
     const next = cheapest(table, hidden, line, covered.length === 1);
-    if (!next) return changed;
-    hide(hidden, next);
+    if (next.length === 0) return changed;
+    for (const cell of next) hide(hidden, cell);
     changed = true;
   }
 }
 
-/** The smallest shown cell above zero; a zero only where there is none and zeros will do. */
-function cheapest(table: Table, hidden: Hidden, cells: Cell[], zerosToo: boolean): Cell | undefined {
+/**
+ * What to hide next: the smallest shown cell above zero. Where there is none and a cell would stay alone, all zeros: which
+ * one was chosen would say which one was not zero.
+ */
+function cheapest(table: Table, hidden: Hidden, cells: Cell[], zerosToo: boolean): Cell[] {
   const shown = cells.filter(([r, c]) => !hidden[r]?.[c]);
-  const positive = shown.filter((cell) => at(table, cell) > 0).sort((a, b) => at(table, a) - at(table, b));
-  return positive[0] ?? (zerosToo ? shown[0] : undefined);
+  const [smallest] = shown.filter((cell) => at(table, cell) > 0).sort((a, b) => at(table, a) - at(table, b));
+  if (smallest) return [smallest];
+  return zerosToo ? shown : [];
 }
 
 function hide(hidden: Hidden, [r, c]: Cell): void {
@@ -113,6 +116,6 @@ function canShift(table: Table, hidden: Hidden, row: number, column: number, dow
 function hideOneMore(table: Table, hidden: Hidden, [row, column]: Cell): boolean {
   const lines = linesOf(table).filter((line) => line.some(([r, c]) => r === row || c === column));
   const next = cheapest(table, hidden, lines.flat(), true);
-  if (next) hide(hidden, next);
-  return next !== undefined;
+  for (const cell of next) hide(hidden, cell);
+  return next.length > 0;
 }
