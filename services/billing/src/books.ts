@@ -139,7 +139,7 @@ export function startBatch({ books, charges, payments }: Books, now: Date, newId
           charges.set(id, { ...charge, invoice_id: null, voided_at: null });
           happening = { case: "chargeCreated", value: { chargeId: id, amount, allocations: toAllocations(allocations, currency) } };
           row = { charge_id: id, payment_id: null, refund_id: null, description };
-          details = { chargeId: id, amount: amount.minorUnits, currency };
+          details = { chargeId: id, amount: String(amount.minorUnits), currency };
           response = encode(CreateChargeResponseSchema, { charge: toCharge(chargeNow(id, book), currency) });
           break;
         }
@@ -157,7 +157,7 @@ export function startBatch({ books, charges, payments }: Books, now: Date, newId
           payments.set(id, payment);
           happening = { case: "paymentRecorded", value: { paymentId: id, amount, allocations: toAllocations(allocations, currency) } };
           row = { charge_id: null, payment_id: id, refund_id: null, description: reference };
-          details = { paymentId: id, amount: amount.minorUnits, currency };
+          details = { paymentId: id, amount: String(amount.minorUnits), currency };
           response = encode(RecordPaymentResponseSchema, {
             payment: toPayment(paymentNow(id, book), currency),
             allocations: toAllocations(allocations, currency),
@@ -172,7 +172,7 @@ export function startBatch({ books, charges, payments }: Books, now: Date, newId
           const value = { paymentId, refundId: id, amount, allocations: toAllocations(allocations, currency) };
           happening = { case: "paymentRefunded", value };
           row = { charge_id: null, payment_id: paymentId, refund_id: id, description: reason };
-          details = { paymentId, refundId: id, amount: posting.amount, currency };
+          details = { paymentId, refundId: id, amount: String(posting.amount), currency };
           response = encode(RefundPaymentResponseSchema, {
             refund: { refundId: id, paymentId, accountId: account.id, amount, reason, createTime: timestampFromDate(at) },
             payment: toPayment(paymentNow(paymentId, book), currency),
@@ -188,7 +188,7 @@ export function startBatch({ books, charges, payments }: Books, now: Date, newId
           const amount = toMoney(charge.amount, currency);
           happening = { case: "chargeVoided", value: { chargeId, amount, allocations: toAllocations(allocations, currency) } };
           row = { charge_id: chargeId, payment_id: null, refund_id: null, description: reason };
-          details = { chargeId, amount: charge.amount, currency };
+          details = { chargeId, amount: String(charge.amount), currency };
           response = encode(VoidChargeResponseSchema, {
             charge: toCharge(charge, currency),
             allocations: toAllocations(allocations, currency),

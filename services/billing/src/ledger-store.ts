@@ -58,7 +58,7 @@ const creditsStatement: Statement = {
     ) payment`,
 };
 
-const firstLook = 100;
+const firstLook = 20;
 
 /** The oldest open charges of accounts, enough to take `need` minor units each, or all there are. */
 export function loadOpenCharges(tx: Queries, need: Map<string, bigint>): Promise<ChargeRow[]> {
@@ -169,68 +169,86 @@ export function noWrites(): Writes {
   };
 }
 
-// The version of an account counts its changes, and each transaction is one.
+// One array of JSON for each table. The version of an account counts its changes, and each transaction is one.
 const writeStatement: Statement = {
   name: "ledger_write",
   text: `
-    with input as materialized (select $1::json as data),
-    wrote_accounts as (
+    with wrote_accounts as (
       update accounts set receivable = new.receivable, credit = new.credit, revenue = new.revenue, cash = new.cash, updated_at = new.updated_at,
         version = accounts.version + new.transaction_count - accounts.transaction_count, transaction_count = new.transaction_count
-      from input, json_populate_recordset(null::accounts, data->'accounts') as new where accounts.id = new.id
+      from json_populate_recordset(null::accounts, $1::json) as new where accounts.id = new.id
     ), wrote_transactions as (
       insert into transactions (id, account_id, sequence, type, amount, balance, charge_id, payment_id, refund_id, description, request_id, created_at)
       select id, account_id, sequence, type, amount, balance, charge_id, payment_id, refund_id, description, request_id, created_at
-      from input, json_populate_recordset(null::transactions, data->'transactions')
+      from json_populate_recordset(null::transactions, $2::json)
     ), wrote_entries as (
       insert into entries (transaction_id, ledger_account, currency, amount)
-      select transaction_id, ledger_account, currency, amount from input, json_populate_recordset(null::entries, data->'entries')
+      select transaction_id, ledger_account, currency, amount from json_populate_recordset(null::entries, $3::json)
     ), wrote_new_charges as (
       insert into charges (id, account_id, sequence, transaction_id, amount, settled, description, service_date, created_at)
       select id, account_id, sequence, transaction_id, amount, settled, description, service_date, created_at
-      from input, json_populate_recordset(null::charges, data->'newCharges')
+      from json_populate_recordset(null::charges, $4::json)
     ), wrote_charges as (
       update charges set settled = new.settled, voided_at = new.voided_at
-      from input, json_populate_recordset(null::charges, data->'charges') as new where charges.id = new.id
+      from json_populate_recordset(null::charges, $5::json) as new where charges.id = new.id
     ), wrote_new_payments as (
       insert into payments (id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, created_at)
       select id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, created_at
-      from input, json_populate_recordset(null::payments, data->'newPayments')
+      from json_populate_recordset(null::payments, $6::json)
     ), wrote_payments as (
       update payments set allocated = new.allocated, refunded = new.refunded
-      from input, json_populate_recordset(null::payments, data->'payments') as new where payments.id = new.id
+      from json_populate_recordset(null::payments, $7::json) as new where payments.id = new.id
     ), wrote_refunds as (
       insert into refunds (id, payment_id, transaction_id, amount, reason, created_at)
-      select id, payment_id, transaction_id, amount, reason, created_at from input, json_populate_recordset(null::refunds, data->'refunds')
+      select id, payment_id, transaction_id, amount, reason, created_at from json_populate_recordset(null::refunds, $8::json)
     ), wrote_allocations as (
       insert into allocations (transaction_id, payment_id, charge_id, amount)
-      select transaction_id, payment_id, charge_id, amount from input, json_populate_recordset(null::allocations, data->'allocations')
+      select transaction_id, payment_id, charge_id, amount from json_populate_recordset(null::allocations, $9::json)
     ), wrote_requests as (
       insert into requests (id, method, hash, response, created_at)
-      select id, method, hash, response, created_at from input, json_populate_recordset(null::requests, data->'requests')
+      select id, method, hash, response, created_at from json_populate_recordset(null::requests, $10::json)
     ), wrote_audit as (
       insert into audit_entries (actor, action, subject, request_id, details)
-      select actor, action, subject, request_id, details from input, json_populate_recordset(null::audit_entries, data->'audit')
+      select actor, action, subject, request_id, details from json_populate_recordset(null::audit_entries, $11::json)
     )
     insert into outbox (event_id, topic, key, type, payload, traceparent)
-    select event_id, topic, key, type, payload, traceparent from input, json_populate_recordset(null::outbox, data->'events')`,
+    select event_id, topic, key, type, payload, traceparent from json_populate_recordset(null::outbox, $12::json)`,
 };
 
 /** Writes a batch. Accounts, charges and payments that it changes must be under the accounts' locks. */
 export async function write(tx: Queries, writes: Writes): Promise<void> {
-  const { events, audit, ...rows } = writes;
-  const data = {
-    ...rows,
-    events: events.map(({ eventId, ...event }) => ({ event_id: eventId, ...event })),
-    audit: audit.map(({ actor, ...entry }) => ({ ...entry, actor: actor.id, request_id: actor.requestId })),
-  };
-  await tx.query(writeStatement, [JSON.stringify(data, toJson)]);
+  const { accounts, transactions, entries, allocations, newCharges, charges, newPayments, payments, refunds, requests } = writes;
+  const events = writes.events.map(({ eventId, ...event }) => ({ event_id: eventId, ...event }));
+  const audit = writes.audit.map(({ actor, ...entry }) => ({ ...entry, actor: actor.id, request_id: actor.requestId }));
+  const tables = [
+    accounts,
+    transactions,
+    entries,
+    newCharges,
+    charges,
+    newPayments,
+    payments,
+    refunds,
+    allocations,
+    requests,
+    audit,
+    events,
+  ];
+  await tx.query(writeStatement, tables.map(toJson));
 }
 
-/** What JSON has no form for, as Postgres reads it: bytes as `\\x…`, int8 in quotes. Not the value that is given: a Buffer has made itself an object by then. */
-function toJson(this: Record<string, unknown>, key: string, given: unknown): unknown {
-  const value = this[key];
-  if (typeof value === "bigint") return value.toString();
-  if (value instanceof Uint8Array) return `\\x${Buffer.from(value).toString("hex")}`;
-  return given;
+/** Rows as JSON that Postgres reads: int8 in quotes, bytes as `\\x…`. Not by a replacer, which costs three times as much. */
+function toJson(rows: object[]): string {
+  return JSON.stringify(
+    rows.map((row) => {
+      const plain: Record<string, unknown> = {};
+      for (const [column, value] of Object.entries(row)) {
+        if (typeof value === "bigint") plain[column] = value.toString();
+        else if (value instanceof Uint8Array)
+          plain[column] = `\\x${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("hex")}`;
+        else plain[column] = value;
+      }
+      return plain;
+    }),
+  );
 }
