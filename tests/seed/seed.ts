@@ -8,8 +8,6 @@
  * The target is `MIGRATION_DATABASE_URL` or, where that is not set, the Postgres of the `npm start` that runs in this folder.
  */
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { parseArgs } from "node:util";
@@ -17,6 +15,7 @@ import { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import { registeredEvent } from "../../services/patient/src/messages.ts";
 import { searchWords } from "../../services/patient/src/search.ts";
+import { localDatabaseUrl } from "../local.ts";
 import { type Person, personAt } from "./people.ts";
 
 const actor = "seed";
@@ -72,26 +71,6 @@ const outbox: Target = {
     return [eventId, "patient.v1", id, type, `\\x${Buffer.from(payload, "base64").toString("hex")}`, traceparent];
   },
 };
-
-/** The Postgres of `npm start`: its password is among the secrets of the data folder, its port in its own file. */
-function localUrl(): string {
-  const data = process.env.PM_DATA_DIR || join(import.meta.dirname, "..", "..", ".data");
-  try {
-    const { postgresPassword } = JSON.parse(readFileSync(join(data, "secrets.json"), "utf8")) as { postgresPassword: string };
-    return `postgres://postgres:${postgresPassword}@127.0.0.1:${portOf(data)}/patient`;
-  } catch (cause) {
-    throw new Error("There is no platform here to seed: run `npm start` first, or set MIGRATION_DATABASE_URL.", { cause });
-  }
-}
-
-function portOf(data: string): string {
-  try {
-    return readFileSync(join(data, "postgres", "data", "postmaster.pid"), "utf8").split("\n")[3] ?? "15432";
-  } catch {
-    // In a container the file is out of reach; the stack prefers this port.
-    return "15432";
-  }
-}
 
 /** How far the work is, on one line of a terminal, or a line for each tenth where the output is no terminal. */
 function createProgress(total: number) {
@@ -150,7 +129,10 @@ async function main(): Promise<void> {
   const count = Number(values.patients);
   if (!Number.isInteger(count) || count < 1) throw new Error("--patients: must be a whole number above 0");
   const recordsOnly = values["records-only"];
-  const client = new Client({ connectionString: process.env.MIGRATION_DATABASE_URL || localUrl(), application_name: actor });
+  const client = new Client({
+    connectionString: process.env.MIGRATION_DATABASE_URL || localDatabaseUrl("patient"),
+    application_name: actor,
+  });
   await client.connect();
   const started = performance.now();
   // One transaction: either all of them, with everything that belongs to them, or none.
