@@ -68,7 +68,7 @@ test("billing down: the patient is created and pending, and active by itself whe
   await lifetime.shutdown("test");
 });
 
-test("billing frozen: creates stay fast, hold no database connection, and after three failures do not ask", async () => {
+test("billing frozen: creates stay fast and hold no database connection", async () => {
   behave = () => frozen(1_000);
   const started = performance.now();
   const patients = await Promise.all(Array.from({ length: 30 }, () => create()));
@@ -83,7 +83,6 @@ test("billing frozen: creates stay fast, hold no database connection, and after 
   }
   // At most the first ones of each call wait; everybody else sees that it hangs.
   expect(slow.filter((milliseconds) => milliseconds > 250).length).toBeLessThan(5);
-  await expect.poll(() => calls.length, { timeout: 10_000 }).toBeGreaterThanOrEqual(2);
 });
 
 test("an account that billing opened although its answer was lost is found by asking again, and not opened twice", async () => {
