@@ -1,11 +1,10 @@
-/** A person's own account over HTTP: signup and links, profile, password, address, second factor, sessions. */
+/** A person's own account over HTTP: signup and links, profile, password, address, sessions. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import type { RestApp, RestContext } from "@pm/kit/rest";
 import type { Accounts } from "./accounts.ts";
 import {
   actorOf,
-  Code,
   Email,
   idParams,
   jsonAnswer,
@@ -56,7 +55,6 @@ const Session = z
     expiresAt: z.iso.datetime(),
   })
   .openapi("Session");
-const RecoveryCodes = z.object({ recoveryCodes: z.array(z.string()) }).openapi("RecoveryCodes");
 
 export function registerAccounts(
   { operation }: RestApp,
@@ -229,57 +227,6 @@ export function registerAccounts(
     }),
     async (c) => {
       await accounts.confirmEmail(me(c), c.req.valid("json").token, originOf(c));
-      return c.body(null, 204);
-    },
-  );
-
-  operation(
-    createRoute({
-      operationId: "enrolSecondFactor",
-      method: "post",
-      path: "/auth/mfa/totp",
-      summary: "Get a secret for an authenticator app",
-      request: { body: jsonBody(z.object(Proof)) },
-      responses: {
-        200: jsonAnswer(z.object({ secret: z.string(), uri: z.string() }), "The secret, and the same as otpauth URI for a QR code"),
-      },
-    }),
-    async (c) => c.json(await accounts.enrolFactor(me(c), c.req.valid("json"), originOf(c)), 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "confirmSecondFactor",
-      method: "post",
-      path: "/auth/mfa/totp/confirm",
-      summary: "Take the second factor into use by a first code",
-      description: "Ends the user's other sessions. Refresh to get a token that says so.",
-      request: { body: jsonBody(z.object({ code: Code })) },
-      responses: { 200: jsonAnswer(RecoveryCodes, "Recovery codes, shown once") },
-    }),
-    async (c) => c.json({ recoveryCodes: await accounts.confirmFactor(me(c), c.req.valid("json").code, originOf(c)) }, 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "newRecoveryCodes",
-      method: "post",
-      path: "/auth/mfa/recovery-codes",
-      summary: "Get new recovery codes; the former ones are void",
-      request: { body: jsonBody(z.object(Proof)) },
-      responses: { 200: jsonAnswer(RecoveryCodes, "Recovery codes, shown once") },
-    }),
-    async (c) => c.json({ recoveryCodes: await accounts.newRecoveryCodes(me(c), c.req.valid("json"), originOf(c)) }, 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "removeSecondFactor",
-      method: "post",
-      path: "/auth/mfa/totp:remove",
-      summary: "Remove the second factor",
-      request: { body: jsonBody(z.object(Proof)) },
-      responses: noContent("Removed"),
-    }),
-    async (c) => {
-      await accounts.removeFactor(me(c), c.req.valid("json"), originOf(c));
       return c.body(null, 204);
     },
   );

@@ -14,8 +14,6 @@ export type FactorPolicy = "nobody" | "admins" | "everybody";
 export type Factors = {
   /** Whether a session without a second factor gives these roles nothing but the way to set one up. */
   isRequired(roles: readonly Role[]): boolean;
-  /** Whether the user has one that is in use. */
-  isEnrolled(userId: string): Promise<boolean>;
   /** Uses up a code of the app or a recovery code; says what it was, or nothing where it is wrong or was used before. */
   use(userId: string, code: string): Promise<"app" | "recovery code" | undefined>;
   /** Makes a secret that counts as soon as `confirm` got a code of it. */
@@ -71,16 +69,6 @@ export function createFactors(options: {
 
   return {
     isRequired: (roles) => policy === "everybody" || (policy === "admins" && roles.includes("admin")),
-
-    async isEnrolled(userId) {
-      const row = await database.kysely
-        .selectFrom("second_factors")
-        .select("user_id")
-        .where("user_id", "=", userId)
-        .where("confirmed_at", "is not", null)
-        .executeTakeFirst();
-      return row !== undefined;
-    },
 
     async use(userId, code) {
       if (/^\d{6}$/.test(code)) {

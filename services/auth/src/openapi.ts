@@ -40,6 +40,9 @@ export const SignedInAnswer = z
   })
   .openapi("SignedIn");
 
+/** A page of a list. */
+export const pageOf = <Item extends z.ZodType>(item: Item) => z.object({ items: z.array(item), nextCursor: z.string().optional() });
+
 export const listQuery = {
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z.string().max(2_000).optional().openapi({ description: "`nextCursor` of the page before." }),

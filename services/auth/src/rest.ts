@@ -1,8 +1,8 @@
-/** Sign-in, sessions, tokens and discovery over HTTP. */
+/** Sign-in, tokens, signing keys and discovery over HTTP. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/rest";
 import { type RevocationSnapshot, revocationSnapshotSchema } from "@pm/kit/revocations";
-import type { SigningKeys } from "./keys.ts";
+import type { KeyInfo, SigningKeys } from "./keys.ts";
 import { actorOf, Code, jsonAnswer, jsonBody, noContent, noStore, type OriginOf, Password, SignedInAnswer, userOf } from "./openapi.ts";
 import type { Sessions } from "./sessions.ts";
 import type { ServiceClients, Tokens } from "./tokens.ts";
@@ -14,6 +14,19 @@ const Credentials = z
     code: Code.optional(),
   })
   .openapi("Credentials");
+
+const Key = z
+  .object({
+    kid: z.string(),
+    state: z.enum(["next", "current", "retired"]),
+    activeFrom: z.iso.datetime(),
+    retiresAt: z.iso.datetime().optional(),
+  })
+  .openapi("Key");
+const toKey = ({ kid, state, activeFrom, retiresAt }: KeyInfo) => ({
+  ...{ kid, state, activeFrom: new Date(activeFrom).toISOString() },
+  ...(retiresAt !== undefined && { retiresAt: new Date(retiresAt).toISOString() }),
+});
 
 export function registerRest(
   { operation }: RestApp,
@@ -148,6 +161,28 @@ export function registerRest(
       responses: { 200: jsonAnswer(revocationSnapshotSchema, "The snapshot") },
     }),
     async (c) => c.json(await revocationSnapshot(), 200, noStore),
+  );
+
+  operation(
+    createRoute({
+      operationId: "listKeys",
+      method: "get",
+      path: "/auth/keys",
+      summary: "The signing keys and what each is for",
+      responses: { 200: jsonAnswer(z.object({ items: z.array(Key) }), "The keys, in the order in which they sign") },
+    }),
+    async (c) => c.json({ items: (await keys.list()).map(toKey) }, 200, noStore),
+  );
+  operation(
+    createRoute({
+      operationId: "rotateKeys",
+      method: "post",
+      path: "/auth/keys:rotate",
+      summary: "Make the next signing key; where one is under way, that one is answered",
+      description: "It signs after it has been published for longer than anybody caches the key set.",
+      responses: { 202: jsonAnswer(Key, "The next key") },
+    }),
+    async (c) => c.json(toKey(await keys.rotate(actorOf(c, originOf))), 202, noStore),
   );
 
   operation(

@@ -14,22 +14,24 @@ const guess = (address: string, email: string) =>
 const anyAddress = () => `198.51.${randomInt(256)}.${randomInt(256)}`;
 const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 
-// Interleaved, so that whatever else this machine does falls on both alike.
-test("an unknown account takes as long as a known one: medians within 5 %", { retry: 3, timeout: 120_000 }, async () => {
+// Interleaved, so that whatever else this machine does falls on both alike; a busy machine needs more samples to be sure.
+test("an unknown account takes as long as a known one: medians within 5 %", { timeout: 300_000 }, async () => {
   const times = { known: [] as number[], unknown: [] as number[] };
-  for (let i = 0; i < 160; i++) {
-    const kinds = i % 2 === 0 ? (["known", "unknown"] as const) : (["unknown", "known"] as const);
-    for (const kind of kinds) {
-      const started = performance.now();
-      const { status } = await guess(anyAddress(), kind === "known" ? admin.email : freshEmail());
-      times[kind].push(performance.now() - started);
-      expect(status).toBe(401);
+  const difference = () => Math.abs(median(times.known) / median(times.unknown) - 1);
+  for (let batch = 0; batch < 4 || (batch < 20 && difference() >= 0.05); batch++) {
+    for (let i = 0; i < 40; i++) {
+      const kinds = i % 2 === 0 ? (["known", "unknown"] as const) : (["unknown", "known"] as const);
+      for (const kind of kinds) {
+        const started = performance.now();
+        const { status } = await guess(anyAddress(), kind === "known" ? admin.email : freshEmail());
+        times[kind].push(performance.now() - started);
+        expect(status).toBe(401);
+      }
     }
     // The attacked account is slowed down at its fifty-first failure; that is not what is measured here.
-    if (i % 40 === 39) await auth.owner.query("delete from throttles");
+    await auth.owner.query("delete from throttles");
   }
-  expect(median(times.known) / median(times.unknown)).toBeGreaterThan(0.95);
-  expect(median(times.known) / median(times.unknown)).toBeLessThan(1.05);
+  expect(difference()).toBeLessThan(0.05);
 });
 
 test("asking for a reset takes as long for an unknown account as for a known one", { retry: 3, timeout: 60_000 }, async () => {

@@ -1,8 +1,7 @@
-/** Accounts, teams and signing keys over HTTP, for administrators. */
+/** Accounts over HTTP, for administrators. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { invalidFields } from "@pm/kit/errors";
 import type { RestApp, RestContext } from "@pm/kit/rest";
-import type { KeyInfo, SigningKeys } from "./keys.ts";
 import {
   actorOf,
   Email,
@@ -15,12 +14,12 @@ import {
   noStore,
   type OriginOf,
   PersonName,
+  pageOf,
   RoleName,
 } from "./openapi.ts";
 import type { Sessions } from "./sessions.ts";
-import type { Teams } from "./teams.ts";
 import type { Users } from "./users.ts";
-import type { TeamRow, UserRow } from "./users-store.ts";
+import type { UserRow } from "./users-store.ts";
 
 const User = z
   .object({
@@ -48,33 +47,14 @@ const NewUser = z
     password: NewPassword.optional().openapi({ description: "Without it, an invitation is sent." }),
   })
   .openapi("NewUser");
-const Team = z.object({ id: z.string(), name: z.string(), members: z.int(), createdAt: z.iso.datetime() }).openapi("Team");
-const TeamName = z.strictObject({ name: z.string().trim().min(1).max(100) });
-const Key = z
-  .object({
-    kid: z.string(),
-    state: z.enum(["next", "current", "retired"]),
-    activeFrom: z.iso.datetime(),
-    retiresAt: z.iso.datetime().optional(),
-  })
-  .openapi("Key");
-const pageOf = <Item extends z.ZodType>(item: Item) => z.object({ items: z.array(item), nextCursor: z.string().optional() });
 
 function toUser({ id, email, name, roles, state, second_factor, teams, created_at, updated_at }: UserRow) {
   const times = { createdAt: created_at.toISOString(), updatedAt: updated_at.toISOString() };
   return { id, email, name, roles, state, secondFactor: second_factor, teams, ...times };
 }
-const toTeam = ({ id, name, members, created_at }: TeamRow) => ({ id, name, members, createdAt: created_at.toISOString() });
-const toKey = ({ kid, state, activeFrom, retiresAt }: KeyInfo) => ({
-  ...{ kid, state, activeFrom: new Date(activeFrom).toISOString() },
-  ...(retiresAt !== undefined && { retiresAt: new Date(retiresAt).toISOString() }),
-});
 
-export function registerUsers(
-  { operation }: RestApp,
-  options: { users: Users; teams: Teams; sessions: Sessions; keys: SigningKeys; originOf: OriginOf },
-): void {
-  const { users, teams, sessions, keys, originOf } = options;
+export function registerUsers({ operation }: RestApp, options: { users: Users; sessions: Sessions; originOf: OriginOf }): void {
+  const { users, sessions, originOf } = options;
   const by = (c: RestContext) => actorOf(c, originOf);
 
   operation(
@@ -229,124 +209,5 @@ export function registerUsers(
       responses: { 200: jsonAnswer(User, "The account") },
     }),
     async (c) => c.json(toUser(await users.removeSecondFactor(c.req.valid("param").id, by(c))), 200, noStore),
-  );
-
-  operation(
-    createRoute({
-      operationId: "listTeams",
-      method: "get",
-      path: "/auth/teams",
-      summary: "List teams",
-      request: { query: z.object(listQuery) },
-      responses: { 200: jsonAnswer(pageOf(Team), "A page") },
-    }),
-    async (c) => {
-      const { items, nextCursor } = await teams.list(c.req.valid("query"));
-      return c.json({ items: items.map(toTeam), ...(nextCursor !== undefined && { nextCursor }) }, 200, noStore);
-    },
-  );
-  operation(
-    createRoute({
-      operationId: "createTeam",
-      method: "post",
-      path: "/auth/teams",
-      summary: "Make a team",
-      request: { body: jsonBody(TeamName) },
-      responses: { 201: jsonAnswer(Team, "The team") },
-    }),
-    async (c) => {
-      const team = await teams.create(c.req.valid("json").name, by(c));
-      return c.json(toTeam(team), 201, { ...noStore, location: `/auth/teams/${team.id}` });
-    },
-  );
-  operation(
-    createRoute({
-      operationId: "getTeam",
-      method: "get",
-      path: "/auth/teams/{id}",
-      summary: "One team; its members are GET /auth/users?teamId=…",
-      request: { params: idParams },
-      responses: { 200: jsonAnswer(Team, "The team") },
-    }),
-    async (c) => c.json(toTeam(await teams.get(c.req.valid("param").id)), 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "renameTeam",
-      method: "patch",
-      path: "/auth/teams/{id}",
-      summary: "Rename a team",
-      request: { params: idParams, body: jsonBody(TeamName) },
-      responses: { 200: jsonAnswer(Team, "The team") },
-    }),
-    async (c) => c.json(toTeam(await teams.rename(c.req.valid("param").id, c.req.valid("json").name, by(c))), 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "deleteTeam",
-      method: "delete",
-      path: "/auth/teams/{id}",
-      summary: "Delete a team and end its members' sessions",
-      request: { params: idParams },
-      responses: noContent("Deleted"),
-    }),
-    async (c) => {
-      await teams.remove(c.req.valid("param").id, by(c));
-      return c.body(null, 204);
-    },
-  );
-  const memberParams = z.object({ id: z.uuid("is not an id"), userId: z.uuid("is not an id") });
-  operation(
-    createRoute({
-      operationId: "addTeamMember",
-      method: "put",
-      path: "/auth/teams/{id}/members/{userId}",
-      summary: "Put a user into a team",
-      description: "Tokens name the team from their next refresh on, within five minutes.",
-      request: { params: memberParams },
-      responses: noContent("The user is in the team."),
-    }),
-    async (c) => {
-      const { id, userId } = c.req.valid("param");
-      await teams.addMember(id, userId, by(c));
-      return c.body(null, 204);
-    },
-  );
-  operation(
-    createRoute({
-      operationId: "removeTeamMember",
-      method: "delete",
-      path: "/auth/teams/{id}/members/{userId}",
-      summary: "Take a user out of a team and end his sessions",
-      request: { params: memberParams },
-      responses: noContent("The user is not in the team."),
-    }),
-    async (c) => {
-      const { id, userId } = c.req.valid("param");
-      await teams.removeMember(id, userId, by(c));
-      return c.body(null, 204);
-    },
-  );
-
-  operation(
-    createRoute({
-      operationId: "listKeys",
-      method: "get",
-      path: "/auth/keys",
-      summary: "The signing keys and what each is for",
-      responses: { 200: jsonAnswer(z.object({ items: z.array(Key) }), "The keys, in the order in which they sign") },
-    }),
-    async (c) => c.json({ items: (await keys.list()).map(toKey) }, 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "rotateKeys",
-      method: "post",
-      path: "/auth/keys:rotate",
-      summary: "Make the next signing key; where one is under way, that one is answered",
-      description: "It signs after it has been published for longer than anybody caches the key set.",
-      responses: { 202: jsonAnswer(Key, "The next key") },
-    }),
-    async (c) => c.json(toKey(await keys.rotate(by(c))), 202, noStore),
   );
 }
