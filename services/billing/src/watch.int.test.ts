@@ -1,5 +1,8 @@
 /** Streams of accounts, and what patient-service decides: billing as one and two processes, killed and restarted. */
+import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { BillingAccountStatus, BillingService, type WatchAccountResponse } from "@pm/proto/billing/v1/billing";
@@ -133,6 +136,35 @@ test("a watch goes on after the service is stopped and after it is killed: nothi
   expect(watched.errors).toContain(Code.Unavailable);
 });
 
+test("300 charges whose service is killed under them are each carried out once, by repeating them", { timeout: 120_000 }, async () => {
+  const accountId = await newAccount();
+  const insist = async (requestId: string): Promise<string> => {
+    const request = { accountId, amount: { currencyCode: "EUR", minorUnits: 100n }, description: "x", requestId };
+    for (const deadline = Date.now() + 60_000; ; ) {
+      try {
+        return (await client(one).createCharge(request, as(clerk))).charge?.chargeId ?? "";
+      } catch (error) {
+        if (Date.now() > deadline) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+  };
+  const requests = Array.from({ length: 300 }, () => randomUUID());
+  const answers = Promise.all(requests.map(insist));
+  await until(
+    async () => (await rows("select 1 from transactions where account_id = $1 limit 1", [accountId])).length > 0,
+    "the first charge",
+  );
+  await one.kill();
+  await one.restart();
+  expect(new Set(await answers).size).toBe(300);
+  expect(
+    await rows("select count(*)::int as count, count(distinct request_id)::int as requests from transactions where account_id = $1", [
+      accountId,
+    ]),
+  ).toEqual([{ count: 300, requests: 300 }]);
+});
+
 test("more transactions than fit in a message follow at once", async () => {
   const accountId = await newAccount();
   await Promise.all(Array.from({ length: 620 }, () => charge(one, accountId)));
@@ -168,6 +200,12 @@ const failure = (call: Promise<unknown>) =>
   );
 const rows = (sql: string, values: unknown[] = [], url = database.migrationDatabaseUrl) =>
   query(url, async (client) => (await client.query(sql, values)).rows);
+
+/** Runs a command of billing as an operator does, and gives the JSON that it prints. */
+async function command(file: string, args: string[], env: Record<string, string>): Promise<unknown> {
+  const { stdout } = await promisify(execFile)(process.execPath, [join(import.meta.dirname, file), ...args], { env });
+  return JSON.parse(stdout);
+}
 
 /** Registers a patient at patient-service and waits for the account that it has opened. */
 async function register(authorization: string): Promise<{ id: string; accountId: string }> {
@@ -234,4 +272,8 @@ test("reconciliation brings back what was lost, suspends what belongs to nobody,
   expect(await rows("select status from accounts where id = $1", [orphan])).toEqual([{ status: "SUSPENDED" }]);
   expect(await reconciliation.run({ repair: true })).toMatchObject({ patientsWithoutAccount: [], repaired: 0 });
   await replica.close();
+  const env = { ...environmentFor(issuer), DATABASE_URL: database.databaseUrl, PATIENT_URL: patients.url };
+  expect(await command("reconcile.ts", ["--report"], env)).toMatchObject({ patientsWithoutAccount: [], repaired: 0 });
+  expect(await command("verify-ledger.ts", [], env)).toMatchObject({ holds: true });
+  expect(await command("verify-audit.ts", [], env)).toMatchObject({ intact: true });
 });

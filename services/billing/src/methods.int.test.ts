@@ -1,0 +1,228 @@
+/** What the methods do, over the wire: invoices, statements, pages, updates, and input that makes no sense. */
+import { randomUUID } from "node:crypto";
+import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { BillingAccountStatus, BillingService, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
+import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
+import { query } from "@pm/stack/postgres";
+import type { Service } from "@pm/stack/services";
+import { type TestDatabase, testDatabase } from "@pm/stack/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Issuer, startBilling, startIssuer } from "./testing.ts";
+
+let database: TestDatabase;
+let issuer: Issuer;
+let billing: Service;
+let clerk: string;
+
+beforeAll(async () => {
+  database = await testDatabase("billing");
+  issuer = await startIssuer();
+  billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });
+  clerk = await issuer.person("billing");
+});
+afterAll(async () => {
+  await billing?.stop();
+  await issuer?.close();
+  await database?.drop();
+});
+
+const headers = () => ({ headers: { authorization: clerk } });
+let client: Client<typeof BillingService> | undefined;
+const grpc = () => {
+  client ??= createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
+  return client;
+};
+const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
+const rows = (sql: string, values: unknown[] = []) => query(database.databaseUrl, async (client) => (await client.query(sql, values)).rows);
+const failure = (call: Promise<unknown>) =>
+  call.then(
+    () => expect.unreachable(),
+    (error: unknown) => ConnectError.from(error),
+  );
+const post = (method: string, body: string, authorization = clerk) =>
+  fetch(`${billing.url}/billing.v1.BillingService/${method}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...(authorization && { authorization }) },
+    body,
+  });
+
+const newAccount = async () => (await grpc().createBillingAccount(newPatient(), headers())).accountId;
+const charge = (accountId: string, minorUnits: bigint, description = "Consultation") =>
+  grpc().createCharge({ accountId, amount: { currencyCode: "EUR", minorUnits }, description, requestId: randomUUID() }, headers());
+const pay = (accountId: string, minorUnits: bigint) =>
+  grpc().recordPayment({ accountId, amount: { currencyCode: "EUR", minorUnits }, requestId: randomUUID() }, headers());
+const page = (path: string, accept = "text/html", authorization = clerk) =>
+  fetch(`${billing.url}${path}`, { headers: { accept, ...(authorization && { authorization }) } });
+
+test("an invoice goes from draft over issued to paid, and the year's numbers have no gaps", async () => {
+  const accountId = await newAccount();
+  await charge(accountId, 10_000n, "Consultation");
+  await charge(accountId, 5_000n, "Blood count");
+  const { invoice: draft } = await grpc().createInvoice({ accountId, requestId: randomUUID() }, headers());
+  expect(draft).toMatchObject({ number: "", status: InvoiceStatus.DRAFT, total: { minorUnits: 15_000n }, lines: [{}, {}] });
+  const nothing = await failure(grpc().createInvoice({ accountId, requestId: randomUUID() }, headers()));
+  expect(nothing.findDetails(ErrorInfoSchema)[0]?.reason).toBe("NOTHING_TO_INVOICE");
+  const request = { invoiceId: draft?.invoiceId ?? "", etag: draft?.etag ?? "", requestId: randomUUID() };
+  const { invoice: issued } = await grpc().issueInvoice(request, headers());
+  expect(await grpc().issueInvoice(request, headers())).toMatchObject({ invoice: { number: issued?.number } });
+  expect((await failure(grpc().issueInvoice({ ...request, requestId: randomUUID() }, headers()))).code).toBe(Code.Aborted);
+  const year = new Date().getUTCFullYear();
+  expect(issued).toMatchObject({ status: InvoiceStatus.ISSUED, number: expect.stringMatching(new RegExp(`^${year}-\\d{6}$`)) });
+  await pay(accountId, 15_000n);
+  expect((await grpc().getInvoice({ invoiceId: draft?.invoiceId ?? "" }, headers())).invoice?.status).toBe(InvoiceStatus.PAID);
+
+  const others = await Promise.all(Array.from({ length: 12 }, newAccount));
+  const made = await Promise.all(
+    others.map(async (id) => {
+      await charge(id, 1_000n);
+      return (await grpc().createInvoice({ accountId: id, issue: true, requestId: randomUUID() }, headers())).invoice;
+    }),
+  );
+  const numbers = [issued, ...made].map((each) => Number(each?.number.split("-")[1])).sort((a, b) => a - b);
+  expect(numbers).toEqual(numbers.map((_, index) => (numbers[0] ?? 0) + index));
+  const { invoice: voided } = await grpc().voidInvoice(
+    { invoiceId: made[0]?.invoiceId ?? "", reason: "Wrong patient", requestId: randomUUID() },
+    headers(),
+  );
+  expect(voided).toMatchObject({ status: InvoiceStatus.VOID, number: made[0]?.number, outstanding: { minorUnits: 0n } });
+  expect((await grpc().listCharges({ accountId: others[0] ?? "", uninvoicedOnly: true }, headers())).charges).toHaveLength(1);
+  expect((await grpc().listInvoices({ status: InvoiceStatus.PAID }, headers())).invoices.map((each) => each.invoiceId)).toEqual([
+    draft?.invoiceId,
+  ]);
+});
+
+test("an invoice is shown as HTML, PDF and JSON, as Accept or format say", async () => {
+  const accountId = await newAccount();
+  await charge(accountId, 123_450n, '<b>Stitches & "plaster"</b>');
+  const { invoice } = await grpc().createInvoice({ accountId, issue: true, requestId: randomUUID() }, headers());
+  const path = `/billing/invoices/${invoice?.invoiceId}`;
+  const html = await page(path);
+  expect(html.headers.get("content-security-policy")).toContain("default-src 'none'");
+  const text = await html.text();
+  expect(text).toContain("&lt;b&gt;Stitches &amp; &quot;plaster&quot;&lt;/b&gt;");
+  for (const part of [`Invoice ${invoice?.number}`, "€1,234.50", '<html lang="en">', '<th scope="col"']) expect(text).toContain(part);
+  const pdf = await page(path, "application/pdf");
+  expect(pdf.headers.get("content-type")).toBe("application/pdf");
+  const bytes = Buffer.from(await pdf.arrayBuffer()).toString("latin1");
+  for (const part of ["%PDF-1.7", "/StructTreeRoot", "/Marked true", "/Lang (en)", "/DisplayDocTitle true"]) expect(bytes).toContain(part);
+  expect(await (await page(`${path}?format=json`)).json()).toMatchObject({ number: invoice?.number });
+  expect((await page(path, "image/png")).status).toBe(406);
+  expect((await page(path, "*/*")).headers.get("content-type")).toBe("text/html; charset=utf-8");
+  expect((await page(path, "text/html", "")).status).toBe(401);
+  expect((await page(path, "text/html", await issuer.person("user"))).status).toBe(403);
+  expect((await page(`/billing/invoices/${randomUUID()}`)).status).toBe(404);
+  expect((await page("/billing/invoices/x")).status).toBe(400);
+});
+
+test("a statement has the balances of its days, and its lines lead from one to the other", async () => {
+  const accountId = await newAccount();
+  await charge(accountId, 10_000n);
+  await pay(accountId, 2_500n);
+  const today = new Date().toISOString().slice(0, 10);
+  const statement = await grpc().getStatement({ accountId, fromDate: "2020-01-01", toDate: today }, headers());
+  expect(statement).toMatchObject({
+    openingBalance: { minorUnits: 0n },
+    closingBalance: { minorUnits: 7_500n },
+    charged: { minorUnits: 10_000n },
+    paid: { minorUnits: 2_500n },
+  });
+  expect(statement.transactions.map(({ amount, balance }) => [amount?.minorUnits, balance?.minorUnits])).toEqual([
+    [10_000n, 10_000n],
+    [-2_500n, 7_500n],
+  ]);
+  const html = await (await page(`/billing/statements/${accountId}?from=2020-01-01&to=${today}`)).text();
+  for (const part of ["Balance brought forward", "-€25.00", "€75.00"]) expect(html).toContain(part);
+  for (const [from, to] of [
+    ["2026-02-30", today],
+    [today, "2020-01-01"],
+    ["yesterday", today],
+  ])
+    expect((await page(`/billing/statements/${accountId}?from=${from}&to=${to}`)).status).toBe(400);
+});
+
+test("pages of transactions neither repeat nor skip while new ones are posted", async () => {
+  const accountId = await newAccount();
+  for (let count = 0; count < 7; count += 1) await charge(accountId, 100n);
+  const seen: bigint[] = [];
+  let pageToken = "";
+  do {
+    const answer = await grpc().listTransactions({ accountId, pageSize: 3, pageToken, types: [TransactionType.CHARGE] }, headers());
+    seen.push(...answer.transactions.map((transaction) => transaction.sequence));
+    await charge(accountId, 100n);
+    pageToken = answer.nextPageToken;
+  } while (pageToken !== "");
+  expect(seen).toEqual([7n, 6n, 5n, 4n, 3n, 2n, 1n]);
+  const { nextPageToken } = await grpc().listTransactions({ accountId, pageSize: 3 }, headers());
+  const error = await failure(
+    grpc().listTransactions({ accountId, pageSize: 3, pageToken: nextPageToken, types: [TransactionType.VOID] }, headers()),
+  );
+  expect(error.rawMessage).toContain("page_token");
+});
+
+test("an update changes what its mask names, once, and only the version that was seen", async () => {
+  const accountId = await newAccount();
+  const { account } = await grpc().getBillingAccount({ key: { case: "accountId", value: accountId } }, headers());
+  const update = (changes: object, paths?: string[], requestId: string = randomUUID()) =>
+    grpc().updateBillingAccount({ account: { accountId, ...changes }, requestId, ...(paths && { updateMask: { paths } }) }, headers());
+  const requestId = randomUUID();
+  const changes = { status: BillingAccountStatus.SUSPENDED, name: "Not this", etag: account?.etag ?? "" };
+  const first = await update(changes, ["status"], requestId);
+  expect(first.account).toMatchObject({ status: BillingAccountStatus.SUSPENDED, name: "Ada" });
+  expect(await update(changes, ["status"], requestId)).toEqual(first);
+  expect((await failure(update(changes, ["status"]))).code).toBe(Code.Aborted);
+  expect((await failure(charge(accountId, 1n))).findDetails(ErrorInfoSchema)[0]?.reason).toBe("ACCOUNT_SUSPENDED");
+  expect((await failure(update({ name: "" }, ["name"]))).code).toBe(Code.InvalidArgument);
+  expect((await failure(update({}, ["patient_id"]))).code).toBe(Code.InvalidArgument);
+  await pay(accountId, 5n);
+  const closing = await failure(update({ status: BillingAccountStatus.CLOSED }));
+  expect(closing.findDetails(ErrorInfoSchema)[0]?.reason).toBe("ACCOUNT_NOT_SETTLED");
+  expect(await rows("select type from outbox where key = $1 order by id", [accountId])).toEqual(
+    ["AccountOpened", "AccountStatusChanged", "PaymentRecorded"].map((name) => ({ type: `billing.v1.${name}` })),
+  );
+});
+
+test("strange input is the caller's fault and never an internal error", async () => {
+  const accountId = await newAccount();
+  const body = (changes: object) =>
+    JSON.stringify({ accountId, amount: { currencyCode: "EUR", minorUnits: "5" }, description: "x", requestId: randomUUID(), ...changes });
+  const wrong = [
+    { amount: undefined },
+    { amount: { currencyCode: "EUR", minorUnits: "0" } },
+    { amount: { currencyCode: "EUR", minorUnits: "-5" } },
+    { amount: { currencyCode: "EUR", minorUnits: "9007199254740993" } },
+    { amount: { currencyCode: "EUR", minorUnits: "99999999999999999999" } },
+    { amount: { currencyCode: "EUR", minorUnits: 1.5 } },
+    { amount: { currencyCode: "USD", minorUnits: "5" } },
+    { description: "a\u0000b" },
+    { description: "\ud800" },
+    { description: "" },
+    { description: "x".repeat(501) },
+    { serviceDate: "2026-02-30" },
+    { serviceDate: "2999-01-01" },
+    { requestId: "" },
+    { requestId: "not-a-uuid" },
+    { accountId: "' or 1=1 --" },
+  ];
+  for (const changes of wrong) {
+    const answer = await post("CreateCharge", body(changes));
+    expect([JSON.stringify(changes), ((await answer.json()) as { code: string }).code]).toEqual([
+      JSON.stringify(changes),
+      "invalid_argument",
+    ]);
+  }
+  expect((await post("CreateCharge", body({ amount: { currencyCode: "EUR", minorUnits: "9007199254740992" } }))).status).toBe(200);
+  const limit = (await (await post("CreateCharge", body({}))).json()) as { details: { debug: { reason: string } }[] };
+  expect(limit.details[0]?.debug.reason).toBe("BALANCE_LIMIT");
+  expect((await post("CreateCharge", body({ description: "x".repeat(2 ** 21) }))).status).toBeGreaterThanOrEqual(400);
+});
+
+test("the totals are for services only, and say what the ledger says", async () => {
+  const answer = await page("/billing:totals", "application/json", await issuer.service("analytics"));
+  const totals = (await answer.json()) as { currencies: Record<string, string>[]; transactions: number };
+  const [sums] = await rows(
+    "select sum(receivable)::text as outstanding, sum(credit)::text as credit from accounts where currency = 'EUR'",
+  );
+  expect(totals.currencies[0]).toMatchObject({ currencyCode: "EUR", ...sums });
+  expect((await page("/billing:totals", "application/json")).status).toBe(403);
+});
