@@ -50,6 +50,23 @@ test("every alert has a runbook of its name, and every runbook an alert", () => 
   expect(readdirSync(join(root, "docs/runbooks")).sort()).toEqual(alerts.sort());
 });
 
+test("alerts and the dashboard ask for metrics that services have", () => {
+  const sources = ["packages/kit/src", "services"].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".ts") && !file.includes("node_modules"))
+      .map((file) => readFileSync(join(root, folder, file), "utf8")),
+  );
+  const defined = new Set(sources.flatMap((text) => [...text.matchAll(/name: "([a-z_]+)"/g)].map(([, name = ""]) => name)));
+  const asked = ["templates/prometheusrule.yaml", "files/dashboard.json"]
+    .map((file) => readFileSync(join(chart, file), "utf8"))
+    .flatMap((text) =>
+      [...text.matchAll(/\b([a-z_]+)\{(?:%s|namespace)/g)].map(([, name = ""]) => name.replace(/_(bucket|count|sum)$/, "")),
+    );
+  const others = /^(up|kube_|container_|envoy_|nodejs_|process_)/;
+  expect(asked.length).toBeGreaterThan(20);
+  expect(asked.filter((name) => !others.test(name) && !defined.has(name))).toEqual([]);
+});
+
 describe.skipIf(!helm)("the chart", { timeout: 60_000 }, () => {
   test("passes helm lint --strict", () => {
     for (const values of Object.values(renders)) {

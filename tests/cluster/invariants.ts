@@ -11,12 +11,11 @@ export async function expectConsistent(
   created: readonly string[],
 ): Promise<void> {
   const token = tokenSource(gatewayUrl, admin);
-  const registered = async () => {
+  const ask = async (path: string) => {
     const headers = { authorization: `Bearer ${await token()}` };
-    const response = await fetch(`${gatewayUrl}/analytics/patients?interval=day`, { headers, signal: AbortSignal.timeout(10_000) });
-    const report = (await response.json()) as { totals: { registered: number } };
-    return report.totals.registered;
+    return (await fetch(gatewayUrl + path, { headers, signal: AbortSignal.timeout(30_000) })).json();
   };
+  const registered = async () => ((await ask("/analytics/patients?interval=day")) as { totals: { registered: number } }).totals.registered;
   const count = async (database: string, table: string) => Number((await sql(namespace, database, `select count(*) from ${table}`))[0]);
 
   await until("every patient has an account", 120, async () => {
@@ -25,6 +24,10 @@ export async function expectConsistent(
   });
   const patients = await count("patient", "patients");
   await until(`analytics has counted ${patients} registrations`, 120, async () => (await registered()) === patients);
+  await until("analytics' own check finds that everybody agrees", 60, async () => {
+    const check = (await ask("/analytics/consistency")) as { drift: number; settled: boolean; deadLetters: number };
+    return check.settled && check.drift === 0 && check.deadLetters === 0;
+  });
 
   const stored = new Set(await sql(namespace, "patient", "select id from patients"));
   expect(created.filter((id) => !stored.has(id))).toEqual([]);
