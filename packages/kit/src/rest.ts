@@ -4,6 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { createServer, type Server } from "node:http";
+import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { OpenAPIHono, type RouteConfig, type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context, MiddlewareHandler } from "hono";
@@ -216,6 +217,9 @@ export async function listenHttp(options: {
 export function listen(server: Server, host: string, port: number): Promise<void> {
   server.keepAliveTimeout = 75_000;
   server.headersTimeout = 80_000;
+  // An import may take longer than the five minutes that Node allows a whole request. Silence is bounded by the gateway.
+  server.requestTimeout = 0;
+  server.on("clientError", refuseMalformed);
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, host, () => {
@@ -223,6 +227,22 @@ export function listen(server: Server, host: string, port: number): Promise<void
       resolve();
     });
   });
+}
+
+/** What is not HTTP, or has more headers than Node reads, gets a problem as every other wrong request does. */
+function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || error.code === "ECONNRESET") {
+    socket.destroy();
+    return;
+  }
+  const [status, reason, detail] =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? [431, "Request Header Fields Too Large", "The headers and the path together are larger than 16 KiB."]
+      : [400, "Bad Request", "The request is not valid HTTP."];
+  const problem = { type: "about:blank", title: "Invalid request", status, detail, code: "invalid_argument", requestId: randomUUID() };
+  const body = JSON.stringify(problem);
+  const head = `HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}`;
+  socket.end(`${head}\r\n\r\n${body}`);
 }
 
 export function closeServer(server: Server): Promise<void> {

@@ -165,3 +165,53 @@ test.each(["ndjson", "csv"])("an export as %s can be imported again", async (for
   expect(body).toMatchObject({ created: 2, failed: 0 });
   expect((await heir.send("GET", "/patients?sort=name")).body.items.map(strip)).toEqual(original.map(strip));
 });
+
+test("80 MB go through an import without staying in memory", { timeout: 120_000 }, async () => {
+  const wrong = Buffer.from(`${JSON.stringify(someBody({ name: "x".repeat(10_000) }))}\n`);
+  let sent = 0;
+  let most = 0;
+  const file = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      if (sent === 8_000) {
+        controller.close();
+        return;
+      }
+      controller.enqueue(sent % 100 === 0 ? Buffer.from(lines([someBody()])) : wrong);
+      sent += 1;
+      if (sent % 500 === 0) most = Math.max(most, process.memoryUsage().rss);
+    },
+  });
+  const before = process.memoryUsage().rss;
+  const headers = { authorization: `Bearer ${admin.caller.token}`, ...ndjson };
+  const request = new Request("http://localhost/patients:import", { method: "POST", body: file, headers, duplex: "half" } as RequestInit);
+  const answer = await (await service.app.request(request)).json();
+  expect(answer).toMatchObject({ lines: 8_000, created: 80, failed: 7_920 });
+  expect((most - before) / 1024 / 1024).toBeLessThan(60);
+});
+
+test("an export reads no further ahead than its reader", { timeout: 120_000 }, async () => {
+  const owner = service.as("user");
+  const file = lines(Array.from({ length: 6_000 }, () => someBody()));
+  expect((await owner.send("POST", "/patients:import", file, ndjson)).body.created).toBe(6_000);
+  const pages = async () =>
+    (
+      await service.db.pool.query("select count(*)::int as n from audit_entries where actor = $1 and action = 'patient.exported'", [
+        owner.caller.id,
+      ])
+    ).rows[0].n;
+  const response = await service.app.request("/patients:export", { headers: { authorization: `Bearer ${owner.caller.token}` } });
+  const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+  let text = Buffer.from((await reader.read()).value ?? []).toString();
+  for (let round = 0; round < 20; round++) await service.db.pool.query("select 1");
+  expect(await pages()).toBeLessThanOrEqual(4);
+  for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) text += Buffer.from(chunk.value).toString();
+  expect(
+    new Set(
+      text
+        .split("\n")
+        .filter(Boolean)
+        .map((line) => JSON.parse(line).id),
+    ).size,
+  ).toBe(6_000);
+  expect(await pages()).toBe(6);
+});
