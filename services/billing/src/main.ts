@@ -20,7 +20,7 @@ import { createLedger } from "./ledger.ts";
 import { createPatients } from "./patients.ts";
 import { createPrinter } from "./printer.ts";
 import { createReconciliation, startReconciling } from "./reconciliation.ts";
-import { registerPages } from "./rest.ts";
+import { about, registerPages } from "./rest.ts";
 import { registerBilling, secondScopes } from "./rpc.ts";
 import type { Tables } from "./store.ts";
 import { createTotals } from "./totals.ts";
@@ -60,14 +60,7 @@ const history = createHistory(shared);
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const printer = createPrinter();
 lifetime.onClose("printer", () => printer.close());
-const rest = createRestApp({
-  service,
-  title: "Billing",
-  description: "Pages of billing. Its methods are `billing.v1.BillingService`, by gRPC, gRPC-Web or Connect.",
-  log,
-  lifetime,
-  verifier,
-});
+const rest = createRestApp({ service, ...about, log, lifetime, verifier });
 registerPages(rest, { accounts, invoices, history, totals: createTotals(shared), printer, clinic, now });
 await listenRpc({
   routes: (router) => registerBilling(router, { accounts, ledger, invoices, history, watch, patients, verifier }),

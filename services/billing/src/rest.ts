@@ -13,6 +13,12 @@ import { contentSecurityPolicy, toHtml } from "./sheet-html.ts";
 import { type Clinic, invoiceSheet, type Sheet, statementSheet } from "./sheets.ts";
 import type { Totals } from "./totals.ts";
 
+/** What the OpenAPI document says of itself. */
+export const about = {
+  title: "Billing",
+  description: "Pages of billing. Its methods are `billing.v1.BillingService`, by gRPC, gRPC-Web or Connect.",
+};
+
 const mediaTypes = { html: "text/html", pdf: "application/pdf", json: "application/json" } as const;
 type Format = keyof typeof mediaTypes;
 

@@ -2,23 +2,23 @@
  * A sheet as PDF: tagged (headings, paragraphs, a table with header cells, in reading order), with language and title, and
  * with its fonts in it, so that a screen reader reads it as it looks (PDF/UA).
  */
-import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import PDFDocument from "pdfkit";
 import type { Sheet } from "./sheets.ts";
 
-const fonts = {
-  regular: readFont("DejaVuSans.ttf"),
-  bold: readFont("DejaVuSans-Bold.ttf"),
-};
+/**
+ * Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and more; not Chinese, Japanese or Korean. Paths, not contents: pdfkit
+ * knows a font again by its path, and would otherwise read it anew for every cell of a table.
+ */
+const fonts = { regular: pathOf("DejaVuSans.ttf"), bold: pathOf("DejaVuSans-Bold.ttf") };
 const accent = "#0b5c6b";
 const ink = "#1c2733";
 const muted = "#52606d";
 const line = "#d5dce3";
 const margin = 56;
 
-/** Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and more; not Chinese, Japanese or Korean. */
-function readFont(name: string): Buffer {
-  return readFileSync(new URL(import.meta.resolve(`dejavu-fonts-ttf/ttf/${name}`)));
+function pathOf(font: string): string {
+  return fileURLToPath(import.meta.resolve(`dejavu-fonts-ttf/ttf/${font}`));
 }
 
 /** @param createdAt what the file says about when it was made */
@@ -37,8 +37,6 @@ export function toPdf(sheet: Sheet, createdAt: Date): Promise<Buffer> {
     ...({ subset: "PDF/UA" } as object),
   });
   const whole = collect(doc);
-  doc.registerFont("regular", fonts.regular);
-  doc.registerFont("bold", fonts.bold);
   const root = doc.struct("Document");
   doc.addStructure(root);
   const width = doc.page.width - 2 * margin;
@@ -51,12 +49,12 @@ export function toPdf(sheet: Sheet, createdAt: Date): Promise<Buffer> {
 
   add("P", () => {
     doc
-      .font("bold")
+      .font(fonts.bold)
       .fontSize(15)
       .fillColor(accent)
       .text(clinic.name, margin, margin, { width: width * 0.7 });
     doc
-      .font("regular")
+      .font(fonts.regular)
       .fontSize(9)
       .fillColor(muted)
       .text(clinic.address, { width: width * 0.7 });
@@ -64,7 +62,9 @@ export function toPdf(sheet: Sheet, createdAt: Date): Promise<Buffer> {
   const belowHead = doc.y + 10;
   if (sheet.stamp !== undefined) {
     const { stamp } = sheet;
-    add("P", () => doc.font("bold").fontSize(13).fillColor("#8a1c1c").text(stamp.toUpperCase(), margin, margin, { width, align: "right" }));
+    add("P", () =>
+      doc.font(fonts.bold).fontSize(13).fillColor("#8a1c1c").text(stamp.toUpperCase(), margin, margin, { width, align: "right" }),
+    );
   }
   decorate(() =>
     doc
@@ -78,14 +78,14 @@ export function toPdf(sheet: Sheet, createdAt: Date): Promise<Buffer> {
   for (const text of sheet.addressee.filter(Boolean))
     add("P", () =>
       doc
-        .font("regular")
+        .font(fonts.regular)
         .fontSize(10)
         .fillColor(ink)
         .text(text, margin, doc.y, { width: width * 0.55, lineGap: 2 }),
     );
   add("H1", () =>
     doc
-      .font("bold")
+      .font(fonts.bold)
       .fontSize(20)
       .fillColor(ink)
       .text(sheet.title, margin, belowHead + 100, { width }),
@@ -94,18 +94,18 @@ export function toPdf(sheet: Sheet, createdAt: Date): Promise<Buffer> {
   for (const { label, value } of sheet.facts)
     add("P", () => {
       const { y } = doc;
-      doc.font("regular").fontSize(9.5).fillColor(muted).text(`${label}: `, margin, y, { width: 110, lineBreak: false });
+      doc.font(fonts.regular).fontSize(9.5).fillColor(muted).text(`${label}: `, margin, y, { width: 110, lineBreak: false });
       doc.fillColor(ink).text(value, margin + 110, y, { width: width - 110 });
       doc.y += 2;
     });
   doc.moveDown(1);
-  add("H2", () => doc.font("bold").fontSize(11).fillColor(ink).text(sheet.table.caption, margin, doc.y, { width }));
+  add("H2", () => doc.font(fonts.bold).fontSize(11).fillColor(ink).text(sheet.table.caption, margin, doc.y, { width }));
   doc.moveDown(0.3);
   drawTable(doc, sheet, root, width);
   drawTotals(doc, sheet, add, decorate, width);
   doc.moveDown(1);
   for (const note of sheet.notes)
-    add("P", () => doc.font("regular").fontSize(9.5).fillColor(ink).text(note, margin, doc.y, { width, lineGap: 2 }));
+    add("P", () => doc.font(fonts.regular).fontSize(9.5).fillColor(ink).text(note, margin, doc.y, { width, lineGap: 2 }));
   root.end();
   numberPages(doc, sheet, width);
   doc.end();
@@ -116,13 +116,13 @@ function drawTable(doc: PDFKit.PDFDocument, { table }: Sheet, root: PDFKit.PDFSt
   const align = (isAmount: boolean) => ({ x: isAmount ? ("right" as const) : ("left" as const), y: "top" as const });
   const rule = { border: { bottom: 0.75, top: 0, left: 0, right: 0 }, borderColor: line };
   const pad = { top: 5, bottom: 5, left: 3, right: 3 };
-  doc.font("regular").fontSize(9.5).fillColor(ink);
+  doc.font(fonts.regular).fontSize(9.5).fillColor(ink);
   const headers = table.columns.map(({ label, isAmount }) => ({
     text: label,
     type: "TH" as const,
     scope: "Column",
     align: align(isAmount),
-    font: { src: "bold", size: 9.5 },
+    font: { src: fonts.bold, size: 9.5 },
     border: { bottom: 1.25, top: 0, left: 0, right: 0 },
     borderColor: accent,
   }));
@@ -162,7 +162,7 @@ function drawTotals(
       );
     add("P", () => {
       doc
-        .font(isLast ? "bold" : "regular")
+        .font(isLast ? fonts.bold : fonts.regular)
         .fontSize(isLast ? 11.5 : 10)
         .fillColor(ink);
       doc.text(`${label}: `, margin + width * 0.5, top, { width: width * 0.25, lineBreak: true });
@@ -181,7 +181,7 @@ function numberPages(doc: PDFKit.PDFDocument, { title, clinic }: Sheet, width: n
     doc.page.margins.bottom = 0;
     doc.markContent("Artifact", { type: "Pagination" });
     doc
-      .font("regular")
+      .font(fonts.regular)
       .fontSize(8)
       .fillColor(muted)
       .text(`${clinic.name} · ${title} · page ${page + 1} of ${count}`, margin, doc.page.height - margin, { width, align: "center" });

@@ -1,0 +1,104 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { createLogger } from "@pm/kit/log";
+import { createRestApp } from "@pm/kit/rest";
+import { InvoiceSchema, InvoiceStatus } from "@pm/proto/billing/v1/billing";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { formatMoney } from "./money.ts";
+import { about, registerPages } from "./rest.ts";
+import { toHtml } from "./sheet-html.ts";
+import { toPdf } from "./sheet-pdf.ts";
+import { invoiceSheet } from "./sheets.ts";
+
+const golden = join(import.meta.dirname, "..", "openapi.json");
+const lifetime = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
+const clinic = { name: "Lakeside Clinic", address: "1 Harbour Street", paymentDetails: "Pay at the reception." };
+const euros = (minorUnits: bigint) => ({ currencyCode: "EUR", minorUnits });
+const invoice = create(InvoiceSchema, {
+  number: "2026-000007",
+  status: InvoiceStatus.ISSUED,
+  total: euros(12_500n),
+  outstanding: euros(2_500n),
+  issueDate: "2026-11-21",
+  dueDate: "2026-12-21",
+  lines: [{ serviceDate: "2026-11-20", description: "Consultation", amount: euros(12_500n) }],
+});
+const account = { name: "Łucja Παπαδοπούλου", email: "lucja@example.com" };
+
+test("the OpenAPI document is the one that was checked in (UPDATE=1 rewrites it)", async () => {
+  const verifier = { verify: () => Promise.reject(new Error("nobody is asked")) };
+  const rest = createRestApp({ service: "billing", ...about, log: createLogger("test", "silent"), lifetime, verifier });
+  registerPages(rest, {} as never);
+  const document = `${JSON.stringify(await (await rest.app.request("/openapi.json")).json(), null, 2)}\n`;
+  if (process.env.UPDATE) writeFileSync(golden, document);
+  expect(document).toBe(readFileSync(golden, "utf8"));
+});
+
+test("an invoice says what is to be paid, by when, and by whom", async () => {
+  const page = await toHtml(invoiceSheet(invoice, account, clinic));
+  for (const part of [
+    "Invoice 2026-000007",
+    "Łucja Παπαδοπούλου",
+    "20 Nov 2026",
+    "€125.00",
+    "-€100.00",
+    "€25.00",
+    "Please pay by 21 Dec 2026",
+  ])
+    expect(page).toContain(part);
+});
+
+test.each([
+  [InvoiceStatus.DRAFT, "Draft", "not a request for payment"],
+  [InvoiceStatus.PAID, "Paid", "is paid"],
+  [InvoiceStatus.VOID, "Void", "Nothing is to be paid"],
+])("an invoice that is not to be paid says so (%s)", async (status, stamp, note) => {
+  const page = await toHtml(invoiceSheet(create(InvoiceSchema, { ...invoice, status }), account, clinic));
+  expect(page).toContain(`<p class="stamp">${stamp}</p>`);
+  expect(page).toContain(note);
+  expect(page).not.toContain("Please pay");
+});
+
+test("nothing that a person wrote becomes markup", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.string({ unit: "binary" }), async (text) => {
+      const lines = [{ serviceDate: "2026-11-20", description: `<script>${text}`, amount: euros(1n) }];
+      const sheet = invoiceSheet(
+        { ...invoice, lines: create(InvoiceSchema, { lines }).lines },
+        { name: `<img ${text}>`, email: text },
+        clinic,
+      );
+      expect(await toHtml(sheet)).not.toMatch(/<script|<img/);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test("a long document has its pages and stays tagged", { timeout: 60_000 }, async () => {
+  const lines = Array.from({ length: 120 }, (_, index) => ({
+    serviceDate: "2026-11-20",
+    description: `Visit ${index}`,
+    amount: euros(100n),
+  }));
+  const pdf = (
+    await toPdf(invoiceSheet({ ...invoice, lines: create(InvoiceSchema, { lines }).lines }, account, clinic), new Date(0))
+  ).toString("latin1");
+  expect(pdf.match(/\/Type \/Page\b/g)?.length).toBeGreaterThan(3);
+  expect(pdf.match(/\/S \/TR\b/g)).toHaveLength(121);
+});
+
+test("amounts are written with every digit that they have, and with as many decimals as the currency has", () => {
+  expect(formatMoney(euros(9_007_199_254_740_992n))).toBe("€90,071,992,547,409.92");
+  expect([formatMoney({ currencyCode: "JPY", minorUnits: 1_234n }), formatMoney({ currencyCode: "KWD", minorUnits: -5n })]).toEqual([
+    "¥1,234",
+    "-KWD\u00a00.005",
+  ]);
+  fc.assert(
+    fc.property(fc.bigInt(-(2n ** 62n), 2n ** 62n), (minorUnits) => {
+      const digits = formatMoney(euros(minorUnits)).replace(/[^\d]/g, "");
+      expect(BigInt(digits)).toBe(minorUnits < 0n ? -minorUnits : minorUnits);
+    }),
+  );
+});
