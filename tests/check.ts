@@ -8,7 +8,7 @@ type Step = { name: string; command: string };
 
 const steps: Step[] = [
   { name: "generated code is what the proto tree gives", command: "npm run -s generate && git diff --exit-code --stat -- proto/gen" },
-  { name: "format and lint", command: "biome ci --error-on-warnings" },
+  { name: "format and lint", command: "biome ci --colors=off --error-on-warnings" },
   { name: "types", command: "tsc --noEmit" },
   { name: "unit tests", command: "vitest run --project unit" },
   { name: "integration tests", command: "vitest run --project integration" },
