@@ -14,6 +14,9 @@ const statements = [
   `delete from sessions where id in
     (select id from sessions where expires_at < now() - interval '1 day' or revoked_at < now() - interval '1 day' limit ${batch})`,
   `delete from sessions where id in (select id from sessions where last_used_at < now() - make_interval(secs => $1) - interval '1 day' limit ${batch})`,
+  // An answer is given again within the grace time, two minutes at most; that its token was used stays known with the session.
+  `update refresh_tokens set sealed_answer = null where hash in
+    (select hash from refresh_tokens where sealed_answer is not null and used_at < now() - interval '5 minutes' limit ${batch})`,
   `delete from links where hash in (select hash from links where expires_at < now() limit ${batch})`,
   `delete from throttles where key in
     (select key from throttles where blocked_until < now() and updated_at + make_interval(secs => level * leak_seconds) < now() limit ${batch})`,
