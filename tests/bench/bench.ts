@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { startPlatform } from "@pm/stack/platform";
+import { rows as analyticsRows } from "./analytics.ts";
 import { rows as authRows } from "./auth.ts";
 import { rows as billingRows } from "./billing.ts";
 import { createContext, type Rows } from "./context.ts";
@@ -13,7 +14,7 @@ import { measure, type Result, residentMiB, toTable } from "./measure.ts";
 import { rows as pathRows } from "./path.ts";
 
 /** Order matters: what fills tables comes after what wants small ones. */
-const parts: Rows[] = [pathRows, authRows, billingRows];
+const parts: Rows[] = [pathRows, authRows, billingRows, analyticsRows];
 
 const words = process.argv.slice(2);
 const say = (line: string) => process.stdout.write(`${line}\n`);

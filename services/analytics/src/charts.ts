@@ -75,7 +75,7 @@ export function drawChart(chart: Chart): string {
   const instance = init(null, null, { renderer: "svg", ssr: true, width, height });
   instance.setOption({
     animation: false,
-    legend: series.length > 1 ? { top: 0, left: 0, itemWidth: 18, textStyle: text, selectedMode: false } : { show: false },
+    legend: series.length > 1 ? { top: 0, left: 0, itemWidth: 18, itemGap: 22, textStyle: text, selectedMode: false } : { show: false },
     grid: { left: 8, right: 14, top: series.length > 1 ? 34 : 12, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
     xAxis: horizontal ? valued : named,
     yAxis: horizontal ? { ...named, inverse: true } : valued,
