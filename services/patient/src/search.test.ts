@@ -38,6 +38,8 @@ test("a search is an id, a number however it was typed, or words", () => {
   expect(readSearch("%_\\'")).toBeUndefined();
 });
 
-test("words are quoted for Postgres and looked for by their beginning, single letters as they are", () => {
+test("words are quoted for Postgres and looked for by their beginning, a letter or two as they are", () => {
   expect(toTsquery(["o'x\\", "a", "ann"], new Map([["ann", ["anna"]]]))).toBe("('o''x\\\\':*) & ('a') & ('ann':* | 'anna')");
+  expect(toTsquery(["li"])).toBe("('li')");
+  expect(toTsquery(["li", "wang"])).toBe("('li':*) & ('wang':*)");
 });

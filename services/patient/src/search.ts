@@ -72,11 +72,14 @@ export function readSearch(q: string): Search | undefined {
 }
 
 const quote = (word: string) => `'${word.replace(/['\\]/g, "$&$&")}'`;
-/** A word by its beginning; but one letter begins too many words. */
-const beginning = (word: string) => (/^[a-z]$/.test(word) ? quote(word) : `${quote(word)}:*`);
+/** Fewer letters begin too many words: alone they are a whole word, such as the names Bo and Li. */
+const fewestLetters = 3;
 
 /** Words as a `tsquery`: each by its beginning, or as one of its meanings. */
 export function toTsquery(words: string[], meanings?: Map<string, string[]>): string {
+  const isAlone = words.every((word) => word.length < fewestLetters);
+  const fewest = isAlone ? fewestLetters : 2;
+  const beginning = (word: string) => (/^[a-z]+$/.test(word) && word.length < fewest ? quote(word) : `${quote(word)}:*`);
   return words.map((word) => `(${[beginning(word), ...(meanings?.get(word) ?? []).map(quote)].join(" | ")})`).join(" & ");
 }
 
