@@ -20,8 +20,9 @@ table { width: 100%; border-collapse: collapse; }
 caption { text-align: left; font-weight: 600; padding: .5rem 0; }
 th, td { text-align: left; padding: .5rem .5rem .5rem 0; border-bottom: 1px solid #d5dce3; vertical-align: top; }
 .amount { text-align: right; padding-right: 0; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.totals { margin: 1rem 0 1rem auto; width: max-content; }
-.totals dd { text-align: right; font-variant-numeric: tabular-nums; }
+td:first-child { white-space: nowrap; padding-right: 1.5rem; }
+.totals { margin: 1rem 0 1rem auto; width: max-content; gap: .15rem 0; }
+.totals dd { text-align: right; font-variant-numeric: tabular-nums; padding-left: 2.5rem; }
 .totals dt:last-of-type, .totals dd:last-of-type { font-weight: 700; color: inherit; border-top: 2px solid #0b5c6b; padding-top: .25rem; }
 @media (max-width: 40rem) { main { margin: 0; padding: 1.25rem; border-radius: 0; } }
 @media print { :root { background: #fff; font-size: 11pt; } main { margin: 0; padding: 0; box-shadow: none; max-width: none; } tr { break-inside: avoid; } thead { display: table-header-group; } }
