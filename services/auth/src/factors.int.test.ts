@@ -134,6 +134,17 @@ test("it can be removed by its owner with a code, and by an administrator for wh
   expect((await login(user)).status).toBe(200);
 });
 
+test("asking which factor is needed does not make wrong codes forgotten", async () => {
+  const user = await newUser();
+  await enrol((await auth.login(user)).token);
+  const statuses: number[] = [];
+  for (let i = 0; i < 10; i++) {
+    statuses.push((await login({ ...user, code: String(100_000 + i) })).status);
+    await login(user);
+  }
+  expect(statuses).toContain(429);
+});
+
 test("a wrong code counts as a failed attempt", async () => {
   const user = await newUser();
   await enrol((await auth.login(user)).token);

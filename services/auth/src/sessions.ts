@@ -117,7 +117,7 @@ export function createSessions(options: {
     origin: Origin,
   ) {
     const matches = await passwords.verify(account?.password_hash, proof.password).catch(async (error: unknown) => {
-      await attempt.succeeded();
+      await attempt.undo();
       throw error;
     });
     if (!account?.password_hash || !matches || account.disabled) {
@@ -126,7 +126,7 @@ export function createSessions(options: {
     }
     if (account.enrolled) {
       if (proof.code === undefined) {
-        await attempt.succeeded();
+        await attempt.undo();
         throw codeNeeded();
       }
       if (!(await factors.use(account.id, proof.code))) {

@@ -25,8 +25,10 @@ export const throttleLimits: ThrottleLimits = {
 };
 
 export type Attempt = {
-  /** The attempt was no failure. */
+  /** Everything was proved: what failed before from this address on this account is forgotten. */
   succeeded(): Promise<void>;
+  /** It was neither a success nor a failure; it does not count, and what failed before still does. */
+  undo(): Promise<void>;
 };
 
 export type Throttle = {
@@ -71,8 +73,8 @@ const forgiveStatement = {
       select t.key, position from unnest($1::bytea[]) with ordinality as given (key, position) join throttles t on t.key = given.key
       order by position for update of t
     )
-    update throttles t set level = case when position = 1 then 0 else greatest(0, level - 1) end,
-      blocked_until = case when position = 1 or level - 1 <= capacity then 'epoch' else blocked_until end
+    update throttles t set level = case when position = 1 and $2 then 0 else greatest(0, level - 1) end,
+      blocked_until = case when (position = 1 and $2) or level - 1 <= capacity then 'epoch' else blocked_until end
     from locked where locked.key = t.key`,
 };
 
@@ -122,7 +124,8 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
         { key: here, limit: limits.address },
         { key: everywhere, limit: limits.account },
       ]);
-      return { succeeded: async () => void (await database.query(forgiveStatement, [[pair, here, everywhere]])) };
+      const forgive = async (all: boolean) => void (await database.query(forgiveStatement, [[pair, here, everywhere], all]));
+      return { succeeded: () => forgive(true), undo: () => forgive(false) };
     },
     async mail(recipient, address) {
       const buckets = [
