@@ -1,7 +1,7 @@
 import { decodeJwt } from "jose";
 import { Secret, TOTP } from "otpauth";
 import { afterAll, beforeEach, expect, test } from "vitest";
-import { type AuthUnderTest, admin, freshEmail, startAuth, startMailbox } from "./testing.ts";
+import { type AuthUnderTest, admin, freshEmail, from, startAuth, startMailbox } from "./testing.ts";
 
 const mailbox = await startMailbox();
 const auth = await startAuth({ MAIL_URL: mailbox.url, SECOND_FACTOR_REQUIRED: "admins" });
@@ -143,6 +143,18 @@ test("asking which factor is needed does not make wrong codes forgotten", async 
     await login(user);
   }
   expect(statuses).toContain(429);
+});
+
+test("codes cannot be tried from many addresses, and a recovery code still signs in", async () => {
+  const user = await newUser();
+  const { secret, recoveryCodes } = await enrol((await auth.login(user)).token);
+  const tryFrom = (address: string, code: string) => auth.call("POST", "/auth/login", { body: { ...user, code }, headers: from(address) });
+  const statuses: number[] = [];
+  for (let i = 0; i < 24; i++) statuses.push((await tryFrom(`203.0.113.${i}`, String(100_000 + i))).status);
+  expect(statuses.slice(0, 20)).not.toContain(429);
+  expect(statuses.slice(-2)).toEqual([429, 429]);
+  expect((await tryFrom("198.51.100.1", codeOf(secret))).status).toBe(429);
+  expect((await tryFrom("198.51.100.2", recoveryCodes[0] ?? "")).status).toBe(200);
 });
 
 test("a wrong code counts as a failed attempt", async () => {

@@ -129,7 +129,9 @@ export function createSessions(options: {
         await attempt.undo();
         throw codeNeeded();
       }
-      if (!(await factors.use(account.id, proof.code))) {
+      const guess = /^\d{6}$/.test(proof.code) ? await throttle.code(account.id) : undefined;
+      if (await factors.use(account.id, proof.code)) await guess?.succeeded();
+      else {
         await failed(SignInFailureReason.SECOND_FACTOR, account.id, origin);
         throw codeError("is wrong or was used before");
       }

@@ -12,7 +12,7 @@ import { AppError } from "@pm/kit/errors";
 import type { AuthDatabase } from "./schema.ts";
 
 type Limit = { capacity: number; leakSeconds: number; maxDelaySeconds: number };
-export type ThrottleLimits = { pair: Limit; address: Limit; account: Limit; mail: Limit };
+export type ThrottleLimits = { pair: Limit; address: Limit; account: Limit; code: Limit; mail: Limit };
 
 /** How much is free, how fast it is forgotten, how long a block may last. docs/asvs.md explains the numbers. */
 export const throttleLimits: ThrottleLimits = {
@@ -20,6 +20,8 @@ export const throttleLimits: ThrottleLimits = {
   // A hospital behind one address has many people who mistype, and a login counts until it has succeeded.
   address: { capacity: 100, leakSeconds: 10, maxDelaySeconds: 300 },
   account: { capacity: 50, leakSeconds: 60, maxDelaySeconds: 0 },
+  // Six digits are few: they block the account's codes from anywhere, which takes the password to bring about. Recovery codes still work.
+  code: { capacity: 20, leakSeconds: 600, maxDelaySeconds: 900 },
   // Mails to one address.
   mail: { capacity: 3, leakSeconds: 600, maxDelaySeconds: 900 },
 };
@@ -34,6 +36,8 @@ export type Attempt = {
 export type Throttle = {
   /** Counts an attempt to prove a password or code. @throws AppError resource_exhausted with the seconds to wait */
   attempt(account: string, address: string): Promise<Attempt>;
+  /** Counts a code of six digits for an account whose password was right. @throws AppError resource_exhausted with the seconds to wait */
+  code(account: string): Promise<Attempt>;
   /** Counts a mail that somebody asked to be sent. @throws AppError resource_exhausted with the seconds to wait */
   mail(recipient: string, address: string): Promise<void>;
 };
@@ -126,6 +130,13 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
       ]);
       const forgive = async (all: boolean) => void (await database.query(forgiveStatement, [[pair, here, everywhere], all]));
       return { succeeded: () => forgive(true), undo: () => forgive(false) };
+    },
+    async code(account) {
+      const key = keyOf("code", account);
+      await levels([key]);
+      await count([{ key, limit: limits.code }]);
+      const undo = async () => void (await database.query(forgiveStatement, [[key], false]));
+      return { succeeded: undo, undo };
     },
     async mail(recipient, address) {
       const buckets = [
