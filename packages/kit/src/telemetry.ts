@@ -1,5 +1,5 @@
 /** Prometheus metrics of a process and W3C trace context. No label ever holds an id, a path with ids or personal data. */
-import { randomBytes } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
 export { Counter, Gauge, Histogram };
@@ -22,5 +22,7 @@ const traceparentForm = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 /** The caller's `traceparent`, or a new unsampled one, so that every event and call can be followed to its request. */
 export function traceparentFrom(header: string | null | undefined): string {
   if (header && traceparentForm.test(header)) return header;
-  return `00-${randomBytes(16).toString("hex")}-${randomBytes(8).toString("hex")}-00`;
+  // From UUIDs, because Node makes those from random bytes that it fetches in advance; fetching 24 for each request shows in a profile.
+  const [trace, span] = [randomUUID().replaceAll("-", ""), randomUUID().replaceAll("-", "").slice(0, 16)];
+  return `00-${trace}-${span}-00`;
 }

@@ -1,5 +1,5 @@
 /** The rules: who may do what to which patient, and what follows from it. */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Caller } from "@pm/kit/auth";
 import { createBatcher } from "@pm/kit/batch";
 import { AppError } from "@pm/kit/errors";
@@ -34,7 +34,7 @@ export function notFound(): AppError {
 }
 
 export function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+  return hash("sha256", text);
 }
 
 /** The access rule's side of a caller: `patient:all` lifts it, otherwise it goes by registration, the user and their teams. */

@@ -55,6 +55,9 @@ const date =
 const phoneNumber: Reader<string> = (value, path, problems) => {
   const given = text(40)(value, path, problems);
   if (given === undefined) return undefined;
+  // Every ten digits are a possible number there, and most numbers are written so: no need to ask the library.
+  const northAmerican = /^(?:\+?1[ .-]?)?\(?(\d{3})\)?[ .-]?(\d{3})[ .-]?(\d{4})$/.exec(given);
+  if (northAmerican) return `+1${northAmerican[1]}${northAmerican[2]}${northAmerican[3]}`;
   // Numbers without a country are read as North American, as the forms with state and zip code mean them. Possible, not
   // valid: numbering plans change faster than any library's copy of them.
   const parsed = parsePhoneNumberFromString(given, "US");
