@@ -194,6 +194,8 @@ export async function listenRpc(options: RpcServerOptions): Promise<http.Server>
     // A caller that sends no deadline still gets an answer or an error within this time; streams end themselves.
     maxTimeoutMs: 3_600_000,
     readMaxBytes: maxBodyBytes,
+    // Inside a cluster, compressing costs more than sending; at the edge, Envoy does it.
+    compressMinBytes: 64 * 1024 * 1024,
     // The two libraries describe the same Node objects with types that differ in one callback.
     fallback: getRequestListener(rest.fetch) as NonNullable<Parameters<typeof connectNodeAdapter>[0]["fallback"]>,
   });
