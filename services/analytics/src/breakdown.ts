@@ -67,10 +67,7 @@ export async function breakDown(period: Period, by: Dimension, detail: boolean, 
 /** Whole days are summed by value; what is left at the edges of the period comes as whole profiles. */
 async function registeredBy(sums: Sums, whole: Span, by: Dimension): Promise<Map<string, number>> {
   const measure = `patients.registered.${by}`;
-  const [byValue, byProfile] = await Promise.all([
-    sums.within([measure], [whole], { dated: true }),
-    sums.within([profileMeasure], [whole]),
-  ]);
+  const [byValue, byProfile] = await Promise.all([sums.within([measure], [whole]), sums.within([profileMeasure], [whole])]);
   const registered = new Map(byValue[0]?.values(measure).map(([value, count]) => [value, Number(count)]));
   for (const [profile, count] of byProfile[0]?.values(profileMeasure) ?? []) {
     const value = (JSON.parse(profile) as string[])[dimensions.indexOf(by)] ?? "";

@@ -109,7 +109,7 @@ export function createConsistency(options: {
     const money = ["billing.charged", "billing.voided", "billing.collected", "billing.refunded", "billing.credit", "accounts.opened"];
     const open = ["billing.open.0-30", "billing.open.31-60", "billing.open.61-90", "billing.open.90+"];
     const [patients, ledger, now, patientsWithoutAccount, accountsWithoutPatient] = await Promise.all([
-      sums.before(Object.keys(flows), end, { dated: true }),
+      sums.before(Object.keys(flows), end),
       sums.before([...money, ...open], end),
       sums.now(["accounts.status"]),
       heldValues(database, freshness.generation, "consistency.patientsWithoutAccount", 20),

@@ -25,7 +25,7 @@ import { largestHidden, type Shown } from "./suppression.ts";
 export type Pick = { from: string; to: string; interval: Interval; timeZone: string; currency: string | undefined; wanted: Interval };
 
 type Html = ReturnType<typeof html>;
-type WithBreakdown = Head & { breakdown?: Breakdown };
+type WithBreakdown = Head & { breakdown: Breakdown };
 
 export type DashboardReports = {
   patients: Head & PatientReport;
@@ -159,8 +159,8 @@ function content(pick: Pick, reports: DashboardReports): Html {
     .filter((time) => time !== null)
     .sort();
   const offsets = Object.entries({ ...patients.asOf.offsets, ...billing.asOf.offsets, ...activity.asOf.offsets });
-  const hidden = [byAge, bySex, byCity].some(({ breakdown }) => breakdown?.hidden);
-  const pyramid = byAge.breakdown && pyramidChart({ ...byAge, breakdown: byAge.breakdown });
+  const hidden = [byAge, bySex, byCity].some(({ breakdown }) => breakdown.hidden);
+  const pyramid = pyramidChart(byAge);
   return html`${heard ? "" : html`<p class="card" role="status">No events yet. As soon as a patient is registered, an account charged or somebody signs in, the numbers appear here.</p>`}
 <h2>Patients</h2>
 <dl class="numbers">
@@ -240,7 +240,7 @@ function table(caption: string, columns: string[], rows: string[][]): Html {
 const shown = (count: Shown | undefined) => (count === null || count === undefined ? "hidden" : formatCount(count));
 
 function breakdownRows({ breakdown }: WithBreakdown): string[][] {
-  const { rows = [], pyramid = [] } = breakdown ?? {};
+  const { rows, pyramid = [] } = breakdown;
   return rows.map(({ value, registered }, index) => {
     const sexes = pyramid[index];
     return [value || "not known", shown(sexes?.female), shown(sexes?.male), shown(sexes?.other), shown(registered)];
@@ -250,7 +250,6 @@ function breakdownRows({ breakdown }: WithBreakdown): string[][] {
 const listedPlaces = 15;
 
 function breakdownTable({ breakdown }: WithBreakdown): Html {
-  if (!breakdown) return html``;
   const title = `By ${dimensionNames[breakdown.by]}`;
   const rows = breakdown.rows
     .slice(0, listedPlaces)

@@ -157,9 +157,9 @@ async function plan(pick: Pick, reports: Reports, detail: boolean): Promise<{ ta
   const query = { from: pick.from, to: pick.to, interval: pick.interval, timeZone: pick.timeZone };
   const [patients, byAge, bySex, byCity, billing, activity] = await Promise.all([
     reports.patients(query, detail),
-    reports.patients({ ...query, interval: "month", by: "ageBand" }, detail),
-    reports.patients({ ...query, interval: "month", by: "sex" }, detail),
-    reports.patients({ ...query, interval: "month", by: "city" }, detail),
+    reports.breakdown({ ...query, by: "ageBand" }, detail),
+    reports.breakdown({ ...query, by: "sex" }, detail),
+    reports.breakdown({ ...query, by: "city" }, detail),
     reports.billing({ ...query, currency: pick.currency }),
     reports.activity(query, detail),
   ]);

@@ -18,6 +18,7 @@ import { createDashboardSessions } from "./dashboard-session.ts";
 import { about } from "./documents.ts";
 import { applyEvents } from "./ingest.ts";
 import { createRebuilds } from "./rebuild.ts";
+import { createRebuilder } from "./rebuild-worker.ts";
 import { createReports } from "./reports.ts";
 import { registerReports } from "./rest.ts";
 import { streams } from "./schema.ts";
@@ -39,16 +40,17 @@ const relay = startRelay({ database, settings, sender: createSender(kafka), serv
 const sealer = startSealer({ database, settings, log, lifetime });
 const deadLetters = createDeadLetters({ database, groupId, apply: applyEvents });
 const rebuilds = createRebuilds({ db: database.kysely, groupId, log });
-const rebuilder = runAsLeader({
+const rebuilder = createRebuilder(database.kysely, { settings, groupId, logLevel: config.LOG_LEVEL });
+const rebuildLeader = runAsLeader({
   name: "analytics_rebuild",
   settings,
   pool: database.pool,
   pollMs: 2_000,
-  step: rebuilds.step,
+  step: rebuilder.step,
   log,
   lifetime,
 });
-lifetime.onClose("rebuild", rebuilds.stop);
+lifetime.onClose("rebuild", rebuilder.stop);
 const consistency = createConsistency({
   database,
   deadLetters,
@@ -62,7 +64,7 @@ const reports = createReports({ database, now: Date.now });
 const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, secret: config.CLIENT_SECRET, now: Date.now });
 const rest = createRestApp({ service: "analytics", ...about, log, lifetime, verifier });
 registerReports(rest, reports);
-registerAdmin(rest, { deadLetters, rebuilds, consistency, audit: createAudit(database, sealer.wake), wakeRebuilder: rebuilder.wake });
+registerAdmin(rest, { deadLetters, rebuilds, consistency, audit: createAudit(database, sealer.wake), wakeRebuilder: rebuildLeader.wake });
 registerDashboard(rest, { reports, sessions });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifetime });
 

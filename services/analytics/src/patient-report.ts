@@ -22,10 +22,10 @@ export async function reportPatients(period: Period, sums: Sums): Promise<Patien
   const yearBefore = (span: Span) => spanOf(addYears(span.start, -1), addYears(span.end, -1), timeZone);
   const lastYearWhole = yearBefore(whole);
   const [before, within, lastYear, lastYearSeries] = await Promise.all([
-    sums.before(measures, whole, { dated: true }),
-    sums.within(measures, spans, { dated: true }),
-    sums.within(measures, [lastYearWhole], { dated: true }),
-    sums.within(["patients.registered"], spans.map(yearBefore), { dated: true }),
+    sums.before(measures, whole),
+    sums.within(measures, spans),
+    sums.within(measures, [lastYearWhole]),
+    sums.within(["patients.registered"], spans.map(yearBefore)),
   ]);
   const activeAtStart = flowsOf([before]).net;
   let active = activeAtStart;

@@ -47,21 +47,18 @@ export type Rebuilds = {
   get(id: string): Promise<Rebuild>;
   /** Works on the open rebuild, if there is one, to its end. One process at a time may call this. */
   step(): Promise<"more" | "done">;
-  /** Leaves the rebuild that is under way, for whoever comes next to begin it again. */
-  stop(): void;
 };
 
 const chunk = 2_000;
 /** So many sums are held before they are written: the more, the fewer rows are written again and again. About 60 bytes each. */
-const maxSums = 400_000;
-const maxProfiles = 20_000;
+const maxSums = 200_000;
+const maxProfiles = 10_000;
 /** The final pass, with ingestion waiting, has at most so many events. */
 const lastPass = 1_000;
 const noSubject = "00000000-0000-0000-0000-000000000000";
 
 export function createRebuilds(options: { db: Db; groupId: string; log: Logger }): Rebuilds {
   const { db, groupId, log } = options;
-  let stopped = false;
 
   /** The end of the log, with nothing under way before it. */
   const settledSeq = () =>
@@ -78,7 +75,6 @@ export function createRebuilds(options: { db: Db; groupId: string; log: Logger }
     await noteRebuildStarted(db, id, await countEvents(db));
     let done = 0n;
     const progress = async (events: number) => {
-      if (stopped) throw new Error("the process ends; the next one begins this rebuild again");
       done += BigInt(events);
       await noteRebuildProgress(db, id, done);
     };
@@ -140,9 +136,6 @@ export function createRebuilds(options: { db: Db; groupId: string; log: Logger }
       const open = await openRebuild(db);
       if (open) await rebuild(open);
       return "done";
-    },
-    stop() {
-      stopped = true;
     },
   };
 }

@@ -27,6 +27,8 @@ export type Plan<T> = { tag: string; asOf: AsOf; make(): Promise<Head & T> };
 
 export type Reports = {
   patients(query: PeriodQuery & { by?: Dimension | undefined }, detail: boolean): Promise<Plan<PatientReport & { breakdown?: Breakdown }>>;
+  /** The breakdown alone, over the whole period. */
+  breakdown(query: PeriodQuery & { by: Dimension }, detail: boolean): Promise<Plan<{ breakdown: Breakdown }>>;
   billing(query: PeriodQuery & { currency?: string | undefined }): Promise<Plan<BillingReport>>;
   activity(query: PeriodQuery, detail: boolean): Promise<Plan<ActivityReport>>;
   summary(query: PeriodQuery & { currency?: string | undefined }): Promise<Plan<SummaryReport>>;
@@ -81,6 +83,11 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
         },
         [by, by !== undefined && detail],
       ),
+    breakdown: ({ by, ...query }, detail) =>
+      plan("breakdown", query, ["patient.v1"], async (period, sums) => ({ breakdown: await breakDown(period, by, detail, sums, now()) }), [
+        by,
+        detail,
+      ]),
     billing: ({ currency, ...query }) =>
       // Charges grow older by the quarter of an hour.
       plan("billing", query, ["billing.v1"], (period, sums) => reportBilling(period, currency, sums, now()), [currency, quarterOf(now())]),

@@ -2,7 +2,7 @@
 import { addDays, type Span, utcMidnight } from "./calendar.ts";
 import { grains, type Segment, type Slot } from "./schema.ts";
 import { type AnalyticsDatabase, type Freshness, sumRollups } from "./store.ts";
-import { coverDates, coverFor, slotOf } from "./tally.ts";
+import { coverDates, coverFor, profileMeasure, slotOf } from "./tally.ts";
 
 /** Amounts by measure and value; `of` is 0 for what never happened. */
 export type Amounts = {
@@ -11,12 +11,12 @@ export type Amounts = {
 };
 
 export type Sums = {
-  /** What happened within each of the spans, which must be in order. `dated` measures have facts known by their day alone. */
-  within(measures: readonly string[], spans: Span[], options?: { dated?: boolean }): Promise<Amounts[]>;
+  /** What happened within each of the spans, which must be in order. */
+  within(measures: readonly string[], spans: Span[]): Promise<Amounts[]>;
   /** What is known by its calendar day alone, within ranges of days in order. */
   onDays(measures: readonly string[], ranges: Pick<Span, "start" | "end">[]): Promise<Amounts[]>;
   /** What happened before a span. */
-  before(measures: readonly string[], span: Span, options?: { dated?: boolean }): Promise<Amounts>;
+  before(measures: readonly string[], span: Span): Promise<Amounts>;
   /** What holds now. */
   now(measures: readonly string[]): Promise<Amounts>;
 };
@@ -60,19 +60,21 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
     return over(measures, stretches, coverDates);
   };
 
-  const within: Sums["within"] = async (measures, spans, { dated = false } = {}) => {
+  const within: Sums["within"] = async (measures, spans) => {
+    // Only registrations can be known by their day alone.
+    const dated = measures.filter((measure) => measure.startsWith("patients.registered") && measure !== profileMeasure);
     const stretches = spans.map(({ from, until }) => ({ from: slotOf(from), until: slotOf(until) }));
-    const [exact, byDay] = await Promise.all([over(measures, stretches, coverFor(measures)), dated ? onDays(measures, spans) : []]);
+    const [exact, byDay] = await Promise.all([over(measures, stretches, coverFor(measures)), dated.length > 0 ? onDays(dated, spans) : []]);
     return exact.map((amounts, index) => add(amounts, byDay[index]));
   };
 
   return {
     within,
     onDays,
-    async before(measures, span, options) {
+    async before(measures, span) {
       const { start, from } = span;
       const first = new Date(beginning).toISOString().slice(0, 10);
-      const [amounts] = await within(measures, [{ start: first, end: addDays(start, -1), from: beginning, until: from }], options);
+      const [amounts] = await within(measures, [{ start: first, end: addDays(start, -1), from: beginning, until: from }]);
       return amounts ?? nothing;
     },
     async now(measures) {

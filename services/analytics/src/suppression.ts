@@ -43,31 +43,34 @@ function linesOf(table: Table): Cell[][] {
 }
 
 /**
- * In a line, what is hidden adds up to the line's sum less what is shown. So one cell is never hidden alone, and those that
- * are hidden add up to more than a small count. Says whether it hid something.
+ * In a line, what is hidden adds up to the line's sum less what is shown. So beside small counts always something else is
+ * hidden, and together they are more than a small count. All cells of a value are hidden or none: then the hidden values
+ * could change places and the line would look the same, and since they are not all equal, none of them follows, not even for
+ * a reader of this file. Says whether it hid something.
  */
 function coverLine(table: Table, hidden: Hidden, line: Cell[]): boolean {
   let changed = false;
   for (;;) {
-    const covered = line.filter(([r, c]) => hidden[r]?.[c]);
-    const sum = covered.reduce((total, cell) => total + at(table, cell), 0);
-    if (covered.length === 0 || (covered.length > 1 && sum > largestHidden)) return changed;
-    const next = cheapest(table, hidden, line, covered.length === 1);
+    const covered = line.filter(([r, c]) => hidden[r]?.[c]).map((cell) => at(table, cell));
+    const sum = covered.reduce((total, value) => total + value, 0);
+    const isMixed = covered.some((value) => value === 0 || value > largestHidden);
+    if (covered.length === 0 || (isMixed && covered.length > 1 && sum > largestHidden)) return changed;
+    const next = cheapest(table, hidden, line);
     if (next.length === 0) return changed;
     for (const cell of next) hide(hidden, cell);
     changed = true;
   }
 }
 
-/**
- * What to hide next: the smallest shown cell above zero. Where there is none and a cell would stay alone, all zeros: which
- * one was chosen would say which one was not zero.
- */
-function cheapest(table: Table, hidden: Hidden, cells: Cell[], zerosToo: boolean): Cell[] {
+/** What to hide next: all shown cells of the smallest value above zero, or all zeros where there is none. */
+function cheapest(table: Table, hidden: Hidden, cells: Cell[]): Cell[] {
   const shown = cells.filter(([r, c]) => !hidden[r]?.[c]);
-  const [smallest] = shown.filter((cell) => at(table, cell) > 0).sort((a, b) => at(table, a) - at(table, b));
-  if (smallest) return [smallest];
-  return zerosToo ? shown : [];
+  const smallest = shown.reduce(
+    (least, cell) => (at(table, cell) > 0 ? Math.min(least, at(table, cell)) : least),
+    Number.POSITIVE_INFINITY,
+  );
+  const equal = shown.filter((cell) => at(table, cell) === smallest);
+  return equal.length > 0 ? equal : shown;
 }
 
 function hide(hidden: Hidden, [r, c]: Cell): void {
@@ -115,7 +118,7 @@ function canShift(table: Table, hidden: Hidden, row: number, column: number, dow
 
 function hideOneMore(table: Table, hidden: Hidden, [row, column]: Cell): boolean {
   const lines = linesOf(table).filter((line) => line.some(([r, c]) => r === row || c === column));
-  const next = cheapest(table, hidden, lines.flat(), true);
+  const next = cheapest(table, hidden, lines.flat());
   for (const cell of next) hide(hidden, cell);
   return next.length > 0;
 }
