@@ -12,9 +12,10 @@ import { rows as billingRows } from "./billing.ts";
 import { createContext, type Rows } from "./context.ts";
 import { measure, type Result, residentMiB, toTable } from "./measure.ts";
 import { rows as pathRows } from "./path.ts";
+import { rows as patientRows } from "./patients.ts";
 
 /** Order matters: what fills tables comes after what wants small ones. */
-const parts: Rows[] = [pathRows, authRows, billingRows, analyticsRows];
+const parts: Rows[] = [pathRows, authRows, billingRows, analyticsRows, patientRows];
 
 const words = process.argv.slice(2);
 const say = (line: string) => process.stdout.write(`${line}\n`);

@@ -44,7 +44,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index patients_deleted on patients (id) where deleted_at is not null`.execute(db);
   // What a search finds a patient by, made by search.ts: the same in every locale that a server may have.
   await sql`create index patients_words on patients using gin (words) where deleted_at is null`.execute(db);
-  await sql`alter table patients alter words set statistics 1000`.execute(db);
+  await sql`alter table patients alter words set statistics 200`.execute(db);
   await sql`grant select, insert, update on patients to ${role}`.execute(db);
 
   // Every word that is in some name, to find what a misspelled one means. There are far fewer of them than patients.
