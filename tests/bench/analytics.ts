@@ -65,6 +65,8 @@ export const rows: Rows = async ({ platform, processes, http }) => {
   /** Publishes registrations and waits until they are counted. */
   const sender = createSender(createKafka({ brokers: platform.kafka.brokers, clientId: "bench" }, createLogger("bench", "silent")));
   const pool = new pg.Pool({ connectionString: platform.databases.analytics.databaseUrl, max: 1 });
+  // The platform is stopped while this connection is open.
+  pool.on("error", () => undefined);
   const read = async (): Promise<number> => {
     const { rows } = await pool.query("select coalesce(sum(next_offset), 0)::int as read from watermarks where topic = 'patient.v1'");
     return rows[0].read;
