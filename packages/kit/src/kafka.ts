@@ -109,6 +109,8 @@ export async function runConsumer(options: {
   groupId: string;
   topics: string[];
   fromBeginning: boolean;
+  /** The broker answers at once from this many bytes, else after `gatherMs`: fewer and fuller batches. At once with anything where it is not said. */
+  gather?: { bytes: number; milliseconds: number };
   eachBatch: (payload: EachBatchPayload) => Promise<void>;
   log: Logger;
   lifetime: Lifetime;
@@ -116,6 +118,7 @@ export async function runConsumer(options: {
   onJoined?: () => void;
 }): Promise<void> {
   const { kafka, groupId, topics, fromBeginning, eachBatch, log, lifetime, onJoined } = options;
+  const { gather = { bytes: 1, milliseconds: 100 } } = options;
   let stopped = false;
   let consumer: Consumer | undefined;
   lifetime.onClose(`consumer ${groupId}`, async () => {
@@ -128,7 +131,8 @@ export async function runConsumer(options: {
         groupId,
         sessionTimeout: 10_000,
         heartbeatInterval: 2_000,
-        maxWaitTimeInMs: 100,
+        minBytes: gather.bytes,
+        maxWaitTimeInMs: gather.milliseconds,
         allowAutoTopicCreation: false,
         // Restarting is done here, because kafkajs gives up for good on errors that it calls non-retriable.
         retry: { initialRetryTime: 200, maxRetryTime: 3_000, retries: 5, restartOnFailure: async () => false },

@@ -27,11 +27,13 @@ export function runAsLeader(options: {
   settings: DatabaseSettings;
   pool: Pool;
   pollMs: number;
+  /** How long work may gather after the first wake, so that a step has more than one thing to do; 0 where it is not said. */
+  gatherMs?: number;
   step: (client: Client) => Promise<"more" | "done">;
   log: Logger;
   lifetime: Lifetime;
 }): Leader {
-  const { name, settings, pool, pollMs, step, log, lifetime } = options;
+  const { name, settings, pool, pollMs, gatherMs = 0, step, log, lifetime } = options;
   const stop = new AbortController();
   let leading = false;
   let woken = false;
@@ -70,7 +72,10 @@ export function runAsLeader(options: {
       const result = await step(client);
       if (failures > 0) log.info({ job: name, failures }, "works again");
       failures = 0;
-      if (result === "done") await wait(pollMs);
+      if (result === "done") {
+        await wait(pollMs);
+        if (gatherMs > 0) await delay(gatherMs, undefined, { signal: stop.signal }).catch(() => undefined);
+      }
     }
   }
 

@@ -44,6 +44,8 @@ export async function createOutboxTable(db: Kysely<unknown>, role: string): Prom
 }
 
 const batchSize = 500;
+/** A send costs the broker and us about as much for one event as for fifty, and nobody waits for an event. */
+const gatherMs = 25;
 
 const lag = new Histogram({
   name: "outbox_lag_seconds",
@@ -115,5 +117,5 @@ export function startRelay<Tables>(options: {
   }
 
   lifetime.onClose("kafka producer", () => sender.close());
-  return runAsLeader({ name: "outbox_relay", settings, pool: database.pool, pollMs: 500, step: publishBatch, log, lifetime });
+  return runAsLeader({ name: "outbox_relay", settings, pool: database.pool, pollMs: 500, gatherMs, step: publishBatch, log, lifetime });
 }
