@@ -4,16 +4,16 @@ import type { PatientDatabase } from "./store.ts";
 /** A patient whose account is to be opened. */
 export type PendingPatient = { patientId: string; name: string; email: string };
 
+/** By a list of ids, which Postgres looks up one by one, whatever it knows about the table. */
 const saveStatement = {
   name: "billing_save",
-  text: `update patient_billing b set account_id = i.account_id, next_attempt_at = null
-    from json_to_recordset($1) as i(patient_id uuid, account_id uuid) where b.patient_id = i.patient_id and b.account_id is null`,
+  text: `update patient_billing set account_id = ($2::uuid[])[array_position($1::uuid[], patient_id)], next_attempt_at = null
+    where patient_id = any($1::uuid[]) and (account_id is null) is true`,
 };
 
 /** Stores accounts. An account that is stored already stays: billing gives one account per patient, whoever asks. */
 export async function saveAccounts(db: PatientDatabase, accounts: { patientId: string; accountId: string }[]): Promise<void> {
-  const rows = accounts.map(({ patientId, accountId }) => ({ patient_id: patientId, account_id: accountId }));
-  await db.query(saveStatement, [JSON.stringify(rows)]);
+  await db.query(saveStatement, [accounts.map((account) => account.patientId), accounts.map((account) => account.accountId)]);
 }
 
 const leaseStatement = {
