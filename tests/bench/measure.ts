@@ -10,7 +10,7 @@ export type Row = {
   name: string;
   /** Requests in flight; 16 where it is not said. */
   concurrency?: number;
-  /** Seconds to measure, after two seconds to warm up; 8 where it is not said, 20 at most. */
+  /** Seconds to measure, after four seconds to warm up; 8 where it is not said, 20 at most. */
   seconds?: number;
   /** Runs once before the row. */
   prepare?: () => Promise<void>;
@@ -117,7 +117,7 @@ export async function measure(row: Row, processes: Processes): Promise<Result> {
     await Promise.all(Array.from({ length: concurrency }, (_, worker) => work(worker)));
     return latencies;
   };
-  await run(2_000);
+  await run(4_000);
   const before = cpuSeconds(processes);
   const started = performance.now();
   const latencies = await run(Math.min(seconds, 20) * 1_000);

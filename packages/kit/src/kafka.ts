@@ -118,7 +118,7 @@ export async function runConsumer(options: {
   onJoined?: () => void;
 }): Promise<void> {
   const { kafka, groupId, topics, fromBeginning, eachBatch, log, lifetime, onJoined } = options;
-  const { gather = { bytes: 1, milliseconds: 100 } } = options;
+  const { gather = { bytes: 1, milliseconds: 1_000 } } = options;
   let stopped = false;
   let consumer: Consumer | undefined;
   lifetime.onClose(`consumer ${groupId}`, async () => {

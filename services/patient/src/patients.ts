@@ -63,7 +63,6 @@ export function createPatients(options: { db: PatientDatabase; billing: BillingA
 
   const creations = createBatcher<NewPatient, Creation>({
     maxSize: 64,
-    maxInFlight: 2,
     async run(patients) {
       const results = await insertPatients(db, patients);
       committed();
@@ -72,11 +71,10 @@ export function createPatients(options: { db: PatientDatabase; billing: BillingA
   });
   const readings = createBatcher<Reading, Patient | undefined>({
     maxSize: 64,
-    maxInFlight: 2,
     run: (asked) => readPatients(db, asked),
   });
 
-  const replays = createBatcher<string, Patient | undefined>({ maxSize: 64, maxInFlight: 2, run: (ids) => readFirstVersions(db, ids) });
+  const replays = createBatcher<string, Patient | undefined>({ maxSize: 64, run: (ids) => readFirstVersions(db, ids) });
 
   async function get(call: Call, id: string): Promise<Patient> {
     if (!isUuid(id)) throw notFound();
