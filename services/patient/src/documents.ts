@@ -242,9 +242,16 @@ export const ImportReportSchema = z
   });
 
 export const TotalsSchema = z
-  .object({ active: z.int(), deleted: z.int(), withAccount: z.int(), withoutAccount: z.int(), asOf: z.iso.datetime() })
+  .object({
+    active: z.int(),
+    deleted: z.int(),
+    withAccount: z.int(),
+    withoutAccount: z.int(),
+    pendingEvents: z.int().openapi({ description: "Events that Kafka does not have yet" }),
+    asOf: z.iso.datetime(),
+  })
   .openapi("PatientTotals", {
-    example: { active: 1_200, deleted: 3, withAccount: 1_203, withoutAccount: 0, asOf: "2026-01-28T09:30:00.000Z" },
+    example: { active: 1_200, deleted: 3, withAccount: 1_203, withoutAccount: 0, pendingEvents: 0, asOf: "2026-01-28T09:30:00.000Z" },
   });
 export const IdsSchema = z
   .object({ ids: z.array(z.uuid()), nextCursor: z.string().optional() })
