@@ -1,0 +1,24 @@
+/**
+ * `npm run audit:verify [-- --expect number:hash]` and `npm run ledger:verify`: prove the audit trails of all services, and
+ * billing's ledger, in the databases of `npm start` or, where it is set, in that of `DATABASE_URL`. Exits 1 where one does not hold.
+ */
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { localDatabaseUrl } from "./local.ts";
+
+const commands: Record<string, { services: string[]; command: string }> = {
+  audit: { services: ["patient", "billing", "auth", "analytics"], command: "verify-audit.ts" },
+  ledger: { services: ["billing"], command: "verify-ledger.ts" },
+};
+const [what = "", ...options] = process.argv.slice(2);
+const chosen = commands[what];
+if (!chosen) throw new Error(`say what to verify: ${Object.keys(commands).join(" or ")}`);
+
+const given = process.env.DATABASE_URL;
+for (const service of chosen.services) {
+  if (given && !new URL(given).pathname.endsWith(service)) continue;
+  process.stdout.write(`${service}: `);
+  const path = join(import.meta.dirname, "..", "services", service, "src", chosen.command);
+  const env = { ...process.env, DATABASE_URL: given || localDatabaseUrl(service) };
+  if (spawnSync(process.execPath, [path, ...options], { env, stdio: "inherit" }).status !== 0) process.exitCode = 1;
+}
