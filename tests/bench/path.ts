@@ -2,8 +2,17 @@
 import { randomUUID } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { openDatabase } from "@pm/kit/db";
+import { createLogger } from "@pm/kit/log";
+import { traceparentFrom } from "@pm/kit/telemetry";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { Client } from "pg";
+import { uuidv7 } from "../../services/patient/src/ids.ts";
+import { registeredEvent } from "../../services/patient/src/messages.ts";
+import { sha256 } from "../../services/patient/src/patients.ts";
+import { newRecord } from "../../services/patient/src/record.ts";
+import { searchWords } from "../../services/patient/src/search.ts";
+import { insertPatients, type PatientDatabase } from "../../services/patient/src/store.ts";
 import type { Rows } from "./context.ts";
 import type { Row } from "./measure.ts";
 
@@ -18,6 +27,26 @@ function person() {
     email: `bench-${run}-${iteration}@example.com`,
     address: "1 Main Street, Springfield",
     dateOfBirth: `${1930 + (iteration % 90)}-0${1 + (iteration % 9)}-1${iteration % 10}`,
+  };
+}
+
+/** What a create writes, straight into Postgres from here: the floor under every create, with the service's statement and pool. */
+function createLimit(databaseUrl: string): Row {
+  const log = createLogger("bench", "silent");
+  const settings = { url: databaseUrl };
+  const db: PatientDatabase = openDatabase({ settings, poolSize: 10, applicationName: "bench", log });
+  return {
+    name: "limit: the statement of one create, straight against Postgres",
+    async request() {
+      const at = new Date();
+      const id = uuidv7(at);
+      const record = newRecord(person(), at);
+      const digest = sha256(JSON.stringify(record));
+      const event = registeredEvent(id, at, traceparentFrom(undefined), record);
+      const rest = { digest, words: searchWords(record), event, idempotency: undefined, billingAt: null };
+      const [creation] = await insertPatients(db, [{ id, at, actor: "bench", action: "registered", requestId: id, record, ...rest }]);
+      if (creation?.kind !== "created") throw new Error(`the patient was not created: ${creation?.kind}`);
+    },
   };
 }
 
@@ -52,6 +81,7 @@ export const rows: Rows = async ({ platform, http, token }) => {
   return [
     { name: "create patient, gateway", seconds: 15, request: create(gateway), limits: { cpuMs: 1.5, perSecond: 1_000 } },
     { name: "create patient, direct", request: create(patient.url) },
+    createLimit(platform.databases.patient.databaseUrl),
     { name: "get patient, gateway", prepare: fillIds, request: get(gateway), limits: { cpuMs: 0.7 } },
     { name: "get patient, direct", prepare: fillIds, request: get(patient.url) },
     { name: "list 50 patients, gateway", prepare: analyze, request: list(gateway) },
