@@ -109,7 +109,7 @@ export async function runConsumer(options: {
   groupId: string;
   topics: string[];
   fromBeginning: boolean;
-  /** The broker answers at once from this many bytes, else after `gatherMs`: fewer and fuller batches. At once with anything where it is not said. */
+  /** The broker answers at once from this many bytes, else after this many milliseconds: fewer and fuller batches. At once with anything where it is not said. */
   gather?: { bytes: number; milliseconds: number };
   eachBatch: (payload: EachBatchPayload) => Promise<void>;
   log: Logger;

@@ -15,7 +15,7 @@ import { authorize, type Caller, type Verifier } from "./auth.ts";
 import { AppError, invalidFields, toAppError, toProblemResponse } from "./errors.ts";
 import type { Lifetime } from "./lifetime.ts";
 import type { Logger } from "./log.ts";
-import { metrics, requestSeconds, traceparentFrom } from "./telemetry.ts";
+import { metrics, requestIdFrom, requestSeconds, traceparentFrom } from "./telemetry.ts";
 
 /** What handlers read from the context. `caller` is not set for public operations. */
 export type RestEnv = { Variables: { requestId: string; traceparent: string; caller: Caller; operation: string; log: Logger } };
@@ -48,7 +48,6 @@ export const ProblemSchema = z
   })
   .openapi("Problem", { description: "An RFC 9457 problem. `errors` names every wrong field." });
 
-const requestIdForm = /^[\w-]{8,64}$/;
 const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /** Custom methods become a path segment of their own inside, because a router's parameters end at a slash. */
@@ -87,8 +86,7 @@ export function createRestApp(options: {
 
   app.use(async (c, next) => {
     const started = performance.now();
-    const given = c.req.header("x-request-id");
-    const requestId = given && requestIdForm.test(given) ? given : randomUUID();
+    const requestId = requestIdFrom(c.req.header("x-request-id"));
     c.set("requestId", requestId);
     c.set("traceparent", traceparentFrom(c.req.header("traceparent")));
     c.set("operation", "unknown");
@@ -144,16 +142,16 @@ export function createRestApp(options: {
   });
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", { type: "http", scheme: "bearer", bearerFormat: "JWT" });
 
-  const tooLarge = () => {
-    throw new AppError("payload_too_large", "The body is larger than 1 MiB. Send less at once.");
+  const refuse = () => {
+    throw tooLarge();
   };
-  const limitWhileReading = bodyLimit({ maxSize: maxBodyBytes, onError: tooLarge });
+  const limitWhileReading = bodyLimit({ maxSize: maxBodyBytes, onError: refuse });
   // Hono's limit looks at the body's stream, which makes the server build a whole web request for it: a twelfth of a
   // create. Node itself holds a body to the length that it announces, so only bodies that announce none are read with care.
   const limit: MiddlewareHandler<RestEnv> = (c, next) => {
     const announced = c.req.header("content-length");
     if (announced === undefined || c.req.header("transfer-encoding") !== undefined) return limitWhileReading(c, next);
-    return Number(announced) > maxBodyBytes ? tooLarge() : next();
+    return Number(announced) > maxBodyBytes ? refuse() : next();
   };
 
   function operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, { streamsBody = false } = {}): void {
@@ -193,10 +191,14 @@ export function createRestApp(options: {
   return { app, operation };
 }
 
+function tooLarge(): AppError {
+  return new AppError("payload_too_large", "The body is larger than 1 MiB. Send less at once.");
+}
+
 function fromHttpException(error: HTTPException): AppError {
   if (error.status === 415)
     return new AppError("unsupported_media_type", "Send the body as one of the media types that the API document lists.");
-  if (error.status === 413) return new AppError("payload_too_large", "The body is larger than 1 MiB. Send less at once.");
+  if (error.status === 413) return tooLarge();
   if (error.status === 400)
     return new AppError("invalid_argument", "The body is not valid JSON.", { errors: [{ path: "", message: "is not valid JSON" }] });
   return toAppError(error);

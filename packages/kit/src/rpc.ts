@@ -2,7 +2,6 @@
  * The RPC side of a service: Connect on one port. gRPC comes over HTTP/2 cleartext; gRPC-Web, Connect and its plain JSON
  * come over HTTP/1.1 or HTTP/2; everything else goes to the REST app (health, metrics, pages).
  */
-import { randomUUID } from "node:crypto";
 import http from "node:http";
 import http2 from "node:http2";
 import type { Socket } from "node:net";
@@ -20,7 +19,7 @@ import type { Lifetime } from "./lifetime.ts";
 import type { Logger } from "./log.ts";
 import { registerReflection } from "./reflection.ts";
 import { closeServer, listen, maxBodyBytes, type RestApp } from "./rest.ts";
-import { requestSeconds, traceparentFrom } from "./telemetry.ts";
+import { requestIdFrom, requestSeconds, traceparentFrom } from "./telemetry.ts";
 
 /** Who calls; set for every method but health and reflection. */
 export const callerKey = createContextKey<Caller | undefined>(undefined, { description: "caller" });
@@ -33,7 +32,6 @@ type Done = (error?: unknown) => ConnectError | undefined;
 const doneKey = createContextKey<Done | undefined>(undefined, { description: "reports the call" });
 
 const openServices = new Set(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]);
-const requestIdForm = /^[\w-]{8,64}$/;
 
 /**
  * Methods that have a second scope, beside the one of the access table, whose handler decides what a caller with only that
@@ -54,8 +52,7 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
 
   async function gate(context: HandlerContext): Promise<void> {
     const { values, requestHeader } = context;
-    const given = requestHeader.get("x-request-id");
-    const requestId = given && requestIdForm.test(given) ? given : randomUUID();
+    const requestId = requestIdFrom(requestHeader.get("x-request-id"));
     values.set(requestIdKey, requestId);
     values.set(traceparentKey, traceparentFrom(requestHeader.get("traceparent")));
     context.responseHeader.set("x-request-id", requestId);

@@ -17,6 +17,13 @@ export const requestSeconds = new Histogram({
   registers: [metrics],
 });
 
+const requestIdForm = /^[\w-]{8,64}$/;
+
+/** The caller's `x-request-id` if it looks like one, or a new one: it stands in logs and answers, so it holds nothing else. */
+export function requestIdFrom(header: string | null | undefined): string {
+  return header && requestIdForm.test(header) ? header : randomUUID();
+}
+
 const traceparentForm = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /** The caller's `traceparent`, or a new unsampled one, so that every event and call can be followed to its request. */
