@@ -7,7 +7,7 @@
  *
  * The target is `MIGRATION_DATABASE_URL` or, where that is not set, the Postgres of the `npm start` that runs in this folder.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { parseArgs } from "node:util";
@@ -15,43 +15,46 @@ import { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import { registeredEvent } from "../../services/patient/src/messages.ts";
 import { searchWords } from "../../services/patient/src/search.ts";
+import type { SearchWords } from "../../services/patient/src/store.ts";
 import { localDatabaseUrl } from "../local.ts";
 import { type Person, personAt } from "./people.ts";
 
 const actor = "seed";
-const rowsPerChunk = 500;
+const rowsPerText = 500;
+/** How many people are kept at once, because every table wants them. */
+const peopleAtOnce = 20_000;
 
 /** COPY's text format: tab-separated, `\N` for null. */
 const cell = (value: unknown) =>
   value === undefined || value === null
     ? "\\N"
     : String(value).replace(/[\\\t\n\r]/g, (char) => ({ "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r" })[char] ?? "");
-const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+const sha256 = (text: string) => hash("sha256", text);
 
-type Target = { table: string; columns: string; row: (person: Person) => unknown[] };
+/** A person with what several tables want of them. */
+type Seeded = Person & { words: SearchWords; json: string };
+type Target = { table: string; columns: string; row: (person: Seeded) => unknown[] };
 
 const patients: Target = {
   table: "patients",
   columns:
     "id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words",
-  row: ({ id, at, record: r }) => [
+  row: ({ id, at, record: r, words }) => [
     ...[id, 1, r.name, r.firstName, r.lastName, r.email, r.phoneNumber, r.dateOfBirth],
     ...[r.address.text, r.address.street, r.address.city, r.address.state, r.address.zipCode, r.sex, r.registeredDate],
     ...[actor, at.toISOString(), at.toISOString()],
-    searchWords(r)
-      .all.map((word) => `'${word.replace(/['\\]/g, "$&$&")}'`)
-      .join(" "),
+    words.all.map((word) => `'${word.replace(/['\\]/g, "$&$&")}'`).join(" "),
   ],
 };
 const versions: Target = {
   table: "patient_versions",
   columns: "patient_id, version, action, changed_at, changed_by, record",
-  row: ({ id, at, record }) => [id, 1, "imported", at.toISOString(), actor, JSON.stringify(record)],
+  row: ({ id, at, json }) => [id, 1, "imported", at.toISOString(), actor, json],
 };
 const audit: Target = {
   table: "audit_entries",
   columns: "actor, action, subject, request_id, details",
-  row: ({ id, record }) => [actor, "patient.imported", id, "seed", JSON.stringify({ version: 1, sha256: sha256(JSON.stringify(record)) })],
+  row: ({ id, json }) => [actor, "patient.imported", id, "seed", JSON.stringify({ version: 1, sha256: sha256(json) })],
 };
 const billing = (nextAttemptAt: string | null): Target => ({
   table: "patient_billing",
@@ -71,6 +74,16 @@ const outbox: Target = {
     return [eventId, "patient.v1", id, type, `\\x${Buffer.from(payload, "base64").toString("hex")}`, traceparent];
   },
 };
+
+/** People by number, which are also put into `kept`. */
+function* makePeople(first: number, end: number, count: number, kept: Seeded[]): Generator<Seeded> {
+  for (let index = first; index < end; index++) {
+    const person = personAt(index, count);
+    const seeded = { ...person, words: searchWords(person.record), json: JSON.stringify(person.record) };
+    kept.push(seeded);
+    yield seeded;
+  }
+}
 
 /** How far the work is, on one line of a terminal, or a line for each tenth where the output is no terminal. */
 function createProgress(total: number) {
@@ -92,7 +105,7 @@ function createProgress(total: number) {
 async function copy(
   client: Client,
   { table, columns, row }: Target,
-  people: Iterable<Person>,
+  people: Iterable<Seeded>,
   onRows: (count: number) => void,
 ): Promise<void> {
   function* text() {
@@ -100,7 +113,7 @@ async function copy(
     let rows = 0;
     for (const person of people) {
       chunk += `${row(person).map(cell).join("\t")}\n`;
-      if (++rows < rowsPerChunk) continue;
+      if (++rows < rowsPerText) continue;
       yield chunk;
       onRows(rows);
       chunk = "";
@@ -143,9 +156,6 @@ async function main(): Promise<void> {
     [actor],
   );
   const { all = 0, seeded = 0 } = rows[0] ?? {};
-  function* people() {
-    for (let index = seeded; index < seeded + count; index++) yield personAt(index, seeded + count);
-  }
   const due = recordsOnly ? null : new Date().toISOString();
   const targets = [patients, versions, audit, billing(due), ...(recordsOnly ? [] : [outbox])];
   // Making indexes anew is worth it where most of the rows are new, and locks others out meanwhile.
@@ -154,19 +164,23 @@ async function main(): Promise<void> {
   const total = targets.length * count + indexes.length * weight;
   const progress = createProgress(total);
   let done = 0;
-  for (const target of targets)
-    await copy(client, target, people(), (copied) => {
-      done += copied;
-      progress(done, target.table);
-    });
+  const names = new Set<string>();
+  for (let first = seeded; first < seeded + count; first += peopleAtOnce) {
+    const people: Seeded[] = [];
+    // Made while Postgres takes in the first ones, and kept for the other tables.
+    const made = makePeople(first, Math.min(first + peopleAtOnce, seeded + count), seeded + count, people);
+    for (const target of targets)
+      await copy(client, target, target === patients ? made : people, (copied) => {
+        done += copied;
+        progress(done, target.table);
+      });
+    for (const { words } of people) for (const word of words.names) names.add(word);
+  }
   for (const definition of indexes) {
     await client.query(definition);
     done += weight;
     progress(done, "indexes");
   }
-  // The words of names, from the names themselves.
-  const names = new Set<string>();
-  for (const { record } of people()) for (const word of searchWords(record).names) names.add(word);
   await client.query("insert into patient_words select unnest($1::text[]) on conflict do nothing", [[...names]]);
   await client.query("commit");
   await client.query("analyze patients, patient_words, patient_versions, patient_billing");
