@@ -25,6 +25,8 @@ beforeEach(async () => {
   owner = database.pool;
   await createAuditTables(database.kysely, "audited");
   const pool = new Pool({ connectionString: databaseUrl, max: 16 });
+  // The server may end a connection in the moment in which the pool says goodbye to it.
+  pool.on("error", () => undefined);
   runtime = pool;
   closers.push(
     () => database.kysely.destroy(),

@@ -37,7 +37,7 @@ export type ServiceOptions = Output & {
 };
 
 /** A small young generation: a request's garbage dies young anyway, and the default keeps tens of MiB per process for it. */
-const FLAGS = ["--max-semi-space-size=8", "--disable-warning=TimeoutNegativeWarning", "--disable-warning=ExperimentalWarning"];
+const FLAGS = ["--max-semi-space-size=8", "--disable-warning=ExperimentalWarning"];
 /** What Node makes of our TypeScript is kept: a service starts in half the time and without the memory of the compiler. */
 const COMPILED = { NODE_COMPILE_CACHE: join(cacheDir(), "compiled") };
 const READY_MS = 60_000;
