@@ -13,8 +13,6 @@ export function clientOf(base: string, token = ""): Client {
     const response = await fetch(`${base}${path}`, {
       method,
       headers: {
-        // A connection each: these tests kill processes, and a pooled connection that was reset would fail the wrong one.
-        connection: "close",
         ...(token !== "" && { authorization: `Bearer ${token}` }),
         ...(body !== undefined && { "content-type": "application/json" }),
         ...headers,

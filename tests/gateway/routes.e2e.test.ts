@@ -129,8 +129,12 @@ describe("with a token", () => {
     expect(await request(method, path)).toMatchObject({ status: 401, type: "application/problem+json" });
   });
 
-  test("calls reach billing over HTTP/2, its pages over HTTP/1.1", async () => {
-    expect(await arrivalOf("POST /billing.v1.BillingService/AnyMethod", gateway.signedIn)).toMatchObject({ httpVersion: "2.0" });
+  test("gRPC reaches billing over HTTP/2, Connect and its pages over HTTP/1.1", async () => {
+    const call = "POST /billing.v1.BillingService/AnyMethod";
+    for (const type of ["application/grpc", "application/grpc+proto"])
+      expect(await arrivalOf(call, { ...gateway.signedIn, "content-type": type }), type).toMatchObject({ httpVersion: "2.0" });
+    for (const type of ["application/json", "application/proto", "application/connect+json"])
+      expect(await arrivalOf(call, { ...gateway.signedIn, "content-type": type }), type).toMatchObject({ httpVersion: "1.1" });
     expect(await arrivalOf("GET /billing/invoices/1", gateway.signedIn)).toMatchObject({ httpVersion: "1.1" });
   });
 });

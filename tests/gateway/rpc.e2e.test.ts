@@ -1,3 +1,4 @@
+import http from "node:http";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { BillingService } from "@pm/proto/billing/v1/billing";
@@ -82,6 +83,36 @@ test("plain JSON by POST, as curl sends it, reaches billing", async () => {
   const refused = await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
   expect(refused.status).toBe(401);
   expect(await refused.json()).toMatchObject({ code: "unauthenticated" });
+});
+
+test("a client that has read a whole answer may use its connection again, whatever becomes of billing", async () => {
+  const { billing } = gateway.upstreams;
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const ask = (path: string) =>
+    new Promise<{ status: number; reused: boolean }>((resolve, reject) => {
+      const headers = { ...gateway.signedIn, "content-type": "application/json" };
+      const asking = http.request(`${gateway.url}${path}`, { method: "POST", agent, headers }, (answer) => {
+        answer.resume().on("end", () => resolve({ status: answer.statusCode ?? 0, reused: asking.reusedSocket }));
+      });
+      asking.on("error", reject).end("{}");
+    });
+  // All bytes that it announced, but not the end: that is when billing dies.
+  billing.handler = (request, answer) => {
+    if (!request.url?.startsWith("/billing.v1.")) return false;
+    answer.writeHead(200, { "content-type": "application/json", "content-length": "2" });
+    answer.write("{}");
+    return true;
+  };
+  try {
+    expect((await ask("/billing.v1.BillingService/AnyMethod")).status).toBe(200);
+    await billing.stop();
+    expect(await ask("/patients")).toEqual({ status: 200, reused: true });
+  } finally {
+    agent.destroy();
+    billing.handler = () => false;
+    await billing.stop();
+    await billing.start();
+  }
 });
 
 test("a gRPC message over 1 MiB is RESOURCE_EXHAUSTED", async () => {
