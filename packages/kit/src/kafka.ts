@@ -168,14 +168,16 @@ export async function runConsumer(options: {
   void start();
 }
 
-/** The next offset of every partition of some topics, by `<topic>/<partition>`: how far there is to read. */
-export async function endOffsets(kafka: Kafka, topics: string[]): Promise<Map<string, bigint>> {
+/** Where every partition of some topics begins and where it ends (the next offset), by `<topic>/<partition>`. */
+export async function offsetsOf(kafka: Kafka, topics: string[]): Promise<Map<string, { low: bigint; high: bigint }>> {
   const admin = kafka.admin();
   await admin.connect();
   try {
     const offsets = await Promise.all(
       topics.map(async (topic) =>
-        (await admin.fetchTopicOffsets(topic)).map(({ partition, high }) => [`${topic}/${partition}`, BigInt(high)] as const),
+        (await admin.fetchTopicOffsets(topic)).map(
+          ({ partition, low, high }) => [`${topic}/${partition}`, { low: BigInt(low), high: BigInt(high) }] as const,
+        ),
       ),
     );
     return new Map(offsets.flat());

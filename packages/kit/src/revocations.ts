@@ -15,7 +15,7 @@ import { AuthEventSchema } from "@pm/proto/auth/v1/events";
 import { z } from "zod";
 import type { IsRevoked } from "./auth.ts";
 import { AppError } from "./errors.ts";
-import { type EachBatchPayload, type Kafka, runConsumer } from "./kafka.ts";
+import { type EachBatchPayload, type Kafka, offsetsOf, runConsumer } from "./kafka.ts";
 import type { Lifetime } from "./lifetime.ts";
 import type { Logger } from "./log.ts";
 import { Gauge, Histogram, metrics } from "./telemetry.ts";
@@ -92,24 +92,18 @@ export function followRevocations(options: {
   };
 
   // Kafka: positions are compared with where the topic ended when the group was joined. Empty partitions give no batch.
-  const positions = new Map<number, bigint>();
-  let ends: Map<number, bigint> | undefined;
+  const positions = new Map<string, bigint>();
+  let ends: { place: string; end: bigint }[] | undefined;
 
   function noteProgress(): void {
     if (informed || !ends) return;
-    informed = [...ends].every(([partition, end]) => (positions.get(partition) ?? 0n) >= end);
+    informed = ends.every(({ place, end }) => (positions.get(place) ?? 0n) >= end);
   }
 
   async function noteEnds(): Promise<void> {
-    const admin = kafka.admin();
-    try {
-      await admin.connect();
-      const offsets = await admin.fetchTopicOffsets(topic);
-      ends = new Map(offsets.filter(({ low, high }) => low !== high).map(({ partition, high }) => [partition, BigInt(high)]));
-      noteProgress();
-    } finally {
-      await admin.disconnect();
-    }
+    const offsets = [...(await offsetsOf(kafka, [topic]))];
+    ends = offsets.filter(([, { low, high }]) => low !== high).map(([place, { high }]) => ({ place, end: high }));
+    noteProgress();
   }
 
   function take(value: Uint8Array): void {
@@ -133,7 +127,7 @@ export function followRevocations(options: {
       }
     }
     resolveOffset(batch.lastOffset());
-    positions.set(batch.partition, BigInt(batch.lastOffset()) + 1n);
+    positions.set(`${topic}/${batch.partition}`, BigInt(batch.lastOffset()) + 1n);
     noteProgress();
     await heartbeat();
   }

@@ -5,7 +5,7 @@
 import { createServiceTokens } from "@pm/kit/auth";
 import { databaseSettings, openDatabase } from "@pm/kit/db";
 import { createDeadLetters } from "@pm/kit/dead-letters";
-import { createKafka, endOffsets, kafkaSettings } from "@pm/kit/kafka";
+import { createKafka, kafkaSettings, offsetsOf } from "@pm/kit/kafka";
 import { createLogger } from "@pm/kit/log";
 import { readConfig } from "./config.ts";
 import { createConsistency } from "./consistency.ts";
@@ -23,7 +23,7 @@ const { check } = createConsistency({
   patientUrl: config.PATIENT_URL,
   billingUrl: config.BILLING_URL,
   serviceToken: createServiceTokens({ authUrl: config.AUTH_URL, clientId: "analytics", clientSecret: config.CLIENT_SECRET }),
-  endOffsets: () => endOffsets(kafka, [...streams]),
+  offsets: () => offsetsOf(kafka, [...streams]),
 });
 
 const report = await check(60_000);

@@ -66,10 +66,10 @@ export function createConsistency(options: {
   billingUrl: string;
   /** This service's own token, with the scope internal:totals. */
   serviceToken: () => Promise<string>;
-  /** The next offset of every partition of the topics, by `<topic>/<partition>`. */
-  endOffsets: () => Promise<Map<string, bigint>>;
+  /** Where every partition of the topics begins and ends, by `<topic>/<partition>`. */
+  offsets: () => Promise<Map<string, { low: bigint; high: bigint }>>;
 }): Consistency {
-  const { database, deadLetters, patientUrl, billingUrl, serviceToken, endOffsets } = options;
+  const { database, deadLetters, patientUrl, billingUrl, serviceToken, offsets } = options;
 
   async function ask<T>(url: string, schema: z.ZodType<T>): Promise<T> {
     try {
@@ -95,11 +95,11 @@ export function createConsistency(options: {
 
   /** Events in Kafka that are not counted; null where Kafka does not answer. */
   async function lagNow(): Promise<number | null> {
-    const ends = await endOffsets().catch(() => undefined);
+    const ends = await offsets().catch(() => undefined);
     if (!ends) return null;
     const { watermarks } = await readFreshness(database);
     const read = new Map(watermarks.map(({ topic, partition, nextOffset }) => [`${topic}/${partition}`, nextOffset]));
-    return [...ends].reduce((sum, [place, end]) => sum + Math.max(0, Number(end - (read.get(place) ?? 0n))), 0);
+    return [...ends].reduce((sum, [place, { low, high }]) => sum + Math.max(0, Number(high - (read.get(place) ?? low))), 0);
   }
 
   async function compare({ patient, billing }: Owners): Promise<Here> {

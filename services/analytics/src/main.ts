@@ -3,7 +3,7 @@ import { createServiceTokens, createVerifier } from "@pm/kit/auth";
 import { startGroupConsumer } from "@pm/kit/consumer";
 import { databaseSettings, openDatabase } from "@pm/kit/db";
 import { createDeadLetters } from "@pm/kit/dead-letters";
-import { createKafka, createSender, endOffsets, kafkaSettings } from "@pm/kit/kafka";
+import { createKafka, createSender, kafkaSettings, offsetsOf } from "@pm/kit/kafka";
 import { runAsLeader } from "@pm/kit/leader";
 import { createLifetime } from "@pm/kit/lifetime";
 import { createLogger } from "@pm/kit/log";
@@ -57,7 +57,7 @@ const consistency = createConsistency({
   patientUrl: config.PATIENT_URL,
   billingUrl: config.BILLING_URL,
   serviceToken,
-  endOffsets: () => endOffsets(kafka, [...streams]),
+  offsets: () => offsetsOf(kafka, [...streams]),
 });
 
 const reports = createReports({ database, now: Date.now });
