@@ -87,7 +87,11 @@ describe.skipIf(!helm)("the chart", { timeout: 60_000 }, () => {
     ["a misspelt key of a service", "services.patient.replics=2", "replics"],
     ["the tag latest", "image.tag=latest", "tag"],
     ["a secret as an environment variable", "services.patient.env.CLIENT_SECRET=x", "CLIENT_SECRET"],
+    ["the mail server's password in the environment", "services.auth.env.MAIL_URL=smtp://me:secret@host", "MAIL_URL"],
     ["a port that is none", "services.patient.port=99999", "port"],
+    ["a word that a setting does not have", "services.auth.settings.signup=sometimes", "signup"],
+    ["a setting of another service", "services.patient.settings.signup=off", "signup"],
+    ["keys that sign before the gateway has them", "services.auth.settings.keyPublishSeconds=60", "jwksCacheSeconds"],
   ])("refuses %s", (_, setting, word) => {
     expect(() => renderChart([], [setting])).toThrow(word);
   });
@@ -98,6 +102,27 @@ describe.skipIf(!helm)("the chart", { timeout: 60_000 }, () => {
     expect(envoy).not.toMatch(/\$\{/);
     expect(envoy).toContain("patient-headless.patients.svc");
     expect(parse(envoy)).toHaveLength(1);
+  });
+
+  test("has a value for every variable that a service reads", () => {
+    const readBy = (file: string) =>
+      [...readFileSync(join(root, file), "utf8").matchAll(/\b([A-Z]+(?:_[A-Z]+)*): /g)].map(([, name = ""]) => name);
+    const configs = parse(renderChart(renders.everything)).filter(({ kind }) => kind === "ConfigMap");
+    const given = (service: string) =>
+      Object.keys(configs.find(({ metadata }) => metadata.name === `blue-${service}`)?.data ?? {}).map((name) =>
+        name.replace(/_FILE$/, ""),
+      );
+    const services = ["patient", "billing", "analytics", "auth"];
+    for (const service of services) {
+      expect(
+        readBy(`services/${service}/src/config.ts`).filter((name) => !given(service).includes(name)),
+        service,
+      ).toEqual([]);
+    }
+    // In a pod, a service listens on every address; what migrations read, their Jobs have.
+    const common = readBy("packages/kit/src/config.ts").map((name) => name.replace(/_FILE$/, ""));
+    expect(common.length).toBeGreaterThan(10);
+    expect(common.filter((name) => !services.some((service) => given(service).includes(name)))).toEqual(["HOST"]);
   });
 
   test("makes only the secrets that services name, each of 32 bytes", () => {

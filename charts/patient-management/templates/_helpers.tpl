@@ -36,6 +36,11 @@ app.kubernetes.io/part-of: patient-management
 {{- end -}}
 {{- end }}
 
+{{/* A value as a string in quotes. Helm reads numbers as floats, and printing one would give 2.592e+06. */}}
+{{- define "pm.text" -}}
+{{ kindIs "string" . | ternary . (toJson .) | quote }}
+{{- end }}
+
 {{/* The Secret with the services' own secrets. */}}
 {{- define "pm.secret" -}}
 {{ .Values.secrets.existingSecret | default (include "pm.name" (dict "root" . "name" "patient-management")) }}
