@@ -18,18 +18,17 @@ export type TransactionRow = {
   description: string;
   request_id: string;
   created_at: Date;
-  /** Amounts as text, because JSON numbers end at 2^53. */
-  entries: { ledger_account: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH"; amount: string }[];
-  allocations: { charge_id: string; amount: string }[];
+  /** `RECEIVABLE 1250,REVENUE -1250` */
+  entries: string;
+  /** A charge and an amount for each allocation, in the same form; null where there are none. */
+  allocations: string | null;
 };
 
+// A statement has thousands of these: as JSON, sorted and summed up here, entries and allocations cost Postgres twice as much.
 const transactionColumns = `t.id, t.account_id, t.sequence, t.type, t.amount, t.balance, t.charge_id, t.payment_id, t.refund_id, t.description,
   t.request_id, t.created_at,
-  (select json_agg(json_build_object('ledger_account', ledger_account, 'amount', amount::text) order by amount desc)
-    from entries where transaction_id = t.id) as entries,
-  (select coalesce(json_agg(json_build_object('charge_id', charge_id, 'amount', amount::text)), '[]') from (
-    select charge_id, sum(amount) as amount from allocations where transaction_id = t.id group by charge_id having sum(amount) <> 0
-  ) by_charge) as allocations`;
+  (select string_agg(ledger_account || ' ' || amount, ',') from entries where transaction_id = t.id) as entries,
+  (select string_agg(charge_id || ' ' || amount, ',') from allocations where transaction_id = t.id) as allocations`;
 
 const pageStatement: Statement = {
   name: "transactions_page",

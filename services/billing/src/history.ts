@@ -98,14 +98,13 @@ export function createHistory(options: { db: BillingDatabase; cursors: Cursors }
       const account = await accountOf(accountId);
       const { currency } = account;
       const [from, to] = [startOf(fromDate), startOf(addDays(toDate, 1))];
-      const [opening, rows] = await Promise.all([
-        balanceBefore(db, account.id, from),
-        transactionsInPeriod(db, account.id, from, to, maxStatementLines + 1),
-      ]);
+      const rows = await transactionsInPeriod(db, account.id, from, to, maxStatementLines + 1);
       if (rows.length > maxStatementLines)
         throw new AppError("failed_precondition", `The period has more than ${maxStatementLines} transactions. Choose a shorter one.`, {
           reason: "STATEMENT_TOO_LONG",
         });
+      const first = rows[0];
+      const opening = first ? first.balance - first.amount : await balanceBefore(db, account.id, from);
       return create(GetStatementResponseSchema, {
         account: toAccount(account),
         fromDate,

@@ -9,6 +9,7 @@ import {
   BillingAccountStatus,
   type Charge,
   ChargeSchema,
+  EntrySchema,
   LedgerAccount,
   type Payment,
   PaymentMethod,
@@ -21,6 +22,7 @@ import { type Allocation, AllocationSchema, BillingEventSchema } from "@pm/proto
 import type { TransactionRow } from "./history-store.ts";
 import type { ChargeRow, PaymentRow } from "./ledger-store.ts";
 import { toMoney } from "./money.ts";
+import { byCharge } from "./postings.ts";
 import type { AccountStatus, AccountsTable } from "./store.ts";
 
 export const topic = "billing.v1";
@@ -139,11 +141,21 @@ export function toTransaction(row: TransactionRow, currency: string): Transactio
     refundId: row.refund_id ?? "",
     description: row.description,
     createTime: timestampFromDate(row.created_at),
-    entries: row.entries.map((entry) => ({
-      ledgerAccount: LedgerAccount[entry.ledger_account],
-      amount: toMoney(BigInt(entry.amount), currency),
-    })),
-    allocations: row.allocations.map(({ charge_id, amount }) => ({ chargeId: charge_id, amount: toMoney(BigInt(amount), currency) })),
+    // Debits come before credits.
+    entries: amountsIn(row.entries)
+      .sort((a, b) => (a.amount > b.amount ? -1 : 1))
+      .map(({ of, amount }) =>
+        create(EntrySchema, { ledgerAccount: LedgerAccount[of as keyof typeof LedgerAccount], amount: toMoney(amount, currency) }),
+      ),
+    allocations: toAllocations(byCharge(amountsIn(row.allocations).map(({ of, amount }) => ({ chargeId: of, amount }))), currency),
     requestId: row.request_id,
+  });
+}
+
+function amountsIn(text: string | null): { of: string; amount: bigint }[] {
+  if (text === null) return [];
+  return text.split(",").map((part) => {
+    const space = part.indexOf(" ");
+    return { of: part.slice(0, space), amount: BigInt(part.slice(space + 1)) };
   });
 }

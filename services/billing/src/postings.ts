@@ -163,7 +163,7 @@ export function creditOf(payment: PaymentState): bigint {
 }
 
 /** What allocations mean for each charge: settled more (positive) or open again (negative). */
-export function byCharge(allocations: AllocationState[]): { chargeId: string; amount: bigint }[] {
+export function byCharge(allocations: { chargeId: string; amount: bigint }[]): { chargeId: string; amount: bigint }[] {
   return merge(allocations, ({ chargeId }) => chargeId).map(({ chargeId, amount }) => ({ chargeId, amount }));
 }
 
@@ -201,8 +201,8 @@ function known<T>(map: Map<string, T>, id: string): T {
   return value;
 }
 
-function merge(allocations: AllocationState[], keyOf: (allocation: AllocationState) => string): AllocationState[] {
-  const sums = new Map<string, AllocationState>();
+function merge<Part extends { amount: bigint }>(allocations: Part[], keyOf: (allocation: Part) => string): Part[] {
+  const sums = new Map<string, Part>();
   for (const allocation of allocations) {
     const key = keyOf(allocation);
     const sum = sums.get(key);
