@@ -15,6 +15,7 @@ import { Health, HealthCheckResponse_ServingStatus } from "@pm/proto/grpc/health
 import { accessOf, type Scope } from "./access.ts";
 import { authorize, type Caller, type Verifier } from "./auth.ts";
 import { AppError, type ErrorCode, invalidFields, toAppError, toConnectError } from "./errors.ts";
+import { createUnaryGrpc } from "./grpc.ts";
 import type { Lifetime } from "./lifetime.ts";
 import type { Logger } from "./log.ts";
 import { registerReflection } from "./reflection.ts";
@@ -176,20 +177,22 @@ export type RpcServerOptions = {
 
 /** How long calls and streams may go on after the port was closed. */
 const streamGraceMs = 5_000;
+/** The longest deadline that a caller may set. */
+const maxTimeoutMs = 3_600_000;
 
 /** Listens for gRPC, gRPC-Web, Connect and REST on one port, with reflection and grpc.health.v1. */
 export async function listenRpc(options: RpcServerOptions): Promise<http.Server> {
   const { routes, services, rest, guard, host, port, log, lifetime } = options;
+  const unaryGrpc = createUnaryGrpc({ guard, maxTimeoutMs, maxBytes: maxBodyBytes, log });
   const handler = connectNodeAdapter({
     routes(router) {
-      routes(router);
+      routes(unaryGrpc.noting(router));
       registerHealth(router, services, lifetime);
       registerReflection(router, [...services, Health]);
     },
     requestGate: guard.gate,
     interceptors: [guard.interceptor],
-    // A caller that sends no deadline still gets an answer or an error within this time; streams end themselves.
-    maxTimeoutMs: 3_600_000,
+    maxTimeoutMs,
     readMaxBytes: maxBodyBytes,
     // Inside a cluster, compressing costs more than sending; at the edge, Envoy does it.
     compressMinBytes: 64 * 1024 * 1024,
@@ -198,6 +201,11 @@ export async function listenRpc(options: RpcServerOptions): Promise<http.Server>
   });
   const http1 = http.createServer(handler);
   const http2Server = http2.createServer({ settings: { maxConcurrentStreams: 1_000 } }, handler);
+  const [serveStream] = http2Server.listeners("stream") as [(...event: Parameters<typeof unaryGrpc.serve>) => void];
+  http2Server.removeAllListeners("stream");
+  http2Server.on("stream", (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, ...rest: []) => {
+    if (!unaryGrpc.serve(stream, headers)) serveStream.call(http2Server, stream, headers, ...rest);
+  });
   const sessions = new Set<http2.ServerHttp2Session>();
   http2Server.on("session", (session) => {
     sessions.add(session);
