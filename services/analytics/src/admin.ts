@@ -10,10 +10,9 @@ import { type AnalyticsDatabase, insertAuditEntry } from "./store.ts";
 /** Notes who did what. */
 export type Audit = (entry: { actor: string; action: string; subject: string; requestId: string; details?: object }) => Promise<void>;
 
-export function createAudit(database: AnalyticsDatabase, committed: () => void): Audit {
+export function createAudit(database: AnalyticsDatabase): Audit {
   return async ({ actor, action, subject, requestId, details = {} }) => {
     await insertAuditEntry(database, [actor, action, subject, requestId, details]);
-    committed();
   };
 }
 

@@ -37,7 +37,7 @@ const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_
 
 const groupId = "analytics";
 const relay = startRelay({ database, settings, sender: createSender(kafka), service: "analytics", log, lifetime });
-const sealer = startSealer({ database, settings, log, lifetime });
+startSealer({ database, settings, log, lifetime });
 const deadLetters = createDeadLetters({ database, groupId, apply: applyEvents });
 const rebuilds = createRebuilds({ db: database.kysely, groupId, log });
 const rebuilder = createRebuilder(database.kysely, { settings, groupId, logLevel: config.LOG_LEVEL });
@@ -64,7 +64,7 @@ const reports = createReports({ database, now: Date.now });
 const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, secret: config.CLIENT_SECRET, now: Date.now });
 const rest = createRestApp({ service: "analytics", ...about, log, lifetime, verifier });
 registerReports(rest, reports);
-registerAdmin(rest, { deadLetters, rebuilds, consistency, audit: createAudit(database, sealer.wake), wakeRebuilder: rebuildLeader.wake });
+registerAdmin(rest, { deadLetters, rebuilds, consistency, audit: createAudit(database), wakeRebuilder: rebuildLeader.wake });
 registerDashboard(rest, { reports, sessions });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifetime });
 

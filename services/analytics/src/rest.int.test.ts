@@ -59,7 +59,7 @@ beforeAll(async () => {
     deadLetters: createDeadLetters({ database, groupId: "analytics", apply: applyEvents }),
     rebuilds: createRebuilds({ db: database.kysely, groupId: "analytics", log }),
     consistency: { check: () => Promise.reject(new AppError("unavailable", "Nobody is there.")) },
-    audit: createAudit(database, () => undefined),
+    audit: createAudit(database),
     wakeRebuilder: () => undefined,
   });
   app = rest.app;

@@ -48,13 +48,9 @@ const kafka = createKafka(kafkaSettings(service, config), log);
 const { AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience, ACCESS_TOKEN_SECONDS: tokenSeconds, KEY_ENCRYPTION_KEY: secret } = config;
 const revocationSnapshot = createRevocationSnapshot({ database, tokenSeconds, now });
 const revocations = followRevocations({ service, kafka, fetchSnapshot: revocationSnapshot, log, lifetime });
-const relay = startRelay({ database, settings, sender: createSender(kafka), service, log, lifetime });
-const sealer = startSealer({ database, settings, log, lifetime });
-const wake = () => {
-  relay.wake();
-  sealer.wake();
-};
-const changes = createChanges({ database, tokenSeconds, now, wake, revoked: revocations.add });
+const relay = startRelay({ database, settings, sender: createSender(kafka), service, gatherMs: 25, log, lifetime });
+startSealer({ database, settings, log, lifetime });
+const changes = createChanges({ database, tokenSeconds, now, wake: relay.wake, revoked: revocations.add });
 
 const keys = createSigningKeys({
   database,

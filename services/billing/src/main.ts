@@ -34,11 +34,10 @@ const database = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL
 const kafka = createKafka(kafkaSettings(service, config), log);
 
 const relay = startRelay({ database, settings, sender: createSender(kafka), service, log, lifetime });
-const sealer = startSealer({ database, settings, log, lifetime });
+startSealer({ database, settings, log, lifetime });
 const watch = createWatch({ db: database, log });
 const committed = (accountIds: string[]) => {
   relay.wake();
-  sealer.wake();
   watch.changed(accountIds);
 };
 
