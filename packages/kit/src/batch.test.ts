@@ -54,3 +54,39 @@ test("a call that fails fails its own items and no others", async () => {
   calls[1]?.finish();
   expect(await second).toBe(4);
 });
+
+test("after a call the batcher rests, and what arrives meanwhile goes together", async () => {
+  const batches: number[][] = [];
+  let wakeUp: () => void = () => undefined;
+  const batcher = createBatcher<number, number>({
+    maxSize: 10,
+    rest: () => new Promise((resolve) => (wakeUp = resolve)),
+    async run(items) {
+      batches.push(items);
+      return items;
+    },
+  });
+  expect(await batcher.add(1)).toBe(1);
+  const others = [batcher.add(2), batcher.add(3)];
+  await turn();
+  expect(batches).toEqual([[1]]);
+  wakeUp();
+  expect(await Promise.all(others)).toEqual([2, 3]);
+  expect(batches).toEqual([[1], [2, 3]]);
+});
+
+test("a batcher is idle when nothing waits and nothing is under way", async () => {
+  const { batcher, calls } = heldBatcher(1);
+  await batcher.idle();
+  const results = [batcher.add(1), batcher.add(2)];
+  let isIdle = false;
+  const idle = batcher.idle().then(() => (isIdle = true));
+  await turn();
+  calls[0]?.finish();
+  await results[0];
+  await turn();
+  expect(isIdle).toBe(false);
+  calls[1]?.finish();
+  await idle;
+  expect(await Promise.all(results)).toEqual([2, 4]);
+});

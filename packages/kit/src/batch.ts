@@ -10,6 +10,8 @@ export type Batcher<Item, Result> = {
   waiting(): number;
   /** Milliseconds since the oldest call under way began; 0 where there is none. */
   runningMs(): number;
+  /** Resolves when nothing waits and nothing is under way, at once where that is so. */
+  idle(): Promise<void>;
 };
 
 type Entry<Item, Result> = { item: Item; resolve: (result: Result) => void; reject: (error: unknown) => void };
@@ -17,16 +19,19 @@ type Entry<Item, Result> = { item: Item; resolve: (result: Result) => void; reje
 /**
  * @param options.run gets one to `maxSize` items and gives one result for each, in the same order
  * @param options.maxInFlight calls at a time, 1 where not said
+ * @param options.rest waited for after a call that succeeded, before the next one: meanwhile more comes together. Must not reject
  */
 export function createBatcher<Item, Result>(options: {
   run: (items: Item[]) => Promise<Result[]>;
   maxSize: number;
   maxInFlight?: number;
+  rest?: () => Promise<void>;
 }): Batcher<Item, Result> {
-  const { run, maxSize, maxInFlight = 1 } = options;
+  const { run, maxSize, maxInFlight = 1, rest } = options;
   const queue: Entry<Item, Result>[] = [];
   const started = new Set<{ at: number }>();
   let scheduled = false;
+  let whenIdle: (() => void)[] = [];
 
   async function runBatch(entries: Entry<Item, Result>[]): Promise<void> {
     const call = { at: performance.now() };
@@ -37,6 +42,7 @@ export function createBatcher<Item, Result>(options: {
       entries.forEach((entry, index) => {
         entry.resolve(results[index] as Result);
       });
+      if (rest) await rest();
     } catch (error) {
       for (const entry of entries) entry.reject(error);
     } finally {
@@ -47,6 +53,9 @@ export function createBatcher<Item, Result>(options: {
 
   function start(): void {
     while (queue.length > 0 && started.size < maxInFlight) void runBatch(queue.splice(0, maxSize));
+    if (started.size > 0) return;
+    for (const resolve of whenIdle) resolve();
+    whenIdle = [];
   }
 
   return {
@@ -66,5 +75,10 @@ export function createBatcher<Item, Result>(options: {
       const [oldest] = started;
       return oldest ? performance.now() - oldest.at : 0;
     },
+    idle: () =>
+      new Promise((resolve) => {
+        if (queue.length === 0 && started.size === 0) resolve();
+        else whenIdle.push(resolve);
+      }),
   };
 }

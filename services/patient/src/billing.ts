@@ -3,7 +3,7 @@
  * that are created at the same time, and waits a moment; what does not succeed then, the worker completes. No database
  * connection is held while billing is asked, and a breaker keeps a billing that is down or frozen from slowing creates.
  */
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { createBatcher } from "@pm/kit/batch";
@@ -17,6 +17,8 @@ import type { PatientDatabase } from "./store.ts";
 
 /** How long the answer of a create waits for its account. */
 const patienceMs = 300;
+/** How long the next patients wait for a call to billing that is under way: hardly longer than it usually takes. */
+const convoyMs = 20;
 /** How long the worker leaves a new patient to whoever created it. Longer than a call's deadline. */
 export const headStartMs = 5_000;
 const deadlineMs = 1_000;
@@ -31,6 +33,8 @@ type Request = { patient: PendingPatient; token: string | undefined; traceparent
 export type BillingAccounts = {
   /** Opens an account and gives its id, or undefined where that takes too long or fails: then the worker does it. Never rejects. */
   open(request: Request): Promise<string | undefined>;
+  /** Resolves when the accounts that were just asked for are open, or after a moment. Never rejects. */
+  settled(): Promise<void>;
 };
 
 /** Asks billing for accounts: one call for all, ids in the order of the patients. */
@@ -47,8 +51,8 @@ export function createAskBilling(options: { billingUrl: string; serviceToken: ()
       traceparent,
       ...(token && { "x-on-behalf-of": `Bearer ${token}` }),
     };
-    // The patient's id is the request's id too: whoever asks again for the same patient asks the same.
-    const requests = patients.map(({ patientId, name, email }) => ({ patientId, name, email, requestId: patientId }));
+    // Without a request's id: a patient has one account, so whoever asks again for the same patient gets the same.
+    const requests = patients.map(({ patientId, name, email }) => ({ patientId, name, email }));
     const { accounts } = await client.batchCreateBillingAccounts({ requests }, { headers, timeoutMs });
     if (accounts.length !== patients.length)
       throw new ConnectError(`billing gave ${accounts.length} accounts for ${patients.length} patients`, Code.Internal);
@@ -148,6 +152,16 @@ export function createBillingAccounts(options: {
       });
       const opened = opener.add(request).catch(() => undefined);
       return Promise.race([opened, impatient]).finally(() => clearTimeout(timer));
+    },
+    async settled() {
+      // Whoever was just created asks within this turn of the event loop.
+      await turn();
+      let timer: NodeJS.Timeout | undefined;
+      const moment = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, convoyMs);
+      });
+      await Promise.race([opener.idle(), moment]);
+      clearTimeout(timer);
     },
     startWorker(lifetime) {
       const stop = new AbortController();

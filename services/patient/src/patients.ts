@@ -63,6 +63,8 @@ export function createPatients(options: { db: PatientDatabase; billing: BillingA
 
   const creations = createBatcher<NewPatient, Creation>({
     maxSize: 64,
+    // The next patients leave when the accounts of these are open, and so share a statement and a call with more of their kind.
+    rest: billing.settled,
     async run(patients) {
       const results = await insertPatients(db, patients);
       committed();
