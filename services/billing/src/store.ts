@@ -78,14 +78,14 @@ const openStatement: Statement = {
       select account_request_id, 'CreateBillingAccount', request_hash, response, $15 from opened join wanted using (id)
       where account_request_id is not null
     )
-    select id, patient_id, status, true as opened from opened
-    union all
-    select id, patient_id, status, false from accounts where patient_id = any($2::uuid[])`,
+    select id, patient_id, status from opened`,
 };
 
 const byPatientsStatement: Statement = {
   name: "accounts_by_patients",
-  text: "select id, patient_id, status from accounts where patient_id = any($1::uuid[])",
+  // One by one (`offset 0` is a fence): while a table is young and has no statistics, Postgres would rather read all of it.
+  text: `select a.id, a.patient_id, a.status from unnest($1::uuid[]) as w (patient_id)
+    cross join lateral (select id, patient_id, status from accounts where patient_id = w.patient_id offset 0) a`,
 };
 
 export type AccountKey = { id: string; patient_id: string; status: AccountStatus };
@@ -101,8 +101,8 @@ export async function openAccounts(
   context: { now: Date; topic: string },
 ): Promise<{ accounts: AccountKey[]; opened: number }> {
   const patientIds = accounts.map((account) => account.patientId);
-  const rows = await db
-    .query<AccountKey & { opened: boolean }>(openStatement, [
+  const opened = await db
+    .query<AccountKey>(openStatement, [
       accounts.map((account) => account.id),
       patientIds,
       accounts.map((account) => account.name),
@@ -123,12 +123,11 @@ export async function openAccounts(
     .catch((error: unknown) => {
       throw violatedConstraint(error) === "requests_once" ? requestIdReused(error) : error;
     });
-  const opened = rows.filter((row) => row.opened).length;
-  // Accounts that somebody else opened while this statement ran are neither new nor in its snapshot.
-  const known = new Set(rows.map((row) => row.patient_id));
-  const missing = patientIds.filter((id) => !known.has(id));
-  if (missing.length > 0) rows.push(...(await db.query<AccountKey & { opened: boolean }>(byPatientsStatement, [missing])));
-  return { accounts: rows, opened };
+  // What was opened before, or by somebody else while this statement ran.
+  const isNew = new Set(opened.map((account) => account.patient_id));
+  const others = patientIds.filter((id) => !isNew.has(id));
+  const found = others.length > 0 ? await db.query<AccountKey>(byPatientsStatement, [others]) : [];
+  return { accounts: [...opened, ...found], opened: opened.length };
 }
 
 /** The error for a request id that already stands for another request. */
