@@ -104,7 +104,7 @@ test("q finds by the beginning of words, with typing errors, by e-mail, phone nu
   expect(await names(`q=${encodeURIComponent("o'nei")}`)).toEqual(["Åsa O'Neill"]);
   expect(await names(`q=${encodeURIComponent("(415) 555-0101")}`)).toEqual(["Zoë Ångström"]);
   expect(await names(`q=${ids[3]}`)).toEqual(["王小明"]);
-  for (const wild of ["%", "_", "\\", "100%"]) expect(await names(`q=${encodeURIComponent(wild)}`)).toEqual([]);
+  for (const wild of ["%", "_", "\\", "zq%"]) expect(await names(`q=${encodeURIComponent(wild)}`)).toEqual([]);
 });
 
 test("the total is exact where all is on one page, and an estimate otherwise", async () => {

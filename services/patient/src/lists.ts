@@ -45,16 +45,34 @@ const searchedSortKeys: typeof sortKeys = {
   registeredDate: sql`(p.registered_date + 0)`,
 };
 
-/** The access rule as a condition on `patients p`. */
-function visibleTo(viewer: Viewer): RawBuilder<unknown> {
-  if (viewer.seesAll) return sql`true`;
-  return sql`p.id in (select id from patients where registered_by = ${viewer.id}
-    union all select patient_id from patient_access where principal = any(${viewer.principals}))`;
+/** How many patients a caller may see at most to have them looked up one by one. */
+const fewVisible = 4_000;
+
+/**
+ * The access rule as conditions on `patients p` that mean the same: Postgres estimates the one well, and plans it badly. To be read
+ * quickly, the few patients of a caller who sees few are looked up, whatever else is asked. For one who sees many, what else is asked
+ * is looked up, and of each patient found whether it is visible.
+ */
+type Access = { read: RawBuilder<unknown>; estimate: RawBuilder<unknown> };
+
+async function accessOf(db: PatientDatabase, viewer: Viewer): Promise<Access> {
+  if (viewer.seesAll) return { read: sql`true`, estimate: sql`true` };
+  const visible = sql`select id from patients where registered_by = ${viewer.id}
+    union all select patient_id from patient_access where principal = any(${viewer.principals})`;
+  const { rows } = await sql<{ few: boolean }>`select count(*) <= ${fewVisible} as few
+    from (select 1 from (${visible}) visible limit ${fewVisible + 1}) counted`.execute(db.kysely);
+  // All grants of a patient are on one page of the primary key, those of a principal are not: hence the `|| ''`. Without `offset 0`
+  // Postgres might read all grants at once instead.
+  const read = rows[0]?.few
+    ? sql`p.id = any(array(${visible}))`
+    : sql`(p.registered_by = ${viewer.id} or exists (
+        select 1 from patient_access where patient_id = p.id and (principal || '') = any(${viewer.principals}) offset 0))`;
+  return { read, estimate: sql`p.id in (${visible})` };
 }
 
-/** What of `patients p` a caller asked for and may see. */
-function conditionOf(viewer: Viewer, filters: Filters): RawBuilder<unknown> {
-  const conditions = [filters.deleted ? sql`p.deleted_at is not null` : sql`p.deleted_at is null`, visibleTo(viewer)];
+/** What of `patients p` a caller asked for; a search is a condition of its own. */
+function conditionOf(filters: Filters): RawBuilder<unknown> {
+  const conditions = [filters.deleted ? sql`p.deleted_at is not null` : sql`p.deleted_at is null`];
   if (filters.dateOfBirth !== undefined) conditions.push(sql`p.date_of_birth = ${filters.dateOfBirth}`);
   if (filters.city !== undefined) conditions.push(sql`lower(p.city) = lower(${filters.city})`);
   if (filters.state !== undefined) conditions.push(sql`lower(p.state) = lower(${filters.state})`);
@@ -84,7 +102,10 @@ export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cur
     purpose: "listed" | "exported";
   };
 
-  /** Rows of a page and one more, and the entry in the audit trail that says who was shown whom. */
+  /**
+   * Rows of a page and one more, and the entry in the audit trail that says who was shown whom. Accounts are looked up for the
+   * page only: a search may find thousands, of which the order by name picks the first ones.
+   */
   async function read({ call, limit, condition, after, sort, searched, purpose }: Asked): Promise<Row[]> {
     const key = (searched ? searchedSortKeys : sortKeys)[sort.replace("-", "") as SortField];
     const [direction, beyond] = sort.startsWith("-") ? [sql`desc`, sql`<`] : [sql`asc`, sql`>`];
@@ -94,15 +115,14 @@ export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cur
     const { rows } = await sql<Row>`
       with page as materialized (
         select p.id, p.version, p.name, p.first_name, p.last_name, p.email, p.phone_number, p.date_of_birth, p.address_text, p.street, p.city,
-          p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at, b.account_id, ${key ?? sql`null`} as sort_key
-        from patients p left join patient_billing b on b.patient_id = p.id
-        where ${condition} ${from} order by ${order} limit ${limit + 1}
+          p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at, ${key ?? sql`null`} as sort_key
+        from patients p where ${condition} ${from} order by ${order} limit ${limit + 1}
       ), audited as (
         insert into audit_entries (actor, action, subject, request_id, details)
         select ${call.caller.id}, ${`patient.${purpose}`}, 'patients', ${call.requestId},
           jsonb_build_object('ids', coalesce((select jsonb_agg(id) from (select id from page limit ${limit}) shown), '[]'))
       )
-      select * from page`.execute(db.kysely);
+      select page.*, (select account_id from patient_billing where patient_id = page.id) as account_id from page`.execute(db.kysely);
     return rows;
   }
 
@@ -113,24 +133,25 @@ export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cur
       const bound = ["patients", call.caller.id, sort, filters];
       const [tsquery, ...after] = cursor === undefined ? [] : cursors.open(bound, cursor);
       const asked = { call, limit, after: cursor === undefined ? undefined : after, sort, searched: filters.q !== undefined, purpose };
-      const others = conditionOf(viewerOf(call.caller), filters);
+      const access = await accessOf(db, viewerOf(call.caller));
+      const others = conditionOf(filters);
       const search = filters.q === undefined ? undefined : readSearch(filters.q);
       let corrected = typeof tsquery === "string" ? tsquery : undefined;
       let condition = filters.q === undefined ? others : sql`${others} and ${searchCondition(corrected ?? search)}`;
-      let rows = await read({ ...asked, condition });
+      let rows = await read({ ...asked, condition: sql`${condition} and ${access.read}` });
       if (rows.length === 0 && cursor === undefined) {
         // Misspellings are looked for only where nothing is spelled as asked: what is right comes without what is similar.
         corrected = await correctSpelling(db, search);
         if (corrected !== undefined) {
           condition = sql`${others} and ${searchCondition(corrected)}`;
-          rows = await read({ ...asked, condition });
+          rows = await read({ ...asked, condition: sql`${condition} and ${access.read}` });
         }
       }
       const page = rows.slice(0, limit);
       const last = page.at(-1);
       const more = rows.length > limit;
       const wantsTotal = cursor === undefined && purpose === "listed";
-      const total = more ? Math.max(await (wantsTotal ? estimate(condition) : 0), rows.length) : rows.length;
+      const total = more ? Math.max(await (wantsTotal ? estimate(sql`${condition} and ${access.estimate}`) : 0), rows.length) : rows.length;
       return {
         items: page.map(toPatient),
         ...(more && last && { nextCursor: cursors.seal(bound, [corrected ?? null, last.sort_key, last.id]) }),

@@ -42,4 +42,7 @@ test("words are quoted for Postgres and looked for by their beginning, a letter 
   expect(toTsquery(["o'x\\", "a", "ann"], new Map([["ann", ["anna"]]]))).toBe("('o''x\\\\':*) & ('a') & ('ann':* | 'anna')");
   expect(toTsquery(["li"])).toBe("('li')");
   expect(toTsquery(["li", "wang"])).toBe("('li':*) & ('wang':*)");
+  expect(toTsquery(["1"])).toBe("('1')");
+  expect(toTsquery(["wang", "12"])).toBe("('wang':*) & ('12')");
+  expect(toTsquery(["王"])).toBe("('王':*)");
 });

@@ -72,14 +72,17 @@ export function readSearch(q: string): Search | undefined {
 }
 
 const quote = (word: string) => `'${word.replace(/['\\]/g, "$&$&")}'`;
-/** Fewer letters begin too many words: alone they are a whole word, such as the names Bo and Li. */
+/** Fewer letters or digits begin too many words: alone they are a whole word, such as the names Bo and Li. */
 const fewestLetters = 3;
+/** But in scripts without letters one character is already a word. */
+const inCharacters = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}]/u;
 
 /** Words as a `tsquery`: each by its beginning, or as one of its meanings. */
 export function toTsquery(words: string[], meanings?: Map<string, string[]>): string {
   const isAlone = words.every((word) => word.length < fewestLetters);
-  const fewest = isAlone ? fewestLetters : 2;
-  const beginning = (word: string) => (/^[a-z]+$/.test(word) && word.length < fewest ? quote(word) : `${quote(word)}:*`);
+  // Beside another word two letters narrow a search, but two digits begin a million phone numbers.
+  const isTooShort = (word: string) => word.length < (isAlone || /^\d/.test(word) ? fewestLetters : 2) && !inCharacters.test(word);
+  const beginning = (word: string) => (isTooShort(word) ? quote(word) : `${quote(word)}:*`);
   return words.map((word) => `(${[beginning(word), ...(meanings?.get(word) ?? []).map(quote)].join(" | ")})`).join(" & ");
 }
 
