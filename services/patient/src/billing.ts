@@ -24,6 +24,7 @@ export const headStartMs = 5_000;
 const deadlineMs = 1_000;
 const workerDeadlineMs = 5_000;
 const workerPauseMs = 1_000;
+const pauseWhileImportingMs = 5_000;
 const workerBatch = 500;
 const leaseSeconds = 20;
 
@@ -71,7 +72,7 @@ export function createBillingAccounts(options: {
   ask: AskBilling;
   log: Logger;
   breaker?: Breaker;
-}): BillingAccounts & { startWorker(lifetime: Lifetime): void } {
+}): BillingAccounts & { startWorker(lifetime: Lifetime, isImporting?: () => boolean): void } {
   const { db, ask, log, breaker = createBreaker({ log, name: "billing" }) } = options;
 
   async function askAndSave(patients: PendingPatient[], how: Parameters<AskBilling>[1]): Promise<string[]> {
@@ -163,7 +164,7 @@ export function createBillingAccounts(options: {
       await Promise.race([opener.idle(), moment]);
       clearTimeout(timer);
     },
-    startWorker(lifetime) {
+    startWorker(lifetime, isImporting = () => false) {
       const stop = new AbortController();
       const work = async () => {
         while (!stop.signal.aborted) {
@@ -171,8 +172,9 @@ export function createBillingAccounts(options: {
             log.warn({ err: error }, "pending billing accounts could not be looked for; trying again");
             return 0;
           });
-          if (found < workerBatch)
-            await delay(workerPauseMs * (0.75 + Math.random() / 2), undefined, { signal: stop.signal }).catch(() => undefined);
+          // Accounts of an import cost several times what its patients do, and nobody waits for them: most of them come after it.
+          const pauseMs = isImporting() ? pauseWhileImportingMs : found < workerBatch ? workerPauseMs : 0;
+          if (pauseMs > 0) await delay(pauseMs * (0.75 + Math.random() / 2), undefined, { signal: stop.signal }).catch(() => undefined);
         }
       };
       const working = work();

@@ -13,7 +13,9 @@ import { importedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
 import type { NewPatient, PatientDatabase } from "./store.ts";
 
-const batchSize = 500;
+const batchSize = 1_000;
+/** How many words of names an import keeps in mind: those of a million people, and little memory. */
+const mostKnownWords = 50_000;
 
 /** How an import ended. The errors are read when they are wanted: there may be as many as lines. */
 export type ImportReport = {
@@ -29,8 +31,9 @@ type Batch = { patients: { line: number; patient: NewPatient }[]; failures: { li
 
 export function createImports(options: { db: PatientDatabase; now: () => Date; committed: () => void }) {
   const { db, now, committed } = options;
+  let running = 0;
 
-  function newPatient(call: Call, body: unknown): NewPatient {
+  function newPatient(call: Call, body: unknown, knownWords: Set<string>): NewPatient {
     const at = now();
     const record = importedRecord(body, at);
     const id = uuidv7(at);
@@ -38,16 +41,18 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for an import's billing accounts, so they are the worker's from the beginning.
     const digest = sha256(JSON.stringify(record));
-    return { ...who, id, at, action: "imported", record, digest, words: searchWords(record), event, billingAt: at };
+    const { all, names } = searchWords(record);
+    const words = { all, names: names.filter((word) => !knownWords.has(word)) };
+    return { ...who, id, at, action: "imported", record, digest, words, event, billingAt: at };
   }
 
-  function take(call: Call, batch: Batch, { number: line, body, problem }: ImportLine): void {
+  function take(call: Call, batch: Batch, knownWords: Set<string>, { number: line, body, problem }: ImportLine): void {
     if (problem !== undefined) {
       batch.failures.push({ line, errors: [{ path: "", message: problem }] });
       return;
     }
     try {
-      batch.patients.push({ line, patient: newPatient(call, body) });
+      batch.patients.push({ line, patient: newPatient(call, body, knownWords) });
     } catch (error) {
       if (!(error instanceof AppError) || !error.options.errors) throw error;
       batch.failures.push({ line, errors: error.options.errors });
@@ -55,6 +60,8 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
   }
 
   return {
+    /** Whether this process is importing. */
+    isRunning: () => running > 0,
     /**
      * Imports lines. With a key, a request that was cut off is sent again, whole, and goes on where it stopped; one that
      * was finished gives its report again. A dry run checks everything and creates nothing.
@@ -71,6 +78,8 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
       let seen = 0;
       let batch = newBatch();
       let progress = Promise.resolve(started);
+      // Names repeat: what this import has written to the words of names, it need not write again.
+      const knownWords = new Set<string>();
 
       /** Writes one batch while the next one is read and checked. */
       const flush = async (finished: boolean): Promise<void> => {
@@ -78,10 +87,18 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
         const step = { ...batch, before, dryRun, lines: seen, prefixHash: hash.copy().digest(), finished };
         batch = newBatch();
         progress = advanceImport(db, step).finally(committed);
+        progress = progress.then((after) => {
+          // Of patients that were not created nothing is written.
+          if (after.created - before.created < step.patients.length) return after;
+          for (const { patient } of step.patients)
+            for (const word of patient.words.names) if (knownWords.size < mostKnownWords) knownWords.add(word);
+          return after;
+        });
         // Whoever awaits it next gets the error; until then it must not count as unhandled.
         progress.catch(() => undefined);
       };
 
+      running += 1;
       try {
         for await (const line of lines) {
           hash.update(line.text).update("\n");
@@ -89,7 +106,7 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
           if (seen === started.lines && !hash.copy().digest().equals(started.prefixHash)) throw otherFile();
           if (seen <= started.lines) continue;
           if (started.finished) throw otherFile();
-          take(call, batch, line);
+          take(call, batch, knownWords, line);
           if (batch.patients.length + batch.failures.length === batchSize) await flush(false);
         }
         if (seen < started.lines) throw otherFile();
@@ -97,6 +114,7 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
       } finally {
         // Whoever sends a file again after an error must not meet the end of this attempt.
         await progress.catch(() => undefined);
+        running -= 1;
       }
       const { id, lines: all, created, failed } = await progress;
       return { importId: id, dryRun, lines: all, created, failed, errors: readImportErrors(db, id) };

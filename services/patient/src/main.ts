@@ -41,13 +41,14 @@ const fetchSnapshot = snapshotFromAuth({ authUrl: config.AUTH_URL, serviceToken 
 const { isRevoked } = followRevocations({ service: "patient", kafka, fetchSnapshot, log, lifetime });
 const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER, audience: config.AUTH_AUDIENCE, isRevoked });
 const billing = createBillingAccounts({ db, log, ask: createAskBilling({ billingUrl: config.BILLING_URL, serviceToken }) });
-billing.startWorker(lifetime);
 startHousekeeping({ db, log, lifetime });
 
 const now = () => new Date();
 const cursors = createCursors(config.CURSOR_KEY);
 const committed = relay.wake;
 const lists = createLists({ db, cursors });
+const imports = createImports({ db, committed, now });
+billing.startWorker(lifetime, imports.isRunning);
 const rules = {
   patients: createPatients({ db, billing, committed, now }),
   lists,
@@ -58,6 +59,6 @@ const rules = {
 
 const rest = createRestApp({ service: "patient", ...about, log, lifetime, verifier });
 registerDocs(rest);
-registerFiles(rest, { lists, imports: createImports({ db, committed, now }) });
+registerFiles(rest, { lists, imports });
 registerPatients(rest, rules);
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifetime });
