@@ -2,23 +2,10 @@
 import { randomUUID } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
 import { PatientEventSchema } from "@pm/proto/patient/v1/events";
-import { type TestDatabase, testDatabase } from "@pm/stack/testing";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Client, type PatientApp, someBody, startPatientApp } from "./testing.ts";
+import { expect, test } from "vitest";
+import { patientsOfThisFile, someBody } from "./testing.ts";
 
-let database: TestDatabase;
-let service: PatientApp;
-let admin: Client;
-
-beforeAll(async () => {
-  database = await testDatabase("patient");
-  service = await startPatientApp(database.databaseUrl);
-  admin = service.as("admin");
-});
-afterAll(async () => {
-  await service?.close();
-  await database?.drop();
-});
+const { service, admin } = await patientsOfThisFile();
 
 const create = async (fields: Record<string, unknown> = {}, by = admin) => {
   const { status, body } = await by.send("POST", "/patients", someBody(fields));

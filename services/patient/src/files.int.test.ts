@@ -1,22 +1,9 @@
 /** Import and export as streams, over a real Postgres. */
 import { randomUUID } from "node:crypto";
-import { type TestDatabase, testDatabase } from "@pm/stack/testing";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Client, type PatientApp, someBody, startPatientApp } from "./testing.ts";
+import { expect, test } from "vitest";
+import { patientsOfThisFile, someBody } from "./testing.ts";
 
-let database: TestDatabase;
-let service: PatientApp;
-let admin: Client;
-
-beforeAll(async () => {
-  database = await testDatabase("patient");
-  service = await startPatientApp(database.databaseUrl);
-  admin = service.as("admin");
-});
-afterAll(async () => {
-  await service?.close();
-  await database?.drop();
-});
+const { service, admin } = await patientsOfThisFile();
 
 const ndjson = { "content-type": "application/x-ndjson" };
 const csv = { "content-type": "text/csv" };

@@ -1,13 +1,10 @@
 /** Lists, search, and who sees what, over a real Postgres. */
 import { randomUUID } from "node:crypto";
-import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import * as fc from "fast-check";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Client, type PatientApp, someBody, startPatientApp } from "./testing.ts";
+import { beforeAll, expect, test } from "vitest";
+import { type Client, patientsOfThisFile, someBody } from "./testing.ts";
 
-let database: TestDatabase;
-let service: PatientApp;
-let admin: Client;
+const { service, admin } = await patientsOfThisFile();
 const people = [
   {
     name: "Zoë Ångström",
@@ -24,14 +21,7 @@ const people = [
 const ids: string[] = [];
 
 beforeAll(async () => {
-  database = await testDatabase("patient");
-  service = await startPatientApp(database.databaseUrl);
-  admin = service.as("admin");
   for (const person of people) ids.push((await admin.send("POST", "/patients", someBody(person))).body.id);
-});
-afterAll(async () => {
-  await service?.close();
-  await database?.drop();
 });
 
 type Item = { id: string; name: string };

@@ -8,6 +8,8 @@ import { AppError } from "@pm/kit/errors";
 import type { Lifetime } from "@pm/kit/lifetime";
 import { createLogger } from "@pm/kit/log";
 import { createRestApp } from "@pm/kit/rest";
+import { testDatabase } from "@pm/stack/testing";
+import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "./billing.ts";
 import { registerDocs } from "./docs.ts";
 import { about } from "./documents.ts";
@@ -111,6 +113,17 @@ export async function startPatientApp(
       };
     },
   };
+}
+
+/** The service over a database of its own for all tests of a file, and its admin; both are gone after the last one. */
+export async function patientsOfThisFile() {
+  const database = await testDatabase("patient");
+  const service = await startPatientApp(database.databaseUrl);
+  afterAll(async () => {
+    await service.close();
+    await database.drop();
+  });
+  return { database, service, admin: service.as("admin") };
 }
 
 /** A body that is right, unlike every other one. */

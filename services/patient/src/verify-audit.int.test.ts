@@ -5,23 +5,18 @@ import { promisify } from "node:util";
 import { startSealer } from "@pm/kit/audit";
 import { createLogger } from "@pm/kit/log";
 import { query } from "@pm/stack/postgres";
-import { type TestDatabase, testDatabase } from "@pm/stack/testing";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { type PatientApp, someBody, startPatientApp } from "./testing.ts";
+import { beforeAll, expect, test, vi } from "vitest";
+import { patientsOfThisFile, someBody } from "./testing.ts";
 
-let database: TestDatabase;
-let service: PatientApp;
+const { database, service, admin } = await patientsOfThisFile();
 
 beforeAll(async () => {
-  database = await testDatabase("patient");
-  service = await startPatientApp(database.databaseUrl);
   startSealer({
     database: service.db,
     settings: { url: database.databaseUrl },
     log: createLogger("patient", "silent"),
     lifetime: service.lifetime,
   });
-  const admin = service.as("admin");
   for (let count = 0; count < 3; count++) {
     const { body } = await admin.send("POST", "/patients", someBody());
     await admin.send("GET", `/patients/${body.id}`);
@@ -30,10 +25,6 @@ beforeAll(async () => {
       timeout: 10_000,
     });
   }
-});
-afterAll(async () => {
-  await service?.close();
-  await database?.drop();
 });
 
 async function verify(): Promise<{ code: number; report: { intact: boolean; entryId?: string; problem?: string; entries?: number } }> {
