@@ -66,6 +66,8 @@ describe.skipIf(reason !== undefined)("a release", () => {
       "jsonpath={.items[*].status.containerStatuses[*].restartCount}",
     );
     expect(pods.split(" ").filter((count) => count !== "0")).toEqual([]);
+    const locales = "select distinct datlocale from pg_database where datname in ('patient', 'billing', 'analytics', 'auth')";
+    expect(await sql(namespace, "postgres", locales)).toEqual(["C.UTF-8"]);
   });
 
   step("passes helm test", async () => {

@@ -13,7 +13,8 @@ SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest(ARRAY[:'service', :'owne
   WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 ALTER ROLE :"service" PASSWORD :'password';
 ALTER ROLE :"owner" PASSWORD :'owner_password';
-SELECT format('CREATE DATABASE %I OWNER %I', :'service', :'owner')
+-- Sorting and upper case by Unicode, whatever the locale of the image is.
+SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING ''UTF8'' LOCALE_PROVIDER builtin BUILTIN_LOCALE ''C.UTF-8'' LOCALE ''C''', :'service', :'owner')
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'service') \gexec
 REVOKE ALL ON DATABASE :"service" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"service" TO :"service";
