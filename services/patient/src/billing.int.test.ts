@@ -1,5 +1,6 @@
 /** Every patient ends with exactly one account, whatever billing does meanwhile. Billing itself is played by a function; tests/e2e has the real one. */
 import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
@@ -131,4 +132,22 @@ test("two workers at once take different patients", async () => {
   const asked = calls.flatMap(([batch]) => batch.map(({ patientId }) => patientId));
   expect(asked.filter((id) => patients.some((patient) => patient.id === id))).toHaveLength(patients.length);
   for (const lifetime of lifetimes) await lifetime.shutdown("test");
+});
+
+test("while an import runs, the worker leaves its time to it", async () => {
+  behave = down;
+  const before = await create();
+  await makeDue();
+  behave = up;
+  const lifetime = testLifetime();
+  service.billing.startWorker(lifetime, () => true);
+  await expect.poll(() => read(before.id), { timeout: 5_000, interval: 50 }).toMatchObject({ status: "active" });
+  behave = down;
+  const next = await create();
+  await makeDue();
+  behave = up;
+  // A worker that is not held back would have found it in between.
+  await delay(2_000);
+  expect(await read(next.id)).toEqual({ status: "pending" });
+  await lifetime.shutdown("test");
 });
