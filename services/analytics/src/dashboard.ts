@@ -6,6 +6,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { AppError, toAppError } from "@pm/kit/errors";
 import type { RestApp, RestContext } from "@pm/kit/rest";
 import { getCookie } from "hono/cookie";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { countSpans, type Interval } from "./calendar.ts";
 import { darkRules } from "./charts.ts";
 import { dashboardPage, type Pick, problemPage, signInPage } from "./dashboard-page.ts";
@@ -115,7 +116,8 @@ export function registerDashboard({ operation }: RestApp, { reports, sessions }:
       const known = toAppError(error);
       if (known.status >= 500) c.get("log").error({ err: known, requestId: c.get("requestId") }, "the dashboard failed");
       const page = problemPage({ release, message: known.message, signedIn: viewer !== undefined, requestId: c.get("requestId") });
-      return new Response(page, { status: known.status, headers: { ...pageHeaders, "cache-control": "no-store" } });
+      // Through the context: the tokens may have been renewed for this request, and the old ones are used up.
+      return c.body(page, known.status as ContentfulStatusCode, { ...pageHeaders, "cache-control": "no-store" });
     }
   });
 
