@@ -16,7 +16,8 @@ export type Span = { start: LocalDate; end: LocalDate; from: Instant; until: Ins
 
 export const dayMs = 86_400_000;
 
-const formats = new Map<string, Intl.DateTimeFormat>();
+/** There are some 600 names, and each may be spelled in every mix of cases, while a formatter takes tens of kilobytes. */
+const formats = new LRUCache<string, Intl.DateTimeFormat>({ max: 100 });
 
 /** The formatter of a zone; undefined where there is no such zone. Offsets such as `+02:00` are no zones: they have no daylight saving. */
 function formatOf(timeZone: string): Intl.DateTimeFormat | undefined {
@@ -28,8 +29,6 @@ function formatOf(timeZone: string): Intl.DateTimeFormat | undefined {
   } catch {
     return undefined;
   }
-  // There are some 600 names; somebody who sends them all in every mix of cases must not fill the memory.
-  if (formats.size > 2_000) formats.clear();
   formats.set(timeZone, format);
   return format;
 }
@@ -72,8 +71,17 @@ export function utcMidnight(date: LocalDate): Instant {
   return Date.parse(`${date}T00:00:00Z`);
 }
 
+const dates = new LRUCache<number, LocalDate>({ max: 5_000 });
+
 export function toDate(instant: Instant): LocalDate {
-  return new Date(instant).toISOString().slice(0, 10);
+  // Reports of a year ask for the same days again and again, and writing one costs more than all else about it.
+  const day = Math.floor(instant / dayMs);
+  let date = dates.get(day);
+  if (date === undefined) {
+    date = new Date(instant).toISOString().slice(0, 10);
+    dates.set(day, date);
+  }
+  return date;
 }
 
 export function isDate(text: string): boolean {

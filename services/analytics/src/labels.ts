@@ -1,4 +1,5 @@
 /** Numbers, amounts and days as people read them. English, whatever the machine speaks, so that charts are the same everywhere. */
+import { LRUCache } from "lru-cache";
 import type { Interval, LocalDate } from "./calendar.ts";
 
 const counts = new Intl.NumberFormat("en-GB");
@@ -19,13 +20,21 @@ export function labelOf(start: LocalDate, interval: Interval): string {
   return (interval === "month" ? month : day).format(Date.parse(`${start}T00:00:00Z`));
 }
 
+/** There are some 170 currencies; a formatter for each bar of a chart would take longer than to draw it. */
+const knownDigits = new LRUCache<string, number>({ max: 200 });
+
 /** How many minor units make a major one, as a power of ten: 2 for EUR, 0 for JPY. */
 function digitsOf(currency: string): number {
+  const known = knownDigits.get(currency);
+  if (known !== undefined) return known;
+  let found = 2;
   try {
-    return new Intl.NumberFormat("en-GB", { style: "currency", currency }).resolvedOptions().maximumFractionDigits ?? 2;
+    found = new Intl.NumberFormat("en-GB", { style: "currency", currency }).resolvedOptions().maximumFractionDigits ?? 2;
   } catch {
-    return 2;
+    // Not the form of a currency's code: then it is written as most are.
   }
+  knownDigits.set(currency, found);
+  return found;
 }
 
 /** For the height of a bar, and for nothing else: sums stay in minor units. */
