@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- <word>…]`: starts a platform of its own on free ports, runs every row whose name has one of the words, prints a table and
- * writes `.data/bench.json`. Load goes to 127.0.0.1 only and ends by itself; exits 1 where a limit of a row does not hold.
+ * writes `.data/bench.json`. `BENCH_DATA_DIR` keeps what was seeded for the next run. Load goes to 127.0.0.1 only and ends by itself; exits 1 where a limit of a row does not hold.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir, totalmem } from "node:os";
@@ -19,7 +19,8 @@ const parts: Rows[] = [pathRows, authRows, billingRows, analyticsRows, patientRo
 
 const words = process.argv.slice(2);
 const say = (line: string) => process.stdout.write(`${line}\n`);
-const dataDir = mkdtempSync(join(tmpdir(), "pm-bench-"));
+const kept = process.env.BENCH_DATA_DIR;
+const dataDir = kept ?? mkdtempSync(join(tmpdir(), "pm-bench-"));
 const platform = await startPlatform({ dataDir, log: say, gateway: { LOGIN_RATE_PER_SECOND: "1000" } });
 const results: Result[] = [];
 try {
@@ -58,6 +59,6 @@ try {
   process.exitCode = missed.length === 0 ? 0 : 1;
 } finally {
   await platform.stop();
-  rmSync(dataDir, { recursive: true, force: true });
+  if (kept === undefined) rmSync(dataDir, { recursive: true, force: true });
 }
 process.exit();
