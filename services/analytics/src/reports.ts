@@ -51,7 +51,8 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
     const asOf = asOfFrom(freshness, streams);
     const { from, to, interval, timeZone } = period;
     // Ages and what is overdue change with the day, even where nothing happens.
-    const key = [name, from, to, interval, timeZone, localDateAt(now(), timeZone), freshness.generation, asOf, further];
+    const { generation, replayedAt } = freshness;
+    const key = [name, from, to, interval, timeZone, localDateAt(now(), timeZone), generation, replayedAt, asOf, further];
     const tag = createHash("sha256").update(JSON.stringify(key)).digest("base64url").slice(0, 22);
     return {
       tag,

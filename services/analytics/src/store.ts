@@ -102,20 +102,29 @@ export async function advanceWatermarks(db: Db, marks: Watermark[]): Promise<voi
       event_time = greatest(watermarks.event_time, excluded.event_time)`.execute(db);
 }
 
-/** The set of roll-ups that counts, and how far the log goes. */
-export type Freshness = { generation: number; watermarks: Watermark[] };
+/** The set of roll-ups that counts, and how far the log goes. A replay of dead letters changes numbers without going further. */
+export type Freshness = { generation: number; watermarks: Watermark[]; replayedAt: Date | null };
 
 export async function readFreshness(database: AnalyticsDatabase): Promise<Freshness> {
-  const rows = await database.query<{ generation: number; topic: string | null; partition: number; next_offset: bigint; event_time: Date }>(
+  const rows = await database.query<{
+    generation: number;
+    replayed_at: Date | null;
+    topic: string | null;
+    partition: number;
+    next_offset: bigint;
+    event_time: Date;
+  }>(
     {
       name: "freshness",
-      text: `select s.generation, w.topic, w.partition, w.next_offset, w.event_time
+      text: `select s.generation, (select max(settled_at) from dead_letters where state = 'replayed') as replayed_at,
+          w.topic, w.partition, w.next_offset, w.event_time
         from rollup_state s left join watermarks w on true order by w.topic, w.partition`,
     },
     [],
   );
   return {
     generation: rows[0]?.generation ?? 0,
+    replayedAt: rows[0]?.replayed_at ?? null,
     watermarks: rows.flatMap(({ topic, partition, next_offset: nextOffset, event_time: eventTime }) =>
       topic === null ? [] : [{ topic, partition, nextOffset, eventTime }],
     ),
