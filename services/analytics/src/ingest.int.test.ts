@@ -3,6 +3,7 @@ import { openDatabase } from "@pm/kit/db";
 import { createLogger } from "@pm/kit/log";
 import { testDatabase } from "@pm/stack/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { addDays, localDateAt } from "./calendar.ts";
 import { applyEvents } from "./ingest.ts";
 import type { PeriodQuery } from "./period.ts";
 import { createReports } from "./reports.ts";
@@ -66,3 +67,19 @@ test("the runtime role can neither change nor delete an event", async () => {
   await expect(database.pool.query("delete from events")).rejects.toThrow("permission denied");
   await expect(database.pool.query("update events set version = 2")).rejects.toThrow("permission denied");
 });
+
+test.each(["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata", "Pacific/Chatham"])(
+  "a year by day in %s has every registration on its local day",
+  async (timeZone) => {
+    const now = Date.parse("2025-12-31T12:00:00Z");
+    // Every five hours and a bit, so that every quarter of an hour and both changes of the clocks are hit.
+    const instants = Array.from({ length: 1_600 }, (_, index) => Date.parse("2024-12-31T00:10:00Z") + index * 19_740_000);
+    if (timeZone === "UTC") await apply(...instants.map((at, index) => registered(`year ${index}`, at)));
+    const byDay = Map.groupBy(instants, (at) => localDateAt(at, timeZone));
+    const reports = createReports({ database, now: () => now });
+    const { series } = await (await reports.patients({ from: "2025-01-01", to: "2025-12-31", interval: "day", timeZone }, true)).make();
+    expect(series.map(({ start, registered }) => [start, registered])).toEqual(
+      Array.from({ length: 365 }, (_, day) => addDays("2025-01-01", day)).map((date) => [date, byDay.get(date)?.length ?? 0]),
+    );
+  },
+);

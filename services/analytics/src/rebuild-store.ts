@@ -1,6 +1,6 @@
 /** What a rebuild asks of the tables. */
-import { type RawBuilder, sql } from "kysely";
-import { type Grain, grains, type StoredEvent } from "./schema.ts";
+import { sql } from "kysely";
+import type { StoredEvent } from "./schema.ts";
 import type { Db } from "./store.ts";
 
 export type RebuildState = "waiting" | "running" | "done";
@@ -49,37 +49,6 @@ export async function noteRebuildDone(db: Db, id: bigint): Promise<void> {
 /** Empties the set of roll-ups that does not count. */
 export async function clearRollups(db: Db, generation: number): Promise<void> {
   await sql`truncate ${sql.table(`rollups_${generation}`)}`.execute(db);
-}
-
-/**
- * Adds up coarser grains from the finest, where a rebuild has written only those. It is what `createTally` does while it
- * adds, in SQL; a test compares the two.
- */
-export async function coarsen(db: Db, generation: number, profile: { measure: string; parts: string[] }): Promise<void> {
-  const { hour, day, month, quarter, date, dateMonth } = grains;
-  const start = (length: number) => sql`slot - ((slot % ${sql.lit(length)}) + ${sql.lit(length)}) % ${sql.lit(length)}`;
-  const startOfMonth = sql`(extract(epoch from date_trunc('month', to_timestamp(slot * 900.0), 'UTC')) / 900)::integer`;
-  const add = (transaction: Db, from: Grain, to: Grain, slot: RawBuilder<unknown>) =>
-    sql`
-      insert into rollups (generation, measure, grain, slot, value, amount)
-      select generation, measure, ${sql.lit(to)}, ${slot}, value, sum(amount) from rollups
-      where generation = ${sql.lit(generation)} and grain = ${sql.lit(from)} and measure <> ${profile.measure}
-      group by 1, 2, 4, 5`.execute(transaction);
-  await db.transaction().execute(async (transaction) => {
-    // Minutes are right here, unlike for a request.
-    await sql`set local statement_timeout = 0`.execute(transaction);
-    await add(transaction, quarter, hour, start(4));
-    await add(transaction, hour, day, start(96));
-    for (const [index, measure] of profile.parts.entries()) {
-      await sql`
-        insert into rollups (generation, measure, grain, slot, value, amount)
-        select generation, ${measure}, ${sql.lit(day)}, ${start(96)}, value::jsonb ->> ${sql.lit(index)}, sum(amount) from rollups
-        where generation = ${sql.lit(generation)} and grain = ${sql.lit(quarter)} and measure = ${profile.measure}
-        group by 1, 4, 5`.execute(transaction);
-    }
-    await add(transaction, day, month, startOfMonth);
-    await add(transaction, date, dateMonth, startOfMonth);
-  });
 }
 
 /** From here on this set of roll-ups counts. */

@@ -33,7 +33,8 @@ const apply = (events: Events) =>
   });
 const rollups = async () => {
   const generation = await activeGeneration(database.kysely);
-  const text = "select measure, grain, slot, value, amount::text from rollups where generation = $1 and amount <> 0 order by 1, 2, 3, 4";
+  const text = `select measure, grain, slot, value, amount::text, by_quarter::text from rollups
+    where generation = $1 and (amount <> 0 or 0 <> any(by_quarter)) order by 1, 2, 3, 4`;
   return (await database.pool.query(text, [generation])).rows;
 };
 const rebuilds = () => createRebuilds({ db: database.kysely, groupId: "analytics", log });

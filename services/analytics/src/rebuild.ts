@@ -9,7 +9,6 @@ import { readEvent } from "./event-log.ts";
 import {
   activate,
   clearRollups,
-  coarsen,
   countEvents,
   eventsOfSubject,
   findRebuild,
@@ -28,7 +27,7 @@ import {
 import type { RollupRow } from "./schema.ts";
 import { activeGeneration, addToRollups, type Db, eventsOfSubjects } from "./store.ts";
 import { subjectsOf, tallyChange, tallySubject } from "./subjects.ts";
-import { createTally, type Facts, profileMeasure, profileParts, type Tally } from "./tally.ts";
+import { createBulkTally, createTally, type Facts, profileMeasure, type Tally } from "./tally.ts";
 
 export type Rebuild = {
   id: string;
@@ -50,9 +49,11 @@ export type Rebuilds = {
 };
 
 const chunk = 2_000;
-/** So many sums are held before they are written: the more, the fewer rows are written again and again. About 60 bytes each. */
-const maxSums = 200_000;
-const maxProfiles = 10_000;
+/** So many pages of sums, of about 1 kB each, are held before they are written: some years of all that has no place in it. */
+const maxPages = 50_000;
+/** Of what is hardly ever twice the same, so many. */
+const maxSingles = 10_000;
+const noteProgressMs = 1_000;
 /** The final pass, with ingestion waiting, has at most so many events. */
 const lastPass = 1_000;
 const noSubject = "00000000-0000-0000-0000-000000000000";
@@ -74,21 +75,25 @@ export function createRebuilds(options: { db: Db; groupId: string; log: Logger }
     const boundary = await settledSeq();
     await noteRebuildStarted(db, id, await countEvents(db));
     let done = 0n;
+    let noted = 0;
     const progress = async (events: number) => {
       done += BigInt(events);
+      if (Date.now() - noted < noteProgressMs) return;
+      noted = Date.now();
       await noteRebuildProgress(db, id, done);
     };
 
-    const sums = createTally({ finest: true });
-    // Hardly two people are alike: profiles would fill the memory without getting fewer by waiting.
-    const profiles = createTally({ finest: true });
+    const sums = createBulkTally();
+    // Hardly two people are alike: their profiles would fill the memory without getting fewer by waiting.
+    const singles = createTally();
     const facts: Facts = {
-      ...sums,
-      atInstant: (measure, ...rest) => (measure === profileMeasure ? profiles : sums).atInstant(measure, ...rest),
+      onDate: sums.onDate,
+      holds: singles.holds,
+      atInstant: (measure, ...rest) => (measure === profileMeasure ? singles : sums).atInstant(measure, ...rest),
     };
-    const count = async (events: number, limits = { sums: maxSums, profiles: maxProfiles }) => {
-      if (profiles.size > limits.profiles) await writeOut(db, generation, profiles);
-      if (sums.size > limits.sums) await writeOut(db, generation, sums);
+    const count = async (events: number, limits = { pages: maxPages, singles: maxSingles }) => {
+      if (singles.size > limits.singles) await writeOut(db, generation, singles);
+      if (sums.size > limits.pages) await writeOut(db, generation, sums);
       await progress(events);
     };
     for await (const patients of byPatient(db, boundary)) {
@@ -102,8 +107,7 @@ export function createRebuilds(options: { db: Db; groupId: string; log: Logger }
       after = rows.at(-1)?.seq ?? after;
       await count(rows.length);
     }
-    await count(0, { sums: 0, profiles: 0 });
-    await coarsen(db, generation, { measure: profileMeasure, parts: profileParts });
+    await count(0, { pages: 0, singles: 0 });
 
     // What came in meanwhile; then the rest and the swap while ingestion waits.
     let caughtUp = boundary;
@@ -190,7 +194,7 @@ async function catchUp(db: Db, generation: number, from: bigint, to: bigint): Pr
   return count;
 }
 
-async function writeOut(db: Db, generation: number, tally: Tally): Promise<void> {
+async function writeOut(db: Db, generation: number, tally: Pick<Tally, "rows" | "clear">): Promise<void> {
   let rows: RollupRow[] = [];
   for (const row of tally.rows()) {
     rows.push(row);

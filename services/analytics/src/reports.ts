@@ -37,7 +37,17 @@ export type Reports = {
 export function createReports(options: { database: AnalyticsDatabase; now: () => Instant }): Reports {
   const { database, now } = options;
   // A dashboard on the wall asks again and again for what has not changed.
-  const made = new LRUCache<string, Promise<unknown>>({ max: 200 });
+  const made = new LRUCache<string, Promise<unknown>>({ max: 50 });
+
+  let reading: Promise<Freshness> | undefined;
+  /** One reading for all the reports that are planned at once: a page has six of them. */
+  function freshnessNow(): Promise<Freshness> {
+    reading ??= Promise.resolve().then(() => {
+      reading = undefined;
+      return readFreshness(database);
+    });
+    return reading;
+  }
 
   async function plan<T>(
     name: string,
@@ -47,7 +57,7 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
     further: unknown[] = [],
   ): Promise<Plan<T>> {
     const period = periodFrom(query, now());
-    const freshness = await readFreshness(database);
+    const freshness = await freshnessNow();
     const asOf = asOfFrom(freshness, streams);
     const { from, to, interval, timeZone } = period;
     // Ages and what is overdue change with the day, even where nothing happens.

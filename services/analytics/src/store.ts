@@ -1,7 +1,7 @@
 /** The tables and every question asked of them. */
 import type { Database } from "@pm/kit/db";
 import { type Kysely, sql } from "kysely";
-import { grains, type RollupRow, type Segment, type Slot, type StoredEvent } from "./schema.ts";
+import { type Grain, grains, type RollupRow, type Segment, type Slot, type StoredEvent } from "./schema.ts";
 
 /** All statements here are written by hand, so kysely needs no types of tables. */
 export type Tables = Record<never, never>;
@@ -58,11 +58,14 @@ export async function addToRollups(db: Db, generation: number, changes: RollupRo
   if (changes.length === 0) return;
   const column = <T>(of: (row: RollupRow) => T) => changes.map(of);
   await sql`
-    insert into rollups (generation, measure, grain, slot, value, amount)
-    select ${generation}::smallint, * from unnest(
+    insert into rollups (generation, measure, grain, slot, value, amount, by_quarter)
+    select ${generation}::smallint, measure, grain, slot, value, amount, by_quarter::bigint[] from unnest(
       ${column((r) => r.measure)}::text[], ${column((r) => r.grain)}::smallint[], ${column((r) => r.slot)}::integer[],
-      ${column((r) => r.value)}::text[], ${column((r) => r.amount)}::bigint[])
-    on conflict (generation, measure, grain, slot, value) do update set amount = rollups.amount + excluded.amount`.execute(db);
+      ${column((r) => r.value)}::text[], ${column((r) => r.amount)}::bigint[],
+      ${column((r) => r.byQuarter && `{${r.byQuarter.join()}}`)}::text[]) as r(measure, grain, slot, value, amount, by_quarter)
+    on conflict (generation, measure, grain, slot, value) do update set amount = rollups.amount + excluded.amount,
+      by_quarter = case when excluded.by_quarter is not null
+        then array(select coalesce(a, 0) + b from unnest(rollups.by_quarter, excluded.by_quarter) as q(a, b)) end`.execute(db);
   // What no longer holds leaves no row behind: these values may be as many as there are patients.
   const ended = changes.filter(({ grain, amount }) => grain === grains.state && amount < 0n);
   if (ended.length === 0) return;
@@ -131,33 +134,72 @@ export async function readFreshness(database: AnalyticsDatabase): Promise<Freshn
   };
 }
 
-/** A sum of one measure and value between two bounds; `bucket` 0 begins at the first bound. */
-export type Sum = { measure: string; value: string; bucket: number; amount: bigint };
+/** A sum of one measure and value over the segment with this index. */
+export type SegmentSum = { measure: string; value: string; segment: number; amount: bigint };
 
-/** Sums measures over stretches, by value and by the bounds that they lie between. What has no facts is not in the answer. */
-export async function sumRollups(
+/** Sums measures over segments, signs aside. What has no facts is not in the answer. */
+export async function sumSegments(
   database: AnalyticsDatabase,
   generation: number,
   measures: readonly string[],
   segments: Segment[],
-  bounds: Slot[],
-): Promise<Sum[]> {
-  return await database.query<Sum>(
+): Promise<SegmentSum[]> {
+  return await database.query<SegmentSum>(
     {
-      name: "sum_rollups",
+      name: "sum_segments",
       // The sum within each stretch is a subquery of its own, so that every plan walks the primary key, stretch by stretch;
       // as one join, the plan for unknown lengths would read the whole table.
-      text: `select m.measure, r.value, r.bucket, sum(r.amount)::bigint as amount
+      text: `select m.measure, r.value, s.index::integer - 1 as segment, r.amount
         from unnest($2::text[]) m(measure)
-        cross join unnest($3::smallint[], $4::integer[], $5::integer[]) s(grain, lo, hi)
+        cross join unnest($3::smallint[], $4::integer[], $5::integer[], $6::integer[]) with ordinality s(grain, part, lo, hi, index)
         cross join lateral (
-          select value, width_bucket(slot, $6::integer[]) - 1 as bucket, sum(amount) as amount from rollups
+          select value, sum(case when s.part = 0 then amount else coalesce(by_quarter[s.part], 0) end)::bigint as amount
+          from rollups
           where generation = $1 and measure = m.measure and grain = s.grain and slot >= s.lo and slot < s.hi
-          group by 1, 2
-        ) r
-        group by 1, 2, 3`,
+          group by value
+        ) r`,
     },
-    [generation, measures, segments.map((s) => s.grain), segments.map((s) => s.from), segments.map((s) => s.until), bounds],
+    [
+      generation,
+      measures,
+      segments.map((s) => s.grain),
+      segments.map((s) => s.part),
+      segments.map((s) => s.from),
+      segments.map((s) => s.until),
+    ],
+  );
+}
+
+/** Rows of one grain, and of each what there was by the end of its first so many quarters, where `part` is not 0. */
+export type Wanted = { grain: Grain; part: number; slots: Iterable<Slot> };
+
+/** The rows of a measure and value that were wanted: their slots, amounts and parts, with commas between them. */
+export type RollupColumn = { measure: string; value: string; wanted: number; slots: string; amounts: string; parts: string | null };
+
+/** Reads single rows of some measures. `wanted` of a row is the index of what it was asked for as. */
+export async function readRollups(
+  database: AnalyticsDatabase,
+  generation: number,
+  measures: readonly string[],
+  wanted: Wanted[],
+): Promise<RollupColumn[]> {
+  return await database.query<RollupColumn>(
+    {
+      name: "read_rollups",
+      // A subquery for each measure, as above. All rows of a value come as one: thousands of small ones would cost more on
+      // their way than they did to find.
+      text: `select m.measure, r.value, w.index::integer - 1 as wanted, r.slots, r.amounts, r.parts
+        from unnest($2::text[]) m(measure)
+        cross join unnest($3::smallint[], $4::integer[], $5::text[]) with ordinality w(grain, part, slots, index)
+        cross join lateral (
+          select value, string_agg(slot::text, ',') as slots, string_agg(amount::text, ',') as amounts,
+            string_agg(case when w.part > 0 then coalesce(by_quarter[w.part], 0)::text end, ',') as parts
+          from rollups
+          where generation = $1 and measure = m.measure and grain = w.grain and slot = any(w.slots::integer[])
+          group by value
+        ) r`,
+    },
+    [generation, measures, wanted.map((w) => w.grain), wanted.map((w) => w.part), wanted.map((w) => `{${[...w.slots].join()}}`)],
   );
 }
 

@@ -1,8 +1,8 @@
 /** Sums over local days: what every report asks of the roll-ups. */
 import { addDays, type Span, utcMidnight } from "./calendar.ts";
-import { grains, type Segment, type Slot } from "./schema.ts";
-import { type AnalyticsDatabase, type Freshness, sumRollups } from "./store.ts";
-import { coverDates, coverFor, profileMeasure, slotOf } from "./tally.ts";
+import { type Grain, grains, type Segment, type Slot } from "./schema.ts";
+import { type AnalyticsDatabase, type Freshness, readRollups, sumSegments } from "./store.ts";
+import { coverDates, coverFor, nextSlot, profileMeasure, slotOf } from "./tally.ts";
 
 /** Amounts by measure and value; `of` is 0 for what never happened. */
 export type Amounts = {
@@ -23,37 +23,97 @@ export type Sums = {
 
 /** Nothing is older than this. */
 const beginning = Date.UTC(1850, 0, 1);
+/** So many segments are summed up one by one, each by a descent of the index for each measure. */
+const maxSegments = 100;
 
 export function createSums(database: AnalyticsDatabase, { generation }: Freshness): Sums {
-  async function sum(measures: readonly string[], segments: Segment[], bounds: number[], buckets: number): Promise<Amounts[]> {
-    const amounts = Array.from({ length: buckets }, () => new Map<string, Map<string, bigint>>());
-    for (const { measure, value, bucket, amount } of await sumRollups(database, generation, measures, segments, bounds)) {
-      const byMeasure = amounts[bucket];
-      if (!byMeasure) continue;
-      const byValue = byMeasure.get(measure);
-      if (byValue) byValue.set(value, amount);
-      else byMeasure.set(measure, new Map([[value, amount]]));
-    }
-    return amounts.map((byMeasure) => ({
-      of: (measure, value = "") => byMeasure.get(measure)?.get(value) ?? 0n,
-      values: (measure) => [...(byMeasure.get(measure) ?? [])],
+  /** Adds up, for each of some covers, what it is made of. */
+  async function sum(measures: readonly string[], covers: Segment[][]): Promise<Amounts[]> {
+    /** By measure and value, one for each cover. */
+    const sums = new Map<string, Map<string, bigint[]>>();
+    const columnOf = (measure: string, value: string): bigint[] => {
+      const byValue = sums.get(measure) ?? new Map<string, bigint[]>();
+      sums.set(measure, byValue);
+      const column = byValue.get(value) ?? covers.map(() => 0n);
+      byValue.set(value, column);
+      return column;
+    };
+    await (covers.flat().length > maxSegments ? addRows(measures, covers, columnOf) : addSegments(measures, covers, columnOf));
+    return covers.map((_, cover) => ({
+      of: (measure, value = "") => sums.get(measure)?.get(value)?.[cover] ?? 0n,
+      values: (measure) =>
+        [...(sums.get(measure) ?? [])].flatMap(([value, column]): [string, bigint][] => (column[cover] ? [[value, column[cover]]] : [])),
     }));
   }
 
-  async function over(
-    measures: readonly string[],
-    stretches: { from: Slot; until: Slot }[],
-    coverOf: (from: Slot, until: Slot) => Segment[],
-  ): Promise<Amounts[]> {
-    const separate = apart(stretches);
-    const segments = join(separate.flatMap(({ from, until }) => coverOf(from, until)));
-    return sum(
-      measures,
-      segments,
-      separate.map(({ from }) => from),
-      separate.length,
-    );
+  type ColumnOf = (measure: string, value: string) => bigint[];
+
+  /** For few covers: Postgres sums up each of their segments. */
+  async function addSegments(measures: readonly string[], covers: Segment[][], columnOf: ColumnOf): Promise<void> {
+    const segments = covers
+      .flatMap((each, cover) => each.map((segment) => ({ ...segment, cover })))
+      .filter(({ from, until }) => from < until);
+    for (const { measure, value, segment, amount } of await sumSegments(database, generation, measures, segments)) {
+      const { cover = 0, sign = 1 } = segments[segment] ?? {};
+      const column = columnOf(measure, value);
+      column[cover] = (column[cover] ?? 0n) + BigInt(sign) * amount;
+    }
   }
+
+  /** For many short ones: the rows are read side by side, and each once, though a midnight belongs to two covers and its day to a third. */
+  async function addRows(measures: readonly string[], covers: Segment[][], columnOf: ColumnOf): Promise<void> {
+    type Use = { cover: number; sign: bigint };
+    type Uses = { whole: Use[]; part: Use[] };
+    const wanted = new Map<number, { grain: Grain; part: number; uses: Map<Slot, Uses> }>();
+    const partOf = new Map<number, number>();
+    const usesOf = (grain: Grain, part: number, slot: Slot): Uses => {
+      const key = part * 8 + grain;
+      const { uses } = wanted.get(key) ?? { uses: new Map<Slot, Uses>() };
+      wanted.set(key, { grain, part, uses });
+      const known = uses.get(slot) ?? { whole: [], part: [] };
+      uses.set(slot, known);
+      return known;
+    };
+    const each = (segments: Segment[], note: (grain: Grain, slot: Slot, segment: Segment) => void) => {
+      for (const segment of segments)
+        for (let slot = segment.from; slot < segment.until; slot = nextSlot(segment.grain, slot)) note(segment.grain, slot, segment);
+    };
+    for (const [cover, segments] of covers.entries()) {
+      const parts = segments.filter(({ part }) => part > 0);
+      each(parts, (grain, slot, { part, sign }) => {
+        partOf.set(slot * 8 + grain, part);
+        usesOf(grain, part, slot).part.push({ cover, sign: BigInt(sign) });
+      });
+    }
+    for (const [cover, segments] of covers.entries()) {
+      const wholes = segments.filter(({ part }) => part === 0);
+      // A day of which a part is wanted is read with it.
+      each(wholes, (grain, slot, { sign }) => {
+        usesOf(grain, partOf.get(slot * 8 + grain) ?? 0, slot).whole.push({ cover, sign: BigInt(sign) });
+      });
+    }
+    const rows = [...wanted.values()].map(({ grain, part, uses }) => ({ grain, part, uses, slots: uses.keys() }));
+    for (const { measure, value, wanted: index, slots, amounts, parts } of await readRollups(database, generation, measures, rows)) {
+      const column = columnOf(measure, value);
+      const add = (uses: Use[] | undefined, text: string | undefined) => {
+        if (uses === undefined || uses.length === 0 || text === undefined) return;
+        const amount = BigInt(text);
+        for (const { cover, sign } of uses) column[cover] = (column[cover] ?? 0n) + sign * amount;
+      };
+      const [wholeTexts, partTexts] = [amounts.split(","), parts?.split(",")];
+      for (const [place, slot] of slots.split(",").entries()) {
+        const uses = rows[index]?.uses.get(Number(slot));
+        add(uses?.whole, wholeTexts[place]);
+        add(uses?.part, partTexts?.[place]);
+      }
+    }
+  }
+
+  const over = (measures: readonly string[], stretches: { from: Slot; until: Slot }[], coverOf: (from: Slot, until: Slot) => Segment[]) =>
+    sum(
+      measures,
+      apart(stretches).map(({ from, until }) => coverOf(from, until)),
+    );
 
   const onDays: Sums["onDays"] = (measures, ranges) => {
     const stretches = ranges.map(({ start, end }) => ({ from: slotOf(utcMidnight(start)), until: slotOf(utcMidnight(addDays(end, 1))) }));
@@ -78,7 +138,7 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
       return amounts ?? nothing;
     },
     async now(measures) {
-      const [amounts] = await sum(measures, [{ grain: grains.state, from: 0, until: 1 }], [0], 1);
+      const [amounts] = await sum(measures, [[{ grain: grains.state, part: 0, from: 0, until: 1, sign: 1 }]]);
       return amounts ?? nothing;
     },
   };
@@ -104,15 +164,4 @@ function apart(stretches: { from: Slot; until: Slot }[]): { from: Slot; until: S
     const start = Math.max(from, stretches[index - 1]?.until ?? from);
     return { from: start, until: Math.max(start, until) };
   });
-}
-
-/** Neighbouring stretches of one grain as one: 366 days of a zone on whole hours are one scan. */
-function join(segments: Segment[]): Segment[] {
-  const joined: Segment[] = [];
-  for (const segment of segments) {
-    const last = joined.at(-1);
-    if (last && last.grain === segment.grain && last.until === segment.from) last.until = segment.until;
-    else joined.push({ ...segment });
-  }
-  return joined;
 }

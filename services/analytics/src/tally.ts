@@ -1,14 +1,13 @@
 /**
  * The arithmetic under every report. Facts are amounts at a time; a roll-up row is the sum of the facts of one measure and
- * value within one stretch of time. Time is counted in slots of a quarter of an hour since the epoch, because every time
- * zone's midnight falls on a slot's edge; longer stretches (UTC hours, days, months) are kept beside them, so that a sum
- * over any stretch adds up few rows.
+ * value within a day or a month of UTC. The row of a day also says how much of it there was by each quarter of an hour, and
+ * every time zone's midnight is on a quarter: so a local day is the sum of two parts of days, and months save adding up days.
+ * Time is counted in slots of a quarter of an hour since the epoch.
  */
 import type { Instant } from "./calendar.ts";
 import { dimensions, type Grain, grains, type RollupRow, type Segment, type Slot } from "./schema.ts";
 
 const slotMs = 900_000;
-const slotsPerHour = 4;
 const slotsPerDay = 96;
 
 export function slotOf(instant: Instant): Slot {
@@ -37,15 +36,13 @@ function monthStart(slot: Slot, monthsLater = 0): Slot {
 
 /** Whole profiles of who was registered: the values of all dimensions as one JSON array. */
 export const profileMeasure = "patients.registered.profile";
-/** The measures that a profile falls into, in its order. */
-export const profileParts = dimensions.map((dimension) => `patients.registered.${dimension}`);
 
-/** In which grains facts of a measure are summed, where that is not in all. A breakdown by place would hardly be shorter by the hour than by the person. */
-const keptIn = new Map<string, readonly Grain[]>([
-  [profileMeasure, [grains.quarter]],
-  ...profileParts.map((measure) => [measure, [grains.day, grains.month]] as const),
-]);
-const allGrains: readonly Grain[] = [grains.quarter, grains.hour, grains.day, grains.month];
+/**
+ * What a breakdown by place is kept of: days as they are, without their parts. What its edges need beyond them are the whole
+ * profiles, by the quarter of an hour, and these are nothing but rows of their own: hardly two people are alike.
+ */
+const keptByDay: ReadonlySet<string> = new Set(dimensions.map((dimension) => `patients.registered.${dimension}`));
+const finestOf = (measure: string): Grain => (keptByDay.has(measure) ? grains.day : grains.quarter);
 
 /** Where facts are added. */
 export type Facts = {
@@ -66,9 +63,9 @@ export type Tally = Facts & {
   clear(): void;
 };
 
-/** `finest`: leaves out what follows from finer grains, for a rebuild, which lets Postgres add that up at its end. */
-export function createTally({ finest = false } = {}): Tally {
-  // By measure and value, then by grain and slot: few maps with numbers as keys, for a rebuild holds a million sums.
+/** For a batch of events: few sums. */
+export function createTally(): Tally {
+  // By measure and value, then by the finest grain and slot: few maps, with numbers as keys.
   const sums = new Map<string, Map<number, bigint>>();
   let size = 0;
   function add(grain: Grain, slot: Slot, measure: string, value: string, amount: bigint): void {
@@ -87,14 +84,11 @@ export function createTally({ finest = false } = {}): Tally {
   }
   return {
     atInstant(measure, value, instant, amount) {
-      const slot = slotOf(instant);
-      for (const grain of keptIn.get(measure) ?? allGrains)
-        if (!finest || grain === grains.quarter) add(grain, lastEdge(grain, slot), measure, value, amount);
+      const grain = finestOf(measure);
+      add(grain, lastEdge(grain, slotOf(instant)), measure, value, amount);
     },
     onDate(measure, value, midnight, amount) {
-      const slot = slotOf(midnight);
-      add(grains.date, slot, measure, value, amount);
-      if (!finest) add(grains.dateMonth, lastEdge(grains.dateMonth, slot), measure, value, amount);
+      add(grains.date, slotOf(midnight), measure, value, amount);
     },
     holds(measure, value, amount) {
       add(grains.state, 0, measure, value, amount);
@@ -102,10 +96,13 @@ export function createTally({ finest = false } = {}): Tally {
     *rows() {
       for (const [name, series] of sums) {
         const end = name.indexOf("\n");
-        const [measure, value] = [name.slice(0, end), name.slice(end + 1)];
-        for (const [key, amount] of series) {
-          const slot = Math.floor(key / 8);
-          yield { measure, grain: (key - slot * 8) as Grain, slot, value, amount };
+        const byGrain = Map.groupBy(
+          [...series].sort(([a], [b]) => a - b),
+          ([key]) => (((key % 8) + 8) % 8) as Grain,
+        );
+        for (const [grain, found] of byGrain) {
+          const amounts = found.map(([key, amount]) => [(key - grain) / 8, amount] as const);
+          yield* rowsOf(name.slice(0, end), name.slice(end + 1), grain, amounts);
         }
       }
     },
@@ -120,40 +117,166 @@ export function createTally({ finest = false } = {}): Tally {
 }
 
 /**
- * How to cover a stretch with the fewest rows of some measures, which must all be kept alike: months in the middle, then
- * days, hours and quarters towards the edges.
+ * For a whole log: the sums of a measure and value lie side by side in pages of 64-bit numbers, a day of quarters or 96 days
+ * each, so that years of a clinic fit into a few megabytes. `size` counts pages.
  */
+export function createBulkTally(): Omit<Tally, "holds"> {
+  type Pages = Map<number, BigInt64Array>;
+  /** By the finest grain, then by measure and value. */
+  const sums = new Map<Grain, Map<string, Map<string, Pages>>>();
+  const pageLength = slotsPerDay;
+  let size = 0;
+  function add(grain: Grain, slot: Slot, measure: string, value: string, amount: bigint): void {
+    const pages = nested(nested(nested(sums, grain), measure), value);
+    const place = Math.floor(slot / lengthOf(grain));
+    const number = Math.floor(place / pageLength);
+    let page = pages.get(number);
+    if (!page) {
+      page = new BigInt64Array(pageLength);
+      pages.set(number, page);
+      size++;
+    }
+    const index = place - number * pageLength;
+    page[index] = (page[index] ?? 0n) + amount;
+  }
+  function* amountsOf(grain: Grain, pages: Pages): Generator<[Slot, bigint]> {
+    for (const [number, page] of [...pages].sort(([a], [b]) => a - b))
+      for (const [index, amount] of page.entries()) if (amount !== 0n) yield [(number * pageLength + index) * lengthOf(grain), amount];
+  }
+  return {
+    atInstant(measure, value, instant, amount) {
+      add(finestOf(measure), slotOf(instant), measure, value, amount);
+    },
+    onDate(measure, value, midnight, amount) {
+      add(grains.date, slotOf(midnight), measure, value, amount);
+    },
+    *rows() {
+      for (const [grain, measures] of sums)
+        for (const [measure, values] of measures)
+          for (const [value, pages] of values) yield* rowsOf(measure, value, grain, amountsOf(grain, pages));
+    },
+    get size() {
+      return size;
+    },
+    clear() {
+      sums.clear();
+      size = 0;
+    },
+  };
+}
+
+function nested<A, B, C>(map: Map<A, Map<B, C>>, key: A): Map<B, C> {
+  let inner = map.get(key);
+  if (!inner) {
+    inner = new Map();
+    map.set(key, inner);
+  }
+  return inner;
+}
+
+type Sum = readonly [slot: Slot, amount: bigint, byQuarter?: bigint[]];
+
+/** The rows of a measure and value, from its sums in the finest grain in order. */
+function* rowsOf(measure: string, value: string, finest: Grain, amounts: Iterable<Sum>): Generator<RollupRow> {
+  const hasParts = finest === grains.quarter && measure !== profileMeasure;
+  const grain = hasParts ? grains.day : finest;
+  const coarser = grain === grains.day ? grains.month : grain === grains.date ? grains.dateMonth : undefined;
+  let open = { slot: Number.NaN, amount: 0n };
+  for (const [slot, amount, byQuarter = null] of hasParts ? inDays(amounts) : amounts) {
+    yield { measure, grain, slot, value, amount, byQuarter };
+    if (coarser === undefined) continue;
+    const edge = lastEdge(coarser, slot);
+    if (edge !== open.slot) {
+      if (open.amount !== 0n) yield { measure, grain: coarser, value, byQuarter: null, ...open };
+      open = { slot: edge, amount: 0n };
+    }
+    open.amount += amount;
+  }
+  if (coarser !== undefined && open.amount !== 0n) yield { measure, grain: coarser, value, byQuarter: null, ...open };
+}
+
+/** Quarters as days: how much there was by the end of the first quarter, of the second one, and so on. */
+function* inDays(quarters: Iterable<Sum>): Generator<Sum> {
+  let day = Number.NaN;
+  let byQuarter: bigint[] = [];
+  const fill = (until: number) => {
+    while (byQuarter.length < until) byQuarter.push(byQuarter.at(-1) ?? 0n);
+  };
+  const end = (): Sum => {
+    fill(slotsPerDay);
+    return [day, byQuarter.at(-1) ?? 0n, byQuarter];
+  };
+  for (const [slot, amount] of quarters) {
+    const edge = lastEdge(grains.day, slot);
+    if (edge !== day) {
+      if (byQuarter.length > 0) yield end();
+      day = edge;
+      byQuarter = [];
+    }
+    fill(slot - day);
+    byQuarter.push((byQuarter.at(-1) ?? 0n) + amount);
+  }
+  if (byQuarter.length > 0) yield end();
+}
+
+/** How to cover a stretch with few rows of some measures, which must all be kept alike. */
 export function coverFor(measures: readonly string[]): (from: Slot, until: Slot) => Segment[] {
-  const isBrokenDown = measures.some((measure) => keptIn.has(measure));
-  return (from, until) =>
-    coverBy(
-      isBrokenDown ? [grains.month, grains.day, grains.quarter] : [grains.month, grains.day, grains.hour, grains.quarter],
-      from,
-      until,
-    );
+  const isBrokenDown = measures.some((measure) => measure === profileMeasure || keptByDay.has(measure));
+  const finer = isBrokenDown ? coverWith(grains.day, coverWith(grains.quarter)) : coverByParts;
+  return coverWith(grains.month, finer);
 }
 
 /** The same for what is known by its calendar day. */
-export function coverDates(from: Slot, until: Slot): Segment[] {
-  return coverBy([grains.dateMonth, grains.date], from, until);
+export const coverDates: Cover = coverWith(grains.dateMonth, coverWith(grains.date));
+
+type Cover = (from: Slot, until: Slot) => Segment[];
+
+/**
+ * Covers the middle of a stretch with rows of a grain and what is left at its edges with a finer one. Where more is covered
+ * than was asked for, because that is less to read, the rest is taken away again.
+ */
+function coverWith(grain: Grain, finer: Cover = () => []): Cover {
+  return (from, until) => {
+    const [first, last] = [nearestEdge(grain, from), nearestEdge(grain, until)];
+    const beside = Math.abs(first - from) + Math.abs(last - until);
+    if (first >= last || beside >= until - from) return finer(from, until);
+    return [
+      ...(first < from ? takenAway(finer(first, from)) : finer(from, first)),
+      { grain, part: 0, from: first, until: last, sign: 1 },
+      ...(until < last ? takenAway(finer(until, last)) : finer(last, until)),
+    ];
+  };
 }
 
-function coverBy([grain, ...finer]: Grain[], from: Slot, until: Slot): Segment[] {
-  if (grain === undefined || from >= until) return [];
-  const [first, last] = [nextEdge(grain, from), lastEdge(grain, until)];
-  if (first >= last) return coverBy(finer, from, until);
-  return [...coverBy(finer, from, first), { grain, from: first, until: last }, ...coverBy(finer, last, until)];
+/** Days, less what there was before the stretch on its first day, and what there was within it on the day of its end. */
+function coverByParts(from: Slot, until: Slot): Segment[] {
+  const [first, last] = [lastEdge(grains.day, from), lastEdge(grains.day, until)];
+  const part = (day: Slot, slot: Slot): Segment[] =>
+    slot === day ? [] : [{ grain: grains.day, part: slot - day, from: day, until: day + slotsPerDay, sign: 1 }];
+  return [...takenAway(part(first, from)), { grain: grains.day, part: 0, from: first, until: last, sign: 1 }, ...part(last, until)];
+}
+
+function takenAway(segments: Segment[]): Segment[] {
+  return segments.map((segment) => ({ ...segment, sign: segment.sign === 1 ? -1 : 1 }));
 }
 
 function lastEdge(grain: Grain, slot: Slot): Slot {
   if (grain === grains.month || grain === grains.dateMonth) return monthStart(slot);
-  const length = grain === grains.quarter ? 1 : grain === grains.hour ? slotsPerHour : slotsPerDay;
+  const length = lengthOf(grain);
   return Math.floor(slot / length) * length;
 }
 
-function nextEdge(grain: Grain, slot: Slot): Slot {
-  const edge = lastEdge(grain, slot);
-  if (edge === slot) return slot;
-  if (grain === grains.month || grain === grains.dateMonth) return monthStart(slot, 1);
-  return edge + (grain === grains.hour ? slotsPerHour : slotsPerDay);
+function nearestEdge(grain: Grain, slot: Slot): Slot {
+  const before = lastEdge(grain, slot);
+  const after = nextSlot(grain, before);
+  return slot - before < after - slot ? before : after;
+}
+
+/** The slot of the row that follows. */
+export function nextSlot(grain: Grain, slot: Slot): Slot {
+  return grain === grains.month || grain === grains.dateMonth ? monthStart(slot, 1) : slot + lengthOf(grain);
+}
+
+function lengthOf(grain: Grain): number {
+  return grain === grains.quarter ? 1 : slotsPerDay;
 }
