@@ -1,4 +1,5 @@
 /** The dashboard in a real browser (Debian's Chromium), through the gateway. */
+import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -6,7 +7,7 @@ import { join } from "node:path";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Client, logIn, person } from "../e2e/client.ts";
+import { type Client, logIn, type PatientAnswer, person } from "../e2e/client.ts";
 
 const executablePath = "/usr/bin/chromium";
 const isInstalled = existsSync(executablePath);
@@ -148,6 +149,20 @@ describe.skipIf(!isInstalled)("the dashboard", { timeout: 120_000 }, () => {
     expect(shift).toBeLessThan(0.01);
     const pdf = (await page.pdf({ preferCSSPageSize: true })).toString("latin1");
     expect(pdf.match(/\/Type\s*\/Page\b/g)).toHaveLength(1);
+    await context.close();
+  });
+
+  test("a year by week is under 100 kB too, and amounts of ten digits fit on a phone", async () => {
+    const created = (await admin.send("POST", "/patients", person())).body as PatientAnswer;
+    const charge = { accountId: created.billing.accountId, amount: { currencyCode: "EUR", minorUnits: "123456789012" } };
+    const request = { ...charge, description: "A wing of the building", requestId: randomUUID() };
+    expect((await admin.send("POST", "/billing.v1.BillingService/CreateCharge", request)).status).toBe(200);
+    const { page, context } = await open();
+    await signIn(page, "?interval=week&from=2025-11-22&to=2026-11-21");
+    await expect.poll(() => page.locator("dl.numbers").nth(1).textContent(), { timeout: 10_000 }).toContain("1,234,567,890.12");
+    expect(Buffer.byteLength(await page.content())).toBeLessThan(90_000);
+    await page.setViewportSize({ width: 360, height: 740 });
+    expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(360);
     await context.close();
   });
 

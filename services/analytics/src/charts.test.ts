@@ -126,3 +126,15 @@ test("text from outside cannot become markup", () => {
     }),
   ).not.toContain("<script>");
 });
+
+test("more bars than can be told apart are lines, and a year by day stays small", () => {
+  const days = Array.from({ length: 365 }, (_, day) => ({
+    ...billing.series[0],
+    start: new Date(Date.UTC(2026, 0, 1 + day)).toISOString().slice(0, 10),
+  }));
+  for (const chart of [moneyChart, outstandingChart]) {
+    const svg = drawChart(chart({ ...billing, series: days as typeof billing.series }));
+    expect(svg.length).toBeLessThan(60_000);
+    expect(svg.match(/<path/g)?.length).toBeLessThan(60);
+  }
+});
