@@ -1,57 +1,18 @@
 /** What the methods do, over the wire: invoices, statements, pages, updates, and input that makes no sense. */
 import { randomUUID } from "node:crypto";
-import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
-import { BillingAccountStatus, BillingService, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
+import { Code } from "@connectrpc/connect";
+import { BillingAccountStatus, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
 import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
-import { query } from "@pm/stack/postgres";
-import type { Service } from "@pm/stack/services";
-import { type TestDatabase, testDatabase } from "@pm/stack/testing";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Issuer, startBilling, startIssuer } from "./testing.ts";
+import { afterAll, expect, test } from "vitest";
+import { openCounter } from "./testing.ts";
 
-let database: TestDatabase;
-let issuer: Issuer;
-let billing: Service;
-let clerk: string;
+const { billing, issuer, clerk, headers, client, newAccount, rows, failure, post, close } = await openCounter();
+afterAll(close);
 
-beforeAll(async () => {
-  database = await testDatabase("billing");
-  issuer = await startIssuer();
-  billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });
-  clerk = await issuer.person("billing");
-});
-afterAll(async () => {
-  await billing?.stop();
-  await issuer?.close();
-  await database?.drop();
-});
-
-const headers = () => ({ headers: { authorization: clerk } });
-let client: Client<typeof BillingService> | undefined;
-const grpc = () => {
-  client ??= createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
-  return client;
-};
-const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
-const rows = (sql: string, values: unknown[] = []) => query(database.databaseUrl, async (client) => (await client.query(sql, values)).rows);
-const failure = (call: Promise<unknown>) =>
-  call.then(
-    () => expect.unreachable(),
-    (error: unknown) => ConnectError.from(error),
-  );
-const post = (method: string, body: string, authorization = clerk) =>
-  fetch(`${billing.url}/billing.v1.BillingService/${method}`, {
-    method: "POST",
-    headers: { "content-type": "application/json", ...(authorization && { authorization }) },
-    body,
-  });
-
-const newAccount = async () => (await grpc().createBillingAccount(newPatient(), headers())).accountId;
 const charge = (accountId: string, minorUnits: bigint, description = "Consultation") =>
-  grpc().createCharge({ accountId, amount: { currencyCode: "EUR", minorUnits }, description, requestId: randomUUID() }, headers());
+  client.createCharge({ accountId, amount: { currencyCode: "EUR", minorUnits }, description, requestId: randomUUID() }, headers);
 const pay = (accountId: string, minorUnits: bigint) =>
-  grpc().recordPayment({ accountId, amount: { currencyCode: "EUR", minorUnits }, requestId: randomUUID() }, headers());
+  client.recordPayment({ accountId, amount: { currencyCode: "EUR", minorUnits }, requestId: randomUUID() }, headers);
 const page = (path: string, accept = "text/html", authorization = clerk) =>
   fetch(`${billing.url}${path}`, { headers: { accept, ...(authorization && { authorization }) } });
 
@@ -59,35 +20,35 @@ test("an invoice goes from draft over issued to paid, and the year's numbers hav
   const accountId = await newAccount();
   await charge(accountId, 10_000n, "Consultation");
   await charge(accountId, 5_000n, "Blood count");
-  const { invoice: draft } = await grpc().createInvoice({ accountId, requestId: randomUUID() }, headers());
+  const { invoice: draft } = await client.createInvoice({ accountId, requestId: randomUUID() }, headers);
   expect(draft).toMatchObject({ number: "", status: InvoiceStatus.DRAFT, total: { minorUnits: 15_000n }, lines: [{}, {}] });
-  const nothing = await failure(grpc().createInvoice({ accountId, requestId: randomUUID() }, headers()));
+  const nothing = await failure(client.createInvoice({ accountId, requestId: randomUUID() }, headers));
   expect(nothing.findDetails(ErrorInfoSchema)[0]?.reason).toBe("NOTHING_TO_INVOICE");
   const request = { invoiceId: draft?.invoiceId ?? "", etag: draft?.etag ?? "", requestId: randomUUID() };
-  const { invoice: issued } = await grpc().issueInvoice(request, headers());
-  expect(await grpc().issueInvoice(request, headers())).toMatchObject({ invoice: { number: issued?.number } });
-  expect((await failure(grpc().issueInvoice({ ...request, requestId: randomUUID() }, headers()))).code).toBe(Code.Aborted);
+  const { invoice: issued } = await client.issueInvoice(request, headers);
+  expect(await client.issueInvoice(request, headers)).toMatchObject({ invoice: { number: issued?.number } });
+  expect((await failure(client.issueInvoice({ ...request, requestId: randomUUID() }, headers))).code).toBe(Code.Aborted);
   const year = new Date().getUTCFullYear();
   expect(issued).toMatchObject({ status: InvoiceStatus.ISSUED, number: expect.stringMatching(new RegExp(`^${year}-\\d{6}$`)) });
   await pay(accountId, 15_000n);
-  expect((await grpc().getInvoice({ invoiceId: draft?.invoiceId ?? "" }, headers())).invoice?.status).toBe(InvoiceStatus.PAID);
+  expect((await client.getInvoice({ invoiceId: draft?.invoiceId ?? "" }, headers)).invoice?.status).toBe(InvoiceStatus.PAID);
 
   const others = await Promise.all(Array.from({ length: 12 }, newAccount));
   const made = await Promise.all(
     others.map(async (id) => {
       await charge(id, 1_000n);
-      return (await grpc().createInvoice({ accountId: id, issue: true, requestId: randomUUID() }, headers())).invoice;
+      return (await client.createInvoice({ accountId: id, issue: true, requestId: randomUUID() }, headers)).invoice;
     }),
   );
   const numbers = [issued, ...made].map((each) => Number(each?.number.split("-")[1])).sort((a, b) => a - b);
   expect(numbers).toEqual(numbers.map((_, index) => (numbers[0] ?? 0) + index));
-  const { invoice: voided } = await grpc().voidInvoice(
+  const { invoice: voided } = await client.voidInvoice(
     { invoiceId: made[0]?.invoiceId ?? "", reason: "Wrong patient", requestId: randomUUID() },
-    headers(),
+    headers,
   );
   expect(voided).toMatchObject({ status: InvoiceStatus.VOID, number: made[0]?.number, outstanding: { minorUnits: 0n } });
-  expect((await grpc().listCharges({ accountId: others[0] ?? "", uninvoicedOnly: true }, headers())).charges).toHaveLength(1);
-  expect((await grpc().listInvoices({ status: InvoiceStatus.PAID }, headers())).invoices.map((each) => each.invoiceId)).toEqual([
+  expect((await client.listCharges({ accountId: others[0] ?? "", uninvoicedOnly: true }, headers)).charges).toHaveLength(1);
+  expect((await client.listInvoices({ status: InvoiceStatus.PAID }, headers)).invoices.map((each) => each.invoiceId)).toEqual([
     draft?.invoiceId,
   ]);
 });
@@ -95,7 +56,7 @@ test("an invoice goes from draft over issued to paid, and the year's numbers hav
 test("an invoice is shown as HTML, PDF and JSON, as Accept or format say", async () => {
   const accountId = await newAccount();
   await charge(accountId, 123_450n, '<b>Stitches & "plaster"</b>');
-  const { invoice } = await grpc().createInvoice({ accountId, issue: true, requestId: randomUUID() }, headers());
+  const { invoice } = await client.createInvoice({ accountId, issue: true, requestId: randomUUID() }, headers);
   const path = `/billing/invoices/${invoice?.invoiceId}`;
   const html = await page(path);
   expect(html.headers.get("content-security-policy")).toContain("default-src 'none'");
@@ -120,7 +81,7 @@ test("a statement has the balances of its days, and its lines lead from one to t
   await charge(accountId, 10_000n);
   await pay(accountId, 2_500n);
   const today = new Date().toISOString().slice(0, 10);
-  const statement = await grpc().getStatement({ accountId, fromDate: "2020-01-01", toDate: today }, headers());
+  const statement = await client.getStatement({ accountId, fromDate: "2020-01-01", toDate: today }, headers);
   expect(statement).toMatchObject({
     openingBalance: { minorUnits: 0n },
     closingBalance: { minorUnits: 7_500n },
@@ -147,24 +108,24 @@ test("pages of transactions neither repeat nor skip while new ones are posted", 
   const seen: bigint[] = [];
   let pageToken = "";
   do {
-    const answer = await grpc().listTransactions({ accountId, pageSize: 3, pageToken, types: [TransactionType.CHARGE] }, headers());
+    const answer = await client.listTransactions({ accountId, pageSize: 3, pageToken, types: [TransactionType.CHARGE] }, headers);
     seen.push(...answer.transactions.map((transaction) => transaction.sequence));
     await charge(accountId, 100n);
     pageToken = answer.nextPageToken;
   } while (pageToken !== "");
   expect(seen).toEqual([7n, 6n, 5n, 4n, 3n, 2n, 1n]);
-  const { nextPageToken } = await grpc().listTransactions({ accountId, pageSize: 3 }, headers());
+  const { nextPageToken } = await client.listTransactions({ accountId, pageSize: 3 }, headers);
   const error = await failure(
-    grpc().listTransactions({ accountId, pageSize: 3, pageToken: nextPageToken, types: [TransactionType.VOID] }, headers()),
+    client.listTransactions({ accountId, pageSize: 3, pageToken: nextPageToken, types: [TransactionType.VOID] }, headers),
   );
   expect(error.rawMessage).toContain("page_token");
 });
 
 test("an update changes what its mask names, once, and only the version that was seen", async () => {
   const accountId = await newAccount();
-  const { account } = await grpc().getBillingAccount({ key: { case: "accountId", value: accountId } }, headers());
+  const { account } = await client.getBillingAccount({ key: { case: "accountId", value: accountId } }, headers);
   const update = (changes: object, paths?: string[], requestId: string = randomUUID()) =>
-    grpc().updateBillingAccount({ account: { accountId, ...changes }, requestId, ...(paths && { updateMask: { paths } }) }, headers());
+    client.updateBillingAccount({ account: { accountId, ...changes }, requestId, ...(paths && { updateMask: { paths } }) }, headers);
   const requestId = randomUUID();
   const changes = { status: BillingAccountStatus.SUSPENDED, name: "Not this", etag: account?.etag ?? "" };
   const first = await update(changes, ["status"], requestId);

@@ -4,6 +4,8 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { ConnectError, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { roles, type ServiceName, services } from "@pm/kit/access";
 import { createCursors } from "@pm/kit/cursor";
 import { openDatabase } from "@pm/kit/db";
@@ -11,7 +13,9 @@ import { createLogger } from "@pm/kit/log";
 import { BillingService, PaymentMethod } from "@pm/proto/billing/v1/billing";
 import { MoneySchema } from "@pm/proto/common/v1/money";
 import { freePort } from "@pm/stack/ports";
+import { query } from "@pm/stack/postgres";
 import { type Service, startService } from "@pm/stack/services";
+import { testDatabase } from "@pm/stack/testing";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { createAccounts } from "./accounts.ts";
 import { createHistory } from "./history.ts";
@@ -104,6 +108,40 @@ export function environmentFor({ url }: Issuer): Record<string, string> {
     AUTH_AUDIENCE: audience,
     CLIENT_SECRET: "a-secret-for-tests",
     CURSOR_KEY: "0123456789abcdef0123456789abcdef",
+  };
+}
+
+/** Billing with a database and an issuer of its own, as a clerk asks it over the wire. */
+export async function openCounter() {
+  const [database, issuer] = await Promise.all([testDatabase("billing"), startIssuer()]);
+  const billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });
+  const clerk = await issuer.person("billing");
+  const headers = { headers: { authorization: clerk } };
+  const client = createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
+  const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
+  return {
+    ...{ billing, issuer, clerk, headers, client, newPatient },
+    newAccount: async () => (await client.createBillingAccount(newPatient(), headers)).accountId,
+    rows: (sql: string, values: unknown[] = []) =>
+      query(database.databaseUrl, async (connection) => (await connection.query(sql, values)).rows),
+    /** The error that a call ends with. */
+    failure: (call: Promise<unknown>): Promise<ConnectError> =>
+      call.then(
+        () => Promise.reject(new Error("the call did not fail")),
+        (error: unknown) => ConnectError.from(error),
+      ),
+    /** A call as curl makes it. */
+    post: (method: string, body: string, authorization = clerk) =>
+      fetch(`${billing.url}/billing.v1.BillingService/${method}`, {
+        method: "POST",
+        headers: { "content-type": "application/json", ...(authorization && { authorization }) },
+        body,
+      }),
+    async close() {
+      await billing.stop();
+      await issuer.close();
+      await database.drop();
+    },
   };
 }
 

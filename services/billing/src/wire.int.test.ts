@@ -1,57 +1,20 @@
 /** The service as a process, over the wire: gRPC, Connect and plain JSON. */
 import { randomUUID } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
-import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { Code, createClient } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { BillingAccountStatus, BillingService } from "@pm/proto/billing/v1/billing";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
-import { query } from "@pm/stack/postgres";
-import type { Service } from "@pm/stack/services";
-import { type TestDatabase, testDatabase } from "@pm/stack/testing";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Issuer, startBilling, startIssuer } from "./testing.ts";
+import { afterAll, expect, test } from "vitest";
+import { openCounter } from "./testing.ts";
 
-let database: TestDatabase;
-let issuer: Issuer;
-let billing: Service;
-let clerk: string;
-
-beforeAll(async () => {
-  database = await testDatabase("billing");
-  issuer = await startIssuer();
-  billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });
-  clerk = await issuer.person("billing");
-});
-afterAll(async () => {
-  await billing?.stop();
-  await issuer?.close();
-  await database?.drop();
-});
-
-const headers = () => ({ headers: { authorization: clerk } });
-let client: Client<typeof BillingService> | undefined;
-const grpc = () => {
-  client ??= createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
-  return client;
-};
-const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
-const rows = (sql: string, values: unknown[] = []) => query(database.databaseUrl, async (client) => (await client.query(sql, values)).rows);
-const failure = (call: Promise<unknown>) =>
-  call.then(
-    () => expect.unreachable(),
-    (error: unknown) => ConnectError.from(error),
-  );
-const post = (method: string, body: string, authorization = clerk) =>
-  fetch(`${billing.url}/billing.v1.BillingService/${method}`, {
-    method: "POST",
-    headers: { "content-type": "application/json", ...(authorization && { authorization }) },
-    body,
-  });
+const { billing, issuer, headers, client, newPatient, rows, failure, post, close } = await openCounter();
+afterAll(close);
 
 test("one port answers gRPC, Connect, gRPC-Web and JSON by curl", async () => {
   const patient = newPatient();
-  const { accountId, status } = await grpc().createBillingAccount(patient, headers());
+  const { accountId, status } = await client.createBillingAccount(patient, headers);
   expect(status).toBe("ACTIVE");
   const others = [
     createConnectTransport({ baseUrl: billing.url, httpVersion: "1.1" }),
@@ -61,7 +24,7 @@ test("one port answers gRPC, Connect, gRPC-Web and JSON by curl", async () => {
   for (const transport of others) {
     const { account } = await createClient(BillingService, transport).getBillingAccount(
       { key: { case: "patientId", value: patient.patientId } },
-      headers(),
+      headers,
     );
     expect(account).toMatchObject({ accountId, patientId: patient.patientId, status: BillingAccountStatus.ACTIVE });
   }
@@ -71,8 +34,8 @@ test("one port answers gRPC, Connect, gRPC-Web and JSON by curl", async () => {
 
 test("opening an account writes an audit entry and one event", async () => {
   const patient = newPatient();
-  const { accountId } = await grpc().createBillingAccount(patient, headers());
-  await grpc().createBillingAccount(patient, headers());
+  const { accountId } = await client.createBillingAccount(patient, headers);
+  await client.createBillingAccount(patient, headers);
   expect(await rows("select action, actor from audit_entries where subject = $1", [accountId])).toEqual([
     { action: "account.opened", actor: expect.stringMatching(/^[0-9a-f-]{36}$/) },
   ]);
@@ -87,7 +50,7 @@ test("opening an account writes an audit entry and one event", async () => {
 
 test("64 parallel requests for one patient open one account", async () => {
   const patient = newPatient();
-  const answers = await Promise.all(Array.from({ length: 64 }, () => grpc().createBillingAccount(patient, headers())));
+  const answers = await Promise.all(Array.from({ length: 64 }, () => client.createBillingAccount(patient, headers)));
   expect(new Set(answers.map((answer) => answer.accountId)).size).toBe(1);
   expect(await rows("select count(*)::int as count from accounts where patient_id = $1", [patient.patientId])).toEqual([{ count: 1 }]);
 });
@@ -95,7 +58,7 @@ test("64 parallel requests for one patient open one account", async () => {
 test("batches with the same patients in another order do not lock up, and answer in their own order", async () => {
   const patients = Array.from({ length: 100 }, newPatient);
   const orders = Array.from({ length: 8 }, (_, index) => (index % 2 ? patients : patients.toReversed()));
-  const answers = await Promise.all(orders.map((requests) => grpc().batchCreateBillingAccounts({ requests }, headers())));
+  const answers = await Promise.all(orders.map((requests) => client.batchCreateBillingAccounts({ requests }, headers)));
   const ids = answers.map(({ accounts }, index) => {
     const inOrder = accounts.map((account) => account.accountId);
     return (index % 2 ? inOrder : inOrder.toReversed()).join();
@@ -106,9 +69,9 @@ test("batches with the same patients in another order do not lock up, and answer
 test("a request id stands for one patient for ever", async () => {
   const requestId = randomUUID();
   const patient = { ...newPatient(), requestId };
-  const first = await grpc().createBillingAccount(patient, headers());
-  expect(await grpc().createBillingAccount(patient, headers())).toEqual(first);
-  const error = await failure(grpc().createBillingAccount({ ...newPatient(), requestId }, headers()));
+  const first = await client.createBillingAccount(patient, headers);
+  expect(await client.createBillingAccount(patient, headers)).toEqual(first);
+  const error = await failure(client.createBillingAccount({ ...newPatient(), requestId }, headers));
   expect(error.code).toBe(Code.AlreadyExists);
   expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "REQUEST_ID_REUSED", domain: "patient-management" }]);
 });
