@@ -17,6 +17,7 @@ test("the reference is what the comments of the proto file say", () => {
   const current = `${text.slice(0, text.indexOf(marker) + marker.length)}\n\n${renderReference("billing/v1/billing.proto")}\n`;
   if (process.env.UPDATE === "1") writeFileSync(page, current);
   expect(read(), "run it with UPDATE=1").toBe(current);
+  expect(current).not.toContain("undefined");
 });
 
 test("the tour works when it is pasted", async (context) => {

@@ -1,11 +1,12 @@
 /** The reference part of docs/billing.md, from the comments of the proto files. Run by its test; the service does not need it. */
 import { execFileSync } from "node:child_process";
-import { fromBinary } from "@bufbuild/protobuf";
+import { fromBinary, isFieldSet } from "@bufbuild/protobuf";
 import {
   type DescriptorProto,
   type EnumDescriptorProto,
   FieldDescriptorProto_Label,
   FieldDescriptorProto_Type,
+  FieldDescriptorProtoSchema,
   type FileDescriptorProto,
   FileDescriptorSetSchema,
 } from "@bufbuild/protobuf/wkt";
@@ -52,8 +53,9 @@ function comments(file: FileDescriptorProto): CommentAt {
 function renderMessage(file: FileDescriptorProto, message: DescriptorProto, index: number, commentAt: CommentAt): string {
   const rows = message.field.map((field, position) => {
     const repeated = field.label === FieldDescriptorProto_Label.REPEATED ? "repeated " : "";
-    const oneof =
-      field.oneofIndex !== undefined && !field.proto3Optional ? ` (one of \`${message.oneofDecl[field.oneofIndex]?.name}\`)` : "";
+    // Not "is it undefined": it is 0 where it was not set.
+    const isInOneof = isFieldSet(field, FieldDescriptorProtoSchema.field.oneofIndex) && !field.proto3Optional;
+    const oneof = isInOneof ? ` (one of \`${message.oneofDecl[field.oneofIndex]?.name}\`)` : "";
     const type = field.typeName ? nameOf(field.typeName) : FieldDescriptorProto_Type[field.type].toLowerCase();
     const isHere =
       field.typeName.startsWith(`.${file.package}.`) && [...file.messageType, ...file.enumType].some(({ name }) => name === type);
