@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { inflateSync } from "node:zlib";
 import { create } from "@bufbuild/protobuf";
 import { createLogger } from "@pm/kit/log";
 import { createRestApp } from "@pm/kit/rest";
@@ -9,7 +10,7 @@ import { expect, test } from "vitest";
 import { formatMoney } from "./money.ts";
 import { about, registerPages } from "./rest.ts";
 import { toHtml } from "./sheet-html.ts";
-import { toPdf } from "./sheet-pdf.ts";
+import { toPdf, writable } from "./sheet-pdf.ts";
 import { invoiceSheet } from "./sheets.ts";
 
 const golden = join(import.meta.dirname, "..", "openapi.json");
@@ -76,17 +77,50 @@ test("nothing that a person wrote becomes markup", async () => {
   );
 });
 
-test("a long document has its pages and stays tagged", { timeout: 60_000 }, async () => {
+test("a long document has a table with its head on each page, numbers its pages and stays tagged", { timeout: 60_000 }, async () => {
   const lines = Array.from({ length: 120 }, (_, index) => ({
     serviceDate: "2026-11-20",
-    description: `Visit ${index}`,
+    description: `Visit ${index} ${"that took long ".repeat(index % 9)}`,
     amount: euros(100n),
   }));
-  const pdf = (
-    await toPdf(invoiceSheet({ ...invoice, lines: create(InvoiceSchema, { lines }).lines }, account, clinic), new Date(0))
-  ).toString("latin1");
-  expect(pdf.match(/\/Type \/Page\b/g)?.length).toBeGreaterThan(3);
-  expect(pdf.match(/\/S \/TR\b/g)).toHaveLength(121);
+  const sheet = invoiceSheet({ ...invoice, lines: create(InvoiceSchema, { lines }).lines }, account, clinic);
+  const pdf = await toPdf(sheet, new Date(0));
+  const text = pdf.toString("latin1");
+  const pages = text.match(/\/Type \/Page\b/g)?.length ?? 0;
+  const tables = text.match(/\/S \/Table\b/g)?.length ?? 0;
+  expect(pages).toBeGreaterThan(3);
+  // The sums may have the last page for themselves.
+  expect([pages, pages - 1]).toContain(tables);
+  expect(text.match(/\/S \/TH\b/g)).toHaveLength(3 * tables);
+  expect(text.match(/\/S \/TR\b/g)).toHaveLength(120 + tables);
+  expect(contents(pdf).filter((content) => content.includes("/Type /Pagination"))).toHaveLength(pages);
+});
+
+/** The streams of a PDF that are text when they are inflated. */
+function contents(pdf: Buffer): string[] {
+  const streams: string[] = [];
+  for (let at = pdf.indexOf("\nstream\n"); at !== -1; at = pdf.indexOf("\nstream\n", at + 1)) {
+    const bytes = pdf.subarray(at + "\nstream\n".length, pdf.indexOf("\nendstream", at));
+    if (bytes[0] === 0x78) streams.push(inflateSync(bytes).toString("latin1"));
+  }
+  return streams;
+}
+
+test("what the PDF's font lacks is not printed as empty boxes, and a note says where to read it", async () => {
+  const sheet = invoiceSheet(invoice, { name: "田中 太郎 (Tanaka) Łucja", email: "t@example.com" }, clinic);
+  const hasNoHan = (codePoint: number) => codePoint < 0x3000;
+  expect(writable(sheet, hasNoHan)).toMatchObject({
+    addressee: ["[…] (Tanaka) Łucja", "t@example.com"],
+    notes: [...sheet.notes, expect.stringContaining("format=html")],
+  });
+  const whole = invoiceSheet(invoice, account, clinic);
+  expect(writable(whole, hasNoHan)).toBe(whole);
+  // The real fonts: one note more is one paragraph more.
+  const paragraphs = async (name: string) => {
+    const pdf = await toPdf(invoiceSheet(invoice, { ...account, name }, clinic), new Date(0));
+    return pdf.toString("latin1").match(/\/S \/P\b/g)?.length ?? 0;
+  };
+  expect(await paragraphs("田中")).toBe((await paragraphs(account.name)) + 1);
 });
 
 test("amounts are written with every digit that they have, and with as many decimals as the currency has", () => {

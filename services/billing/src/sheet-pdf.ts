@@ -22,7 +22,8 @@ function pathOf(font: string): string {
 }
 
 /** @param createdAt what the file says about when it was made */
-export function toPdf(sheet: Sheet, createdAt: Date): Promise<Buffer> {
+export function toPdf(given: Sheet, createdAt: Date): Promise<Buffer> {
+  const sheet = writable(given, canWrite);
   const { clinic } = sheet;
   const doc = new PDFDocument({
     size: "A4",
@@ -112,11 +113,49 @@ export function toPdf(sheet: Sheet, createdAt: Date): Promise<Buffer> {
   return whole;
 }
 
+type Glyphs = { hasGlyphForCodePoint(codePoint: number): boolean };
+let glyphs: Glyphs[] | undefined;
+
+/** Whether both fonts have a character. */
+function canWrite(codePoint: number): boolean {
+  glyphs ??= Object.values(fonts).map((path) => {
+    const doc = new PDFDocument({ autoFirstPage: false }).font(path);
+    // Known to pdfkit and not to its types.
+    return (doc as unknown as { _font: { font: Glyphs } })._font.font;
+  });
+  return glyphs.every((font) => font.hasGlyphForCodePoint(codePoint));
+}
+
+const unwritable = "[…]";
+
+/** The sheet as the fonts can write it. What they cannot would be empty boxes: it is left out visibly, and a note says where it stands. */
+export function writable(sheet: Sheet, hasGlyph: (codePoint: number) => boolean): Sheet {
+  let isWhole = true;
+  const write = (text: string): string => {
+    const parts = Array.from(text, (character) =>
+      /\s|\p{C}/u.test(character) || hasGlyph(character.codePointAt(0) ?? 0) ? character : unwritable,
+    );
+    if (!parts.includes(unwritable)) return text;
+    isWhole = false;
+    // One mark for each run, whatever spaces are in it.
+    return parts.join("").replaceAll(/\[…\](?:\s*\[…\])+/g, unwritable);
+  };
+  const written = inEveryText(sheet, write);
+  const note = `${unwritable} stands for characters that the font of this PDF lacks. The same document as HTML (format=html) has them.`;
+  return isWhole ? sheet : { ...written, notes: [...written.notes, note] };
+}
+
+function inEveryText<Value>(value: Value, change: (text: string) => string): Value {
+  if (typeof value === "string") return change(value) as Value;
+  if (Array.isArray(value)) return value.map((each) => inEveryText(each, change)) as Value;
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, inEveryText(each, change)])) as Value;
+}
+
 function drawTable(doc: PDFKit.PDFDocument, { table }: Sheet, root: PDFKit.PDFStructureElement, width: number): void {
   const align = (isAmount: boolean) => ({ x: isAmount ? ("right" as const) : ("left" as const), y: "top" as const });
   const rule = { border: { bottom: 0.75, top: 0, left: 0, right: 0 }, borderColor: line };
   const pad = { top: 5, bottom: 5, left: 3, right: 3 };
-  doc.font(fonts.regular).fontSize(9.5).fillColor(ink);
   const headers = table.columns.map(({ label, isAmount }) => ({
     text: label,
     type: "TH" as const,
@@ -126,16 +165,32 @@ function drawTable(doc: PDFKit.PDFDocument, { table }: Sheet, root: PDFKit.PDFSt
     border: { bottom: 1.25, top: 0, left: 0, right: 0 },
     borderColor: accent,
   }));
-  const cells = table.rows.map((row) => row.map((text, index) => ({ text, align: align(table.columns[index]?.isAmount ?? false) })));
-  doc.table({
-    position: { x: margin, y: doc.y },
-    maxWidth: width,
-    columnStyles: table.columns.map(({ share }) => ({ width: share * width })),
-    defaultStyle: { ...rule, padding: pad },
-    data: [headers, ...cells],
-    // Known to pdfkit and not to its types.
-    ...({ structParent: root } as object),
-  });
+  const heightOf = (row: string[]) => {
+    const heights = row.map((text, index) =>
+      doc.heightOfString(text, { width: (table.columns[index]?.share ?? 0) * width - pad.left - pad.right }),
+    );
+    return Math.max(...heights) + pad.top + pad.bottom + 1;
+  };
+  // pdfkit goes on with a table on the next page and does not repeat its head: so each page gets a table of its own.
+  for (let [first, next] = [0, 0]; first === 0 || first < table.rows.length; first = next) {
+    if (first > 0) doc.addPage();
+    doc.font(fonts.regular).fontSize(9.5).fillColor(ink);
+    let room = doc.page.height - doc.page.margins.bottom - doc.y - heightOf(table.columns.map(({ label }) => label)) - 2;
+    do {
+      next += 1;
+      room -= heightOf(table.rows[next - 1] ?? []);
+    } while (next < table.rows.length && heightOf(table.rows[next] ?? []) <= room);
+    const rows = table.rows.slice(first, next);
+    doc.table({
+      position: { x: margin, y: doc.y },
+      maxWidth: width,
+      columnStyles: table.columns.map(({ share }) => ({ width: share * width })),
+      defaultStyle: { ...rule, padding: pad },
+      data: [headers, ...rows.map((row) => row.map((text, index) => ({ text, align: align(table.columns[index]?.isAmount ?? false) })))],
+      // Known to pdfkit and not to its types.
+      ...({ structParent: root } as object),
+    });
+  }
 }
 
 function drawTotals(
