@@ -146,6 +146,15 @@ test("a refusal in a batch does not touch its neighbours", async () => {
   expect(await balances(accountId)).toMatchObject({ receivable: 30n });
 });
 
+test("what Postgres refuses in a batch does not touch its neighbours either", async () => {
+  const accountId = await one.newAccount();
+  // Validation lets no NUL through; here nothing stands before the database.
+  const descriptions = ["Consultation", "NUL \u0000", "Consultation"];
+  const answers = await Promise.allSettled(descriptions.map((text) => one.charge(accountId, 100n, randomUUID(), text)));
+  expect(answers.map((answer) => answer.status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+  expect((await balances(accountId)).receivable).toBe(200n);
+});
+
 test("an account that 32 callers charge at once takes every charge, in one sequence", async () => {
   const accountId = await one.newAccount();
   const callers = Array.from({ length: 32 }, async (_, index) => {

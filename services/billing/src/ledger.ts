@@ -5,7 +5,7 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import { createBatcher } from "@pm/kit/batch";
-import { AppError, invalidFields } from "@pm/kit/errors";
+import { AppError, invalidFields, toAppError } from "@pm/kit/errors";
 import {
   type CreateChargeResponse,
   CreateChargeResponseSchema,
@@ -29,7 +29,7 @@ export type Ledger = {
   void(request: NewVoid, key: RequestKey, context: Context): Promise<VoidChargeResponse>;
 };
 
-type Outcome = { response: Uint8Array } | { refusal: AppError };
+type Outcome = { response: Uint8Array } | { refusal: unknown };
 
 const maxBatch = 64;
 const maxInFlight = 2;
@@ -55,8 +55,9 @@ export function createLedger(options: {
       const alone: Outcome[] = [];
       for (const job of jobs) {
         const [outcome] = await runBatch([job]).catch((reason: unknown): Outcome[] => {
-          if (reason instanceof AppError) return [{ refusal: reason }];
-          throw reason;
+          // Without a database, the others need not wait to hear the same.
+          if (toAppError(reason).code === "unavailable") throw reason;
+          return [{ refusal: reason }];
         });
         alone.push(outcome as Outcome);
       }

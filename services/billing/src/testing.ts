@@ -169,8 +169,8 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date } =
       const request = { patientId: randomUUID(), name: "Ada Lovelace", email: "ada@example.com", requestId: "", currencyCode: "" };
       return (await this.accounts.open(request, context)).id;
     },
-    charge(accountId: string, minorUnits: bigint, requestId: string = randomUUID()) {
-      const request = { accountId, amount: euros(minorUnits), description: "Consultation", serviceDate: "", requestId };
+    charge(accountId: string, minorUnits: bigint, requestId: string = randomUUID(), description = "Consultation") {
+      const request = { accountId, amount: euros(minorUnits), description, serviceDate: "", requestId };
       return ledger.charge(request, requestKey(method.createCharge, create(method.createCharge.input, request)), context);
     },
     pay(accountId: string, minorUnits: bigint, requestId: string = randomUUID()) {
