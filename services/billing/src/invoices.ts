@@ -101,10 +101,7 @@ export function createInvoices(options: {
         const [account] = await lockAccounts(tx, [request.accountId]);
         if (!account) throw accountNotFound();
         return once(tx, key, CreateInvoiceResponseSchema, at, async () => {
-          if (account.status === "CLOSED")
-            throw new AppError("failed_precondition", "The account is closed. Set its status to ACTIVE to use it again.", {
-              reason: "ACCOUNT_CLOSED",
-            });
+          requireNotClosed(account);
           const charges = await chargesFor(tx, account.id, request.chargeIds, maxLines);
           requireInvoiceable(charges, request.chargeIds);
           const id = newId();
@@ -130,6 +127,7 @@ export function createInvoices(options: {
       const answer = await transaction(db, async (tx) => {
         const { account, invoice } = await lockInvoice(tx, request.invoiceId);
         return once(tx, key, IssueInvoiceResponseSchema, now(), async () => {
+          requireNotClosed(account);
           requireEtag(request.etag, etagOf(invoice), "invoice");
           if (invoice.status !== "DRAFT") throw notPossible("INVOICE_NOT_DRAFT", "Only a draft can be issued.");
           await issue(tx, account, invoice, context);
@@ -144,6 +142,7 @@ export function createInvoices(options: {
       const answer = await transaction(db, async (tx) => {
         const { account, invoice } = await lockInvoice(tx, request.invoiceId);
         return once(tx, key, VoidInvoiceResponseSchema, now(), async () => {
+          requireNotClosed(account);
           requireEtag(request.etag, etagOf(invoice), "invoice");
           if (invoice.status === "VOID") throw notPossible("INVOICE_VOIDED", "The invoice has been voided already.");
           if (invoice.status === "ISSUED" && invoice.outstanding === 0n)
@@ -220,6 +219,10 @@ export function toInvoice(row: InvoiceRow, lines: InvoiceLineRow[]): Invoice {
       amount: toMoney(line.amount, currency),
     })),
   });
+}
+
+function requireNotClosed({ status }: AccountsTable): void {
+  if (status === "CLOSED") throw notPossible("ACCOUNT_CLOSED", "The account is closed. Set its status to ACTIVE to use it again.");
 }
 
 function invoiceNotFound(): AppError {

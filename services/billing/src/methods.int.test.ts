@@ -187,3 +187,16 @@ test("the totals are for services only, and say what the ledger says", async () 
   expect(totals.currencies[0]).toMatchObject({ currencyCode: "EUR", ...sums });
   expect((await page("/billing:totals", "application/json")).status).toBe(403);
 });
+
+test("a closed account takes no invoice, not even from a draft that there was", async () => {
+  const accountId = await newAccount();
+  await charge(accountId, 100n);
+  await pay(accountId, 100n);
+  const { invoice } = await client.createInvoice({ accountId, requestId: randomUUID() }, headers);
+  const update = { account: { accountId, status: BillingAccountStatus.CLOSED }, requestId: randomUUID() };
+  await client.updateBillingAccount(update, headers);
+  const invoiceId = invoice?.invoiceId ?? "";
+  const issue = await failure(client.issueInvoice({ invoiceId, requestId: randomUUID() }, headers));
+  const cancel = await failure(client.voidInvoice({ invoiceId, reason: "Mistake", requestId: randomUUID() }, headers));
+  for (const error of [issue, cancel]) expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "ACCOUNT_CLOSED" }]);
+});
