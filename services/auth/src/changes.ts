@@ -44,7 +44,7 @@ export type Change = {
 
 export type Changes = {
   run<T>(actor: Actor, work: (change: Change) => Promise<T>): Promise<T>;
-  /** Wakes whoever publishes and seals, after a commit that wrote rows by a statement of its own. */
+  /** Wakes whoever publishes and seals, soon after a commit that wrote rows by a statement of its own. */
   wake(): void;
 };
 
@@ -61,6 +61,9 @@ export function authEvent(event: AuthEventInit, key: string, origin: { tracepare
   };
 }
 
+/** Nobody waits for the news of a sign-in, and sending or sealing one costs as much as fifty. What `run` tells of goes at once. */
+const gatherMs = 500;
+
 export function createChanges(options: {
   database: AuthDatabase;
   tokenSeconds: number;
@@ -71,8 +74,17 @@ export function createChanges(options: {
 }): Changes {
   const { database, tokenSeconds, now, wake, revoked } = options;
 
+  let waking = false;
+
   return {
-    wake,
+    wake() {
+      if (waking) return;
+      waking = true;
+      setTimeout(() => {
+        waking = false;
+        wake();
+      }, gatherMs).unref();
+    },
     async run(actor, work) {
       const events: OutboxTable[] = [];
       const entries: AuditEntriesTable[] = [];

@@ -3,6 +3,7 @@ import type { Role } from "@pm/kit/access";
 import type { OutboxTable } from "@pm/kit/outbox";
 import { sql } from "kysely";
 import type { AuthDatabase, AuthTransaction } from "./schema.ts";
+import { type Beside, forgiveClauses } from "./throttle.ts";
 
 export type Account = {
   id: string;
@@ -26,6 +27,13 @@ export async function findAccountByEmail(database: AuthDatabase, email: string):
   const statement = { name: "account_by_email", text: `select ${accountColumns} from users u where email = $1` };
   return (await database.query<Account>(statement, [email]))[0];
 }
+
+/** The account of an address, to be read beside a sign-in's attempt; its columns are null where there is none. */
+export const accountBeside = (email: string): Beside => ({
+  name: "attempt_with_account",
+  select: `select ${accountColumns} from users u where email = $6`,
+  value: email,
+});
 
 export async function findAccount(database: AuthDatabase, id: string): Promise<Account | undefined> {
   const statement = { name: "account_by_id", text: `select ${accountColumns} from users u where id = $1` };
@@ -52,7 +60,7 @@ const createSessionStatement = {
     ), audit as (
       insert into audit_entries (actor, action, subject, request_id, details)
       select user_id::text, 'authn_login_success', user_id::text, $15, jsonb_build_object('sessionId', id, 'address', $4::text) from session
-    )
+    ), ${forgiveClauses("$17", "true")}
     select id from session`,
 };
 
@@ -70,13 +78,16 @@ export type NewSession = {
   refreshTokenHash: Buffer;
   event: OutboxTable;
   requestId: string;
+  /** Of the attempt that succeeded, which is forgiven whether the session is stored or not. */
+  attempt: Buffer[];
 };
 
 /** Stores a session with its first refresh token, event and audit entry; false where the account was changed meanwhile. */
 export async function createSession(database: AuthDatabase, session: NewSession): Promise<boolean> {
-  const { id, userId, passwordHash, version, address, userAgent, secondFactor, maxSeconds, refreshTokenHash, event, requestId } = session;
+  const { id, userId, passwordHash, version, address, userAgent, secondFactor, maxSeconds, refreshTokenHash, event, requestId, attempt } =
+    session;
   const identity = [userId, passwordHash, id, address, userAgent, secondFactor, maxSeconds, refreshTokenHash];
-  const rows = await database.query(createSessionStatement, [...identity, ...outboxValues(event), requestId, version]);
+  const rows = await database.query(createSessionStatement, [...identity, ...outboxValues(event), requestId, version, attempt]);
   return rows.length === 1;
 }
 

@@ -12,9 +12,9 @@ import type { AuthDatabase } from "./schema.ts";
 import { createSealer } from "./seal.ts";
 import {
   type Account,
+  accountBeside,
   createSession,
   findAccount,
-  findAccountByEmail,
   findRefreshToken,
   listSessions,
   type PresentedToken,
@@ -45,8 +45,8 @@ export type Sessions = {
    * @throws AppError as `login` does
    */
   prove(userId: string, proof: { password: string; code?: string | undefined }, origin: Origin): Promise<Account>;
-  /** A fresh session for somebody who has just proved who he is. An account that has changed since it was read is read again. */
-  open(account: Account, passwordHash: string, secondFactor: boolean, origin: Origin): Promise<SignedIn>;
+  /** A fresh session for somebody who has just proved who he is, by an attempt that is forgiven with it. An account that has changed since it was read is read again. */
+  open(account: Account, passwordHash: string, secondFactor: boolean, origin: Origin, attempt?: Attempt): Promise<SignedIn>;
   /**
    * Exchanges a refresh token for a new pair. Within the grace time the same token gets the same pair again, so that
    * parallel tabs and lost answers log nobody out; after it the token counts as stolen and its session ends.
@@ -95,10 +95,10 @@ export function createSessions(options: {
   }
 
   /** Counts the attempt, or refuses it and notes that. */
-  async function admit(email: string, origin: Origin): Promise<Attempt> {
+  async function admit<T>(email: string, origin: Origin, count: () => Promise<T>): Promise<T> {
     passwords.checkRoom();
     try {
-      return await throttle.attempt(email, origin.address);
+      return await count();
     } catch (error) {
       const place = `${origin.address} ${hashToken(email.toLowerCase()).toString("hex")}`;
       if (error instanceof AppError && error.code === "resource_exhausted" && !refusalsNoted.has(place)) {
@@ -109,7 +109,7 @@ export function createSessions(options: {
     }
   }
 
-  /** Checks password and second factor of an account that may not exist, and takes the same time for it. */
+  /** Checks password and second factor of an account that may not exist, and takes the same time for it. The attempt is still to be forgiven. */
   async function check(
     account: Account | undefined,
     proof: { password: string; code?: string | undefined },
@@ -136,7 +136,6 @@ export function createSessions(options: {
         throw codeError("is wrong or was used before");
       }
     }
-    await attempt.succeeded();
     return { account, passwordHash: account.password_hash, secondFactor: account.enrolled };
   }
 
@@ -147,7 +146,7 @@ export function createSessions(options: {
     return { token, tokenType: "Bearer", expiresIn, refreshToken, ...(setUp && { secondFactorSetupRequired: true as const }) };
   }
 
-  const open: Sessions["open"] = async (account, passwordHash, secondFactor, origin) => {
+  const open: Sessions["open"] = async (account, passwordHash, secondFactor, origin, attempt) => {
     const sessionId = randomUUID();
     const refreshToken = newRefreshToken();
     const setUp = mustSetUp(account.roles, secondFactor);
@@ -165,6 +164,7 @@ export function createSessions(options: {
       refreshTokenHash: hashToken(refreshToken),
       event: authEvent(signedIn, sessionId, { traceparent: origin.traceparent, now: now() }),
       requestId: origin.requestId,
+      attempt: attempt?.keys ?? [],
     });
     if (stored) {
       changes.wake();
@@ -179,15 +179,19 @@ export function createSessions(options: {
   };
 
   async function login({ email, password, code }: Credentials, origin: Origin): Promise<SignedIn> {
-    const attempt = await admit(email, origin);
-    const checked = await check(await findAccountByEmail(database, email), { password, code }, attempt, origin);
-    return open(checked.account, checked.passwordHash, checked.secondFactor, origin);
+    const count = () => throttle.attemptAndRead<Account | { id: null }>(email, origin.address, accountBeside(email));
+    const { attempt, row } = await admit(email, origin, count);
+    const checked = await check(row.id === null ? undefined : row, { password, code }, attempt, origin);
+    return open(checked.account, checked.passwordHash, checked.secondFactor, origin, attempt);
   }
 
   const prove: Sessions["prove"] = async (userId, proof, origin) => {
     const account = await findAccount(database, userId);
-    const attempt = await admit(account?.email ?? userId, origin);
-    return (await check(account, proof, attempt, origin)).account;
+    const email = account?.email ?? userId;
+    const attempt = await admit(email, origin, () => throttle.attempt(email, origin.address));
+    const checked = await check(account, proof, attempt, origin);
+    await attempt.succeeded();
+    return checked.account;
   };
 
   async function refresh(refreshToken: string, origin: Origin): Promise<SignedIn> {

@@ -7,7 +7,7 @@
  * the owner out; while it is full, an address that is new to the account has one attempt instead of five before the first
  * bucket blocks it. Accounts are counted by the address that was typed, whether it exists or not.
  */
-import { createHmac } from "node:crypto";
+import { createHmac, createSecretKey } from "node:crypto";
 import { AppError } from "@pm/kit/errors";
 import type { AuthDatabase } from "./schema.ts";
 
@@ -27,6 +27,8 @@ export const throttleLimits: ThrottleLimits = {
 };
 
 export type Attempt = {
+  /** For `forgiveClauses`. */
+  keys: Buffer[];
   /** Everything was proved: what failed before from this address on this account is forgotten. */
   succeeded(): Promise<void>;
   /** It was neither a success nor a failure; it does not count, and what failed before still does. */
@@ -36,6 +38,8 @@ export type Attempt = {
 export type Throttle = {
   /** Counts an attempt to prove a password or code. @throws AppError resource_exhausted with the seconds to wait */
   attempt(account: string, address: string): Promise<Attempt>;
+  /** The same, and gives what was read beside it; columns are null where there is no such row. */
+  attemptAndRead<Row>(account: string, address: string, beside: Beside): Promise<{ attempt: Attempt; row: Row }>;
   /** Counts a code of six digits for an account whose password was right. @throws AppError resource_exhausted with the seconds to wait */
   code(account: string): Promise<Attempt>;
   /** Counts a mail that somebody asked to be sent. @throws AppError resource_exhausted with the seconds to wait */
@@ -44,49 +48,59 @@ export type Throttle = {
 
 type Bucket = { key: Buffer; limit: Limit };
 
-const readStatement = {
-  name: "throttle_read",
-  text: `select key, greatest(0, level - extract(epoch from clock_timestamp() - updated_at)::float8 / leak_seconds) as level,
-      extract(epoch from blocked_until - clock_timestamp())::float8 as wait
-    from throttles where key = any($1)`,
-};
+/** What to read beside an attempt, in the same round trip: a select of at most one row, with the parameter $6. */
+export type Beside = { name: string; select: string; value: unknown };
 
-// Rows are always taken in one order (pair, address, account), so that attempts wait for each other but never in a circle.
-const countStatement = {
-  name: "throttle_count",
-  text: `
-    insert into throttles as t (key, level, capacity, leak_seconds, max_delay_seconds, updated_at, blocked_until)
-    select key, 1, capacity, leak, most, clock_timestamp(), 'epoch'
-    from unnest($1::bytea[], $2::float8[], $3::float8[], $4::float8[]) with ordinality as given (key, capacity, leak, most, position)
-    order by position
-    on conflict (key) do update set
-      (level, blocked_until) = (
-        select counted, case when counted > excluded.capacity and excluded.max_delay_seconds > 0
-          then clock_timestamp() + make_interval(secs => least(excluded.max_delay_seconds, power(2, least(30, counted - excluded.capacity - 1))))
-          else t.blocked_until end
-        from (select greatest(0, t.level - greatest(0, extract(epoch from clock_timestamp() - t.updated_at)::float8) / t.leak_seconds) + 1 as counted) c),
-      capacity = excluded.capacity, leak_seconds = excluded.leak_seconds, max_delay_seconds = excluded.max_delay_seconds,
-      updated_at = clock_timestamp()
-    returning extract(epoch from old.blocked_until - clock_timestamp())::float8 as wait`,
-};
+// Nothing is counted while a block lasts. Rows are always taken in one order (pair, address, account), so that attempts wait
+// for each other but never in a circle. The account (3) being under attack leaves the pair (1) a single attempt.
+const attemptClauses = `
+    before as (
+      select array_position($1, key) as position, greatest(0, level - extract(epoch from clock_timestamp() - updated_at)::float8 / leak_seconds) as level,
+        extract(epoch from blocked_until - clock_timestamp())::float8 as wait
+      from throttles where key = any($1)
+    ), counted as (
+      insert into throttles as t (key, level, capacity, leak_seconds, max_delay_seconds, updated_at, blocked_until)
+      select key, 1, case when position = 1 and exists (select from before where before.position = 3 and level > $5::float8) then 1 else capacity end,
+        leak, most, clock_timestamp(), 'epoch'
+      from unnest($1::bytea[], $2::float8[], $3::float8[], $4::float8[]) with ordinality as given (key, capacity, leak, most, position)
+      where not exists (select from before where wait > 0)
+      order by position
+      on conflict (key) do update set
+        (level, blocked_until) = (
+          select counted, case when counted > excluded.capacity and excluded.max_delay_seconds > 0
+            then clock_timestamp() + make_interval(secs => least(excluded.max_delay_seconds, power(2, least(30, counted - excluded.capacity - 1))))
+            else t.blocked_until end
+          from (select greatest(0, t.level - greatest(0, extract(epoch from clock_timestamp() - t.updated_at)::float8) / t.leak_seconds) + 1 as counted) c),
+        capacity = excluded.capacity, leak_seconds = excluded.leak_seconds, max_delay_seconds = excluded.max_delay_seconds,
+        updated_at = clock_timestamp()
+      -- Whoever came at the same moment and was counted first may have closed the door.
+      returning extract(epoch from old.blocked_until - clock_timestamp())::float8 as wait
+    ), attempt as (
+      select max(wait) as throttle_wait from (select wait from before union all select wait from counted) waits
+    )`;
+const attemptStatement = { name: "throttle_attempt", text: `with ${attemptClauses} select throttle_wait from attempt` };
 
-const forgiveStatement = {
-  name: "throttle_forgive",
-  text: `
-    with locked as materialized (
-      select t.key, position from unnest($1::bytea[]) with ordinality as given (key, position) join throttles t on t.key = given.key
-      order by position for update of t
-    )
-    update throttles t set level = case when position = 1 and $2 then 0 else greatest(0, level - 1) end,
-      blocked_until = case when (position = 1 and $2) or level - 1 <= capacity then 'epoch' else blocked_until end
-    from locked where locked.key = t.key`,
-};
+// Keys are looked up one by one: a join was planned as a scan of the table, however long it had grown since.
+/**
+ * Clauses for a statement that takes an attempt back in its own round trip.
+ * @param keys the parameter with `Attempt.keys`; none are none @param all the parameter, true where it succeeded
+ */
+export const forgiveClauses = (keys: string, all: string) => `
+    attempted as materialized (
+      select key from throttles where key = any(${keys}::bytea[]) order by array_position(${keys}, key) for update
+    ), forgiven as (
+      update throttles set level = case when key = (${keys})[1] and ${all} then 0 else greatest(0, level - 1) end,
+        blocked_until = case when (key = (${keys})[1] and ${all}) or level - 1 <= capacity then 'epoch' else blocked_until end
+      where key = any(array(select key from attempted))
+    )`;
+const forgiveStatement = { name: "throttle_forgive", text: `with ${forgiveClauses("$1", "$2::boolean")} select` };
 
 export function createThrottle(options: { database: AuthDatabase; secret: Uint8Array; limits?: ThrottleLimits }): Throttle {
   const { database, secret, limits = throttleLimits } = options;
+  const hmacKey = createSecretKey(secret);
   /** Keys are no e-mail addresses: what the table holds tells nobody who failed. */
   const keyOf = (kind: string, ...parts: string[]) =>
-    createHmac("sha256", secret)
+    createHmac("sha256", hmacKey)
       .update(JSON.stringify([kind, ...parts.map((part) => part.toLowerCase())]))
       .digest();
 
@@ -95,56 +109,59 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
     throw new AppError("resource_exhausted", `Too many attempts. Try again in ${wait} s.`, { retryAfterSeconds: wait });
   }
 
-  async function count(buckets: Bucket[]): Promise<void> {
+  /** Counts in all buckets, or in none where one of them is blocked. */
+  async function count<Row>(buckets: Bucket[], beside?: Beside): Promise<Row | undefined> {
     const values = [
       buckets.map(({ key }) => key),
       buckets.map(({ limit }) => limit.capacity),
       buckets.map(({ limit }) => limit.leakSeconds),
       buckets.map(({ limit }) => limit.maxDelaySeconds),
+      limits.account.capacity,
     ];
-    const rows = await database.query<{ wait: number | null }>(countStatement, values);
-    // Whoever came at the same moment and was counted first may have closed the door.
-    const wait = Math.max(0, ...rows.map((row) => row.wait ?? 0));
+    const statement = beside
+      ? {
+          name: beside.name,
+          text: `with ${attemptClauses} select found.*, throttle_wait from attempt left join (${beside.select}) found on true`,
+        }
+      : attemptStatement;
+    const [row] = await database.query<Row & { throttle_wait: number | null }>(statement, beside ? [...values, beside.value] : values);
+    const wait = row?.throttle_wait ?? 0;
     if (wait > 0) refuse(wait);
+    return row;
   }
 
-  async function levels(keys: Buffer[]): Promise<Map<string, number>> {
-    const rows = await database.query<{ key: Buffer; level: number; wait: number }>(readStatement, [keys]);
-    const wait = Math.max(0, ...rows.map((row) => row.wait));
-    if (wait > 0) refuse(wait);
-    return new Map(rows.map((row) => [row.key.toString("hex"), row.level]));
+  function attemptAt(account: string, address: string) {
+    const buckets = [
+      { key: keyOf("pair", account, address), limit: limits.pair },
+      { key: keyOf("address", address), limit: limits.address },
+      { key: keyOf("account", account), limit: limits.account },
+    ];
+    const keys = buckets.map(({ key }) => key);
+    const forgive = async (all: boolean) => void (await database.query(forgiveStatement, [keys, all]));
+    return { buckets, attempt: { keys, succeeded: () => forgive(true), undo: () => forgive(false) } };
   }
 
   return {
     async attempt(account, address) {
-      const pair = keyOf("pair", account, address);
-      const here = keyOf("address", address);
-      const everywhere = keyOf("account", account);
-      const known = await levels([pair, here, everywhere]);
-      const underAttack = (known.get(everywhere.toString("hex")) ?? 0) > limits.account.capacity;
-      const pairLimit = underAttack ? { ...limits.pair, capacity: 1 } : limits.pair;
-      await count([
-        { key: pair, limit: pairLimit },
-        { key: here, limit: limits.address },
-        { key: everywhere, limit: limits.account },
-      ]);
-      const forgive = async (all: boolean) => void (await database.query(forgiveStatement, [[pair, here, everywhere], all]));
-      return { succeeded: () => forgive(true), undo: () => forgive(false) };
+      const { buckets, attempt } = attemptAt(account, address);
+      await count(buckets);
+      return attempt;
+    },
+    async attemptAndRead<Row>(account: string, address: string, beside: Beside) {
+      const { buckets, attempt } = attemptAt(account, address);
+      return { attempt, row: (await count<Row>(buckets, beside)) as Row };
     },
     async code(account) {
       const key = keyOf("code", account);
-      await levels([key]);
       await count([{ key, limit: limits.code }]);
       const undo = async () => void (await database.query(forgiveStatement, [[key], false]));
-      return { succeeded: undo, undo };
+      return { keys: [key], succeeded: undo, undo };
     },
     async mail(recipient, address) {
-      const buckets = [
+      await count([
         { key: keyOf("mail", recipient), limit: limits.mail },
         { key: keyOf("address", address), limit: limits.address },
-      ];
-      await levels(buckets.map(({ key }) => key));
-      await count(buckets);
+      ]);
     },
   };
 }
