@@ -65,6 +65,28 @@ test("an invited user chooses a password by the page behind the link", async () 
   expect(await signsIn(email, password)).toBe(200);
 });
 
+test("a link that went to a former address is void, whoever changed the address", async () => {
+  const invited = freshEmail();
+  const { body } = await auth.call("POST", "/auth/users", { token: adminToken, body: { email: invited, role: "user" } });
+  const invitation = await mailbox.token(invited, /Your account/);
+  const corrected = { email: freshEmail() };
+  expect((await auth.call("PATCH", `/auth/users/${body.id}`, { token: adminToken, body: corrected })).status).toBe(200);
+  expect((await auth.call("POST", "/auth/invites/accept", { body: { token: invitation, password } })).status).toBe(400);
+
+  const user = await newUser();
+  const { token: signedIn } = await auth.login(user);
+  const email = freshEmail();
+  expect((await auth.call("POST", "/auth/email", { token: signedIn, body: { password, email } })).status).toBe(202);
+  const code = await mailbox.token(email, /new address/);
+  await auth.call("POST", "/auth/password-reset", { body: { email: user.email } });
+  const reset = await mailbox.token(user.email, /new password/);
+  expect((await auth.call("POST", "/auth/email/confirm", { token: signedIn, body: { token: code } })).status).toBe(204);
+  expect(
+    (await auth.call("POST", "/auth/password-reset/confirm", { body: { token: reset, password: "of the former mailbox" } })).status,
+  ).toBe(400);
+  expect(await signsIn(email, password)).toBe(200);
+});
+
 test("a link works once, is void after 30 minutes, and only its hash is stored", async () => {
   const user = await newUser();
   await auth.call("POST", "/auth/password-reset", { body: { email: user.email } });

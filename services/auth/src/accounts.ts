@@ -3,7 +3,7 @@ import { AppError, invalidFields } from "@pm/kit/errors";
 import type { Changes } from "./changes.ts";
 import type { Factors } from "./factors.ts";
 import type { Letters } from "./letters.ts";
-import { createLink, type Link, readLink, useLink } from "./links.ts";
+import { createLink, type Link, readLink, useLink, voidLinks } from "./links.ts";
 import type { Origin } from "./origin.ts";
 import { checkNewPassword } from "./password-rules.ts";
 import type { Passwords } from "./passwords.ts";
@@ -171,7 +171,7 @@ export function createAccounts(options: {
     await changes.run({ id: me.id, origin }, async (change) => {
       await lockUser(change.transaction, me.id);
       await updateUser(change.transaction, me.id, { password_hash: passwordHash });
-      await change.transaction.deleteFrom("links").where("user_id", "=", me.id).execute();
+      await voidLinks(change.transaction, me.id);
       change.audit("authn_password_change", me.id);
       await change.endSessions({ userId: me.id }, "CREDENTIALS_CHANGED");
     });
@@ -188,6 +188,7 @@ export function createAccounts(options: {
       }
       const user = await lockUser(change.transaction, me.id);
       await updateUser(change.transaction, me.id, { email });
+      await voidLinks(change.transaction, me.id);
       change.audit("user_updated", me.id, { fields: ["email"] });
       await change.endSessions({ userId: me.id, except: me.sessionId }, "CREDENTIALS_CHANGED");
       return user.email;

@@ -31,6 +31,11 @@ export async function createLink(transaction: AuthTransaction, link: Link): Prom
   return token;
 }
 
+/** Voids all links of an account: a mailbox that is no longer its own must not choose its password. */
+export async function voidLinks(transaction: AuthTransaction, userId: string): Promise<void> {
+  await transaction.deleteFrom("links").where("user_id", "=", userId).execute();
+}
+
 /** Looks at a link without using it up. */
 export async function readLink(transaction: AuthTransaction, token: string, purposes: LinkPurpose[]): Promise<Link | undefined> {
   const row = await transaction

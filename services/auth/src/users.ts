@@ -7,7 +7,7 @@ import { AppError } from "@pm/kit/errors";
 import type { Actor, Change, Changes } from "./changes.ts";
 import type { Factors } from "./factors.ts";
 import type { Letters } from "./letters.ts";
-import { createLink } from "./links.ts";
+import { createLink, voidLinks } from "./links.ts";
 import { checkNewPassword } from "./password-rules.ts";
 import type { Passwords } from "./passwords.ts";
 import { revocationSkewSeconds } from "./revocations.ts";
@@ -126,6 +126,7 @@ export function createUsers(options: {
         if (fields.length === 0) return;
         if (newRoles && !newRoles.includes("admin")) await keepAnAdmin(change, current);
         await updateUser(change.transaction, id, values);
+        if (newEmail !== undefined) await voidLinks(change.transaction, id);
         if (newRoles) change.audit("authz_change", id, { before: current.roles, after: newRoles });
         if (fields.some((field) => field !== "roles"))
           change.audit("user_updated", id, { fields: fields.filter((field) => field !== "roles") });
@@ -140,7 +141,7 @@ export function createUsers(options: {
         if (user.state === "disabled") return;
         await keepAnAdmin(change, user);
         await updateUser(change.transaction, id, { disabled_at: new Date(now()) });
-        await change.transaction.deleteFrom("links").where("user_id", "=", id).execute();
+        await voidLinks(change.transaction, id);
         change.audit("user_disabled", id);
         const tokensExpireAt = timestampFromMs(now() + (tokenSeconds + revocationSkewSeconds) * 1_000);
         change.tell({ case: "userDisabled", value: { userId: id, tokensExpireAt } }, id);
