@@ -3,6 +3,8 @@
  * is refused at the door instead of being answered when nobody waits any more, and the event loop stays free.
  */
 import { randomBytes } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { setPriority } from "node:os";
 import { type Algorithm, hash, verify } from "@node-rs/argon2";
 import { AppError } from "@pm/kit/errors";
 import { Gauge, metrics } from "@pm/kit/telemetry";
@@ -24,6 +26,17 @@ export type Passwords = {
 };
 
 /**
+ * Makes the threads that hash yield the cores to the event loop, and to whoever else has something short to do: with a hash
+ * on every core, an answer that takes a millisecond would wait for several. Linux gives each thread a priority of its own,
+ * which may be lowered without rights; where there is no /proc the threads stay as they are.
+ */
+function letThreadsGiveWay(): void {
+  if (process.platform !== "linux") return;
+  const threads = readdirSync("/proc/self/task").filter((id) => readFileSync(`/proc/self/task/${id}/comm`, "utf8") === "libuv-worker\n");
+  for (const id of threads) setPriority(Number(id), 10);
+}
+
+/**
  * @param concurrency hashes at a time, each on a thread of libuv's pool (four by default) and with 19 MiB
  * @param maxQueue hashes that may wait
  */
@@ -31,6 +44,8 @@ export async function createPasswords({ concurrency, maxQueue }: { concurrency: 
   const waiting: (() => void)[] = [];
   let running = 0;
   const dummy = await hash(randomBytes(16).toString("hex"), argon2Options);
+  // The pool's threads are there since that hash.
+  letThreadsGiveWay();
 
   new Gauge({
     name: "password_queue_length",

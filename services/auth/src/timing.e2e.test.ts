@@ -1,51 +1,72 @@
 /** What takes how long. It runs alone, because other tests beside it would be measured with it. */
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { afterAll, beforeEach, expect, test } from "vitest";
-import { admin, freshEmail, from, startAuth } from "./testing.ts";
+import { admin, freshEmail, from, startAuth, startMailbox } from "./testing.ts";
 
-const auth = await startAuth({ PASSWORD_QUEUE: "20" });
-afterAll(() => auth.stop());
+const mailbox = await startMailbox();
+const auth = await startAuth({ PASSWORD_QUEUE: "20", MAIL_URL: mailbox.url });
+afterAll(async () => {
+  await auth.stop();
+  mailbox.close();
+});
 beforeEach(async () => void (await auth.owner.query("delete from throttles")));
 
 const guess = (address: string, email: string) =>
   auth.call("POST", "/auth/login", { body: { email, password: "a wrong guess" }, headers: from(address) });
 const anyAddress = () => `198.51.${randomInt(256)}.${randomInt(256)}`;
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+const quantile = (values: number[], share: number) =>
+  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? Number.NaN;
+const median = (values: number[]) => quantile(values, 0.5);
 
-// Interleaved, so that whatever else this machine does falls on both alike; a busy machine needs more samples to be sure.
-test("an unknown account takes as long as a known one: medians within 5 %", { timeout: 300_000 }, async () => {
-  const times = { known: [] as number[], unknown: [] as number[] };
-  const difference = () => Math.abs(median(times.known) / median(times.unknown) - 1);
-  for (let batch = 0; batch < 4 || (batch < 20 && difference() >= 0.05); batch++) {
-    for (let i = 0; i < 40; i++) {
-      const kinds = i % 2 === 0 ? (["known", "unknown"] as const) : (["unknown", "known"] as const);
-      for (const kind of kinds) {
-        const started = performance.now();
-        const { status } = await guess(anyAddress(), kind === "known" ? admin.email : freshEmail());
-        times[kind].push(performance.now() - started);
-        expect(status).toBe(401);
-      }
-    }
+/**
+ * How much longer the known account takes, as a share of what the unknown one takes. Each pair is measured within
+ * milliseconds, so that what else the machine does falls on both alike; what is compared is the median of the differences
+ * within pairs, on which a few interrupted pairs have no influence. Every kind follows every kind equally often (known,
+ * unknown, unknown, known), because what an answer leaves to be done may slow the next one down.
+ */
+async function shareOfKnown(pairs: number, request: (email: string) => Promise<unknown>): Promise<number> {
+  const differences: number[] = [];
+  const unknownTimes: number[] = [];
+  const timed = async (email: string) => {
+    const started = performance.now();
+    await request(email);
+    const elapsed = performance.now() - started;
     // The attacked account is slowed down at its fifty-first failure; that is not what is measured here.
     await auth.owner.query("delete from throttles");
+    await delay(5);
+    return elapsed;
+  };
+  for (let pair = -20; pair < pairs; pair++) {
+    const knownFirst = pair % 2 === 0;
+    const first = await timed(knownFirst ? admin.email : freshEmail());
+    const second = await timed(knownFirst ? freshEmail() : admin.email);
+    // The first pairs are for compiling.
+    if (pair < 0) continue;
+    const [known, unknown] = knownFirst ? [first, second] : [second, first];
+    differences.push(known - unknown);
+    unknownTimes.push(unknown);
   }
-  expect(difference()).toBeLessThan(0.05);
+  const share = median(differences) / median(unknownTimes);
+  process.stdout.write(`known beside unknown: ${median(unknownTimes).toFixed(2)} ms, ${(share * 100).toFixed(2)} % longer\n`);
+  return share;
+}
+
+test("an unknown account takes as long as a known one: medians within 5 %", { timeout: 180_000 }, async () => {
+  const share = await shareOfKnown(400, async (email) => expect((await guess(anyAddress(), email)).status).toBe(401));
+  expect(Math.abs(share)).toBeLessThan(0.05);
 });
 
-test("asking for a reset takes as long for an unknown account as for a known one", { retry: 3, timeout: 60_000 }, async () => {
-  const times = { known: [] as number[], unknown: [] as number[] };
-  for (let i = 0; i < 150; i++) {
-    for (const kind of i % 2 === 0 ? (["known", "unknown"] as const) : (["unknown", "known"] as const)) {
-      const body = { email: kind === "known" ? admin.email : freshEmail() };
-      const started = performance.now();
-      await auth.call("POST", "/auth/password-reset", { body, headers: from(anyAddress()) });
-      times[kind].push(performance.now() - started);
-      await auth.owner.query("delete from throttles");
-    }
-  }
-  expect(Math.abs(median(times.known) / median(times.unknown) - 1)).toBeLessThan(0.1);
+test("asking for a reset takes as long for an unknown account as for a known one: medians within 5 %", { timeout: 180_000 }, async () => {
+  const share = await shareOfKnown(800, async (email) => {
+    const { status } = await auth.call("POST", "/auth/password-reset", { body: { email }, headers: from(anyAddress()) });
+    expect(status).toBe(202);
+  });
+  // What makes the difference has happened all the same.
+  await expect.poll(() => mailbox.mails.length, { timeout: 10_000 }).toBe(820);
+  expect(Math.abs(share)).toBeLessThan(0.05);
 });
 
 /** Asks for health every 20 ms for a while, from a thread of its own, whose event loop the flood does not share; gives milliseconds. */
@@ -56,7 +77,7 @@ async function pollHealth(url: string, forMs: number): Promise<number[]> {
       const times = [];
       for (const end = performance.now() + workerData.forMs; performance.now() < end; ) {
         const started = performance.now();
-        const answer = await fetch(workerData.url + "/health/live");
+        const answer = await fetch(workerData.url);
         await answer.text();
         times.push(answer.status === 200 ? performance.now() - started : Infinity);
         await new Promise((resolve) => setTimeout(resolve, 20));
@@ -68,11 +89,10 @@ async function pollHealth(url: string, forMs: number): Promise<number[]> {
   return times;
 }
 
-test("under a flood of logins health answers within 50 ms, and who does not fit in is refused at once", {
-  retry: 3,
+test("under a flood of logins health answers within 50 ms (p99), and who does not fit in is refused at once", {
   timeout: 60_000,
 }, async () => {
-  const forMs = 3_000;
+  const forMs = 8_000;
   const end = performance.now() + forMs;
   const statuses = new Set<number>();
   const flood = Array.from({ length: 64 }, async () => {
@@ -81,12 +101,15 @@ test("under a flood of logins health answers within 50 ms, and who does not fit 
       statuses.add(status);
       if (status !== 503) continue;
       expect(headers.get("retry-after")).toBe("1");
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await delay(50);
     }
   });
-  const health = await pollHealth(auth.url, forMs);
+  const [live, ready] = await Promise.all([pollHealth(`${auth.url}/health/live`, forMs), pollHealth(`${auth.url}/health/ready`, forMs)]);
   await Promise.all(flood);
   expect([...statuses].toSorted()).toEqual([401, 503]);
-  expect(median(health)).toBeLessThan(50);
-  expect((await auth.call("GET", "/health/ready")).status).toBe(200);
+  for (const [name, times] of Object.entries({ live, ready })) {
+    const [p50, p99] = [quantile(times, 0.5), quantile(times, 0.99)];
+    process.stdout.write(`health (${name}) under a flood: p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms of ${times.length}\n`);
+    expect(p99, name).toBeLessThan(50);
+  }
 });
