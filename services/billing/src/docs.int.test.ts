@@ -1,8 +1,9 @@
 /** docs/billing.md says what the proto files say, its tour works when pasted, and every method has an example request. */
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { delimiter, dirname, isAbsolute, join } from "node:path";
 import { BillingService } from "@pm/proto/billing/v1/billing";
+import { installGrpcurl } from "@pm/stack/grpcurl";
 import { testDatabase } from "@pm/stack/testing";
 import { expect, test } from "vitest";
 import { renderReference } from "./reference.ts";
@@ -20,17 +21,19 @@ test("the reference is what the comments of the proto file say", () => {
   expect(current).not.toContain("undefined");
 });
 
-test("the tour works when it is pasted", async (context) => {
-  const missing = ["grpcurl", "jq"].filter((program) => spawnSync(program, ["--version"]).status !== 0);
-  if (missing.length > 0) {
-    process.stderr.write(`SKIPPED: the tour of docs/billing.md needs ${missing.join(" and ")} on the PATH.\n`);
+test("the tour works when it is pasted", { timeout: 600_000 }, async (context) => {
+  const say = (line: string) => process.stderr.write(`${line}\n`);
+  const grpcurl = await installGrpcurl(say).catch((error: Error) => error);
+  if (grpcurl instanceof Error) {
+    say(`SKIPPED: the tour of docs/billing.md needs grpcurl. ${grpcurl.message}`);
     context.skip();
+    return;
   }
   const tour = /^```sh tour\n([\s\S]*?)^```$/m.exec(read())?.[1] ?? "";
   const [database, issuer] = await Promise.all([testDatabase("billing"), startIssuer()]);
   const billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });
   const env = {
-    PATH: process.env.PATH,
+    PATH: [...(isAbsolute(grpcurl) ? [dirname(grpcurl)] : []), process.env.PATH].join(delimiter),
     BILLING: new URL(billing.url).host,
     TOKEN: (await issuer.person("billing")).slice("Bearer ".length),
   };
