@@ -27,7 +27,10 @@ export type ReconciliationReport = {
   repaired: number;
 };
 
-export type Reconciliation = { run(options: { repair: boolean }): Promise<ReconciliationReport> };
+export type Reconciliation = {
+  /** @param options.mostSuspended accounts without a patient are suspended only where there are no more of them; without a bound where it is not said */
+  run(options: { repair: boolean; mostSuspended?: number }): Promise<ReconciliationReport>;
+};
 
 /** Younger accounts may belong to patients who were registered after their page was read. */
 const graceMs = 5 * 60_000;
@@ -60,7 +63,7 @@ export function createReconciliation(options: {
      * Walks through both lists, which are in the order of patient ids, a page of patients at a time.
      * @throws AppError unavailable where patient-service does not answer; running it again does no harm.
      */
-    async run({ repair }) {
+    async run({ repair, mostSuspended = Number.POSITIVE_INFINITY }) {
       const report: ReconciliationReport = {
         patients: 0,
         accounts: 0,
@@ -96,8 +99,11 @@ export function createReconciliation(options: {
         if (repair) await open(patientId, patient, context);
         if (repair) report.repaired += 1;
       }
-      for (const { id, status } of orphans) {
-        if (!repair || status !== "ACTIVE") continue;
+      const toSuspend = orphans.filter(({ status }) => status === "ACTIVE");
+      const isTooMany = toSuspend.length > mostSuspended;
+      if (repair && isTooMany)
+        log.error({ accounts: toSuspend.length, mostSuspended }, "too many accounts have no patient; run reconcile.ts to suspend them all");
+      for (const { id } of repair && !isTooMany ? toSuspend : []) {
         await suspend(id, context);
         report.repaired += 1;
       }
@@ -127,6 +133,11 @@ export function createReconciliation(options: {
 }
 
 const firstAfterMs = 60_000;
+/**
+ * How many accounts are suspended with nobody looking. When patient-service's database was set back to an earlier day, thousands
+ * would be, and no clinic could charge anything: then a person decides, by the command.
+ */
+const mostSuspended = 100;
 
 /** Reconciles again and again, in one process of all replicas; not at once, because the services of a platform start together. */
 export function startReconciling(options: {
@@ -145,7 +156,7 @@ export function startReconciling(options: {
     pollMs: firstAfterMs,
     async step() {
       if (Date.now() < due) return "done";
-      await reconciliation.run({ repair: true });
+      await reconciliation.run({ repair: true, mostSuspended });
       due = Date.now() + everyMs;
       return "done";
     },
