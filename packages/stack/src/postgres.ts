@@ -68,7 +68,8 @@ export type PostgresOptions = Output & {
 };
 
 const SUPERUSER = "postgres";
-/** Sorting and upper case by Unicode, the same on every machine, whatever locales it has. */
+/** Sorting and upper case by Unicode, the same on every machine, whatever locales it has; a server that was there before may have another default. */
+const LOCALE = "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'";
 const INITDB_ARGS = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--auth=scram-sha-256"];
 /** Extensions that a service's migrations rely on; making them takes a superuser. */
 const EXTENSIONS: Record<string, string[]> = { patient: ["pg_trgm", "citext"], auth: ["pg_trgm", "citext"] };
@@ -189,9 +190,8 @@ async function createDatabase(url: string, service: string, name: string, templa
     }
     const { rowCount } = await client.query("SELECT FROM pg_database WHERE datname = $1", [name]);
     if (rowCount === 0) {
-      await client.query(
-        `CREATE DATABASE ${database} OWNER ${owner}${template === undefined ? "" : ` TEMPLATE ${pg.escapeIdentifier(template)}`}`,
-      );
+      const origin = template === undefined ? `template0 ${LOCALE}` : pg.escapeIdentifier(template);
+      await client.query(`CREATE DATABASE ${database} OWNER ${owner} TEMPLATE ${origin}`);
     }
     await client.query(`REVOKE ALL ON DATABASE ${database} FROM PUBLIC`);
     await client.query(`GRANT CONNECT ON DATABASE ${database} TO ${runtime}`);

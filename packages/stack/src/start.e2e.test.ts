@@ -8,9 +8,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 import { chooseWay } from "./docker.ts";
+import { startKafka } from "./kafka.ts";
 import { SERVICES } from "./platform.ts";
 import { freePort } from "./ports.ts";
-import { isAlive, withDescendants } from "./processes.ts";
+import { startPostgres } from "./postgres.ts";
+import { commandLine, isAlive, withDescendants } from "./processes.ts";
 import { until } from "./server.ts";
 
 const program = fileURLToPath(new URL("./start.ts", import.meta.url));
@@ -54,6 +56,14 @@ async function refusal(env: Record<string, string>, args: string[] = []): Promis
   return run.text();
 }
 
+/** Waits for the last to go: the guard of child.ts, which wakes up when the one that it guards is not there any more. */
+const gone = (processes: number[]) =>
+  until(
+    () => !processes.some(isAlive),
+    2_000,
+    () => `still there: ${processes.filter(isAlive).map((pid) => `${pid} ${commandLine(pid)}`)}`,
+  );
+
 test("the printed lines work, Ctrl-C stops everything, the next start has the data, and --reset forgets it", {
   timeout: 600_000,
 }, async () => {
@@ -68,7 +78,7 @@ test("the printed lines work, Ctrl-C stops everything, the next start has the da
   expect(processes.length).toBeGreaterThan(5);
   first.child.kill("SIGINT");
   expect(await first.exit).toBe(0);
-  expect(processes.filter(isAlive)).toEqual([]);
+  await gone(processes);
 
   const second = start();
   expect(paste(await ready(second))[1]).toContain(id);
@@ -81,6 +91,23 @@ test("the printed lines work, Ctrl-C stops everything, the next start has the da
   expect(await third.exit).toBe(0);
 });
 
+test("servers that run already are used, and left running with their data, which --reset does not lock away", {
+  timeout: 600_000,
+}, async () => {
+  const [postgres, kafka] = await Promise.all([startPostgres({ durable: false }), startKafka()]);
+  const elsewhere = { POSTGRES_URL: postgres.url, KAFKA_BROKERS: kafka.brokers.join(","), PM_DATA_DIR: join(folder, "elsewhere") };
+  const first = start(elsewhere);
+  const { id } = JSON.parse(paste(await ready(first))[0] ?? "") as { id: string };
+  first.child.kill("SIGINT");
+  expect(await first.exit).toBe(0);
+  const second = start(elsewhere, ["--reset"]);
+  expect(paste(await ready(second))[1]).toContain(id);
+  second.child.kill("SIGINT");
+  expect(await second.exit).toBe(0);
+  expect([postgres.running(), kafka.running()]).toEqual([true, true]);
+  await Promise.all([postgres.stop(), kafka.stop()]);
+});
+
 test("a service that ends by itself ends all, with its last lines", { timeout: 600_000 }, async () => {
   const run = start();
   await ready(run);
@@ -91,7 +118,7 @@ test("a service that ends by itself ends all, with its last lines", { timeout: 6
   process.kill(billing ?? 0, "SIGKILL");
   expect(await run.exit).toBe(1);
   expect(run.text()).toMatch(/billing ended by itself\. Its last lines:[\s\S]*listening[\s\S]*logs\/billing\.log/);
-  expect(processes.filter(isAlive)).toEqual([]);
+  await gone(processes);
 });
 
 test("a port in use is named, with who has it and the way out", { timeout: 60_000 }, async () => {

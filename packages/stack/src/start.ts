@@ -23,7 +23,8 @@ Ctrl-C stops everything; the data stays in .data and the next start finds it.
 
 Environment: STACK=docker|native forces how Postgres, Kafka and Envoy are run (Docker where an engine answers).
 PORT_GATEWAY, PORT_PATIENT, PORT_BILLING, PORT_ANALYTICS, PORT_AUTH move a port; HOST=0.0.0.0 lets other machines in;
-POSTGRES_URL (a superuser's) and KAFKA_BROKERS point to servers that already run; LOG_LEVEL sets what services log;
+POSTGRES_URL (a superuser's, PostgreSQL 18) and KAFKA_BROKERS point to servers that already run: nothing stops them, and
+--reset leaves their data and the secrets that belong to it; LOG_LEVEL sets what services log;
 ADMIN_EMAIL and ADMIN_PASSWORD name the first admin at the very first start; PM_DATA_DIR is where the data is
 kept instead of .data, PM_CACHE_DIR where downloads are (~/.cache/patient-management).`;
 
@@ -130,7 +131,7 @@ async function checkPrograms(): Promise<void> {
   );
 }
 
-/** Everything in .data but the lock that we hold. */
+/** Everything in .data but the lock that we hold and what is still needed. */
 async function forget(): Promise<void> {
   await stopLeftOverPostgres(join(DATA, "postgres"));
   await stopLeftOverKafka(join(DATA, "kafka"));
@@ -139,7 +140,9 @@ async function forget(): Promise<void> {
     const { id } = JSON.parse(readFileSync(secrets, "utf8")) as { id: string };
     await removeVolumes([`pm-${id}-postgres`, `pm-${id}-kafka`]);
   }
-  for (const name of readdirSync(DATA)) if (name !== "lock") rmSync(join(DATA, name), { recursive: true, force: true });
+  // What stays in a Postgres of somebody else was sealed by these secrets, and its first admin has this password.
+  const stays = process.env.POSTGRES_URL ? ["lock", "secrets.json"] : ["lock"];
+  for (const name of readdirSync(DATA)) if (!stays.includes(name)) rmSync(join(DATA, name), { recursive: true, force: true });
   const kept = ["POSTGRES_URL", "KAFKA_BROKERS"].filter((name) => process.env[name]);
   say(`  the data of earlier runs is forgotten${kept.length > 0 ? ` (not what is behind ${kept.join(" and ")})` : ""}`);
 }
