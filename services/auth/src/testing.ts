@@ -153,7 +153,7 @@ export async function startMailbox(): Promise<Mailbox> {
       const deadline = Date.now() + 10_000;
       for (;;) {
         const mail = mails.findLast((one) => one.to === to && subject.test(one.subject));
-        const token = /\b([\w-]{43})\b/.exec(mail?.text ?? "")?.[1];
+        const token = /(?<![\w-])([\w-]{43})(?![\w-])/.exec(mail?.text ?? "")?.[1];
         if (token !== undefined) return token;
         if (Date.now() > deadline) throw new Error(`no mail to ${to} about ${subject}; there are ${JSON.stringify(mails)}`);
         await new Promise((resolve) => setTimeout(resolve, 10));
