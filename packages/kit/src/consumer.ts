@@ -198,8 +198,8 @@ export function startGroupConsumer<Tables>(options: {
     }
   }
 
-  // A transaction costs about as much for one event as for a hundred, and numbers may be a quarter of a second old.
-  const gather = { bytes: 256 * 1024, milliseconds: 250 };
+  // A transaction costs about as much for one event as for a hundred, and numbers may be half a second old.
+  const gather = { bytes: 256 * 1024, milliseconds: 500 };
   void runConsumer({ kafka, groupId, topics, fromBeginning: true, gather, eachBatch, log, lifetime });
 }
 

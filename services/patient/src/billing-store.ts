@@ -4,11 +4,15 @@ import type { PatientDatabase } from "./store.ts";
 /** A patient whose account is to be opened. */
 export type PendingPatient = { patientId: string; name: string; email: string };
 
-/** By a list of ids, which Postgres looks up one by one, whatever it knows about the table. */
+/**
+ * By a list of ids, which Postgres looks up one by one, whatever it knows about the table. The commit does not wait for the
+ * disk: what a crash of Postgres takes back is asked for again, and billing gives the same account.
+ */
 const saveStatement = {
   name: "billing_save",
-  text: `update patient_billing set account_id = ($2::uuid[])[array_position($1::uuid[], patient_id)], next_attempt_at = null
-    where patient_id = any($1::uuid[]) and (account_id is null) is true`,
+  text: `with hurry as materialized (select set_config('synchronous_commit', 'off', true))
+    update patient_billing set account_id = ($2::uuid[])[array_position($1::uuid[], patient_id)], next_attempt_at = null
+    from hurry where patient_id = any($1::uuid[]) and (account_id is null) is true`,
 };
 
 /** Stores accounts. An account that is stored already stays: billing gives one account per patient, whoever asks. */
