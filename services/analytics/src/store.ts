@@ -34,15 +34,20 @@ export async function insertEvents(db: Db, events: NewEvent[]): Promise<Set<stri
 }
 
 /**
- * Everything known about some patients; where `upTo` is given, what was known when the log ended there. The doubled test
- * keeps Postgres, while it has no statistics yet, from reading the whole log by its sequence.
+ * Everything known about some patients; where `upTo` is given, what was known when the log ended there. Each patient by
+ * its own look into the indexes (fenced by `offset 0` and the doubled test): while Postgres has no statistics yet, it would
+ * rather read the whole log for a hundred patients.
  */
 export async function eventsOfSubjects(db: Db, subjects: string[], upTo = lastSeq): Promise<StoredEvent[]> {
   const { rows } = await sql<StoredEvent>`
-    select event_id, stream, payload from events where subject = any(${subjects}::uuid[]) and (seq <= ${upTo}) is true
+    select e.* from unnest(${subjects}::uuid[]) s(id)
+    cross join lateral (select event_id, stream, payload from events where subject = s.id and (seq <= ${upTo}) is true offset 0) e
     union all
-    select event_id, stream, payload from events
-    where related = any(${subjects}::uuid[]) and subject <> all(${subjects}::uuid[]) and (seq <= ${upTo}) is true`.execute(db);
+    select e.* from unnest(${subjects}::uuid[]) s(id)
+    cross join lateral (
+      select event_id, stream, payload from events
+      where related = s.id and subject <> all(${subjects}::uuid[]) and (seq <= ${upTo}) is true offset 0
+    ) e`.execute(db);
   return rows;
 }
 
@@ -66,13 +71,12 @@ export async function addToRollups(db: Db, generation: number, changes: RollupRo
     on conflict (generation, measure, grain, slot, value) do update set amount = rollups.amount + excluded.amount,
       by_quarter = case when excluded.by_quarter is not null
         then array(select coalesce(a, 0) + b from unnest(rollups.by_quarter, excluded.by_quarter) as q(a, b)) end`.execute(db);
-  // What no longer holds leaves no row behind: these values may be as many as there are patients.
+  // What no longer holds leaves no row behind: these values may be as many as there are patients. Whatever is 0 may go.
   const ended = changes.filter(({ grain, amount }) => grain === grains.state && amount < 0n);
   if (ended.length === 0) return;
   await sql`
-    delete from rollups r using unnest(${ended.map((r) => r.measure)}::text[], ${ended.map((r) => r.value)}::text[]) as e(measure, value)
-    where r.generation = ${generation} and r.grain = ${grains.state} and r.slot = 0 and r.measure = e.measure and r.value = e.value
-      and r.amount = 0`.execute(db);
+    delete from rollups where generation = ${generation} and measure = any(${[...new Set(ended.map((r) => r.measure))]}::text[])
+      and grain = ${grains.state} and slot = 0 and value = any(${ended.map((r) => r.value)}::text[]) and (amount = 0) is true`.execute(db);
 }
 
 /** Which values of a measure hold now: how many, and the first of them. */
