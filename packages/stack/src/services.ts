@@ -36,8 +36,11 @@ export type ServiceOptions = Output & {
   signal?: AbortSignal;
 };
 
-/** A small young generation: a request's garbage dies young anyway, and the default keeps tens of MiB per process for it. */
-const FLAGS = ["--max-semi-space-size=8", "--disable-warning=ExperimentalWarning"];
+/**
+ * A small young generation, because a request's garbage dies young anyway, and an old one that is cleared when it has grown by
+ * two fifths: V8's own measures keep tens of MiB per process for nothing. The images have the same flags.
+ */
+const FLAGS = ["--max-semi-space-size=8", "--heap-growing-percent=40", "--disable-warning=ExperimentalWarning"];
 /** What Node makes of our TypeScript is kept: a service starts in half the time and without the memory of the compiler. */
 const COMPILED = { NODE_COMPILE_CACHE: join(cacheDir(), "compiled") };
 const READY_MS = 60_000;
