@@ -10,13 +10,20 @@ export type Row = {
   name: string;
   /** Requests in flight; 16 where it is not said. */
   concurrency?: number;
-  /** Seconds to measure; 8 where it is not said, 20 at most with those to warm up. */
+  /** Seconds to measure; 8 where it is not said, 60 at most. */
   seconds?: number;
   /** Seconds to warm up, 4 where it is not said: until V8 has compiled what every process of the row's way runs. */
   warmUpSeconds?: number;
+  /** How many things one request does; rates and CPU time are told per thing. 1 where it is not said. */
+  things?: number;
   /** Runs once before the row. */
   prepare?: () => Promise<void>;
+  /** A number that it gives is its latency in ms, where it waited for its turn before. */
   request: (worker: number, iteration: number) => Promise<unknown>;
+  /** Runs before each of six slices of the row, not counted: what the row is compared with is then measured on the same machine in the same minute. */
+  between?: () => Promise<void>;
+  /** Runs once after the row; gives what else did not hold. */
+  after?: () => string[] | Promise<string[]>;
   /** What has to hold for the row; the bench says so and exits 1 where it does not. */
   limits?: { cpuMs?: number; perSecond?: number; p99Ms?: number };
 };
@@ -101,10 +108,8 @@ export function residentMiB(processes: Processes): Record<string, number> {
 }
 
 export async function measure(row: Row, processes: Processes): Promise<Result> {
-  const { name, concurrency = 16, warmUpSeconds = 4, seconds = 8 } = row;
+  const { name, concurrency = 16, warmUpSeconds = 4, seconds = 8, things = 1 } = row;
   await row.prepare?.();
-  // Read now, because preparing may have found out what the limit is.
-  const { limits = {} } = row;
   let iteration = 0;
   const run = async (milliseconds: number): Promise<number[]> => {
     const latencies: number[] = [];
@@ -112,29 +117,38 @@ export async function measure(row: Row, processes: Processes): Promise<Result> {
     const work = async (worker: number): Promise<void> => {
       while (performance.now() < end) {
         const started = performance.now();
-        await row.request(worker, iteration++);
-        latencies.push(performance.now() - started);
+        const told = await row.request(worker, iteration++);
+        latencies.push(typeof told === "number" ? told : performance.now() - started);
       }
     };
     await Promise.all(Array.from({ length: concurrency }, (_, worker) => work(worker)));
     return latencies;
   };
   await run(warmUpSeconds * 1_000);
-  const before = cpuSeconds(processes);
-  const started = performance.now();
-  const latencies = await run(Math.min(seconds, 20 - warmUpSeconds) * 1_000);
-  const elapsed = (performance.now() - started) / 1_000;
-  const after = cpuSeconds(processes);
+  const latencies: number[] = [];
+  const spent = Object.fromEntries(Object.keys(processes).map((key) => [key, 0]));
+  let elapsed = 0;
+  const slices = row.between ? 6 : 1;
+  for (let slice = 0; slice < slices; slice++) {
+    await row.between?.();
+    const before = cpuSeconds(processes);
+    const started = performance.now();
+    latencies.push(...(await run((Math.min(seconds, 60) * 1_000) / slices)));
+    elapsed += (performance.now() - started) / 1_000;
+    const after = cpuSeconds(processes);
+    for (const key of Object.keys(spent)) spent[key] = (spent[key] ?? 0) + (after[key] ?? 0) - (before[key] ?? 0);
+  }
+  // Read now, because preparing or what ran between may have found out what the limit is.
+  const { limits = {} } = row;
   latencies.sort((a, b) => a - b);
   const percentile = (share: number) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? 0;
-  const cpuMsBy = Object.fromEntries(
-    Object.keys(processes).map((key) => [key, (((after[key] ?? 0) - (before[key] ?? 0)) * 1_000) / latencies.length]),
-  );
+  const done = latencies.length * things;
+  const cpuMsBy = Object.fromEntries(Object.entries(spent).map(([key, cpu]) => [key, (cpu * 1_000) / done]));
   const result = {
     name,
     concurrency,
     requests: latencies.length,
-    perSecond: latencies.length / elapsed,
+    perSecond: done / elapsed,
     p50Ms: percentile(0.5),
     p95Ms: percentile(0.95),
     p99Ms: percentile(0.99),
@@ -147,6 +161,7 @@ export async function measure(row: Row, processes: Processes): Promise<Result> {
       ? [`${result.perSecond.toFixed(0)}/s < ${limits.perSecond}`]
       : []),
     ...(limits.p99Ms !== undefined && result.p99Ms > limits.p99Ms ? [`p99 ${result.p99Ms.toFixed(1)} ms > ${limits.p99Ms}`] : []),
+    ...((await row.after?.()) ?? []),
   ];
   return { ...result, missed };
 }

@@ -1,5 +1,4 @@
 /** Auth: everything it is made of, in the order in which it is built; closed in the reverse one. */
-import { availableParallelism } from "node:os";
 import { startSealer } from "@pm/kit/audit";
 import { createVerifier } from "@pm/kit/auth";
 import { loadConfig } from "@pm/kit/config";
@@ -23,7 +22,7 @@ import { createSigningKeys, startKeyMaintenance } from "./keys.ts";
 import { createLetters } from "./letters.ts";
 import { createMailer } from "./mail.ts";
 import { createOrigins } from "./origin.ts";
-import { createPasswords } from "./passwords.ts";
+import { createPasswords, hashesAtOnce } from "./passwords.ts";
 import { registerRest } from "./rest.ts";
 import { createRevocationSnapshot } from "./revocations.ts";
 import type { AuthTables } from "./schema.ts";
@@ -62,8 +61,7 @@ const keys = createSigningKeys({
   now,
 });
 startKeyMaintenance(keys, { log, lifetime });
-// As many as there are cores keep them busy; one thread of libuv's four stays free for names and files.
-const passwords = await createPasswords({ concurrency: Math.min(3, availableParallelism()), maxQueue: config.PASSWORD_QUEUE });
+const passwords = await createPasswords({ concurrency: hashesAtOnce, maxQueue: config.PASSWORD_QUEUE });
 startWithAdmin({ database, changes, passwords, email: config.ADMIN_EMAIL, password: config.ADMIN_PASSWORD, log, lifetime });
 
 const tokens = createTokens({ keys, issuer, audience, lifetimeSeconds: tokenSeconds, now });
