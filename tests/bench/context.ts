@@ -8,12 +8,12 @@ export type BenchContext = {
   processes: Processes;
   /** An access token of the admin, always valid for another minute or more. */
   token: () => Promise<string>;
-  /** JSON over HTTP/1.1 with kept connections. @throws Error where the status is not `status`. */
+  /** JSON, or lines of JSON where the body is a text, over HTTP/1.1 with kept connections, as the admin or with the token `as`. @throws Error where the status is not `status`. */
   http: (
     base: string,
     method: "GET" | "POST",
     path: string,
-    options?: { body?: unknown; status?: number; anonymous?: boolean },
+    options?: { body?: unknown; status?: number; anonymous?: boolean; as?: string | undefined },
   ) => Promise<string>;
 };
 
@@ -24,7 +24,7 @@ export function createContext(platform: Platform): BenchContext {
   const pools = new Map<string, Pool>();
   let current: { token: Promise<string>; until: number } | undefined;
 
-  const http: BenchContext["http"] = async (base, method, path, { body, status = 200, anonymous = false } = {}) => {
+  const http: BenchContext["http"] = async (base, method, path, { body, status = 200, anonymous = false, as } = {}) => {
     let pool = pools.get(base);
     if (!pool) {
       pool = new Pool(base, { connections: 64, pipelining: 1 });
@@ -34,10 +34,10 @@ export function createContext(platform: Platform): BenchContext {
       method,
       path,
       headers: {
-        ...(body !== undefined && { "content-type": "application/json" }),
-        ...(!anonymous && { authorization: `Bearer ${await token()}` }),
+        ...(body !== undefined && { "content-type": typeof body === "string" ? "application/x-ndjson" : "application/json" }),
+        ...(!anonymous && { authorization: `Bearer ${as ?? (await token())}` }),
       },
-      body: body === undefined ? null : JSON.stringify(body),
+      body: body === undefined ? null : typeof body === "string" ? body : JSON.stringify(body),
     });
     const text = await response.body.text();
     if (response.statusCode !== status)
