@@ -3,6 +3,7 @@ import { createHash, randomUUIDv7 } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { createBatcher } from "@pm/kit/batch";
 import type { Cursors } from "@pm/kit/cursor";
+import { violatedConstraint } from "@pm/kit/db";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import {
   type BillingAccount,
@@ -17,7 +18,7 @@ import {
 import { later } from "./dates.ts";
 import { accountEtag, fromStatus, toAccount, toOutboxEvent, topic } from "./messages.ts";
 import { isCurrency } from "./money.ts";
-import { once, type RequestKey, requireEtag } from "./requests.ts";
+import { answerOf, once, type RequestKey, requireEtag } from "./requests.ts";
 import {
   type AccountId,
   type AccountKey,
@@ -26,9 +27,11 @@ import {
   type BillingDatabase,
   type Context,
   findAccount,
+  findRequests,
   listAccounts,
   lockAccounts,
   openAccounts,
+  rememberRequest,
   transaction,
   updateAccount,
 } from "./store.ts";
@@ -115,13 +118,35 @@ export function createAccounts(options: {
   }
 
   async function openWanted(wanted: (ReturnType<typeof prepare> & { context: Context })[]): Promise<AccountKey[]> {
-    const { accounts, opened } = await openAccounts(db, wanted, { now: now(), topic });
-    if (opened > 0) committed([]);
+    const { accounts, isNew } = await openAccounts(db, wanted, { now: now(), topic });
+    if (isNew.size > 0) committed([]);
     const byPatient = new Map(accounts.map((account) => [account.patient_id, account]));
-    return wanted.map(({ patientId }) => {
+    const answers = wanted.map(({ patientId }) => {
       const account = byPatient.get(patientId);
       if (!account) throw new Error("a patient's account is missing after it was opened");
       return account;
+    });
+    for (const [index, { patientId, request }] of wanted.entries())
+      if (request && !isNew.has(patientId)) await remember(request, answers[index] as AccountKey);
+    return answers;
+  }
+
+  /**
+   * A request for an account that was there already stands for its patient from now on, as one that opened an account does.
+   * @throws AppError already_exists where its id was used for something else.
+   */
+  async function remember({ id, hash }: { id: string; hash: Buffer }, account: AccountKey): Promise<void> {
+    const key = { id, hash, method: "CreateBillingAccount" };
+    const isKnown = async () => {
+      const [earlier] = await findRequests(db, [id]);
+      return earlier !== undefined && answerOf(key, earlier) !== undefined;
+    };
+    if (await isKnown()) return;
+    const answer = create(CreateBillingAccountResponseSchema, { accountId: account.id, status: account.status });
+    const response = toBinary(CreateBillingAccountResponseSchema, answer);
+    await rememberRequest(db, { ...key, response, created_at: now() }).catch(async (error: unknown) => {
+      // Somebody used the id in the meantime.
+      if (violatedConstraint(error) !== "requests_once" || !(await isKnown())) throw error;
     });
   }
 

@@ -92,14 +92,14 @@ export type AccountKey = { id: string; patient_id: string; status: AccountStatus
 
 /**
  * Opens accounts for patients that have none, with audit entries and events, in one statement: all of them or none.
- * Answers one row for each patient, and how many accounts are new.
+ * Answers one row for each patient, and the patients whose account is new.
  * @throws AppError already_exists where a request id was used for something else.
  */
 export async function openAccounts(
   db: BillingDatabase,
   accounts: NewAccount[],
   context: { now: Date; topic: string },
-): Promise<{ accounts: AccountKey[]; opened: number }> {
+): Promise<{ accounts: AccountKey[]; isNew: Set<string> }> {
   const patientIds = accounts.map((account) => account.patientId);
   const opened = await db
     .query<AccountKey>(openStatement, [
@@ -127,7 +127,7 @@ export async function openAccounts(
   const isNew = new Set(opened.map((account) => account.patient_id));
   const others = patientIds.filter((id) => !isNew.has(id));
   const found = others.length > 0 ? await db.query<AccountKey>(byPatientsStatement, [others]) : [];
-  return { accounts: [...opened, ...found], opened: opened.length };
+  return { accounts: [...opened, ...found], isNew };
 }
 
 /** The error for a request id that already stands for another request. */

@@ -76,6 +76,19 @@ test("a request id stands for one patient for ever", async () => {
   expect(error.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "REQUEST_ID_REUSED", domain: "patient-management" }]);
 });
 
+test("a request id for an account that was there already stands for its patient too", async () => {
+  const [one, other] = [newPatient(), newPatient()];
+  const { accountId } = await client.createBillingAccount(one, headers);
+  await client.createBillingAccount(other, headers);
+  const requestId = randomUUID();
+  const answers = await Promise.all(Array.from({ length: 16 }, () => client.createBillingAccount({ ...one, requestId }, headers)));
+  expect(new Set(answers.map((answer) => answer.accountId))).toEqual(new Set([accountId]));
+  for (const patient of [other, newPatient()]) {
+    const error = await failure(client.createBillingAccount({ ...patient, requestId }, headers));
+    expect([error.code, error.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([Code.AlreadyExists, "REQUEST_ID_REUSED"]);
+  }
+});
+
 test("nobody learns from an error before they are known", async () => {
   for (const [token, code] of [
     ["", "unauthenticated"],
