@@ -18,7 +18,7 @@ import {
 import { later } from "./dates.ts";
 import { accountEtag, fromStatus, toAccount, toOutboxEvent, topic } from "./messages.ts";
 import { isCurrency } from "./money.ts";
-import { answerOf, once, type RequestKey, requireEtag } from "./requests.ts";
+import { once, type RequestKey, requireEtag } from "./requests.ts";
 import {
   type AccountId,
   type AccountKey,
@@ -27,11 +27,9 @@ import {
   type BillingDatabase,
   type Context,
   findAccount,
-  findRequests,
   listAccounts,
   lockAccounts,
   openAccounts,
-  rememberRequest,
   transaction,
   updateAccount,
 } from "./store.ts";
@@ -137,16 +135,14 @@ export function createAccounts(options: {
    */
   async function remember({ id, hash }: { id: string; hash: Buffer }, account: AccountKey): Promise<void> {
     const key = { id, hash, method: "CreateBillingAccount" };
-    const isKnown = async () => {
-      const [earlier] = await findRequests(db, [id]);
-      return earlier !== undefined && answerOf(key, earlier) !== undefined;
-    };
-    if (await isKnown()) return;
-    const answer = create(CreateBillingAccountResponseSchema, { accountId: account.id, status: account.status });
-    const response = toBinary(CreateBillingAccountResponseSchema, answer);
-    await rememberRequest(db, { ...key, response, created_at: now() }).catch(async (error: unknown) => {
-      // Somebody used the id in the meantime.
-      if (violatedConstraint(error) !== "requests_once" || !(await isKnown())) throw error;
+    const standing = () =>
+      once(db, key, CreateBillingAccountResponseSchema, now(), async () =>
+        create(CreateBillingAccountResponseSchema, { accountId: account.id, status: account.status }),
+      );
+    await standing().catch((error: unknown) => {
+      // Somebody used the id in the meantime: asked again, it is known.
+      if (violatedConstraint(error) !== "requests_once") throw error;
+      return standing();
     });
   }
 

@@ -67,6 +67,15 @@ function isRefusal(error: unknown): boolean {
   return error instanceof ConnectError && refusals.includes(error.code);
 }
 
+/** What a promise gives, or undefined where that takes longer. */
+function within<T>(milliseconds: number, promise: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, milliseconds, undefined);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
 export function createBillingAccounts(options: {
   db: PatientDatabase;
   ask: AskBilling;
@@ -147,22 +156,13 @@ export function createBillingAccounts(options: {
     async open(request) {
       // A call that has been under way for longer than anybody waits says that nobody should wait behind it.
       if (!breaker.isClosed() || opener.runningMs() > patienceMs) return undefined;
-      let timer: NodeJS.Timeout | undefined;
-      const impatient = new Promise<undefined>((resolve) => {
-        timer = setTimeout(resolve, patienceMs, undefined);
-      });
       const opened = opener.add(request).catch(() => undefined);
-      return Promise.race([opened, impatient]).finally(() => clearTimeout(timer));
+      return within(patienceMs, opened);
     },
     async settled() {
       // Whoever was just created asks within this turn of the event loop.
       await turn();
-      let timer: NodeJS.Timeout | undefined;
-      const moment = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, convoyMs);
-      });
-      await Promise.race([opener.idle(), moment]);
-      clearTimeout(timer);
+      await within(convoyMs, opener.idle());
     },
     startWorker(lifetime, isImporting = () => false) {
       const stop = new AbortController();
