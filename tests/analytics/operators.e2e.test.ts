@@ -129,14 +129,19 @@ test("a rebuild through the gateway says how far it is, and who asked for what s
   expect([eventsDone > 0, eventsDone]).toEqual([true, eventsTotal]);
 
   const { databaseUrl, migrationDatabaseUrl } = platform.databases.analytics;
-  const { rows } = await query(databaseUrl, (client) => client.query("select action from audit_entries order by id"));
-  expect(rows.map(({ action }) => action)).toEqual([
-    "dead-letter.replayed",
-    "dead-letter.discarded",
-    "dead-letters.replayed",
-    "rollups.rebuild-requested",
+  const { rows } = await query(databaseUrl, (client) => client.query("select actor, action, subject from audit_entries order by id"));
+  const me = rows.at(-1)?.actor;
+  expect(me).toMatch(/^[0-9a-f-]{36}$/);
+  expect(rows.map(({ actor, action, subject }) => [actor, action, /^\d+$/.test(subject) ? "an id" : subject])).toEqual([
+    ["service:analytics", "dead-letters.replayed", "all topics"],
+    [me, "dead-letter.replayed", "an id"],
+    ["service:analytics", "dead-letters.replayed", "patient.v1"],
+    [me, "dead-letter.discarded", "an id"],
+    [me, "dead-letters.replayed", "patient.v1"],
+    ["service:analytics", "dead-letters.replayed", "all topics"],
+    [me, "rollups.rebuild-requested", "an id"],
   ]);
-  await expect.poll(() => run("verify-audit.ts"), { timeout: 20_000 }).toMatchObject({ code: 0, said: { intact: true, entries: 4 } });
+  await expect.poll(() => run("verify-audit.ts"), { timeout: 20_000 }).toMatchObject({ code: 0, said: { intact: true, entries: 7 } });
   await query(migrationDatabaseUrl, (client) =>
     client.query("update audit_entries set actor = 'somebody else' where action like '%discarded'"),
   );
