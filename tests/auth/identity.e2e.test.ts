@@ -60,6 +60,18 @@ const logIn = async (credentials: { email: string; password: string; code?: stri
   keep(await call("POST", "/auth/login", { body: credentials }));
 const refresh = async (refreshToken: string) => keep(await call("POST", "/auth/refresh", { body: { refreshToken } }));
 
+test("whoever reads the discovery document can reach every address in it", async () => {
+  const { status, body } = await call("GET", "/.well-known/openid-configuration");
+  expect([status, body.issuer]).toEqual([200, platform.gatewayUrl]);
+  const addresses = Object.entries(body).filter(([name]) => /_(endpoint|uri)$/.test(name));
+  expect(addresses.map(([name]) => name).sort()).toEqual(["jwks_uri", "userinfo_endpoint"]);
+  const { token } = await logIn();
+  for (const [name, address] of addresses) {
+    const path = String(address).replace(platform.gatewayUrl, "");
+    expect([name, path[0], (await call("GET", path, { token })).status]).toEqual([name, "/", 200]);
+  }
+});
+
 /** One read of every service; anything but 401 means that the token was taken. */
 const reads: Record<string, (token: string) => Promise<Answer>> = {
   auth: (token) => call("GET", "/auth/validate", { token }),

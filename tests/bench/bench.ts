@@ -10,12 +10,13 @@ import { rows as analyticsRows } from "./analytics.ts";
 import { rows as authRows } from "./auth.ts";
 import { rows as billingRows } from "./billing.ts";
 import { createContext, type Rows } from "./context.ts";
+import { rows as fileRows } from "./files.ts";
 import { measure, type Result, residentMiB, toTable } from "./measure.ts";
 import { rows as pathRows } from "./path.ts";
 import { rows as patientRows } from "./patients.ts";
 
 /** Order matters: what fills tables comes after what wants small ones. */
-const parts: Rows[] = [pathRows, authRows, billingRows, analyticsRows, patientRows];
+const parts: Rows[] = [pathRows, authRows, billingRows, analyticsRows, patientRows, fileRows];
 
 const words = process.argv.slice(2);
 const say = (line: string) => process.stdout.write(`${line}\n`);

@@ -54,7 +54,7 @@ export const rows: Rows = async ({ platform, processes, http }) => {
 
   /**
    * A row over the seeded patients. Billing is stopped for as long: it finds a million patients without an account when it
-   * reconciles, and would open them one by one.
+   * reconciles, and would open them meanwhile.
    */
   function seededRow(row: Row): Row {
     const { pid } = platform.services.billing;

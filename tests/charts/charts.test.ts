@@ -125,6 +125,51 @@ describe.skipIf(!helm)("the chart", { timeout: 60_000 }, () => {
     expect(common.filter((name) => !services.some((service) => given(service).includes(name)))).toEqual(["HOST"]);
   });
 
+  test("compares what analytics counted after the path was walked: by analytics' own command, settings and rights, from a pod that is no analytics", () => {
+    const manifests = parse(renderChart(renders.everything));
+    const named = (kind: string, name: string) => manifests.find((each) => each.kind === kind && each.metadata.name === `blue-${name}`);
+    const weight = (pod: Manifest | undefined) => Number(pod?.metadata.annotations?.["helm.sh/hook-weight"] ?? 0);
+    const [path, check, analytics] = [named("Pod", "test-path"), named("Pod", "test-consistency"), named("Deployment", "analytics")];
+    expect(check?.metadata.annotations).toMatchObject({ "helm.sh/hook": "test" });
+    expect(weight(check)).toBeGreaterThan(weight(path));
+
+    type Spec = { containers: Record<string, unknown>[]; volumes: { name: string }[]; serviceAccountName: string };
+    const spec = check?.spec as unknown as Spec;
+    const own = (analytics?.spec?.template as { spec: Spec } | undefined)?.spec;
+    const settings = ({ image, envFrom, volumeMounts }: Record<string, unknown>) => ({ image, envFrom, volumeMounts });
+    expect(spec.containers[0]?.args).toEqual(["src/check-consistency.ts"]);
+    expect(settings(spec.containers[0] ?? {})).toEqual(settings(own?.containers[0] ?? {}));
+    expect([spec.volumes, spec.serviceAccountName]).toEqual([own?.volumes, own?.serviceAccountName]);
+
+    // The Services would send it requests if it looked like analytics; those whom it asks, Postgres and Kafka let it in by its labels.
+    const labels = check?.metadata.labels ?? {};
+    type Policy = {
+      podSelector: Selector;
+      ingress?: { from?: { podSelector: Selector }[] }[];
+      egress?: { to?: { podSelector: Selector }[] }[];
+    };
+    type Selector = { matchLabels: Record<string, string> };
+    const policies = manifests.filter(({ kind }) => kind === "NetworkPolicy").map(({ spec }) => spec as unknown as Policy);
+    const selects = ({ matchLabels }: Selector, of: Record<string, string>) =>
+      Object.entries(matchLabels).every(([key, value]) => of[key] === value);
+    expect(labels).toMatchObject({ "patient-management/uses-postgres": "true", "patient-management/uses-kafka": "true" });
+    const service = named("Service", "analytics")?.spec as { selector: Record<string, string> };
+    expect(selects({ matchLabels: service.selector }, labels)).toBe(false);
+    for (const callee of ["patient", "billing", "auth"]) {
+      const at = { "app.kubernetes.io/name": callee, "app.kubernetes.io/instance": "pms" };
+      const lets = policies.filter(({ podSelector }) => selects(podSelector, at)).flatMap(({ ingress = [] }) => ingress);
+      expect(
+        lets.flatMap(({ from = [] }) => from).some(({ podSelector }) => podSelector && selects(podSelector, labels)),
+        callee,
+      ).toBe(true);
+      const goes = policies.filter(({ podSelector }) => selects(podSelector, labels)).flatMap(({ egress = [] }) => egress);
+      expect(
+        goes.flatMap(({ to = [] }) => to).some(({ podSelector }) => podSelector && selects(podSelector, at)),
+        callee,
+      ).toBe(true);
+    }
+  });
+
   test("makes only the secrets that services name, each of 32 bytes", () => {
     const secret = parse(renderChart([])).find(({ kind }) => kind === "Secret");
     const { "admin-password": password, ...keys } = secret?.data ?? {};

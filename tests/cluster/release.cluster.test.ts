@@ -71,7 +71,9 @@ describe.skipIf(reason !== undefined)("a release", () => {
   });
 
   step("passes helm test", async () => {
-    expect(await helmTest(namespace)).toContain("the whole path works");
+    const said = await helmTest(namespace);
+    expect(said).toContain("the whole path works");
+    expect(said).toContain('"drift": 0');
   });
 
   step("answers grpcurl, which asks billing by reflection what there is", async () => {

@@ -108,6 +108,32 @@ topologySpreadConstraints:
           items: [{key: password, path: password}]
 {{- end }}
 
+{{/* The volume with Kafka's authority and a service's certificate, and that with the service's secrets. pm.kafkaVolume (dict "root" $ "name" "patient") */}}
+{{- define "pm.kafkaVolume" -}}
+- name: kafka
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret:
+          name: {{ .root.Values.kafka.caSecret.name }}
+          items: [{key: {{ .root.Values.kafka.caSecret.key | quote }}, path: ca.crt}]
+      - secret:
+          name: {{ .root.Values.kafka.userSecretPrefix }}{{ .name }}
+          items: [{key: user.crt, path: user.crt}, {key: user.key, path: user.key}]
+{{- end }}
+
+{{- define "pm.secretsVolume" -}}
+- name: secrets
+  secret:
+    secretName: {{ include "pm.secret" .root }}
+    defaultMode: 0440
+    # Only what this service needs of it.
+    items:
+      {{- range values (index .root.Values.services .name).secrets | sortAlpha }}
+      - {key: {{ . }}, path: {{ . }}}
+      {{- end }}
+{{- end }}
+
 {{/* postgres://patient@host:5432/patient */}}
 {{- define "pm.databaseUrl" -}}
 postgres://{{ .role }}@{{ .root.Values.postgres.host }}:{{ .root.Values.postgres.port }}/{{ .name }}

@@ -5,7 +5,7 @@ import type { Caller, Verifier } from "./auth.ts";
 import { AppError } from "./errors.ts";
 import type { Lifetime } from "./lifetime.ts";
 import { createLogger } from "./log.ts";
-import { createRestApp } from "./rest.ts";
+import { createRestApp, hasAlready } from "./rest.ts";
 
 const callers: Record<string, Scope[]> = { reader: ["patient:read"], writer: ["patient:read", "patient:write"] };
 const verifier: Verifier = {
@@ -137,4 +137,24 @@ test("readiness names what is missing", async () => {
   const response = await send("GET", "/health/ready");
   expect([response.status, await response.json()]).toEqual([503, { status: "not ready", missing: ["database"] }]);
   expect((await send("GET", "/health/live")).status).toBe(200);
+});
+
+test.each([
+  ['"x"', '"x"', true],
+  ['W/"x"', '"x"', true],
+  ['"x"', 'W/"x"', true],
+  ['W/"x"', 'W/"x"', true],
+  ['"a", W/"x" ,"b"', '"x"', true],
+  ['"a,b"', '"a,b"', true],
+  ["*", 'W/"x"', true],
+  ['"X"', '"x"', false],
+  ['"a", "b"', '"x"', false],
+  // In one tag, or in none: neither of them is the tag in question.
+  ['"a, x"', '"x"', false],
+  ["x", '"x"', false],
+  ['"*"', '"x"', false],
+  ["", '""', false],
+  [undefined, '"x"', false],
+])("If-None-Match %s and the tag %s: the caller has it already is %s", (header, etag, has) => {
+  expect(hasAlready(header, etag)).toBe(has);
 });

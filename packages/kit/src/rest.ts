@@ -191,6 +191,17 @@ export function createRestApp(options: {
   return { app, operation };
 }
 
+/**
+ * Whether a caller has what a tag stands for, by the header `If-None-Match`. It compares weakly (RFC 9110, 13.1.2), because
+ * caches and compressing proxies make a strong tag weak: `W/"x"` and `"x"` are the same here. For `If-Match` they are not.
+ */
+export function hasAlready(ifNoneMatch: string | undefined, etag: string): boolean {
+  if (ifNoneMatch?.trim() === "*") return true;
+  // A tag may have a comma in it, so the tags are picked out of the header instead of the header being cut at commas.
+  const known: string[] = ifNoneMatch?.match(/"[^"]*"/g) ?? [];
+  return known.includes(etag.replace(/^W\//, ""));
+}
+
 function tooLarge(): AppError {
   return new AppError("payload_too_large", "The body is larger than 1 MiB. Send less at once.");
 }

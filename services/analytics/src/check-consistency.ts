@@ -1,6 +1,6 @@
 /**
  * `node services/analytics/src/check-consistency.ts`: prints what `GET /analytics/consistency` answers, and exits 1 where
- * something drifts or nothing stands still for a minute.
+ * something drifts, or where nothing stands still or somebody does not answer for a minute. `helm test` runs it.
  */
 import { createServiceTokens } from "@pm/kit/auth";
 import { databaseSettings, openDatabase } from "@pm/kit/db";

@@ -1,7 +1,7 @@
 /** Compares what is counted here with what the services that own it say. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { DeadLetters } from "@pm/kit/dead-letters";
-import { AppError } from "@pm/kit/errors";
+import { AppError, toAppError } from "@pm/kit/errors";
 import { z } from "zod";
 import { spanOf } from "./calendar.ts";
 import { flows } from "./patients.ts";
@@ -27,7 +27,7 @@ export type Consistency = {
   /**
    * Compares at a moment at which both sides stand still: nothing waits to be published, nothing to be counted, and the
    * owners say before and after the same. Where no such moment comes within `patienceMs`, it compares all the same and says so.
-   * @throws AppError unavailable where a service does not answer.
+   * @throws AppError unavailable where a service or the database does not answer for as long.
    */
   check(patienceMs?: number): Promise<ConsistencyReport>;
 };
@@ -153,20 +153,29 @@ export function createConsistency(options: {
   return {
     async check(patienceMs = 3_000) {
       const deadline = Date.now() + patienceMs;
-      let owners = await askOwners();
+      const isLate = () => Date.now() > deadline;
+      let owners: Owners | undefined;
       for (;;) {
-        const lag = await lagNow();
-        const here = await compare(owners);
-        const after = await askOwners();
-        const quiet = after.patient.pendingEvents === 0 && after.billing.pendingEvents === 0 && lag === 0;
-        const settled = quiet && JSON.stringify(after) === JSON.stringify(owners);
-        const drift = here.checks.filter(({ holds }) => !holds).length;
+        const found = await look(owners).catch((error: unknown) => {
+          if (isLate() || toAppError(error).code !== "unavailable") throw error;
+        });
         // A difference is believed only when nothing is under way, and then once more: an event may be between two hands.
-        if ((settled && drift === 0) || Date.now() > deadline)
-          return { ...here, drift, settled, deadLetters: await deadLetters.waiting(), lag };
-        owners = after;
+        if (found && ((found.settled && found.here.drift === 0) || isLate()))
+          return { ...found.here, settled: found.settled, deadLetters: await deadLetters.waiting(), lag: found.lag };
+        owners = found?.after;
         await delay(250);
       }
     },
   };
+
+  /** What is counted here beside what the owners said before, and whether they say the same after. */
+  async function look(before: Owners | undefined) {
+    const owners = before ?? (await askOwners());
+    const lag = await lagNow();
+    const compared = await compare(owners);
+    const after = await askOwners();
+    const quiet = after.patient.pendingEvents === 0 && after.billing.pendingEvents === 0 && lag === 0;
+    const settled = quiet && JSON.stringify(after) === JSON.stringify(owners);
+    return { here: { ...compared, drift: compared.checks.filter(({ holds }) => !holds).length }, settled, lag, after };
+  }
 }

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError, toAppError } from "@pm/kit/errors";
-import type { RestApp, RestContext } from "@pm/kit/rest";
+import { hasAlready, type RestApp, type RestContext } from "@pm/kit/rest";
 import { getCookie } from "hono/cookie";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { countSpans, type Interval } from "./calendar.ts";
@@ -110,7 +110,7 @@ export function registerDashboard({ operation }: RestApp, { reports, sessions }:
       const pick = pickFrom(c.req.valid("query"));
       const { tag, show } = await plan(pick, reports, viewer.caller.scopes.has("analytics:detail"));
       const etag = `W/"${tag}"`;
-      if (c.req.header("if-none-match") === etag) return c.body(null, 304, { ...pageHeaders, etag });
+      if (hasAlready(c.req.header("if-none-match"), etag)) return c.body(null, 304, { ...pageHeaders, etag });
       return c.body(await show(), 200, { ...pageHeaders, etag });
     } catch (error) {
       const known = toAppError(error);

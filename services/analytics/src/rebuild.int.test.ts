@@ -2,21 +2,26 @@
 import { openDatabase } from "@pm/kit/db";
 import { lockGroup } from "@pm/kit/dead-letters";
 import { createLogger } from "@pm/kit/log";
+import { query } from "@pm/stack/postgres";
 import { testDatabase } from "@pm/stack/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { applyEvents } from "./ingest.ts";
+import { up } from "./migrations/2026-11-21-day-parts.ts";
 import { createRebuilds } from "./rebuild.ts";
+import { grains } from "./schema.ts";
 import { type AnalyticsDatabase, activeGeneration } from "./store.ts";
+import { profileMeasure } from "./tally.ts";
 import { authEvent, billingEvent, idOf, money, patientEvent, registered } from "./testing.ts";
 
 const log = createLogger("test", "silent");
 let database: AnalyticsDatabase;
+let migrationDatabaseUrl: string;
 let drop: () => Promise<void>;
 
 beforeAll(async () => {
   const urls = await testDatabase("analytics");
-  drop = urls.drop;
+  ({ migrationDatabaseUrl, drop } = urls);
   database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
 });
 afterAll(async () => {
@@ -176,4 +181,27 @@ test("events that come while a rebuild runs are in it, once", { timeout: 60_000 
   await rebuilds().request();
   await rebuilds().step();
   expect(await rollups()).toEqual(during);
+});
+
+test("roll-ups of the release that kept quarters of an hour as rows count the same after the migration", { timeout: 60_000 }, async () => {
+  const now = await rollups();
+  const asBefore = [
+    `insert into rollups (generation, measure, grain, slot, value, amount)
+      select generation, measure, 0, slot + n - 1, value, by_quarter[n] - coalesce(by_quarter[n - 1], 0) from rollups, generate_series(1, 96) n
+      where by_quarter[n] <> coalesce(by_quarter[n - 1], 0)`,
+    "alter table rollups drop column by_quarter",
+  ];
+  await query(migrationDatabaseUrl, async (client) => {
+    for (const text of asBefore) await client.query(text);
+  });
+  const owner = openDatabase({ settings: { url: migrationDatabaseUrl }, poolSize: 1, applicationName: "test", log });
+  await owner.kysely.transaction().execute(up);
+  await owner.kysely.destroy();
+  const isOld = ({ grain, measure }: { grain: number; measure: string }) => grain === grains.quarter && measure !== profileMeasure;
+  const migrated = await rollups();
+  expect(migrated.filter(isOld).length).toBeGreaterThan(100);
+  expect(migrated.filter((row) => !isOld(row))).toEqual(now);
+  // And it is made anew all the same, because the release before may have gone on adding.
+  expect(await rebuilds().step()).toBe("done");
+  expect(await rollups()).toEqual(now);
 });

@@ -130,6 +130,9 @@ test("an unchanged report is 304, and a new event makes it another one", async (
   expect(first.headers.get("x-as-of")).toMatch(/^2026-11-10T.*; patient.v1\/0=\d+$/);
   const again = await get(path, "analytics:read", { "if-none-match": etag });
   expect([again.status, await again.text()]).toEqual([304, ""]);
+  const strong = etag.replace("W/", "");
+  for (const tag of [strong, `"another", ${strong}`, "*"])
+    expect((await get(path, "analytics:read", { "if-none-match": tag })).status, tag).toBe(304);
   // Somebody who may see more is not told that nothing changed.
   expect(
     (

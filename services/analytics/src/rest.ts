@@ -1,6 +1,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError } from "@pm/kit/errors";
-import type { RestApp, RestContext } from "@pm/kit/rest";
+import { hasAlready, type RestApp, type RestContext } from "@pm/kit/rest";
 import { type Chart, drawChart, standAlone } from "./charts.ts";
 import { ActivityReportSchema, BillingReportSchema, PatientReportSchema, SummarySchema } from "./documents.ts";
 import { activityCsv, billingCsv, breakdownCsv, type Format, formats, mediaTypes, negotiate, patientsCsv, summaryCsv } from "./formats.ts";
@@ -136,11 +136,7 @@ async function answer<T>(
   const format = negotiate(offered, wanted, c.req.header("accept"));
   const etag = `W/"${[plan.tag, format, ...variant].join("-")}"`;
   const headers = { etag, vary: "Accept, Authorization", "cache-control": "private, no-cache", "x-as-of": asOfHeader(plan.asOf) };
-  const known = c.req
-    .header("if-none-match")
-    ?.split(",")
-    .map((tag) => tag.trim());
-  if (known?.includes(etag) || known?.includes("*")) return c.body(null, 304, headers);
+  if (hasAlready(c.req.header("if-none-match"), etag)) return c.body(null, 304, headers);
   const report = await plan.make();
   if (format === "json") return c.json(report as object, 200, headers);
   if (format === "csv") return c.body(ways.csv(report), 200, { ...headers, "content-type": `${mediaTypes.csv}; charset=utf-8` });

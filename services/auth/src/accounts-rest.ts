@@ -1,7 +1,8 @@
 /** A person's own account over HTTP: signup and links, profile, password, address, sessions. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { AppError, invalidFields } from "@pm/kit/errors";
+import { AppError, invalidFields, toAppError } from "@pm/kit/errors";
 import type { RestApp, RestContext } from "@pm/kit/rest";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { Accounts } from "./accounts.ts";
 import {
   actorOf,
@@ -19,15 +20,18 @@ import {
   SignedInAnswer,
   userOf,
 } from "./openapi.ts";
-import { linkPage } from "./pages.ts";
+import { linkPage, linkPageHeaders } from "./pages.ts";
 import type { Sessions } from "./sessions.ts";
 
 const LinkAnswer = z.object({ token: LinkToken, password: NewPassword });
-/** From the page, a form; from programs, JSON. What is missing is named by `linkAnswer`, because neither is required. */
+/** From the page, a form; from programs, JSON. What is missing or too long is named by `linkAnswer`, in the words of either. */
 const linkBody = {
-  content: { "application/json": { schema: LinkAnswer.partial() }, "application/x-www-form-urlencoded": { schema: LinkAnswer.partial() } },
+  content: {
+    "application/json": { schema: LinkAnswer.partial() },
+    "application/x-www-form-urlencoded": { schema: z.object({ token: z.string(), password: z.string() }).partial() },
+  },
 };
-const linkQuery = z.object({ token: LinkToken });
+const linkQuery = z.object({ token: z.string().default("") });
 const page = (description: string) => ({ description, content: { "text/html": { schema: z.string() } } });
 
 const Accepted = z.object({ status: z.literal("accepted"), message: z.string() }).openapi("Accepted");
@@ -107,13 +111,9 @@ export function registerAccounts(
       summary: "Choose a new password by the link of a mail",
       description: "Ends all sessions. A second factor stays.",
       request: { body: linkBody },
-      responses: noContent("The password is changed."),
+      responses: { ...noContent("The password is changed."), 200: page("The same, where a form was sent") },
     }),
-    async (c) => {
-      const { token, password } = linkAnswer(c);
-      await accounts.resetPassword(token, password, originOf(c));
-      return c.body(null, 204);
-    },
+    (c) => linkAnswer(c, "Choose a new password", ({ token, password }) => accounts.resetPassword(token, password, originOf(c))),
   );
   operation(
     createRoute({
@@ -124,7 +124,7 @@ export function registerAccounts(
       request: { query: linkQuery },
       responses: { 200: page("A form") },
     }),
-    (c) => c.html(linkPage("Choose a new password", "new-password", c.req.valid("query").token), 200, linkPage.headers),
+    (c) => showLinkPage(c, "Choose a new password", c.req.valid("query").token),
   );
 
   operation(
@@ -134,13 +134,9 @@ export function registerAccounts(
       path: "/auth/invites/accept",
       summary: "Choose the password of an invited account, or confirm a signup with its password",
       request: { body: linkBody },
-      responses: noContent("The account can sign in."),
+      responses: { ...noContent("The account can sign in."), 200: page("The same, where a form was sent") },
     }),
-    async (c) => {
-      const { token, password } = linkAnswer(c);
-      await accounts.acceptInvite(token, password, originOf(c));
-      return c.body(null, 204);
-    },
+    (c) => linkAnswer(c, "Your account", ({ token, password }) => accounts.acceptInvite(token, password, originOf(c))),
   );
   operation(
     createRoute({
@@ -151,7 +147,7 @@ export function registerAccounts(
       request: { query: linkQuery },
       responses: { 200: page("A form") },
     }),
-    (c) => c.html(linkPage("Your account", "new-password", c.req.valid("query").token), 200, linkPage.headers),
+    (c) => showLinkPage(c, "Your account", c.req.valid("query").token),
   );
 
   operation(
@@ -286,10 +282,32 @@ export function registerAccounts(
   );
 }
 
-/** What came, as form or as JSON. @throws AppError invalid_argument that names what is missing */
-function linkAnswer(c: RestContext): z.infer<typeof LinkAnswer> {
+function showLinkPage(c: RestContext, title: string, token: string): Response {
+  if (LinkToken.safeParse(token).success) return c.body(linkPage({ title, token }), 200, linkPageHeaders);
+  return c.body(linkPage({ title, problem: "The link is not whole. Copy all of it from the mail." }), 400, linkPageHeaders);
+}
+
+/**
+ * Does what a link is for, with what came with it: JSON from programs, a form from the page. Who sent a form is a person, who
+ * sees a page in any case: that it is done, or what was wrong.
+ */
+async function linkAnswer(c: RestContext, title: string, act: (answer: z.infer<typeof LinkAnswer>) => Promise<void>): Promise<Response> {
   const isForm = c.req.header("content-type")?.startsWith("application/x-www-form-urlencoded");
-  const parsed = LinkAnswer.safeParse(c.req.valid((isForm ? "form" : "json") as never));
-  if (!parsed.success) throw invalidFields(parsed.error.issues.map(({ path, message }) => ({ path: path.join("."), message })));
-  return parsed.data;
+  const sent = c.req.valid((isForm ? "form" : "json") as never) as Partial<z.infer<typeof LinkAnswer>>;
+  try {
+    const parsed = LinkAnswer.safeParse(sent);
+    if (!parsed.success) throw invalidFields(parsed.error.issues.map(({ path, message }) => ({ path: path.join("."), message })));
+    await act(parsed.data);
+  } catch (error) {
+    const known = toAppError(error);
+    if (!isForm) throw error;
+    if (known.status >= 500) c.get("log").error({ err: known, requestId: c.get("requestId") }, "the form of a link failed");
+    const { errors = [] } = known.options;
+    const problem = errors.map(({ path, message }) => `The ${path === "token" ? "link" : path} ${message}.`).join(" ") || known.message;
+    // Where the link is what is wrong, another password does not help.
+    const token = errors.some(({ path }) => path === "token") ? undefined : sent.token;
+    return c.body(linkPage({ title, problem, token }), known.status as ContentfulStatusCode, linkPageHeaders);
+  }
+  if (!isForm) return c.body(null, 204);
+  return c.body(linkPage({ title: "Your password is saved", note: "You can close this page and sign in with it." }), 200, linkPageHeaders);
 }

@@ -56,13 +56,31 @@ test("an invited user chooses a password by the page behind the link", async () 
   expect(page.headers.get("referrer-policy")).toBe("no-referrer");
   expect(page.body.text).toContain(`value="${token}"`);
   expect(page.body.text).toMatch(/<input[^>]*type="password"[^>]*>/);
-  const form = new URLSearchParams({ token, password });
-  const answer = await auth.call("POST", "/auth/invites/accept", {
-    headers: { "content-type": "application/x-www-form-urlencoded" },
-    body: form.toString(),
-  });
-  expect(answer.status).toBe(204);
+  const send = (path: string, fields: Record<string, string>) =>
+    auth.call("POST", path, {
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+      body: new URLSearchParams(fields).toString(),
+    });
+  // Whoever clicks reads pages: what was wrong, on the form, and that it is done.
+  const common = await send("/auth/invites/accept", { token, password: "password1" });
+  expect([common.status, common.headers.get("content-type")]).toEqual([400, "text/html; charset=UTF-8"]);
+  expect(common.body.text).toContain('role="alert">The password is one of the passwords that attackers try first; choose another one.');
+  expect(common.body.text).toContain(`value="${token}"`);
+  expect(common.body.text).not.toContain("password1");
+  const saved = await send("/auth/invites/accept", { token, password });
+  expect([saved.status, saved.headers.get("content-security-policy")]).toEqual([200, page.headers.get("content-security-policy")]);
+  expect(saved.body.text).toContain("Your password is saved");
+  expect(saved.body.text).not.toContain("<form");
   expect(await signsIn(email, password)).toBe(200);
+  for (const used of [token, '"><script>alert(1)</script>', "x".repeat(300)]) {
+    const refused = await send("/auth/password-reset/confirm", { token: used, password });
+    expect([used, refused.status, refused.headers.get("content-type")]).toEqual([used, 400, "text/html; charset=UTF-8"]);
+    expect(refused.body.text).toMatch(/role="alert">The link [a-z]/);
+    // Another password does not make the link a better one.
+    expect(refused.body.text).not.toMatch(/<form|<script/);
+  }
+  const broken = await auth.call("GET", "/auth/invites/accept");
+  expect([broken.status, broken.body.text]).toEqual([400, expect.stringContaining("The link is not whole")]);
 });
 
 test("a link that went to a former address is void, whoever changed the address", async () => {

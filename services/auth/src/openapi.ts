@@ -20,11 +20,14 @@ export const Email = z.string().trim().pipe(z.email("is not an e-mail address").
 /** A password that is checked, not chosen: its rules are those of when it was set. */
 export const Password = z.string().min(1).max(maxPasswordLength).openapi({ format: "password" });
 /** A password that is chosen. password-rules.ts says what else it must be. */
-export const NewPassword = z.string().max(1_000).openapi({ format: "password", minLength: 8, maxLength: 128 });
+export const NewPassword = z
+  .string("is missing")
+  .max(1_000, "must have at most 128 characters")
+  .openapi({ format: "password", minLength: 8, maxLength: 128 });
 export const Code = z.string().trim().min(6).max(40).openapi({ description: "Six digits of an authenticator app, or a recovery code." });
 export const PersonName = z.string().trim().max(200);
 export const RoleName = z.enum(Object.keys(roles) as [Role, ...Role[]]);
-export const LinkToken = z.string().min(1).max(256);
+export const LinkToken = z.string("is missing").min(1, "is missing").max(256, "is longer than ours are");
 export const Proof = { password: Password, code: Code.optional() };
 export const idParams = z.object({ id: z.uuid("is not an id") });
 

@@ -1,37 +1,49 @@
-/** The page that a link in a mail leads to: one form, no script, nothing loaded from anywhere. */
+/** The page that a link in a mail leads to: one form, and what became of it. No script, nothing loaded from anywhere. */
 import { createHash } from "node:crypto";
 import { html, raw } from "hono/html";
 
-const style = `body { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 4rem auto; padding: 0 1rem }
+const style = `:root { color-scheme: light dark }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 4rem auto; padding: 0 1rem }
 label, input, button { display: block; width: 100%; box-sizing: border-box; font: inherit }
-input, button { padding: .5rem; margin: .25rem 0 1rem }`;
+input, button { padding: .5rem; margin: .25rem 0 1rem }
+[role=alert] { font-weight: bold }`;
 const styleHash = createHash("sha256").update(style).digest("base64");
 
-/** @param token goes back with the form; the address bar, where it stands too, is told to nobody (`referrer-policy`) */
-function render(title: string, autocomplete: string, token: string) {
-  return html`<!doctype html>
+/**
+ * @param content.token goes back with the form; the address bar, where it stands too, is told to nobody (`referrer-policy`).
+ *   Without one there is no form.
+ */
+export function linkPage(content: { title: string; problem?: string; note?: string; token?: string | undefined }): string {
+  const { title, problem, note, token } = content;
+  return String(html`<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>${title}</title>
+<link rel="icon" href="data:,">
 <style>${raw(style)}</style>
 <main>
 <h1>${title}</h1>
-<form method="post">
+${problem ? html`<p role="alert">${problem}</p>` : ""}
+${note ? html`<p>${note}</p>` : ""}
+${
+  token
+    ? html`<form method="post">
 <input type="hidden" name="token" value="${token}">
 <label for="password">Password (at least 8 characters)</label>
-<input id="password" name="password" type="password" autocomplete="${autocomplete}" minlength="8" maxlength="128" required autofocus>
+<input id="password" name="password" type="password" autocomplete="new-password" minlength="8" maxlength="128" required autofocus>
 <button>Save</button>
-</form>
+</form>`
+    : ""
+}
 </main>
-</html>`;
+</html>`);
 }
 
-export const linkPage = Object.assign(render, {
-  headers: {
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-    "content-security-policy": `default-src 'none'; style-src 'sha256-${styleHash}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
-    "x-content-type-options": "nosniff",
-  },
-});
+export const linkPageHeaders = {
+  "content-type": "text/html; charset=UTF-8",
+  "cache-control": "no-store",
+  "referrer-policy": "no-referrer",
+  "content-security-policy": `default-src 'none'; img-src data:; style-src 'sha256-${styleHash}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
+  "x-content-type-options": "nosniff",
+};

@@ -202,6 +202,8 @@ export function registerRest(
       method: "get",
       path: "/.well-known/openid-configuration",
       summary: "Where what is (OpenID Connect Discovery, RFC 8414)",
+      description:
+        "For verifying access tokens: the issuer and its keys. It names no token endpoint, because clients log in by `POST /auth/login`.",
       responses: { 200: jsonAnswer(z.record(z.string(), z.unknown()), "The metadata") },
     }),
     (c) =>
@@ -210,9 +212,9 @@ export function registerRest(
           issuer,
           jwks_uri: `${issuer}/.well-known/jwks.json`,
           userinfo_endpoint: `${issuer}/auth/me`,
-          token_endpoint: `${issuer}/auth/token`,
-          grant_types_supported: ["client_credentials"],
-          token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+          // Whoever reads this can reach what it names. The token endpoint is inside the cluster, for services that know its
+          // address from AUTH_URL; so there is no grant for a reader, and leaving the list out would mean the authorization code.
+          grant_types_supported: [],
           response_types_supported: [],
           subject_types_supported: ["public"],
           id_token_signing_alg_values_supported: ["ES256"],

@@ -7,7 +7,8 @@ const patientSchema = z.object({
   email: z.string(),
   billing: z.object({ accountId: z.string().optional() }).optional(),
 });
-const idsSchema = z.object({ ids: z.array(z.string()), nextCursor: z.string().optional() });
+// A patient-service of the release before does not say which accounts it is about to open.
+const idsSchema = z.object({ ids: z.array(z.string()), opening: z.array(z.string()).default([]), nextCursor: z.string().optional() });
 
 export type Patient = { name: string; email: string; accountId: string | undefined };
 
@@ -16,8 +17,8 @@ export type Patients = {
   mayBeSeenBy(patientId: string, token: string): Promise<boolean>;
   /** A patient as billing itself may see it; undefined where it is deleted or does not exist. */
   find(patientId: string): Promise<Patient | undefined>;
-  /** A page of the ids of all patients, deleted ones included, in the order of their ids. */
-  ids(cursor: string | undefined): Promise<{ ids: string[]; nextCursor?: string | undefined }>;
+  /** A page of the ids of all patients, deleted ones included, in the order of their ids; and whose account patient-service is about to open. */
+  ids(cursor: string | undefined): Promise<{ ids: string[]; opening: string[]; nextCursor?: string | undefined }>;
 };
 
 const timeoutMs = 2_000;

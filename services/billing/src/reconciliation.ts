@@ -11,15 +11,15 @@ import type { Logger } from "@pm/kit/log";
 import { Gauge, metrics } from "@pm/kit/telemetry";
 import { BillingAccountStatus, BillingService } from "@pm/proto/billing/v1/billing";
 import type { Pool } from "pg";
-import type { Accounts } from "./accounts.ts";
-import type { Patient, Patients } from "./patients.ts";
+import type { AccountRequest, Accounts } from "./accounts.ts";
+import type { Patients } from "./patients.ts";
 import { requestKey } from "./requests.ts";
 import type { AccountStatus, BillingDatabase, Context } from "./store.ts";
 
 export type ReconciliationReport = {
   patients: number;
   accounts: number;
-  /** Patients without an account. */
+  /** Patients without an account, but for those whose account patient-service is about to open. */
   patientsWithoutAccount: string[];
   /** Accounts whose patient patient-service does not know; nothing can be charged to them any more. */
   accountsWithoutPatient: string[];
@@ -34,6 +34,9 @@ export type Reconciliation = {
 
 /** Younger accounts may belong to patients who were registered after their page was read. */
 const graceMs = 5 * 60_000;
+
+/** They are asked for together, so that patient-service reads them by one statement, and get their accounts by another one. */
+const patientsAtOnce = 100;
 
 const accountsStatement: Statement = {
   name: "accounts_by_patient_range",
@@ -82,22 +85,23 @@ export function createReconciliation(options: {
         const isLast = page.nextCursor === undefined;
         const last = page.ids.at(-1) ?? after;
         const rows = await db.query<AccountOfPatient>(accountsStatement, [after, isLast ? null : last]);
-        const [known, billed] = [new Set(page.ids), new Set(rows.map((row) => row.patient_id))];
+        const [known, billed, opening] = [new Set(page.ids), new Set(rows.map((row) => row.patient_id)), new Set(page.opening)];
         report.patients += page.ids.length;
         report.accounts += rows.length;
-        missing.push(...page.ids.filter((id) => !billed.has(id)));
+        missing.push(...page.ids.filter((id) => !billed.has(id) && !opening.has(id)));
         orphans.push(...rows.filter((row) => !known.has(row.patient_id) && row.created_at < oldEnough));
         after = last;
         cursor = page.nextCursor;
       } while (cursor !== undefined);
       report.accountsWithoutPatient = orphans.map((row) => row.id);
-      for (const patientId of missing) {
+      for (let first = 0; first < missing.length; first += patientsAtOnce) {
+        const found = await Promise.all(missing.slice(first, first + patientsAtOnce).map(find));
         // Of a deleted patient nothing is to be billed.
-        const patient = await patients.find(patientId);
-        if (!patient) continue;
-        report.patientsWithoutAccount.push(patientId);
-        if (repair) await open(patientId, patient, context);
-        if (repair) report.repaired += 1;
+        const wanted = found.filter((patient) => patient !== undefined);
+        report.patientsWithoutAccount.push(...wanted.map(({ patientId }) => patientId));
+        if (!repair || wanted.length === 0) continue;
+        await accounts.openAll(wanted, context);
+        report.repaired += wanted.length;
       }
       const toSuspend = orphans.filter(({ status }) => status === "ACTIVE");
       const isTooMany = toSuspend.length > mostSuspended;
@@ -117,8 +121,9 @@ export function createReconciliation(options: {
   };
 
   /** Under the id that patient-service has noted, if it has one: an account that was lost comes back as the one that is known. */
-  async function open(patientId: string, { name, email, accountId }: Patient, context: Context): Promise<void> {
-    await accounts.openAll([{ patientId, name, email, accountId, requestId: "", currencyCode: "" }], context);
+  async function find(patientId: string): Promise<AccountRequest | undefined> {
+    const patient = await patients.find(patientId);
+    return patient && { patientId, ...patient, requestId: "", currencyCode: "" };
   }
 
   async function suspend(accountId: string, context: Context): Promise<void> {

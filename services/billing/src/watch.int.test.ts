@@ -13,7 +13,7 @@ import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createPatients } from "./patients.ts";
 import { createReconciliation } from "./reconciliation.ts";
-import { environmentFor, type Issuer, openReplica, startBilling, startIssuer } from "./testing.ts";
+import { environmentFor, type Issuer, openReplica, type Replica, startBilling, startIssuer } from "./testing.ts";
 
 let database: TestDatabase;
 let issuer: Issuer;
@@ -241,6 +241,48 @@ test("clinical staff see the balances of patients that patient-service shows the
   await patients.kill("SIGCONT");
 });
 
+/** Reconciliation as a replica runs it. Every account counts as old enough. */
+const reconciliationOf = ({ db, accounts, log }: Replica) =>
+  createReconciliation({
+    db,
+    accounts,
+    patients: createPatients({
+      patientUrl: patients.url,
+      serviceToken: async () => (await issuer.service("billing")).slice("Bearer ".length),
+    }),
+    now: () => new Date(Date.now() + 600_000),
+    log,
+  });
+
+test("reconciliation opens what is missing many at a time, and leaves alone what patient-service is about to open", async () => {
+  const replica = openReplica(database.databaseUrl);
+  const admin = await issuer.person("admin");
+  const lost = await Promise.all(Array.from({ length: 150 }, () => register(admin)));
+  const [young] = lost;
+  await rows("delete from accounts where id = any($1)", [lost.map(({ accountId }) => accountId)]);
+  // Its turn comes in an hour, as after some refusals.
+  const wait = "update patient_billing set account_id = null, next_attempt_at = now() + interval '1 hour' where patient_id = $1";
+  await rows(wait, [young?.id], patientDatabase.migrationDatabaseUrl);
+  const report = await reconciliationOf(replica).run({ repair: true });
+  expect(report.patientsWithoutAccount).toEqual(
+    lost
+      .slice(1)
+      .map(({ id }) => id)
+      .sort(),
+  );
+  const opened = await rows("select id, patient_id, xmin::text as transaction from accounts where patient_id = any($1)", [
+    lost.map(({ id }) => id),
+  ]);
+  // Under the ids that patient-service knows.
+  const pairs = (of: { id: string; accountId: string }[]) => of.map(({ id, accountId }) => `${id} ${accountId}`).sort();
+  expect(pairs(opened.map((row) => ({ id: row.patient_id, accountId: row.id })))).toEqual(pairs(lost.slice(1)));
+  expect(new Set(opened.map((row) => row.transaction)).size).toBe(2);
+  await rows(wait.replace("+ interval '1 hour'", ""), [young?.id], patientDatabase.migrationDatabaseUrl);
+  await until(async () => (await rows("select from accounts where patient_id = $1", [young?.id])).length === 1, "the worker's turn");
+  expect((await reconciliationOf(replica).run({ repair: true })).patientsWithoutAccount).toEqual([]);
+  await replica.close();
+});
+
 test("reconciliation brings back what was lost, suspends what belongs to nobody, and finds nothing afterwards", async () => {
   const replica = openReplica(database.databaseUrl);
   const lost = await register(await issuer.person("admin"));
@@ -249,17 +291,7 @@ test("reconciliation brings back what was lost, suspends what belongs to nobody,
   // The accounts of the other tests have no patients either.
   await rows("delete from accounts where id <> all($1) and transaction_count = 0", [[kept.accountId, orphan]]);
   await rows("update accounts set status = 'SUSPENDED' where transaction_count > 0");
-  const reconciliation = createReconciliation({
-    db: replica.db,
-    accounts: replica.accounts,
-    patients: createPatients({
-      patientUrl: patients.url,
-      serviceToken: async () => (await issuer.service("billing")).slice("Bearer ".length),
-    }),
-    // Accounts count as old enough.
-    now: () => new Date(Date.now() + 600_000),
-    log: replica.log,
-  });
+  const reconciliation = reconciliationOf(replica);
   const found = await reconciliation.run({ repair: false });
   expect(found.patientsWithoutAccount).toContain(lost.id);
   expect(found.patientsWithoutAccount).not.toContain(kept.id);

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { AppError } from "@pm/kit/errors";
-import type { RestApp } from "@pm/kit/rest";
+import { hasAlready, type RestApp } from "@pm/kit/rest";
 
 const page = `<!doctype html>
 <html lang="en">
@@ -74,7 +74,7 @@ export function registerDocs({ app }: RestApp): void {
     const content = await asset.read();
     const etag = `"${createHash("sha256").update(content).digest("base64url").slice(0, 20)}"`;
     const headers = { etag, "cache-control": "public, max-age=3600" };
-    if (c.req.header("if-none-match") === etag) return c.body(null, 304, headers);
+    if (hasAlready(c.req.header("if-none-match"), etag)) return c.body(null, 304, headers);
     return c.body(new Uint8Array(content), 200, { ...headers, "content-type": asset.type });
   });
 }

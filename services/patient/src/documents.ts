@@ -254,5 +254,9 @@ export const TotalsSchema = z
     example: { active: 1_200, deleted: 3, withAccount: 1_203, withoutAccount: 0, pendingEvents: 0, asOf: "2026-01-28T09:30:00.000Z" },
   });
 export const IdsSchema = z
-  .object({ ids: z.array(z.uuid()), nextCursor: z.string().optional() })
-  .openapi("PatientIds", { example: { ids: [examplePatient.id] } });
+  .object({
+    ids: z.array(z.uuid()),
+    opening: z.array(z.uuid()).openapi({ description: "Those of them whose billing account this service is about to open." }),
+    nextCursor: z.string().optional(),
+  })
+  .openapi("PatientIds", { example: { ids: [examplePatient.id], opening: [] } });

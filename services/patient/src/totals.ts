@@ -10,12 +10,14 @@ export function createTotals({ db, cursors, now }: { db: PatientDatabase; cursor
       return { ...(await readTotals(db)), asOf };
     },
 
-    /** Ids of all patients, deleted ones included, in the order of creation. */
+    /** Ids of all patients, deleted ones included, in the order of creation, and whose account is about to be opened. */
     async ids({ limit, cursor }: { limit: number; cursor?: string | undefined }) {
       const after = cursor === undefined ? undefined : String(cursors.open("ids", cursor)[0]);
-      const ids = await readIds(db, after, limit + 1);
-      const page = ids.slice(0, limit);
-      return { ids: page, ...(ids.length > limit && { nextCursor: cursors.seal("ids", [page.at(-1)]) }) };
+      const rows = await readIds(db, after, limit + 1);
+      const page = rows.slice(0, limit);
+      const ids = page.map((row) => row.id);
+      const opening = page.filter((row) => row.opening).map((row) => row.id);
+      return { ids, opening, ...(rows.length > limit && { nextCursor: cursors.seal("ids", [ids.at(-1)]) }) };
     },
   };
 }
