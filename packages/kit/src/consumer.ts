@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Transaction } from "kysely";
+import { createBatcher } from "./batch.ts";
 import type { Database } from "./db.ts";
 import { bury, keysWithDeadLetters, lockGroup, reasonOf } from "./dead-letters.ts";
 import { toAppError } from "./errors.ts";
@@ -43,6 +44,9 @@ export type Apply<Tables> = (events: ConsumedEvent[], transaction: Transaction<T
 
 const heartbeatMs = 2_000;
 const retryMs = { first: 100, most: 5_000 };
+/** How many partitions' events share a transaction, and how many events of each of them. */
+const partitionsTogether = 8;
+const batchSize = 250;
 
 const lag = new Gauge({
   name: "consumer_lag_events",
@@ -83,10 +87,8 @@ export function startGroupConsumer<Tables>(options: {
   lifetime: Lifetime;
   /** How often an event is tried by itself before it becomes a dead letter. */
   maxTries?: number;
-  /** The largest number of events in one transaction. */
-  batchSize?: number;
 }): void {
-  const { kafka, groupId, topics, database, apply, relay, log, lifetime, maxTries = 5, batchSize = 1_000 } = options;
+  const { kafka, groupId, topics, database, apply, relay, log, lifetime, maxTries = 5 } = options;
 
   async function applyTogether(events: ConsumedEvent[]): Promise<void> {
     const followers = await database.kysely.transaction().execute(async (transaction) => {
@@ -101,6 +103,37 @@ export function startGroupConsumer<Tables>(options: {
       return followers;
     });
     noteDeadLetters(followers);
+  }
+
+  // A transaction costs about as much for one event as for a hundred, so those of all partitions that come together share one.
+  const applications = createBatcher<ConsumedEvent[], void>({
+    maxSize: partitionsTogether,
+    async run(batches) {
+      await applyTogether(batches.flat());
+      return batches.map(() => undefined);
+    },
+  });
+  const commits = createBatcher<EachBatchPayload, void>({
+    maxSize: partitionsTogether,
+    async run(payloads) {
+      // What one partition's payload calls uncommitted is that of all partitions.
+      await payloads[0]?.commitOffsetsIfNecessary(payloads[0].uncommittedOffsets());
+      return payloads.map(() => undefined);
+    },
+  });
+
+  /** Halves until it has found what cannot be applied: then one bad event costs those beside it a few transactions, not one each. */
+  async function applyApart(events: ConsumedEvent[], goOn: () => void): Promise<void> {
+    const [first] = events;
+    if (first && events.length === 1) return applyAlone(first, goOn);
+    try {
+      await throughOutages(() => applyTogether(events), goOn);
+    } catch {
+      goOn();
+      const middle = Math.ceil(events.length / 2);
+      await applyApart(events.slice(0, middle), goOn);
+      await applyApart(events.slice(middle), goOn);
+    }
   }
 
   async function applyAlone(event: ConsumedEvent, goOn: () => void): Promise<void> {
@@ -152,7 +185,7 @@ export function startGroupConsumer<Tables>(options: {
   }
 
   async function eachBatch(payload: EachBatchPayload): Promise<void> {
-    const { batch, heartbeat, resolveOffset, commitOffsetsIfNecessary, uncommittedOffsets, isRunning, isStale } = payload;
+    const { batch, heartbeat, resolveOffset, isRunning, isStale } = payload;
     const { topic, partition } = batch;
     const behind = (offset: bigint) =>
       lag.set({ group: groupId, topic, partition }, Math.max(0, Number(BigInt(batch.highWatermark) - offset)));
@@ -177,17 +210,14 @@ export function startGroupConsumer<Tables>(options: {
         if (!first || !last) break;
         behind(first.offset);
         try {
-          await throughOutages(() => applyTogether(events), goOn);
+          await throughOutages(() => applications.add(events), goOn);
         } catch (error) {
           goOn();
-          log.warn(
-            { reason: reasonOf(error), topic, events: events.length },
-            "a batch cannot be applied as a whole; trying its events one by one",
-          );
-          for (const event of events) await applyAlone(event, goOn);
+          log.warn({ reason: reasonOf(error), topic, events: events.length }, "a batch cannot be applied as a whole; trying parts of it");
+          await applyApart(events, goOn);
         }
         resolveOffset(String(last.offset));
-        await commitOffsetsIfNecessary(uncommittedOffsets());
+        await commits.add(payload);
         consumed.inc({ group: groupId, topic }, events.length);
         behind(last.offset + 1n);
       }
@@ -198,9 +228,9 @@ export function startGroupConsumer<Tables>(options: {
     }
   }
 
-  // A transaction costs about as much for one event as for a hundred, and numbers may be half a second old.
+  // Numbers may be half a second old.
   const gather = { bytes: 256 * 1024, milliseconds: 500 };
-  void runConsumer({ kafka, groupId, topics, fromBeginning: true, gather, eachBatch, log, lifetime });
+  void runConsumer({ kafka, groupId, topics, fromBeginning: true, gather, partitionsTogether, eachBatch, log, lifetime });
 }
 
 /** Thrown where this member has to leave its batch unfinished; whoever gets the partition does it again. */

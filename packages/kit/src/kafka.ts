@@ -124,6 +124,8 @@ export async function runConsumer(options: {
   fromBeginning: boolean;
   /** The broker answers at once from this many bytes, else after this many milliseconds: fewer and fuller batches. At once with anything where it is not said. */
   gather?: { bytes: number; milliseconds: number };
+  /** How many partitions' batches are given to `eachBatch` at the same time; one after the other where it is not said. */
+  partitionsTogether?: number;
   eachBatch: (payload: EachBatchPayload) => Promise<void>;
   log: Logger;
   lifetime: Lifetime;
@@ -131,7 +133,7 @@ export async function runConsumer(options: {
   onJoined?: () => void;
 }): Promise<void> {
   const { kafka, groupId, topics, fromBeginning, eachBatch, log, lifetime, onJoined } = options;
-  const { gather = { bytes: 1, milliseconds: 1_000 } } = options;
+  const { gather = { bytes: 1, milliseconds: 1_000 }, partitionsTogether: partitionsConsumedConcurrently = 1 } = options;
   let stopped = false;
   let consumer: Consumer | undefined;
   lifetime.onClose(`consumer ${groupId}`, async () => {
@@ -155,7 +157,7 @@ export async function runConsumer(options: {
       try {
         await consumer.connect();
         await consumer.subscribe({ topics, fromBeginning });
-        await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch });
+        await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, partitionsConsumedConcurrently, eachBatch });
         const error = await crashed;
         if (!stopped) log.warn({ err: error, groupId }, "the consumer stopped; starting it again");
       } catch (error) {
