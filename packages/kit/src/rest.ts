@@ -73,14 +73,7 @@ export function createRestApp(options: {
       return toInternalPath(request.url.slice(start, end === -1 ? undefined : end));
     },
     defaultHook: (result) => {
-      if (result.success) return;
-      throw invalidFields(
-        result.error.issues.flatMap((issue) =>
-          issue.code === "unrecognized_keys"
-            ? issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "is not a known field; check its spelling" }))
-            : [{ path: issue.path.join("."), message: issue.message }],
-        ),
-      );
+      if (!result.success) throw toInvalidFields(result.error);
     },
   });
 
@@ -181,9 +174,14 @@ export function createRestApp(options: {
         default: { description: "What went wrong", content: { "application/problem+json": { schema: ProblemSchema } } },
       },
     });
-    const middleware = streamsBody || !route.request?.body ? [authenticate] : [authenticate, limit];
+    const { headers, ...request } = route.request ?? {};
+    const middleware = [
+      authenticate,
+      ...(request.body && !streamsBody ? [limit] : []),
+      ...(headers instanceof z.ZodObject ? [validateHeaders(headers)] : []),
+    ];
     // A parameter does not begin with "@": `/patients/{id}` must not take `/patients:export` for a patient.
-    const internal = { ...route, path: path.replace(/\{([^}]+)\}/g, ":$1{[^@/][^/]*}"), hide: true, middleware };
+    const internal = { ...route, request, path: path.replace(/\{([^}]+)\}/g, ":$1{[^@/][^/]*}"), hide: true, middleware };
     // The route's type is what the handler was checked against; path and middleware differ from it only inside this file.
     app.openapi(internal as unknown as R, handler as never);
   }
@@ -200,6 +198,27 @@ export function hasAlready(ifNoneMatch: string | undefined, etag: string): boole
   // A tag may have a comma in it, so the tags are picked out of the header instead of the header being cut at commas.
   const known: string[] = ifNoneMatch?.match(/"[^"]*"/g) ?? [];
   return known.includes(etag.replace(/^W\//, ""));
+}
+
+function toInvalidFields(error: z.ZodError): AppError {
+  return invalidFields(
+    error.issues.flatMap((issue) =>
+      issue.code === "unrecognized_keys"
+        ? issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "is not a known field; check its spelling" }))
+        : [{ path: issue.path.join("."), message: issue.message }],
+    ),
+  );
+}
+
+/** Validates the headers that a route declares. Hono's validator would make a web `Headers` of all that came to find these. */
+function validateHeaders(schema: z.ZodObject): MiddlewareHandler<RestEnv> {
+  const names = Object.keys(schema.shape);
+  return async (c, next) => {
+    const result = schema.safeParse(Object.fromEntries(names.map((name) => [name, c.req.header(name)])));
+    if (!result.success) throw toInvalidFields(result.error);
+    c.req.addValidatedData("header", result.data);
+    await next();
+  };
 }
 
 function tooLarge(): AppError {
