@@ -30,7 +30,10 @@ const lifetime: Lifetime = {
 
 /** Poison until an operator has seen to it. */
 const poison = new Set(["bad"]);
+/** What `apply` was called with: the texts of each transaction. */
+let transactions: string[][] = [];
 const apply: Apply<unknown> = async (events, transaction) => {
+  transactions.push(events.map((event) => Buffer.from(event.value).toString()));
   for (const event of events) {
     const text = Buffer.from(event.value).toString();
     if (poison.has(text)) throw new Error("this number cannot be read");
@@ -145,4 +148,29 @@ test("a message that is no event is buried at once, and a discarded letter stays
   });
   await send("odd", "after");
   await until(async () => expect(await numbers("odd")).toEqual(["after"]));
+});
+
+test("events of several partitions share a transaction, and a poisonous one costs those beside it a few more", async () => {
+  const message = (key: string, text: string) => {
+    const headers = { ce_id: randomUUID(), ce_type: "number", ce_time: new Date().toISOString() };
+    return { key, value: Buffer.from(text), headers };
+  };
+  transactions = [];
+  const keys = Array.from({ length: 120 }, (_, number) => `shared-${number}`);
+  await sender.send([{ topic, messages: keys.map((key) => message(key, key)) }]);
+  await until(async () => expect(await numbers(keys.at(-1) ?? "")).toHaveLength(1));
+  expect(transactions.flat().sort()).toEqual([...keys].sort());
+  expect(transactions.length).toBeLessThanOrEqual(2);
+
+  poison.add("rotten");
+  transactions = [];
+  const others = Array.from({ length: 120 }, (_, number) => `beside-${number}`);
+  await sender.send([{ topic, messages: others.map((key, number) => message(key, number === 60 ? "rotten" : key)) }]);
+  await until(async () =>
+    expect((await createDeadLetters({ database, groupId, apply }).list({ state: "waiting", limit: 10 })).length).toBe(1),
+  );
+  for (const [number, key] of others.entries()) if (number !== 60) await until(async () => expect(await numbers(key)).toEqual([key]));
+  expect(transactions.length).toBeLessThan(30);
+  const [letter] = await createDeadLetters({ database, groupId, apply }).list({ state: "waiting", limit: 10 });
+  await createDeadLetters({ database, groupId, apply }).discard(letter?.id ?? "");
 });
