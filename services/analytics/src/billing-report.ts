@@ -72,14 +72,14 @@ function untilNow(span: Span, now: Instant): Span {
 
 /** Currencies by how many charges they have, the most used first. */
 function currenciesIn(amounts: Amounts[]): string[] {
-  const charges = new Map<string, bigint>();
+  const charges = new Map<string, number>();
   for (const each of amounts)
-    for (const [currency, count] of each.values("billing.charged.count")) charges.set(currency, (charges.get(currency) ?? 0n) + count);
-  return [...charges].sort(([a, m], [b, n]) => Number(n - m) || (a < b ? -1 : 1)).map(([currency]) => currency);
+    for (const [currency, count] of each.values("billing.charged.count")) charges.set(currency, (charges.get(currency) ?? 0) + count);
+  return [...charges].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)).map(([currency]) => currency);
 }
 
 function amountOf(measure: string, currency: string, amounts: Amounts[]): number {
-  return Number(amounts.reduce((sum, each) => sum + each.of(measure, currency), 0n));
+  return amounts.reduce((sum, each) => sum + each.of(measure, currency), 0);
 }
 
 function flowsOf(amounts: Amounts[], currency: string): MoneyFlows {

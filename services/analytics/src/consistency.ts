@@ -115,8 +115,8 @@ export function createConsistency(options: {
       heldValues(database, freshness.generation, "consistency.patientsWithoutAccount", 20),
       heldValues(database, freshness.generation, "consistency.accountsWithoutPatient", 20),
     ]);
-    const active = Object.entries(flows).reduce((sum, [flow, sign]) => sum + sign * patients.of(flow), 0n);
-    const check = (name: string, here: bigint | number, there: bigint | number | string): Check => ({
+    const active = Object.entries(flows).reduce((sum, [flow, sign]) => sum + Number(sign) * patients.of(flow), 0);
+    const check = (name: string, here: number, there: number | string): Check => ({
       name,
       here: String(here),
       there: String(there),
@@ -129,7 +129,7 @@ export function createConsistency(options: {
       check(`${currency} refunded`, ledger.of("billing.refunded", currency), refunded),
       check(
         `${currency} outstanding`,
-        open.reduce((sum, measure) => sum + ledger.of(measure, currency), 0n),
+        open.reduce((sum, measure) => sum + ledger.of(measure, currency), 0),
         outstanding,
       ),
       check(`${currency} credit`, ledger.of("billing.credit", currency), credit),

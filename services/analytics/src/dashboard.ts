@@ -111,7 +111,7 @@ export function registerDashboard({ operation }: RestApp, { reports, sessions }:
       const { tag, show } = await plan(pick, reports, viewer.caller.scopes.has("analytics:detail"));
       const etag = `W/"${tag}"`;
       if (hasAlready(c.req.header("if-none-match"), etag)) return c.body(null, 304, { ...pageHeaders, etag });
-      return c.body(await show(), 200, { ...pageHeaders, etag });
+      return c.body(await reports.text(etag, show), 200, { ...pageHeaders, etag });
     } catch (error) {
       const known = toAppError(error);
       if (known.status >= 500) c.get("log").error({ err: known, requestId: c.get("requestId") }, "the dashboard failed");

@@ -32,7 +32,7 @@ export async function reportPatients(period: Period, sums: Sums): Promise<Patien
   const series = spans.map(({ start, end }, index) => {
     const flows = flowsOf(within.slice(index, index + 1));
     active += flows.net;
-    return { start, end, ...flows, active, registeredLastYear: Number(lastYearSeries[index]?.of("patients.registered") ?? 0) };
+    return { start, end, ...flows, active, registeredLastYear: lastYearSeries[index]?.of("patients.registered") ?? 0 };
   });
   return {
     totals: { ...flowsOf(within), activeAtStart, activeAtEnd: active },
@@ -42,7 +42,7 @@ export async function reportPatients(period: Period, sums: Sums): Promise<Patien
 }
 
 function flowsOf(amounts: Amounts[]): PatientFlows {
-  const count = (measure: keyof typeof flows) => Number(amounts.reduce((sum, each) => sum + each.of(measure), 0n));
+  const count = (measure: keyof typeof flows) => amounts.reduce((sum, each) => sum + each.of(measure), 0);
   const net = Object.entries(flows).reduce((sum, [measure, sign]) => sum + Number(sign) * count(measure as keyof typeof flows), 0);
   return {
     registered: count("patients.registered"),

@@ -32,13 +32,12 @@ export type Reports = {
   billing(query: PeriodQuery & { currency?: string | undefined }): Promise<Plan<BillingReport>>;
   activity(query: PeriodQuery, detail: boolean): Promise<Plan<ActivityReport>>;
   summary(query: PeriodQuery & { currency?: string | undefined }): Promise<Plan<SummaryReport>>;
+  /** What a report, or a page of them, says in one form: by its tag where that was written before, and once for all who ask at the same time. */
+  text(tag: string, write: () => Promise<string>): Promise<string>;
 };
 
 export function createReports(options: { database: AnalyticsDatabase; now: () => Instant }): Reports {
   const { database, now } = options;
-  // A dashboard on the wall asks again and again for what has not changed.
-  const made = new LRUCache<string, Promise<unknown>>({ max: 50 });
-
   let reading: Promise<Freshness> | undefined;
   /** One reading for all the reports that are planned at once: a page has six of them. */
   function freshnessNow(): Promise<Freshness> {
@@ -67,19 +66,12 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
     return {
       tag,
       asOf,
-      async make() {
-        let report = made.get(tag) as Promise<Head & T> | undefined;
-        if (!report) {
-          report = make(period, createSums(database, freshness)).then((body) => ({ from, to, interval, timeZone, asOf, ...body }));
-          made.set(tag, report);
-          report.catch(() => made.delete(tag));
-        }
-        return report;
-      },
+      make: async () => ({ from, to, interval, timeZone, asOf, ...(await make(period, createSums(database, freshness))) }),
     };
   }
 
   return {
+    text: createTexts(),
     patients: ({ by, ...query }, detail) =>
       plan(
         "patients",
@@ -108,6 +100,28 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
         currency,
         quarterOf(now()),
       ]),
+  };
+}
+
+/**
+ * A dashboard on the wall asks again and again. Kept are the texts and not the reports that they are made of: to the garbage
+ * collector a text is one thing, and the report of a year thousands.
+ */
+function createTexts(): Reports["text"] {
+  const written = new LRUCache<string, string>({ maxSize: 4 * 1024 * 1024, sizeCalculation: (text) => text.length + 1 });
+  const underWay = new Map<string, Promise<string>>();
+  return async (tag, write) => {
+    const known = written.get(tag) ?? underWay.get(tag);
+    if (known !== undefined) return known;
+    const writing = write();
+    underWay.set(tag, writing);
+    try {
+      const text = await writing;
+      written.set(tag, text);
+      return text;
+    } finally {
+      underWay.delete(tag);
+    }
   };
 }
 

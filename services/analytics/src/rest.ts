@@ -30,7 +30,7 @@ const formatOf = (offered: readonly Format[]) =>
     .optional()
     .openapi({ description: "Instead of `Accept`." });
 const text = { schema: z.string() };
-const answers = (schema: z.ZodType, offered: readonly Format[]) => ({
+const responses = (schema: z.ZodType, offered: readonly Format[]) => ({
   200: {
     description: "The report",
     content: {
@@ -56,7 +56,7 @@ const reportPatients = createRoute({
       format: formatOf(formats),
     }),
   },
-  responses: answers(PatientReportSchema, formats),
+  responses: responses(PatientReportSchema, formats),
 });
 const reportBilling = createRoute({
   operationId: "reportBilling",
@@ -72,7 +72,7 @@ const reportBilling = createRoute({
       format: formatOf(formats),
     }),
   },
-  responses: answers(BillingReportSchema, formats),
+  responses: responses(BillingReportSchema, formats),
 });
 const reportActivity = createRoute({
   operationId: "reportActivity",
@@ -81,7 +81,7 @@ const reportActivity = createRoute({
   tags: ["Reports"],
   summary: "Sign-ins and failed attempts",
   request: { query: z.strictObject({ ...periodQuery, format: formatOf(formats) }) },
-  responses: answers(ActivityReportSchema, formats),
+  responses: responses(ActivityReportSchema, formats),
 });
 const withoutCharts = ["json", "csv"] as const;
 const summarize = createRoute({
@@ -91,7 +91,7 @@ const summarize = createRoute({
   tags: ["Reports"],
   summary: "The numbers of a period, each beside the same days a year before",
   request: { query: z.strictObject({ ...periodQuery, currency, format: formatOf(withoutCharts) }) },
-  responses: answers(SummarySchema, withoutCharts),
+  responses: responses(SummarySchema, withoutCharts),
 });
 
 /** Reports, each as JSON, CSV or a chart. */
@@ -99,7 +99,7 @@ export function registerReports({ operation }: RestApp, reports: Reports): void 
   operation(reportPatients, async (c) => {
     const { format, chart, ...query } = c.req.valid("query");
     const plan = await reports.patients(query, c.get("caller").scopes.has("analytics:detail"));
-    return answer(c, plan, formats, format, [chart], {
+    return answer(c, reports, plan, formats, format, [chart], {
       csv: (report) => (report.breakdown ? breakdownCsv(report.breakdown) : patientsCsv(report)),
       svg: (report) => {
         const { breakdown } = report;
@@ -111,22 +111,25 @@ export function registerReports({ operation }: RestApp, reports: Reports): void 
   operation(reportBilling, async (c) => {
     const { format, chart, ...query } = c.req.valid("query");
     const draw = { money: moneyChart, outstanding: outstandingChart, aging: agingChart }[chart];
-    return answer(c, await reports.billing(query), formats, format, [chart], { csv: billingCsv, svg: draw });
+    return answer(c, reports, await reports.billing(query), formats, format, [chart], { csv: billingCsv, svg: draw });
   });
   operation(reportActivity, async (c) => {
     const { format, ...query } = c.req.valid("query");
     const plan = await reports.activity(query, c.get("caller").scopes.has("analytics:detail"));
-    return answer(c, plan, formats, format, [], { csv: activityCsv, svg: signInsChart });
+    return answer(c, reports, plan, formats, format, [], { csv: activityCsv, svg: signInsChart });
   });
   operation(summarize, async (c) => {
     const { format, ...query } = c.req.valid("query");
-    return answer(c, await reports.summary(query), withoutCharts, format, [], { csv: summaryCsv });
+    return answer(c, reports, await reports.summary(query), withoutCharts, format, [], { csv: summaryCsv });
   });
 }
+
+const contentTypes: Record<Format, string> = { ...mediaTypes, csv: `${mediaTypes.csv}; charset=utf-8` };
 
 /** Answers in the wanted form, or 304 where the caller has it already: that is known before anything is added up. */
 async function answer<T>(
   c: RestContext,
+  reports: Reports,
   plan: Plan<T>,
   offered: readonly Format[],
   wanted: Format | undefined,
@@ -137,11 +140,14 @@ async function answer<T>(
   const etag = `W/"${[plan.tag, format, ...variant].join("-")}"`;
   const headers = { etag, vary: "Accept, Authorization", "cache-control": "private, no-cache", "x-as-of": asOfHeader(plan.asOf) };
   if (hasAlready(c.req.header("if-none-match"), etag)) return c.body(null, 304, headers);
-  const report = await plan.make();
-  if (format === "json") return c.json(report as object, 200, headers);
-  if (format === "csv") return c.body(ways.csv(report), 200, { ...headers, "content-type": `${mediaTypes.csv}; charset=utf-8` });
-  if (!ways.svg) throw new AppError("not_acceptable", "This report has no chart.");
-  return c.body(standAlone(drawChart(ways.svg(report))), 200, { ...headers, "content-type": mediaTypes.svg });
+  const text = await reports.text(etag, async () => {
+    const report = await plan.make();
+    if (format === "json") return JSON.stringify(report);
+    if (format === "csv") return ways.csv(report);
+    if (!ways.svg) throw new AppError("not_acceptable", "This report has no chart.");
+    return standAlone(drawChart(ways.svg(report)));
+  });
+  return c.body(text, 200, { ...headers, "content-type": contentTypes[format] });
 }
 
 /** The event time, and how far each partition was read: `2026-11-21T16:00:00.000Z; patient.v1/0=1204, patient.v1/1=1180`. */

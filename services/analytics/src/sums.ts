@@ -4,10 +4,13 @@ import { type Grain, grains, type Segment, type Slot } from "./schema.ts";
 import { type AnalyticsDatabase, type Freshness, readRollups, sumSegments } from "./store.ts";
 import { coverDates, coverFor, nextSlot, profileMeasure, slotOf } from "./tally.ts";
 
-/** Amounts by measure and value; `of` is 0 for what never happened. */
+/**
+ * Amounts by measure and value; `of` is 0 for what never happened. Numbers and not BigInts: a report of a year adds up
+ * thousands of them, JSON has no other, and a sum that a number does not hold exactly is refused.
+ */
 export type Amounts = {
-  of(measure: string, value?: string): bigint;
-  values(measure: string): [value: string, amount: bigint][];
+  of(measure: string, value?: string): number;
+  values(measure: string): [value: string, amount: number][];
 };
 
 export type Sums = {
@@ -30,23 +33,25 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
   /** Adds up, for each of some covers, what it is made of. */
   async function sum(measures: readonly string[], covers: Segment[][]): Promise<Amounts[]> {
     /** By measure and value, one for each cover. */
-    const sums = new Map<string, Map<string, bigint[]>>();
-    const columnOf = (measure: string, value: string): bigint[] => {
-      const byValue = sums.get(measure) ?? new Map<string, bigint[]>();
+    const sums = new Map<string, Map<string, Float64Array>>();
+    const columnOf = (measure: string, value: string): Float64Array => {
+      const byValue = sums.get(measure) ?? new Map<string, Float64Array>();
       sums.set(measure, byValue);
-      const column = byValue.get(value) ?? covers.map(() => 0n);
+      const column = byValue.get(value) ?? new Float64Array(covers.length);
       byValue.set(value, column);
       return column;
     };
     await (covers.flat().length > maxSegments ? addRows(measures, covers, columnOf) : addSegments(measures, covers, columnOf));
     return covers.map((_, cover) => ({
-      of: (measure, value = "") => sums.get(measure)?.get(value)?.[cover] ?? 0n,
+      of: (measure, value = "") => exact(sums.get(measure)?.get(value)?.[cover] ?? 0),
       values: (measure) =>
-        [...(sums.get(measure) ?? [])].flatMap(([value, column]): [string, bigint][] => (column[cover] ? [[value, column[cover]]] : [])),
+        [...(sums.get(measure) ?? [])].flatMap(([value, column]): [string, number][] =>
+          column[cover] ? [[value, exact(column[cover])]] : [],
+        ),
     }));
   }
 
-  type ColumnOf = (measure: string, value: string) => bigint[];
+  type ColumnOf = (measure: string, value: string) => Float64Array;
 
   /** For few covers: Postgres sums up each of their segments. */
   async function addSegments(measures: readonly string[], covers: Segment[][], columnOf: ColumnOf): Promise<void> {
@@ -56,14 +61,14 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
     for (const { measure, value, segment, amount } of await sumSegments(database, generation, measures, segments)) {
       const { cover = 0, sign = 1 } = segments[segment] ?? {};
       const column = columnOf(measure, value);
-      column[cover] = (column[cover] ?? 0n) + BigInt(sign) * amount;
+      column[cover] = (column[cover] ?? 0) + sign * Number(amount);
     }
   }
 
   /** For many short ones: the rows are read side by side, and each once, though a midnight belongs to two covers and its day to a third. */
   async function addRows(measures: readonly string[], covers: Segment[][], columnOf: ColumnOf): Promise<void> {
-    type Use = { cover: number; sign: bigint };
-    type Uses = { whole: Use[]; part: Use[] };
+    /** The covers that a row is part of, counted from 1; below 0 where it is taken away. */
+    type Uses = { whole: number[]; part: number[] };
     const wanted = new Map<number, { grain: Grain; part: number; uses: Map<Slot, Uses> }>();
     const partOf = new Map<number, number>();
     const usesOf = (grain: Grain, part: number, slot: Slot): Uses => {
@@ -82,23 +87,25 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
       const parts = segments.filter(({ part }) => part > 0);
       each(parts, (grain, slot, { part, sign }) => {
         partOf.set(slot * 8 + grain, part);
-        usesOf(grain, part, slot).part.push({ cover, sign: BigInt(sign) });
+        usesOf(grain, part, slot).part.push(sign * (cover + 1));
       });
     }
     for (const [cover, segments] of covers.entries()) {
       const wholes = segments.filter(({ part }) => part === 0);
       // A day of which a part is wanted is read with it.
       each(wholes, (grain, slot, { sign }) => {
-        usesOf(grain, partOf.get(slot * 8 + grain) ?? 0, slot).whole.push({ cover, sign: BigInt(sign) });
+        usesOf(grain, partOf.get(slot * 8 + grain) ?? 0, slot).whole.push(sign * (cover + 1));
       });
     }
     const rows = [...wanted.values()].map(({ grain, part, uses }) => ({ grain, part, uses, slots: uses.keys() }));
     for (const { measure, value, wanted: index, slots, amounts, parts } of await readRollups(database, generation, measures, rows)) {
       const column = columnOf(measure, value);
-      const add = (uses: Use[] | undefined, text: string | undefined) => {
-        if (uses === undefined || uses.length === 0 || text === undefined) return;
-        const amount = BigInt(text);
-        for (const { cover, sign } of uses) column[cover] = (column[cover] ?? 0n) + sign * amount;
+      const add = (uses: number[] | undefined, text: string | undefined) => {
+        if (uses === undefined || text === undefined) return;
+        for (const use of uses) {
+          const cover = Math.abs(use) - 1;
+          column[cover] = (column[cover] ?? 0) + Math.sign(use) * Number(text);
+        }
       };
       const [wholeTexts, partTexts] = [amounts.split(","), parts?.split(",")];
       for (const [place, slot] of slots.split(",").entries()) {
@@ -144,7 +151,12 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
   };
 }
 
-const nothing: Amounts = { of: () => 0n, values: () => [] };
+const nothing: Amounts = { of: () => 0, values: () => [] };
+
+function exact(sum: number): number {
+  if (Number.isSafeInteger(sum)) return sum;
+  throw new Error("a sum is too large for a number");
+}
 
 function add(a: Amounts, b: Amounts = nothing): Amounts {
   if (b === nothing) return a;
@@ -152,7 +164,7 @@ function add(a: Amounts, b: Amounts = nothing): Amounts {
     of: (measure, value) => a.of(measure, value) + b.of(measure, value),
     values(measure) {
       const sums = new Map(a.values(measure));
-      for (const [value, amount] of b.values(measure)) sums.set(value, (sums.get(value) ?? 0n) + amount);
+      for (const [value, amount] of b.values(measure)) sums.set(value, (sums.get(value) ?? 0) + amount);
       return [...sums];
     },
   };
