@@ -1,6 +1,7 @@
 /** Lists of patients: filtered, ordered, page by page. Every page costs the same, because it begins where an index says. */
 import type { Cursors } from "@pm/kit/cursor";
 import { type RawBuilder, sql } from "kysely";
+import { LRUCache } from "lru-cache";
 import { type Call, viewerOf } from "./patients.ts";
 import type { Patient } from "./schema.ts";
 import { correctSpelling, readSearch, searchCondition } from "./search.ts";
@@ -55,15 +56,21 @@ const fewVisible = 4_000;
  */
 type Access = { read: RawBuilder<unknown>; estimate: RawBuilder<unknown> };
 
-async function accessOf(db: PatientDatabase, viewer: Viewer): Promise<Access> {
+async function accessOf(db: PatientDatabase, viewer: Viewer, seesFew: LRUCache<string, boolean>): Promise<Access> {
   if (viewer.seesAll) return { read: sql`true`, estimate: sql`true` };
   const visible = sql`select id from patients where registered_by = ${viewer.id}
     union all select patient_id from patient_access where principal = any(${viewer.principals})`;
-  const { rows } = await sql<{ few: boolean }>`select count(*) <= ${fewVisible} as few
-    from (select 1 from (${visible}) visible limit ${fewVisible + 1}) counted`.execute(db.kysely);
+  const key = viewer.principals.join(" ");
+  let few = seesFew.get(key);
+  if (few === undefined) {
+    const { rows } = await sql<{ few: boolean }>`select count(*) <= ${fewVisible} as few
+      from (select 1 from (${visible}) visible limit ${fewVisible + 1}) counted`.execute(db.kysely);
+    few = rows[0]?.few ?? true;
+    seesFew.set(key, few);
+  }
   // All grants of a patient are on one page of the primary key, those of a principal are not: hence the `|| ''`. Without `offset 0`
   // Postgres might read all grants at once instead.
-  const read = rows[0]?.few
+  const read = few
     ? sql`p.id = any(array(${visible}))`
     : sql`(p.registered_by = ${viewer.id} or exists (
         select 1 from patient_access where patient_id = p.id and (principal || '') = any(${viewer.principals}) offset 0))`;
@@ -84,6 +91,9 @@ function conditionOf(filters: Filters): RawBuilder<unknown> {
 export type Lists = ReturnType<typeof createLists>;
 
 export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cursors }) {
+  // Counted once a minute, because that takes longer than many a page. What is out of date finds the same patients, only more slowly.
+  const seesFew = new LRUCache<string, boolean>({ max: 10_000, ttl: 60_000 });
+
   /** How many rows the planner expects: a fraction of a millisecond, where counting takes as long as there are rows. */
   async function estimate(condition: RawBuilder<unknown>): Promise<number> {
     type Plan = { "QUERY PLAN": [{ Plan: { "Plan Rows": number } }] };
@@ -133,7 +143,7 @@ export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cur
       const bound = ["patients", call.caller.id, sort, filters];
       const [tsquery, ...after] = cursor === undefined ? [] : cursors.open(bound, cursor);
       const asked = { call, limit, after: cursor === undefined ? undefined : after, sort, searched: filters.q !== undefined, purpose };
-      const access = await accessOf(db, viewerOf(call.caller));
+      const access = await accessOf(db, viewerOf(call.caller), seesFew);
       const others = conditionOf(filters);
       const search = filters.q === undefined ? undefined : readSearch(filters.q);
       let corrected = typeof tsquery === "string" ? tsquery : undefined;
