@@ -16,6 +16,24 @@ export type Span = { start: LocalDate; end: LocalDate; from: Instant; until: Ins
 
 export const dayMs = 86_400_000;
 
+/**
+ * A function that remembers what it gave. A report of a year asks for the same days again and again, and writing or reading one
+ * costs more than all else about it. When there is too much to remember it forgets everything, which is cheaper than to know what
+ * was used last.
+ */
+export function remember<Key, Value>(most: number, make: (key: Key) => Value): (key: Key) => Value {
+  const known = new Map<Key, Value>();
+  return (key) => {
+    let value = known.get(key);
+    if (value === undefined) {
+      value = make(key);
+      if (known.size >= most) known.clear();
+      known.set(key, value);
+    }
+    return value;
+  };
+}
+
 /** There are some 600 names, and each may be spelled in every mix of cases, while a formatter takes tens of kilobytes. */
 const formats = new LRUCache<string, Intl.DateTimeFormat>({ max: 100 });
 
@@ -49,39 +67,28 @@ export function localDateAt(instant: Instant, timeZone: string): LocalDate {
   return toDate(instant + offsetAt(instant, timeZone));
 }
 
-const starts = new LRUCache<string, Instant>({ max: 20_000 });
-
-/** The first instant of a local day. It is not midnight where clocks jump over midnight. */
-export function startOfDay(date: LocalDate, timeZone: string): Instant {
-  const key = `${timeZone} ${date}`;
-  let start = starts.get(key);
-  if (start === undefined) {
+const startsIn = remember(20, (timeZone: string) =>
+  remember(2_000, (date: LocalDate): Instant => {
     const midnight = utcMidnight(date);
     // Clocks change at most once around a midnight: the offset is that of the day before or that of the day after.
     const before = offsetAt(midnight - dayMs, timeZone);
     const after = offsetAt(midnight + dayMs, timeZone);
     const candidates = [midnight - before, midnight - after].sort((a, b) => a - b);
-    start = candidates.find((candidate) => candidate + offsetAt(candidate, timeZone) === midnight) ?? midnight - before;
-    starts.set(key, start);
-  }
-  return start;
+    return candidates.find((candidate) => candidate + offsetAt(candidate, timeZone) === midnight) ?? midnight - before;
+  }),
+);
+
+/** The first instant of a local day. It is not midnight where clocks jump over midnight. */
+export function startOfDay(date: LocalDate, timeZone: string): Instant {
+  return startsIn(timeZone)(date);
 }
 
-export function utcMidnight(date: LocalDate): Instant {
-  return Date.parse(`${date}T00:00:00Z`);
-}
+export const utcMidnight: (date: LocalDate) => Instant = remember(5_000, (date) => Date.parse(`${date}T00:00:00Z`));
 
-const dates = new LRUCache<number, LocalDate>({ max: 5_000 });
+const dateOf = remember(5_000, (day: number): LocalDate => new Date(day * dayMs).toISOString().slice(0, 10));
 
 export function toDate(instant: Instant): LocalDate {
-  // Reports of a year ask for the same days again and again, and writing one costs more than all else about it.
-  const day = Math.floor(instant / dayMs);
-  let date = dates.get(day);
-  if (date === undefined) {
-    date = new Date(instant).toISOString().slice(0, 10);
-    dates.set(day, date);
-  }
-  return date;
+  return dateOf(Math.floor(instant / dayMs));
 }
 
 export function isDate(text: string): boolean {

@@ -4,7 +4,7 @@
  * every time zone's midnight is on a quarter: so a local day is the sum of two parts of days, and months save adding up days.
  * Time is counted in slots of a quarter of an hour since the epoch.
  */
-import type { Instant } from "./calendar.ts";
+import { type Instant, remember } from "./calendar.ts";
 import { dimensions, type Grain, grains, type RollupRow, type Segment, type Slot } from "./schema.ts";
 
 const slotMs = 900_000;
@@ -14,25 +14,20 @@ export function slotOf(instant: Instant): Slot {
   return Math.floor(instant / slotMs);
 }
 
-const months = new Map<number, Slot>();
-
 /** The first slot of the month in which a slot is, or of a later month. */
 function monthStart(slot: Slot, monthsLater = 0): Slot {
   if (monthsLater > 0) {
     const date = new Date(slot * slotMs);
     return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + monthsLater, 1) / slotMs;
   }
-  // Asked for every fact, so the answer is kept by day: there are 365 a year.
-  const day = Math.floor(slot / slotsPerDay);
-  let start = months.get(day);
-  if (start === undefined) {
-    const date = new Date(slot * slotMs);
-    start = Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), 1) / slotMs;
-    if (months.size > 100_000) months.clear();
-    months.set(day, start);
-  }
-  return start;
+  return monthOfDay(Math.floor(slot / slotsPerDay));
 }
+
+/** Asked for every fact, so it is known by day: there are 365 a year. */
+const monthOfDay = remember(100_000, (day: number): Slot => {
+  const date = new Date(day * slotsPerDay * slotMs);
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), 1) / slotMs;
+});
 
 /** Whole profiles of who was registered: the values of all dimensions as one JSON array. */
 export const profileMeasure = "patients.registered.profile";
