@@ -3,6 +3,8 @@ import type { PatientDatabase } from "./store.ts";
 
 /** A patient whose account is to be opened. */
 export type PendingPatient = { patientId: string; name: string; email: string };
+/** The account of a patient. */
+export type Account = { patientId: string; accountId: string };
 
 /**
  * By a list of ids, which Postgres looks up one by one, whatever it knows about the table. The commit does not wait for the
@@ -16,7 +18,7 @@ const saveStatement = {
 };
 
 /** Stores accounts. An account that is stored already stays: billing gives one account per patient, whoever asks. */
-export async function saveAccounts(db: PatientDatabase, accounts: { patientId: string; accountId: string }[]): Promise<void> {
+export async function saveAccounts(db: PatientDatabase, accounts: Account[]): Promise<void> {
   await db.query(saveStatement, [accounts.map((account) => account.patientId), accounts.map((account) => account.accountId)]);
 }
 

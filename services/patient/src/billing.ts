@@ -11,7 +11,7 @@ import type { Lifetime } from "@pm/kit/lifetime";
 import type { Logger } from "@pm/kit/log";
 import { traceparentFrom } from "@pm/kit/telemetry";
 import { BillingService } from "@pm/proto/billing/v1/billing";
-import { leasePending, type PendingPatient, postponePending, releasePending, saveAccounts } from "./billing-store.ts";
+import { type Account, leasePending, type PendingPatient, postponePending, releasePending, saveAccounts } from "./billing-store.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import type { PatientDatabase } from "./store.ts";
 
@@ -34,7 +34,7 @@ type Request = { patient: PendingPatient; token: string | undefined; traceparent
 export type BillingAccounts = {
   /** Opens an account and gives its id, or undefined where that takes too long or fails: then the worker does it. Never rejects. */
   open(request: Request): Promise<string | undefined>;
-  /** Resolves when the accounts that were just asked for are open, or after a moment. Never rejects. */
+  /** Resolves when the accounts that were just asked for are open, if not yet stored here, or after a moment. Never rejects. */
   settled(): Promise<void>;
 };
 
@@ -84,25 +84,20 @@ export function createBillingAccounts(options: {
 }): BillingAccounts & { startWorker(lifetime: Lifetime, isImporting?: () => boolean): void } {
   const { db, ask, log, breaker = createBreaker({ log, name: "billing" }) } = options;
 
-  async function askAndSave(patients: PendingPatient[], how: Parameters<AskBilling>[1]): Promise<string[]> {
-    let ids: string[];
+  async function openAccounts(patients: PendingPatient[], how: Parameters<AskBilling>[1]): Promise<Account[]> {
     try {
-      ids = await ask(patients, how);
+      const ids = await ask(patients, how);
       breaker.succeeded();
+      return patients.map(({ patientId }, index) => ({ patientId, accountId: ids[index] ?? "" }));
     } catch (error) {
       // A refusal is an answer too.
       if (isRefusal(error)) breaker.succeeded();
       else breaker.failed(error);
       throw error;
     }
-    await saveAccounts(
-      db,
-      patients.map(({ patientId }, index) => ({ patientId, accountId: ids[index] ?? "" })),
-    );
-    return ids;
   }
 
-  const opener = createBatcher<Request, string | undefined>({
+  const opener = createBatcher<Request, Account | undefined>({
     maxSize: 100,
     async run(requests) {
       if (!breaker.isClosed()) return requests.map(() => undefined);
@@ -110,12 +105,26 @@ export function createBillingAccounts(options: {
       // A call for several people is made in this service's name alone.
       const token = requests.every((request) => request.token === first?.token) ? first?.token : undefined;
       const how = { timeoutMs: deadlineMs, token, traceparent: first?.traceparent ?? traceparentFrom(undefined) };
-      return askAndSave(
+      return openAccounts(
         requests.map((request) => request.patient),
         how,
       );
     },
   });
+  // Apart from the opening, so that the next patients are written while the accounts of these are stored.
+  const saver = createBatcher<Account, void>({
+    maxSize: 100,
+    async run(accounts) {
+      await saveAccounts(db, accounts);
+      return accounts.map(() => undefined);
+    },
+  });
+
+  async function openOne(request: Request): Promise<string | undefined> {
+    const account = await opener.add(request);
+    if (account) await saver.add(account);
+    return account?.accountId;
+  }
 
   /** Opens the accounts of one lease; gives how many patients it found. */
   async function completePending(): Promise<number> {
@@ -124,7 +133,7 @@ export function createBillingAccounts(options: {
     const how = { timeoutMs: workerDeadlineMs, token: undefined, traceparent: traceparentFrom(undefined) };
     try {
       pending = await leasePending(db, workerBatch, leaseSeconds);
-      if (pending.length > 0) await askAndSave(pending, how);
+      if (pending.length > 0) await saveAccounts(db, await openAccounts(pending, how));
       else breaker.notTried();
       return pending.length;
     } catch (error) {
@@ -143,7 +152,7 @@ export function createBillingAccounts(options: {
     // One of them is refused, and the others must not wait for it: one by one.
     for (const patient of pending) {
       try {
-        await askAndSave([patient], how);
+        await saveAccounts(db, await openAccounts([patient], how));
       } catch (error) {
         log.error({ err: error, patientId: patient.patientId }, "billing refused to open an account");
         await postponePending(db, patient.patientId);
@@ -156,8 +165,10 @@ export function createBillingAccounts(options: {
     async open(request) {
       // A call that has been under way for longer than anybody waits says that nobody should wait behind it.
       if (!breaker.isClosed() || opener.runningMs() > patienceMs) return undefined;
-      const opened = opener.add(request).catch(() => undefined);
-      return within(patienceMs, opened);
+      return within(
+        patienceMs,
+        openOne(request).catch(() => undefined),
+      );
     },
     async settled() {
       // Whoever was just created asks within this turn of the event loop.
