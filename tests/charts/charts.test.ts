@@ -205,6 +205,19 @@ describe.skipIf(!kubectl)("the manifests of k8s", { timeout: 60_000 }, () => {
     expect(users.filter((user) => !certificates.includes(`"kafka-user-${user}"`))).toEqual([]);
   });
 
+  // Brokers of Strimzi and instances of CloudNativePG read their certificates there; without it they do not start.
+  test.each(["strimzi", "postgres"])("what the operator of %s runs reaches the API server", (variant) => {
+    type Egress = { to?: unknown; ports?: { port: number }[] }[];
+    const policies = parse(renderKustomization(variant)).filter(({ kind }) => kind === "NetworkPolicy");
+    expect(policies.length).toBeGreaterThan(0);
+    for (const { metadata, spec } of policies) {
+      const anywhere = ((spec?.egress ?? []) as Egress)
+        .filter(({ to }) => to === undefined)
+        .flatMap(({ ports = [] }) => ports.map(({ port }) => port));
+      expect(anywhere, metadata.name).toEqual(expect.arrayContaining([443, 6443]));
+    }
+  });
+
   test("the Job may read and replace exactly the Secrets that it makes", () => {
     for (const variant of ["standalone", "postgres"]) {
       const wanted = JSON.parse(readFileSync(join(root, "k8s", variant, "secrets.json"), "utf8")) as {

@@ -36,7 +36,7 @@ test("401 has WWW-Authenticate, 503 has Retry-After", () => {
   expect(toProblemResponse(new AppError("unavailable", "…", { retryAfterSeconds: 1.2 }), "r").headers.get("retry-after")).toBe("2");
 });
 
-test.each(["ECONNREFUSED", "08006", "57P01", "53300"])("a lost database (%s) is 503 and worth another try", (code) => {
+test.each(["ECONNREFUSED", "08006", "57P01", "53300", "28P01"])("a lost database (%s) is 503 and worth another try", (code) => {
   const error = toAppError(Object.assign(new Error("lost"), { code }));
   expect(error.code).toBe("unavailable");
   expect(error.options.retryAfterSeconds).toBe(1);

@@ -77,12 +77,15 @@ export function invalidFields(errors: FieldError[]): AppError {
   return new AppError("invalid_argument", message, { errors });
 }
 
-/** Postgres could not be reached, or went away in the middle: SQLSTATE classes 08 and 57P, 53300, a statement that took too long (57014), and socket errors. */
+/**
+ * Postgres could not be reached, or went away in the middle: SQLSTATE classes 08 and 57P, 53300, a statement that took too long
+ * (57014), a password that was changed there before it came here (28P01), and socket errors.
+ */
 function isDatabaseUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const code = "code" in error && typeof error.code === "string" ? error.code : "";
   return (
-    /^(08...|57P0[123]|57014|53300|ECONNREFUSED|ECONNRESET|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT)$/.test(code) ||
+    /^(08...|57P0[123]|57014|53300|28P01|ECONNREFUSED|ECONNRESET|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT)$/.test(code) ||
     /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/.test(error.message)
   );
 }

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { connect as connectTcp } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { type Consumer, type EachBatchPayload, type ISocketFactory, Kafka, logLevel, type Producer } from "kafkajs";
+import { type Consumer, type EachBatchPayload, type ISocketFactory, Kafka, logLevel, Partitioners, type Producer } from "kafkajs";
 import type { Lifetime } from "./lifetime.ts";
 import type { Logger } from "./log.ts";
 
@@ -85,19 +85,48 @@ export type Sender = {
 };
 
 /** A producer that connects when it is first used and again after an outage. */
-export function createSender(kafka: Kafka): Sender {
+export function createSender(kafka: Pick<Kafka, "producer">): Sender {
   let connected: Promise<Producer> | undefined;
+  const partitions = new WeakMap<object, number>();
   async function connect(): Promise<Producer> {
-    const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation: false });
+    const producer = kafka.producer({
+      idempotent: true,
+      maxInFlightRequests: 1,
+      allowAutoTopicCreation: false,
+      createPartitioner: () => {
+        const choose = Partitioners.DefaultPartitioner();
+        return (question) => {
+          const partition = choose(question);
+          partitions.set(question.message, partition);
+          return partition;
+        };
+      },
+    });
     await producer.connect();
     return producer;
   }
+
+  /**
+   * kafkajs 2.2.4 asks each broker once per send. Where a broker fails, and the partition that it led moves to one that has
+   * answered for others already, the messages for it are never sent, and the send succeeds all the same. So what is not in
+   * the answers has not been sent.
+   * @throws Error where a message's partition is in no answer.
+   */
+  function checkAllSent(batch: { topic: string; messages: Message[] }[], answers: { topicName: string; partition: number }[]): void {
+    const answered = new Set(answers.map(({ topicName, partition }) => `${topicName}/${partition}`));
+    for (const { topic, messages } of batch)
+      for (const message of messages) {
+        const place = `${topic}/${partitions.get(message)}`;
+        if (!answered.has(place)) throw new Error(`No broker has answered for ${place}: its leader moved meanwhile`);
+      }
+  }
+
   return {
     async send(batch) {
       connected ??= connect();
       try {
         const producer = await connected;
-        await producer.sendBatch({ acks: -1, topicMessages: batch });
+        checkAllSent(batch, await producer.sendBatch({ acks: -1, topicMessages: batch }));
       } catch (error) {
         // An idempotent producer that failed may not use its sequence again: the next send starts a fresh one.
         const broken = connected;

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { availableParallelism, setPriority } from "node:os";
+import { availableParallelism, getPriority, setPriority } from "node:os";
 import { type Algorithm, hash, verify } from "@node-rs/argon2";
 import { AppError } from "@pm/kit/errors";
 import { Gauge, metrics } from "@pm/kit/telemetry";
@@ -31,12 +31,13 @@ export type Passwords = {
 /**
  * Makes the threads that hash yield the cores to the event loop, and to whoever else has something short to do: with a hash
  * on every core, an answer that takes a millisecond would wait for several. Linux gives each thread a priority of its own,
- * which may be lowered without rights; where there is no /proc the threads stay as they are.
+ * which may be lowered without rights; where there is no /proc the threads stay as they are. So do threads that are as low
+ * already, in a process that was started with `nice`: raising them would take rights, and failing to would end the process.
  */
 function letThreadsGiveWay(): void {
   if (process.platform !== "linux") return;
   const threads = readdirSync("/proc/self/task").filter((id) => readFileSync(`/proc/self/task/${id}/comm`, "utf8") === "libuv-worker\n");
-  for (const id of threads) setPriority(Number(id), 10);
+  for (const id of threads.map(Number)) if (getPriority(id) < 10) setPriority(id, 10);
 }
 
 /**
