@@ -107,8 +107,8 @@ export const rows: Rows = async ({ platform, processes, http }) => {
     limits: { p99Ms: 50 },
     request: (_worker: number, n: number) => http(base, "GET", `/analytics/${query(n)}`),
   });
-  const month = (n: number) => `from=${day(30 + (n % 600))}&to=${day(n % 600)}`;
-  const year = (n: number) => `from=${day(364 + (n % 300))}&to=${day(n % 300)}`;
+  const month = (n: number) => `from=${day((n % 600) + 30 + Math.floor(n / 600))}&to=${day(n % 600)}`;
+  const year = (n: number) => `from=${day((n % 300) + 364 - Math.floor(n / 300))}&to=${day(n % 300)}`;
   return [
     // CPU of Kafka and Postgres is in it: 0.2 ms an event, all together.
     {
