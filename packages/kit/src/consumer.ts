@@ -115,6 +115,8 @@ export function startGroupConsumer<Tables>(options: {
   });
   const commits = createBatcher<EachBatchPayload, void>({
     maxSize: partitionsTogether,
+    // A commit to a broker that went away may never be answered, and the next ones must not wait behind it.
+    maxInFlight: Number.POSITIVE_INFINITY,
     async run(payloads) {
       // What one partition's payload calls uncommitted is that of all partitions.
       await payloads[0]?.commitOffsetsIfNecessary(payloads[0].uncommittedOffsets());
