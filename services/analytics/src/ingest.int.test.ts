@@ -83,3 +83,10 @@ test.each(["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata", "Pacific/
     );
   },
 );
+
+test("the log has read a partition to its end also where the end repeats events of the same batch", async () => {
+  const [again, once] = [registered("sent-again", "2020-11-20T08:00:00Z"), registered("sent-once", "2020-11-20T08:00:00Z")];
+  await apply(...[again, once, again].map((event, offset) => ({ ...event, partition: 7, offset: BigInt(offset) })));
+  const { rows } = await database.pool.query("select next_offset::int from watermarks where partition = 7");
+  expect(rows).toEqual([{ next_offset: 3 }]);
+});

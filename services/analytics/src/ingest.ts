@@ -32,10 +32,10 @@ export const applyEvents: Apply<Tables> = async (messages, transaction) => {
   await addToRollups(transaction, await activeGeneration(transaction), [...tally.rows()]);
 
   const marks = new Map<string, Watermark>();
-  for (const { message, event } of events.values()) {
-    const { topic, partition, offset } = message;
+  // By the messages and not by the events: of an event that came twice, the second message may be the last of its partition.
+  for (const { id, topic, partition, offset } of messages) {
     const before = marks.get(`${topic}/${partition}`);
-    const eventTime = new Date(Math.max(event.at, before?.eventTime.getTime() ?? 0));
+    const eventTime = new Date(Math.max(events.get(id)?.event.at ?? 0, before?.eventTime.getTime() ?? 0));
     marks.set(`${topic}/${partition}`, { topic, partition, nextOffset: offset + 1n, eventTime });
   }
   await advanceWatermarks(transaction, [...marks.values()]);
