@@ -52,12 +52,9 @@ type Bucket = { key: Buffer; limit: Limit };
 export type Beside = { name: string; select: string; value: unknown };
 
 // Nothing is counted while a block lasts. Rows are always taken in one order (pair, address, account), so that attempts wait
-// for each other but never in a circle. The account (3) being under attack leaves the pair (1) a single attempt. The commit
-// does not wait for the disk: a crash of Postgres may forgive the last half second, and nobody waits behind a row for a disk.
+// for each other but never in a circle. The account (3) being under attack leaves the pair (1) a single attempt.
 const attemptClauses = `
-    hurry as materialized (
-      select set_config('synchronous_commit', 'off', true)
-    ), before as (
+    before as (
       select array_position($1, key) as position, greatest(0, level - extract(epoch from clock_timestamp() - updated_at)::float8 / leak_seconds) as level,
         extract(epoch from blocked_until - clock_timestamp())::float8 as wait
       from throttles where key = any($1)
@@ -65,7 +62,7 @@ const attemptClauses = `
       insert into throttles as t (key, level, capacity, leak_seconds, max_delay_seconds, updated_at, blocked_until)
       select key, 1, case when position = 1 and exists (select from before where before.position = 3 and level > $5::float8) then 1 else capacity end,
         leak, most, clock_timestamp(), 'epoch'
-      from hurry, unnest($1::bytea[], $2::float8[], $3::float8[], $4::float8[]) with ordinality as given (key, capacity, leak, most, position)
+      from unnest($1::bytea[], $2::float8[], $3::float8[], $4::float8[]) with ordinality as given (key, capacity, leak, most, position)
       where not exists (select from before where wait > 0)
       order by position
       on conflict (key) do update set
