@@ -18,7 +18,8 @@ test("a child's lines arrive one by one, and the last ones are kept", async () =
 });
 
 test("a child that does not listen is killed when its grace is over", async () => {
-  const child = await startChild(shell("trap '' TERM; while :; do sleep 0.1; done"));
+  const child = await startChild(shell("trap '' TERM; echo deaf; while :; do sleep 0.1; done"));
+  await expect.poll(() => child.tail()).toContain("deaf");
   await child.stop(300);
   expect((await child.exited).signal).toBe("SIGKILL");
 });
