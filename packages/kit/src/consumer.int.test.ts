@@ -44,10 +44,12 @@ const numbers = async (key: string) =>
   (await sql<{ text: string }>`select text from numbers where key = ${key} order by position`.execute(database.kysely)).rows.map(
     (row) => row.text,
   );
-const send = (key: string, text: string, id: string = randomUUID()) =>
-  sender.send([
-    { topic, messages: [{ key, value: Buffer.from(text), headers: { ce_id: id, ce_type: "number", ce_time: new Date().toISOString() } }] },
-  ]);
+const message = (key: string, text: string, id: string = randomUUID()) => ({
+  key,
+  value: Buffer.from(text),
+  headers: { ce_id: id, ce_type: "number", ce_time: new Date().toISOString() },
+});
+const send = (...of: Parameters<typeof message>) => sender.send([{ topic, messages: [message(...of)] }]);
 const until = (check: () => Promise<unknown>) => vi.waitFor(check, { timeout: 30_000, interval: 50 });
 
 beforeAll(async () => {
@@ -101,16 +103,7 @@ test("a poisonous event waits as a dead letter with the later ones of its key; o
       }
     },
   });
-  await sender.send([
-    {
-      topic,
-      messages: ["1", "bad", "3"].map((text) => ({
-        key: "ill",
-        value: Buffer.from(text),
-        headers: { ce_id: randomUUID(), ce_type: "number", ce_time: new Date().toISOString() },
-      })),
-    },
-  ]);
+  await sender.send([{ topic, messages: ["1", "bad", "3"].map((text) => message("ill", text)) }]);
   await send("well", "1");
   await send("ill", "4");
   await until(async () => expect(await numbers("well")).toEqual(["1"]));
@@ -151,10 +144,8 @@ test("a message that is no event is buried at once, and a discarded letter stays
 });
 
 test("events of several partitions share a transaction, and a poisonous one costs those beside it a few more", async () => {
-  const message = (key: string, text: string) => {
-    const headers = { ce_id: randomUUID(), ce_type: "number", ce_time: new Date().toISOString() };
-    return { key, value: Buffer.from(text), headers };
-  };
+  const letters = createDeadLetters({ database, groupId, apply });
+  const waiting = () => letters.list({ state: "waiting", limit: 10 });
   transactions = [];
   const keys = Array.from({ length: 120 }, (_, number) => `shared-${number}`);
   await sender.send([{ topic, messages: keys.map((key) => message(key, key)) }]);
@@ -166,11 +157,9 @@ test("events of several partitions share a transaction, and a poisonous one cost
   transactions = [];
   const others = Array.from({ length: 120 }, (_, number) => `beside-${number}`);
   await sender.send([{ topic, messages: others.map((key, number) => message(key, number === 60 ? "rotten" : key)) }]);
-  await until(async () =>
-    expect((await createDeadLetters({ database, groupId, apply }).list({ state: "waiting", limit: 10 })).length).toBe(1),
-  );
+  await until(async () => expect((await waiting()).length).toBe(1));
   for (const [number, key] of others.entries()) if (number !== 60) await until(async () => expect(await numbers(key)).toEqual([key]));
   expect(transactions.length).toBeLessThan(30);
-  const [letter] = await createDeadLetters({ database, groupId, apply }).list({ state: "waiting", limit: 10 });
-  await createDeadLetters({ database, groupId, apply }).discard(letter?.id ?? "");
+  const [letter] = await waiting();
+  await letters.discard(letter?.id ?? "");
 });
