@@ -101,10 +101,11 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
     for (const { measure, value, wanted: index, slots, amounts, parts } of await readRollups(database, generation, measures, rows)) {
       const column = columnOf(measure, value);
       const add = (uses: number[] | undefined, text: string | undefined) => {
-        if (uses === undefined || text === undefined) return;
+        if (uses === undefined || uses.length === 0 || text === undefined) return;
+        const amount = Number(text);
         for (const use of uses) {
           const cover = Math.abs(use) - 1;
-          column[cover] = (column[cover] ?? 0) + Math.sign(use) * Number(text);
+          column[cover] = (column[cover] ?? 0) + Math.sign(use) * amount;
         }
       };
       const [wholeTexts, partTexts] = [amounts.split(","), parts?.split(",")];
