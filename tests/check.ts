@@ -1,6 +1,6 @@
 /**
  * `npm run check`: everything that CI runs, in order. It goes on after a failure, so that one run shows everything that is
- * wrong, and ends with `N passed, N failed`: tests one by one, every other step as one.
+ * wrong, and ends with what failed and `N passed, N failed`: tests one by one, every other step as one.
  */
 import { spawn } from "node:child_process";
 
@@ -17,21 +17,22 @@ const steps: Step[] = [
   { name: "buf breaking", command: "proto/breaking.sh" },
 ];
 
-/** Runs a step with its output passed on, and says how it ended and which last counts it printed. */
-function run(step: Step): Promise<{ ok: boolean; passed: number; failed: number }> {
+/** Runs a step with its output passed on, and says how it ended and which failures and last counts it printed (reporter.ts). */
+function run(step: Step): Promise<{ ok: boolean; passed: number; failed: number; failures: string[] }> {
   return new Promise((resolve) => {
     const child = spawn("bash", ["-c", step.command], { stdio: ["ignore", "pipe", "inherit"] });
     let tail = "";
     child.stdout.on("data", (chunk: Buffer) => {
       process.stdout.write(chunk);
-      tail = (tail + chunk.toString("utf8")).slice(-4_000);
+      tail = (tail + chunk.toString("utf8")).slice(-20_000);
     });
     child.on("close", (code) => {
       const counts = /^(\d+) passed, (\d+) failed$/m.exec(tail);
       const ok = code === 0;
-      if (!counts) resolve({ ok, passed: ok ? 1 : 0, failed: ok ? 0 : 1 });
+      const failures = tail.match(/^FAILED .*$/gm) ?? [];
+      if (!counts) resolve({ ok, passed: ok ? 1 : 0, failed: ok ? 0 : 1, failures });
       // A run that failed without a failed test (a hook, a crash) is still one failure.
-      else resolve({ ok, passed: Number(counts[1]), failed: Math.max(Number(counts[2]), ok ? 0 : 1) });
+      else resolve({ ok, passed: Number(counts[1]), failed: Math.max(Number(counts[2]), ok ? 0 : 1), failures });
     });
   });
 }
@@ -46,6 +47,7 @@ for (const step of steps) {
   passed += result.passed;
   failed += result.failed;
   summary.push(`${result.ok ? "ok    " : "FAILED"} ${step.name} (${Math.round((Date.now() - started) / 1_000)} s)`);
+  for (const failure of result.failures) summary.push(`       ${failure.slice("FAILED ".length)}`);
 }
 process.stdout.write(`\n${summary.join("\n")}\n\n${passed} passed, ${failed} failed\n`);
 process.exitCode = failed === 0 ? 0 : 1;
