@@ -17,8 +17,8 @@ import type { PatientDatabase } from "./store.ts";
 
 /** How long the answer of a create waits for its account. */
 const patienceMs = 300;
-/** How long the next patients wait for a call to billing that is under way: hardly longer than it usually takes. */
-const convoyMs = 20;
+/** How long the next patients wait for a call to billing that is under way: as long as it usually takes. */
+const convoyMs = 5;
 /** How long the worker leaves a new patient to whoever created it. Longer than a call's deadline. */
 export const headStartMs = 5_000;
 const deadlineMs = 1_000;
