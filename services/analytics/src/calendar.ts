@@ -101,9 +101,8 @@ export function addDays(date: LocalDate, days: number): LocalDate {
 
 /** The same day of another year; 29 February becomes the 28th where there is none. */
 export function addYears(date: LocalDate, years: number): LocalDate {
-  const [year = 0, month = 1, day = 1] = date.split("-").map(Number);
-  const lastDay = new Date(Date.UTC(year + years, month, 0)).getUTCDate();
-  return toDate(Date.UTC(year + years, month - 1, Math.min(day, lastDay)));
+  const moved = `${Number(date.slice(0, 4)) + years}${date.slice(4)}`;
+  return date.endsWith("-02-29") && !isDate(moved) ? moved.replace(/29$/, "28") : moved;
 }
 
 /** Completed years of life on a day. Somebody born on 29 February is a year older on 1 March. */

@@ -8,7 +8,7 @@ import { flows } from "./patients.ts";
 import { type AsOf, asOfFrom } from "./reports.ts";
 import { streams } from "./schema.ts";
 import { type AnalyticsDatabase, heldValues, readFreshness } from "./store.ts";
-import { createSums } from "./sums.ts";
+import { createSumsOf } from "./sums.ts";
 
 export type Check = { name: string; here: string; there: string; holds: boolean };
 export type Unmatched = { count: number; ids: string[] };
@@ -70,6 +70,7 @@ export function createConsistency(options: {
   offsets: () => Promise<Map<string, { low: bigint; high: bigint }>>;
 }): Consistency {
   const { database, deadLetters, patientUrl, billingUrl, serviceToken, offsets } = options;
+  const sumsOf = createSumsOf(database);
 
   async function ask<T>(url: string, schema: z.ZodType<T>): Promise<T> {
     try {
@@ -104,7 +105,7 @@ export function createConsistency(options: {
 
   async function compare({ patient, billing }: Owners): Promise<Here> {
     const freshness = await readFreshness(database);
-    const sums = createSums(database, freshness);
+    const sums = sumsOf(freshness.generation);
     const end = spanOf("2200-01-01", "2200-01-01", "UTC");
     const money = ["billing.charged", "billing.voided", "billing.collected", "billing.refunded", "billing.credit", "accounts.opened"];
     const open = ["billing.open.0-30", "billing.open.31-60", "billing.open.61-90", "billing.open.90+"];

@@ -41,9 +41,16 @@ export async function reportPatients(period: Period, sums: Sums): Promise<Patien
   };
 }
 
+const signs = Object.entries(flows).map(([measure, sign]) => ({ measure, sign: Number(sign) }));
+
 function flowsOf(amounts: Amounts[]): PatientFlows {
-  const count = (measure: keyof typeof flows) => amounts.reduce((sum, each) => sum + each.of(measure), 0);
-  const net = Object.entries(flows).reduce((sum, [measure, sign]) => sum + Number(sign) * count(measure as keyof typeof flows), 0);
+  const count = (measure: string): number => {
+    let sum = 0;
+    for (const each of amounts) sum += each.of(measure);
+    return sum;
+  };
+  let net = 0;
+  for (const { measure, sign } of signs) net += sign * count(measure);
   return {
     registered: count("patients.registered"),
     deleted: count("patients.deleted"),

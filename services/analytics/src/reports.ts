@@ -10,7 +10,7 @@ import { type Period, type PeriodQuery, periodFrom } from "./period.ts";
 import type { Dimension, Stream } from "./schema.ts";
 import { type AnalyticsDatabase, type Freshness, readFreshness } from "./store.ts";
 import { type SummaryReport, summarize } from "./summary.ts";
-import { createSums, type Sums } from "./sums.ts";
+import { createSumsOf, type Sums } from "./sums.ts";
 
 /** How far the log had come when a report was made. What came later may be in it too. */
 export type AsOf = {
@@ -38,6 +38,7 @@ export type Reports = {
 
 export function createReports(options: { database: AnalyticsDatabase; now: () => Instant }): Reports {
   const { database, now } = options;
+  const sumsOf = createSumsOf(database);
   let reading: Promise<Freshness> | undefined;
   /** One reading for all the reports that are planned at once: a page has six of them. */
   function freshnessNow(): Promise<Freshness> {
@@ -66,7 +67,7 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
     return {
       tag,
       asOf,
-      make: async () => ({ from, to, interval, timeZone, asOf, ...(await make(period, createSums(database, freshness))) }),
+      make: async () => ({ from, to, interval, timeZone, asOf, ...(await make(period, sumsOf(generation))) }),
     };
   }
 

@@ -138,34 +138,39 @@ export async function readFreshness(database: AnalyticsDatabase): Promise<Freshn
   };
 }
 
-/** A sum of one measure and value over the segment with this index. */
-export type SegmentSum = { measure: string; value: string; segment: number; amount: bigint };
+/** Some measures of one generation, to be summed over segments. */
+export type SegmentQuestion = { generation: number; measures: readonly string[]; segments: Segment[] };
+/** A sum of one measure and value over the segment with this index, of the question with that one. */
+export type SegmentSum = { question: number; measure: string; value: string; segment: number; amount: bigint };
 
 /** Sums measures over segments, signs aside. What has no facts is not in the answer. */
-export async function sumSegments(
-  database: AnalyticsDatabase,
-  generation: number,
-  measures: readonly string[],
-  segments: Segment[],
-): Promise<SegmentSum[]> {
+export async function sumSegments(database: AnalyticsDatabase, questions: SegmentQuestion[]): Promise<SegmentSum[]> {
+  const measures = questions.flatMap((each, question) => each.measures.map((measure) => ({ question, measure })));
+  const segments = questions.flatMap(({ generation, segments: all }, question) =>
+    all.map((segment, index) => ({ ...segment, question, index, generation })),
+  );
   return await database.query<SegmentSum>(
     {
       name: "sum_segments",
       // The sum within each stretch is a subquery of its own, so that every plan walks the primary key, stretch by stretch;
       // as one join, the plan for unknown lengths would read the whole table.
-      text: `select m.measure, r.value, s.index::integer - 1 as segment, r.amount
-        from unnest($2::text[]) m(measure)
-        cross join unnest($3::smallint[], $4::integer[], $5::integer[], $6::integer[]) with ordinality s(grain, part, lo, hi, index)
+      text: `select m.question, m.measure, r.value, s.index as segment, r.amount
+        from unnest($1::integer[], $2::text[]) m(question, measure)
+        join unnest($3::integer[], $4::integer[], $5::smallint[], $6::smallint[], $7::integer[], $8::integer[], $9::integer[])
+          s(question, index, generation, grain, part, lo, hi) using (question)
         cross join lateral (
           select value, sum(case when s.part = 0 then amount else coalesce(by_quarter[s.part], 0) end)::bigint as amount
           from rollups
-          where generation = $1 and measure = m.measure and grain = s.grain and slot >= s.lo and slot < s.hi
+          where generation = s.generation and measure = m.measure and grain = s.grain and slot >= s.lo and slot < s.hi
           group by value
         ) r`,
     },
     [
-      generation,
-      measures,
+      measures.map((m) => m.question),
+      measures.map((m) => m.measure),
+      segments.map((s) => s.question),
+      segments.map((s) => s.index),
+      segments.map((s) => s.generation),
       segments.map((s) => s.grain),
       segments.map((s) => s.part),
       segments.map((s) => s.from),

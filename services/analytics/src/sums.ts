@@ -1,7 +1,8 @@
 /** Sums over local days: what every report asks of the roll-ups. */
+import { createBatcher } from "@pm/kit/batch";
 import { addDays, type Span, utcMidnight } from "./calendar.ts";
 import { type Grain, grains, type Segment, type Slot } from "./schema.ts";
-import { type AnalyticsDatabase, type Freshness, readRollups, sumSegments } from "./store.ts";
+import { type AnalyticsDatabase, readRollups, type SegmentQuestion, type SegmentSum, sumSegments } from "./store.ts";
 import { coverDates, coverFor, nextSlot, profileMeasure, slotOf } from "./tally.ts";
 
 /**
@@ -29,36 +30,81 @@ const beginning = Date.UTC(1850, 0, 1);
 /** So many segments are summed up one by one, each by a descent of the index for each measure. */
 const maxSegments = 100;
 
-export function createSums(database: AnalyticsDatabase, { generation }: Freshness): Sums {
-  /** Adds up, for each of some covers, what it is made of. */
-  async function sum(measures: readonly string[], covers: Segment[][]): Promise<Amounts[]> {
-    /** By measure and value, one for each cover. */
-    const sums = new Map<string, Map<string, Float64Array>>();
-    const columnOf = (measure: string, value: string): Float64Array => {
-      const byValue = sums.get(measure) ?? new Map<string, Float64Array>();
-      sums.set(measure, byValue);
+/** What is asked of the roll-ups at once: some measures over covers, one for each sum that is wanted. */
+type Question = { measures: readonly string[]; covers: Segment[][] };
+/** The sums of a measure and value, one for each cover. */
+type ColumnOf = (measure: string, value: string) => Float64Array;
+
+/** A class because a report of a year has a thousand of them. */
+class CoverSums implements Amounts {
+  readonly #columns: Map<string, Map<string, Float64Array>>;
+  readonly #cover: number;
+
+  constructor(columns: Map<string, Map<string, Float64Array>>, cover: number) {
+    this.#columns = columns;
+    this.#cover = cover;
+  }
+
+  of(measure: string, value = ""): number {
+    return exact(this.#columns.get(measure)?.get(value)?.[this.#cover] ?? 0);
+  }
+
+  values(measure: string): [value: string, amount: number][] {
+    return [...(this.#columns.get(measure) ?? [])].flatMap(([value, column]): [string, number][] => {
+      const amount = column[this.#cover];
+      return amount ? [[value, exact(amount)]] : [];
+    });
+  }
+}
+
+/** Sums of one generation of roll-ups. What is asked for in the same moment, by whichever reports, goes to Postgres together, and once. */
+export function createSumsOf(database: AnalyticsDatabase): (generation: number) => Sums {
+  const segmentSums = createBatcher<SegmentQuestion, SegmentSum[]>({
+    maxSize: 100,
+    maxInFlight: 4,
+    async run(questions) {
+      const keys = questions.map((question) => JSON.stringify(question));
+      const different = new Map(keys.map((key, index) => [key, questions[index] as SegmentQuestion]));
+      const answers = Map.groupBy(await sumSegments(database, [...different.values()]), ({ question }) => question);
+      const places = new Map([...different.keys()].map((key, place) => [key, place]));
+      return keys.map((key) => answers.get(places.get(key) ?? 0) ?? []);
+    },
+  });
+  return (generation) => createSums(database, generation, segmentSums.add);
+}
+
+function createSums(
+  database: AnalyticsDatabase,
+  generation: number,
+  readSegments: (question: SegmentQuestion) => Promise<SegmentSum[]>,
+): Sums {
+  /** Adds up, for each cover of the first question together with those of the others, what they are made of. */
+  async function sum(...questions: Question[]): Promise<Amounts[]> {
+    const covers = questions[0]?.covers ?? [];
+    const columns = new Map<string, Map<string, Float64Array>>();
+    const columnOf: ColumnOf = (measure, value) => {
+      const byValue = columns.get(measure) ?? new Map<string, Float64Array>();
+      columns.set(measure, byValue);
       const column = byValue.get(value) ?? new Float64Array(covers.length);
       byValue.set(value, column);
       return column;
     };
-    await (covers.flat().length > maxSegments ? addRows(measures, covers, columnOf) : addSegments(measures, covers, columnOf));
-    return covers.map((_, cover) => ({
-      of: (measure, value = "") => exact(sums.get(measure)?.get(value)?.[cover] ?? 0),
-      values: (measure) =>
-        [...(sums.get(measure) ?? [])].flatMap(([value, column]): [string, number][] =>
-          column[cover] ? [[value, exact(column[cover])]] : [],
-        ),
-    }));
+    const isLong = (question: Question) => question.covers.reduce((count, segments) => count + segments.length, 0) > maxSegments;
+    await Promise.all(
+      questions
+        .filter(({ measures }) => measures.length > 0)
+        .map((question) => (isLong(question) ? addRows(question, columnOf) : addSegments(question, columnOf))),
+    );
+    return covers.map((_, cover) => new CoverSums(columns, cover));
   }
 
-  type ColumnOf = (measure: string, value: string) => Float64Array;
-
   /** For few covers: Postgres sums up each of their segments. */
-  async function addSegments(measures: readonly string[], covers: Segment[][], columnOf: ColumnOf): Promise<void> {
+  async function addSegments({ measures, covers }: Question, columnOf: ColumnOf): Promise<void> {
     const segments = covers
       .flatMap((each, cover) => each.map((segment) => ({ ...segment, cover })))
       .filter(({ from, until }) => from < until);
-    for (const { measure, value, segment, amount } of await sumSegments(database, generation, measures, segments)) {
+    if (segments.length === 0) return;
+    for (const { measure, value, segment, amount } of await readSegments({ generation, measures, segments })) {
       const { cover = 0, sign = 1 } = segments[segment] ?? {};
       const column = columnOf(measure, value);
       column[cover] = (column[cover] ?? 0) + sign * Number(amount);
@@ -66,79 +112,74 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
   }
 
   /** For many short ones: the rows are read side by side, and each once, though a midnight belongs to two covers and its day to a third. */
-  async function addRows(measures: readonly string[], covers: Segment[][], columnOf: ColumnOf): Promise<void> {
-    /** The covers that a row is part of, counted from 1; below 0 where it is taken away. */
-    type Uses = { whole: number[]; part: number[] };
-    const wanted = new Map<number, { grain: Grain; part: number; uses: Map<Slot, Uses> }>();
+  async function addRows({ measures, covers }: Question, columnOf: ColumnOf): Promise<void> {
+    /** Rows by slot, and what they are part of: places of rows, each followed by a cover, counted from 1 and below 0 where it is taken away. */
+    type Rows = { grain: Grain; part: number; places: Map<Slot, number>; wholes: number[]; parts: number[] };
+    const wanted = new Map<number, Rows>();
     const partOf = new Map<number, number>();
-    const usesOf = (grain: Grain, part: number, slot: Slot): Uses => {
+    const note = (grain: Grain, part: number, slot: Slot, as: "wholes" | "parts", cover: number) => {
       const key = part * 8 + grain;
-      const { uses } = wanted.get(key) ?? { uses: new Map<Slot, Uses>() };
-      wanted.set(key, { grain, part, uses });
-      const known = uses.get(slot) ?? { whole: [], part: [] };
-      uses.set(slot, known);
-      return known;
+      const rows: Rows = wanted.get(key) ?? { grain, part, places: new Map(), wholes: [], parts: [] };
+      wanted.set(key, rows);
+      const place = rows.places.get(slot) ?? rows.places.size;
+      rows.places.set(slot, place);
+      rows[as].push(place, cover);
     };
-    const each = (segments: Segment[], note: (grain: Grain, slot: Slot, segment: Segment) => void) => {
-      for (const segment of segments)
-        for (let slot = segment.from; slot < segment.until; slot = nextSlot(segment.grain, slot)) note(segment.grain, slot, segment);
+    const each = (isPart: boolean, use: (grain: Grain, part: number, slot: Slot, cover: number) => void) => {
+      covers.forEach((segments, cover) => {
+        for (const { grain, part, from, until, sign } of segments)
+          if (part > 0 === isPart)
+            for (let slot = from; slot < until; slot = nextSlot(grain, slot)) use(grain, part, slot, sign * (cover + 1));
+      });
     };
-    for (const [cover, segments] of covers.entries()) {
-      const parts = segments.filter(({ part }) => part > 0);
-      each(parts, (grain, slot, { part, sign }) => {
-        partOf.set(slot * 8 + grain, part);
-        usesOf(grain, part, slot).part.push(sign * (cover + 1));
-      });
-    }
-    for (const [cover, segments] of covers.entries()) {
-      const wholes = segments.filter(({ part }) => part === 0);
-      // A day of which a part is wanted is read with it.
-      each(wholes, (grain, slot, { sign }) => {
-        usesOf(grain, partOf.get(slot * 8 + grain) ?? 0, slot).whole.push(sign * (cover + 1));
-      });
-    }
-    const rows = [...wanted.values()].map(({ grain, part, uses }) => ({ grain, part, uses, slots: uses.keys() }));
-    for (const { measure, value, wanted: index, slots, amounts, parts } of await readRollups(database, generation, measures, rows)) {
+    each(true, (grain, part, slot, cover) => {
+      partOf.set(slot * 8 + grain, part);
+      note(grain, part, slot, "parts", cover);
+    });
+    // A day of which a part is wanted is read with it.
+    each(false, (grain, _, slot, cover) => note(grain, partOf.get(slot * 8 + grain) ?? 0, slot, "wholes", cover));
+
+    const asked = [...wanted.values()];
+    const reading = asked.map(({ grain, part, places }) => ({ grain, part, slots: places.keys() }));
+    for (const { measure, value, wanted: index, slots, amounts, parts } of await readRollups(database, generation, measures, reading)) {
+      const rows = asked[index];
+      if (!rows) continue;
+      const places = numbersIn(slots).map((slot) => rows.places.get(slot) ?? 0);
       const column = columnOf(measure, value);
-      const add = (uses: number[] | undefined, text: string | undefined) => {
-        if (uses === undefined || uses.length === 0 || text === undefined) return;
-        const amount = Number(text);
-        for (const use of uses) {
-          const cover = Math.abs(use) - 1;
-          column[cover] = (column[cover] ?? 0) + Math.sign(use) * amount;
+      const add = (uses: number[], found: number[]) => {
+        const byPlace = new Float64Array(rows.places.size);
+        for (let row = 0; row < found.length; row++) byPlace[places[row] ?? 0] = found[row] ?? 0;
+        for (let use = 0; use < uses.length; use += 2) {
+          const [amount, signed] = [byPlace[uses[use] ?? 0] ?? 0, uses[use + 1] ?? 0];
+          const cover = Math.abs(signed) - 1;
+          column[cover] = (column[cover] ?? 0) + (signed < 0 ? -amount : amount);
         }
       };
-      const [wholeTexts, partTexts] = [amounts.split(","), parts?.split(",")];
-      for (const [place, slot] of slots.split(",").entries()) {
-        const uses = rows[index]?.uses.get(Number(slot));
-        add(uses?.whole, wholeTexts[place]);
-        add(uses?.part, partTexts?.[place]);
-      }
+      add(rows.wholes, numbersIn(amounts));
+      if (parts !== null) add(rows.parts, numbersIn(parts));
     }
   }
 
-  const over = (measures: readonly string[], stretches: { from: Slot; until: Slot }[], coverOf: (from: Slot, until: Slot) => Segment[]) =>
-    sum(
-      measures,
-      apart(stretches).map(({ from, until }) => coverOf(from, until)),
+  type Stretch = { from: Slot; until: Slot };
+  const coversOf = (stretches: Stretch[], coverOf: (from: Slot, until: Slot) => Segment[]): Segment[][] =>
+    apart(stretches).map(({ from, until }) => coverOf(from, until));
+  const datesOf = (ranges: Pick<Span, "start" | "end">[]): Segment[][] =>
+    coversOf(
+      ranges.map(({ start, end }) => ({ from: slotOf(utcMidnight(start)), until: slotOf(utcMidnight(addDays(end, 1))) })),
+      coverDates,
     );
 
-  const onDays: Sums["onDays"] = (measures, ranges) => {
-    const stretches = ranges.map(({ start, end }) => ({ from: slotOf(utcMidnight(start)), until: slotOf(utcMidnight(addDays(end, 1))) }));
-    return over(measures, stretches, coverDates);
-  };
-
-  const within: Sums["within"] = async (measures, spans) => {
+  const within: Sums["within"] = (measures, spans) => {
+    const stretches = spans.map(({ from, until }) => ({ from: slotOf(from), until: slotOf(until) }));
     // Only registrations can be known by their day alone.
     const dated = measures.filter((measure) => measure.startsWith("patients.registered") && measure !== profileMeasure);
-    const stretches = spans.map(({ from, until }) => ({ from: slotOf(from), until: slotOf(until) }));
-    const [exact, byDay] = await Promise.all([over(measures, stretches, coverFor(measures)), dated.length > 0 ? onDays(dated, spans) : []]);
-    return exact.map((amounts, index) => add(amounts, byDay[index]));
+    const onDays = dated.length > 0 ? [{ measures: dated, covers: datesOf(spans) }] : [];
+    return sum({ measures, covers: coversOf(stretches, coverFor(measures)) }, ...onDays);
   };
 
   return {
     within,
-    onDays,
+    onDays: (measures, ranges) => sum({ measures, covers: datesOf(ranges) }),
     async before(measures, span) {
       const { start, from } = span;
       const first = new Date(beginning).toISOString().slice(0, 10);
@@ -146,7 +187,7 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
       return amounts ?? nothing;
     },
     async now(measures) {
-      const [amounts] = await sum(measures, [[{ grain: grains.state, part: 0, from: 0, until: 1, sign: 1 }]]);
+      const [amounts] = await sum({ measures, covers: [[{ grain: grains.state, part: 0, from: 0, until: 1, sign: 1 }]] });
       return amounts ?? nothing;
     },
   };
@@ -154,21 +195,14 @@ export function createSums(database: AnalyticsDatabase, { generation }: Freshnes
 
 const nothing: Amounts = { of: () => 0, values: () => [] };
 
+/** Numbers with commas between them. */
+function numbersIn(text: string): number[] {
+  return JSON.parse(`[${text}]`) as number[];
+}
+
 function exact(sum: number): number {
   if (Number.isSafeInteger(sum)) return sum;
   throw new Error("a sum is too large for a number");
-}
-
-function add(a: Amounts, b: Amounts = nothing): Amounts {
-  if (b === nothing) return a;
-  return {
-    of: (measure, value) => a.of(measure, value) + b.of(measure, value),
-    values(measure) {
-      const sums = new Map(a.values(measure));
-      for (const [value, amount] of b.values(measure)) sums.set(value, (sums.get(value) ?? 0) + amount);
-      return [...sums];
-    },
-  };
 }
 
 /** The year before a leap year has one day for two: what the first of them counted, the second does not count again. */

@@ -231,7 +231,10 @@ type Cover = (from: Slot, until: Slot) => Segment[];
  * than was asked for, because that is less to read, the rest is taken away again.
  */
 function coverWith(grain: Grain, finer: Cover = () => []): Cover {
+  const shortest = grain === grains.month || grain === grains.dateMonth ? 28 * slotsPerDay : lengthOf(grain);
   return (from, until) => {
+    // Between two edges there would be more than is asked for: known without looking for them.
+    if ((until - from) * 2 <= shortest) return finer(from, until);
     const [first, last] = [nearestEdge(grain, from), nearestEdge(grain, until)];
     const beside = Math.abs(first - from) + Math.abs(last - until);
     if (first >= last || beside >= until - from) return finer(from, until);
@@ -246,9 +249,13 @@ function coverWith(grain: Grain, finer: Cover = () => []): Cover {
 /** Days, less what there was before the stretch on its first day, and what there was within it on the day of its end. */
 function coverByParts(from: Slot, until: Slot): Segment[] {
   const [first, last] = [lastEdge(grains.day, from), lastEdge(grains.day, until)];
-  const part = (day: Slot, slot: Slot): Segment[] =>
-    slot === day ? [] : [{ grain: grains.day, part: slot - day, from: day, until: day + slotsPerDay, sign: 1 }];
-  return [...takenAway(part(first, from)), { grain: grains.day, part: 0, from: first, until: last, sign: 1 }, ...part(last, until)];
+  const segments: Segment[] = [];
+  const add = (part: number, start: Slot, end: Slot, sign: 1 | -1) =>
+    segments.push({ grain: grains.day, part, from: start, until: end, sign });
+  if (from > first) add(from - first, first, first + slotsPerDay, -1);
+  if (last > first) add(0, first, last, 1);
+  if (until > last) add(until - last, last, last + slotsPerDay, 1);
+  return segments;
 }
 
 function takenAway(segments: Segment[]): Segment[] {
