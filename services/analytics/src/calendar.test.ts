@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ageOn, countSpans, dayMs, isDate, isTimeZone, localDateAt, split, startOfDay, toDate } from "./calendar.ts";
+import { addYears, ageOn, countSpans, dayMs, isDate, isTimeZone, localDateAt, split, startOfDay, toDate } from "./calendar.ts";
 
 const at = (text: string) => Date.parse(text);
 
@@ -75,4 +75,13 @@ test("days that do not exist and offsets are refused", () => {
   expect(["2026-02-29", "2026-13-01", "26-01-01", "2026-1-1"].filter(isDate)).toEqual([]);
   expect(["+02:00", "Europe/Atlantis", "", "Mars/Olympus"].filter(isTimeZone)).toEqual([]);
   expect(["UTC", "Europe/Berlin", "Asia/Kathmandu"].filter(isTimeZone)).toHaveLength(3);
+});
+
+test("a year later is the same day, but for 29 February", () => {
+  expect(["2026-11-22", "2023-03-01", "2024-02-28"].map((day) => addYears(day, 1))).toEqual(["2027-11-22", "2024-03-01", "2025-02-28"]);
+  expect([addYears("2024-02-29", -1), addYears("2024-02-29", -4), addYears("2000-02-29", -100)]).toEqual([
+    "2023-02-28",
+    "2020-02-29",
+    "1900-02-28",
+  ]);
 });
