@@ -88,7 +88,7 @@ export const rows: Rows = async ({ platform, http, token }) => {
     };
   };
   return [
-    { name: "create patient, gateway", warmUpSeconds: 8, seconds: 12, request: create(gateway), limits: { cpuMs: 1.5, perSecond: 1_000 } },
+    { name: "create patient, gateway", warmUpSeconds: 12, request: create(gateway), limits: { cpuMs: 1.5, perSecond: 1_000 } },
     { name: "create patient, direct", request: create(patient.url) },
     createLimit(platform.databases.patient),
     { name: "get patient, gateway", prepare: fillIds, request: get(gateway), limits: { cpuMs: 0.7 } },
