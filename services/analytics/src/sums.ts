@@ -64,10 +64,10 @@ export function createSumsOf(database: AnalyticsDatabase): (generation: number) 
     maxInFlight: 4,
     async run(questions) {
       const keys = questions.map((question) => JSON.stringify(question));
-      const different = new Map(keys.map((key, index) => [key, questions[index] as SegmentQuestion]));
-      const answers = Map.groupBy(await sumSegments(database, [...different.values()]), ({ question }) => question);
-      const places = new Map([...different.keys()].map((key, place) => [key, place]));
-      return keys.map((key) => answers.get(places.get(key) ?? 0) ?? []);
+      const firsts = keys.map((key) => keys.indexOf(key));
+      const different = questions.filter((_, index) => firsts[index] === index);
+      const sums = Map.groupBy(await sumSegments(database, different), ({ question }) => different[question]);
+      return firsts.map((first) => sums.get(questions[first]) ?? []);
     },
   });
   return (generation) => createSums(database, generation, segmentSums.add);

@@ -231,7 +231,7 @@ type Cover = (from: Slot, until: Slot) => Segment[];
  * than was asked for, because that is less to read, the rest is taken away again.
  */
 function coverWith(grain: Grain, finer: Cover = () => []): Cover {
-  const shortest = grain === grains.month || grain === grains.dateMonth ? 28 * slotsPerDay : lengthOf(grain);
+  const shortest = isByMonth(grain) ? 28 * slotsPerDay : lengthOf(grain);
   return (from, until) => {
     // Between two edges there would be more than is asked for: known without looking for them.
     if ((until - from) * 2 <= shortest) return finer(from, until);
@@ -263,7 +263,7 @@ function takenAway(segments: Segment[]): Segment[] {
 }
 
 function lastEdge(grain: Grain, slot: Slot): Slot {
-  if (grain === grains.month || grain === grains.dateMonth) return monthStart(slot);
+  if (isByMonth(grain)) return monthStart(slot);
   const length = lengthOf(grain);
   return Math.floor(slot / length) * length;
 }
@@ -276,7 +276,11 @@ function nearestEdge(grain: Grain, slot: Slot): Slot {
 
 /** The slot of the row that follows. */
 export function nextSlot(grain: Grain, slot: Slot): Slot {
-  return grain === grains.month || grain === grains.dateMonth ? monthStart(slot, 1) : slot + lengthOf(grain);
+  return isByMonth(grain) ? monthStart(slot, 1) : slot + lengthOf(grain);
+}
+
+function isByMonth(grain: Grain): boolean {
+  return grain === grains.month || grain === grains.dateMonth;
 }
 
 function lengthOf(grain: Grain): number {
