@@ -86,10 +86,11 @@ export function fillIn(template: string, variables: Record<string, string>, file
 
 const CACHE_NAME = `envoy-${ENVOY.version}`;
 /**
+ * One worker: with a second one every request costs a quarter more.
  * No hot restart: it would share memory between two Envoys of one machine that have nothing to do with each other.
  * Lines of the access log appear within a second instead of ten.
  */
-const ARGS = ["--disable-hot-restart", "--log-level", "warn", "--concurrency", "2", "--file-flush-interval-msec", "1000"];
+const ARGS = ["--disable-hot-restart", "--log-level", "warn", "--concurrency", "1", "--file-flush-interval-msec", "1000"];
 
 /** Path of the Envoy program; downloads it where it is not in the cache. */
 export async function installEnvoy(progress: Progress): Promise<string> {
