@@ -12,8 +12,11 @@ import { Gauge, metrics } from "@pm/kit/telemetry";
 /** 19 MiB and two passes: OWASP's first choice for one lane. `Algorithm.Argon2id` is 2; its enum exists only as a type. */
 export const argon2Options = { algorithm: 2 satisfies Algorithm.Argon2id, memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;
 
-/** As many hashes as there are cores keep them busy; one thread of libuv's four stays free for names and files. */
-export const hashesAtOnce = Math.min(3, availableParallelism());
+/**
+ * One more than there are cores, so that none of them idles while the event loop takes one hash's answer and hands out the next.
+ * One thread of libuv's four stays free for names and files.
+ */
+export const hashesAtOnce = Math.min(3, availableParallelism() + 1);
 
 export type Passwords = {
   /** Refuses at once, before any work was done. @throws AppError unavailable where too many wait already. */
