@@ -11,19 +11,24 @@ const warning = 40;
 function standardOutput(): DestinationStream {
   const output = pino.destination({ dest: 1, sync: true, minLength: 8 * 1024 });
   let timer: NodeJS.Timeout | undefined;
-  const flush = () => {
+  const flushNow = () => {
     clearTimeout(timer);
     timer = undefined;
     output.flushSync();
   };
-  process.on("exit", flush);
+  // Without waiting for the disk, as the other one does where standard output is a file.
+  const flush = () => {
+    timer = undefined;
+    output.flush();
+  };
+  process.on("exit", flushNow);
   const stream = {
     // Asks pino to set `lastLevel` before it writes.
     [Symbol.for("pino.metadata")]: true,
     lastLevel: 0,
     write(line: string) {
       output.write(line);
-      if (stream.lastLevel >= warning) flush();
+      if (stream.lastLevel >= warning) flushNow();
       else timer ??= setTimeout(flush, gatherMs).unref();
     },
   };
