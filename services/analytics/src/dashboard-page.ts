@@ -5,7 +5,7 @@ import type { ActivityReport } from "./activity-report.ts";
 import type { BillingReport } from "./billing-report.ts";
 import type { Breakdown } from "./breakdown.ts";
 import { addDays, addYears, type Interval } from "./calendar.ts";
-import { type Chart, drawChart } from "./charts.ts";
+import type { Chart, Charts } from "./charts.ts";
 import { cookiePath } from "./dashboard-session.ts";
 import { formatAmount, formatCount } from "./labels.ts";
 import type { PatientReport } from "./patient-report.ts";
@@ -109,8 +109,17 @@ export function problemPage(options: { release: string; message: string; signedI
   });
 }
 
-export function dashboardPage(options: { release: string; tag: string; pick: Pick; reports: DashboardReports }): string {
-  const { release, tag, pick, reports } = options;
+export async function dashboardPage(options: {
+  release: string;
+  tag: string;
+  pick: Pick;
+  reports: DashboardReports;
+  charts: Charts;
+}): Promise<string> {
+  const { release, tag, pick, reports, charts } = options;
+  const figures = await Promise.all(
+    figuresOf(reports).map(async (each) => figure(each, await charts.draw({ ...each.chart, height: 260 }))),
+  );
   return page({
     title: `Clinic dashboard, ${pick.from} to ${pick.to}`,
     release,
@@ -124,7 +133,7 @@ ${signOut}
 ${picker(pick, reports.billing)}
 <p class="note problem screen" id="status" role="status"></p>
 <div id="live" data-tag="${tag}">
-${content(pick, reports)}
+${content(pick, reports, figures)}
 </div>
 </main>`,
   });
@@ -149,7 +158,7 @@ ${currencies.length > 1 ? html`<label>Currency <select name="currency">${currenc
 ${pick.wanted === pick.interval ? "" : html` · Shown by ${pick.interval}: the period is too long for one bar a ${pick.wanted}.`}</p>`;
 }
 
-function content(pick: Pick, reports: DashboardReports): Html {
+function content(pick: Pick, reports: DashboardReports, figures: Html[]): Html {
   const { patients, byAge, bySex, byCity, billing, activity } = reports;
   const { currency } = billing;
   const money = (amount: number) => formatAmount(amount, currency);
@@ -160,7 +169,6 @@ function content(pick: Pick, reports: DashboardReports): Html {
     .sort();
   const offsets = Object.entries({ ...patients.asOf.offsets, ...billing.asOf.offsets, ...activity.asOf.offsets });
   const hidden = [byAge, bySex, byCity].some(({ breakdown }) => breakdown.hidden);
-  const pyramid = pyramidChart(byAge);
   return html`${heard ? "" : html`<p class="card" role="status">No events yet. As soon as a patient is registered, an account charged or somebody signs in, the numbers appear here.</p>`}
 <h2>Patients</h2>
 <dl class="numbers">
@@ -183,37 +191,7 @@ ${number("Failed sign-ins", formatCount(activity.totals.failed), `${formatCount(
 </dl>
 <h2>Charts</h2>
 <div class="charts">
-${figure(
-  "registrations",
-  registrationsChart(patients),
-  ["From", "Registered", "A year before"],
-  patients.series.map((row) => [row.start, formatCount(row.registered), formatCount(row.registeredLastYear)]),
-)}
-${figure(
-  "active",
-  activePatientsChart(patients),
-  ["From", "Active", "Net"],
-  patients.series.map((row) => [row.start, formatCount(row.active), signed(row.net)]),
-)}
-${figure(
-  "money",
-  moneyChart(billing),
-  ["From", "Charged", "Collected", "Refunded"],
-  billing.series.map((row) => [row.start, money(row.charged - row.voided), money(row.collected), money(row.refunded)]),
-)}
-${figure(
-  "outstanding",
-  outstandingChart(billing),
-  ["From", ...agingBuckets.map(({ label }) => `${label} days`)],
-  billing.series.map((row) => [row.start, ...row.aging.map(money)]),
-)}
-${pyramid ? figure("pyramid", pyramid, ["Age", "Female", "Male", "Other", "Registered"], breakdownRows(byAge)) : ""}
-${figure(
-  "sign-ins",
-  signInsChart(activity),
-  ["From", "Signed in", "Failed"],
-  activity.series.map((row) => [row.start, formatCount(row.signedIn), formatCount(row.failed)]),
-)}
+${figures}
 </div>
 <h2 class="screen">Who they are</h2>
 <div class="charts screen">${[bySex, byCity].map(breakdownTable)}</div>
@@ -226,10 +204,53 @@ function number(name: string, value: string, beside: string): Html {
   return html`<div><dt>${name}</dt><dd>${value} <small>${beside}</small></dd></div>`;
 }
 
-function figure(id: string, chart: Chart, columns: string[], rows: string[][]): Html {
-  return html`<figure><figcaption>${chart.title}</figcaption>
-${raw(drawChart({ ...chart, height: 260 }))}
-<details id="table-${id}"><summary>Table: ${chart.title}</summary><div class="scroll" tabindex="0" role="region" aria-label="Table: ${chart.title}">${table(chart.title, columns, rows)}</div></details></figure>`;
+/** A chart, and the table that says the same. */
+type Figure = { id: string; chart: Chart; columns: string[]; rows: string[][] };
+
+function figuresOf({ patients, byAge, billing, activity }: DashboardReports): Figure[] {
+  const money = (amount: number) => formatAmount(amount, billing.currency);
+  const pyramid = pyramidChart(byAge);
+  return [
+    {
+      id: "registrations",
+      chart: registrationsChart(patients),
+      columns: ["From", "Registered", "A year before"],
+      rows: patients.series.map((row) => [row.start, formatCount(row.registered), formatCount(row.registeredLastYear)]),
+    },
+    {
+      id: "active",
+      chart: activePatientsChart(patients),
+      columns: ["From", "Active", "Net"],
+      rows: patients.series.map((row) => [row.start, formatCount(row.active), signed(row.net)]),
+    },
+    {
+      id: "money",
+      chart: moneyChart(billing),
+      columns: ["From", "Charged", "Collected", "Refunded"],
+      rows: billing.series.map((row) => [row.start, money(row.charged - row.voided), money(row.collected), money(row.refunded)]),
+    },
+    {
+      id: "outstanding",
+      chart: outstandingChart(billing),
+      columns: ["From", ...agingBuckets.map(({ label }) => `${label} days`)],
+      rows: billing.series.map((row) => [row.start, ...row.aging.map(money)]),
+    },
+    ...(pyramid
+      ? [{ id: "pyramid", chart: pyramid, columns: ["Age", "Female", "Male", "Other", "Registered"], rows: breakdownRows(byAge) }]
+      : []),
+    {
+      id: "sign-ins",
+      chart: signInsChart(activity),
+      columns: ["From", "Signed in", "Failed"],
+      rows: activity.series.map((row) => [row.start, formatCount(row.signedIn), formatCount(row.failed)]),
+    },
+  ];
+}
+
+function figure({ id, chart: { title }, columns, rows }: Figure, svg: string): Html {
+  return html`<figure><figcaption>${title}</figcaption>
+${raw(svg)}
+<details id="table-${id}"><summary>Table: ${title}</summary><div class="scroll" tabindex="0" role="region" aria-label="Table: ${title}">${table(title, columns, rows)}</div></details></figure>`;
 }
 
 function table(caption: string, columns: string[], rows: string[][]): Html {

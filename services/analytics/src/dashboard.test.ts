@@ -25,7 +25,7 @@ test("a cookie that was renewed reaches the browser even where the numbers canno
   const sessions = { viewer: async () => ({ caller: { ...caller, scopes: new Set(["analytics:read" as const]) }, cookie: "renewed" }) };
   const away = () => Promise.reject(new AppError("unavailable", "The numbers cannot be read right now."));
   const reports = { patients: away, breakdown: away, billing: away, activity: away, summary: away, text: away };
-  registerDashboard(rest, { reports: reports as Reports, sessions: sessions as unknown as DashboardSessions });
+  registerDashboard(rest, { reports: reports as Reports, charts: { draw: away }, sessions: sessions as unknown as DashboardSessions });
   const response = await rest.app.request("/analytics/dashboard", { headers: { cookie: "pm_session=old" } });
   expect(response.status).toBe(503);
   expect(await response.text()).toContain("The numbers cannot be read right now.");

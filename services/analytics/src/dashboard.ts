@@ -8,7 +8,7 @@ import { hasAlready, type RestApp, type RestContext } from "@pm/kit/rest";
 import { getCookie } from "hono/cookie";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { countSpans, type Interval } from "./calendar.ts";
-import { darkRules } from "./charts.ts";
+import { type Charts, darkRules } from "./charts.ts";
 import { dashboardPage, type Pick, problemPage, signInPage } from "./dashboard-page.ts";
 import {
   cookieHeader,
@@ -100,7 +100,10 @@ const dashboardFile = createRoute({
   },
 });
 
-export function registerDashboard({ operation }: RestApp, { reports, sessions }: { reports: Reports; sessions: DashboardSessions }): void {
+export function registerDashboard(
+  { operation }: RestApp,
+  { reports, charts, sessions }: { reports: Reports; charts: Charts; sessions: DashboardSessions },
+): void {
   operation(dashboard, async (c) => {
     let viewer: Viewer | undefined;
     try {
@@ -108,7 +111,7 @@ export function registerDashboard({ operation }: RestApp, { reports, sessions }:
       if (!viewer) return c.body(signInPage({ release, next: searchOf(c), email: "" }), 200, pageHeaders);
       if (viewer.cookie) c.header("set-cookie", cookieHeader(viewer.cookie, { secure: isSecure(c) }));
       const pick = pickFrom(c.req.valid("query"));
-      const { tag, show } = await plan(pick, reports, viewer.caller.scopes.has("analytics:detail"));
+      const { tag, show } = await plan(pick, { reports, charts }, viewer.caller.scopes.has("analytics:detail"));
       const etag = `W/"${tag}"`;
       if (hasAlready(c.req.header("if-none-match"), etag)) return c.body(null, 304, { ...pageHeaders, etag });
       return c.body(await reports.text(etag, show), 200, { ...pageHeaders, etag });
@@ -155,7 +158,11 @@ export function registerDashboard({ operation }: RestApp, { reports, sessions }:
 }
 
 /** Plans every report of the page; the page has a tag before anything is added up. */
-async function plan(pick: Pick, reports: Reports, detail: boolean): Promise<{ tag: string; show: () => Promise<string> }> {
+async function plan(
+  pick: Pick,
+  { reports, charts }: { reports: Reports; charts: Charts },
+  detail: boolean,
+): Promise<{ tag: string; show: () => Promise<string> }> {
   const query = { from: pick.from, to: pick.to, interval: pick.interval, timeZone: pick.timeZone };
   const [patients, byAge, bySex, byCity, billing, activity] = await Promise.all([
     reports.patients(query, detail),
@@ -187,7 +194,7 @@ async function plan(pick: Pick, reports: Reports, detail: boolean): Promise<{ ta
         billing: madeBilling,
         activity: madeActivity,
       };
-      return dashboardPage({ release, tag: `W/"${tag}"`, pick, reports: madeReports });
+      return dashboardPage({ release, tag: `W/"${tag}"`, pick, reports: madeReports, charts });
     },
   };
 }

@@ -11,6 +11,7 @@ import { startRelay } from "@pm/kit/outbox";
 import { createRestApp, listenHttp } from "@pm/kit/rest";
 import { followRevocations, snapshotFromAuth } from "@pm/kit/revocations";
 import { createAudit, registerAdmin } from "./admin.ts";
+import { createCharts } from "./charts.ts";
 import { readConfig } from "./config.ts";
 import { createConsistency } from "./consistency.ts";
 import { registerDashboard } from "./dashboard.ts";
@@ -61,11 +62,12 @@ const consistency = createConsistency({
 });
 
 const reports = createReports({ database, now: Date.now });
+const charts = createCharts(lifetime);
 const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, secret: config.CLIENT_SECRET, now: Date.now });
 const rest = createRestApp({ service: "analytics", ...about, log, lifetime, verifier });
-registerReports(rest, reports);
+registerReports(rest, { reports, charts });
 registerAdmin(rest, { deadLetters, rebuilds, consistency, audit: createAudit(database), wakeRebuilder: rebuildLeader.wake });
-registerDashboard(rest, { reports, sessions });
+registerDashboard(rest, { reports, charts, sessions });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifetime });
 
 startGroupConsumer({ kafka, groupId, topics: [...streams], database, apply: applyEvents, relay, log, lifetime });

@@ -4,7 +4,7 @@ import type { ActivityReport } from "./activity-report.ts";
 import type { BillingReport } from "./billing-report.ts";
 import type { Breakdown } from "./breakdown.ts";
 import type { Chart } from "./charts.ts";
-import { formatAmount, formatCompact, formatCount, labelOf, majorUnits } from "./labels.ts";
+import { formatAmount, formatCount, labelOf, majorUnits } from "./labels.ts";
 import type { PatientReport } from "./patient-report.ts";
 import type { Head } from "./reports.ts";
 import type { Dimension } from "./schema.ts";
@@ -22,7 +22,6 @@ export function registrationsChart(report: Head & PatientReport): Chart {
       { name: "Registered", kind: "bar", color: 0, values: series.map((row) => row.registered) },
       { name: "Same days last year", kind: "line", color: 1, dashed: true, values: series.map((row) => row.registeredLastYear) },
     ],
-    format: formatCompact,
   };
 }
 
@@ -33,7 +32,6 @@ export function activePatientsChart(report: Head & PatientReport): Chart {
     description: `From ${formatCount(totals.activeAtStart)} to ${formatCount(totals.activeAtEnd)} active patients, ${whenOf(report)}. ${asOfText(report)}`,
     categories: series.map(({ start }) => labelOf(start, interval)),
     series: [{ name: "Active", kind: "line", color: 0, values: series.map((row) => row.active) }],
-    format: formatCompact,
   };
 }
 
@@ -49,7 +47,6 @@ export function flowsChart(report: Head & PatientReport): Chart {
       { name: "Deleted", kind: "bar", stack: "flows", color: 1, values: series.map((row) => -row.deleted) },
       { name: "Merged", kind: "bar", stack: "flows", color: 3, values: series.map((row) => -row.merged) },
     ],
-    format: formatCompact,
   };
 }
 
@@ -70,7 +67,6 @@ export function breakdownChart(report: Head & { breakdown: Breakdown }): Chart {
     ],
     horizontal: true,
     height: 60 + rows.length * 34,
-    format: formatCompact,
   };
 }
 
@@ -91,7 +87,7 @@ export function pyramidChart(report: Head & { breakdown: Breakdown }): Chart | u
     ],
     horizontal: true,
     height: 380,
-    format: (value) => formatCompact(Math.abs(value)),
+    mirrored: true,
   };
 }
 
@@ -107,7 +103,6 @@ export function moneyChart(report: Head & BillingReport): Chart {
       { name: "Collected", kind: "bar", color: 2, values: series.map((row) => inMajor(row.collected)) },
       { name: "Refunded", kind: "bar", color: 1, values: series.map((row) => inMajor(row.refunded)) },
     ],
-    format: formatCompact,
   };
 }
 
@@ -127,7 +122,6 @@ export function outstandingChart(report: Head & BillingReport): Chart {
       color: agingColors[bucket] ?? 0,
       values: series.map((row) => majorUnits(row.aging[bucket] ?? 0, currency)),
     })),
-    format: formatCompact,
   };
 }
 
@@ -138,7 +132,6 @@ export function agingChart(report: Head & BillingReport): Chart {
     description: `${aging.map(({ bucket, amount }) => `${bucket} days: ${formatAmount(amount, currency)}`).join("; ")}. ${asOfText(report)}`,
     categories: aging.map(({ bucket }) => `${bucket} days`),
     series: [{ name: "Open", kind: "bar", color: 0, values: aging.map(({ amount }) => majorUnits(amount, currency)) }],
-    format: formatCompact,
   };
 }
 
@@ -152,6 +145,5 @@ export function signInsChart(report: Head & ActivityReport): Chart {
       { name: "Signed in", kind: "bar", stack: "all", color: 0, values: series.map((row) => row.signedIn) },
       { name: "Failed", kind: "bar", stack: "all", color: 1, values: series.map((row) => row.failed) },
     ],
-    format: formatCompact,
   };
 }

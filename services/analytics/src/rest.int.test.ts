@@ -9,6 +9,7 @@ import { createRestApp, type RestApp } from "@pm/kit/rest";
 import { testDatabase } from "@pm/stack/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createAudit, registerAdmin } from "./admin.ts";
+import { createCharts } from "./charts.ts";
 import { about } from "./documents.ts";
 import { applyEvents } from "./ingest.ts";
 import { createRebuilds } from "./rebuild.ts";
@@ -21,6 +22,7 @@ const log = createLogger("test", "silent");
 const now = () => Date.parse("2026-11-21T12:00:00Z");
 let database: AnalyticsDatabase;
 let app: RestApp["app"];
+let closeCharts: () => unknown;
 let drop: () => Promise<void>;
 
 type Events = Parameters<typeof applyEvents>[0];
@@ -54,7 +56,8 @@ beforeAll(async () => {
   database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
   const lifetime = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
   const rest = createRestApp({ service: "analytics", ...about, log, lifetime, verifier });
-  registerReports(rest, createReports({ database, now }));
+  const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
+  registerReports(rest, { reports: createReports({ database, now }), charts });
   registerAdmin(rest, {
     deadLetters: createDeadLetters({ database, groupId: "analytics", apply: applyEvents }),
     rebuilds: createRebuilds({ db: database.kysely, groupId: "analytics", log }),
@@ -83,6 +86,7 @@ beforeAll(async () => {
     );
 });
 afterAll(async () => {
+  await closeCharts();
   await database.kysely.destroy();
   await drop();
 });

@@ -1,7 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError } from "@pm/kit/errors";
 import { hasAlready, type RestApp, type RestContext } from "@pm/kit/rest";
-import { type Chart, drawChart, standAlone } from "./charts.ts";
+import { type Chart, type Charts, standAlone } from "./charts.ts";
 import { ActivityReportSchema, BillingReportSchema, PatientReportSchema, SummarySchema } from "./documents.ts";
 import { activityCsv, billingCsv, breakdownCsv, type Format, formats, mediaTypes, negotiate, patientsCsv, summaryCsv } from "./formats.ts";
 import { periodQuery } from "./period.ts";
@@ -95,11 +95,11 @@ const summarize = createRoute({
 });
 
 /** Reports, each as JSON, CSV or a chart. */
-export function registerReports({ operation }: RestApp, reports: Reports): void {
+export function registerReports({ operation }: RestApp, { reports, charts }: { reports: Reports; charts: Charts }): void {
   operation(reportPatients, async (c) => {
     const { format, chart, ...query } = c.req.valid("query");
     const plan = await reports.patients(query, c.get("caller").scopes.has("analytics:detail"));
-    return answer(c, reports, plan, formats, format, [chart], {
+    return answer(c, { reports, charts }, plan, formats, format, [chart], {
       csv: (report) => (report.breakdown ? breakdownCsv(report.breakdown) : patientsCsv(report)),
       svg: (report) => {
         const { breakdown } = report;
@@ -111,16 +111,16 @@ export function registerReports({ operation }: RestApp, reports: Reports): void 
   operation(reportBilling, async (c) => {
     const { format, chart, ...query } = c.req.valid("query");
     const draw = { money: moneyChart, outstanding: outstandingChart, aging: agingChart }[chart];
-    return answer(c, reports, await reports.billing(query), formats, format, [chart], { csv: billingCsv, svg: draw });
+    return answer(c, { reports, charts }, await reports.billing(query), formats, format, [chart], { csv: billingCsv, svg: draw });
   });
   operation(reportActivity, async (c) => {
     const { format, ...query } = c.req.valid("query");
     const plan = await reports.activity(query, c.get("caller").scopes.has("analytics:detail"));
-    return answer(c, reports, plan, formats, format, [], { csv: activityCsv, svg: signInsChart });
+    return answer(c, { reports, charts }, plan, formats, format, [], { csv: activityCsv, svg: signInsChart });
   });
   operation(summarize, async (c) => {
     const { format, ...query } = c.req.valid("query");
-    return answer(c, reports, await reports.summary(query), withoutCharts, format, [], { csv: summaryCsv });
+    return answer(c, { reports, charts }, await reports.summary(query), withoutCharts, format, [], { csv: summaryCsv });
   });
 }
 
@@ -129,7 +129,7 @@ const contentTypes: Record<Format, string> = { ...mediaTypes, csv: `${mediaTypes
 /** Answers in the wanted form, or 304 where the caller has it already: that is known before anything is added up. */
 async function answer<T>(
   c: RestContext,
-  reports: Reports,
+  { reports, charts }: { reports: Reports; charts: Charts },
   plan: Plan<T>,
   offered: readonly Format[],
   wanted: Format | undefined,
@@ -145,7 +145,7 @@ async function answer<T>(
     if (format === "json") return JSON.stringify(report);
     if (format === "csv") return ways.csv(report);
     if (!ways.svg) throw new AppError("not_acceptable", "This report has no chart.");
-    return standAlone(drawChart(ways.svg(report)));
+    return standAlone(await charts.draw(ways.svg(report)));
   });
   return c.body(text, 200, { ...headers, "content-type": contentTypes[format] });
 }

@@ -1,7 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { type Chart, drawChart, standAlone } from "./charts.ts";
+import drawChart from "./chart-worker.ts";
+import { type Chart, standAlone } from "./charts.ts";
 import {
   activePatientsChart,
   agingChart,
