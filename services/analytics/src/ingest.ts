@@ -23,9 +23,11 @@ export const applyEvents: Apply<Tables> = async (messages, transaction) => {
       offset: message.offset,
     })),
   );
-  const fresh = [...events.values()].filter(({ event }) => added.has(event.id)).map(({ event }) => event);
+  const fresh = added.flatMap(({ event_id }) => events.get(event_id)?.event ?? []);
   const subjects = [...new Set(fresh.flatMap(subjectsOf))];
-  const known = subjects.length === 0 ? [] : (await eventsOfSubjects(transaction, subjects)).map(readEvent);
+  // One batch is added at a time, so whatever was known before this one stands before any event of it.
+  const before = (added[0]?.seq ?? 0n) - 1n;
+  const known = subjects.length === 0 ? [] : (await eventsOfSubjects(transaction, subjects, before)).map(readEvent);
 
   const tally = createTally();
   tallyChange(fresh, known, tally);

@@ -18,10 +18,10 @@ export type NewEvent = StoredEvent & {
   offset: bigint;
 };
 
-/** Adds events to the log and says which of them were not there yet. */
-export async function insertEvents(db: Db, events: NewEvent[]): Promise<Set<string>> {
+/** Adds events to the log and gives those that were not there yet, with their places in it. */
+export async function insertEvents(db: Db, events: NewEvent[]): Promise<{ event_id: string; seq: bigint }[]> {
   const column = <T>(of: (event: NewEvent) => T) => events.map(of);
-  const { rows } = await sql<{ event_id: string }>`
+  const { rows } = await sql<{ event_id: string; seq: bigint }>`
     insert into events (event_id, stream, subject, related, version, occurred_at, payload, topic, partition, "offset")
     select event_id, stream, subject, related, version, to_timestamp(at / 1000.0), payload, topic, partition, "offset" from unnest(
       ${column((e) => e.event_id)}::uuid[], ${column((e) => e.stream)}::text[], ${column((e) => e.subject)}::uuid[],
@@ -29,16 +29,16 @@ export async function insertEvents(db: Db, events: NewEvent[]): Promise<Set<stri
       ${column((e) => Buffer.from(e.payload))}::bytea[], ${column((e) => e.topic)}::text[], ${column((e) => e.partition)}::integer[],
       ${column((e) => e.offset)}::bigint[]
     ) as e(event_id, stream, subject, related, version, at, payload, topic, partition, "offset")
-    on conflict do nothing returning event_id`.execute(db);
-  return new Set(rows.map((row) => row.event_id));
+    on conflict do nothing returning event_id, seq`.execute(db);
+  return rows;
 }
 
 /**
- * Everything known about some patients; where `upTo` is given, what was known when the log ended there. Each patient by
+ * Everything known about some patients when the log ended at `upTo`. Each patient by
  * its own look into the indexes (fenced by `offset 0` and the doubled test): while Postgres has no statistics yet, it would
  * rather read the whole log for a hundred patients.
  */
-export async function eventsOfSubjects(db: Db, subjects: string[], upTo = lastSeq): Promise<StoredEvent[]> {
+export async function eventsOfSubjects(db: Db, subjects: string[], upTo: bigint): Promise<StoredEvent[]> {
   const { rows } = await sql<StoredEvent>`
     select e.* from unnest(${subjects}::uuid[]) s(id)
     cross join lateral (select event_id, stream, payload from events where subject = s.id and (seq <= ${upTo}) is true offset 0) e
@@ -50,8 +50,6 @@ export async function eventsOfSubjects(db: Db, subjects: string[], upTo = lastSe
     ) e`.execute(db);
   return rows;
 }
-
-const lastSeq = 2n ** 63n - 1n;
 
 /** Which set of roll-ups counts. */
 export async function activeGeneration(db: Db): Promise<number> {
