@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import drawChart from "./chart-worker.ts";
+import { drawChart } from "./chart-worker.ts";
 import { type Chart, standAlone } from "./charts.ts";
 import {
   activePatientsChart,

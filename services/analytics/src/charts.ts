@@ -61,7 +61,7 @@ const resourceLimits = { maxOldGenerationSizeMb: 96 };
 
 export function createCharts(lifetime: Pick<Lifetime, "onClose">): Charts {
   const filename = new URL("./chart-worker.ts", import.meta.url);
-  const pool = new Tinypool({ filename, minThreads: 1, maxThreads: 1, resourceLimits });
+  const pool = new Tinypool({ filename, name: "drawChart", minThreads: 1, maxThreads: 1, resourceLimits });
   lifetime.onClose("charts", () => pool.destroy());
   return { draw: (chart) => pool.run(chart) };
 }
