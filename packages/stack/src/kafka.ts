@@ -1,6 +1,8 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+// For what it corrects in kafkajs: without that, every start warns of a negative timeout.
+import "@pm/kit/kafka";
 import { Kafka as Client, logLevel } from "kafkajs";
 import { cached, digestOf, isCached, type Progress } from "./cache.ts";
 import { hasProgram, type Output, run, startChild } from "./child.ts";
