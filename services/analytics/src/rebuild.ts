@@ -182,10 +182,10 @@ async function catchUp(db: Db, generation: number, from: bigint, to: bigint): Pr
   for (let after = from; after < to; ) {
     const rows = await nextInLog(db, after, to, lastPass);
     if (rows.length === 0) break;
-    after = rows.at(-1)?.seq ?? to;
     const fresh = rows.map(readEvent);
     const subjects = [...new Set(fresh.flatMap(subjectsOf))];
     const known = subjects.length === 0 ? [] : (await eventsOfSubjects(db, subjects, after)).map(readEvent);
+    after = rows.at(-1)?.seq ?? to;
     const tally = createTally();
     tallyChange(fresh, known, tally);
     await writeOut(db, generation, tally);
