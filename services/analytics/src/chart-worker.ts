@@ -6,7 +6,8 @@ import { BarChart, LineChart } from "echarts/charts";
 import { GridComponent, LegendComponent } from "echarts/components";
 import { init, use } from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
-import { type Chart, colors, ink, line } from "./charts.ts";
+import type { Chart } from "./charts.ts";
+import { colors, ink, line } from "./colors.ts";
 import { formatCompact } from "./labels.ts";
 
 use([BarChart, LineChart, GridComponent, LegendComponent, SVGRenderer]);

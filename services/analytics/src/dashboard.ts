@@ -8,7 +8,8 @@ import { hasAlready, type RestApp, type RestContext } from "@pm/kit/rest";
 import { getCookie } from "hono/cookie";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { countSpans, type Interval } from "./calendar.ts";
-import { type Charts, darkRules } from "./charts.ts";
+import type { Charts } from "./charts.ts";
+import { darkRules } from "./colors.ts";
 import { dashboardPage, type Pick, problemPage, signInPage } from "./dashboard-page.ts";
 import {
   cookieHeader,
