@@ -1,5 +1,5 @@
 /** The tables and every question asked of them. */
-import type { Database } from "@pm/kit/db";
+import { type ArrayElement, arrayText, type Database } from "@pm/kit/db";
 import { type Kysely, sql } from "kysely";
 import { type Grain, grains, type RollupRow, type Segment, type Slot, type StoredEvent } from "./schema.ts";
 
@@ -20,13 +20,13 @@ export type NewEvent = StoredEvent & {
 
 /** Adds events to the log and gives those that were not there yet, with their places in it. */
 export async function insertEvents(db: Db, events: NewEvent[]): Promise<{ event_id: string; seq: bigint }[]> {
-  const column = <T>(of: (event: NewEvent) => T) => events.map(of);
+  const column = (of: (event: NewEvent) => ArrayElement) => arrayText(events.map(of));
   const { rows } = await sql<{ event_id: string; seq: bigint }>`
     insert into events (event_id, stream, subject, related, version, occurred_at, payload, topic, partition, "offset")
     select event_id, stream, subject, related, version, to_timestamp(at / 1000.0), payload, topic, partition, "offset" from unnest(
       ${column((e) => e.event_id)}::uuid[], ${column((e) => e.stream)}::text[], ${column((e) => e.subject)}::uuid[],
       ${column((e) => e.related)}::uuid[], ${column((e) => e.version)}::bigint[], ${column((e) => e.at)}::bigint[],
-      ${column((e) => Buffer.from(e.payload))}::bytea[], ${column((e) => e.topic)}::text[], ${column((e) => e.partition)}::integer[],
+      ${column((e) => e.payload)}::bytea[], ${column((e) => e.topic)}::text[], ${column((e) => e.partition)}::integer[],
       ${column((e) => e.offset)}::bigint[]
     ) as e(event_id, stream, subject, related, version, at, payload, topic, partition, "offset")
     on conflict do nothing returning event_id, seq`.execute(db);
@@ -59,7 +59,7 @@ export async function activeGeneration(db: Db): Promise<number> {
 
 export async function addToRollups(db: Db, generation: number, changes: RollupRow[]): Promise<void> {
   if (changes.length === 0) return;
-  const column = <T>(of: (row: RollupRow) => T) => changes.map(of);
+  const column = (of: (row: RollupRow) => ArrayElement) => arrayText(changes.map(of));
   await sql`
     insert into rollups (generation, measure, grain, slot, value, amount, by_quarter)
     select ${generation}::smallint, measure, grain, slot, value, amount, by_quarter::bigint[] from unnest(

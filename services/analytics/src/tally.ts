@@ -60,21 +60,15 @@ export type Tally = Facts & {
 
 /** For a batch of events: few sums. */
 export function createTally(): Tally {
-  // By measure and value, then by the finest grain and slot: few maps, with numbers as keys.
-  const sums = new Map<string, Map<number, bigint>>();
+  /** By the finest grain, then by measure and value. */
+  const sums = new Map<Grain, Map<string, Map<string, Map<Slot, bigint>>>>();
   let size = 0;
   function add(grain: Grain, slot: Slot, measure: string, value: string, amount: bigint): void {
-    const name = `${measure}\n${value}`;
-    let series = sums.get(name);
-    if (!series) {
-      series = new Map();
-      sums.set(name, series);
-    }
-    const key = slot * 8 + grain;
-    const before = series.get(key);
+    const series = nested(nested(nested(sums, grain), measure), value);
+    const before = series.get(slot);
     const sum = (before ?? 0n) + amount;
-    if (sum !== 0n) series.set(key, sum);
-    else series.delete(key);
+    if (sum !== 0n) series.set(slot, sum);
+    else series.delete(slot);
     size += Number(sum !== 0n) - Number(before !== undefined);
   }
   return {
@@ -89,17 +83,15 @@ export function createTally(): Tally {
       add(grains.state, 0, measure, value, amount);
     },
     *rows() {
-      for (const [name, series] of sums) {
-        const end = name.indexOf("\n");
-        const byGrain = Map.groupBy(
-          [...series].sort(([a], [b]) => a - b),
-          ([key]) => (((key % 8) + 8) % 8) as Grain,
-        );
-        for (const [grain, found] of byGrain) {
-          const amounts = found.map(([key, amount]) => [(key - grain) / 8, amount] as const);
-          yield* rowsOf(name.slice(0, end), name.slice(end + 1), grain, amounts);
-        }
-      }
+      for (const [grain, measures] of sums)
+        for (const [measure, values] of measures)
+          for (const [value, series] of values)
+            yield* rowsOf(
+              measure,
+              value,
+              grain,
+              [...series].sort(([a], [b]) => a - b),
+            );
     },
     get size() {
       return size;
