@@ -46,7 +46,7 @@ const heartbeatMs = 2_000;
 const retryMs = { first: 100, most: 5_000 };
 /** How many partitions' events share a transaction, and how many events of each of them. */
 const partitionsTogether = 8;
-const batchSize = 250;
+const batchSize = 1_000;
 
 const lag = new Gauge({
   name: "consumer_lag_events",
@@ -231,7 +231,7 @@ export function startGroupConsumer<Tables>(options: {
   }
 
   // Numbers may be half a second old.
-  const gather = { bytes: 256 * 1024, milliseconds: 500 };
+  const gather = { bytes: 1024 * 1024, milliseconds: 500 };
   void runConsumer({ kafka, groupId, topics, fromBeginning: true, gather, partitionsTogether, eachBatch, log, lifetime });
 }
 
