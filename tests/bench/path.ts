@@ -1,5 +1,5 @@
 /** The path that every clinic walks: log in, create, read, list, open an account. Through the gateway and directly. */
-import { randomUUID } from "node:crypto";
+import { randomUUID, randomUUIDv7 } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { openDatabase } from "@pm/kit/db";
@@ -7,12 +7,10 @@ import { createLogger } from "@pm/kit/log";
 import { traceparentFrom } from "@pm/kit/telemetry";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { Client } from "pg";
-import { uuidv7 } from "../../services/patient/src/ids.ts";
 import { registeredEvent } from "../../services/patient/src/messages.ts";
-import { sha256 } from "../../services/patient/src/patients.ts";
 import { newRecord } from "../../services/patient/src/record.ts";
 import { searchWords } from "../../services/patient/src/search.ts";
-import { insertPatients, type PatientDatabase } from "../../services/patient/src/store.ts";
+import { insertPatients, type PatientDatabase, preparePatient } from "../../services/patient/src/store.ts";
 import type { Rows } from "./context.ts";
 import type { Row } from "./measure.ts";
 
@@ -39,12 +37,12 @@ function createLimit({ databaseUrl, migrationDatabaseUrl }: { databaseUrl: strin
     name: "limit: the statement of one create, straight against Postgres",
     async request() {
       const at = new Date();
-      const id = uuidv7(at);
+      const id = randomUUIDv7();
       const record = newRecord(person(), at);
-      const digest = sha256(JSON.stringify(record));
       const event = registeredEvent(id, at, traceparentFrom(undefined), record);
-      const rest = { digest, words: searchWords(record), event, idempotency: undefined, billingAt: null };
-      const [creation] = await insertPatients(db, [{ id, at, actor: "bench", action: "registered", requestId: id, record, ...rest }]);
+      const rest = { words: searchWords(record), event, idempotency: undefined, billingAt: null };
+      const patient = preparePatient({ id, at, actor: "bench", action: "registered", requestId: id, record, ...rest });
+      const [creation] = await insertPatients(db, [patient]);
       if (creation?.kind !== "created") throw new Error(`the patient was not created: ${creation?.kind}`);
     },
     // Nobody opened accounts for these patients, and billing's reconciliation would do it during the rows that follow.

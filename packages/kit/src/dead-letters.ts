@@ -2,7 +2,7 @@
  * Dead letters: events that could not be applied, kept in the consumer's database and told of on `<topic>.dead`. While an
  * event of a key waits here, later events of that key join it; an operator replays or discards them, first to last.
  */
-import { randomUUID } from "node:crypto";
+import { randomUUIDv7 } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { DeadLetterSchema } from "@pm/proto/common/v1/dead_letter";
@@ -129,7 +129,7 @@ export async function bury<Tables>(
   });
   await sql`
     insert into outbox (event_id, topic, key, type, payload, traceparent)
-    values (${randomUUID()}, ${`${event.topic}.dead`}, ${event.key}, 'common.v1.DeadLetter',
+    values (${randomUUIDv7()}, ${`${event.topic}.dead`}, ${event.key}, 'common.v1.DeadLetter',
       ${Buffer.from(toBinary(DeadLetterSchema, message))}, ${event.traceparent})`.execute(transaction);
 }
 

@@ -3,7 +3,7 @@
  * that ended are refused here at once, before Kafka says so to everybody.
  */
 
-import { randomUUID } from "node:crypto";
+import { randomUUID, randomUUIDv7 } from "node:crypto";
 import { type MessageInitShape, create as message, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { AuditEntriesTable } from "@pm/kit/audit";
@@ -52,7 +52,7 @@ export type Changes = {
 export function authEvent(event: AuthEventInit, key: string, origin: { traceparent: string; now: number }): OutboxTable {
   const name = String(event.case).replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   return {
-    event_id: randomUUID(),
+    event_id: randomUUIDv7(),
     topic: "auth.v1",
     key,
     type: `auth.v1.${name}`,

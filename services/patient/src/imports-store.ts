@@ -1,6 +1,6 @@
 /** How far imports are, and what was wrong with their lines. */
 import { AppError, type FieldError } from "@pm/kit/errors";
-import { emailTaken, insertPatientsIn, inTransaction, type NewPatient, type PatientDatabase, type Runner } from "./store.ts";
+import { emailTaken, insertPatientsIn, inTransaction, type PatientDatabase, type PreparedPatient, type Runner } from "./store.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
 export type ImportProgress = { id: string; lines: number; created: number; failed: number; prefixHash: Buffer; finished: boolean };
@@ -50,6 +50,9 @@ const advanceStatement = {
     select * from advanced`,
 };
 
+/** A line that is right. */
+export type Imported = { line: number; email: string; patient: PreparedPatient };
+
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
   before: ImportProgress;
@@ -58,7 +61,7 @@ export type Step = {
   lines: number;
   prefixHash: Buffer;
   finished: boolean;
-  patients: { line: number; patient: NewPatient }[];
+  patients: Imported[];
   failures: { line: number; errors: FieldError[] }[];
 };
 
@@ -69,14 +72,7 @@ export type Step = {
 export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
   return inTransaction(db, async (tx) => {
     const { before, patients } = step;
-    const isFree =
-      patients.length === 0
-        ? []
-        : await (step.dryRun ? checkEmails : createAll)(
-            tx,
-            before.id,
-            patients.map((item) => item.patient),
-          );
+    const isFree = patients.length === 0 ? [] : await (step.dryRun ? checkEmails : createAll)(tx, before.id, patients);
     const taken = patients.filter((_, index) => !isFree[index]).map(({ line }) => ({ line, errors: emailTaken().options.errors }));
     const failures = [...step.failures, ...taken];
     const values = [
@@ -95,8 +91,12 @@ export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportPr
   });
 }
 
-async function createAll(tx: Runner, _importId: string, patients: NewPatient[]): Promise<boolean[]> {
-  return (await insertPatientsIn(tx, patients)).map((creation) => creation.kind === "created");
+async function createAll(tx: Runner, _importId: string, patients: Imported[]): Promise<boolean[]> {
+  const creations = await insertPatientsIn(
+    tx,
+    patients.map(({ patient }) => patient),
+  );
+  return creations.map((creation) => creation.kind === "created");
 }
 
 const freeStatement = {
@@ -112,8 +112,8 @@ const freeStatement = {
 };
 
 /** Whether each e-mail is free: of other patients, and of lines that came before. */
-async function checkEmails(tx: Runner, importId: string, patients: NewPatient[]): Promise<boolean[]> {
-  const emails = patients.map((patient) => patient.record.email);
+async function checkEmails(tx: Runner, importId: string, patients: Imported[]): Promise<boolean[]> {
+  const emails = patients.map(({ email }) => email);
   const free = new Set((await tx.query<{ email: string }>(freeStatement, [importId, JSON.stringify(emails)])).map((row) => row.email));
   // The first line of an e-mail has it, the next ones do not.
   return emails.map((email) => free.delete(email.toLowerCase()));

@@ -2,16 +2,15 @@
  * Imports: any number of patients in one request, in memory that does not grow with them. Lines are taken in batches, each
  * a transaction together with how far the import is, so that the same file under the same key goes on where it stopped.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomUUIDv7 } from "node:crypto";
 import { AppError, type FieldError } from "@pm/kit/errors";
-import { uuidv7 } from "./ids.ts";
-import { advanceImport, beginImport, readImportErrors } from "./imports-store.ts";
+import { advanceImport, beginImport, type Imported, readImportErrors } from "./imports-store.ts";
 import type { ImportLine } from "./lines.ts";
 import { registeredEvent } from "./messages.ts";
-import { type Call, sha256 } from "./patients.ts";
+import type { Call } from "./patients.ts";
 import { importedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import type { NewPatient, PatientDatabase } from "./store.ts";
+import { type PatientDatabase, preparePatient } from "./store.ts";
 
 const batchSize = 1_000;
 /** How many words of names an import keeps in mind: those of a million people, and little memory. */
@@ -27,24 +26,11 @@ export type ImportReport = {
   errors: AsyncIterable<{ line: number; errors: FieldError[] }>;
 };
 
-type Batch = { patients: { line: number; patient: NewPatient }[]; failures: { line: number; errors: FieldError[] }[] };
+type Batch = { patients: (Imported & { names: string[] })[]; failures: { line: number; errors: FieldError[] }[] };
 
 export function createImports(options: { db: PatientDatabase; now: () => Date; committed: () => void }) {
   const { db, now, committed } = options;
   let running = 0;
-
-  function newPatient(call: Call, body: unknown, knownWords: Set<string>): NewPatient {
-    const at = now();
-    const record = importedRecord(body, at);
-    const id = uuidv7(at);
-    const who = { actor: call.caller.id, requestId: call.requestId };
-    const event = registeredEvent(id, at, call.traceparent, record);
-    // Nobody waits for an import's billing accounts, so they are the worker's from the beginning.
-    const digest = sha256(JSON.stringify(record));
-    const { all, names } = searchWords(record);
-    const words = { all, names: names.filter((word) => !knownWords.has(word)) };
-    return { ...who, id, at, action: "imported", record, digest, words, event, billingAt: at };
-  }
 
   function take(call: Call, batch: Batch, knownWords: Set<string>, { number: line, body, problem }: ImportLine): void {
     if (problem !== undefined) {
@@ -52,7 +38,16 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
       return;
     }
     try {
-      batch.patients.push({ line, patient: newPatient(call, body, knownWords) });
+      const at = now();
+      const record = importedRecord(body, at);
+      const id = randomUUIDv7();
+      const { all, names } = searchWords(record);
+      const words = { all, names: names.filter((word) => !knownWords.has(word)) };
+      const who = { actor: call.caller.id, requestId: call.requestId };
+      const event = registeredEvent(id, at, call.traceparent, record);
+      // Nobody waits for an import's billing accounts, so they are the worker's from the beginning.
+      const patient = preparePatient({ ...who, id, at, action: "imported", record, words, event, billingAt: at });
+      batch.patients.push({ line, email: record.email, names: words.names, patient });
     } catch (error) {
       if (!(error instanceof AppError) || !error.options.errors) throw error;
       batch.failures.push({ line, errors: error.options.errors });
@@ -72,7 +67,7 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
       lines: AsyncIterable<ImportLine>,
       { key, dryRun }: { key: string | undefined; dryRun: boolean },
     ): Promise<ImportReport> {
-      const started = await beginImport(db, { id: uuidv7(now()), caller: call.caller.id, key: dryRun ? null : (key ?? null), dryRun });
+      const started = await beginImport(db, { id: randomUUIDv7(), caller: call.caller.id, key: dryRun ? null : (key ?? null), dryRun });
       const hash = createHash("sha256");
       const newBatch = (): Batch => ({ patients: [], failures: [] });
       let seen = 0;
@@ -90,8 +85,7 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
         progress = progress.then((after) => {
           // Of patients that were not created nothing is written.
           if (after.created - before.created < step.patients.length) return after;
-          for (const { patient } of step.patients)
-            for (const word of patient.words.names) if (knownWords.size < mostKnownWords) knownWords.add(word);
+          for (const { names } of step.patients) for (const word of names) if (knownWords.size < mostKnownWords) knownWords.add(word);
           return after;
         });
         // Whoever awaits it next gets the error; until then it must not count as unhandled.

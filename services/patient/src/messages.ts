@@ -1,5 +1,5 @@
 /** Events of the topic `patient.v1`, ready for the outbox: what readers count by, and nothing that names a person. */
-import { randomUUID } from "node:crypto";
+import { randomUUIDv7 } from "node:crypto";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { type PatientEvent, PatientEventSchema } from "@pm/proto/patient/v1/events";
@@ -16,7 +16,7 @@ function encode(patientId: string, version: number, at: Date, traceparent: strin
     event,
   });
   const payload = Buffer.from(toBinary(PatientEventSchema, message)).toString("base64");
-  return { eventId: randomUUID(), type: `patient.v1.${event.case}`, payload, traceparent };
+  return { eventId: randomUUIDv7(), type: `patient.v1.${event.case}`, payload, traceparent };
 }
 
 const demographics = (record: PatientRecord) => ({

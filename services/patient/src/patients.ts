@@ -1,10 +1,10 @@
 /** The rules: who may do what to which patient, and what follows from it. */
-import { hash } from "node:crypto";
+import { randomUUIDv7 } from "node:crypto";
 import type { Caller } from "@pm/kit/auth";
 import { createBatcher } from "@pm/kit/batch";
 import { AppError } from "@pm/kit/errors";
 import { type BillingAccounts, headStartMs } from "./billing.ts";
-import { isUuid, uuidv7 } from "./ids.ts";
+import { isUuid } from "./ids.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./messages.ts";
 import { diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import type { Action, Patient, PatientRecord } from "./schema.ts";
@@ -16,11 +16,13 @@ import {
   type Found,
   findPatient,
   insertPatients,
-  type NewPatient,
   type PatientDatabase,
+  type PreparedPatient,
+  preparePatient,
   type Reading,
   readFirstVersions,
   readPatients,
+  sha256,
   type Viewer,
 } from "./store.ts";
 
@@ -31,10 +33,6 @@ export type Patients = ReturnType<typeof createPatients>;
 
 export function notFound(): AppError {
   return new AppError("not_found", "There is no patient with this id.");
-}
-
-export function sha256(text: string): string {
-  return hash("sha256", text);
 }
 
 /** The access rule's side of a caller: `patient:all` lifts it, otherwise it goes by registration, the user and their teams. */
@@ -61,7 +59,7 @@ function lostRace(version: number): AppError {
 export function createPatients(options: { db: PatientDatabase; billing: BillingAccounts; now: () => Date; committed: () => void }) {
   const { db, billing, now, committed } = options;
 
-  const creations = createBatcher<NewPatient, Creation>({
+  const creations = createBatcher<PreparedPatient, Creation>({
     maxSize: 64,
     // The next patients leave when the accounts of these are open, and so share a statement and a call with more of their kind.
     rest: billing.settled,
@@ -111,12 +109,9 @@ export function createPatients(options: { db: PatientDatabase; billing: BillingA
         deleted: () => deletedEvent(id, version, at, call.traceparent),
         restored: () => restoredEvent(id, version, at, call.traceparent, record),
       }[action]();
-      const digest = sha256(JSON.stringify(record));
       const words = searchWords(record);
       const who = { actor: call.caller.id, requestId: call.requestId };
-      if (
-        await changePatient(db, { ...who, id: found.id, version: found.version, at, action, record, deleted, digest, words, fields, event })
-      ) {
+      if (await changePatient(db, { ...who, id: found.id, version: found.version, at, action, record, deleted, words, fields, event })) {
         committed();
         return { ...found, version, record, updatedAt: at };
       }
@@ -155,22 +150,22 @@ export function createPatients(options: { db: PatientDatabase; billing: BillingA
     /** Registers a patient. With an idempotency key, the same body under the same key gives the first answer again. */
     async create(call: Call, body: unknown, key: string | undefined): Promise<Patient & { repeated: boolean }> {
       const at = now();
-      const id = uuidv7(at);
+      const id = randomUUIDv7();
       const record = newRecord(body, at);
       const idempotency = key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) };
-      const result = await creations.add({
+      const patient = preparePatient({
         id,
         at,
         actor: call.caller.id,
         action: "registered",
         requestId: call.requestId,
         record,
-        digest: sha256(JSON.stringify(record)),
         words: searchWords(record),
         idempotency,
         event: registeredEvent(id, at, call.traceparent, record),
         billingAt: new Date(at.getTime() + headStartMs),
       });
+      const result = await creations.add(patient);
       if (result.kind === "email-taken") throw emailTaken();
       if (result.kind === "repeated") {
         if (result.hash !== idempotency?.hash)
