@@ -3,7 +3,7 @@ import type { Role } from "@pm/kit/access";
 import type { OutboxTable } from "@pm/kit/outbox";
 import { sql } from "kysely";
 import type { AuthDatabase, AuthTransaction } from "./schema.ts";
-import { type Beside, forgiveClauses } from "./throttle.ts";
+import { type Attempt, type Beside, forgiveClauses, forgiveValues } from "./throttle.ts";
 
 export type Account = {
   id: string;
@@ -43,24 +43,34 @@ export async function findAccount(database: AuthDatabase, id: string): Promise<A
 const outboxColumns = "event_id, topic, key, type, payload, traceparent";
 const outboxValues = (event: OutboxTable) => [event.event_id, event.topic, event.key, event.type, event.payload, event.traceparent];
 
-// The account is locked against changes until the session is there: whoever disables it or changes its password or roles at
-// the same moment either comes first, and there is no session, or comes second and finds the session to revoke.
-const createSessionStatement = {
-  name: "create_session",
+// Each account is locked against changes until its session is there: whoever disables it or changes its password or roles at
+// the same moment either comes first, and there is no session, or comes second and finds the session to revoke. Accounts are
+// taken in the order of the input, one by one: a join might be planned as a scan of all of them.
+const storeSessionsStatement = {
+  name: "store_sessions",
   text: `
-    with account as (
-      select id from users where id = $1 and password_hash = $2 and disabled_at is null and updated_at::text = $16 for share
+    with input as materialized (
+      select * from json_to_recordset($1) as i(id uuid, user_id uuid, password_hash text, version text, address text, user_agent text,
+        second_factor boolean, max_seconds float8, token_hash text, event_id uuid, topic text, key text, type text, payload text,
+        traceparent text, request_id text)
     ), session as (
       insert into sessions (id, user_id, address, user_agent, second_factor, expires_at)
-      select $3, id, $4, $5, $6, now() + make_interval(secs => $7) from account returning id, user_id
+      select i.id, i.user_id, i.address, i.user_agent, i.second_factor, now() + make_interval(secs => i.max_seconds)
+      from input i cross join lateral (
+        select from users u
+        where u.id = i.user_id and u.password_hash = i.password_hash and u.disabled_at is null and u.updated_at::text = i.version for share
+      ) unchanged
+      returning id
     ), token as (
-      insert into refresh_tokens (hash, session_id) select $8, id from session
+      insert into refresh_tokens (hash, session_id) select decode(token_hash, 'hex'), id from input where id in (select id from session)
     ), event as (
-      insert into outbox (${outboxColumns}) select $9, $10, $11, $12, $13, $14 from session
+      insert into outbox (${outboxColumns})
+      select event_id, topic, key, type, decode(payload, 'base64'), traceparent from input where id in (select id from session)
     ), audit as (
       insert into audit_entries (actor, action, subject, request_id, details)
-      select user_id::text, 'authn_login_success', user_id::text, $15, jsonb_build_object('sessionId', id, 'address', $4::text) from session
-    ), ${forgiveClauses("$17", "true")}
+      select user_id::text, 'authn_login_success', user_id::text, request_id, jsonb_build_object('sessionId', id, 'address', address)
+      from input where id in (select id from session)
+    ), ${forgiveClauses("$2", "$3", "$4")}
     select id from session`,
 };
 
@@ -78,17 +88,31 @@ export type NewSession = {
   refreshTokenHash: Buffer;
   event: OutboxTable;
   requestId: string;
-  /** Of the attempt that succeeded, which is forgiven whether the session is stored or not. */
-  attempt: Buffer[];
+  /** The one that succeeded, which is forgiven whether the session is stored or not. */
+  attempt: Pick<Attempt, "keys"> | undefined;
 };
 
-/** Stores a session with its first refresh token, event and audit entry; false where the account was changed meanwhile. */
-export async function createSession(database: AuthDatabase, session: NewSession): Promise<boolean> {
-  const { id, userId, passwordHash, version, address, userAgent, secondFactor, maxSeconds, refreshTokenHash, event, requestId, attempt } =
-    session;
-  const identity = [userId, passwordHash, id, address, userAgent, secondFactor, maxSeconds, refreshTokenHash];
-  const rows = await database.query(createSessionStatement, [...identity, ...outboxValues(event), requestId, version, attempt]);
-  return rows.length === 1;
+/** Stores sessions, each with its first refresh token, event and audit entry; false where the account was changed meanwhile. */
+export async function storeSessions(database: AuthDatabase, sessions: NewSession[]): Promise<boolean[]> {
+  const input = sessions.map(({ event: { event_id, topic, key, type, payload, traceparent }, ...session }) => ({
+    id: session.id,
+    user_id: session.userId,
+    password_hash: session.passwordHash,
+    version: session.version,
+    address: session.address,
+    user_agent: session.userAgent,
+    second_factor: session.secondFactor,
+    max_seconds: session.maxSeconds,
+    token_hash: session.refreshTokenHash.toString("hex"),
+    ...{ event_id, topic, key, type, payload: Buffer.from(payload).toString("base64"), traceparent },
+    request_id: session.requestId,
+  }));
+  // Two of these at once wait for each other at the first account that both have, and not in a circle.
+  input.sort((a, b) => (a.user_id < b.user_id ? -1 : 1));
+  const attempts = sessions.flatMap(({ attempt }) => attempt ?? []);
+  const rows = await database.query<{ id: string }>(storeSessionsStatement, [JSON.stringify(input), ...forgiveValues(attempts, true)]);
+  const stored = new Set(rows.map(({ id }) => id));
+  return sessions.map(({ id }) => stored.has(id));
 }
 
 const failureStatement = {

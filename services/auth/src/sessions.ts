@@ -1,6 +1,8 @@
 /** Signing in, staying in, getting out. */
 import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Role } from "@pm/kit/access";
+import { createBatcher } from "@pm/kit/batch";
 import { AppError } from "@pm/kit/errors";
 import { SignInFailureReason } from "@pm/proto/auth/v1/events";
 import { LRUCache } from "lru-cache";
@@ -13,14 +15,15 @@ import { createSealer } from "./seal.ts";
 import {
   type Account,
   accountBeside,
-  createSession,
   findAccount,
   findRefreshToken,
   listSessions,
+  type NewSession,
   type PresentedToken,
   recordFailure,
   rotateRefreshToken,
   type SessionRow,
+  storeSessions,
 } from "./sessions-store.ts";
 import type { Attempt, Throttle } from "./throttle.ts";
 import type { Tokens } from "./tokens.ts";
@@ -60,6 +63,9 @@ export type Sessions = {
 
 export type SessionSettings = { idleSeconds: number; maxSeconds: number; graceSeconds: number };
 
+/** Sign-ins within so many milliseconds after another one share a statement and a commit; whoever comes alone waits for nothing. */
+const gatherMs = 25;
+
 const wrongCredentials = () => new AppError("unauthenticated", "The e-mail address or the password is wrong.");
 const wrongRefreshToken = () => new AppError("unauthenticated", "The refresh token is not valid any more. Log in again.");
 const codeError = (message: string) =>
@@ -86,6 +92,12 @@ export function createSessions(options: {
   const { database, changes, passwords, throttle, factors, tokens, settings, now } = options;
   // Of refusals for one reason at one place, one in ten seconds is noted: who floods us must not flood the audit trail too.
   const refusalsNoted = new LRUCache<string, true>({ max: 10_000, ttl: 10_000 });
+
+  const sessions = createBatcher<NewSession, boolean>({
+    maxSize: 64,
+    rest: () => delay(gatherMs),
+    run: (items) => storeSessions(database, items),
+  });
 
   async function failed(reason: SignInFailureReason, subject: string, origin: Origin, action = "authn_login_fail"): Promise<void> {
     const event = authEvent({ case: "signInFailed", value: { reason } }, randomUUID(), { traceparent: origin.traceparent, now: now() });
@@ -152,7 +164,7 @@ export function createSessions(options: {
     const setUp = mustSetUp(account.roles, secondFactor);
     const token = await tokens.forUser({ id: account.id, sessionId, roles: setUp ? [] : account.roles, teams: account.teams });
     const signedIn = { case: "signedIn" as const, value: { userId: account.id, sessionId } };
-    const stored = await createSession(database, {
+    const stored = await sessions.add({
       id: sessionId,
       userId: account.id,
       passwordHash,
@@ -164,7 +176,7 @@ export function createSessions(options: {
       refreshTokenHash: hashToken(refreshToken),
       event: authEvent(signedIn, sessionId, { traceparent: origin.traceparent, now: now() }),
       requestId: origin.requestId,
-      attempt: attempt?.keys ?? [],
+      attempt,
     });
     if (stored) {
       changes.wake();

@@ -69,6 +69,33 @@ test("a success forgets the failures of its address", async () => {
   }
 });
 
+test("sign-ins that are stored together take back what each of them counted, and nothing else", async () => {
+  const { token } = await auth.login();
+  const password = "right for all of them";
+  const people = await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      const email = freshEmail();
+      const { status } = await auth.call("POST", "/auth/users", { token, body: { email, role: "user", password } });
+      expect(status).toBe(201);
+      return email;
+    }),
+  );
+  await auth.owner.query("delete from throttles");
+  const home = anyAddress();
+  for (const email of [people[0], people[0], people[1]]) await guess(home, email);
+  const answers = await Promise.all([...people, ...people].map((email) => guess(home, email, password)));
+  expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+  // Of the address one is forgotten in ten seconds, of the others less.
+  const { rows } = await auth.owner.query(
+    "select capacity, array_agg(round(level) order by round(level)) as levels from throttles group by capacity order by capacity",
+  );
+  expect(rows).toEqual([
+    { capacity: 5, levels: [0, 0, 0, 0] },
+    { capacity: 50, levels: [0, 0, 1, 2] },
+    { capacity: 100, levels: [3] },
+  ]);
+});
+
 test("failures are forgotten as time passes", async () => {
   const home = anyAddress();
   for (let i = 0; i < 6; i++) await guess(home);

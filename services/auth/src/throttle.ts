@@ -27,7 +27,7 @@ export const throttleLimits: ThrottleLimits = {
 };
 
 export type Attempt = {
-  /** For `forgiveClauses`. */
+  /** For `forgiveValues`, the most particular first. */
   keys: Buffer[];
   /** Everything was proved: what failed before from this address on this account is forgotten. */
   succeeded(): Promise<void>;
@@ -80,20 +80,37 @@ const attemptClauses = `
     )`;
 const attemptStatement = { name: "throttle_attempt", text: `with ${attemptClauses} select throttle_wait from attempt` };
 
-// Keys are looked up one by one: a join was planned as a scan of the table, however long it had grown since.
 /**
- * Clauses for a statement that takes an attempt back in its own round trip.
- * @param keys the parameter with `Attempt.keys`; none are none @param all the parameter, true where it succeeded
+ * Clauses for a statement that takes attempts back in its own round trip, with the parameters for what `forgiveValues` gives.
+ * Keys are looked up one by one: a join was planned as a scan of the table, however long it had grown since.
  */
-export const forgiveClauses = (keys: string, all: string) => `
+export const forgiveClauses = (keys: string, counts: string, clears: string) => `
     attempted as materialized (
       select key from throttles where key = any(${keys}::bytea[]) order by array_position(${keys}, key) for update
     ), forgiven as (
-      update throttles set level = case when key = (${keys})[1] and ${all} then 0 else greatest(0, level - 1) end,
-        blocked_until = case when (key = (${keys})[1] and ${all}) or level - 1 <= capacity then 'epoch' else blocked_until end
+      update throttles set (level, blocked_until) = (
+        select case when cleared then 0 else greatest(0, level - count) end,
+          case when cleared or level - count <= capacity then 'epoch' else blocked_until end
+        from (select (${counts}::float8[])[array_position(${keys}, key)] as count, (${clears}::boolean[])[array_position(${keys}, key)] as cleared) f
+      )
       where key = any(array(select key from attempted))
     )`;
-const forgiveStatement = { name: "throttle_forgive", text: `with ${forgiveClauses("$1", "$2::boolean")} select` };
+const forgiveStatement = { name: "throttle_forgive", text: `with ${forgiveClauses("$1", "$2", "$3")} select` };
+
+/**
+ * What attempts counted, to be taken back: keys, how often each, and whether it is emptied, which the first keys are of
+ * attempts that succeeded. Rows are taken in the order in which every attempt takes them.
+ */
+export function forgiveValues(attempts: Pick<Attempt, "keys">[], succeeded: boolean): [Buffer[], number[], boolean[]] {
+  const found = new Map<string, { key: Buffer; position: number; count: number }>();
+  for (const { keys } of attempts)
+    for (const [position, key] of keys.entries()) {
+      const name = `${position} ${key.toString("hex")}`;
+      found.set(name, { key, position, count: (found.get(name)?.count ?? 0) + 1 });
+    }
+  const rows = [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row);
+  return [rows.map(({ key }) => key), rows.map(({ count }) => count), rows.map(({ position }) => succeeded && position === 0)];
+}
 
 export function createThrottle(options: { database: AuthDatabase; secret: Uint8Array; limits?: ThrottleLimits }): Throttle {
   const { database, secret, limits = throttleLimits } = options;
@@ -137,7 +154,7 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
       { key: keyOf("account", account), limit: limits.account },
     ];
     const keys = buckets.map(({ key }) => key);
-    const forgive = async (all: boolean) => void (await database.query(forgiveStatement, [keys, all]));
+    const forgive = async (all: boolean) => void (await database.query(forgiveStatement, forgiveValues([{ keys }], all)));
     return { buckets, attempt: { keys, succeeded: () => forgive(true), undo: () => forgive(false) } };
   }
 
@@ -154,7 +171,7 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
     async code(account) {
       const key = keyOf("code", account);
       await count([{ key, limit: limits.code }]);
-      const undo = async () => void (await database.query(forgiveStatement, [[key], false]));
+      const undo = async () => void (await database.query(forgiveStatement, forgiveValues([{ keys: [key] }], false)));
       return { keys: [key], succeeded: undo, undo };
     },
     async mail(recipient, address) {
