@@ -25,6 +25,18 @@ test("a problem names code, status, request id and every wrong field", async () 
   });
 });
 
+test.each([
+  ["an unknown error", toAppError(new Error("x")), true],
+  ["the database away", toAppError(Object.assign(new Error("x"), { code: "ECONNREFUSED" })), true],
+  ["a service behind away", toAppError(new ConnectError("x", Code.Unavailable)), true],
+  ["internal without a cause", new AppError("internal", "x"), true],
+  ["too many at once", new AppError("unavailable", "x", { retryAfterSeconds: 1 }), false],
+  ["bad input", new AppError("invalid_argument", "x", { cause: new Error("x") }), false],
+  ["not found", new AppError("not_found", "x"), false],
+])("%s is for the operator to look at, or is not", (_, error, isFailure) => {
+  expect(error.isFailure).toBe(isFailure);
+});
+
 test("an unknown error says nothing about itself", async () => {
   const response = toProblemResponse(toAppError(new Error("password of jane@example.com is hunter2")), "request-1");
   expect(response.status).toBe(500);

@@ -67,6 +67,11 @@ export class AppError extends Error {
   get status(): number {
     return codes[this.code].status;
   }
+
+  /** Whether something broke that an operator should look at: not what the caller did wrong, and not what we refuse on purpose, as in a flood. */
+  get isFailure(): boolean {
+    return this.code === "internal" || (this.status >= 500 && this.cause !== undefined);
+  }
 }
 
 /** An invalid_argument error that names every wrong field, in the message too for clients that show nothing else. */

@@ -7,28 +7,23 @@ export type { Logger };
 const gatherMs = 100;
 const warning = 40;
 
-/** Standard output. Warnings and errors are written at once, with all that came before them; the end of the process writes what is left. */
+/** Standard output. Warnings and errors are written at once, with all that came before them; the end of the process writes what is left and waits for the disk. */
 function standardOutput(): DestinationStream {
   const output = pino.destination({ dest: 1, sync: true, minLength: 8 * 1024 });
   let timer: NodeJS.Timeout | undefined;
-  const flushNow = () => {
-    clearTimeout(timer);
-    timer = undefined;
-    output.flushSync();
-  };
-  // Without waiting for the disk, as the other one does where standard output is a file.
   const flush = () => {
+    clearTimeout(timer);
     timer = undefined;
     output.flush();
   };
-  process.on("exit", flushNow);
+  process.on("exit", () => output.flushSync());
   const stream = {
     // Asks pino to set `lastLevel` before it writes.
     [Symbol.for("pino.metadata")]: true,
     lastLevel: 0,
     write(line: string) {
       output.write(line);
-      if (stream.lastLevel >= warning) flushNow();
+      if (stream.lastLevel >= warning) flush();
       else timer ??= setTimeout(flush, gatherMs).unref();
     },
   };

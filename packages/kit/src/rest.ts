@@ -95,8 +95,7 @@ export function createRestApp(options: {
 
   app.onError((error, c) => {
     const appError = error instanceof HTTPException ? fromHttpException(error) : toAppError(error);
-    if (appError.status >= 500)
-      log.error({ err: appError, requestId: c.get("requestId"), operation: c.get("operation") }, "request failed");
+    if (appError.isFailure) log.error({ err: appError, requestId: c.get("requestId"), operation: c.get("operation") }, "request failed");
     return toProblemResponse(appError, c.get("requestId"));
   });
 

@@ -88,11 +88,12 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
     return (error) => {
       if (isDone) return undefined;
       isDone = true;
-      const connectError = error === undefined ? undefined : toConnectError(toAppError(error));
+      const appError = error === undefined ? undefined : toAppError(error);
+      const connectError = appError && toConnectError(appError);
       const status = connectError ? nameOf(connectError.code) : "ok";
       const milliseconds = performance.now() - started;
-      if (connectError?.code === Code.Internal || connectError?.code === Code.Unavailable)
-        log.error({ err: error, requestId, method }, "call failed");
+      // A deadline is the caller's own, who knows best that it was missed.
+      if (appError?.isFailure && appError.code !== "deadline_exceeded") log.error({ err: error, requestId, method }, "call failed");
       requestSeconds.observe({ protocol: "rpc", operation: context.method.name, status }, milliseconds / 1_000);
       log.info({ requestId, method, status, ms: Math.round(milliseconds * 10) / 10 }, "call");
       return connectError;
