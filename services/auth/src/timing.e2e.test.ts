@@ -95,7 +95,8 @@ async function pollHealth(url: string, forMs: number): Promise<number[]> {
 test("under a flood of logins health answers within 50 ms (p99), and who does not fit in is refused at once", {
   timeout: 60_000,
 }, async () => {
-  const forMs = 8_000;
+  // Some 700 answers each: of fewer, the hundredth is one or two moments, such as that in which 64 connections are opened at once.
+  const forMs = 20_000;
   const end = performance.now() + forMs;
   const statuses = new Set<number>();
   const flood = Array.from({ length: 64 }, async () => {
