@@ -33,7 +33,7 @@ export const rows: Rows = async ({ platform, processes, http, token }) => {
     concurrency: atOnce,
     // As long as a create: then Kafka's and our processes have compiled what they run.
     warmUpSeconds: 12,
-    seconds: 12,
+    seconds: 18,
     prepare: async () => {
       for (const person of people)
         await http(auth.url, "POST", "/auth/users", { body: { ...person, name: "Bench", roles: ["user"] }, status: 201 });
