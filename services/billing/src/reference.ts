@@ -18,6 +18,8 @@ const member = 2;
 
 /** Renders a proto file as Markdown: methods, messages and enums with their comments. */
 export function renderReference(path: string): string {
+  // In a fresh clone nothing has written yet what the tree depends on.
+  execFileSync(process.execPath, ["proto/dependencies.ts"]);
   const bytes = execFileSync("buf", ["build", "--as-file-descriptor-set", "-o", "-"], { maxBuffer: 64 * 1024 * 1024 });
   const file = fromBinary(FileDescriptorSetSchema, bytes).file.find((each) => each.name === path);
   if (!file) throw new Error(`${path} is not in the proto tree`);
