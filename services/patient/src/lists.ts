@@ -61,10 +61,15 @@ const fewVisible = 4_000;
  * quickly, the few patients of a caller who sees few are looked up, whatever else is asked. For one who sees many, what else is asked
  * is looked up, and of each patient found whether it is visible.
  */
-type Access = { read: RawBuilder<unknown>; estimate: RawBuilder<unknown> };
+type Access = {
+  read: RawBuilder<unknown>;
+  /** Undefined for who sees all. */
+  estimate: RawBuilder<unknown> | undefined;
+  seesFew: boolean;
+};
 
 async function accessOf(db: PatientDatabase, viewer: Viewer, seesFew: LRUCache<string, boolean>): Promise<Access> {
-  if (viewer.seesAll) return { read: sql`true`, estimate: sql`true` };
+  if (viewer.seesAll) return { read: sql`true`, estimate: undefined, seesFew: false };
   const visible = sql`select id from patients where registered_by = ${viewer.id}
     union all select patient_id from patient_access where principal = any(${viewer.principals})`;
   const key = viewer.principals.join(" ");
@@ -81,7 +86,7 @@ async function accessOf(db: PatientDatabase, viewer: Viewer, seesFew: LRUCache<s
     ? sql`p.id = any(array(${visible}))`
     : sql`(p.registered_by = ${viewer.id} or exists (
         select 1 from patient_access where patient_id = p.id and (principal || '') = any(${viewer.principals}) offset 0))`;
-  return { read, estimate: sql`p.id in (${visible})` };
+  return { read, estimate: sql`p.id in (${visible})`, seesFew: few };
 }
 
 /** What of `patients p` a caller asked for; a search is a condition of its own. */
@@ -108,11 +113,19 @@ export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cur
     return Math.round(rows[0]?.["QUERY PLAN"][0].Plan["Plan Rows"] ?? 0);
   }
 
+  type Expected = { matches: () => Promise<number>; visible: () => Promise<number> };
+
+  /** How many patients match, and how many of them the caller may see, as the planner expects; asked once each, when it is wanted. */
+  function expectedOf(condition: RawBuilder<unknown>, access: Access): Expected {
+    let matches: Promise<number> | undefined;
+    let visible: Promise<number> | undefined;
+    const all = () => (matches ??= estimate(condition));
+    return { matches: all, visible: () => (visible ??= access.estimate ? estimate(sql`${condition} and ${access.estimate}`) : all()) };
+  }
+
   /** Whether the first matches that a caller may see come sooner than all matches are looked up; the fewer of them are visible, the later. */
-  async function areMany(condition: RawBuilder<unknown>, access: Access): Promise<boolean> {
-    const matches = await estimate(condition);
-    if (matches <= manyMatches) return false;
-    return matches * (await estimate(sql`${condition} and ${access.estimate}`)) > manyMatches ** 2;
+  async function areMany({ matches, visible }: Expected): Promise<boolean> {
+    return (await matches()) > manyMatches && (await matches()) * (await visible()) > manyMatches ** 2;
   }
 
   type Row = PatientRow & { sort_key: string | null };
@@ -163,29 +176,31 @@ export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cur
       const isByCreation = sort === "createdAt" || sort === "-createdAt";
       const search = filters.q === undefined ? undefined : readSearch(filters.q);
       let corrected = typeof tsquery === "string" ? tsquery : undefined;
-      const condition = () => (filters.q === undefined ? others : sql`${others} and ${searchCondition(corrected ?? search)}`);
       const readMatches = async () => {
-        // The many meanings of a misspelled word are dear to compare with patients that have none of them.
-        const walks = filters.q === undefined || (isByCreation && corrected === undefined && (await areMany(condition(), access)));
+        const words = searchCondition(corrected ?? search);
+        const condition = filters.q === undefined ? others : sql`${others} and ${words}`;
+        const expected = expectedOf(condition, access);
+        // The few patients of who sees few are looked up anyway. The many meanings of a misspelled word are dear to compare with
+        // patients that have none of them.
+        const mayWalk = isByCreation && !access.seesFew && corrected === undefined;
+        const walks = filters.q === undefined || (mayWalk && (await areMany(expected)));
         // Not as an operator by itself, which the index of words could answer.
-        const matches =
-          walks && filters.q !== undefined ? sql`${others} and (${searchCondition(corrected ?? search)}) is true` : condition();
+        const matches = walks && filters.q !== undefined ? sql`${others} and (${words}) is true` : condition;
         const position = cursor === undefined ? undefined : after;
-        return read({ call, limit, sort, purpose, after: position, gathers: !walks, condition: sql`${matches} and ${access.read}` });
+        const asked = { call, limit, sort, purpose, after: position, gathers: !walks, condition: sql`${matches} and ${access.read}` };
+        return { expected, rows: await read(asked) };
       };
-      let rows = await readMatches();
+      let { rows, expected } = await readMatches();
       if (rows.length === 0 && cursor === undefined) {
         // Misspellings are looked for only where nothing is spelled as asked: what is right comes without what is similar.
         corrected = await correctSpelling(db, search);
-        if (corrected !== undefined) rows = await readMatches();
+        if (corrected !== undefined) ({ rows, expected } = await readMatches());
       }
       const page = rows.slice(0, limit);
       const last = page.at(-1);
       const more = rows.length > limit;
       const wantsTotal = cursor === undefined && purpose === "listed";
-      const total = more
-        ? Math.max(await (wantsTotal ? estimate(sql`${condition()} and ${access.estimate}`) : 0), rows.length)
-        : rows.length;
+      const total = more && wantsTotal ? Math.max(await expected.visible(), rows.length) : rows.length;
       return {
         items: page.map(toPatient),
         ...(more && last && { nextCursor: cursors.seal(bound, [corrected ?? null, last.sort_key, last.id]) }),
