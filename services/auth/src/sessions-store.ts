@@ -94,7 +94,9 @@ export type NewSession = {
 
 /** Stores sessions, each with its first refresh token, event and audit entry; false where the account was changed meanwhile. */
 export async function storeSessions(database: AuthDatabase, sessions: NewSession[]): Promise<boolean[]> {
-  const input = sessions.map(({ event: { event_id, topic, key, type, payload, traceparent }, ...session }) => ({
+  const input = sessions.map((session) => ({
+    ...session.event,
+    payload: Buffer.from(session.event.payload).toString("base64"),
     id: session.id,
     user_id: session.userId,
     password_hash: session.passwordHash,
@@ -104,7 +106,6 @@ export async function storeSessions(database: AuthDatabase, sessions: NewSession
     second_factor: session.secondFactor,
     max_seconds: session.maxSeconds,
     token_hash: session.refreshTokenHash.toString("hex"),
-    ...{ event_id, topic, key, type, payload: Buffer.from(payload).toString("base64"), traceparent },
     request_id: session.requestId,
   }));
   // Two of these at once wait for each other at the first account that both have, and not in a circle.

@@ -122,37 +122,23 @@ const keysStatement = {
 /** A new patient while it waits: `json` is its row of the statement's input. One text is little to keep, and an import keeps thousands. */
 export type PreparedPatient = Pick<NewPatient, "id" | "actor" | "idempotency"> & { json: string };
 
-/** The audit trail gets the SHA-256 of the very text that becomes the record's first version. */
-export function preparePatient({
-  id,
-  at,
-  actor,
-  action,
-  requestId,
-  record,
-  words,
-  idempotency,
-  event,
-  billingAt,
-}: NewPatient): PreparedPatient {
+/** What is written beside every version of a patient, as the statements' input has it. The audit trail gets the SHA-256 of the record's text. */
+const besideRecord = (recordJson: string, { requestId, words, event }: Pick<NewPatient, "requestId" | "words" | "event">) => ({
+  request_id: requestId,
+  digest: sha256(recordJson),
+  event_id: event.eventId,
+  event_type: event.type,
+  payload: event.payload,
+  traceparent: event.traceparent,
+  words: words.all,
+  name_words: words.names,
+});
+
+export function preparePatient(patient: NewPatient): PreparedPatient {
+  const { id, at, actor, action, record, idempotency, billingAt } = patient;
   const recordJson = JSON.stringify(record);
-  const others = JSON.stringify({
-    id,
-    at,
-    actor,
-    action,
-    request_id: requestId,
-    key: idempotency?.key,
-    hash: idempotency?.hash,
-    digest: sha256(recordJson),
-    event_id: event.eventId,
-    event_type: event.type,
-    payload: event.payload,
-    traceparent: event.traceparent,
-    billing_at: billingAt,
-    words: words.all,
-    name_words: words.names,
-  });
+  const keys = { key: idempotency?.key, hash: idempotency?.hash };
+  const others = JSON.stringify({ id, at, actor, action, ...keys, billing_at: billingAt, ...besideRecord(recordJson, patient) });
   return { id, actor, idempotency, json: `${others.slice(0, -1)},"record":${recordJson}}` };
 }
 
@@ -360,19 +346,8 @@ const changeStatement = {
  * Makes the next version of a patient. False where somebody else made it in the meantime.
  * @throws AppError already_exists where another patient has the e-mail.
  */
-export async function changePatient(db: PatientDatabase, { requestId, event, words, ...change }: Change): Promise<boolean> {
-  const { eventId, type, payload, traceparent } = event;
-  const input = {
-    ...change,
-    digest: sha256(JSON.stringify(change.record)),
-    words: words.all,
-    name_words: words.names,
-    request_id: requestId,
-    event_id: eventId,
-    event_type: type,
-    payload,
-    traceparent,
-  };
+export async function changePatient(db: PatientDatabase, change: Change): Promise<boolean> {
+  const input = { ...change, ...besideRecord(JSON.stringify(change.record), change) };
   try {
     return (await db.query(changeStatement, [JSON.stringify(input)])).length === 1;
   } catch (error) {
