@@ -95,6 +95,11 @@ function isDatabaseUnavailable(error: unknown): boolean {
   );
 }
 
+/** Postgres refused a text: SQLSTATE 22021 and 22P05, for U+0000 and for half of a surrogate pair. */
+function isTextRefused(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "22021" || error.code === "22P05");
+}
+
 const fromConnect = new Map<Code, ErrorCode>([
   [Code.Unauthenticated, "internal"],
   [Code.DeadlineExceeded, "deadline_exceeded"],
@@ -107,6 +112,10 @@ export function toAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   if (isDatabaseUnavailable(error))
     return new AppError("unavailable", "The database cannot be reached. Try again shortly.", { cause: error, retryAfterSeconds: 1 });
+  if (isTextRefused(error)) {
+    const message = "A text has a character that cannot be stored: U+0000, or half of a surrogate pair. Leave it out.";
+    return new AppError("invalid_argument", message, { cause: error });
+  }
   if (error instanceof ConnectError) {
     const code = fromConnect.get(error.code) ?? "internal";
     if (code === "unavailable" || code === "deadline_exceeded")

@@ -28,6 +28,7 @@ import { createRevocationSnapshot } from "./revocations.ts";
 import type { AuthTables } from "./schema.ts";
 import { createSealer } from "./seal.ts";
 import { createSessions } from "./sessions.ts";
+import { selectAccount } from "./sessions-store.ts";
 import { createTeams } from "./teams.ts";
 import { registerTeams } from "./teams-rest.ts";
 import { createThrottle } from "./throttle.ts";
@@ -72,7 +73,7 @@ const clients = createServiceClients({
 });
 const policy = config.SECOND_FACTOR_REQUIRED;
 const factors = createFactors({ database, sealer: createSealer(secret, "second factors"), policy, issuer: "Patient Management", now });
-const throttle = createThrottle({ database, secret });
+const throttle = createThrottle({ database, secret, selectAccount });
 const sessions = createSessions({
   ...{ database, changes, passwords, throttle, factors, tokens, now },
   settings: {

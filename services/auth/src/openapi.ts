@@ -16,6 +16,11 @@ export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({ require
 export const noContent = (description: string) => ({ 204: { description } });
 export const noStore = { "cache-control": "no-store" };
 
+/** Neither control characters nor halves of surrogate pairs, which are not Unicode and which Postgres refuses. */
+export const plainText = z
+  .string()
+  .trim()
+  .refine((text) => !/[\p{Cc}\p{Cs}]/u.test(text), "must not have control characters");
 export const Email = z.string().trim().pipe(z.email("is not an e-mail address").max(254)).openapi({ type: "string", format: "email" });
 /** A password that is checked, not chosen: its rules are those of when it was set. */
 export const Password = z.string().min(1).max(maxPasswordLength).openapi({ format: "password" });
@@ -25,7 +30,7 @@ export const NewPassword = z
   .max(1_000, "must have at most 128 characters")
   .openapi({ format: "password", minLength: 8, maxLength: 128 });
 export const Code = z.string().trim().min(6).max(40).openapi({ description: "Six digits of an authenticator app, or a recovery code." });
-export const PersonName = z.string().trim().max(200);
+export const PersonName = plainText.max(200);
 export const RoleName = z.enum(Object.keys(roles) as [Role, ...Role[]]);
 export const LinkToken = z.string("is missing").min(1, "is missing").max(256, "is longer than ours are");
 export const Proof = { password: Password, code: Code.optional() };

@@ -3,13 +3,25 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/rest";
 import { type RevocationSnapshot, revocationSnapshotSchema } from "@pm/kit/revocations";
 import type { KeyInfo, SigningKeys } from "./keys.ts";
-import { actorOf, Code, jsonAnswer, jsonBody, noContent, noStore, type OriginOf, Password, SignedInAnswer, userOf } from "./openapi.ts";
+import {
+  actorOf,
+  Code,
+  jsonAnswer,
+  jsonBody,
+  noContent,
+  noStore,
+  type OriginOf,
+  Password,
+  plainText,
+  SignedInAnswer,
+  userOf,
+} from "./openapi.ts";
 import type { Sessions } from "./sessions.ts";
 import type { ServiceClients, Tokens } from "./tokens.ts";
 
 const Credentials = z
   .object({
-    email: z.string().trim().min(1).max(254).openapi({ format: "email", example: "admin@example.com" }),
+    email: plainText.min(1).max(254).openapi({ format: "email", example: "admin@example.com" }),
     password: Password,
     code: Code.optional(),
   })

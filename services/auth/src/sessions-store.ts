@@ -3,7 +3,7 @@ import type { Role } from "@pm/kit/access";
 import type { OutboxTable } from "@pm/kit/outbox";
 import { sql } from "kysely";
 import type { AuthDatabase, AuthTransaction } from "./schema.ts";
-import { type Attempt, type Beside, forgiveClauses, forgiveValues } from "./throttle.ts";
+import { type Attempt, forgiveClauses, forgiveValues } from "./throttle.ts";
 
 export type Account = {
   id: string;
@@ -23,17 +23,12 @@ const accountColumns = `u.id, u.email::text, u.name, u.roles, u.password_hash, u
   exists (select from second_factors f where f.user_id = u.id and f.confirmed_at is not null) as enrolled, u.updated_at::text as version,
   array(select team_id::text from team_members m where m.user_id = u.id order by team_id) as teams`;
 
-export async function findAccountByEmail(database: AuthDatabase, email: string): Promise<Account | undefined> {
-  const statement = { name: "account_by_email", text: `select ${accountColumns} from users u where email = $1` };
-  return (await database.query<Account>(statement, [email]))[0];
-}
+/** The account of an e-mail address; `email` is SQL. */
+export const selectAccount = (email: string) => `select ${accountColumns} from users u where email = (${email})::citext`;
 
-/** The account of an address, to be read beside a sign-in's attempt; its columns are null where there is none. */
-export const accountBeside = (email: string): Beside => ({
-  name: "attempt_with_account",
-  select: `select ${accountColumns} from users u where email = $6`,
-  value: email,
-});
+export async function findAccountByEmail(database: AuthDatabase, email: string): Promise<Account | undefined> {
+  return (await database.query<Account>({ name: "account_by_email", text: selectAccount("$1") }, [email]))[0];
+}
 
 export async function findAccount(database: AuthDatabase, id: string): Promise<Account | undefined> {
   const statement = { name: "account_by_id", text: `select ${accountColumns} from users u where id = $1` };

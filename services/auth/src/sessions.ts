@@ -14,7 +14,6 @@ import type { AuthDatabase } from "./schema.ts";
 import { createSealer } from "./seal.ts";
 import {
   type Account,
-  accountBeside,
   findAccount,
   findRefreshToken,
   listSessions,
@@ -64,7 +63,7 @@ export type Sessions = {
 export type SessionSettings = { idleSeconds: number; maxSeconds: number; graceSeconds: number };
 
 /** Sign-ins within so many milliseconds after another one share a statement and a commit; whoever comes alone waits for nothing. */
-const gatherMs = 25;
+const gatherMs = 40;
 
 const wrongCredentials = () => new AppError("unauthenticated", "The e-mail address or the password is wrong.");
 const wrongRefreshToken = () => new AppError("unauthenticated", "The refresh token is not valid any more. Log in again.");
@@ -191,9 +190,8 @@ export function createSessions(options: {
   };
 
   async function login({ email, password, code }: Credentials, origin: Origin): Promise<SignedIn> {
-    const count = () => throttle.attemptAndRead<Account | { id: null }>(email, origin.address, accountBeside(email));
-    const { attempt, row } = await admit(email, origin, count);
-    const checked = await check(row.id === null ? undefined : row, { password, code }, attempt, origin);
+    const { attempt, account } = await admit(email, origin, () => throttle.attemptAndRead(email, origin.address));
+    const checked = await check(account, { password, code }, attempt, origin);
     return open(checked.account, checked.passwordHash, checked.secondFactor, origin, attempt);
   }
 

@@ -1,12 +1,12 @@
 /** Teams over HTTP: administrators make them; whoever shares a patient finds them. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp, RestContext } from "@pm/kit/rest";
-import { actorOf, idParams, jsonAnswer, jsonBody, listQuery, noContent, noStore, type OriginOf, pageOf } from "./openapi.ts";
+import { actorOf, idParams, jsonAnswer, jsonBody, listQuery, noContent, noStore, type OriginOf, pageOf, plainText } from "./openapi.ts";
 import type { Teams } from "./teams.ts";
 import type { TeamRow } from "./users-store.ts";
 
 const Team = z.object({ id: z.string(), name: z.string(), members: z.int(), createdAt: z.iso.datetime() }).openapi("Team");
-const TeamName = z.strictObject({ name: z.string().trim().min(1).max(100) });
+const TeamName = z.strictObject({ name: plainText.min(1).max(100) });
 const toTeam = ({ id, name, members, created_at }: TeamRow) => ({ id, name, members, createdAt: created_at.toISOString() });
 
 export function registerTeams({ operation }: RestApp, { teams, originOf }: { teams: Teams; originOf: OriginOf }): void {

@@ -1,6 +1,11 @@
-import { randomInt } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
+import { toAppError } from "@pm/kit/errors";
+import fc from "fast-check";
 import { afterAll, beforeEach, expect, test } from "vitest";
+import type { AuthDatabase } from "./schema.ts";
+import { selectAccount } from "./sessions-store.ts";
 import { admin, clientFor, freshEmail, from, startAuth, startReplica } from "./testing.ts";
+import { createThrottle } from "./throttle.ts";
 
 const auth = await startAuth();
 afterAll(() => auth.stop());
@@ -28,9 +33,12 @@ test("after the sixth failure an address waits, twice as long each time, and the
   expect((await guess(anyAddress(), admin.email, admin.password)).status).toBe(200);
 });
 
-test("of a hundred guesses at once six are checked", async () => {
+test("of a hundred guesses at once at two replicas six are checked", async () => {
+  const replica = await startReplica(auth);
+  const calls = [auth.call, clientFor(replica.url)];
   const attacker = anyAddress();
-  const answers = await Promise.all(Array.from({ length: 100 }, () => guess(attacker)));
+  const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => guess(attacker, admin.email, "a wrong guess", calls[i % 2])));
+  await replica.stop();
   const checked = answers.filter((answer) => answer.status === 401).length;
   expect(checked).toBeGreaterThan(0);
   expect(checked).toBeLessThanOrEqual(6);
@@ -94,6 +102,64 @@ test("sign-ins that are stored together take back what each of them counted, and
     { capacity: 50, levels: [0, 0, 1, 2] },
     { capacity: 100, levels: [3] },
   ]);
+});
+
+test("attempts that come together are counted as if they came one by one", async () => {
+  const query = async (statement: { name: string; text: string }, values: unknown[]) =>
+    (await auth.pool.query({ ...statement, values })).rows;
+  const limit = { leakSeconds: 1e9, maxDelaySeconds: 900 };
+  const limits = {
+    pair: { ...limit, capacity: 2 },
+    address: { ...limit, capacity: 5 },
+    account: { ...limit, capacity: 1_000, maxDelaySeconds: 0 },
+    code: { ...limit, capacity: 1 },
+    mail: { ...limit, capacity: 1 },
+  };
+  const newThrottle = () =>
+    createThrottle({ database: { query } as unknown as AuthDatabase, secret: randomBytes(32), selectAccount, limits });
+  const attempt = fc.record({ account: fc.constantFrom(admin.email, "b", "c"), address: fc.constantFrom("one", "two") });
+  type Given = { account: string; address: string };
+  const outcome = async (throttle: ReturnType<typeof newThrottle>, { account, address }: Given) => {
+    const counted = throttle.attemptAndRead(account, address).then(
+      (done) => done.account?.email ?? "nobody",
+      (error: unknown) => toAppError(error).code,
+    );
+    return [account, address, await counted];
+  };
+  const levels = async () => {
+    const { rows } = await auth.owner.query(
+      "select round(level) as level, capacity, blocked_until > clock_timestamp() as blocked from throttles order by capacity, level, blocked",
+    );
+    await auth.owner.query("delete from throttles");
+    return rows;
+  };
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.array(attempt, { minLength: 1, maxLength: 12 }), { minLength: 1, maxLength: 3 }), async (bursts) => {
+      const together = newThrottle();
+      const answers: string[][] = [];
+      for (const burst of bursts) answers.push(...(await Promise.all(burst.map((each) => outcome(together, each)))));
+      const levelsTogether = await levels();
+      const alone = newThrottle();
+      const expected: string[][] = [];
+      for (const each of bursts.flat()) expected.push(await outcome(alone, each));
+      expect(answers).toEqual(expected);
+      expect(levelsTogether).toEqual(await levels());
+    }),
+    { numRuns: 60 },
+  );
+}, 60_000);
+
+test("what no e-mail address can have is refused by name, and takes nobody with it who signs in at the same moment", async () => {
+  const odd = ["a\u0000b@example.com", "\ud800@example.com"];
+  const [right, ...wrong] = await Promise.all([
+    guess(anyAddress(), admin.email, admin.password),
+    ...odd.map((email) => guess(anyAddress(), email)),
+  ]);
+  expect(right?.status).toBe(200);
+  for (const { status, body } of wrong) {
+    expect(status).toBe(400);
+    expect(body.errors).toEqual([{ path: "email", message: "must not have control characters" }]);
+  }
 });
 
 test("failures are forgotten as time passes", async () => {

@@ -15,6 +15,7 @@ import {
   type OriginOf,
   PersonName,
   pageOf,
+  plainText,
   RoleName,
 } from "./openapi.ts";
 import type { Sessions } from "./sessions.ts";
@@ -66,7 +67,7 @@ export function registerUsers({ operation }: RestApp, options: { users: Users; s
       request: {
         query: z.object({
           ...listQuery,
-          q: z.string().trim().min(1).max(200).optional().openapi({ description: "Part of the e-mail address or name." }),
+          q: plainText.min(1).max(200).optional().openapi({ description: "Part of the e-mail address or name." }),
           role: RoleName.optional(),
           state: z.enum(["active", "invited", "disabled"]).optional(),
           teamId: z.uuid("is not an id").optional(),
