@@ -1,8 +1,9 @@
 /** What becomes of a batch when brokers fail, with kafkajs's own way of sending over two brokers that are none. */
 import { createRequire } from "node:module";
-import type { Kafka, ProducerConfig } from "kafkajs";
+import fc from "fast-check";
+import { type Kafka, Partitioners, type ProducerConfig } from "kafkajs";
 import { expect, test } from "vitest";
-import { createSender } from "./kafka.ts";
+import { createSender, partitionOf } from "./kafka.ts";
 
 type Entry = { topic: string; partitions: { partition: number; messages: { key: string }[] }[] };
 const sendMessages = createRequire(import.meta.url)("kafkajs/src/producer/sendMessages") as (
@@ -69,4 +70,17 @@ test("a batch whose messages were not all sent, because a partition's leader mov
   expect(new Set(written).size).toBeLessThan(keys.length);
   await sender.send(batch());
   expect(new Set(written)).toEqual(new Set(keys));
+});
+
+test("a key goes to the partition that kafkajs, and so Kafka's own clients, would choose", () => {
+  const choose = Partitioners.DefaultPartitioner();
+  fc.assert(
+    fc.property(fc.oneof(fc.uuid(), fc.string({ unit: "binary" })), fc.integer({ min: 1, max: 50 }), (key, partitions) => {
+      const partitionMetadata = Array.from({ length: partitions }, (_, partitionId) => ({
+        ...{ partitionId, partitionErrorCode: 0, leader: 1, replicas: [1], isr: [1] },
+      }));
+      expect(partitionOf(key, partitions)).toBe(choose({ topic: "any", partitionMetadata, message: { key, value: null } }));
+    }),
+    { numRuns: 1_000 },
+  );
 });
