@@ -123,6 +123,7 @@ test("an event that cannot be counted waits with those behind it, is inspected, 
     ["active patients", 1],
     ["patients without account", 1],
   ]);
+  expect(drifting.said.patientsWithoutAccount).toMatchObject({ ids: expect.arrayContaining([patientId]) });
 });
 
 test("a rebuild through the gateway says how far it is, and who asked for what stays provable", { timeout: 120_000 }, async () => {

@@ -6,8 +6,8 @@ import { z } from "zod";
 import { spanOf } from "./calendar.ts";
 import { flows } from "./patients.ts";
 import { type AsOf, asOfFrom } from "./reports.ts";
-import { streams } from "./schema.ts";
-import { type AnalyticsDatabase, heldValues, readFreshness } from "./store.ts";
+import { type Stream, streams } from "./schema.ts";
+import { type AnalyticsDatabase, heldAmount, readFreshness, unmatchedSubjects } from "./store.ts";
 import { createSumsOf } from "./sums.ts";
 
 export type Check = { name: string; here: string; there: string; holds: boolean };
@@ -57,7 +57,10 @@ const billingTotals = z.object({
   ),
 });
 type Owners = { patient: z.infer<typeof patientTotals>; billing: z.infer<typeof billingTotals> };
-type Here = { checks: Check[]; patientsWithoutAccount: Unmatched; accountsWithoutPatient: Unmatched; asOf: AsOf };
+type Here = { checks: Check[]; patientsWithoutAccount: number; accountsWithoutPatient: number; asOf: AsOf };
+
+/** How many of those that are not matched are named. */
+const mostNamed = 20;
 
 export function createConsistency(options: {
   database: AnalyticsDatabase;
@@ -113,8 +116,8 @@ export function createConsistency(options: {
       sums.before(Object.keys(flows), end),
       sums.before([...money, ...open], end),
       sums.now(["accounts.status"]),
-      heldValues(database, freshness.generation, "consistency.patientsWithoutAccount", 20),
-      heldValues(database, freshness.generation, "consistency.accountsWithoutPatient", 20),
+      heldAmount(database, freshness.generation, "consistency.patientsWithoutAccount"),
+      heldAmount(database, freshness.generation, "consistency.accountsWithoutPatient"),
     ]);
     const active = Object.entries(flows).reduce((sum, [flow, sign]) => sum + Number(sign) * patients.of(flow), 0);
     const check = (name: string, here: number, there: number | string): Check => ({
@@ -140,7 +143,7 @@ export function createConsistency(options: {
       checks: [
         check("patients", patients.of("patients.registered"), patient.active + patient.deleted),
         check("active patients", active, patient.active),
-        check("patients without account", patientsWithoutAccount.count, patient.withoutAccount),
+        check("patients without account", patientsWithoutAccount, patient.withoutAccount),
         check("active accounts", now.of("accounts.status", "ACTIVE"), billing.accounts.active),
         check("suspended accounts", now.of("accounts.status", "SUSPENDED"), billing.accounts.suspended),
         check("closed accounts", now.of("accounts.status", "CLOSED"), billing.accounts.closed),
@@ -149,6 +152,12 @@ export function createConsistency(options: {
       patientsWithoutAccount,
       accountsWithoutPatient,
     };
+  }
+
+  /** Names the latest of so many patients. Where there are none, nobody looks: it takes a walk through the log. */
+  async function name(count: number, told: Stream, silent: Stream): Promise<Unmatched> {
+    const limit = Math.min(count, mostNamed);
+    return { count, ids: limit > 0 ? await unmatchedSubjects(database, told, silent, limit) : [] };
   }
 
   return {
@@ -161,8 +170,17 @@ export function createConsistency(options: {
           if (isLate() || toAppError(error).code !== "unavailable") throw error;
         });
         // A difference is believed only when nothing is under way, and then once more: an event may be between two hands.
-        if (found && ((found.settled && found.here.drift === 0) || isLate()))
-          return { ...found.here, settled: found.settled, deadLetters: await deadLetters.waiting(), lag: found.lag };
+        if (found && ((found.settled && found.here.drift === 0) || isLate())) {
+          const { here, settled, lag } = found;
+          return {
+            ...here,
+            settled,
+            patientsWithoutAccount: await name(here.patientsWithoutAccount, "patient.v1", "billing.v1"),
+            accountsWithoutPatient: await name(here.accountsWithoutPatient, "billing.v1", "patient.v1"),
+            deadLetters: await deadLetters.waiting(),
+            lag,
+          };
+        }
         owners = found?.after;
         await delay(250);
       }

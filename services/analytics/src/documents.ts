@@ -131,6 +131,8 @@ export const DeadLettersSchema = z
   .openapi("DeadLetters");
 export const ReplaySchema = z.object({ replayed: count, waiting: count }).openapi("Replay");
 
+const unmatched = z.object({ count, ids: z.array(z.uuid()).max(20).openapi({ description: "The latest of them." }) });
+
 export const ConsistencySchema = z
   .object({
     asOf,
@@ -144,8 +146,8 @@ export const ConsistencySchema = z
         holds: z.boolean(),
       }),
     ),
-    patientsWithoutAccount: z.object({ count, ids: z.array(z.uuid()) }),
-    accountsWithoutPatient: z.object({ count, ids: z.array(z.uuid()) }),
+    patientsWithoutAccount: unmatched,
+    accountsWithoutPatient: unmatched,
     deadLetters: count.openapi({ description: "Events that wait for an operator." }),
     lag: count.nullable().openapi({ description: "Events in Kafka that are not counted yet; null where Kafka does not answer." }),
   })

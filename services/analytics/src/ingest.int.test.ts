@@ -7,8 +7,8 @@ import { addDays, localDateAt } from "./calendar.ts";
 import { applyEvents } from "./ingest.ts";
 import type { PeriodQuery } from "./period.ts";
 import { createReports } from "./reports.ts";
-import type { AnalyticsDatabase } from "./store.ts";
-import { patientEvent, registered } from "./testing.ts";
+import { type AnalyticsDatabase, activeGeneration, heldAmount, unmatchedSubjects } from "./store.ts";
+import { billingEvent, idOf, patientEvent, registered } from "./testing.ts";
 
 const log = createLogger("test", "silent");
 let database: AnalyticsDatabase;
@@ -53,6 +53,31 @@ test("a deletion, a restoration and a merge correct what they touch, even where 
   expect((await patients(day)).totals).toMatchObject({ registered: 1, deleted: 1, net: 0, activeAtEnd: 0 });
   await apply(patientEvent("swapped", 3, { at: "2026-03-06T10:00:00Z" }, { case: "restored", value: {} }));
   expect((await patients(day)).totals).toMatchObject({ registered: 1, deleted: 1, restored: 1, net: 1, activeAtEnd: 1 });
+});
+
+test("patients without account and accounts without patient are counted and named, whichever was heard of first", async () => {
+  const generation = await activeGeneration(database.kysely);
+  const counts = async () => [
+    await heldAmount(database, generation, "consistency.patientsWithoutAccount"),
+    await heldAmount(database, generation, "consistency.accountsWithoutPatient"),
+  ];
+  const withoutAccount = () => unmatchedSubjects(database, "patient.v1", "billing.v1", 10_000);
+  const withoutPatient = () => unmatchedSubjects(database, "billing.v1", "patient.v1", 10_000);
+  const at = "2026-04-04T10:00:00Z";
+  const opened = (patient: string) => billingEvent(patient, { at }, { case: "accountOpened", value: { currencyCode: "EUR" } });
+  const [patients = 0, accounts = 0] = await counts();
+  await apply(registered("alone", at), opened("orphan"), registered("both", at), opened("both"));
+  expect(await counts()).toEqual([patients + 1, accounts + 1]);
+  const named = await withoutAccount();
+  expect(named).toHaveLength(patients + 1);
+  expect(named).toContain(idOf("alone"));
+  expect(named).toEqual(named.toSorted().toReversed());
+  expect(await unmatchedSubjects(database, "patient.v1", "billing.v1", 1)).toEqual(named.slice(0, 1));
+  expect(await withoutPatient()).toEqual([idOf("orphan")]);
+  await apply(opened("alone"), registered("orphan", at));
+  expect(await counts()).toEqual([patients, accounts]);
+  expect(await withoutAccount()).not.toContain(idOf("alone"));
+  expect(await withoutPatient()).toEqual([]);
 });
 
 test("a registration of long ago counts on the day that the clinic gave, in every time zone", async () => {

@@ -1,7 +1,7 @@
 /** The tables and every question asked of them. */
 import { type ArrayElement, arrayText, type Database } from "@pm/kit/db";
 import { type Kysely, sql } from "kysely";
-import { type Grain, grains, type RollupRow, type Segment, type Slot, type StoredEvent } from "./schema.ts";
+import { type Grain, grains, type RollupRow, type Segment, type Slot, type StoredEvent, type Stream } from "./schema.ts";
 
 /** All statements here are written by hand, so kysely needs no types of tables. */
 export type Tables = Record<never, never>;
@@ -69,7 +69,7 @@ export async function addToRollups(db: Db, generation: number, changes: RollupRo
     on conflict (generation, measure, grain, slot, value) do update set amount = rollups.amount + excluded.amount,
       by_quarter = case when excluded.by_quarter is not null
         then array(select coalesce(a, 0) + b from unnest(rollups.by_quarter, excluded.by_quarter) as q(a, b)) end`.execute(db);
-  // What no longer holds leaves no row behind: these values may be as many as there are patients. Whatever is 0 may go.
+  // What no longer holds leaves no row behind. Whatever is 0 may go.
   const ended = changes.filter(({ grain, amount }) => grain === grains.state && amount < 0n);
   if (ended.length === 0) return;
   await sql`
@@ -77,22 +77,30 @@ export async function addToRollups(db: Db, generation: number, changes: RollupRo
       and grain = ${grains.state} and slot = 0 and value = any(${ended.map((r) => r.value)}::text[]) and (amount = 0) is true`.execute(db);
 }
 
-/** Which values of a measure hold now: how many, and the first of them. */
-export async function heldValues(
-  database: AnalyticsDatabase,
-  generation: number,
-  measure: string,
-  limit: number,
-): Promise<{ count: number; ids: string[] }> {
-  const rows = await database.query<{ value: string; count: bigint }>(
+/** How often a measure holds now, whatever its value. */
+export async function heldAmount(database: AnalyticsDatabase, generation: number, measure: string): Promise<number> {
+  const rows = await database.query<{ amount: bigint }>(
     {
-      name: "held_values",
-      text: `select value, count(*) over () as count from rollups
-        where generation = $1 and measure = $2 and grain = ${grains.state} and amount > 0 order by value limit $3`,
+      name: "held_amount",
+      text: `select coalesce(sum(amount), 0)::bigint as amount from rollups
+        where generation = $1 and measure = $2 and grain = ${grains.state} and slot = 0`,
     },
-    [generation, measure, limit],
+    [generation, measure],
   );
-  return { count: Number(rows[0]?.count ?? 0n), ids: rows.map((row) => row.value) };
+  return Number(rows[0]?.amount ?? 0n);
+}
+
+/** Patients of whom one stream has told and the other has not, the latest first: their ids say when they were registered. */
+export async function unmatchedSubjects(database: AnalyticsDatabase, told: Stream, silent: Stream, limit: number): Promise<string[]> {
+  const rows = await database.query<{ subject: string }>(
+    {
+      name: "unmatched_subjects",
+      text: `select subject from events where subject is not null group by subject
+        having bool_or(stream = $1) and not bool_or(stream = $2) order by subject desc limit $3`,
+    },
+    [told, silent, limit],
+  );
+  return rows.map((row) => row.subject);
 }
 
 export type Watermark = { topic: string; partition: number; nextOffset: bigint; eventTime: Date };

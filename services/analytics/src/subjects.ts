@@ -26,10 +26,9 @@ export function tallySubject(patient: string, events: Iterable<LoggedEvent>, tal
   tallyPatient(patient, own, merges, tally, sign);
   for (const account of accounts.values()) tallyAccount(account, tally, sign);
 
-  const registered = own.some(({ what }) => what.case === "registered");
-  const opened = [...accounts.values()].flat().some(({ what }) => what.case === "accountOpened");
-  if (registered && !opened) tally.holds("consistency.patientsWithoutAccount", patient, sign);
-  if (opened && !registered) tally.holds("consistency.accountsWithoutPatient", patient, sign);
+  // Only how many there are; who they are is looked up when somebody asks (unmatchedSubjects). Any event shows that it is there.
+  if (own.length > 0 && accounts.size === 0) tally.holds("consistency.patientsWithoutAccount", "", sign);
+  if (accounts.size > 0 && own.length === 0) tally.holds("consistency.accountsWithoutPatient", "", sign);
 }
 
 /**
