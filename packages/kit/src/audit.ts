@@ -67,8 +67,7 @@ export async function createAuditTables(db: Kysely<unknown>, role: string): Prom
     referencing new table as added for each statement execute function audit_note_unsealed()`.execute(db);
   const grantee = sql.ref(role);
   await sql`grant select, insert on audit_entries, audit_blocks to ${grantee}`.execute(db);
-  // FOR UPDATE needs the right to update; there is nothing in the row to change.
-  await sql`grant select, delete, update on audit_unsealed to ${grantee}`.execute(db);
+  await sql`grant select, delete on audit_unsealed to ${grantee}`.execute(db);
 }
 
 type StoredEntry = { id: bigint; occurred_us: string; actor: string; action: string; subject: string; request_id: string; details: string };
@@ -102,7 +101,7 @@ const sealStatement = {
   text: `
     with taken as (
       delete from audit_unsealed
-      where entry_id = any(array(select entry_id from audit_unsealed order by entry_id limit ${blockSize} for update skip locked))
+      where entry_id = any(array(select entry_id from audit_unsealed order by entry_id limit ${blockSize}))
       returning entry_id
     ), entries as (
       select id, sha256(convert_to(json_build_array(id::text, occurred_us, actor, action, subject, request_id, details)::text, 'UTF8')) as hash
