@@ -204,10 +204,17 @@ export function startGroupConsumer<Tables>(options: {
       if (!isRunning() || isStale()) throw new Stopped("the consumer stops");
     };
 
+    const all = batch.messages.map((message) => {
+      const event = toEvent(topic, partition, message);
+      // kafkajs keeps its batch until we are done, and nine small buffers of each message with it: most of what would live
+      // long enough to be copied by the garbage collector, several times.
+      message.headers = {};
+      message.key = null;
+      return event;
+    });
     try {
-      for (let start = 0; start < batch.messages.length; start += batchSize) {
-        const messages = batch.messages.slice(start, start + batchSize);
-        const events = messages.map((message) => toEvent(topic, partition, message));
+      for (let start = 0; start < all.length; start += batchSize) {
+        const events = all.slice(start, start + batchSize);
         const [first, last] = [events[0], events.at(-1)];
         if (!first || !last) break;
         behind(first.offset);
