@@ -69,7 +69,10 @@ export type StoredEvent = { eventId: string; type: string; payload: string; trac
 /** `repeated`: the idempotency key was used before, for `patientId` and a request with this hash. */
 export type Creation = { kind: "created" } | { kind: "email-taken" } | { kind: "repeated"; patientId: string; hash: string };
 
-const recordColumns = `name text, "firstName" text, "lastName" text, email text, "phoneNumber" text, "dateOfBirth" date, address json, sex text, "registeredDate" date`;
+/** The fields of `i.record`, each part of it taken apart once. */
+const recordFields = `cross join lateral json_to_record(i.record) as r(name text, "firstName" text, "lastName" text, email text, "phoneNumber" text,
+        "dateOfBirth" date, address json, sex text, "registeredDate" date)
+      cross join lateral json_to_record(r.address) as a(text text, street text, city text, state text, "zipCode" text)`;
 
 /**
  * Keys before e-mails, each in order: two batches that want the same ones wait for each other instead of deadlocking.
@@ -79,9 +82,9 @@ const createStatement = {
   name: "patients_create",
   text: `
     with input as materialized (
-      select i.*, r.* from json_to_recordset($1) as i(id uuid, at timestamptz, actor text, action text, request_id text, key text, hash text,
+      select i.*, r.*, a.* from json_to_recordset($1) as i(id uuid, at timestamptz, actor text, action text, request_id text, key text, hash text,
         record json, digest text, event_id uuid, event_type text, payload text, traceparent text, billing_at timestamptz, words text[], name_words json)
-      cross join lateral json_to_record(i.record) as r(${recordColumns})
+      ${recordFields}
     ), keyed as (
       insert into idempotency_keys (caller, key, request_hash, patient_id)
       select actor, key, decode(hash, 'hex'), id from input where key is not null order by actor, key
@@ -89,8 +92,8 @@ const createStatement = {
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
         state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words)
-      select id, 1, name, "firstName", "lastName", email, "phoneNumber", "dateOfBirth", address->>'text', address->>'street', address->>'city',
-        address->>'state', address->>'zipCode', sex, "registeredDate", actor, at, at, array_to_tsvector(words)
+      select id, 1, name, "firstName", "lastName", email, "phoneNumber", "dateOfBirth", text, street, city,
+        state, "zipCode", sex, "registeredDate", actor, at, at, array_to_tsvector(words)
       from input where key is null or id in (select patient_id from keyed) order by lower(email)
       on conflict (lower(email)) where deleted_at is null do nothing returning id
     ), named as (
@@ -314,13 +317,13 @@ const changeStatement = {
   name: "patients_change",
   text: `
     with input as materialized (
-      select i.*, r.* from json_to_record($1) as i(id uuid, version bigint, at timestamptz, actor text, action text, request_id text, record json,
+      select i.*, r.*, a.* from json_to_record($1) as i(id uuid, version bigint, at timestamptz, actor text, action text, request_id text, record json,
         deleted boolean, digest text, fields jsonb, event_id uuid, event_type text, payload text, traceparent text, words text[], name_words json)
-      cross join lateral json_to_record(i.record) as r(${recordColumns})
+      ${recordFields}
     ), changed as (
       update patients p set version = p.version + 1, name = i.name, first_name = i."firstName", last_name = i."lastName", email = i.email,
-        phone_number = i."phoneNumber", date_of_birth = i."dateOfBirth", address_text = i.address->>'text', street = i.address->>'street',
-        city = i.address->>'city', state = i.address->>'state', zip_code = i.address->>'zipCode', sex = i.sex,
+        phone_number = i."phoneNumber", date_of_birth = i."dateOfBirth", address_text = i.text, street = i.street, city = i.city, state = i.state,
+        zip_code = i."zipCode", sex = i.sex,
         registered_date = i."registeredDate", updated_at = i.at, deleted_at = case when i.deleted then i.at end,
         words = array_to_tsvector(i.words)
       from input i where p.id = i.id and p.version = i.version
