@@ -1,5 +1,19 @@
 import { execFileSync } from "node:child_process";
 import { expect, test } from "vitest";
+import { createPasswords } from "./passwords.ts";
+
+test("while a whole round of hashes waits it is busy, and what does not fit in is refused at once", async () => {
+  const passwords = await createPasswords({ concurrency: 1, maxQueue: 2 });
+  const first = passwords.hash("under way");
+  expect(passwords.isBusy()).toBe(false);
+  const waiting = [passwords.hash("waits"), passwords.hash("waits too")];
+  expect(passwords.isBusy()).toBe(true);
+  await expect(passwords.hash("too late")).rejects.toMatchObject({ code: "unavailable" });
+  expect(passwords.checkRoom).toThrow("Too many people are signing in right now");
+  await Promise.all([first, ...waiting]);
+  expect(passwords.isBusy()).toBe(false);
+  expect(passwords.checkRoom).not.toThrow();
+});
 
 test.skipIf(process.platform !== "linux")("a process that was started with a low priority hashes passwords too", () => {
   const script = `

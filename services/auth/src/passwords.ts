@@ -21,6 +21,8 @@ export const hashesAtOnce = Math.min(3, availableParallelism() + 1);
 export type Passwords = {
   /** Refuses at once, before any work was done. @throws AppError unavailable where too many wait already. */
   checkRoom(): void;
+  /** Whether a whole round of hashes waits behind those under way: then the cores are busy with them, and nothing else is urgent. */
+  isBusy(): boolean;
   /** @throws AppError unavailable where too many wait already. */
   hash(password: string): Promise<string>;
   /**
@@ -85,6 +87,7 @@ export async function createPasswords({ concurrency, maxQueue }: { concurrency: 
 
   return {
     checkRoom,
+    isBusy: () => waiting.length >= concurrency,
     hash: (password) => queued(() => hash(password, argon2Options)),
     verify: (passwordHash, password) =>
       queued(async () => {

@@ -62,7 +62,10 @@ export type Sessions = {
 
 export type SessionSettings = { idleSeconds: number; maxSeconds: number; graceSeconds: number };
 
-/** Sign-ins within so many milliseconds after another one share a statement and a commit; whoever comes alone waits for nothing. */
+/**
+ * While passwords wait to be hashed, sign-ins within so many milliseconds after another one share a statement and a commit.
+ * Nobody is answered later for it as long as hashes keep the cores busy, and without them nobody waits.
+ */
 const gatherMs = 40;
 
 const wrongCredentials = () => new AppError("unauthenticated", "The e-mail address or the password is wrong.");
@@ -94,7 +97,9 @@ export function createSessions(options: {
 
   const sessions = createBatcher<NewSession, boolean>({
     maxSize: 64,
-    rest: () => delay(gatherMs),
+    rest: async () => {
+      if (passwords.isBusy()) await delay(gatherMs);
+    },
     run: (items) => storeSessions(database, items),
   });
 
