@@ -179,10 +179,12 @@ export function createThrottle(options: {
     const emails = [...new Set(countings.flatMap(({ email }) => email ?? []))];
     const [row] = await database.query<CountedRow>(statement, [JSON.stringify(input), limits.account.capacity, JSON.stringify(emails)]);
     const counted = new Map(row?.counted?.map((bucket) => [bucket.key, { ...bucket, admitted: 0 }]));
+    const countedIn = (key: Buffer) => counted.get(key.toString("hex"));
 
     function waitAt({ key, limit }: Bucket): number {
-      const bucket = counted.get(key.toString("hex"));
-      if (!bucket) return row?.blocked?.[key.toString("hex")] ?? 1;
+      const bucket = countedIn(key);
+      // A block that ended while the statement ran has none left, and still nothing was counted there.
+      if (!bucket) return Math.max(1, row?.blocked?.[key.toString("hex")] ?? 0);
       const isFull = limit.maxDelaySeconds > 0 && bucket.admitted > 0 && bucket.level + bucket.admitted > bucket.capacity;
       return isFull ? Math.max(1, bucket.wait) : 0;
     }
@@ -190,7 +192,7 @@ export function createThrottle(options: {
       const wait = Math.max(...buckets.map(waitAt));
       if (wait === 0)
         for (const { key } of buckets) {
-          const bucket = counted.get(key.toString("hex"));
+          const bucket = countedIn(key);
           if (bucket) bucket.admitted++;
         }
       return { wait, account: email === undefined ? undefined : row?.accounts?.[email] };
@@ -198,7 +200,7 @@ export function createThrottle(options: {
 
     // What was counted for those that are refused, in whatever bucket did not refuse them.
     const over = given.flatMap(({ key }) => {
-      const bucket = counted.get(key.toString("hex"));
+      const bucket = countedIn(key);
       return bucket && bucket.count > bucket.admitted ? [{ key, count: bucket.count - bucket.admitted }] : [];
     });
     if (over.length > 0)
