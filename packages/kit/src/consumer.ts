@@ -192,6 +192,15 @@ export function startGroupConsumer<Tables>(options: {
     const behind = (offset: bigint) =>
       lag.set({ group: groupId, topic, partition }, Math.max(0, Number(BigInt(batch.highWatermark) - offset)));
 
+    const all = batch.messages.map((message) => {
+      const event = toEvent(topic, partition, message);
+      // kafkajs keeps its batch until we are done, and nine small buffers of each message with it: most of what would live
+      // long enough to be copied by the garbage collector, several times.
+      message.headers = {};
+      message.key = null;
+      return event;
+    });
+
     // Kafka takes a member that is silent for long for dead, and a database may be away for long.
     let lost: { error: unknown } | undefined;
     const beating = setInterval(() => {
@@ -204,14 +213,6 @@ export function startGroupConsumer<Tables>(options: {
       if (!isRunning() || isStale()) throw new Stopped("the consumer stops");
     };
 
-    const all = batch.messages.map((message) => {
-      const event = toEvent(topic, partition, message);
-      // kafkajs keeps its batch until we are done, and nine small buffers of each message with it: most of what would live
-      // long enough to be copied by the garbage collector, several times.
-      message.headers = {};
-      message.key = null;
-      return event;
-    });
     try {
       for (let start = 0; start < all.length; start += batchSize) {
         const events = all.slice(start, start + batchSize);
