@@ -1,6 +1,7 @@
 /** The shapes of answers, as the OpenAPI document shows them. */
 import { z } from "@hono/zod-openapi";
 import { agingBuckets } from "./accounts.ts";
+import { mostNamed } from "./consistency.ts";
 import { largestHidden } from "./suppression.ts";
 
 /** What the OpenAPI document says of itself. */
@@ -131,7 +132,7 @@ export const DeadLettersSchema = z
   .openapi("DeadLetters");
 export const ReplaySchema = z.object({ replayed: count, waiting: count }).openapi("Replay");
 
-const unmatched = z.object({ count, ids: z.array(z.uuid()).max(20).openapi({ description: "The latest of them." }) });
+const unmatched = z.object({ count, ids: z.array(z.uuid()).max(mostNamed).openapi({ description: "The latest of them." }) });
 
 export const ConsistencySchema = z
   .object({

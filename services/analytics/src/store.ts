@@ -77,19 +77,6 @@ export async function addToRollups(db: Db, generation: number, changes: RollupRo
       and grain = ${grains.state} and slot = 0 and value = any(${ended.map((r) => r.value)}::text[]) and (amount = 0) is true`.execute(db);
 }
 
-/** How often a measure holds now, whatever its value. */
-export async function heldAmount(database: AnalyticsDatabase, generation: number, measure: string): Promise<number> {
-  const rows = await database.query<{ amount: bigint }>(
-    {
-      name: "held_amount",
-      text: `select coalesce(sum(amount), 0)::bigint as amount from rollups
-        where generation = $1 and measure = $2 and grain = ${grains.state} and slot = 0`,
-    },
-    [generation, measure],
-  );
-  return Number(rows[0]?.amount ?? 0n);
-}
-
 /** Patients of whom one stream has told and the other has not, the latest first: their ids say when they were registered. */
 export async function unmatchedSubjects(database: AnalyticsDatabase, told: Stream, silent: Stream, limit: number): Promise<string[]> {
   const rows = await database.query<{ subject: string }>(
