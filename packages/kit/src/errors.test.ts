@@ -54,6 +54,12 @@ test.each(["ECONNREFUSED", "08006", "57P01", "53300", "28P01"])("a lost database
   expect(error.options.retryAfterSeconds).toBe(1);
 });
 
+test.each(["22021", "22P05"])("a text that Postgres refuses (%s) is the caller's to mend, and is not repeated", (code) => {
+  const error = toAppError(Object.assign(new Error("invalid byte sequence in a name"), { code }));
+  expect([error.code, error.status, error.isFailure]).toEqual(["invalid_argument", 400, false]);
+  expect(error.message).not.toContain("a name");
+});
+
 test("gRPC errors carry ErrorInfo, BadRequest and RetryInfo", () => {
   const error = toConnectError(
     new AppError("resource_exhausted", "slow down", {

@@ -102,13 +102,13 @@ export function createSender(kafka: Pick<Kafka, "producer">): Sender {
       idempotent: true,
       maxInFlightRequests: 1,
       allowAutoTopicCreation: false,
-      createPartitioner: () => {
-        return ({ message, partitionMetadata }) => {
+      createPartitioner:
+        () =>
+        ({ message, partitionMetadata }) => {
           const partition = partitionOf(String(message.key), partitionMetadata.length);
           partitions.set(message, partition);
           return partition;
-        };
-      },
+        },
     });
     await producer.connect();
     return producer;

@@ -2,7 +2,7 @@
 import { z } from "@hono/zod-openapi";
 import { type Role, roles } from "@pm/kit/access";
 import type { Caller } from "@pm/kit/auth";
-import { AppError } from "@pm/kit/errors";
+import { AppError, unprintable } from "@pm/kit/errors";
 import type { RestContext } from "@pm/kit/rest";
 import type { Actor } from "./changes.ts";
 import type { Origin } from "./origin.ts";
@@ -16,11 +16,10 @@ export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({ require
 export const noContent = (description: string) => ({ 204: { description } });
 export const noStore = { "cache-control": "no-store" };
 
-/** Neither control characters nor halves of surrogate pairs, which are not Unicode and which Postgres refuses. */
 export const plainText = z
   .string()
   .trim()
-  .refine((text) => !/[\p{Cc}\p{Cs}]/u.test(text), "must not have control characters");
+  .refine((text) => !unprintable.test(text), "must not have control characters");
 export const Email = z.string().trim().pipe(z.email("is not an e-mail address").max(254)).openapi({ type: "string", format: "email" });
 /** A password that is checked, not chosen: its rules are those of when it was set. */
 export const Password = z.string().min(1).max(maxPasswordLength).openapi({ format: "password" });

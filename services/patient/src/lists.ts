@@ -5,7 +5,7 @@ import { LRUCache } from "lru-cache";
 import { type Call, viewerOf } from "./patients.ts";
 import type { Patient } from "./schema.ts";
 import { correctSpelling, readSearch, searchCondition } from "./search.ts";
-import { type PatientDatabase, type PatientRow, toPatient, type Viewer } from "./store.ts";
+import { type PatientDatabase, type PatientRow, patientColumns, toPatient, type Viewer } from "./store.ts";
 
 export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate"] as const;
 type SortField = (typeof sortFields)[number];
@@ -153,8 +153,7 @@ export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cur
     const order = key ? sql`${key} ${direction}, p.id ${direction}` : gathers ? sql`p.id::text ${direction}` : sql`p.id ${direction}`;
     const [position, id] = after ?? [];
     const from = !after ? sql`` : key ? sql`and (${key}, p.id) ${beyond} (${position}, ${id})` : sql`and p.id ${beyond} ${id}`;
-    const columns = sql`p.id, p.version, p.name, p.first_name, p.last_name, p.email, p.phone_number, p.date_of_birth, p.address_text, p.street,
-      p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at`;
+    const columns = sql.raw(patientColumns);
     const page =
       gathers && !access.seesFew
         ? sql`matches as materialized (

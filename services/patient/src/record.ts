@@ -3,7 +3,7 @@
  * `firstName`, `lastName` and `address` in parts. Written by hand rather than as a schema, because each message shall say
  * what to do, and the answers to "either this or that" of schema libraries do not.
  */
-import { type FieldError, invalidFields } from "@pm/kit/errors";
+import { type FieldError, invalidFields, unprintable } from "@pm/kit/errors";
 import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import { type Address, type PatientRecord, type Sex, sexes } from "./schema.ts";
 
@@ -13,9 +13,6 @@ export const earliestDate = "1880-01-01";
 
 /** Reads one value; gives undefined and adds a problem where it is not right. */
 type Reader<T> = (value: unknown, path: string, problems: FieldError[]) => T | undefined;
-
-/** Control characters, and halves of surrogate pairs, which are not Unicode and which Postgres refuses. */
-const unprintable = /[\p{Cc}\p{Cs}]/u;
 
 const text =
   (max: number): Reader<string> =>

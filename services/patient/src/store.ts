@@ -190,7 +190,7 @@ const visible = (table: string, viewer: string) =>
   `(${viewer}.sees_all or ${table}.registered_by = ${viewer}.actor or exists
     (select 1 from patient_access g where g.patient_id = ${table}.id and g.principal = any(${viewer}.principals)))`;
 
-const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, p.email, p.phone_number, p.date_of_birth, p.address_text, p.street,
+export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, p.email, p.phone_number, p.date_of_birth, p.address_text, p.street,
   p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at`;
 
 /**
@@ -349,8 +349,8 @@ const changeStatement = {
  * Makes the next version of a patient. False where somebody else made it in the meantime.
  * @throws AppError already_exists where another patient has the e-mail.
  */
-export async function changePatient(db: PatientDatabase, change: Change): Promise<boolean> {
-  const input = { ...change, ...besideRecord(JSON.stringify(change.record), change) };
+export async function changePatient(db: PatientDatabase, { requestId, words, event, ...change }: Change): Promise<boolean> {
+  const input = { ...change, ...besideRecord(JSON.stringify(change.record), { requestId, words, event }) };
   try {
     return (await db.query(changeStatement, [JSON.stringify(input)])).length === 1;
   } catch (error) {

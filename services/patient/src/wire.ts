@@ -1,5 +1,6 @@
 /** What the route tables share: who calls, how a patient is shown, how lists are filtered. */
 import { z } from "@hono/zod-openapi";
+import { unprintable } from "@pm/kit/errors";
 import type { RestContext } from "@pm/kit/rest";
 import { printable } from "./documents.ts";
 import type { Filters } from "./lists.ts";
@@ -34,7 +35,7 @@ const word = (max: number) =>
     .trim()
     .min(1)
     .max(max)
-    .refine((value) => !/[\p{Cc}\p{Cs}]/u.test(value), "must not have control characters")
+    .refine((value) => !unprintable.test(value), "must not have control characters")
     .openapi({ pattern: printable })
     .optional();
 
