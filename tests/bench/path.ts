@@ -10,7 +10,7 @@ import { Client } from "pg";
 import { registeredEvent } from "../../services/patient/src/messages.ts";
 import { newRecord } from "../../services/patient/src/record.ts";
 import { searchWords } from "../../services/patient/src/search.ts";
-import { insertPatients, type PatientDatabase, preparePatient } from "../../services/patient/src/store.ts";
+import { insertPatients, type PatientDatabase } from "../../services/patient/src/store.ts";
 import type { Rows } from "./context.ts";
 import type { Row } from "./measure.ts";
 
@@ -41,8 +41,7 @@ function createLimit({ databaseUrl, migrationDatabaseUrl }: { databaseUrl: strin
       const record = newRecord(person(), at);
       const event = registeredEvent(id, at, traceparentFrom(undefined), record);
       const rest = { words: searchWords(record), event, idempotency: undefined, billingAt: null };
-      const patient = preparePatient({ id, at, actor: "bench", action: "registered", requestId: id, record, ...rest });
-      const [creation] = await insertPatients(db, [patient]);
+      const [creation] = await insertPatients(db, [{ id, at, actor: "bench", action: "registered", requestId: id, record, ...rest }]);
       if (creation?.kind !== "created") throw new Error(`the patient was not created: ${creation?.kind}`);
     },
     // Nobody opened accounts for these patients, and billing's reconciliation would do it during the rows that follow.

@@ -71,7 +71,7 @@ const outbox: Target = {
       `00-${sha256(id).slice(0, 32)}-${id.slice(-12).padStart(16, "0")}-00`,
       record,
     );
-    return [eventId, "patient.v1", id, type, `\\x${Buffer.from(payload, "base64").toString("hex")}`, traceparent];
+    return [eventId, "patient.v1", id, type, `\\x${Buffer.from(payload).toString("hex")}`, traceparent];
   },
 };
 

@@ -1,6 +1,6 @@
 /** How far imports are, and what was wrong with their lines. */
 import { AppError, type FieldError } from "@pm/kit/errors";
-import { emailTaken, insertPatientsIn, inTransaction, type PatientDatabase, type PreparedPatient, type Runner } from "./store.ts";
+import { emailTaken, type GatheredPatients, insertGathered, inTransaction, type PatientDatabase, type Runner } from "./store.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
 export type ImportProgress = { id: string; lines: number; created: number; failed: number; prefixHash: Buffer; finished: boolean };
@@ -51,7 +51,7 @@ const advanceStatement = {
 };
 
 /** A line that is right. */
-export type Imported = { line: number; email: string; patient: PreparedPatient };
+export type Imported = { line: number; id: string; email: string };
 
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
@@ -61,7 +61,9 @@ export type Step = {
   lines: number;
   prefixHash: Buffer;
   finished: boolean;
-  patients: Imported[];
+  imported: Imported[];
+  /** The patients of those lines. */
+  patients: GatheredPatients;
   failures: { line: number; errors: FieldError[] }[];
 };
 
@@ -71,15 +73,15 @@ export type Step = {
  */
 export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
   return inTransaction(db, async (tx) => {
-    const { before, patients } = step;
-    const isFree = patients.length === 0 ? [] : await (step.dryRun ? checkEmails : createAll)(tx, before.id, patients);
-    const taken = patients.filter((_, index) => !isFree[index]).map(({ line }) => ({ line, errors: emailTaken().options.errors }));
+    const { before, imported, patients, dryRun } = step;
+    const leftOut = dryRun ? await takenEmails(tx, before.id, imported) : await insertGathered(tx, patients);
+    const taken = imported.filter(({ id }) => leftOut.has(id)).map(({ line }) => ({ line, errors: emailTaken().options.errors }));
     const failures = [...step.failures, ...taken];
     const values = [
       before.id,
       before.lines,
       step.lines,
-      patients.length - taken.length,
+      imported.length - taken.length,
       failures.length,
       step.prefixHash,
       JSON.stringify(failures),
@@ -89,14 +91,6 @@ export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportPr
     if (advanced) return toProgress(advanced);
     throw new AppError("failed_precondition", "Idempotency-Key: an import under this key is running. Wait for it, or use another key.");
   });
-}
-
-async function createAll(tx: Runner, _importId: string, patients: Imported[]): Promise<boolean[]> {
-  const creations = await insertPatientsIn(
-    tx,
-    patients.map(({ patient }) => patient),
-  );
-  return creations.map((creation) => creation.kind === "created");
 }
 
 const freeStatement = {
@@ -111,12 +105,12 @@ const freeStatement = {
     and not exists (select 1 from patients p where lower(p.email) = input.email and p.deleted_at is null)`,
 };
 
-/** Whether each e-mail is free: of other patients, and of lines that came before. */
-async function checkEmails(tx: Runner, importId: string, patients: Imported[]): Promise<boolean[]> {
-  const emails = patients.map(({ email }) => email);
+/** The lines whose e-mail is taken: by another patient, or by a line that came before. */
+async function takenEmails(tx: Runner, importId: string, imported: Imported[]): Promise<Set<string>> {
+  const emails = imported.map(({ email }) => email);
   const free = new Set((await tx.query<{ email: string }>(freeStatement, [importId, JSON.stringify(emails)])).map((row) => row.email));
   // The first line of an e-mail has it, the next ones do not.
-  return emails.map((email) => free.delete(email.toLowerCase()));
+  return new Set(imported.filter(({ email }) => !free.delete(email.toLowerCase())).map(({ id }) => id));
 }
 
 const errorsStatement = {

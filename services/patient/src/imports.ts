@@ -10,7 +10,7 @@ import { registeredEvent } from "./messages.ts";
 import type { Call } from "./patients.ts";
 import { importedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type PatientDatabase, preparePatient } from "./store.ts";
+import { type GatheredPatients, gatherPatients, type PatientDatabase } from "./store.ts";
 
 const batchSize = 1_000;
 /** How many words of names an import keeps in mind: those of a million people, and little memory. */
@@ -26,7 +26,11 @@ export type ImportReport = {
   errors: AsyncIterable<{ line: number; errors: FieldError[] }>;
 };
 
-type Batch = { patients: (Imported & { names: string[] })[]; failures: { line: number; errors: FieldError[] }[] };
+type Batch = {
+  imported: (Imported & { names: string[] })[];
+  patients: GatheredPatients;
+  failures: { line: number; errors: FieldError[] }[];
+};
 
 export function createImports(options: { db: PatientDatabase; now: () => Date; committed: () => void }) {
   const { db, now, committed } = options;
@@ -46,8 +50,8 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
       const who = { actor: call.caller.id, requestId: call.requestId };
       const event = registeredEvent(id, at, call.traceparent, record);
       // Nobody waits for an import's billing accounts, so they are the worker's from the beginning.
-      const patient = preparePatient({ ...who, id, at, action: "imported", record, words, event, billingAt: at });
-      batch.patients.push({ line, email: record.email, names: words.names, patient });
+      batch.patients.add({ ...who, id, at, action: "imported", record, words, event, billingAt: at });
+      batch.imported.push({ line, id, email: record.email, names: words.names });
     } catch (error) {
       if (!(error instanceof AppError) || !error.options.errors) throw error;
       batch.failures.push({ line, errors: error.options.errors });
@@ -69,7 +73,7 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
     ): Promise<ImportReport> {
       const started = await beginImport(db, { id: randomUUIDv7(), caller: call.caller.id, key: dryRun ? null : (key ?? null), dryRun });
       const hash = createHash("sha256");
-      const newBatch = (): Batch => ({ patients: [], failures: [] });
+      const newBatch = (): Batch => ({ imported: [], patients: gatherPatients(), failures: [] });
       let seen = 0;
       let batch = newBatch();
       let progress = Promise.resolve(started);
@@ -84,8 +88,8 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
         progress = advanceImport(db, step).finally(committed);
         progress = progress.then((after) => {
           // Of patients that were not created nothing is written.
-          if (after.created - before.created < step.patients.length) return after;
-          for (const { names } of step.patients) for (const word of names) if (knownWords.size < mostKnownWords) knownWords.add(word);
+          if (after.created - before.created < step.imported.length) return after;
+          for (const { names } of step.imported) for (const word of names) if (knownWords.size < mostKnownWords) knownWords.add(word);
           return after;
         });
         // Whoever awaits it next gets the error; until then it must not count as unhandled.
@@ -101,7 +105,7 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
           if (seen <= started.lines) continue;
           if (started.finished) throw otherFile();
           take(call, batch, knownWords, line);
-          if (batch.patients.length + batch.failures.length === batchSize) await flush(false);
+          if (batch.imported.length + batch.failures.length === batchSize) await flush(false);
         }
         if (seen < started.lines) throw otherFile();
         if (!started.finished) await flush(true);

@@ -15,8 +15,7 @@ function encode(patientId: string, version: number, at: Date, traceparent: strin
     occurredAt: timestampFromDate(at),
     event,
   });
-  const payload = Buffer.from(toBinary(PatientEventSchema, message)).toString("base64");
-  return { eventId: randomUUIDv7(), type: `patient.v1.${event.case}`, payload, traceparent };
+  return { eventId: randomUUIDv7(), type: `patient.v1.${event.case}`, payload: toBinary(PatientEventSchema, message), traceparent };
 }
 
 const demographics = (record: PatientRecord) => ({

@@ -16,9 +16,8 @@ import {
   type Found,
   findPatient,
   insertPatients,
+  type NewPatient,
   type PatientDatabase,
-  type PreparedPatient,
-  preparePatient,
   type Reading,
   readFirstVersions,
   readPatients,
@@ -59,7 +58,7 @@ function lostRace(version: number): AppError {
 export function createPatients(options: { db: PatientDatabase; billing: BillingAccounts; now: () => Date; committed: () => void }) {
   const { db, billing, now, committed } = options;
 
-  const creations = createBatcher<PreparedPatient, Creation>({
+  const creations = createBatcher<NewPatient, Creation>({
     maxSize: 64,
     // The next patients leave when the accounts of these are open, and so share a statement and a call with more of their kind.
     rest: billing.settled,
@@ -153,7 +152,7 @@ export function createPatients(options: { db: PatientDatabase; billing: BillingA
       const id = randomUUIDv7();
       const record = newRecord(body, at);
       const idempotency = key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) };
-      const patient = preparePatient({
+      const result = await creations.add({
         id,
         at,
         actor: call.caller.id,
@@ -165,7 +164,6 @@ export function createPatients(options: { db: PatientDatabase; billing: BillingA
         event: registeredEvent(id, at, call.traceparent, record),
         billingAt: new Date(at.getTime() + headStartMs),
       });
-      const result = await creations.add(patient);
       if (result.kind === "email-taken") throw emailTaken();
       if (result.kind === "repeated") {
         if (result.hash !== idempotency?.hash)

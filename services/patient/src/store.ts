@@ -3,6 +3,7 @@
  * that what arrives together shares a round trip and a commit, and one item is a set of one.
  */
 import { hash } from "node:crypto";
+import { type Column, defineColumns, type Rows } from "@pm/kit/columns";
 import { type Database, violatedConstraint } from "@pm/kit/db";
 import { AppError } from "@pm/kit/errors";
 import type { Action, Patient, PatientRecord, PatientsTable, Tables } from "./schema.ts";
@@ -45,8 +46,8 @@ export function sha256(text: string): string {
   return hash("sha256", text);
 }
 
-/** A patient to be created, with everything that is written beside it. */
-export type NewPatient = {
+/** A version of a patient, with everything that is written beside it. */
+type NewVersion = {
   id: string;
   at: Date;
   actor: string;
@@ -54,8 +55,12 @@ export type NewPatient = {
   requestId: string;
   record: PatientRecord;
   words: SearchWords;
-  idempotency?: { key: string; hash: string } | undefined;
   event: StoredEvent;
+};
+
+/** A patient to be created. */
+export type NewPatient = NewVersion & {
+  idempotency?: { key: string; hash: string } | undefined;
   /** Until when the worker leaves the billing account to whoever created the patient; null keeps it from the worker for good. */
   billingAt: Date | null;
 };
@@ -63,57 +68,104 @@ export type NewPatient = {
 /** What a search finds a patient by; `names` are those words that a misspelled one may mean. See search.ts. */
 export type SearchWords = { all: string[]; names: string[] };
 
-/** An outbox row of the topic `patient.v1`; the payload is in base64. */
-export type StoredEvent = { eventId: string; type: string; payload: string; traceparent: string };
+/** An outbox row of the topic `patient.v1`. */
+export type StoredEvent = { eventId: string; type: string; payload: Uint8Array; traceparent: string };
 
 /** `repeated`: the idempotency key was used before, for `patientId` and a request with this hash. */
 export type Creation = { kind: "created" } | { kind: "email-taken" } | { kind: "repeated"; patientId: string; hash: string };
 
-/** The fields of `i.record`, each part of it taken apart once. */
-const recordFields = `cross join lateral json_to_record(i.record) as r(name text, "firstName" text, "lastName" text, email text, "phoneNumber" text,
-        "dateOfBirth" date, address json, sex text, "registeredDate" date)
-      cross join lateral json_to_record(r.address) as a(text text, street text, city text, state text, "zipCode" text)`;
+const versionColumns: { [name: string]: Column<NewVersion> } = {
+  id: ["uuid", ({ id }) => id],
+  at: ["timestamptz", ({ at }) => at],
+  actor: ["text", ({ actor }) => actor],
+  action: ["text", ({ action }) => action],
+  request_id: ["text", ({ requestId }) => requestId],
+  record: ["json", ({ record }) => JSON.stringify(record)],
+  name: ["text", ({ record }) => record.name],
+  first_name: ["text", ({ record }) => record.firstName],
+  last_name: ["text", ({ record }) => record.lastName],
+  email: ["text", ({ record }) => record.email],
+  phone_number: ["text", ({ record }) => record.phoneNumber],
+  date_of_birth: ["date", ({ record }) => record.dateOfBirth],
+  address_text: ["text", ({ record }) => record.address.text],
+  street: ["text", ({ record }) => record.address.street],
+  city: ["text", ({ record }) => record.address.city],
+  state: ["text", ({ record }) => record.address.state],
+  zip_code: ["text", ({ record }) => record.address.zipCode],
+  sex: ["text", ({ record }) => record.sex],
+  registered_date: ["date", ({ record }) => record.registeredDate],
+  // With newlines between them: a word has no control characters.
+  words: ["text", ({ words }) => words.all.join("\n")],
+  event_id: ["uuid", ({ event }) => event.eventId],
+  event_type: ["text", ({ event }) => event.type],
+  payload: ["bytea", ({ event }) => event.payload],
+  traceparent: ["text", ({ event }) => event.traceparent],
+};
+const vector = "array_to_tsvector(string_to_array(input.words, E'\\n'))";
+/** Of the record's text, which is what `patient_versions` keeps, for the audit trail. */
+const digest = "encode(sha256(convert_to(record::text, 'UTF8')), 'hex')";
+
+const newPatients = defineColumns<NewPatient>({
+  ...versionColumns,
+  key: ["text", ({ idempotency }) => idempotency?.key],
+  request_hash: ["bytea", ({ idempotency }) => idempotency && Buffer.from(idempotency.hash, "hex")],
+  billing_at: ["timestamptz", ({ billingAt }) => billingAt],
+});
+const newNames = defineColumns<{ id: string; word: string }>({ id: ["uuid", ({ id }) => id], word: ["text", ({ word }) => word] });
+
+/** Patients that wait to be created, as the statement takes them. */
+export type GatheredPatients = Pick<Rows<NewPatient>, "add" | "values">;
+
+export function gatherPatients(patients: NewPatient[] = []): GatheredPatients {
+  const rows = newPatients.gather();
+  const names = newNames.gather();
+  const add = (patient: NewPatient): void => {
+    rows.add(patient);
+    for (const word of patient.words.names) names.add({ id: patient.id, word });
+  };
+  patients.forEach(add);
+  return { add, values: () => [...rows.values(), ...names.values()] };
+}
 
 /**
  * Keys before e-mails, each in order: two batches that want the same ones wait for each other instead of deadlocking.
- * A patient whose key was used, or whose e-mail is taken, is left out, and the others are created.
+ * A patient whose key was used, or whose e-mail is taken, is left out and named, and the others are created.
  */
 const createStatement = {
   name: "patients_create",
   text: `
     with input as materialized (
-      select i.*, r.*, a.* from json_to_recordset($1) as i(id uuid, at timestamptz, actor text, action text, request_id text, key text, hash text,
-        record json, digest text, event_id uuid, event_type text, payload text, traceparent text, billing_at timestamptz, words text[], name_words json)
-      ${recordFields}
+      select * from ${newPatients.source("input")}
     ), keyed as (
       insert into idempotency_keys (caller, key, request_hash, patient_id)
-      select actor, key, decode(hash, 'hex'), id from input where key is not null order by actor, key
+      select actor, key, request_hash, id from input where key is not null order by actor, key
       on conflict do nothing returning patient_id
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
         state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words)
-      select id, 1, name, "firstName", "lastName", email, "phoneNumber", "dateOfBirth", text, street, city,
-        state, "zipCode", sex, "registeredDate", actor, at, at, array_to_tsvector(words)
+      select id, 1, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
+        state, zip_code, sex, registered_date, actor, at, at, ${vector}
       from input where key is null or id in (select patient_id from keyed) order by lower(email)
       on conflict (lower(email)) where deleted_at is null do nothing returning id
+    ), fresh as materialized (
+      select * from input where id in (select id from created)
     ), named as (
       insert into patient_words
-      select distinct word from input, json_array_elements_text(name_words) as word where id in (select id from created) order by word
+      select distinct word from ${newNames.source("names", newPatients.count + 1)} where id in (select id from created) order by word
       on conflict do nothing
     ), versions as (
       insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
-      select id, 1, action, at, actor, record from input where id in (select id from created)
+      select id, 1, action, at, actor, record from fresh
     ), billing as (
-      insert into patient_billing (patient_id, next_attempt_at) select id, billing_at from input where id in (select id from created)
+      insert into patient_billing (patient_id, next_attempt_at) select id, billing_at from fresh
     ), audited as (
       insert into audit_entries (actor, action, subject, request_id, details)
-      select actor, 'patient.' || action, id, request_id, jsonb_build_object('version', 1, 'sha256', digest)
-      from input where id in (select id from created)
+      select actor, 'patient.' || action, id, request_id, jsonb_build_object('version', 1, 'sha256', ${digest}) from fresh
     ), told as (
       insert into outbox (event_id, topic, key, type, payload, traceparent)
-      select event_id, 'patient.v1', id, event_type, decode(payload, 'base64'), traceparent from input where id in (select id from created)
+      select event_id, 'patient.v1', id, event_type, payload, traceparent from fresh
     )
-    select id from created`,
+    select id from input where id not in (select id from created)`,
 };
 
 const keysStatement = {
@@ -122,52 +174,30 @@ const keysStatement = {
     join json_to_recordset($1) as asked(caller text, key text) on k.caller = asked.caller and k.key = asked.key`,
 };
 
-/** A new patient while it waits: `json` is its row of the statement's input. One text is little to keep, and an import keeps thousands. */
-export type PreparedPatient = Pick<NewPatient, "id" | "actor" | "idempotency"> & { json: string };
-
-/** What is written beside every version of a patient, as the statements' input has it. The audit trail gets the SHA-256 of the record's text. */
-const besideRecord = (recordJson: string, { requestId, words, event }: Pick<NewPatient, "requestId" | "words" | "event">) => ({
-  request_id: requestId,
-  digest: sha256(recordJson),
-  event_id: event.eventId,
-  event_type: event.type,
-  payload: event.payload,
-  traceparent: event.traceparent,
-  words: words.all,
-  name_words: words.names,
-});
-
-export function preparePatient(patient: NewPatient): PreparedPatient {
-  const { id, at, actor, action, record, idempotency, billingAt } = patient;
-  const recordJson = JSON.stringify(record);
-  const keys = { key: idempotency?.key, hash: idempotency?.hash };
-  const others = JSON.stringify({ id, at, actor, action, ...keys, billing_at: billingAt, ...besideRecord(recordJson, patient) });
-  return { id, actor, idempotency, json: `${others.slice(0, -1)},"record":${recordJson}}` };
-}
-
 const deadlockTries = 3;
 
 /** Creates patients in one transaction of its own; gives one answer for each, in order. */
-export function insertPatients(db: PatientDatabase, patients: PreparedPatient[]): Promise<Creation[]> {
-  return retryDeadlocks(() => insertPatientsIn(db, patients));
+export function insertPatients(db: PatientDatabase, patients: NewPatient[]): Promise<Creation[]> {
+  const gathered = gatherPatients(patients);
+  return retryDeadlocks(async () => {
+    const leftOut = await insertGathered(db, gathered);
+    const asked = patients.flatMap(({ id, actor, idempotency }) =>
+      idempotency && leftOut.has(id) ? [{ caller: actor, key: idempotency.key }] : [],
+    );
+    const found = asked.length > 0 ? await db.query<FoundKey>(keysStatement, [JSON.stringify(asked)]) : [];
+    return patients.map(({ id, actor, idempotency }): Creation => {
+      if (!leftOut.has(id)) return { kind: "created" };
+      const used = idempotency && found.find((row) => row.caller === actor && row.key === idempotency.key);
+      // A key that this very request took, and whose patient was not created, remembers that the e-mail was taken.
+      return used && used.patient_id !== id ? { kind: "repeated", patientId: used.patient_id, hash: used.hash } : { kind: "email-taken" };
+    });
+  });
 }
 
-/** The same within a transaction. */
-export async function insertPatientsIn(db: Runner, patients: PreparedPatient[]): Promise<Creation[]> {
-  const rows = await db.query<{ id: string }>(createStatement, [`[${patients.map((patient) => patient.json).join()}]`]);
-  const created = new Set(rows.map((row) => row.id));
-  if (created.size === patients.length) return patients.map(() => ({ kind: "created" }));
-
-  const asked = patients.flatMap(({ id, actor, idempotency }) =>
-    idempotency && !created.has(id) ? [{ caller: actor, key: idempotency.key }] : [],
-  );
-  const found = asked.length > 0 ? await db.query<FoundKey>(keysStatement, [JSON.stringify(asked)]) : [];
-  return patients.map(({ id, actor, idempotency }): Creation => {
-    if (created.has(id)) return { kind: "created" };
-    const used = idempotency && found.find((row) => row.caller === actor && row.key === idempotency.key);
-    // A key that this very request took, and whose patient was not created, remembers that the e-mail was taken.
-    return used && used.patient_id !== id ? { kind: "repeated", patientId: used.patient_id, hash: used.hash } : { kind: "email-taken" };
-  });
+/** Creates patients; gives the ids of those that were left out. */
+export async function insertGathered(db: Runner, patients: GatheredPatients): Promise<Set<string>> {
+  const rows = await db.query<{ id: string }>(createStatement, patients.values());
+  return new Set(rows.map((row) => row.id));
 }
 
 type FoundKey = { caller: string; key: string; patient_id: string; hash: string };
@@ -297,50 +327,47 @@ export async function findPatient(db: PatientDatabase, id: string, viewer: Viewe
   return row && { ...toPatient(row), deleted: row.deleted };
 }
 
-/** The next version of a patient, with everything that is written beside it. `fields` are the names of what changed. */
-export type Change = {
-  id: string;
+/** The next version of a patient. */
+export type Change = NewVersion & {
   /** The version that is changed; the new one is the next number. */
   version: number;
-  at: Date;
-  actor: string;
-  action: Action;
-  requestId: string;
-  record: PatientRecord;
   deleted: boolean;
-  words: SearchWords;
+  /** The names of what changed. */
   fields: string[];
-  event: StoredEvent;
 };
+
+const changes = defineColumns<Change>({
+  ...versionColumns,
+  version: ["bigint", ({ version }) => BigInt(version)],
+  deleted: ["boolean", ({ deleted }) => deleted],
+  fields: ["text", ({ fields }) => JSON.stringify(fields)],
+});
 
 const changeStatement = {
   name: "patients_change",
   text: `
     with input as materialized (
-      select i.*, r.*, a.* from json_to_record($1) as i(id uuid, version bigint, at timestamptz, actor text, action text, request_id text, record json,
-        deleted boolean, digest text, fields jsonb, event_id uuid, event_type text, payload text, traceparent text, words text[], name_words json)
-      ${recordFields}
+      select * from ${changes.source("input")}
     ), changed as (
-      update patients p set version = p.version + 1, name = i.name, first_name = i."firstName", last_name = i."lastName", email = i.email,
-        phone_number = i."phoneNumber", date_of_birth = i."dateOfBirth", address_text = i.text, street = i.street, city = i.city, state = i.state,
-        zip_code = i."zipCode", sex = i.sex,
-        registered_date = i."registeredDate", updated_at = i.at, deleted_at = case when i.deleted then i.at end,
-        words = array_to_tsvector(i.words)
-      from input i where p.id = i.id and p.version = i.version
+      update patients p set version = p.version + 1, name = input.name, first_name = input.first_name, last_name = input.last_name,
+        email = input.email, phone_number = input.phone_number, date_of_birth = input.date_of_birth, address_text = input.address_text,
+        street = input.street, city = input.city, state = input.state, zip_code = input.zip_code, sex = input.sex,
+        registered_date = input.registered_date, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector}
+      from input where p.id = input.id and p.version = input.version
       returning p.id, p.version
     ), named as (
-      insert into patient_words select distinct word from input, json_array_elements_text(name_words) as word order by word
+      insert into patient_words select distinct word from unnest($${changes.count + 1}::text[]) as word order by word
       on conflict do nothing
     ), versions as (
       insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
       select c.id, c.version, action, at, actor, record from input join changed c using (id)
     ), audited as (
       insert into audit_entries (actor, action, subject, request_id, details)
-      select actor, 'patient.' || action, c.id, request_id, jsonb_build_object('version', c.version, 'sha256', digest, 'fields', fields)
+      select actor, 'patient.' || action, c.id, request_id, jsonb_build_object('version', c.version, 'sha256', ${digest}, 'fields', fields::jsonb)
       from input join changed c using (id)
     ), told as (
       insert into outbox (event_id, topic, key, type, payload, traceparent)
-      select event_id, 'patient.v1', c.id, event_type, decode(payload, 'base64'), traceparent from input join changed c using (id)
+      select event_id, 'patient.v1', c.id, event_type, payload, traceparent from input join changed c using (id)
     )
     select id from changed`,
 };
@@ -349,10 +376,9 @@ const changeStatement = {
  * Makes the next version of a patient. False where somebody else made it in the meantime.
  * @throws AppError already_exists where another patient has the e-mail.
  */
-export async function changePatient(db: PatientDatabase, { requestId, words, event, ...change }: Change): Promise<boolean> {
-  const input = { ...change, ...besideRecord(JSON.stringify(change.record), { requestId, words, event }) };
+export async function changePatient(db: PatientDatabase, change: Change): Promise<boolean> {
   try {
-    return (await db.query(changeStatement, [JSON.stringify(input)])).length === 1;
+    return (await db.query(changeStatement, [...changes.gather([change]).values(), change.words.names])).length === 1;
   } catch (error) {
     if (violatedConstraint(error) === "patients_email") throw emailTaken();
     throw error;
