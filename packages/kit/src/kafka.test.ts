@@ -6,9 +6,14 @@ import { expect, test } from "vitest";
 import { createSender, partitionOf } from "./kafka.ts";
 
 type Entry = { topic: string; partitions: { partition: number; messages: { key: string }[] }[] };
-const sendMessages = createRequire(import.meta.url)("kafkajs/src/producer/sendMessages") as (
-  parts: object,
-) => (batch: object) => Promise<[]>;
+type Produce = (request: object) => { encode(): Promise<{ buffer: Buffer }> };
+const require = createRequire(import.meta.url);
+const produceRequest = "kafkajs/src/protocol/requests/produce/v3/request";
+const sendMessages = require("kafkajs/src/producer/sendMessages") as (parts: object) => (batch: object) => Promise<[]>;
+const encodeHere = require(produceRequest) as Produce;
+// The same files loaded once more are as kafkajs comes.
+for (const file of Object.keys(require.cache)) if (file.includes("/kafkajs/src/")) delete require.cache[file];
+const encodeThere = require(produceRequest) as Produce;
 
 /** Brokers 1 and 2 lead a partition each, until broker 1 fails and broker 2 leads both. */
 function twoBrokers() {
@@ -70,6 +75,24 @@ test("a batch whose messages were not all sent, because a partition's leader mov
   expect(new Set(written).size).toBeLessThan(keys.length);
   await sender.send(batch());
   expect(new Set(written)).toEqual(new Set(keys));
+});
+
+test("what is sent is byte for byte what kafkajs would send", async () => {
+  const text = fc.oneof(fc.string({ unit: "binary" }), fc.string({ minLength: 500, maxLength: 20_000 }));
+  const message = fc.record({
+    key: fc.option(text),
+    value: fc.option(text.map((any) => Buffer.from(any))),
+    headers: fc.dictionary(fc.string(), text),
+    timestamp: fc.integer({ min: 0, max: 2 ** 41 }).map(String),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(message, { minLength: 1 }), fc.integer({ min: 0 }), async (messages, firstSequence) => {
+      const partitions = [{ partition: 300, firstSequence, messages }];
+      const request = { acks: -1, timeout: 30_000, topicData: [{ topic: "any", partitions }] };
+      const [here, there] = await Promise.all([encodeHere(request).encode(), encodeThere(request).encode()]);
+      expect(here.buffer.equals(there.buffer)).toBe(true);
+    }),
+  );
 });
 
 test("a key goes to the partition that kafkajs, and so Kafka's own clients, would choose", () => {

@@ -16,10 +16,36 @@ export type { EachBatchPayload, Kafka };
  * something waits, and every new request that has to wait asks for one.
  */
 type RequestQueue = { pending: unknown[]; scheduleCheckPendingRequests(): void };
-const { prototype: requestQueue } = createRequire(import.meta.url)("kafkajs/src/network/requestQueue") as { prototype: RequestQueue };
+const require = createRequire(import.meta.url);
+const { prototype: requestQueue } = require("kafkajs/src/network/requestQueue") as { prototype: RequestQueue };
 const { scheduleCheckPendingRequests } = requestQueue;
 requestQueue.scheduleCheckPendingRequests = function (this: RequestQueue) {
   if (this.pending.length > 0) scheduleCheckPendingRequests.call(this);
+};
+
+/**
+ * Each header and each record of a message is written by an encoder of its own, which begins with 512 bytes that are cleared
+ * and belong to nobody else, and makes an array and a buffer for each number: 22 CPU microseconds a message, 9 with bytes from
+ * Node's pool, taken when there is something to write, and numbers written where they belong.
+ */
+type Encoder = { buf: Buffer; offset: number; ensureAvailable(length: number): void; writeUVarInt(value: number): Encoder };
+const encoders = require("kafkajs/src/protocol/encoder") as { prototype: Encoder; nextPowerOfTwo(value: number): number };
+const { nextPowerOfTwo } = encoders;
+const sizeWhereNoneIsSaid = 511;
+encoders.nextPowerOfTwo = (value) => (value === sizeWhereNoneIsSaid ? 0 : nextPowerOfTwo(value));
+encoders.prototype.ensureAvailable = function (this: Encoder, length) {
+  const needed = this.offset + length;
+  if (needed <= this.buf.length) return;
+  const larger = Buffer.allocUnsafe(Math.max(512, 2 * needed));
+  this.buf.copy(larger, 0, 0, this.offset);
+  this.buf = larger;
+};
+encoders.prototype.writeUVarInt = function (this: Encoder, value) {
+  this.ensureAvailable(5);
+  let rest = value;
+  for (; rest >>> 7 !== 0; rest >>>= 7) this.buf[this.offset++] = (rest & 0x7f) | 0x80;
+  this.buf[this.offset++] = rest;
+  return this;
 };
 
 export type KafkaSettings = {
