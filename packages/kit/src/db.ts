@@ -107,23 +107,6 @@ export function openDatabase<Tables>(options: {
   };
 }
 
-/**
- * Values as the text of a Postgres array, for statements over thousands of rows: pg's own way makes several pieces of text
- * for each element, which costs more than all else that such a statement costs us.
- */
-export function arrayText(values: readonly ArrayElement[]): string {
-  return `{${values.map(elementText).join()}}`;
-}
-
-export type ArrayElement = string | number | bigint | Uint8Array | null;
-
-function elementText(value: ArrayElement): string {
-  if (value === null) return "null";
-  if (typeof value === "string") return `"${value.replace(/["\\]/g, "\\$&")}"`;
-  if (typeof value === "object") return `"\\\\x${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("hex")}"`;
-  return String(value);
-}
-
 /** What Postgres said when a constraint did not hold: the constraint's name, or undefined for every other error. */
 export function violatedConstraint(error: unknown): string | undefined {
   if (error instanceof Error && "code" in error && "constraint" in error && String(error.code).startsWith("23"))

@@ -23,10 +23,10 @@ export const applyEvents: Apply<Tables> = async (messages, transaction) => {
       offset: message.offset,
     })),
   );
-  const fresh = added.flatMap(({ event_id }) => events.get(event_id)?.event ?? []);
+  const fresh = [...events.values()].flatMap(({ event }) => (added.known.has(event.id) ? [] : event));
   const subjects = [...new Set(fresh.flatMap(subjectsOf))];
   // One batch is added at a time, so whatever was known before this one stands before any event of it.
-  const before = (added[0]?.seq ?? 0n) - 1n;
+  const before = (added.first ?? 0n) - 1n;
   const known = subjects.length === 0 ? [] : (await eventsOfSubjects(transaction, subjects, before)).map(readEvent);
 
   const tally = createTally();

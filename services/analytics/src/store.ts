@@ -1,6 +1,7 @@
 /** The tables and every question asked of them. */
-import { type ArrayElement, arrayText, type Database } from "@pm/kit/db";
-import { type Kysely, sql } from "kysely";
+import { defineColumns } from "@pm/kit/columns";
+import type { Database } from "@pm/kit/db";
+import { CompiledQuery, type Kysely, sql } from "kysely";
 import { type Grain, grains, type RollupRow, type Segment, type Slot, type StoredEvent, type Stream } from "./schema.ts";
 
 /** All statements here are written by hand, so kysely needs no types of tables. */
@@ -18,36 +19,54 @@ export type NewEvent = StoredEvent & {
   offset: bigint;
 };
 
-/** Adds events to the log and gives those that were not there yet, with their places in it. */
-export async function insertEvents(db: Db, events: NewEvent[]): Promise<{ event_id: string; seq: bigint }[]> {
-  const column = (of: (event: NewEvent) => ArrayElement) => arrayText(events.map(of));
-  const { rows } = await sql<{ event_id: string; seq: bigint }>`
+const newEvents = defineColumns<NewEvent>({
+  event_id: ["uuid", (event) => event.event_id],
+  stream: ["text", ({ stream }) => stream],
+  subject: ["uuid", ({ subject }) => subject],
+  related: ["uuid", ({ related }) => related],
+  version: ["bigint", ({ version }) => version],
+  occurred_at: ["timestamptz", ({ at }) => at],
+  payload: ["bytea", ({ payload }) => payload],
+  topic: ["text", ({ topic }) => topic],
+  partition: ["integer", ({ partition }) => partition],
+  offset: ["bigint", ({ offset }) => offset],
+});
+const insertEventsText = `
+  with input as materialized (
+    select * from ${newEvents.source("input")}
+  ), added as (
     insert into events (event_id, stream, subject, related, version, occurred_at, payload, topic, partition, "offset")
-    select event_id, stream, subject, related, version, to_timestamp(at / 1000.0), payload, topic, partition, "offset" from unnest(
-      ${column((e) => e.event_id)}::uuid[], ${column((e) => e.stream)}::text[], ${column((e) => e.subject)}::uuid[],
-      ${column((e) => e.related)}::uuid[], ${column((e) => e.version)}::bigint[], ${column((e) => e.at)}::bigint[],
-      ${column((e) => e.payload)}::bytea[], ${column((e) => e.topic)}::text[], ${column((e) => e.partition)}::integer[],
-      ${column((e) => e.offset)}::bigint[]
-    ) as e(event_id, stream, subject, related, version, at, payload, topic, partition, "offset")
-    on conflict do nothing returning event_id, seq`.execute(db);
-  return rows;
+    select event_id, stream, subject, related, version, occurred_at, payload, topic, partition, "offset" from input
+    on conflict do nothing returning event_id, seq
+  )
+  select (select min(seq) from added) as first, array(select event_id from input where event_id not in (select event_id from added)) as known`;
+
+/** Adds events to the log. Gives the place in it of the first one that was added, if any was, and the ids of those that were there already. */
+export async function insertEvents(db: Db, events: NewEvent[]): Promise<{ first: bigint | null; known: Set<string> }> {
+  const insertion = CompiledQuery.raw(insertEventsText, newEvents.gather(events).values());
+  const { rows } = await db.executeQuery<{ first: bigint | null; known: string[] }>(insertion);
+  return { first: rows[0]?.first ?? null, known: new Set(rows[0]?.known) };
 }
 
+const subjectIds = defineColumns<string>({ id: ["uuid", (id) => id] });
 /**
- * Everything known about some patients when the log ended at `upTo`. Each patient by
- * its own look into the indexes (fenced by `offset 0` and the doubled test): while Postgres has no statistics yet, it would
- * rather read the whole log for a hundred patients.
+ * Each patient by its own look into the indexes (fenced by `offset 0` and the doubled test): while Postgres has no statistics
+ * yet, it would rather read the whole log for a hundred patients.
  */
+const eventsOfSubjectsText = `
+  select e.* from ${subjectIds.source("s")}
+  cross join lateral (select event_id, stream, payload from events where subject = s.id and (seq <= $2) is true offset 0) e
+  union all
+  select e.* from ${subjectIds.source("s")}
+  cross join lateral (
+    select event_id, stream, payload from events where related = s.id and subject <> all($1::uuid[]) and (seq <= $2) is true offset 0
+  ) e`;
+
+/** Everything known about some patients when the log ended at `upTo`. */
 export async function eventsOfSubjects(db: Db, subjects: string[], upTo: bigint): Promise<StoredEvent[]> {
-  const { rows } = await sql<StoredEvent>`
-    select e.* from unnest(${subjects}::uuid[]) s(id)
-    cross join lateral (select event_id, stream, payload from events where subject = s.id and (seq <= ${upTo}) is true offset 0) e
-    union all
-    select e.* from unnest(${subjects}::uuid[]) s(id)
-    cross join lateral (
-      select event_id, stream, payload from events
-      where related = s.id and subject <> all(${subjects}::uuid[]) and (seq <= ${upTo}) is true offset 0
-    ) e`.execute(db);
+  const { rows } = await db.executeQuery<StoredEvent>(
+    CompiledQuery.raw(eventsOfSubjectsText, [...subjectIds.gather(subjects).values(), upTo]),
+  );
   return rows;
 }
 
@@ -57,18 +76,24 @@ export async function activeGeneration(db: Db): Promise<number> {
   return rows[0]?.generation ?? 0;
 }
 
+const newSums = defineColumns<RollupRow>({
+  measure: ["text", ({ measure }) => measure],
+  grain: ["smallint", ({ grain }) => grain],
+  slot: ["integer", ({ slot }) => slot],
+  value: ["text", ({ value }) => value],
+  amount: ["bigint", ({ amount }) => amount],
+  by_quarter: ["text", ({ byQuarter }) => byQuarter && `{${byQuarter.join()}}`],
+});
+const addToRollupsText = `
+  insert into rollups (generation, measure, grain, slot, value, amount, by_quarter)
+  select $${newSums.count + 1}::smallint, measure, grain, slot, value, amount, by_quarter::bigint[] from ${newSums.source("sums")}
+  on conflict (generation, measure, grain, slot, value) do update set amount = rollups.amount + excluded.amount,
+    by_quarter = case when excluded.by_quarter is not null
+      then array(select coalesce(a, 0) + b from unnest(rollups.by_quarter, excluded.by_quarter) as q(a, b)) end`;
+
 export async function addToRollups(db: Db, generation: number, changes: RollupRow[]): Promise<void> {
   if (changes.length === 0) return;
-  const column = (of: (row: RollupRow) => ArrayElement) => arrayText(changes.map(of));
-  await sql`
-    insert into rollups (generation, measure, grain, slot, value, amount, by_quarter)
-    select ${generation}::smallint, measure, grain, slot, value, amount, by_quarter::bigint[] from unnest(
-      ${column((r) => r.measure)}::text[], ${column((r) => r.grain)}::smallint[], ${column((r) => r.slot)}::integer[],
-      ${column((r) => r.value)}::text[], ${column((r) => r.amount)}::bigint[],
-      ${column((r) => r.byQuarter && `{${r.byQuarter.join()}}`)}::text[]) as r(measure, grain, slot, value, amount, by_quarter)
-    on conflict (generation, measure, grain, slot, value) do update set amount = rollups.amount + excluded.amount,
-      by_quarter = case when excluded.by_quarter is not null
-        then array(select coalesce(a, 0) + b from unnest(rollups.by_quarter, excluded.by_quarter) as q(a, b)) end`.execute(db);
+  await db.executeQuery(CompiledQuery.raw(addToRollupsText, [...newSums.gather(changes).values(), generation]));
   // What no longer holds leaves no row behind. Whatever is 0 may go.
   const ended = changes.filter(({ grain, amount }) => grain === grains.state && amount < 0n);
   if (ended.length === 0) return;
