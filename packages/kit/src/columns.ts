@@ -74,8 +74,10 @@ export type Column<Row> = { [Name in keyof Types]: readonly [Name, (row: Row) =>
 /** Rows that are being gathered. */
 export type Rows<Row> = {
   add(row: Row): void;
-  /** A value for each parameter of the source, in order. */
+  /** A value for each parameter of the source, in order. They are overwritten when rows are added after `clear`. */
   values(): Buffer[];
+  /** Forgets the rows and keeps their memory for the next ones. */
+  clear(): void;
 };
 
 export type Columns<Row> = {
@@ -102,7 +104,10 @@ export function defineColumns<Row>(columns: { [name: string]: Column<Row> }): Co
         for (const array of arrays) array.add(array.valueIn(row));
       };
       for (const row of rows) add(row);
-      return { add, values: () => arrays.map(({ bytes }) => bytes()) };
+      const clear = (): void => {
+        for (const array of arrays) array.clear();
+      };
+      return { add, values: () => arrays.map(({ bytes }) => bytes()), clear };
     },
   };
 }
@@ -110,7 +115,9 @@ export function defineColumns<Row>(columns: { [name: string]: Column<Row> }): Co
 const headerBytes = 20;
 const firstBytes = 512;
 
-function gatherArray<Value>({ oid, most, write }: Type<Value>): { add(value: Value | null | undefined): void; bytes(): Buffer } {
+type GatheredArray<Value> = { add(value: Value | null | undefined): void; bytes(): Buffer; clear(): void };
+
+function gatherArray<Value>({ oid, most, write }: Type<Value>): GatheredArray<Value> {
   let buffer = Buffer.allocUnsafe(firstBytes);
   let end = headerBytes;
   let count = 0;
@@ -135,6 +142,9 @@ function gatherArray<Value>({ oid, most, write }: Type<Value>): { add(value: Val
         buffer.writeInt32BE(number, index * 4);
       });
       return buffer.subarray(0, end);
+    },
+    clear() {
+      [end, count, hasNulls] = [headerBytes, 0, false];
     },
   };
 }

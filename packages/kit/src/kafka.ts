@@ -36,7 +36,7 @@ encoders.nextPowerOfTwo = (value) => (value === sizeWhereNoneIsSaid ? 0 : nextPo
 encoders.prototype.ensureAvailable = function (this: Encoder, length) {
   const needed = this.offset + length;
   if (needed <= this.buf.length) return;
-  const larger = Buffer.allocUnsafe(Math.max(512, 2 * needed));
+  const larger = Buffer.allocUnsafe(Math.max(128, 2 * needed));
   this.buf.copy(larger, 0, 0, this.offset);
   this.buf = larger;
 };

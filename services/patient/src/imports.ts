@@ -3,6 +3,7 @@
  * a transaction together with how far the import is, so that the same file under the same key goes on where it stopped.
  */
 import { createHash, randomUUIDv7 } from "node:crypto";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { AppError, type FieldError } from "@pm/kit/errors";
 import { advanceImport, beginImport, type Imported, readImportErrors } from "./imports-store.ts";
 import type { ImportLine } from "./lines.ts";
@@ -13,6 +14,8 @@ import { searchWords } from "./search.ts";
 import { type GatheredPatients, gatherPatients, type PatientDatabase } from "./store.ts";
 
 const batchSize = 1_000;
+/** After so many lines, a millisecond or two, whoever else is served here has a turn. */
+const linesPerTurn = 25;
 /** How many words of names an import keeps in mind: those of a million people, and little memory. */
 const mostKnownWords = 50_000;
 
@@ -73,7 +76,8 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
     ): Promise<ImportReport> {
       const started = await beginImport(db, { id: randomUUIDv7(), caller: call.caller.id, key: dryRun ? null : (key ?? null), dryRun });
       const hash = createHash("sha256");
-      const newBatch = (): Batch => ({ imported: [], patients: gatherPatients(), failures: [] });
+      const spare: GatheredPatients[] = [];
+      const newBatch = (): Batch => ({ imported: [], patients: spare.pop() ?? gatherPatients(), failures: [] });
       let seen = 0;
       let batch = newBatch();
       let progress = Promise.resolve(started);
@@ -87,6 +91,8 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
         batch = newBatch();
         progress = advanceImport(db, step).finally(committed);
         progress = progress.then((after) => {
+          step.patients.clear();
+          spare.push(step.patients);
           // Of patients that were not created nothing is written.
           if (after.created - before.created < step.imported.length) return after;
           for (const { names } of step.imported) for (const word of names) if (knownWords.size < mostKnownWords) knownWords.add(word);
@@ -106,6 +112,7 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
           if (started.finished) throw otherFile();
           take(call, batch, knownWords, line);
           if (batch.imported.length + batch.failures.length === batchSize) await flush(false);
+          if (seen % linesPerTurn === 0) await nextTurn();
         }
         if (seen < started.lines) throw otherFile();
         if (!started.finished) await flush(true);

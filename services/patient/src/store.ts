@@ -114,7 +114,7 @@ const newPatients = defineColumns<NewPatient>({
 const newNames = defineColumns<{ id: string; word: string }>({ id: ["uuid", ({ id }) => id], word: ["text", ({ word }) => word] });
 
 /** Patients that wait to be created, as the statement takes them. */
-export type GatheredPatients = Pick<Rows<NewPatient>, "add" | "values">;
+export type GatheredPatients = Rows<NewPatient>;
 
 export function gatherPatients(patients: NewPatient[] = []): GatheredPatients {
   const rows = newPatients.gather();
@@ -124,7 +124,11 @@ export function gatherPatients(patients: NewPatient[] = []): GatheredPatients {
     for (const word of patient.words.names) names.add({ id: patient.id, word });
   };
   patients.forEach(add);
-  return { add, values: () => [...rows.values(), ...names.values()] };
+  const clear = (): void => {
+    rows.clear();
+    names.clear();
+  };
+  return { add, values: () => [...rows.values(), ...names.values()], clear };
 }
 
 /**
