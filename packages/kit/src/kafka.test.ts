@@ -6,14 +6,22 @@ import { expect, test } from "vitest";
 import { createSender, partitionOf } from "./kafka.ts";
 
 type Entry = { topic: string; partitions: { partition: number; messages: { key: string }[] }[] };
-type Produce = (request: object) => { encode(): Promise<{ buffer: Buffer }> };
 const require = createRequire(import.meta.url);
-const produceRequest = "kafkajs/src/protocol/requests/produce/v3/request";
 const sendMessages = require("kafkajs/src/producer/sendMessages") as (parts: object) => (batch: object) => Promise<[]>;
-const encodeHere = require(produceRequest) as Produce;
+
+type Encoded = { buffer: Buffer };
+type Read = { offset: string; timestamp: string; key: Buffer | null; value: Buffer | null; headers: Record<string, unknown> };
+const loadKafkajs = () => ({
+  encode: require("kafkajs/src/protocol/requests/produce/v3/request") as (request: object) => { encode(): Promise<Encoded> },
+  encodeRecord: require("kafkajs/src/protocol/recordBatch/record/v0") as (message: object) => Encoded,
+  encodeBatch: (require("kafkajs/src/protocol/recordBatch/v0") as { RecordBatch(batch: object): Promise<Encoded> }).RecordBatch,
+  decodeBatch: require("kafkajs/src/protocol/recordBatch/v0/decoder") as (decoder: object) => Promise<{ records: Read[] }>,
+  Decoder: require("kafkajs/src/protocol/decoder") as new (bytes: Buffer) => object,
+});
+const here = loadKafkajs();
 // The same files loaded once more are as kafkajs comes.
 for (const file of Object.keys(require.cache)) if (file.includes("/kafkajs/src/")) delete require.cache[file];
-const encodeThere = require(produceRequest) as Produce;
+const there = loadKafkajs();
 
 /** Brokers 1 and 2 lead a partition each, until broker 1 fails and broker 2 leads both. */
 function twoBrokers() {
@@ -77,20 +85,39 @@ test("a batch whose messages were not all sent, because a partition's leader mov
   expect(new Set(written)).toEqual(new Set(keys));
 });
 
+const text = fc.oneof(fc.string({ unit: "binary" }), fc.string({ minLength: 500, maxLength: 20_000 }));
+// Of a header named `toString` kafkajs gives what every object has under this name, too.
+const headerName = fc.string().filter((name) => !(name in {}));
+const message = fc.record({
+  key: fc.option(text),
+  value: fc.option(text.map((any) => Buffer.from(any))),
+  headers: fc.dictionary(headerName, fc.oneof(text, fc.array(text, { minLength: 1 })), { noNullPrototype: true }),
+  timestamp: fc.integer({ min: 0, max: 2 ** 41 }).map(String),
+});
+const messages = fc.array(message, { minLength: 1 });
+
 test("what is sent is byte for byte what kafkajs would send", async () => {
-  const text = fc.oneof(fc.string({ unit: "binary" }), fc.string({ minLength: 500, maxLength: 20_000 }));
-  const message = fc.record({
-    key: fc.option(text),
-    value: fc.option(text.map((any) => Buffer.from(any))),
-    headers: fc.dictionary(fc.string(), text),
-    timestamp: fc.integer({ min: 0, max: 2 ** 41 }).map(String),
-  });
   await fc.assert(
-    fc.asyncProperty(fc.array(message, { minLength: 1 }), fc.integer({ min: 0 }), async (messages, firstSequence) => {
-      const partitions = [{ partition: 300, firstSequence, messages }];
+    fc.asyncProperty(messages, fc.integer({ min: 0 }), async (all, firstSequence) => {
+      const partitions = [{ partition: 300, firstSequence, messages: all }];
       const request = { acks: -1, timeout: 30_000, topicData: [{ topic: "any", partitions }] };
-      const [here, there] = await Promise.all([encodeHere(request).encode(), encodeThere(request).encode()]);
-      expect(here.buffer.equals(there.buffer)).toBe(true);
+      const [sent, expected] = await Promise.all([here.encode(request).encode(), there.encode(request).encode()]);
+      expect(sent.buffer.equals(expected.buffer)).toBe(true);
+    }),
+  );
+});
+
+test("what is read is what kafkajs would read, with headers as texts", async () => {
+  await fc.assert(
+    fc.asyncProperty(messages, async (all) => {
+      const records = all.map((each, offsetDelta) => there.encodeRecord({ ...each, offsetDelta, timestampDelta: Number(each.timestamp) }));
+      const { buffer } = await there.encodeBatch({ records, firstTimestamp: 0, maxTimestamp: 2 ** 41 });
+      const [read, expected] = await Promise.all([here, there].map(({ decodeBatch, Decoder }) => decodeBatch(new Decoder(buffer))));
+      const asTexts = ({ headers, ...rest }: Read) => ({
+        ...rest,
+        headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)])),
+      });
+      expect(read?.records).toEqual(expected?.records.map(asTexts));
     }),
   );
 });

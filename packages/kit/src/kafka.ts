@@ -1,52 +1,14 @@
 /** Everything that touches kafkajs: no release of it since 2023, so it must be replaceable by changing one file. */
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { connect as connectTcp } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { type Consumer, type EachBatchPayload, type ISocketFactory, Kafka, logLevel, type Producer } from "kafkajs";
 import murmurhash from "murmurhash";
+import "./kafkajs.ts";
 import type { Lifetime } from "./lifetime.ts";
 import type { Logger } from "./log.ts";
 
 export type { EachBatchPayload, Kafka };
-
-/**
- * kafkajs 2.2.4 (its issues 1556 and 1704) looks through the waiting requests of every connection each millisecond, for ever, also where none waits:
- * three hundredths of a core in each idle process, and a warning about a negative timeout. A look is needed only while
- * something waits, and every new request that has to wait asks for one.
- */
-type RequestQueue = { pending: unknown[]; scheduleCheckPendingRequests(): void };
-const require = createRequire(import.meta.url);
-const { prototype: requestQueue } = require("kafkajs/src/network/requestQueue") as { prototype: RequestQueue };
-const { scheduleCheckPendingRequests } = requestQueue;
-requestQueue.scheduleCheckPendingRequests = function (this: RequestQueue) {
-  if (this.pending.length > 0) scheduleCheckPendingRequests.call(this);
-};
-
-/**
- * Each header and each record of a message is written by an encoder of its own, which begins with 512 bytes that are cleared
- * and belong to nobody else, and makes an array and a buffer for each number: 22 CPU microseconds a message, 9 with bytes from
- * Node's pool, taken when there is something to write, and numbers written where they belong.
- */
-type Encoder = { buf: Buffer; offset: number; ensureAvailable(length: number): void; writeUVarInt(value: number): Encoder };
-const encoders = require("kafkajs/src/protocol/encoder") as { prototype: Encoder; nextPowerOfTwo(value: number): number };
-const { nextPowerOfTwo } = encoders;
-const sizeWhereNoneIsSaid = 511;
-encoders.nextPowerOfTwo = (value) => (value === sizeWhereNoneIsSaid ? 0 : nextPowerOfTwo(value));
-encoders.prototype.ensureAvailable = function (this: Encoder, length) {
-  const needed = this.offset + length;
-  if (needed <= this.buf.length) return;
-  const larger = Buffer.allocUnsafe(Math.max(128, 2 * needed));
-  this.buf.copy(larger, 0, 0, this.offset);
-  this.buf = larger;
-};
-encoders.prototype.writeUVarInt = function (this: Encoder, value) {
-  this.ensureAvailable(5);
-  let rest = value;
-  for (; rest >>> 7 !== 0; rest >>>= 7) this.buf[this.offset++] = (rest & 0x7f) | 0x80;
-  this.buf[this.offset++] = rest;
-  return this;
-};
 
 export type KafkaSettings = {
   brokers: string[];
