@@ -44,9 +44,9 @@ export type Apply<Tables> = (events: ConsumedEvent[], transaction: Transaction<T
 
 const heartbeatMs = 2_000;
 const retryMs = { first: 100, most: 5_000 };
-/** How many partitions' events share a transaction, and how many events of each of them. */
+/** How many partitions' events share a transaction, and how many events of each of them: what a fetch brings, and not a rest of it. */
 const partitionsTogether = 8;
-const batchSize = 1_000;
+const batchSize = 1_500;
 
 const lag = new Gauge({
   name: "consumer_lag_events",
@@ -194,7 +194,7 @@ export function startGroupConsumer<Tables>(options: {
 
     const all = batch.messages.map((message) => {
       const event = toEvent(topic, partition, message);
-      // kafkajs keeps its batch until we are done, and nine small buffers of each message with it: most of what would live
+      // kafkajs keeps its batch until we are done, and of each message the headers and the key with it: most of what would live
       // long enough to be copied by the garbage collector, several times.
       message.headers = {};
       message.key = null;

@@ -25,7 +25,7 @@ import {
   relatedBetween,
 } from "./rebuild-store.ts";
 import type { RollupRow } from "./schema.ts";
-import { activeGeneration, addToRollups, type Db, eventsOfSubjects } from "./store.ts";
+import { activeGeneration, addToRollups, type Db, eventsOfSubjects, gatherSums } from "./store.ts";
 import { subjectsOf, tallyChange, tallySubject } from "./subjects.ts";
 import { createBulkTally, createTally, type Facts, profileMeasure, type Tally } from "./tally.ts";
 
@@ -199,11 +199,11 @@ async function writeOut(db: Db, generation: number, tally: Pick<Tally, "rows" | 
   for (const row of tally.rows()) {
     rows.push(row);
     if (rows.length === chunk) {
-      await addToRollups(db, generation, rows);
+      await addToRollups(db, generation, gatherSums(rows));
       rows = [];
     }
   }
-  await addToRollups(db, generation, rows);
+  await addToRollups(db, generation, gatherSums(rows));
   tally.clear();
 }
 

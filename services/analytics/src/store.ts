@@ -1,5 +1,5 @@
 /** The tables and every question asked of them. */
-import { defineColumns } from "@pm/kit/columns";
+import { defineColumns, type Rows } from "@pm/kit/columns";
 import type { Database } from "@pm/kit/db";
 import { CompiledQuery, type Kysely, sql } from "kysely";
 import { type Grain, grains, type RollupRow, type Segment, type Slot, type StoredEvent, type Stream } from "./schema.ts";
@@ -42,7 +42,7 @@ const insertEventsText = `
   select (select min(seq) from added) as first, array(select event_id from input where event_id not in (select event_id from added)) as known`;
 
 /** Adds events to the log. Gives the place in it of the first one that was added, if any was, and the ids of those that were there already. */
-export async function insertEvents(db: Db, events: NewEvent[]): Promise<{ first: bigint | null; known: Set<string> }> {
+export async function insertEvents(db: Db, events: Iterable<NewEvent>): Promise<{ first: bigint | null; known: Set<string> }> {
   const insertion = CompiledQuery.raw(insertEventsText, newEvents.gather(events).values());
   const { rows } = await db.executeQuery<{ first: bigint | null; known: string[] }>(insertion);
   return { first: rows[0]?.first ?? null, known: new Set(rows[0]?.known) };
@@ -91,15 +91,28 @@ const addToRollupsText = `
     by_quarter = case when excluded.by_quarter is not null
       then array(select coalesce(a, 0) + b from unnest(rollups.by_quarter, excluded.by_quarter) as q(a, b)) end`;
 
-export async function addToRollups(db: Db, generation: number, changes: RollupRow[]): Promise<void> {
-  if (changes.length === 0) return;
-  await db.executeQuery(CompiledQuery.raw(addToRollupsText, [...newSums.gather(changes).values(), generation]));
+/** Changes of sums, as the statement takes them. Of states, `ended` are those that no longer hold for somebody. */
+export type GatheredSums = { rows: Rows<RollupRow>; ended: { measures: Set<string>; values: Set<string> } };
+
+export function gatherSums(changes: Iterable<RollupRow>): GatheredSums {
+  const rows = newSums.gather();
+  const ended = { measures: new Set<string>(), values: new Set<string>() };
+  for (const change of changes) {
+    rows.add(change);
+    if (change.grain !== grains.state || change.amount >= 0n) continue;
+    ended.measures.add(change.measure);
+    ended.values.add(change.value);
+  }
+  return { rows, ended };
+}
+
+export async function addToRollups(db: Db, generation: number, { rows, ended }: GatheredSums): Promise<void> {
+  await db.executeQuery(CompiledQuery.raw(addToRollupsText, [...rows.values(), generation]));
   // What no longer holds leaves no row behind. Whatever is 0 may go.
-  const ended = changes.filter(({ grain, amount }) => grain === grains.state && amount < 0n);
-  if (ended.length === 0) return;
+  if (ended.measures.size === 0) return;
   await sql`
-    delete from rollups where generation = ${generation} and measure = any(${[...new Set(ended.map((r) => r.measure))]}::text[])
-      and grain = ${grains.state} and slot = 0 and value = any(${ended.map((r) => r.value)}::text[]) and (amount = 0) is true`.execute(db);
+    delete from rollups where generation = ${generation} and measure = any(${[...ended.measures]}::text[])
+      and grain = ${grains.state} and slot = 0 and value = any(${[...ended.values]}::text[]) and (amount = 0) is true`.execute(db);
 }
 
 /** Patients of whom one stream has told and the other has not, the latest first: their ids say when they were registered. */
