@@ -41,9 +41,12 @@ const date =
   (today: string): Reader<string> =>
   (value, path, problems) => {
     const fail = (message: string) => void problems.push({ path, message });
-    if (typeof value !== "string" || !/^\d{4}-\d{2}-\d{2}$/.test(value)) return fail("must be a date as YYYY-MM-DD");
-    const time = Date.parse(`${value}T00:00:00Z`);
-    if (Number.isNaN(time) || new Date(time).toISOString().slice(0, 10) !== value) return fail("is not a day of the calendar");
+    const parts = typeof value === "string" ? /^(\d{4})-(\d{2})-(\d{2})$/.exec(value) : null;
+    if (typeof value !== "string" || !parts) return fail("must be a date as YYYY-MM-DD");
+    const [year, month, day] = [Number(parts[1]), Number(parts[2]), Number(parts[3])];
+    // What is too much for a month counts on in the next one.
+    const found = new Date(Date.UTC(year, month - 1, day));
+    if (found.getUTCMonth() + 1 !== month || found.getUTCDate() !== day) return fail("is not a day of the calendar");
     if (value < earliestDate) return fail(`must not be before ${earliestDate}`);
     if (value > today) return fail("must not be in the future");
     return value;
@@ -123,27 +126,32 @@ function readObject<T>(
   return fields as T;
 }
 
-/** "Today" for a check against the future: the day has begun somewhere up to 14 hours before it begins in Greenwich. */
-function latestDate(now: Date): string {
-  return new Date(now.getTime() + 14 * 3_600_000).toISOString().slice(0, 10);
+const fieldReaders = (today: string) => ({
+  name: text(limits.name),
+  firstName: text(limits.partOfName),
+  lastName: text(limits.partOfName),
+  email,
+  phoneNumber,
+  dateOfBirth: date(today),
+  address,
+  sex,
+  registeredDate: date(today),
+});
+
+const dayMs = 86_400_000;
+let latest: { day: number; readers: ReturnType<typeof fieldReaders> } | undefined;
+
+/** The readers of a day, made once. It is the latest day that it may be: it begins somewhere up to 14 hours before it does in Greenwich. */
+function readersAt(now: Date): ReturnType<typeof fieldReaders> {
+  const day = Math.floor((now.getTime() + 14 * 3_600_000) / dayMs);
+  if (latest?.day !== day) latest = { day, readers: fieldReaders(new Date(day * dayMs).toISOString().slice(0, 10)) };
+  return latest.readers;
 }
 
 function readFields(body: unknown, now: Date, ignored: string[], problems: FieldError[]): Fields {
   if (typeof body !== "object" || body === null || Array.isArray(body))
     throw invalidFields([{ path: "", message: "must be a JSON object" }]);
-  const day = date(latestDate(now));
-  const readers = {
-    name: text(limits.name),
-    firstName: text(limits.partOfName),
-    lastName: text(limits.partOfName),
-    email,
-    phoneNumber,
-    dateOfBirth: day,
-    address,
-    sex,
-    registeredDate: day,
-  };
-  return readObject<Fields>(body, readers, ignored, "", problems);
+  return readObject<Fields>(body, readersAt(now), ignored, "", problems);
 }
 
 /** One line for an envelope: `1 Main St, Springfield, IL 62701`. */
@@ -155,7 +163,7 @@ function composeAddress(parts: AddressParts): string {
 const composeName = (first: string | null | undefined, last: string | null | undefined) => [first, last].filter(Boolean).join(" ");
 
 /** Makes the record of what was read, or throws every problem at once. `fields` has been merged with the old record by now. */
-function toRecord(fields: Fields, defaultDate: string, problems: FieldError[]): PatientRecord {
+function toRecord(fields: Fields, defaultDate: () => string, problems: FieldError[]): PatientRecord {
   const reported = new Set(problems.map((problem) => problem.path.split(".")[0]));
   const require = (name: "email" | "dateOfBirth" | "address", value: unknown) => {
     if ((value === undefined || value === null) && !reported.has(name)) problems.push({ path: name, message: "is required" });
@@ -192,26 +200,26 @@ function toRecord(fields: Fields, defaultDate: string, problems: FieldError[]): 
       ...(zipCode && { zipCode }),
     },
     ...(givenSex && { sex: givenSex }),
-    registeredDate: fields.registeredDate ?? defaultDate,
+    registeredDate: fields.registeredDate ?? defaultDate(),
   };
 }
 
 /** @throws AppError invalid_argument that names every wrong field. */
 export function newRecord(body: unknown, now: Date): PatientRecord {
   const problems: FieldError[] = [];
-  return toRecord(readFields(body, now, [], problems), now.toISOString().slice(0, 10), problems);
+  return toRecord(readFields(body, now, [], problems), () => now.toISOString().slice(0, 10), problems);
 }
 
 /** The record of an imported line, which may be one that was exported. @throws as `newRecord`. */
 export function importedRecord(body: unknown, now: Date): PatientRecord {
   const problems: FieldError[] = [];
-  return toRecord(readFields(body, now, readOnly, problems), now.toISOString().slice(0, 10), problems);
+  return toRecord(readFields(body, now, readOnly, problems), () => now.toISOString().slice(0, 10), problems);
 }
 
 /** The record after a PUT: what the body does not say is gone, but for the day of registration. @throws as `newRecord`. */
 export function replacedRecord(body: unknown, current: PatientRecord, now: Date): PatientRecord {
   const problems: FieldError[] = [];
-  return toRecord(readFields(body, now, readOnly, problems), current.registeredDate, problems);
+  return toRecord(readFields(body, now, readOnly, problems), () => current.registeredDate, problems);
 }
 
 /** The record after a PATCH (RFC 7396): what the body does not say stays, null removes. @throws as `newRecord`. */
@@ -234,7 +242,7 @@ export function patchedRecord(body: unknown, current: PatientRecord, now: Date):
     const follows = current.address.text === composeAddress(current.address) && composeAddress(merged.address) !== "";
     if (patch.address.text === null || (patch.address.text === undefined && follows)) delete merged.address.text;
   }
-  return toRecord(merged, current.registeredDate, problems);
+  return toRecord(merged, () => current.registeredDate, problems);
 }
 
 /** A field that differs between two versions, by its path in the answer. Absent values are absent here too. */
