@@ -107,12 +107,12 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
         for await (const line of lines) {
           hash.update(line.text).update("\n");
           seen += 1;
+          if (seen % linesPerTurn === 0) await nextTurn();
           if (seen === started.lines && !hash.copy().digest().equals(started.prefixHash)) throw otherFile();
           if (seen <= started.lines) continue;
           if (started.finished) throw otherFile();
           take(call, batch, knownWords, line);
           if (batch.imported.length + batch.failures.length === batchSize) await flush(false);
-          if (seen % linesPerTurn === 0) await nextTurn();
         }
         if (seen < started.lines) throw otherFile();
         if (!started.finished) await flush(true);
