@@ -17,6 +17,9 @@ import { residentMiB } from "./measure.ts";
 
 const patients = Number(process.env.BENCH_PATIENTS ?? 1_000_000);
 
+/** Events of which each measurement of the ingest publishes so many. */
+const eventsAtOnce = 20_000;
+
 export const rows: Rows = async ({ platform, processes, http }) => {
   const base = platform.services.analytics.url;
   let isReady: Promise<void> | undefined;
@@ -72,9 +75,9 @@ export const rows: Rows = async ({ platform, processes, http }) => {
     const { rows } = await pool.query("select coalesce(sum(next_offset), 0)::int as read from watermarks where topic = 'patient.v1'");
     return rows[0].read;
   };
-  async function ingest(events: number): Promise<void> {
+  async function ingest(): Promise<void> {
     const before = await read();
-    const messages = Array.from({ length: events }, (_, index) => {
+    const messages = Array.from({ length: eventsAtOnce }, (_, index) => {
       const patientId = randomUUID();
       const demographics = {
         dateOfBirth: `19${10 + (index % 90)}-05-05`,
@@ -94,7 +97,7 @@ export const rows: Rows = async ({ platform, processes, http }) => {
     });
     // As many at a time as a relay sends.
     while (messages.length > 0) await sender.send([{ topic: "patient.v1", messages: messages.splice(0, 500) }]);
-    while ((await read()) < before + events) await delay(5);
+    while ((await read()) < before + eventsAtOnce) await delay(5);
   }
 
   // Every request asks for another period, so that no answer comes from the cache.
@@ -113,11 +116,11 @@ export const rows: Rows = async ({ platform, processes, http }) => {
   return [
     // A rate, so enough of them that the half second for which events may gather is little; CPU of Kafka and Postgres is in it.
     {
-      name: "analytics: ingest events, 20,000 at once",
+      name: `analytics: ingest events, ${eventsAtOnce} at once`,
       concurrency: 1,
-      things: 20_000,
+      things: eventsAtOnce,
       limits: { cpuMs: 0.2, perSecond: 5_000 },
-      request: () => ingest(20_000),
+      request: ingest,
     },
     report("patients, 30 days by day, Berlin", (n) => `patients?${month(n)}&timeZone=Europe/Berlin`),
     report("patients, a year by week, Kolkata", (n) => `patients?${year(n)}&interval=week&timeZone=Asia/Kolkata`),

@@ -73,6 +73,7 @@ export type Column<Row> = { [Name in keyof Types]: readonly [Name, (row: Row) =>
 
 /** Rows that are being gathered. */
 export type Rows<Row> = {
+  readonly length: number;
   add(row: Row): void;
   /** A value for each parameter of the source, in order. They are overwritten when rows are added after `clear`. */
   values(): Buffer[];
@@ -100,14 +101,23 @@ export function defineColumns<Row>(columns: { [name: string]: Column<Row> }): Co
     count: all.length,
     gather(rows = []) {
       const arrays = all.map(([type, valueIn]) => ({ ...gatherArray(types[type] as Type<unknown>), valueIn }));
-      const add = (row: Row): void => {
-        for (const array of arrays) array.add(array.valueIn(row));
+      let length = 0;
+      const gathered: Rows<Row> = {
+        get length() {
+          return length;
+        },
+        add(row) {
+          for (const array of arrays) array.add(array.valueIn(row));
+          length += 1;
+        },
+        values: () => arrays.map(({ bytes }) => bytes(length)),
+        clear() {
+          for (const array of arrays) array.clear();
+          length = 0;
+        },
       };
-      for (const row of rows) add(row);
-      const clear = (): void => {
-        for (const array of arrays) array.clear();
-      };
-      return { add, values: () => arrays.map(({ bytes }) => bytes()), clear };
+      for (const row of rows) gathered.add(row);
+      return gathered;
     },
   };
 }
@@ -115,12 +125,11 @@ export function defineColumns<Row>(columns: { [name: string]: Column<Row> }): Co
 const headerBytes = 20;
 const firstBytes = 512;
 
-type GatheredArray<Value> = { add(value: Value | null | undefined): void; bytes(): Buffer; clear(): void };
+type GatheredArray<Value> = { add(value: Value | null | undefined): void; bytes(count: number): Buffer; clear(): void };
 
 function gatherArray<Value>({ oid, most, write }: Type<Value>): GatheredArray<Value> {
   let buffer = Buffer.allocUnsafe(firstBytes);
   let end = headerBytes;
-  let count = 0;
   let hasNulls = false;
   return {
     add(value) {
@@ -134,17 +143,16 @@ function gatherArray<Value>({ oid, most, write }: Type<Value>): GatheredArray<Va
       const written = isNull ? 0 : write(buffer, value, end + 4);
       buffer.writeInt32BE(isNull ? -1 : written, end);
       end += 4 + written;
-      count += 1;
       hasNulls ||= isNull;
     },
-    bytes() {
+    bytes(count) {
       [1, Number(hasNulls), oid, count, 1].forEach((number, index) => {
         buffer.writeInt32BE(number, index * 4);
       });
       return buffer.subarray(0, end);
     },
     clear() {
-      [end, count, hasNulls] = [headerBytes, 0, false];
+      [end, hasNulls] = [headerBytes, false];
     },
   };
 }

@@ -1,4 +1,4 @@
-/** Everything that touches kafkajs: no release of it since 2023, so it must be replaceable by changing one file. */
+/** Everything that touches kafkajs, but for what `kafkajs.ts` mends in it: no release since 2023, so it must be replaceable by changing this file. */
 import { readFileSync } from "node:fs";
 import { connect as connectTcp } from "node:net";
 import { connect as connectTls } from "node:tls";

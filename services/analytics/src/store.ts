@@ -107,6 +107,7 @@ export function gatherSums(changes: Iterable<RollupRow>): GatheredSums {
 }
 
 export async function addToRollups(db: Db, generation: number, { rows, ended }: GatheredSums): Promise<void> {
+  if (rows.length === 0) return;
   await db.executeQuery(CompiledQuery.raw(addToRollupsText, [...rows.values(), generation]));
   // What no longer holds leaves no row behind. Whatever is 0 may go.
   if (ended.measures.size === 0) return;

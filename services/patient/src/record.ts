@@ -205,16 +205,13 @@ function toRecord(fields: Fields, defaultDate: () => string, problems: FieldErro
 }
 
 /** @throws AppError invalid_argument that names every wrong field. */
-export function newRecord(body: unknown, now: Date): PatientRecord {
+export function newRecord(body: unknown, now: Date, ignored: string[] = []): PatientRecord {
   const problems: FieldError[] = [];
-  return toRecord(readFields(body, now, [], problems), () => now.toISOString().slice(0, 10), problems);
+  return toRecord(readFields(body, now, ignored, problems), () => now.toISOString().slice(0, 10), problems);
 }
 
 /** The record of an imported line, which may be one that was exported. @throws as `newRecord`. */
-export function importedRecord(body: unknown, now: Date): PatientRecord {
-  const problems: FieldError[] = [];
-  return toRecord(readFields(body, now, readOnly, problems), () => now.toISOString().slice(0, 10), problems);
-}
+export const importedRecord = (body: unknown, now: Date): PatientRecord => newRecord(body, now, readOnly);
 
 /** The record after a PUT: what the body does not say is gone, but for the day of registration. @throws as `newRecord`. */
 export function replacedRecord(body: unknown, current: PatientRecord, now: Date): PatientRecord {

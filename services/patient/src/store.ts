@@ -119,16 +119,22 @@ export type GatheredPatients = Rows<NewPatient>;
 export function gatherPatients(patients: NewPatient[] = []): GatheredPatients {
   const rows = newPatients.gather();
   const names = newNames.gather();
-  const add = (patient: NewPatient): void => {
-    rows.add(patient);
-    for (const word of patient.words.names) names.add({ id: patient.id, word });
+  const gathered: GatheredPatients = {
+    get length() {
+      return rows.length;
+    },
+    add(patient) {
+      rows.add(patient);
+      for (const word of patient.words.names) names.add({ id: patient.id, word });
+    },
+    values: () => [...rows.values(), ...names.values()],
+    clear() {
+      rows.clear();
+      names.clear();
+    },
   };
-  patients.forEach(add);
-  const clear = (): void => {
-    rows.clear();
-    names.clear();
-  };
-  return { add, values: () => [...rows.values(), ...names.values()], clear };
+  for (const patient of patients) gathered.add(patient);
+  return gathered;
 }
 
 /**
@@ -200,7 +206,7 @@ export function insertPatients(db: PatientDatabase, patients: NewPatient[]): Pro
 
 /** Creates patients; gives the ids of those that were left out. */
 export async function insertGathered(db: Runner, patients: GatheredPatients): Promise<Set<string>> {
-  const rows = await db.query<{ id: string }>(createStatement, patients.values());
+  const rows = patients.length === 0 ? [] : await db.query<{ id: string }>(createStatement, patients.values());
   return new Set(rows.map((row) => row.id));
 }
 
