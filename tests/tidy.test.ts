@@ -9,7 +9,7 @@ const tracked = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "
   .split("\0")
   .filter((file) => file !== "" && existsSync(join(root, file)));
 const sources = tracked.filter((file) => /^(packages|services|tests|proto)\/.*\.ts$/.test(file) && !file.startsWith("proto/gen/"));
-const isTest = (file: string) => /(\.test|\/testing)\.ts$/.test(file);
+const isTest = (file: string) => /(\.test|\/testing)\.ts$|^(services|packages)\/[^/]+\/test\//.test(file);
 const text = new Map(sources.map((file) => [file, readFileSync(join(root, file), "utf8")]));
 
 type Import = { from: string; to: string };
@@ -31,18 +31,96 @@ test("no service imports another, and packages import no service", () => {
   expect(wrong).toEqual([]);
 });
 
-test("imports go one way: main → rest, rpc, events → rules → store", () => {
-  const entry = new Set(["main.ts", "rest.ts", "rpc.ts", "events.ts"]);
-  const wrong = imports.filter(({ from, to }) => {
-    if (!from.startsWith("services/") || !to.startsWith("services/") || isTest(from)) return false;
-    const [importer, imported] = [basename(from), basename(to)];
-    if (imported === "main.ts") return true;
-    // Commands (migrate, verify-…, seed) are entries of their own, like main.
-    if (importer === "main.ts" || !entry.has(imported))
-      return importer === "store.ts" && !["schema.ts", "store.ts"].includes(imported) && !imported.endsWith("-store.ts");
-    return !entry.has(importer);
-  });
+/** What a file is for, by its name: `rest`, `rpc` and `store` also as a suffix (`users-rest.ts`, `history-store.ts`). */
+type Role = "main" | "command" | "door" | "rules" | "store" | "base" | "migration";
+
+function roleOf(file: string): Role {
+  const name = basename(file, ".ts");
+  if (file.includes("/migrations/")) return "migration";
+  if (file.includes("/commands/")) return "command";
+  if (name === "main") return "main";
+  if (/^(.+-)?(rest|rpc)$/.test(name)) return "door";
+  if (/^(.+-)?store$/.test(name)) return "store";
+  return foundations.has(name) ? "base" : "rules";
+}
+
+/** What rules and stores of a service both stand on: the tables as types, the database and its unit of work. */
+const foundations = new Set(["tables", "database", "unit-of-work", "config", "types"]);
+
+/** Which roles a file of a role may import from its own service. */
+const mayImport: Record<Role, Role[]> = {
+  main: ["door", "rules", "store", "base"],
+  command: ["rules", "store", "base"],
+  door: ["door", "rules", "store", "base"],
+  rules: ["rules", "store", "base"],
+  store: ["store", "base"],
+  base: ["store", "base"],
+  migration: ["migration"],
+};
+
+const serviceSources = sources.filter((file) => /^services\/[^/]+\/src\//.test(file) && !isTest(file));
+
+test("imports go one way: main and commands → rest, rpc → rules → store → tables", () => {
+  const wrong = imports.filter(
+    ({ from, to }) => serviceSources.includes(from) && serviceSources.includes(to) && !mayImport[roleOf(from)].includes(roleOf(to)),
+  );
   expect(wrong).toEqual([]);
+});
+
+test("SQL stands in stores and nowhere else", () => {
+  const query =
+    /\bsql(<[^`]*>)?`|\.(selectFrom|insertInto|updateTable|deleteFrom|mergeInto)\(|\.(query|raw)\(\s*["'`]|\b(select|insert into|update|delete from)\s[^"`]*\b(from|values|set|where)\s/;
+  const code = (file: string) => (text.get(file) ?? "").replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+  const wrong = serviceSources.filter((file) => !["store", "migration"].includes(roleOf(file)) && query.test(code(file)));
+  expect(wrong).toEqual([]);
+});
+
+/** The circles of a graph, each named once by its members in order. */
+function circlesOf(edges: Import[]): string[] {
+  const next = Map.groupBy(edges, ({ from }) => from);
+  const circles = new Set<string>();
+  const finished = new Set<string>();
+  const visit = (node: string, path: string[]): void => {
+    const start = path.indexOf(node);
+    if (start !== -1) circles.add([...path.slice(start), node].join(" → "));
+    if (start !== -1 || finished.has(node)) return;
+    for (const { to } of next.get(node) ?? []) visit(to, [...path, node]);
+    finished.add(node);
+  };
+  for (const node of next.keys()) visit(node, []);
+  return [...circles];
+}
+
+test("no files import each other in a circle", () => {
+  expect(circlesOf(imports.filter(({ from, to }) => text.has(from) && text.has(to)))).toEqual([]);
+});
+
+test("no folders import each other in a circle", () => {
+  // The top level of a service or package is no folder: main.ts imports every noun, and every noun the tables.
+  const folderOf = (file: string) => /^((?:services|packages)\/[^/]+\/src\/[^/]+)\//.exec(file)?.[1];
+  const edges = imports.flatMap(({ from, to }) => {
+    const [source, target] = [folderOf(from), folderOf(to)];
+    return isTest(from) || !source || !target || source === target ? [] : [{ from: source, to: target }];
+  });
+  expect(circlesOf(edges)).toEqual([]);
+});
+
+test("the top level of a service shows at most eight files beside the folders of its nouns", () => {
+  const topLevel = Map.groupBy(
+    serviceSources.filter((file) => file.split("/").length === 4),
+    (file) => dirname(file),
+  );
+  expect([...topLevel].filter(([, files]) => files.length > 8)).toEqual([]);
+});
+
+test("no file has more than 300 lines", () => {
+  const lines = (file: string) => (text.get(file) ?? "").split("\n").length - 1;
+  expect(sources.filter((file) => !isTest(file) && lines(file) > 300).map((file) => `${file}: ${lines(file)}`)).toEqual([]);
+});
+
+test("integration tests and test helpers stand in test/, unit tests beside their file", () => {
+  const inSource = sources.filter((file) => /^(services|packages\/kit)\/.*\/src\/.*(\.(int|e2e)\.test|\/testing)\.ts$/.test(file));
+  expect(inSource).toEqual([]);
 });
 
 test("the environment is read in config.ts and nowhere else", () => {
@@ -89,7 +167,7 @@ test("every file is imported, run or tested by somebody", () => {
     .join("\n");
   const orphans = sources.filter((file) => {
     if (isTest(file) || imported.has(file) || file.includes("/migrations/")) return false;
-    const isEntry = /^services\/[^/]+\/src\/(main|migrate)\.ts$/.test(file);
+    const isEntry = /^services\/[^/]+\/src\/(main|commands\/[^/]+)\.ts$/.test(file);
     return !isEntry && !runBy.includes(file) && !runBy.includes(`"./${basename(file)}"`) && !runBy.includes(`src/${basename(file)}`);
   });
   expect(orphans).toEqual([]);

@@ -18,7 +18,7 @@ const given = process.env.DATABASE_URL;
 for (const service of chosen.services) {
   if (given && !new URL(given).pathname.endsWith(service)) continue;
   process.stdout.write(`${service}: `);
-  const path = join(import.meta.dirname, "..", "services", service, "src", chosen.command);
+  const path = join(import.meta.dirname, "..", "services", service, "src/commands", chosen.command);
   const env = { ...process.env, DATABASE_URL: given || localDatabaseUrl(service) };
   if (spawnSync(process.execPath, [path, ...options], { env, stdio: "inherit" }).status !== 0) process.exitCode = 1;
 }

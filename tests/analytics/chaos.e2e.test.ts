@@ -7,12 +7,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { createKafka, createSender, type Message, runConsumer } from "@pm/kit/kafka";
+import { createKafka, createSender, type Message, runConsumer } from "@pm/kit/kafka/client";
 import { createLogger } from "@pm/kit/log";
 import { environmentFor } from "@pm/stack/environment";
+import { query } from "@pm/stack/native/postgres";
 import { type Platform, startPlatform } from "@pm/stack/platform";
-import { freePort } from "@pm/stack/ports";
-import { query } from "@pm/stack/postgres";
+import { freePort } from "@pm/stack/programs/ports";
 import { type Service, startService } from "@pm/stack/services";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Client, logIn, type PatientAnswer, person } from "../e2e/client.ts";
@@ -89,14 +89,14 @@ test("consumers killed with -9, a broker that restarts, rebalances and redeliver
   const ids = new Set<string>();
   let again = 0;
   let batches = 0;
-  const lifetime = {
+  const lifecycle = {
     onClose: (_: string, close: () => unknown) => closers.unshift(close),
     onReady: () => undefined,
     notReady: async () => [],
     shutdown: async () => undefined,
   };
   await runConsumer({
-    ...{ kafka, groupId: "chaos", topics: ["patient.v1", "billing.v1"], fromBeginning: true, log, lifetime },
+    ...{ kafka, groupId: "chaos", topics: ["patient.v1", "billing.v1"], fromBeginning: true, log, lifecycle },
     async eachBatch({ batch, resolveOffset, commitOffsetsIfNecessary, uncommittedOffsets }) {
       const firsts = batch.messages.filter(({ headers }) => headers?.chaos_copy === undefined);
       for (const { headers } of firsts) ids.add(String(headers?.ce_id));

@@ -10,12 +10,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { createKafka, createSender, type Message } from "@pm/kit/kafka";
+import { createKafka, createSender, type Message } from "@pm/kit/kafka/client";
 import { createLogger } from "@pm/kit/log";
 import { PatientEventSchema } from "@pm/proto/patient/v1/events";
 import { environmentFor } from "@pm/stack/environment";
+import { query } from "@pm/stack/native/postgres";
 import { type Platform, startPlatform } from "@pm/stack/platform";
-import { query } from "@pm/stack/postgres";
 import { ROOT } from "@pm/stack/services";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { logIn, person } from "../e2e/client.ts";
@@ -36,7 +36,7 @@ afterAll(async () => {
 /** Runs a command of the service as an operator would, in the service's environment. */
 async function run(command: string, ...args: string[]): Promise<{ code: number; said: Record<string, unknown> }> {
   const env = environmentFor({ ...platform, host: "127.0.0.1", brokers: platform.kafka.brokers }).analytics;
-  const path = join(ROOT, "services", "analytics", "src", command);
+  const path = join(ROOT, "services", "analytics", "src/commands", command);
   const { code, stdout } = await promisify(execFile)(process.execPath, [path, ...args], { env: { PATH: process.env.PATH, ...env } }).then(
     ({ stdout }) => ({ code: 0, stdout }),
     (error: { code: number; stdout: string }) => error,

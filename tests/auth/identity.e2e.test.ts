@@ -6,7 +6,7 @@ import { type Platform, startPlatform } from "@pm/stack/platform";
 import { decodeJwt, decodeProtectedHeader } from "jose";
 import { Secret, TOTP } from "otpauth";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Mailbox, startMailbox } from "../../services/auth/src/testing.ts";
+import { type Mailbox, startMailbox } from "../../services/auth/test/testing.ts";
 
 type Pair = { token: string; refreshToken: string };
 type Answer = { status: number; body: Record<string, unknown> };

@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampNow } from "@bufbuild/protobuf/wkt";
-import { createKafka, createSender } from "@pm/kit/kafka";
+import { createKafka, createSender } from "@pm/kit/kafka/client";
 import { createLogger } from "@pm/kit/log";
 import { PatientEventSchema } from "@pm/proto/patient/v1/events";
 import pg from "pg";

@@ -2,8 +2,8 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { hash, verify } from "@node-rs/argon2";
-import { createVerifier } from "@pm/kit/auth";
-import { argon2Options, hashesAtOnce } from "../../services/auth/src/passwords.ts";
+import { createVerifier } from "@pm/kit/auth/verifier";
+import { argon2Options, hashesAtOnce } from "../../services/auth/src/passwords/hashing.ts";
 import type { Rows } from "./context.ts";
 import { type Row, residentMiB } from "./measure.ts";
 

@@ -2,15 +2,15 @@
 import { randomUUID, randomUUIDv7 } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { openDatabase } from "@pm/kit/db";
 import { createLogger } from "@pm/kit/log";
-import { traceparentFrom } from "@pm/kit/telemetry";
+import { traceparentFrom } from "@pm/kit/metrics";
+import { openDatabase } from "@pm/kit/postgres/database";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { Client } from "pg";
-import { registeredEvent } from "../../services/patient/src/messages.ts";
-import { newRecord } from "../../services/patient/src/record.ts";
-import { searchWords } from "../../services/patient/src/search.ts";
-import { insertPatients, type PatientDatabase } from "../../services/patient/src/store.ts";
+import { registeredEvent } from "../../services/patient/src/patients/events.ts";
+import { newRecord } from "../../services/patient/src/patients/record.ts";
+import { searchWords } from "../../services/patient/src/patients/search.ts";
+import { insertPatients, type PatientDatabase } from "../../services/patient/src/patients/store.ts";
 import type { Rows } from "./context.ts";
 import type { Row } from "./measure.ts";
 

@@ -137,7 +137,7 @@ describe.skipIf(!helm)("the chart", { timeout: 60_000 }, () => {
     const spec = check?.spec as unknown as Spec;
     const own = (analytics?.spec?.template as { spec: Spec } | undefined)?.spec;
     const settings = ({ image, envFrom, volumeMounts }: Record<string, unknown>) => ({ image, envFrom, volumeMounts });
-    expect(spec.containers[0]?.args).toEqual(["src/check-consistency.ts"]);
+    expect(spec.containers[0]?.args).toEqual(["src/commands/check-consistency.ts"]);
     expect(settings(spec.containers[0] ?? {})).toEqual(settings(own?.containers[0] ?? {}));
     expect([spec.volumes, spec.serviceAccountName]).toEqual([own?.volumes, own?.serviceAccountName]);
 

@@ -7,7 +7,7 @@ import { defineConfig } from "vitest/config";
  * container may stop its first process.
  */
 export default defineConfig({
-  resolve: { alias: { "@pm/stack/platform": fileURLToPath(new URL("platform.ts", import.meta.url)) } },
+  resolve: { alias: { "@pm/stack/platform": fileURLToPath(new URL("./platform.ts", import.meta.url)) } },
   test: {
     include: ["tests/e2e/*.e2e.test.ts"],
     testNamePattern: /^(?!.*frozen)/,

@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Access, operations, type Role, roles } from "@pm/kit/access";
+import { type Access, operations, type Role, roles } from "@pm/kit/auth/access";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { afterAll, beforeAll, expect, test } from "vitest";

@@ -9,9 +9,9 @@ import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cached } from "@pm/stack/cache";
-import { run } from "@pm/stack/child";
 import { startPlatform } from "@pm/stack/platform";
+import { cached } from "@pm/stack/programs/cache";
+import { run } from "@pm/stack/programs/child";
 
 const version = "4.32.5";
 const signedInSeconds = 200;

@@ -1,7 +1,7 @@
 /** A real Envoy with the real template, in front of servers that show what reaches them, and tokens signed by real keys. */
 import { join } from "node:path";
-import { type Envoy, startEnvoy } from "@pm/stack/envoy";
-import { freePort } from "@pm/stack/ports";
+import { type Envoy, startEnvoy } from "@pm/stack/native/envoy";
+import { freePort } from "@pm/stack/programs/ports";
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from "jose";
 import { startUpstream, type Upstream } from "./upstreams.ts";
 

@@ -1,6 +1,6 @@
 /** Synthetic people: names and places from Faker with a fixed seed, combined by number, so that person 17 is the same in every run. */
 import { type Faker, fakerAR, fakerDE, fakerEN_US, fakerES, fakerFR, fakerPL, fakerVI, fakerZH_CN } from "@faker-js/faker";
-import type { PatientRecord, Sex } from "../../services/patient/src/schema.ts";
+import type { PatientRecord, Sex } from "../../services/patient/src/tables.ts";
 
 const seed = 20_261_121;
 /** The moment at which the last of `count` people is registered. */

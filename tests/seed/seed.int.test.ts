@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type PatientApp, startPatientApp } from "../../services/patient/src/testing.ts";
+import { type PatientApp, startPatientApp } from "../../services/patient/test/testing.ts";
 import { personAt } from "./people.ts";
 
 let database: TestDatabase;

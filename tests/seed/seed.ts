@@ -13,9 +13,9 @@ import { pipeline } from "node:stream/promises";
 import { parseArgs } from "node:util";
 import { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
-import { registeredEvent } from "../../services/patient/src/messages.ts";
-import { searchWords } from "../../services/patient/src/search.ts";
-import type { SearchWords } from "../../services/patient/src/store.ts";
+import { registeredEvent } from "../../services/patient/src/patients/events.ts";
+import { searchWords } from "../../services/patient/src/patients/search.ts";
+import type { SearchWords } from "../../services/patient/src/patients/store.ts";
 import { localDatabaseUrl } from "../local.ts";
 import { type Person, personAt } from "./people.ts";
 

@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { cursorKey, loadConfig, port, serviceUrl } from "./config.ts";
+import { cursorKey, port, readEnvironment, serviceUrl } from "./config.ts";
 
 test("every mistake is in one message, and no value is", () => {
   const load = () =>
-    loadConfig({ PORT: port(4000), CURSOR_KEY: cursorKey, BILLING_URL: serviceUrl }, { PORT: "many", CURSOR_KEY: "hunter2" });
+    readEnvironment({ PORT: port(4000), CURSOR_KEY: cursorKey, BILLING_URL: serviceUrl }, { PORT: "many", CURSOR_KEY: "hunter2" });
   expect(load).toThrow(/PORT[\s\S]*CURSOR_KEY[\s\S]*BILLING_URL: is missing/);
   expect(load).not.toThrow(/hunter2/);
 });
@@ -15,10 +15,12 @@ test("every mistake is in one message, and no value is", () => {
 test("X_FILE gives X, without the line's end", () => {
   const file = join(mkdtempSync(join(tmpdir(), "config-")), "secret");
   writeFileSync(file, "from the file\n");
-  expect(loadConfig({ SECRET: z.string() }, { SECRET_FILE: file })).toEqual({ SECRET: "from the file" });
-  expect(() => loadConfig({ SECRET: z.string() }, { SECRET_FILE: `${file}.missing` })).toThrow(/SECRET_FILE: the file .* cannot be read/);
+  expect(readEnvironment({ SECRET: z.string() }, { SECRET_FILE: file })).toEqual({ SECRET: "from the file" });
+  expect(() => readEnvironment({ SECRET: z.string() }, { SECRET_FILE: `${file}.missing` })).toThrow(
+    /SECRET_FILE: the file .* cannot be read/,
+  );
 });
 
 test("an empty variable counts as missing, so defaults apply", () => {
-  expect(loadConfig({ PORT: port(4000) }, { PORT: "" })).toEqual({ PORT: 4000 });
+  expect(readEnvironment({ PORT: port(4000) }, { PORT: "" })).toEqual({ PORT: 4000 });
 });

@@ -51,7 +51,10 @@ const filesReadLater = new Set(["DATABASE_PASSWORD_FILE", "MIGRATION_DATABASE_PA
  * Parses the environment by a schema of its variables.
  * @throws Error that names every variable that is missing or wrong, without its value.
  */
-export function loadConfig<Shape extends z.ZodRawShape>(shape: Shape, environment: Environment = process.env): z.infer<z.ZodObject<Shape>> {
+export function readEnvironment<Shape extends z.ZodRawShape>(
+  shape: Shape,
+  environment: Environment = process.env,
+): z.infer<z.ZodObject<Shape>> {
   const values: Environment = {};
   const problems: string[] = [];
   for (const name of Object.keys(shape)) {

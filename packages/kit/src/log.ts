@@ -4,7 +4,7 @@ import { type DestinationStream, type Logger, type LoggerOptions, pino } from "p
 export type { Logger };
 
 /** How long a line that tells nothing wrong waits for others, in milliseconds: a write for each request costs more than what it says. */
-const gatherMs = 100;
+const lingerMs = 100;
 const warning = 40;
 
 /** Standard output. Warnings and errors are written at once, with all that came before them; the end of the process writes what is left and waits for the disk. */
@@ -24,7 +24,7 @@ function standardOutput(): DestinationStream {
     write(line: string) {
       output.write(line);
       if (stream.lastLevel >= warning) flush();
-      else timer ??= setTimeout(flush, gatherMs).unref();
+      else timer ??= setTimeout(flush, lingerMs).unref();
     },
   };
   return stream;

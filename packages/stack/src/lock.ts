@@ -1,7 +1,7 @@
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isAlive } from "./processes.ts";
+import { isAlive } from "./programs/processes.ts";
 
 /** What this process holds: a file with our pid that is not among them was left by an earlier process of that number. */
 const held = new Set<string>();

@@ -1,14 +1,14 @@
 import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
-import type { Progress } from "./cache.ts";
-import { chooseWay } from "./docker.ts";
+import { chooseWay } from "./docker/docker.ts";
 import { environmentFor, gatewayVariables } from "./environment.ts";
-import { type Envoy, installEnvoy, missingForEnvoy, startEnvoy } from "./envoy.ts";
-import { type Kafka, missingForKafka, startKafka, type Topic } from "./kafka.ts";
-import { freePort } from "./ports.ts";
-import { type Postgres, startPostgres } from "./postgres.ts";
+import { type Envoy, installEnvoy, missingForEnvoy, startEnvoy } from "./native/envoy.ts";
+import { type Kafka, missingForKafka, startKafka, type Topic } from "./native/kafka.ts";
+import { type Postgres, startPostgres } from "./native/postgres.ts";
+import type { Progress } from "./programs/cache.ts";
+import { freePort } from "./programs/ports.ts";
+import { until } from "./programs/server.ts";
 import { loadSecrets, type Secrets } from "./secrets.ts";
-import { until } from "./server.ts";
 import { migrate, ROOT, type Service, type ServiceOptions, startService } from "./services.ts";
 
 export const SERVICES = ["auth", "billing", "patient", "analytics"] as const;

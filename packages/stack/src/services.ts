@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cacheDir } from "./cache.ts";
-import { type Child, type Exit, type Output, startChild } from "./child.ts";
-import { untilReady } from "./server.ts";
+import { cacheDir } from "./programs/cache.ts";
+import { type Child, type Exit, type Output, startChild } from "./programs/child.ts";
+import { untilReady } from "./programs/server.ts";
 
 /** The folder of this clone. */
 export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
@@ -101,7 +101,7 @@ export async function migrate({ name, env, logFile, onLog }: Omit<ServiceOptions
   const child = await startChild({
     ...{ name: `${name} migrations`, logFile, onLog, cwd: ROOT },
     command: process.execPath,
-    args: [...FLAGS, join("services", name, "src", "migrate.ts")],
+    args: [...FLAGS, join("services", name, "src", "commands", "migrate.ts")],
     env: { ...inherited(), ...COMPILED, ...env },
   });
   const { code, signal } = await child.exited;

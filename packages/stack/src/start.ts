@@ -3,14 +3,14 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { stopChildren } from "./child.ts";
-import { removeVolumes } from "./docker.ts";
-import { stopLeftOverKafka } from "./kafka.ts";
+import { removeVolumes } from "./docker/docker.ts";
 import { takeLock } from "./lock.ts";
+import { stopLeftOverKafka } from "./native/kafka.ts";
+import { stopLeftOverPostgres } from "./native/postgres.ts";
 import { missingPrograms, type Platform, type Ports, type SERVICES, startPlatform } from "./platform.ts";
-import { freePort, holderOf, isFree } from "./ports.ts";
-import { stopLeftOverPostgres } from "./postgres.ts";
-import { commandLine, isAlive, parentOf } from "./processes.ts";
+import { stopChildren } from "./programs/child.ts";
+import { freePort, holderOf, isFree } from "./programs/ports.ts";
+import { commandLine, isAlive, parentOf } from "./programs/processes.ts";
 import { ROOT } from "./services.ts";
 
 const HELP = `npm start [-- options]

@@ -6,8 +6,8 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { inject } from "vitest";
 import type { TestProject } from "vitest/node";
-import { type Kafka, startKafka } from "./kafka.ts";
-import { type Postgres, query, startPostgres } from "./postgres.ts";
+import { type Kafka, startKafka } from "./native/kafka.ts";
+import { type Postgres, query, startPostgres } from "./native/postgres.ts";
 import { migrate, ROOT } from "./services.ts";
 
 /** A database of its own for a test file, with the service's migrations applied. */
@@ -96,7 +96,7 @@ function createLender(progress: (line: string) => void) {
     const template = `${service}_template_${suffix()}`;
     databases.add(template);
     const { databaseUrl, migrationDatabaseUrl } = await (await thePostgres()).createDatabase(service, template);
-    if (existsSync(join(ROOT, "services", service, "src", "migrate.ts"))) {
+    if (existsSync(join(ROOT, "services", service, "src", "commands", "migrate.ts"))) {
       await migrate({ name: service, env: { DATABASE_URL: databaseUrl, MIGRATION_DATABASE_URL: migrationDatabaseUrl } });
     }
     return template;

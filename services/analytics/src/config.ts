@@ -1,8 +1,8 @@
-import { callerConfig, commonConfig, databaseConfig, kafkaConfig, loadConfig, port, serviceUrl } from "@pm/kit/config";
+import { callerConfig, commonConfig, databaseConfig, kafkaConfig, port, readEnvironment, serviceUrl } from "@pm/kit/config";
 
 /** The environment of this service; docs/architecture.md says what each variable means. */
 export const readConfig = () =>
-  loadConfig({
+  readEnvironment({
     ...commonConfig,
     ...databaseConfig,
     ...kafkaConfig,

@@ -1,44 +1,44 @@
-import { startSealer } from "@pm/kit/audit";
-import { createServiceTokens, createVerifier } from "@pm/kit/auth";
-import { startGroupConsumer } from "@pm/kit/consumer";
-import { databaseSettings, openDatabase } from "@pm/kit/db";
-import { createDeadLetters } from "@pm/kit/dead-letters";
-import { createKafka, createSender, kafkaSettings, offsetsOf } from "@pm/kit/kafka";
-import { runAsLeader } from "@pm/kit/leader";
-import { createLifetime } from "@pm/kit/lifetime";
+import { startAuditSealer } from "@pm/kit/audit/audit";
+import { followRevocations, snapshotFromAuth } from "@pm/kit/auth/revocations";
+import { createServiceTokens, createVerifier } from "@pm/kit/auth/verifier";
+import { createRestApp, listenHttp } from "@pm/kit/http/rest";
+import { createKafka, createSender, kafkaSettings, offsetsOf } from "@pm/kit/kafka/client";
+import { startGroupConsumer } from "@pm/kit/kafka/consumer";
+import { createDeadLetters } from "@pm/kit/kafka/dead-letters";
+import { startRelay } from "@pm/kit/kafka/outbox";
+import { createLifecycle } from "@pm/kit/lifecycle";
 import { createLogger } from "@pm/kit/log";
-import { startRelay } from "@pm/kit/outbox";
-import { createRestApp, listenHttp } from "@pm/kit/rest";
-import { followRevocations, snapshotFromAuth } from "@pm/kit/revocations";
-import { createAudit, registerAdmin } from "./admin.ts";
-import { createCharts } from "./charts.ts";
+import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
+import { runAsLeader } from "@pm/kit/postgres/leader";
+import { createCharts } from "./charts/renderer.ts";
 import { readConfig } from "./config.ts";
-import { createConsistency } from "./consistency.ts";
-import { registerDashboard } from "./dashboard.ts";
-import { createDashboardSessions } from "./dashboard-session.ts";
-import { about } from "./documents.ts";
-import { applyEvents } from "./ingest.ts";
-import { createRebuilds } from "./rebuild.ts";
-import { createRebuilder } from "./rebuild-worker.ts";
-import { createReports } from "./reports.ts";
-import { registerReports } from "./rest.ts";
-import { streams } from "./schema.ts";
-import type { Tables } from "./store.ts";
+import { registerDashboard } from "./dashboard/rest.ts";
+import { createDashboardSessions } from "./dashboard/session.ts";
+import { applyEvents } from "./ingest/ingest.ts";
+import { createConsistency } from "./operations/consistency.ts";
+import { createAudit, registerAdmin } from "./operations/rest.ts";
+import { createRebuilds } from "./rebuild/rebuild.ts";
+import { createRebuilder } from "./rebuild/worker.ts";
+import { createReports } from "./reports/reports.ts";
+import { registerReports } from "./reports/rest.ts";
+import { about } from "./reports/schemas.ts";
+import type { Tables } from "./rollups/store.ts";
+import { streams } from "./rollups/types.ts";
 
 const config = readConfig();
 const log = createLogger("analytics", config.LOG_LEVEL);
-const lifetime = createLifetime({ log, drainMs: config.SHUTDOWN_DRAIN_MS, graceMs: config.SHUTDOWN_GRACE_MS });
+const lifecycle = createLifecycle({ log, drainMs: config.SHUTDOWN_DRAIN_MS, graceMs: config.SHUTDOWN_GRACE_MS });
 const settings = databaseSettings(config);
-const database = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL_SIZE, applicationName: "analytics", log, lifetime });
+const database = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL_SIZE, applicationName: "analytics", log, lifecycle });
 const kafka = createKafka(kafkaSettings("analytics", config), log);
 const serviceToken = createServiceTokens({ authUrl: config.AUTH_URL, clientId: "analytics", clientSecret: config.CLIENT_SECRET });
 const fetchSnapshot = snapshotFromAuth({ authUrl: config.AUTH_URL, serviceToken });
-const { isRevoked } = followRevocations({ service: "analytics", kafka, fetchSnapshot, log, lifetime });
+const { isRevoked } = followRevocations({ service: "analytics", kafka, fetchSnapshot, log, lifecycle });
 const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER, audience: config.AUTH_AUDIENCE, isRevoked });
 
 const groupId = "analytics";
-const relay = startRelay({ database, settings, sender: createSender(kafka), service: "analytics", log, lifetime });
-startSealer({ database, settings, log, lifetime });
+const relay = startRelay({ database, settings, sender: createSender(kafka), service: "analytics", log, lifecycle });
+startAuditSealer({ database, settings, log, lifecycle });
 const deadLetters = createDeadLetters({ database, groupId, apply: applyEvents });
 const rebuilds = createRebuilds({ db: database.kysely, groupId, log });
 const rebuilder = createRebuilder(database.kysely, { settings, groupId, logLevel: config.LOG_LEVEL });
@@ -49,9 +49,9 @@ const rebuildLeader = runAsLeader({
   pollMs: 2_000,
   step: rebuilder.step,
   log,
-  lifetime,
+  lifecycle,
 });
-lifetime.onClose("rebuild", rebuilder.stop);
+lifecycle.onClose("rebuild", rebuilder.stop);
 const consistency = createConsistency({
   database,
   deadLetters,
@@ -62,12 +62,12 @@ const consistency = createConsistency({
 });
 
 const reports = createReports({ database, now: Date.now });
-const charts = createCharts(lifetime);
+const charts = createCharts(lifecycle);
 const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, secret: config.CLIENT_SECRET, now: Date.now });
-const rest = createRestApp({ service: "analytics", ...about, log, lifetime, verifier });
+const rest = createRestApp({ service: "analytics", ...about, log, lifecycle, verifier });
 registerReports(rest, { reports, charts });
 registerAdmin(rest, { deadLetters, rebuilds, consistency, audit: createAudit(database), wakeRebuilder: rebuildLeader.wake });
 registerDashboard(rest, { reports, charts, sessions });
-await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifetime });
+await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });
 
-startGroupConsumer({ kafka, groupId, topics: [...streams], database, apply: applyEvents, relay, log, lifetime });
+startGroupConsumer({ kafka, groupId, topics: [...streams], database, apply: applyEvents, relay, log, lifecycle });

@@ -1,6 +1,6 @@
 import { commonConfig, cursorKey, databaseConfig, kafkaConfig, port, serviceUrl, tokenConfig } from "@pm/kit/config";
 import { z } from "zod";
-import { parseNetworks } from "./origin.ts";
+import { parseNetworks } from "./client-address.ts";
 
 const clientSecret = z.string().min(16, "must have at least 16 characters");
 const seconds = (least: number, standard: number) => z.coerce.number().int().min(least).default(standard);

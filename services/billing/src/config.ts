@@ -1,10 +1,10 @@
 /** Billing's environment. */
 
-import { callerConfig, commonConfig, cursorKey, databaseConfig, kafkaConfig, loadConfig, port, serviceUrl } from "@pm/kit/config";
+import { callerConfig, commonConfig, cursorKey, databaseConfig, kafkaConfig, port, readEnvironment, serviceUrl } from "@pm/kit/config";
 import { z } from "zod";
 import { isCurrency } from "./money.ts";
 
-export const config = loadConfig({
+export const config = readEnvironment({
   ...commonConfig,
   ...databaseConfig,
   ...kafkaConfig,

@@ -1,20 +1,20 @@
 /** `billing.v1.BillingService`, filled in. */
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
-import type { Scope } from "@pm/kit/access";
-import type { Caller, Verifier } from "@pm/kit/auth";
+import type { Scope } from "@pm/kit/auth/access";
+import type { Caller, Verifier } from "@pm/kit/auth/verifier";
 import { AppError, invalidFields } from "@pm/kit/errors";
-import { callerKey, onBehalfOfKey, requestIdKey, traceparentKey } from "@pm/kit/rpc";
+import { callerKey, onBehalfOfKey, requestIdKey, traceparentKey } from "@pm/kit/rpc/server";
 import { BillingService } from "@pm/proto/billing/v1/billing";
-import { type Accounts, accountNotFound } from "./accounts.ts";
-import type { NewCharge } from "./books.ts";
-import type { History } from "./history.ts";
-import type { Invoices } from "./invoices.ts";
-import type { Ledger } from "./ledger.ts";
-import { toAccount } from "./messages.ts";
-import type { Patients } from "./patients.ts";
-import { requestKey } from "./requests.ts";
-import type { AccountKey, Context } from "./store.ts";
-import type { Watch } from "./watch.ts";
+import { type Accounts, accountNotFound } from "./accounts/accounts.ts";
+import type { AccountKey, Context } from "./accounts/store.ts";
+import { requestKey } from "./idempotency.ts";
+import type { Invoices } from "./invoices/invoices.ts";
+import type { NewCharge } from "./ledger/batch.ts";
+import type { History } from "./ledger/history.ts";
+import type { Ledger } from "./ledger/ledger.ts";
+import { toAccount } from "./ledger/messages.ts";
+import type { Watch } from "./ledger/watch.ts";
+import type { Patients } from "./patient-client.ts";
 
 /** Who has `patient:read` and not `billing:read` may see the accounts of the patients that they may see. */
 export const secondScopes = new Map<string, Scope>([["billing.v1.BillingService/GetBillingAccount", "patient:read"]]);

@@ -1,6 +1,6 @@
-import { createAuditTables } from "@pm/kit/audit";
-import { createDeadLetterTable } from "@pm/kit/dead-letters";
-import { createOutboxTable } from "@pm/kit/outbox";
+import { createAuditTables } from "@pm/kit/audit/audit";
+import { createDeadLetterTable } from "@pm/kit/kafka/dead-letters";
+import { createOutboxTable } from "@pm/kit/kafka/outbox";
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {

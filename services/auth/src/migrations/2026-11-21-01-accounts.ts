@@ -1,6 +1,6 @@
 /** Accounts, sessions, teams, signing keys, and the tables that every service has. */
-import { createAuditTables } from "@pm/kit/audit";
-import { createOutboxTable } from "@pm/kit/outbox";
+import { createAuditTables } from "@pm/kit/audit/audit";
+import { createOutboxTable } from "@pm/kit/kafka/outbox";
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {

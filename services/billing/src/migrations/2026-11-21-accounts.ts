@@ -1,6 +1,6 @@
 /** Accounts of patients, the ids of requests that were carried out, and what every service has: outbox and audit. */
-import { createAuditTables } from "@pm/kit/audit";
-import { createOutboxTable } from "@pm/kit/outbox";
+import { createAuditTables } from "@pm/kit/audit/audit";
+import { createOutboxTable } from "@pm/kit/kafka/outbox";
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {

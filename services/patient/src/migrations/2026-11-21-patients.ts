@@ -2,8 +2,8 @@
  * The patient database. There are no foreign keys: every row that names a patient is written in the statement that writes
  * the patient, and patients are never removed, only marked as deleted.
  */
-import { createAuditTables } from "@pm/kit/audit";
-import { createOutboxTable } from "@pm/kit/outbox";
+import { createAuditTables } from "@pm/kit/audit/audit";
+import { createOutboxTable } from "@pm/kit/kafka/outbox";
 import { type Kysely, sql } from "kysely";
 
 const role = sql.ref("patient");

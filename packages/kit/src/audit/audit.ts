@@ -1,0 +1,207 @@
+/**
+ * Who did what, when, to what; append-only, and chained so that tampering shows.
+ *
+ * A change writes its entry in its own statement, and pays for nothing else. One sealer per service then takes entries in
+ * batches into blocks: a block covers the hash of each of its entries and the hash of the block before it. So no write
+ * waits for another one, and an entry is sealed within about a second (docs/decisions/0003-audit-chain.md).
+ */
+import { createHash } from "node:crypto";
+import { type Kysely, sql } from "kysely";
+import { type Client, Pool } from "pg";
+import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
+import type { Lifecycle } from "../lifecycle.ts";
+import type { Logger } from "../log.ts";
+import { connectionConfig, type Database, type DatabaseSettings, databaseSettings } from "../postgres/database.ts";
+import { type Leader, runAsLeader } from "../postgres/leader.ts";
+
+/**
+ * What writers insert into `audit_entries`. `id` and `occurred_at` come from Postgres.
+ * `details` holds what changed; personal data may stand there, because the database is where it belongs anyway.
+ */
+export type AuditEntriesTable = {
+  /** `sub` of who did it, or `anonymous`. */
+  actor: string;
+  /** What was done: `<noun>.<verb in the past>`, or the OWASP logging vocabulary in auth. */
+  action: string;
+  /** The id of what it was done to. */
+  subject: string;
+  /** The request id, so that the log's line can be found. */
+  request_id: string;
+  /** JSON. */
+  details: unknown;
+};
+
+/** Creates the tables; part of a service's first migration. `role` is the runtime role: it may add and read, and nothing else. */
+export async function createAuditTables(db: Kysely<unknown>, role: string): Promise<void> {
+  await sql`
+    create table audit_entries (
+      id bigint generated always as identity primary key,
+      occurred_at timestamptz not null default clock_timestamp(),
+      actor text not null,
+      action text not null,
+      subject text not null,
+      request_id text not null,
+      details jsonb not null default '{}'
+    )`.execute(db);
+  await sql`create index audit_entries_by_subject on audit_entries (subject, id)`.execute(db);
+  await sql`
+    create table audit_blocks (
+      number bigint primary key,
+      entry_ids bigint[] not null,
+      entry_hashes bytea[] not null,
+      previous_hash bytea not null,
+      hash bytea not null,
+      sealed_at timestamptz not null default clock_timestamp()
+    )`.execute(db);
+  // What is not sealed yet. Not "everything above the last sealed id": ids are taken at insert, and late commits would be lost.
+  await sql`create table audit_unsealed (entry_id bigint primary key)`.execute(db);
+  await sql`alter table audit_unsealed set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)`.execute(db);
+  await sql`
+    create function audit_note_unsealed() returns trigger language plpgsql security definer set search_path = public as $$
+    begin
+      insert into audit_unsealed select id from added;
+      return null;
+    end $$`.execute(db);
+  await sql`
+    create trigger audit_note_unsealed after insert on audit_entries
+    referencing new table as added for each statement execute function audit_note_unsealed()`.execute(db);
+  const grantee = sql.ref(role);
+  await sql`grant select, insert on audit_entries, audit_blocks to ${grantee}`.execute(db);
+  await sql`grant select, delete on audit_unsealed to ${grantee}`.execute(db);
+}
+
+type StoredEntry = { id: bigint; occurred_us: string; actor: string; action: string; subject: string; request_id: string; details: string };
+type Block = { number: bigint; entry_ids: bigint[]; entry_hashes: Buffer[]; previous_hash: Buffer; hash: Buffer };
+
+const entryColumns = `id, (extract(epoch from occurred_at) * 1000000)::bigint::text as occurred_us, actor, action, subject, request_id, details::text`;
+const noHash = Buffer.alloc(32);
+const blockSize = 1_000;
+
+/** The fields as Postgres writes a JSON array of texts, which has a space after each comma and else looks as JavaScript's. */
+function hashEntry(entry: StoredEntry): Buffer {
+  const fields = [String(entry.id), entry.occurred_us, entry.actor, entry.action, entry.subject, entry.request_id, entry.details];
+  const text = `[${fields.map((field) => JSON.stringify(field)).join(", ")}]`;
+  return createHash("sha256").update(text).digest();
+}
+
+function hashBlock(block: Omit<Block, "hash">): Buffer {
+  const hash = createHash("sha256")
+    .update(block.previous_hash)
+    .update(`${block.number}:${block.entry_ids.join(",")}:`);
+  for (const entryHash of block.entry_hashes) hash.update(entryHash);
+  return hash.digest();
+}
+
+/**
+ * Takes what is not sealed and appends a block of it, all inside Postgres: a thousand entries that went out to be hashed
+ * and came back would cost more than the writes that they tell of. `hashEntry` and `hashBlock` say the same for whoever verifies.
+ */
+const sealStatement = {
+  name: "audit_seal",
+  text: `
+    with taken as (
+      delete from audit_unsealed
+      where entry_id = any(array(select entry_id from audit_unsealed order by entry_id limit ${blockSize}))
+      returning entry_id
+    ), entries as (
+      select id, sha256(convert_to(json_build_array(id::text, occurred_us, actor, action, subject, request_id, details)::text, 'UTF8')) as hash
+      from (select ${entryColumns} from audit_entries where id = any(array(select entry_id from taken))) e
+    ), last as (
+      select number, hash from audit_blocks order by number desc limit 1
+    ), block as (
+      select coalesce((select number from last), 0) + 1 as number, coalesce((select hash from last), $1::bytea) as previous_hash,
+        array_agg(id order by id) as ids, array_agg(hash order by id) as hashes, string_agg(hash, ''::bytea order by id) as joined
+      from entries having count(*) > 0
+    )
+    insert into audit_blocks (number, entry_ids, entry_hashes, previous_hash, hash)
+    select number, ids, hashes, previous_hash,
+      sha256(previous_hash || convert_to(number || ':' || array_to_string(ids, ',') || ':', 'UTF8') || joined)
+    from block returning number, cardinality(entry_ids) as entries, hash`,
+};
+
+/** Seals one block. Runs as the only sealer, under the leader's lock. */
+async function sealBlock(client: Client, log: Logger): Promise<"more" | "done"> {
+  const { rows } = await client.query<{ number: bigint; entries: number; hash: Buffer }>({ ...sealStatement, values: [noHash] });
+  const [block] = rows;
+  // The head in the log is the anchor outside the database: with it, a chain that was cut short or made anew shows too.
+  if (block && block.number % 100n === 0n) log.info({ auditHead: `${block.number}:${block.hash.toString("hex")}` }, "audit chain");
+  return block?.entries === blockSize ? "more" : "done";
+}
+
+/** Starts the sealer of a service. Every replica runs one, and one of them seals. */
+export function startAuditSealer<Tables>(options: {
+  database: Database<Tables>;
+  settings: DatabaseSettings;
+  log: Logger;
+  lifecycle: Lifecycle;
+}): Leader {
+  const { database, settings, log, lifecycle } = options;
+  const step = (client: Client) => sealBlock(client, log);
+  return runAsLeader({ name: "audit_sealer", settings, pool: database.pool, pollMs: 500, step, log, lifecycle });
+}
+
+/** What a verification found. `head` is `number:hash` of the last block, to be kept somewhere else. */
+export type AuditReport =
+  | { intact: true; entries: number; blocks: number; unsealed: number; head: string }
+  | { intact: false; entryId: string; problem: string };
+
+/**
+ * Verifies the whole chain and names the first entry that was changed, deleted, added or reordered.
+ * @param expectedHead a head that was noted before; the chain must still contain it, so that cutting off its end shows too.
+ */
+export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<AuditReport> {
+  const broken = (entryId: bigint | string, problem: string): AuditReport => ({ intact: false, entryId: String(entryId), problem });
+  let previous: Pick<Block, "number" | "hash"> = { number: 0n, hash: noHash };
+  let entries = 0;
+  let foundExpected = expectedHead === undefined;
+  for (;;) {
+    const { rows: blocks } = await pool.query<Block>(
+      "select number, entry_ids, entry_hashes, previous_hash, hash from audit_blocks where number > $1 order by number limit 20",
+      [previous.number],
+    );
+    if (blocks.length === 0) break;
+    const { rows } = await pool.query<StoredEntry>(`select ${entryColumns} from audit_entries where id = any($1)`, [
+      blocks.flatMap((block) => block.entry_ids.map(BigInt)),
+    ]);
+    const stored = new Map(rows.map((entry) => [entry.id, entry]));
+    for (const block of blocks) {
+      const ids = block.entry_ids.map(BigInt);
+      const first = ids[0] ?? "none";
+      if (block.number !== previous.number + 1n)
+        return broken(first, `the blocks ${previous.number + 1n} to ${block.number - 1n} before it are missing`);
+      for (const [index, id] of ids.entries()) {
+        const entry = stored.get(id);
+        if (!entry) return broken(id, "it was deleted");
+        if (!block.entry_hashes[index]?.equals(hashEntry(entry))) return broken(id, "it was changed after it was sealed");
+      }
+      if (!block.previous_hash.equals(previous.hash)) return broken(first, `block ${block.number} does not follow the block before it`);
+      if (!block.hash.equals(hashBlock({ ...block, entry_ids: ids })))
+        return broken(first, `block ${block.number} was changed or its entries reordered`);
+      foundExpected ||= expectedHead === `${block.number}:${block.hash.toString("hex")}`;
+      entries += ids.length;
+      previous = block;
+    }
+  }
+  if (!foundExpected) return broken("none", "the expected head is not in the chain: its end was cut off, or it was made anew");
+  const { rows: loose } = await pool.query<{ id: bigint }>(
+    `select id from audit_entries
+     except select unnest(entry_ids) from audit_blocks
+     except select entry_id from audit_unsealed
+     order by id limit 1`,
+  );
+  if (loose[0]) return broken(loose[0].id, "it was added behind the chain's back");
+  const { rows: waiting } = await pool.query<{ count: number }>("select count(*)::int as count from audit_unsealed");
+  const head = `${previous.number}:${previous.hash.toString("hex")}`;
+  return { intact: true, entries, blocks: Number(previous.number), unsealed: waiting[0]?.count ?? 0, head };
+}
+
+/** `node services/<name>/src/commands/verify-audit.ts [--expect number:hash]`: prints the report as JSON, exits 1 where the chain is broken. */
+export async function runAuditVerification(): Promise<void> {
+  const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig });
+  const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });
+  const flag = process.argv.indexOf("--expect");
+  const report = await verifyAudit(pool, flag === -1 ? undefined : process.argv[flag + 1]);
+  await pool.end();
+  process.stdout.write(`${JSON.stringify(report)}\n`);
+  process.exitCode = report.intact ? 0 : 1;
+}

@@ -1,0 +1,151 @@
+/** Access tokens: verified by every service, whoever brings them; and the token that a service brings to another one. */
+import { createRemoteJWKSet, errors, type JWTVerifyGetKey, jwtVerify } from "jose";
+import { LRUCache } from "lru-cache";
+import { z } from "zod";
+import { AppError } from "../errors.ts";
+import { type Access, type Role, roles, type Scope } from "./access.ts";
+
+/** Who calls. */
+export type Caller = {
+  kind: "user" | "service";
+  /** `sub`: the user's id, or `service:<name>`. */
+  id: string;
+  /** `sid`; services have no session. */
+  sessionId: string | undefined;
+  roles: readonly Role[];
+  scopes: ReadonlySet<Scope>;
+  /** Teams of the user, for per-patient access. */
+  teams: readonly string[];
+  /** The token itself, to be passed on where this service acts for the caller. */
+  token: string;
+  /** Seconds since the epoch. */
+  expiresAt: number;
+};
+
+const claimsSchema = z.object({
+  sub: z.string().min(1),
+  sid: z.string().optional(),
+  scope: z.string().default(""),
+  roles: z.array(z.enum(Object.keys(roles) as [Role, ...Role[]])).default([]),
+  teams: z.array(z.string()).default([]),
+  iat: z.number(),
+  exp: z.number(),
+});
+
+/** Whether a caller's tokens were revoked. Asked for every request, so it answers from memory. */
+export type IsRevoked = (caller: { sessionId: string | undefined; userId: string; issuedAt: number }) => boolean;
+
+export type Verifier = {
+  /**
+   * Verifies an `Authorization` header.
+   * @throws AppError unauthenticated without a valid bearer token, unavailable while no signing key could be fetched yet.
+   */
+  verify(authorization: string | null | undefined): Promise<Caller>;
+};
+
+/** Where signing keys come from: auth's JWKS over HTTP, or, in auth itself, the keys it has. */
+export type KeySource = { authUrl: string } | { keys: JWTVerifyGetKey };
+
+/**
+ * Verifies ES256 access tokens (RFC 9068) by auth's keys. A verified token is remembered until it expires, in a bounded
+ * cache, because a signature check costs more than everything else that a read does.
+ */
+export function createVerifier(options: KeySource & { issuer: string; audience: string; isRevoked: IsRevoked }): Verifier {
+  const keys =
+    "keys" in options
+      ? options.keys
+      : createRemoteJWKSet(new URL(`${options.authUrl}/.well-known/jwks.json`), { cooldownDuration: 1_000, timeoutDuration: 3_000 });
+  const verified = new LRUCache<string, { caller: Caller; issuedAt: number }>({ max: 10_000 });
+
+  async function check(token: string): Promise<{ caller: Caller; issuedAt: number }> {
+    const { payload } = await jwtVerify(token, keys, {
+      algorithms: ["ES256"],
+      typ: "at+jwt",
+      issuer: options.issuer,
+      audience: options.audience,
+    });
+    const claims = claimsSchema.parse(payload);
+    const caller: Caller = {
+      kind: claims.sub.startsWith("service:") ? "service" : "user",
+      id: claims.sub,
+      sessionId: claims.sid,
+      roles: claims.roles,
+      scopes: new Set(claims.scope.split(" ").filter(Boolean) as Scope[]),
+      teams: claims.teams,
+      token,
+      expiresAt: claims.exp,
+    };
+    return { caller, issuedAt: claims.iat };
+  }
+
+  return {
+    async verify(authorization) {
+      const token = /^Bearer ([\w-]+\.[\w-]+\.[\w-]+)$/i.exec(authorization ?? "")?.[1];
+      if (!token) throw new AppError("unauthenticated", "Send an access token: `Authorization: Bearer <token>` from POST /auth/login.");
+      let entry = verified.get(token);
+      if (!entry) {
+        entry = await check(token).catch((error: unknown) => {
+          throw asAppError(error);
+        });
+        verified.set(token, entry);
+      }
+      const { caller, issuedAt } = entry;
+      if (caller.expiresAt <= Date.now() / 1_000)
+        throw new AppError("unauthenticated", "The access token has expired. Refresh it or log in again.");
+      if (options.isRevoked({ sessionId: caller.sessionId, userId: caller.id, issuedAt }))
+        throw new AppError("unauthenticated", "This session has ended. Log in again.");
+      return caller;
+    },
+  };
+}
+
+/** A token that does not hold is the caller's fault; keys that cannot be fetched are not. */
+function asAppError(error: unknown): AppError {
+  const unreachable =
+    error instanceof errors.JWKSTimeout ||
+    error instanceof TypeError ||
+    (error instanceof errors.JOSEError && error.code === "ERR_JOSE_GENERIC");
+  if (unreachable)
+    return new AppError("unavailable", "Tokens cannot be verified right now. Try again shortly.", { cause: error, retryAfterSeconds: 1 });
+  if (error instanceof errors.JWTExpired)
+    return new AppError("unauthenticated", "The access token has expired. Refresh it or log in again.");
+  return new AppError("unauthenticated", "The access token is not valid. Log in again.", { cause: error });
+}
+
+/** @throws AppError permission_denied where the caller lacks what an operation needs. */
+export function authorize(caller: Caller, access: Access): void {
+  if (access === "public" || access === "signed-in" || caller.scopes.has(access)) return;
+  throw new AppError("permission_denied", `This needs the scope ${access}, which your roles do not give.`, { metadata: { scope: access } });
+}
+
+/** Gives this service's own access token: fetched by client credentials (RFC 6749, 4.4), kept until shortly before it expires. */
+export function createServiceTokens(options: { authUrl: string; clientId: string; clientSecret: string }): () => Promise<string> {
+  const answerSchema = z.object({ access_token: z.string(), expires_in: z.number() });
+  let current: { token: Promise<string>; until: number } | undefined;
+
+  async function fetchToken(): Promise<string> {
+    const credentials = Buffer.from(`${options.clientId}:${encodeURIComponent(options.clientSecret)}`).toString("base64");
+    const response = await fetch(`${options.authUrl}/auth/token`, {
+      method: "POST",
+      headers: { authorization: `Basic ${credentials}`, "content-type": "application/x-www-form-urlencoded" },
+      body: "grant_type=client_credentials",
+      signal: AbortSignal.timeout(3_000),
+    });
+    if (!response.ok)
+      throw new AppError("unavailable", "Auth gave no service token.", { cause: new Error(`auth answered ${response.status}`) });
+    const answer = answerSchema.parse(await response.json());
+    current = { token: Promise.resolve(answer.access_token), until: Date.now() + (answer.expires_in - 30) * 1_000 };
+    return answer.access_token;
+  }
+
+  return () => {
+    if (current && Date.now() < current.until) return current.token;
+    // Callers at the same moment share one request; a failed one is not kept.
+    const token = fetchToken();
+    current = { token, until: Date.now() + 5_000 };
+    token.catch(() => {
+      current = undefined;
+    });
+    return token;
+  };
+}

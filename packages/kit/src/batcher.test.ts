@@ -1,0 +1,92 @@
+import { setImmediate as turn } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { createBatcher } from "./batcher.ts";
+
+/** A batcher whose calls end when the test says so. */
+function heldBatcher(maxSize: number) {
+  const calls: { items: number[]; finish: () => void; fail: () => void }[] = [];
+  const batcher = createBatcher<number, number>({
+    maxSize,
+    run: (items) =>
+      new Promise((resolve, reject) => {
+        calls.push({ items, finish: () => resolve(items.map((item) => item * 2)), fail: () => reject(new Error("down")) });
+      }),
+  });
+  return { batcher, calls };
+}
+
+test("items that arrive while a call is under way go together with the next one, each getting its own result", async () => {
+  const { batcher, calls } = heldBatcher(10);
+  const first = batcher.add(1);
+  await turn();
+  const others = [batcher.add(2), batcher.add(3)];
+  await turn();
+  expect(calls.map((call) => call.items)).toEqual([[1]]);
+  expect(batcher.waiting()).toBe(2);
+  expect(batcher.runningMs()).toBeGreaterThan(0);
+  calls[0]?.finish();
+  expect(await first).toBe(2);
+  calls[1]?.finish();
+  expect(await Promise.all(others)).toEqual([4, 6]);
+  expect(batcher.runningMs()).toBe(0);
+});
+
+test("a batch has at most its largest size", async () => {
+  const { batcher, calls } = heldBatcher(2);
+  const results = [1, 2, 3].map((item) => batcher.add(item));
+  await turn();
+  expect(calls[0]?.items).toEqual([1, 2]);
+  calls[0]?.finish();
+  await turn();
+  calls[1]?.finish();
+  expect(await Promise.all(results)).toEqual([2, 4, 6]);
+});
+
+test("a call that fails fails its own items and no others", async () => {
+  const { batcher, calls } = heldBatcher(10);
+  const first = batcher.add(1);
+  const failed = expect(first).rejects.toThrow("down");
+  await turn();
+  const second = batcher.add(2);
+  calls[0]?.fail();
+  await failed;
+  await turn();
+  calls[1]?.finish();
+  expect(await second).toBe(4);
+});
+
+test("after a call the batcher rests, and what arrives meanwhile goes together", async () => {
+  const batches: number[][] = [];
+  let wakeUp: () => void = () => undefined;
+  const batcher = createBatcher<number, number>({
+    maxSize: 10,
+    linger: () => new Promise((resolve) => (wakeUp = resolve)),
+    async run(items) {
+      batches.push(items);
+      return items;
+    },
+  });
+  expect(await batcher.add(1)).toBe(1);
+  const others = [batcher.add(2), batcher.add(3)];
+  await turn();
+  expect(batches).toEqual([[1]]);
+  wakeUp();
+  expect(await Promise.all(others)).toEqual([2, 3]);
+  expect(batches).toEqual([[1], [2, 3]]);
+});
+
+test("a batcher is idle when nothing waits and nothing is under way", async () => {
+  const { batcher, calls } = heldBatcher(1);
+  await batcher.idle();
+  const results = [batcher.add(1), batcher.add(2)];
+  let isIdle = false;
+  const idle = batcher.idle().then(() => (isIdle = true));
+  await turn();
+  calls[0]?.finish();
+  await results[0];
+  await turn();
+  expect(isIdle).toBe(false);
+  calls[1]?.finish();
+  await idle;
+  expect(await Promise.all(results)).toEqual([2, 4]);
+});

@@ -1,0 +1,214 @@
+/** Everything that touches kafkajs, but for what `kafkajs.ts` mends in it: no release since 2023, so it must be replaceable by changing this file. */
+import { readFileSync } from "node:fs";
+import { connect as connectTcp } from "node:net";
+import { connect as connectTls } from "node:tls";
+import { type Consumer, type EachBatchPayload, type ISocketFactory, Kafka, logLevel, type Producer } from "kafkajs";
+import murmurhash from "murmurhash";
+import "./kafkajs-patches.ts";
+import type { Lifecycle } from "../lifecycle.ts";
+import type { Logger } from "../log.ts";
+
+export type { EachBatchPayload, Kafka };
+
+export type KafkaSettings = {
+  brokers: string[];
+  clientId: string;
+  caFile?: string | undefined;
+  certFile?: string | undefined;
+  keyFile?: string | undefined;
+};
+
+/** The settings of `kafkaConfig`, as `kafka.ts` wants them. */
+export function kafkaSettings(
+  clientId: string,
+  config: {
+    KAFKA_BROKERS: string[];
+    KAFKA_CA_FILE?: string | undefined;
+    KAFKA_CERT_FILE?: string | undefined;
+    KAFKA_KEY_FILE?: string | undefined;
+  },
+): KafkaSettings {
+  const { KAFKA_BROKERS: brokers, KAFKA_CA_FILE: caFile, KAFKA_CERT_FILE: certFile, KAFKA_KEY_FILE: keyFile } = config;
+  return { clientId, brokers, caFile, certFile, keyFile };
+}
+
+/** One message, as the outbox has it and a consumer gets it. Headers are CloudEvents in binary mode plus `traceparent`. */
+export type Message = { key: string; value: Buffer; headers: Record<string, string> };
+
+export function createKafka(settings: KafkaSettings, log: Logger): Kafka {
+  const { brokers, clientId, caFile, certFile, keyFile } = settings;
+  // Certificates are read again for every connection, so a rotated secret is taken up by the next one.
+  const socketFactory: ISocketFactory = ({ host, port, onConnect }) => {
+    const socket = caFile
+      ? connectTls(
+          {
+            host,
+            port,
+            servername: host,
+            ca: readFileSync(caFile),
+            ...(certFile && keyFile && { cert: readFileSync(certFile), key: readFileSync(keyFile) }),
+          },
+          onConnect,
+        )
+      : connectTcp({ host, port }, onConnect);
+    socket.setKeepAlive(true, 30_000);
+    return socket;
+  };
+  return new Kafka({
+    clientId,
+    brokers,
+    socketFactory,
+    connectionTimeout: 3_000,
+    requestTimeout: 10_000,
+    retry: { initialRetryTime: 200, maxRetryTime: 3_000, retries: 5 },
+    logLevel: logLevel.WARN,
+    // An outage is reported by whoever suffers from it; the client's own messages are for debugging.
+    logCreator: () => (entry) => log.debug({ kafka: entry.log.message, namespace: entry.namespace }, "kafka client"),
+  });
+}
+
+export type Sender = {
+  /** Sends messages of any topics in one request and waits until all replicas in sync have them. One call at a time keeps the order per key. */
+  send(batch: { topic: string; messages: Message[] }[]): Promise<void>;
+  close(): Promise<void>;
+};
+
+/**
+ * The partition of a key among so many, as Kafka's own clients choose it (murmur2), and kafkajs too: but kafkajs reckons with
+ * a BigInt for each step, which took 8 microseconds a key, a twentieth of what patient-service does for an imported patient.
+ */
+export function partitionOf(key: string, partitions: number): number {
+  return (murmurhash.v2(key, 0x9747b28c) & 0x7fffffff) % partitions;
+}
+
+/** A producer that connects when it is first used and again after an outage. */
+export function createSender(kafka: Pick<Kafka, "producer">): Sender {
+  let connected: Promise<Producer> | undefined;
+  const partitions = new WeakMap<object, number>();
+  async function connect(): Promise<Producer> {
+    const producer = kafka.producer({
+      idempotent: true,
+      maxInFlightRequests: 1,
+      allowAutoTopicCreation: false,
+      createPartitioner:
+        () =>
+        ({ message, partitionMetadata }) => {
+          const partition = partitionOf(String(message.key), partitionMetadata.length);
+          partitions.set(message, partition);
+          return partition;
+        },
+    });
+    await producer.connect();
+    return producer;
+  }
+
+  /**
+   * kafkajs 2.2.4 asks each broker once per send. Where a broker fails, and the partition that it led moves to one that has
+   * answered for others already, the messages for it are never sent, and the send succeeds all the same. So what is not in
+   * the answers has not been sent.
+   * @throws Error where a message's partition is in no answer.
+   */
+  function checkAllSent(batch: { topic: string; messages: Message[] }[], answers: { topicName: string; partition: number }[]): void {
+    const answered = new Set(answers.map(({ topicName, partition }) => `${topicName}/${partition}`));
+    for (const { topic, messages } of batch)
+      for (const message of messages) {
+        const place = `${topic}/${partitions.get(message)}`;
+        if (!answered.has(place)) throw new Error(`No broker has answered for ${place}: its leader moved meanwhile`);
+      }
+  }
+
+  return {
+    async send(batch) {
+      connected ??= connect();
+      try {
+        const producer = await connected;
+        checkAllSent(batch, await producer.sendBatch({ acks: -1, topicMessages: batch }));
+      } catch (error) {
+        // An idempotent producer that failed may not use its sequence again: the next send starts a fresh one.
+        const broken = connected;
+        connected = undefined;
+        void broken?.then((producer) => producer.disconnect()).catch(() => undefined);
+        throw error;
+      }
+    },
+    async close() {
+      const producer = await connected?.catch(() => undefined);
+      await producer?.disconnect();
+    },
+  };
+}
+
+/**
+ * Runs a consumer until the lifecycle ends. It starts while Kafka is away and restarts after crashes; offsets are committed
+ * only through what `eachBatch` resolves.
+ */
+export async function runConsumer(options: {
+  kafka: Kafka;
+  groupId: string;
+  topics: string[];
+  fromBeginning: boolean;
+  /** The broker answers at once from this many bytes, else after this many milliseconds: fewer and fuller batches. At once with anything where it is not said. */
+  gather?: { bytes: number; milliseconds: number };
+  /** How many partitions' batches are given to `eachBatch` at the same time; one after the other where it is not said. */
+  partitionsTogether?: number;
+  eachBatch: (payload: EachBatchPayload) => Promise<void>;
+  log: Logger;
+  lifecycle: Lifecycle;
+  /** Called whenever the consumer has joined its group (again). */
+  onJoined?: () => void;
+}): Promise<void> {
+  const { kafka, groupId, topics, fromBeginning, eachBatch, log, lifecycle, onJoined } = options;
+  const { gather = { bytes: 1, milliseconds: 1_000 }, partitionsTogether: partitionsConsumedConcurrently = 1 } = options;
+  let stopped = false;
+  let consumer: Consumer | undefined;
+  lifecycle.onClose(`consumer ${groupId}`, async () => {
+    stopped = true;
+    await consumer?.disconnect();
+  });
+  const start = async (): Promise<void> => {
+    while (!stopped) {
+      consumer = kafka.consumer({
+        groupId,
+        sessionTimeout: 10_000,
+        heartbeatInterval: 2_000,
+        minBytes: gather.bytes,
+        maxWaitTimeInMs: gather.milliseconds,
+        allowAutoTopicCreation: false,
+        // Restarting is done here, because kafkajs gives up for good on errors that it calls non-retriable.
+        retry: { initialRetryTime: 200, maxRetryTime: 3_000, retries: 5, restartOnFailure: async () => false },
+      });
+      const crashed = new Promise<unknown>((resolve) => consumer?.on("consumer.crash", ({ payload }) => resolve(payload.error)));
+      if (onJoined) consumer.on("consumer.group_join", onJoined);
+      try {
+        await consumer.connect();
+        await consumer.subscribe({ topics, fromBeginning });
+        await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, partitionsConsumedConcurrently, eachBatch });
+        const error = await crashed;
+        if (!stopped) log.warn({ err: error, groupId }, "the consumer stopped; starting it again");
+      } catch (error) {
+        if (!stopped) log.warn({ err: error, groupId }, "Kafka does not answer; trying again");
+      }
+      await consumer.disconnect().catch(() => undefined);
+      if (!stopped) await new Promise((resolve) => setTimeout(resolve, 1_000));
+    }
+  };
+  void start();
+}
+
+/** Where every partition of some topics begins and where it ends (the next offset), by `<topic>/<partition>`. */
+export async function offsetsOf(kafka: Kafka, topics: string[]): Promise<Map<string, { low: bigint; high: bigint }>> {
+  const admin = kafka.admin();
+  await admin.connect();
+  try {
+    const offsets = await Promise.all(
+      topics.map(async (topic) =>
+        (await admin.fetchTopicOffsets(topic)).map(
+          ({ partition, low, high }) => [`${topic}/${partition}`, { low: BigInt(low), high: BigInt(high) }] as const,
+        ),
+      ),
+    );
+    return new Map(offsets.flat());
+  } finally {
+    await admin.disconnect();
+  }
+}

@@ -1,0 +1,172 @@
+/** What a unary gRPC call is answered, byte by byte where clients would not send it so. */
+import { randomUUID } from "node:crypto";
+import http2 from "node:http2";
+import { setTimeout as delay } from "node:timers/promises";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { Code, ConnectError, createClient, type HandlerContext } from "@connectrpc/connect";
+import { compressionGzip, createGrpcTransport } from "@connectrpc/connect-node";
+import { BillingService, GetBillingAccountRequestSchema } from "@pm/proto/billing/v1/billing";
+import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Caller } from "../auth/verifier.ts";
+import { AppError } from "../errors.ts";
+import { createRestApp, maxBodyBytes } from "../http/rest.ts";
+import type { Lifecycle } from "../lifecycle.ts";
+import { createLogger } from "../log.ts";
+import { createGuard, listenRpc } from "./server.ts";
+
+const log = createLogger("test", "silent");
+const closers: (() => unknown)[] = [];
+const lifecycle: Lifecycle = {
+  onClose: (_, close) => void closers.push(close),
+  onReady: () => undefined,
+  notReady: async () => [],
+  shutdown: async () => undefined,
+};
+const caller: Caller = {
+  ...{ kind: "user", id: "u", sessionId: undefined, roles: [], teams: [], token: "", expiresAt: 0 },
+  scopes: new Set(["billing:read", "billing:write"]),
+};
+const verifier = {
+  async verify(authorization: string | null | undefined) {
+    if (!authorization) throw new AppError("unauthenticated", "Send an access token.");
+    return caller;
+  },
+};
+/** What the method does; each test sets it. */
+let work: (context: HandlerContext) => Promise<void> = async () => undefined;
+let url = "";
+let session: http2.ClientHttp2Session;
+
+beforeAll(async () => {
+  const rest = createRestApp({ service: "test", title: "Test", description: "Test", log, lifecycle, verifier });
+  const server = await listenRpc({
+    routes: (router) =>
+      router.service(BillingService, {
+        async getBillingAccount({ key }, context) {
+          await work(context);
+          return { account: { accountId: String(key.value) } };
+        },
+      }),
+    ...{ services: [BillingService], rest: rest.app, guard: createGuard({ log, verifier }), host: "127.0.0.1", port: 0, log, lifecycle },
+  });
+  const address = server.address();
+  url = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
+  session = http2.connect(url);
+});
+afterAll(async () => {
+  session.destroy();
+  for (const close of closers) await close();
+});
+
+const accountId = randomUUID();
+const message = toBinary(
+  GetBillingAccountRequestSchema,
+  create(GetBillingAccountRequestSchema, { key: { case: "accountId", value: accountId } }),
+);
+const frame = (bytes: Uint8Array, { flags = 0, length = bytes.byteLength } = {}) => {
+  const head = Buffer.alloc(5);
+  head[0] = flags;
+  head.writeUInt32BE(length, 1);
+  return Buffer.concat([head, bytes]);
+};
+
+/** Sends bytes as the body of a call, or as the beginning of one that never ends, and gives the status, headers and trailers of the answer. */
+function send(body: Uint8Array, headers: http2.OutgoingHttpHeaders = {}, { endless = false } = {}) {
+  const stream = session.request({
+    ...{ ":method": "POST", ":path": "/billing.v1.BillingService/GetBillingAccount", te: "trailers" },
+    ...{ "content-type": "application/grpc", authorization: "Bearer x", ...headers },
+  });
+  return new Promise<{ code: number; message: string; headers: http2.IncomingHttpHeaders; bytes: number }>((resolve, reject) => {
+    let [answer, bytes]: [http2.IncomingHttpHeaders, number] = [{}, 0];
+    stream.on("response", (received) => {
+      answer = received;
+    });
+    stream.on("data", (chunk) => {
+      bytes += chunk.byteLength;
+    });
+    stream.on("trailers", (trailers) => {
+      const text = decodeURIComponent(String(trailers["grpc-message"] ?? ""));
+      resolve({ code: Number(trailers["grpc-status"]), message: text, headers: answer, bytes });
+    });
+    stream.on("error", reject);
+    if (endless) stream.write(body);
+    else stream.end(body);
+  });
+}
+
+const client = (compressed = false) =>
+  createClient(
+    BillingService,
+    createGrpcTransport({ baseUrl: url, ...(compressed && { sendCompression: compressionGzip, compressMinBytes: 0 }) }),
+  );
+const get = { key: { case: "accountId" as const, value: accountId } };
+const signedIn = { headers: { authorization: "Bearer x" } };
+
+test("a call is answered with the request's id in a header and status 0 in a trailer", async () => {
+  expect(await send(frame(message), { "x-request-id": "request-1" })).toMatchObject({
+    ...{ code: 0, bytes: frame(message).byteLength + 2 },
+    headers: { ":status": 200, "content-type": "application/grpc+proto", "x-request-id": "request-1" },
+  });
+});
+
+test("a compressed call is answered too", async () => {
+  expect(await client(true).getBillingAccount(get, signedIn)).toMatchObject({ account: { accountId } });
+});
+
+test("errors have a code, a reason and a domain, and who is not signed in learns nothing about the message", async () => {
+  expect(await send(frame(Buffer.from([255])), { authorization: "" })).toMatchObject({ code: Code.Unauthenticated });
+  work = async () => {
+    throw new AppError("failed_precondition", "The account is closed – for good.", { reason: "ACCOUNT_CLOSED" });
+  };
+  const error = await client()
+    .getBillingAccount(get, signedIn)
+    .catch((reason: unknown) => ConnectError.from(reason));
+  work = async () => undefined;
+  expect(error).toMatchObject({ code: Code.FailedPrecondition, rawMessage: "The account is closed – for good." });
+  expect((error as ConnectError).findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "ACCOUNT_CLOSED" }]);
+});
+
+test.each([
+  ["nothing", Buffer.alloc(0), Code.Unimplemented],
+  ["half a message", frame(message).subarray(0, 20), Code.InvalidArgument],
+  ["two messages", Buffer.concat([frame(message), frame(message)]), Code.Unimplemented],
+  ["another message", frame(Buffer.from([255, 255])), Code.InvalidArgument],
+  ["a compressed message that is not announced", frame(message, { flags: 1 }), Code.InvalidArgument],
+  ["too much", frame(Buffer.alloc(maxBodyBytes + 1)), Code.ResourceExhausted],
+  ["what protovalidate refuses", frame(Buffer.alloc(0)), Code.InvalidArgument],
+])("%s is refused", async (_, body, code) => {
+  expect(await send(body)).toMatchObject({ code });
+});
+
+test("a call is refused before it has ended, where it will not be heard", async () => {
+  expect(await send(frame(message), { authorization: "" }, { endless: true })).toMatchObject({ code: Code.Unauthenticated });
+  const tooMuch = frame(Buffer.alloc(maxBodyBytes + 1));
+  expect(await send(tooMuch, {}, { endless: true })).toMatchObject({ code: Code.ResourceExhausted });
+});
+
+test("a deadline of another form is refused, and one that passes ends the work", async () => {
+  expect(await send(frame(message), { "grpc-timeout": "soon" })).toMatchObject({ code: Code.InvalidArgument });
+  const reasons: unknown[] = [];
+  work = async ({ signal }) => {
+    await delay(5_000, undefined, { signal }).catch(() => reasons.push(signal.reason));
+    signal.throwIfAborted();
+  };
+  expect(await send(frame(message), { "grpc-timeout": "50m" })).toMatchObject({ code: Code.DeadlineExceeded });
+  work = async () => undefined;
+  expect(reasons).toMatchObject([{ code: Code.DeadlineExceeded }]);
+});
+
+test("a caller that goes away ends the work", async () => {
+  const gone = new AbortController();
+  const seen = new Promise((resolve) => {
+    work = async ({ signal }) => {
+      signal.addEventListener("abort", () => resolve(signal.reason));
+      gone.abort();
+      await delay(200);
+    };
+  });
+  await expect(client().getBillingAccount(get, { ...signedIn, signal: gone.signal })).rejects.toMatchObject({ code: Code.Canceled });
+  expect(await seen).toMatchObject({ code: Code.Canceled });
+  work = async () => undefined;
+});

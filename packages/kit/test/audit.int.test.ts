@@ -1,0 +1,141 @@
+/** The audit chain and the leader loop over a real Postgres. The tamperer is the owner, since the runtime role may only add and read. */
+import { startPostgres } from "@pm/stack/native/postgres";
+import { Pool } from "pg";
+import { afterAll, beforeEach, expect, test } from "vitest";
+import { createAuditTables, startAuditSealer, verifyAudit } from "../src/audit/audit.ts";
+import type { Lifecycle } from "../src/lifecycle.ts";
+import { createLogger } from "../src/log.ts";
+import { openDatabase } from "../src/postgres/database.ts";
+
+const log = createLogger("test", "silent");
+const postgres = await startPostgres({ durable: false });
+const closers: (() => unknown)[] = [];
+afterAll(async () => {
+  for (const close of closers.reverse()) await close();
+  await postgres.stop();
+});
+
+let owner: Pool;
+let runtime: Pool;
+let count = 0;
+
+beforeEach(async () => {
+  const { databaseUrl, migrationDatabaseUrl } = await postgres.createDatabase("audited", `audited_${++count}`);
+  const database = openDatabase<unknown>({ settings: { url: migrationDatabaseUrl }, poolSize: 4, applicationName: "owner", log });
+  owner = database.pool;
+  await createAuditTables(database.kysely, "audited");
+  const pool = new Pool({ connectionString: databaseUrl, max: 16 });
+  // The server may end a connection in the moment in which the pool says goodbye to it.
+  pool.on("error", () => undefined);
+  runtime = pool;
+  closers.push(
+    () => database.kysely.destroy(),
+    () => pool.end(),
+  );
+});
+
+/** Seals everything, as two replicas at once would. */
+async function sealAll(): Promise<void> {
+  const ends: (() => unknown)[] = [];
+  const lifecycle: Lifecycle = {
+    onClose: (_, close) => ends.push(close),
+    onReady: () => undefined,
+    notReady: async () => [],
+    shutdown: async () => undefined,
+  };
+  const url = `${runtime.options.connectionString}`;
+  const database = openDatabase<unknown>({ settings: { url }, poolSize: 2, applicationName: "sealer", log });
+  const sealers = [1, 2].map(() => startAuditSealer({ database, settings: { url }, log, lifecycle }));
+  for (const sealer of sealers) sealer.wake();
+  await expect
+    .poll(async () => (await runtime.query("select count(*)::int as n from audit_unsealed")).rows[0].n, { timeout: 20_000 })
+    .toBe(0);
+  for (const end of ends) await end();
+  await database.kysely.destroy();
+}
+
+async function write(entries: number, action = "patient.read"): Promise<void> {
+  const insert = "insert into audit_entries (actor, action, subject, request_id, details) values ($1, $2, $3, $4, $5)";
+  await Promise.all(
+    Array.from({ length: entries }, (_, index) =>
+      runtime.query(insert, [`user-${index % 7}`, action, `patient-${index % 11}`, `request-${index}`, { index }]),
+    ),
+  );
+}
+
+test("an untouched chain is intact, whoever wrote at once and however many sealed it", async () => {
+  await write(500);
+  await sealAll();
+  await write(300);
+  await sealAll();
+  expect(await verifyAudit(owner)).toMatchObject({ intact: true, entries: 800, unsealed: 0 });
+});
+
+test.each([
+  ["changed", "update audit_entries set details = '{}' where id = 42", "42"],
+  ["given another actor", "update audit_entries set actor = 'nobody' where id = 1", "1"],
+  ["given another time", "update audit_entries set occurred_at = occurred_at + interval '1 microsecond' where id = 99", "99"],
+  ["deleted", "delete from audit_entries where id = 77", "77"],
+  [
+    "swapped with another one",
+    "update audit_entries set (actor, request_id, details) = (select actor, request_id, details from audit_entries other where other.id = 103 - audit_entries.id) where id in (50, 53)",
+    "50",
+  ],
+])("an entry that was %s is named", async (_, tampering, id) => {
+  await write(100);
+  await sealAll();
+  await owner.query(tampering);
+  expect(await verifyAudit(owner)).toMatchObject({ intact: false, entryId: id });
+});
+
+test("an entry that was added behind the chain's back is named", async () => {
+  await write(10);
+  await sealAll();
+  await owner.query("alter table audit_entries disable trigger all");
+  const { rows } = await owner.query(
+    "insert into audit_entries (actor, action, subject, request_id) values ('x', 'x', 'x', 'x') returning id::text",
+  );
+  expect(await verifyAudit(owner)).toMatchObject({ intact: false, entryId: rows[0].id });
+});
+
+test("a block that was deleted, or whose entries were reordered, is named by its first entry", async () => {
+  for (let round = 0; round < 3; round++) {
+    await write(10);
+    await sealAll();
+  }
+  await owner.query(
+    "update audit_blocks set entry_ids = array[entry_ids[2], entry_ids[1]] || entry_ids[3:], entry_hashes = array[entry_hashes[2], entry_hashes[1]] || entry_hashes[3:] where number = 2",
+  );
+  expect(await verifyAudit(owner)).toMatchObject({ intact: false, problem: expect.stringContaining("reordered") });
+  await owner.query("delete from audit_blocks where number = 2");
+  expect(await verifyAudit(owner)).toMatchObject({ intact: false, problem: expect.stringContaining("missing") });
+});
+
+test("a chain whose end was cut off no longer has the head that was noted", async () => {
+  await write(10);
+  await sealAll();
+  await write(10);
+  await sealAll();
+  const before = await verifyAudit(owner);
+  if (!before.intact) throw new Error("the chain should be intact");
+  expect(await verifyAudit(owner, before.head)).toMatchObject({ intact: true });
+  await owner.query("delete from audit_entries where id = any(select unnest(entry_ids) from audit_blocks where number = $1)", [
+    before.blocks,
+  ]);
+  await owner.query("delete from audit_blocks where number = $1", [before.blocks]);
+  expect(await verifyAudit(owner)).toMatchObject({ intact: true });
+  expect(await verifyAudit(owner, before.head)).toMatchObject({ intact: false });
+});
+
+test("the runtime role can neither change nor delete an entry or a block", async () => {
+  await write(1);
+  await sealAll();
+  for (const statement of [
+    "update audit_entries set actor = 'x'",
+    "delete from audit_entries",
+    "update audit_blocks set hash = ''",
+    "delete from audit_blocks",
+    "truncate audit_entries",
+  ])
+    await expect(runtime.query(statement)).rejects.toMatchObject({ code: "42501" });
+});

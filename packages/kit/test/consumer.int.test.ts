@@ -1,0 +1,165 @@
+/** A consumer group over a real Postgres and a real Kafka. */
+import { randomUUID } from "node:crypto";
+import { fromBinary } from "@bufbuild/protobuf";
+import { DeadLetterSchema } from "@pm/proto/common/v1/dead_letter";
+import { type TestDatabase, testDatabase, testKafka } from "@pm/stack/testing";
+import { sql } from "kysely";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { createKafka, createSender, type Kafka, runConsumer, type Sender } from "../src/kafka/client.ts";
+import { type Apply, startGroupConsumer } from "../src/kafka/consumer.ts";
+import { createDeadLetters, createDeadLetterTable } from "../src/kafka/dead-letters.ts";
+import { createOutboxTable, startRelay } from "../src/kafka/outbox.ts";
+import type { Lifecycle } from "../src/lifecycle.ts";
+import { createLogger } from "../src/log.ts";
+import { type Database, openDatabase } from "../src/postgres/database.ts";
+
+const log = createLogger("test", "silent");
+const groupId = "numbers";
+let urls: TestDatabase;
+let database: Database<unknown>;
+let kafka: Kafka;
+let sender: Sender;
+let topic: string;
+const closers: (() => unknown)[] = [];
+const lifecycle: Lifecycle = {
+  onClose: (_, close) => closers.push(close),
+  onReady: () => undefined,
+  notReady: async () => [],
+  shutdown: async () => undefined,
+};
+
+/** Poison until an operator has seen to it. */
+const poison = new Set(["bad"]);
+/** What `apply` was called with: the texts of each transaction. */
+let transactions: string[][] = [];
+const apply: Apply<unknown> = async (events, transaction) => {
+  transactions.push(events.map((event) => Buffer.from(event.value).toString()));
+  for (const event of events) {
+    const text = Buffer.from(event.value).toString();
+    if (poison.has(text)) throw new Error("this number cannot be read");
+    await sql`insert into numbers (id, key, text) values (${event.id}, ${event.key}, ${text}) on conflict do nothing`.execute(transaction);
+  }
+};
+const numbers = async (key: string) =>
+  (await sql<{ text: string }>`select text from numbers where key = ${key} order by position`.execute(database.kysely)).rows.map(
+    (row) => row.text,
+  );
+const message = (key: string, text: string, id: string = randomUUID()) => ({
+  key,
+  value: Buffer.from(text),
+  headers: { ce_id: id, ce_type: "number", ce_time: new Date().toISOString() },
+});
+const send = (...of: Parameters<typeof message>) => sender.send([{ topic, messages: [message(...of)] }]);
+const until = (check: () => Promise<unknown>) => vi.waitFor(check, { timeout: 30_000, interval: 50 });
+
+beforeAll(async () => {
+  urls = await testDatabase("numbers");
+  const owner = openDatabase<unknown>({ settings: { url: urls.migrationDatabaseUrl }, poolSize: 1, applicationName: "owner", log });
+  await createOutboxTable(owner.kysely, "numbers");
+  await createDeadLetterTable(owner.kysely, "numbers");
+  await sql`create table numbers (id uuid primary key, position bigint generated always as identity, key text, text text)`.execute(
+    owner.kysely,
+  );
+  await sql`grant select, insert on numbers to numbers`.execute(owner.kysely);
+  await owner.kysely.destroy();
+  const settings = { url: urls.databaseUrl };
+  database = openDatabase({ settings, poolSize: 5, applicationName: "test", log, lifecycle });
+  const broker = await testKafka();
+  topic = await broker.freshTopic("numbers.v1");
+  kafka = createKafka({ brokers: broker.brokers, clientId: "test" }, log);
+  sender = createSender(kafka);
+  closers.push(() => sender.close());
+  const relay = startRelay({ database, settings, sender: createSender(kafka), service: "numbers", log, lifecycle });
+  startGroupConsumer({ kafka, groupId, topics: [topic], database, apply, relay, log, lifecycle, maxTries: 2 });
+});
+
+afterAll(async () => {
+  for (const close of closers.reverse()) await close();
+  await urls.drop();
+});
+
+test("an event that is delivered twice is applied once", async () => {
+  const id = randomUUID();
+  await send("twice", "1", id);
+  await send("twice", "1", id);
+  await send("twice", "2");
+  await until(async () => expect(await numbers("twice")).toEqual(["1", "2"]));
+});
+
+test("a poisonous event waits as a dead letter with the later ones of its key; other keys go on; replay keeps the order", async () => {
+  const published: string[] = [];
+  await runConsumer({
+    kafka,
+    groupId: "numbers.watcher",
+    topics: [`${topic}.dead`],
+    fromBeginning: true,
+    log,
+    lifecycle,
+    async eachBatch({ batch, resolveOffset }) {
+      for (const { value, offset } of batch.messages) {
+        resolveOffset(offset);
+        const letter = fromBinary(DeadLetterSchema, value ?? new Uint8Array());
+        published.push(`${Buffer.from(letter.payload)}: ${letter.reason}`);
+      }
+    },
+  });
+  await sender.send([{ topic, messages: ["1", "bad", "3"].map((text) => message("ill", text)) }]);
+  await send("well", "1");
+  await send("ill", "4");
+  await until(async () => expect(await numbers("well")).toEqual(["1"]));
+  await until(async () => expect(published).toHaveLength(3));
+  expect(await numbers("ill")).toEqual(["1"]);
+  expect(published).toEqual([
+    "bad: this number cannot be read",
+    "3: follows a dead letter of its key",
+    "4: follows a dead letter of its key",
+  ]);
+
+  const letters = createDeadLetters({ database, groupId, apply });
+  const waiting = await letters.list({ state: "waiting", limit: 10 });
+  expect(waiting.map(({ tries, key }) => [key, tries])).toEqual([
+    ["ill", 0],
+    ["ill", 0],
+    ["ill", 2],
+  ]);
+  const last = waiting[0]?.id ?? "";
+  await expect(letters.replay(last)).rejects.toThrow("fails again: this number cannot be read");
+  poison.delete("bad");
+  expect(await letters.replay(last)).toBe(3);
+  expect(await numbers("ill")).toEqual(["1", "bad", "3", "4"]);
+  await send("ill", "5");
+  await until(async () => expect(await numbers("ill")).toEqual(["1", "bad", "3", "4", "5"]));
+});
+
+test("a message that is no event is deadLettered at once, and a discarded letter stays away when it is delivered again", async () => {
+  await sender.send([{ topic, messages: [{ key: "odd", value: Buffer.from("x"), headers: {} }] }]);
+  const letters = createDeadLetters({ database, groupId, apply });
+  await until(async () => {
+    const [letter] = await letters.list({ state: "waiting", topic, limit: 1 });
+    expect(letter).toMatchObject({ key: "odd", reason: "the header ce_id is not a UUID" });
+    await letters.discard(letter?.id ?? "");
+  });
+  await send("odd", "after");
+  await until(async () => expect(await numbers("odd")).toEqual(["after"]));
+});
+
+test("events of several partitions share a transaction, and a poisonous one costs those beside it a few more", async () => {
+  const letters = createDeadLetters({ database, groupId, apply });
+  const waiting = () => letters.list({ state: "waiting", limit: 10 });
+  transactions = [];
+  const keys = Array.from({ length: 120 }, (_, number) => `shared-${number}`);
+  await sender.send([{ topic, messages: keys.map((key) => message(key, key)) }]);
+  await until(async () => expect(await numbers(keys.at(-1) ?? "")).toHaveLength(1));
+  expect(transactions.flat().sort()).toEqual([...keys].sort());
+  expect(transactions.length).toBeLessThanOrEqual(2);
+
+  poison.add("rotten");
+  transactions = [];
+  const others = Array.from({ length: 120 }, (_, number) => `beside-${number}`);
+  await sender.send([{ topic, messages: others.map((key, number) => message(key, number === 60 ? "rotten" : key)) }]);
+  await until(async () => expect((await waiting()).length).toBe(1));
+  for (const [number, key] of others.entries()) if (number !== 60) await until(async () => expect(await numbers(key)).toEqual([key]));
+  expect(transactions.length).toBeLessThan(30);
+  const [letter] = await waiting();
+  await letters.discard(letter?.id ?? "");
+});

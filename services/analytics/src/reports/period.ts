@@ -1,0 +1,61 @@
+/** What every report is asked for: local days `from` to `to`, an interval, a time zone. */
+import { z } from "@hono/zod-openapi";
+import { invalidFields } from "@pm/kit/errors";
+import {
+  addDays,
+  countSpans,
+  type Instant,
+  type Interval,
+  isDate,
+  isTimeZone,
+  type LocalDate,
+  localDateAt,
+  maxSpans,
+  type Span,
+  split,
+} from "../calendar.ts";
+
+export type Period = { from: LocalDate; to: LocalDate; interval: Interval; timeZone: string; spans: Span[] };
+
+const date = z
+  .string()
+  .refine(isDate, "must be a day that exists, such as 2026-11-21")
+  .refine((text) => text >= "1900-01-01" && text <= "2100-12-31", "must be between 1900 and 2100");
+
+export const periodQuery = {
+  from: date
+    .optional()
+    .openapi({ format: "date", example: "2026-11-01", description: "First day, in the time zone. 29 days before `to` where not given." }),
+  to: date.optional().openapi({ format: "date", example: "2026-11-30", description: "Last day, included. Today where not given." }),
+  interval: z
+    .enum(["day", "week", "month"])
+    .default("day")
+    .openapi({ description: `Weeks begin on Monday. At most ${maxSpans} intervals.` }),
+  timeZone: z
+    .string()
+    .max(64)
+    .refine(isTimeZone, "must be an IANA time zone, such as Europe/Berlin")
+    .default("UTC")
+    .openapi({ example: "Europe/Berlin", description: "Whose days, weeks and months." }),
+};
+
+export type PeriodQuery = { from?: string | undefined; to?: string | undefined; interval: Interval; timeZone: string };
+
+/** @throws AppError invalid_argument where the days are the wrong way round or the intervals too many. */
+export function periodFrom({ from: givenFrom, to: givenTo, interval, timeZone }: PeriodQuery, now: Instant): Period {
+  const to = givenTo ?? laterOf(localDateAt(now, timeZone), givenFrom);
+  const from = givenFrom ?? addDays(to, -29);
+  if (from > to) throw invalidFields([{ path: "from", message: "must not be after `to`" }]);
+  if (countSpans(from, to, interval) > maxSpans)
+    throw invalidFields([{ path: "interval", message: `gives more than ${maxSpans} intervals; choose a longer one or fewer days` }]);
+  return { from, to, interval, timeZone, spans: split(from, to, interval, timeZone) };
+}
+
+function laterOf(date: LocalDate, other: LocalDate | undefined): LocalDate {
+  return other !== undefined && other > date ? other : date;
+}
+
+/** Whether these are values that `periodQuery` takes. */
+export function isPeriod(part: { from?: string | undefined; timeZone?: string | undefined }): boolean {
+  return z.object({ from: periodQuery.from, timeZone: periodQuery.timeZone }).safeParse(part).success;
+}

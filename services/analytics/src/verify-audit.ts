@@ -1,4 +1,0 @@
-/** `node services/analytics/src/verify-audit.ts`: whether the audit trail of operators' changes is as it was written. */
-import { runAuditVerification } from "@pm/kit/audit";
-
-await runAuditVerification();

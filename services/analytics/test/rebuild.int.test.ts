@@ -1,0 +1,208 @@
+/** Roll-ups are a function of the set of events: however these come, and whether they are added up as they come or from the log. */
+
+import { lockGroup } from "@pm/kit/kafka/dead-letters";
+import { createLogger } from "@pm/kit/log";
+import { openDatabase } from "@pm/kit/postgres/database";
+import { query } from "@pm/stack/native/postgres";
+import { testDatabase } from "@pm/stack/testing";
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { applyEvents } from "../src/ingest/ingest.ts";
+import { up } from "../src/migrations/2026-11-21-day-parts.ts";
+import { createRebuilds } from "../src/rebuild/rebuild.ts";
+import { profileMeasure } from "../src/rollups/aggregate.ts";
+import { type AnalyticsDatabase, activeGeneration } from "../src/rollups/store.ts";
+import { grains } from "../src/rollups/types.ts";
+import { authEvent, billingEvent, idOf, money, patientEvent, registered } from "./testing.ts";
+
+const log = createLogger("test", "silent");
+let database: AnalyticsDatabase;
+let migrationDatabaseUrl: string;
+let drop: () => Promise<void>;
+
+beforeAll(async () => {
+  const urls = await testDatabase("analytics");
+  ({ migrationDatabaseUrl, drop } = urls);
+  database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
+});
+afterAll(async () => {
+  await database.kysely.destroy();
+  await drop();
+});
+
+type Events = Parameters<typeof applyEvents>[0];
+/** As the consumer does it: one batch at a time. */
+const apply = (events: Events) =>
+  database.kysely.transaction().execute(async (transaction) => {
+    await lockGroup(transaction, "analytics");
+    await applyEvents(events, transaction);
+  });
+const rollups = async () => {
+  const generation = await activeGeneration(database.kysely);
+  const text = `select measure, grain, slot, value, amount::text, by_quarter::text from rollups
+    where generation = $1 and (amount <> 0 or 0 <> any(by_quarter)) order by 1, 2, 3, 4`;
+  return (await database.pool.query(text, [generation])).rows;
+};
+const rebuilds = () => createRebuilds({ db: database.kysely, groupId: "analytics", log });
+
+/** Everything that may happen to a few patients and their accounts within some months, corrections included. */
+function history(run: number): fc.Arbitrary<Events> {
+  const patient = (index: number) => `${run} ${index}`;
+  const at = fc.integer({ min: Date.parse("2026-01-01"), max: Date.parse("2026-06-30") });
+  const who = fc.integer({ min: 0, max: 4 });
+  const demographics = fc.record({
+    dateOfBirth: fc.constantFrom("1950-02-28", "1996-02-29", "2020-12-31", ""),
+    sex: fc.constantFrom("female", "male", ""),
+    city: fc.constantFrom("Bonn", "Köln", ""),
+    state: fc.constantFrom("NW", ""),
+  });
+  const charge = fc.integer({ min: 0, max: 3 });
+  const event = fc.oneof(
+    fc
+      .tuple(who, at, demographics, fc.constantFrom(undefined, "2019-12-24"))
+      .map(([p, time, values, registeredDate]) => registered(patient(p), time, { ...values, ...(registeredDate && { registeredDate }) })),
+    fc
+      .tuple(
+        who,
+        fc.integer({ min: 2, max: 9 }),
+        at,
+        fc.constantFrom("deleted" as const, "restored" as const, "updated" as const),
+        demographics,
+      )
+      .map(([p, version, time, what, values]) =>
+        patientEvent(
+          patient(p),
+          version,
+          { at: time },
+          what === "deleted"
+            ? { case: "deleted", value: {} }
+            : what === "restored"
+              ? { case: "restored", value: { demographics: values } }
+              : { case: "updated", value: { demographics: values, registeredDate: "2026-02-01" } },
+        ),
+      ),
+    fc
+      .tuple(who, who, fc.integer({ min: 2, max: 9 }), at, fc.boolean())
+      .map(([p, other, version, time, back]) =>
+        patientEvent(
+          patient(p),
+          version,
+          { at: time },
+          back
+            ? { case: "unmerged", value: { unmergedPatientId: idOf(patient(other)) } }
+            : { case: "merged", value: { mergedPatientId: idOf(patient(other)) } },
+        ),
+      ),
+    fc.tuple(who, at).map(([p, time]) => billingEvent(patient(p), { at: time }, { case: "accountOpened", value: { currencyCode: "EUR" } })),
+    fc
+      .tuple(who, charge, at, fc.integer({ min: 1, max: 99_999 }))
+      .map(([p, c, time, cents]) =>
+        billingEvent(patient(p), { at: time }, { case: "chargeCreated", value: { chargeId: `${c}`, amount: money(cents) } }),
+      ),
+    fc.tuple(who, charge, at, fc.integer({ min: 1, max: 99_999 })).map(([p, c, time, cents]) =>
+      billingEvent(
+        patient(p),
+        { at: time },
+        {
+          case: "chargeVoided",
+          value: { chargeId: `${c}`, amount: money(cents), allocations: [{ chargeId: `${c}`, amount: money(-cents) }] },
+        },
+      ),
+    ),
+    fc.tuple(who, charge, at, fc.integer({ min: 1, max: 99_999 })).map(([p, c, time, cents]) =>
+      billingEvent(
+        patient(p),
+        { at: time },
+        {
+          case: "paymentRecorded",
+          value: { paymentId: "1", amount: money(cents), allocations: [{ chargeId: `${c}`, amount: money(Math.ceil(cents / 2)) }] },
+        },
+      ),
+    ),
+    fc.tuple(who, charge, at, fc.integer({ min: 1, max: 99_999 })).map(([p, c, time, cents]) =>
+      billingEvent(
+        patient(p),
+        { at: time },
+        {
+          case: "paymentRefunded",
+          value: { paymentId: "1", refundId: "1", amount: money(cents), allocations: [{ chargeId: `${c}`, amount: money(-cents) }] },
+        },
+      ),
+    ),
+    fc
+      .tuple(who, at, fc.constantFrom("ACTIVE", "SUSPENDED", "CLOSED"))
+      .map(([p, time, status]) => billingEvent(patient(p), { at: time }, { case: "accountStatusChanged", value: { status } })),
+    at.map((time) => authEvent({ at: time }, { case: "signedIn", value: { userId: "u", sessionId: "s" } })),
+    at.map((time) => authEvent({ at: time }, { case: "signInFailed", value: { reason: 1 } })),
+  );
+  return fc.array(event, { minLength: 1, maxLength: 40 });
+}
+
+test("what is added up as events come, in any order and more than once, is what a rebuild adds up from the log", {
+  timeout: 120_000,
+}, async () => {
+  let run = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer().chain(() => history(run++)),
+      fc.integer({ min: 1, max: 7 }),
+      async (events, size) => {
+        for (let start = 0; start < events.length; start += size) {
+          const batch = events.slice(start, start + size);
+          await apply(batch);
+          // Every other batch is delivered again, as after a crash.
+          if (start % 2 === 0) await apply(batch);
+        }
+        const incremental = await rollups();
+        const before = await activeGeneration(database.kysely);
+        await rebuilds().request();
+        await rebuilds().step();
+        expect(await activeGeneration(database.kysely)).toBe(1 - before);
+        expect(await rollups()).toEqual(incremental);
+      },
+    ),
+    { numRuns: 25, endOnFailure: true },
+  );
+});
+
+test("events that come while a rebuild runs are in it, once", { timeout: 60_000 }, async () => {
+  const events = Array.from({ length: 3_000 }, (_, index) => registered(`during ${index}`, Date.parse("2026-07-01") + index * 60_000));
+  await apply(events.slice(0, 1_500));
+  const { id } = await rebuilds().request();
+  await expect(rebuilds().request()).rejects.toThrow(`A rebuild is under way: GET /analytics/rebuilds/${id}`);
+  const work = rebuilds().step();
+  for (let start = 1_500; start < 3_000; start += 100) await apply(events.slice(start, start + 100));
+  await work;
+  expect(await rebuilds().get(id)).toMatchObject({ state: "done" });
+  const during = await rollups();
+  const july = during.filter(
+    (row) => row.measure === "patients.registered" && row.grain === 3 && row.slot === Date.UTC(2026, 6, 1) / 900_000,
+  );
+  expect(july).toMatchObject([{ amount: "3000" }]);
+  await rebuilds().request();
+  await rebuilds().step();
+  expect(await rollups()).toEqual(during);
+});
+
+test("roll-ups of the release that kept quarters of an hour as rows count the same after the migration", { timeout: 60_000 }, async () => {
+  const now = await rollups();
+  const asBefore = [
+    `insert into rollups (generation, measure, grain, slot, value, amount)
+      select generation, measure, 0, slot + n - 1, value, by_quarter[n] - coalesce(by_quarter[n - 1], 0) from rollups, generate_series(1, 96) n
+      where by_quarter[n] <> coalesce(by_quarter[n - 1], 0)`,
+    "alter table rollups drop column by_quarter",
+  ];
+  await query(migrationDatabaseUrl, async (client) => {
+    for (const text of asBefore) await client.query(text);
+  });
+  const owner = openDatabase({ settings: { url: migrationDatabaseUrl }, poolSize: 1, applicationName: "test", log });
+  await owner.kysely.transaction().execute(up);
+  await owner.kysely.destroy();
+  const isOld = ({ grain, measure }: { grain: number; measure: string }) => grain === grains.quarterHour && measure !== profileMeasure;
+  const migrated = await rollups();
+  expect(migrated.filter(isOld).length).toBeGreaterThan(100);
+  expect(migrated.filter((row) => !isOld(row))).toEqual(now);
+  // And it is made anew all the same, because the release before may have gone on adding.
+  expect(await rebuilds().step()).toBe("done");
+  expect(await rollups()).toEqual(now);
+});

@@ -1,0 +1,4 @@
+/** `node services/auth/src/commands/verify-audit.ts`: whether the audit trail is as it was written. */
+import { runAuditVerification } from "@pm/kit/audit/audit";
+
+await runAuditVerification();

@@ -1,0 +1,66 @@
+/** Access tokens: what is in them (RFC 9068) and who may have one. */
+import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
+import { type Role, roles as roleTable, type Scope, type ServiceName, services } from "@pm/kit/auth/access";
+import { SignJWT } from "jose";
+import type { SigningKeys } from "./signing-keys.ts";
+
+export type Tokens = {
+  /** How long an access token is valid. */
+  lifetimeSeconds: number;
+  forUser(user: { id: string; sessionId: string; roles: readonly Role[]; teams: readonly string[] }): Promise<string>;
+  forService(name: ServiceName): Promise<string>;
+};
+
+/** The scopes that roles give together, in the order of the table. */
+export function scopesOf(roles: readonly Role[]): Scope[] {
+  return [...new Set(roles.flatMap((role) => roleTable[role]))];
+}
+
+export function createTokens(options: {
+  keys: SigningKeys;
+  issuer: string;
+  audience: string;
+  lifetimeSeconds: number;
+  now: () => number;
+}): Tokens {
+  const { keys, issuer, audience, lifetimeSeconds, now } = options;
+
+  async function sign(subject: string, claims: Record<string, unknown>): Promise<string> {
+    const { kid, privateKey } = await keys.current();
+    const issuedAt = Math.floor(now() / 1_000);
+    return new SignJWT(claims)
+      .setProtectedHeader({ alg: "ES256", typ: "at+jwt", kid })
+      .setIssuer(issuer)
+      .setAudience(audience)
+      .setSubject(subject)
+      .setJti(randomUUID())
+      .setIssuedAt(issuedAt)
+      .setExpirationTime(issuedAt + lifetimeSeconds)
+      .sign(privateKey);
+  }
+
+  return {
+    lifetimeSeconds,
+    forUser: ({ id, sessionId, roles, teams }) => sign(id, { sid: sessionId, roles, scope: scopesOf(roles).join(" "), teams }),
+    forService: (name) => sign(`service:${name}`, { client_id: name, scope: services[name].join(" ") }),
+  };
+}
+
+/** The services that may ask for tokens of their own. */
+export type ServiceClients = {
+  /** The service whose id and secret these are. The time that it takes says nothing about either. */
+  authenticate(id: string, secret: string): ServiceName | undefined;
+};
+
+export function createServiceClients(secrets: Record<ServiceName, string>): ServiceClients {
+  const digest = (text: string) => createHash("sha256").update(text).digest();
+  const expected = new Map(Object.entries(secrets).map(([name, secret]) => [name, digest(secret)]));
+  const nobody = digest(randomUUID());
+  return {
+    authenticate(id, secret) {
+      const known = expected.get(id);
+      const matches = timingSafeEqual(known ?? nobody, digest(secret));
+      return known && matches ? (id as ServiceName) : undefined;
+    },
+  };
+}

@@ -1,0 +1,202 @@
+import { randomBytes, randomInt } from "node:crypto";
+import { toAppError } from "@pm/kit/errors";
+import fc from "fast-check";
+import { afterAll, beforeEach, expect, test } from "vitest";
+import { selectAccount } from "../src/sessions/store.ts";
+import { createThrottle } from "../src/sessions/throttle.ts";
+import type { AuthDatabase } from "../src/tables.ts";
+import { admin, clientFor, freshEmail, from, startAuth, startReplica } from "./testing.ts";
+
+const auth = await startAuth();
+afterAll(() => auth.stop());
+beforeEach(async () => void (await auth.owner.query("delete from throttles")));
+
+type Call = typeof auth.call;
+const guess = (address: string, email = admin.email, password = "a wrong guess", call: Call = auth.call) =>
+  call("POST", "/auth/login", { body: { email, password }, headers: from(address) });
+const anyAddress = () => `198.51.${randomInt(256)}.${randomInt(256)}`;
+
+test("after the sixth failure an address waits, twice as long each time, and the owner signs in from another one", async () => {
+  const attacker = anyAddress();
+  for (let i = 0; i < 6; i++) expect((await guess(attacker)).status).toBe(401);
+  const waits: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const refused = await guess(attacker);
+    expect(refused.status).toBe(429);
+    waits.push(Number(refused.headers.get("retry-after")));
+    // As if that time had passed.
+    await auth.owner.query("update throttles set blocked_until = 'epoch'");
+    expect((await guess(attacker)).status).toBe(401);
+  }
+  expect(waits).toEqual([1, 2, 4]);
+  expect((await guess(attacker, admin.email, admin.password)).status).toBe(429);
+  expect((await guess(anyAddress(), admin.email, admin.password)).status).toBe(200);
+});
+
+test("of a hundred guesses at once at two replicas six are checked", async () => {
+  const replica = await startReplica(auth);
+  const calls = [auth.call, clientFor(replica.url)];
+  const attacker = anyAddress();
+  const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => guess(attacker, admin.email, "a wrong guess", calls[i % 2])));
+  await replica.stop();
+  const checked = answers.filter((answer) => answer.status === 401).length;
+  expect(checked).toBeGreaterThan(0);
+  expect(checked).toBeLessThanOrEqual(6);
+});
+
+test("an account that is attacked from everywhere gives new addresses one guess each, and its owner still gets in", async () => {
+  for (let i = 0; i < 60; i++) await guess(`203.0.113.${i}`);
+  const another = anyAddress();
+  const statuses: number[] = [];
+  for (let i = 0; i < 4; i++) statuses.push((await guess(another)).status);
+  expect(statuses).toEqual([401, 401, 429, 429]);
+  expect((await guess(anyAddress(), admin.email, admin.password)).status).toBe(200);
+}, 120_000);
+
+test("an address that tries many accounts waits too, and others do not", async () => {
+  const attacker = anyAddress();
+  const statuses: number[] = [];
+  for (let i = 0; i < 110; i++) statuses.push((await guess(attacker, `nobody-${i}@example.com`)).status);
+  expect(statuses.slice(0, 100)).not.toContain(429);
+  expect(statuses.slice(100)).toContain(429);
+  expect((await guess(anyAddress(), freshEmail())).status).toBe(401);
+}, 120_000);
+
+test("accounts that do not exist are slowed down like those that do", async () => {
+  const [attacker, nobody] = [anyAddress(), freshEmail()];
+  const statuses: number[] = [];
+  for (let i = 0; i < 8; i++) statuses.push((await guess(attacker, nobody)).status);
+  expect(statuses).toEqual([401, 401, 401, 401, 401, 401, 429, 429]);
+});
+
+test("a success forgets the failures of its address", async () => {
+  const home = anyAddress();
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 4; i++) expect((await guess(home)).status).toBe(401);
+    expect((await guess(home, admin.email, admin.password)).status).toBe(200);
+  }
+});
+
+test("sign-ins that are stored together take back what each of them counted, and nothing else", async () => {
+  const { token } = await auth.login();
+  const password = "right for all of them";
+  const people = await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      const email = freshEmail();
+      const { status } = await auth.call("POST", "/auth/users", { token, body: { email, role: "user", password } });
+      expect(status).toBe(201);
+      return email;
+    }),
+  );
+  await auth.owner.query("delete from throttles");
+  const home = anyAddress();
+  for (const email of [people[0], people[0], people[1]]) await guess(home, email);
+  const answers = await Promise.all([...people, ...people].map((email) => guess(home, email, password)));
+  expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+  // Of the address one is forgotten in ten seconds, of the others less.
+  const { rows } = await auth.owner.query(
+    "select capacity, array_agg(round(level) order by round(level)) as levels from throttles group by capacity order by capacity",
+  );
+  expect(rows).toEqual([
+    { capacity: 5, levels: [0, 0, 0, 0] },
+    { capacity: 50, levels: [0, 0, 1, 2] },
+    { capacity: 100, levels: [3] },
+  ]);
+});
+
+test("attempts that come together are counted as if they came one by one", async () => {
+  const query = async (statement: { name: string; text: string }, values: unknown[]) =>
+    (await auth.pool.query({ ...statement, values })).rows;
+  const limit = { leakSeconds: 1e9, maxDelaySeconds: 900 };
+  const limits = {
+    pair: { ...limit, capacity: 2 },
+    address: { ...limit, capacity: 5 },
+    account: { ...limit, capacity: 1_000, maxDelaySeconds: 0 },
+    code: { ...limit, capacity: 1 },
+    mail: { ...limit, capacity: 1 },
+  };
+  const newThrottle = () =>
+    createThrottle({ database: { query } as unknown as AuthDatabase, secret: randomBytes(32), selectAccount, limits });
+  const attempt = fc.record({ account: fc.constantFrom(admin.email, "b", "c"), address: fc.constantFrom("one", "two") });
+  type Given = { account: string; address: string };
+  const outcome = async (throttle: ReturnType<typeof newThrottle>, { account, address }: Given) => {
+    const counted = throttle.attemptAndRead(account, address).then(
+      (done) => done.account?.email ?? "nobody",
+      (error: unknown) => toAppError(error).code,
+    );
+    return [account, address, await counted];
+  };
+  const levels = async () => {
+    const { rows } = await auth.owner.query(
+      "select round(level) as level, capacity, blocked_until > clock_timestamp() as blocked from throttles order by capacity, level, blocked",
+    );
+    await auth.owner.query("delete from throttles");
+    return rows;
+  };
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.array(attempt, { minLength: 1, maxLength: 12 }), { minLength: 1, maxLength: 3 }), async (bursts) => {
+      const together = newThrottle();
+      const answers: string[][] = [];
+      for (const burst of bursts) answers.push(...(await Promise.all(burst.map((each) => outcome(together, each)))));
+      const levelsTogether = await levels();
+      const alone = newThrottle();
+      const expected: string[][] = [];
+      for (const each of bursts.flat()) expected.push(await outcome(alone, each));
+      expect(answers).toEqual(expected);
+      expect(levelsTogether).toEqual(await levels());
+    }),
+    { numRuns: 60 },
+  );
+}, 60_000);
+
+test("what no e-mail address can have is refused by name, and takes nobody with it who signs in at the same moment", async () => {
+  const odd = ["a\u0000b@example.com", "\ud800@example.com"];
+  const [right, ...wrong] = await Promise.all([
+    guess(anyAddress(), admin.email, admin.password),
+    ...odd.map((email) => guess(anyAddress(), email)),
+  ]);
+  expect(right?.status).toBe(200);
+  for (const { status, body } of wrong) {
+    expect(status).toBe(400);
+    expect(body.errors).toEqual([{ path: "email", message: "must not have control characters" }]);
+  }
+});
+
+test("failures are forgotten as time passes", async () => {
+  const home = anyAddress();
+  for (let i = 0; i < 6; i++) await guess(home);
+  expect((await guess(home)).status).toBe(429);
+  await auth.owner.query(
+    "update throttles set updated_at = updated_at - interval '2 hours', blocked_until = blocked_until - interval '2 hours'",
+  );
+  for (let i = 0; i < 5; i++) expect((await guess(home)).status).toBe(401);
+});
+
+test("replicas agree", async () => {
+  const replica = await startReplica(auth);
+  const calls = [auth.call, clientFor(replica.url)];
+  const attacker = anyAddress();
+  const statuses: number[] = [];
+  for (let i = 0; i < 8; i++) statuses.push((await guess(attacker, admin.email, "a wrong guess", calls[i % 2])).status);
+  await replica.stop();
+  expect(statuses).toEqual([401, 401, 401, 401, 401, 401, 429, 429]);
+});
+
+test("whoever does not come from a gateway's network cannot choose the address that he is counted by", async () => {
+  const exposed = await startReplica(auth, { GATEWAY_NETWORKS: "10.0.0.0/8" });
+  const call = clientFor(exposed.url);
+  const statuses: number[] = [];
+  for (let i = 0; i < 8; i++) statuses.push((await guess(anyAddress(), admin.email, "a wrong guess", call)).status);
+  await exposed.stop();
+  expect(statuses).toEqual([401, 401, 401, 401, 401, 401, 429, 429]);
+});
+
+test("refusals are told to analytics and the audit trail, but not each of a flood", async () => {
+  const attacker = anyAddress();
+  for (let i = 0; i < 30; i++) await guess(attacker);
+  const { rows } = await auth.pool.query(
+    "select count(*)::int as n from audit_entries where action = 'excess_rate_limit_exceeded' and details->>'address' = $1",
+    [attacker],
+  );
+  expect(rows).toEqual([{ n: 1 }]);
+});

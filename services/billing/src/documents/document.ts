@@ -1,0 +1,140 @@
+/** Invoices and statements as sheets of paper: what stands where, in words, before it becomes HTML or PDF. */
+import { timestampDate } from "@bufbuild/protobuf/wkt";
+import { type BillingAccount, type GetStatementResponse, type Invoice, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
+import type { Money } from "@pm/proto/common/v1/money";
+import { startOf, toDate } from "../dates.ts";
+import { formatMoney } from "../money.ts";
+
+/** Who sends it. */
+export type Clinic = { name: string; address: string; paymentDetails: string };
+
+export type Sheet = {
+  /** The heading, and the title of the document. */
+  title: string;
+  /** A word across the head for what is not to be paid: a draft, a void or a paid invoice. */
+  stamp: string | undefined;
+  clinic: Clinic;
+  addressee: string[];
+  /** Number, dates and the like. */
+  facts: { label: string; value: string }[];
+  table: {
+    caption: string;
+    columns: { label: string; isAmount: boolean; share: number }[];
+    rows: string[][];
+  };
+  /** Sums under the table; the last one is the one that matters. */
+  totals: { label: string; value: string }[];
+  notes: string[];
+  /** For the name of a file that is saved. */
+  fileName: string;
+};
+
+const stamps: Partial<Record<InvoiceStatus, string>> = {
+  [InvoiceStatus.DRAFT]: "Draft",
+  [InvoiceStatus.PAID]: "Paid",
+  [InvoiceStatus.VOID]: "Void",
+};
+
+export function invoiceSheet(invoice: Invoice, account: Pick<BillingAccount, "name" | "email">, clinic: Clinic): Sheet {
+  const { number, total, outstanding, status } = invoice;
+  const isDue = status === InvoiceStatus.ISSUED;
+  const paid = (total?.minorUnits ?? 0n) - (outstanding?.minorUnits ?? 0n);
+  return {
+    title: number ? `Invoice ${number}` : "Invoice (draft)",
+    stamp: stamps[status],
+    clinic,
+    addressee: [account.name, account.email],
+    facts: [
+      { label: "Invoice number", value: number || "given when it is issued" },
+      { label: "Date", value: readableDate(invoice.issueDate) || "not issued" },
+      { label: "Due", value: readableDate(invoice.dueDate) || "30 days after issue" },
+    ],
+    table: {
+      caption: "Services",
+      columns: [
+        { label: "Date", isAmount: false, share: 0.2 },
+        { label: "Service", isAmount: false, share: 0.55 },
+        { label: "Amount", isAmount: true, share: 0.25 },
+      ],
+      rows: invoice.lines.map((line) => [readableDate(line.serviceDate), line.description, formatMoney(line.amount)]),
+    },
+    totals: [
+      { label: "Total", value: formatMoney(total) },
+      ...(paid > 0n && status !== InvoiceStatus.VOID
+        ? [{ label: "Paid", value: formatMoney({ currencyCode: total?.currencyCode ?? "", minorUnits: -paid }) }]
+        : []),
+      ...(isDue || status === InvoiceStatus.PAID ? [{ label: "To be paid", value: formatMoney(outstanding) }] : []),
+    ],
+    notes: [
+      ...(isDue ? [`Please pay by ${readableDate(invoice.dueDate)} and quote the invoice number ${number}.`, clinic.paymentDetails] : []),
+      ...(status === InvoiceStatus.PAID ? ["This invoice is paid. Thank you."] : []),
+      ...(status === InvoiceStatus.VOID ? ["This invoice is void. Nothing is to be paid for it."] : []),
+      ...(status === InvoiceStatus.DRAFT ? ["This is a draft. It is not a request for payment."] : []),
+    ],
+    fileName: number ? `invoice-${number}` : "invoice-draft",
+  };
+}
+
+const movements: Record<TransactionType, string> = {
+  [TransactionType.UNSPECIFIED]: "",
+  [TransactionType.CHARGE]: "Charge",
+  [TransactionType.VOID]: "Charge voided",
+  [TransactionType.PAYMENT]: "Payment",
+  [TransactionType.REFUND]: "Refund",
+};
+
+export function statementSheet(statement: GetStatementResponse, clinic: Clinic): Sheet {
+  const { account, fromDate, toDate: lastDate, openingBalance, closingBalance } = statement;
+  const closing = closingBalance?.minorUnits ?? 0n;
+  return {
+    title: "Statement of account",
+    stamp: undefined,
+    clinic,
+    addressee: [account?.name ?? "", account?.email ?? ""],
+    facts: [
+      { label: "Account", value: account?.accountId ?? "" },
+      { label: "From", value: readableDate(fromDate) },
+      { label: "To", value: readableDate(lastDate) },
+    ],
+    table: {
+      caption: "Transactions",
+      columns: [
+        { label: "Date", isAmount: false, share: 0.19 },
+        { label: "What", isAmount: false, share: 0.41 },
+        { label: "Amount", isAmount: true, share: 0.2 },
+        { label: "Balance", isAmount: true, share: 0.2 },
+      ],
+      rows: [
+        [readableDate(fromDate), "Balance brought forward", "", formatMoney(openingBalance)],
+        ...statement.transactions.map((transaction) => [
+          readableDate(transaction.createTime ? toDate(timestampDate(transaction.createTime)) : ""),
+          [movements[transaction.type], transaction.description].filter(Boolean).join(": "),
+          formatMoney(transaction.amount),
+          formatMoney(transaction.balance),
+        ]),
+      ],
+    },
+    totals: [
+      { label: "Charged", value: formatMoney(statement.charged) },
+      { label: "Voided", value: formatMoney(statement.voided) },
+      { label: "Paid", value: formatMoney(statement.paid) },
+      { label: "Refunded", value: formatMoney(statement.refunded) },
+      { label: closing < 0n ? "Balance in your favour" : "Balance", value: formatMoney(absolute(closingBalance)) },
+    ],
+    notes: closing > 0n ? [clinic.paymentDetails] : [],
+    fileName: `statement-${fromDate}-${lastDate}`,
+  };
+}
+
+// Making a format takes a hundred times as long as using it.
+const dateFormat = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" });
+
+/** `21 Nov 2026`: no reader takes it for another day. */
+function readableDate(date: string): string {
+  if (date === "") return "";
+  return dateFormat.format(startOf(date));
+}
+
+function absolute(money: Money | undefined): Pick<Money, "currencyCode" | "minorUnits"> | undefined {
+  return money && { currencyCode: money.currencyCode, minorUnits: money.minorUnits < 0n ? -money.minorUnits : money.minorUnits };
+}

@@ -1,0 +1,141 @@
+/** Invoices in Postgres. */
+import type { Statement } from "@pm/kit/postgres/database";
+import type { Actor, Queries } from "../accounts/store.ts";
+import { type ChargeRow, chargeColumns } from "../ledger/store.ts";
+
+export type InvoiceRow = {
+  id: string;
+  account_id: string;
+  number: string | null;
+  status: "DRAFT" | "ISSUED" | "VOID";
+  total: bigint;
+  issue_date: string | null;
+  due_date: string | null;
+  version: bigint;
+  created_at: Date;
+  voided_at: Date | null;
+  currency: string;
+  /** What is open on its charges: whether it is paid follows from them. */
+  outstanding: bigint;
+};
+
+export type InvoiceLineRow = { charge_id: string; description: string; service_date: string; amount: bigint };
+
+const invoiceColumns = `invoices.id, invoices.account_id, number, invoices.status, total, issue_date, due_date, invoices.version, invoices.created_at,
+  invoices.voided_at, currency,
+  (select coalesce(sum(amount - settled), 0)::bigint from charges where invoice_id = invoices.id and voided_at is null) as outstanding`;
+const fromInvoices = "from invoices join accounts on accounts.id = account_id";
+
+const findStatement: Statement = { name: "invoice_find", text: `select ${invoiceColumns} ${fromInvoices} where invoices.id = $1` };
+
+export async function findInvoice(db: Queries, id: string): Promise<InvoiceRow | undefined> {
+  const [row] = await db.query<InvoiceRow>(findStatement, [id]);
+  return row;
+}
+
+const linesStatement: Statement = {
+  name: "invoice_lines_of",
+  text: "select charge_id, description, service_date, amount from invoice_lines where invoice_id = $1 order by position",
+};
+
+export function linesOf(db: Queries, id: string): Promise<InvoiceLineRow[]> {
+  return db.query(linesStatement, [id]);
+}
+
+const listStatement: Statement = {
+  name: "invoices_list",
+  text: `select * from (select ${invoiceColumns} ${fromInvoices} where ($1::uuid is null or account_id = $1) and ($2::uuid is null or invoices.id < $2)) invoice
+    where ($3::text is null or case when status = 'ISSUED' and outstanding = 0 then 'PAID' else status end = $3)
+      and ($4::date is null or (status = 'ISSUED' and outstanding > 0 and due_date < $4))
+    order by id desc limit $5`,
+};
+
+export type InvoiceFilter = { accountId: string | undefined; status: string | undefined; dueBefore: string | undefined };
+
+/** Invoices, the newest first (ids rise with time), from the one after `before`. */
+export function listInvoices(
+  db: Queries,
+  filter: InvoiceFilter,
+  page: { before: string | undefined; limit: number },
+): Promise<InvoiceRow[]> {
+  return db.query(listStatement, [
+    filter.accountId ?? null,
+    page.before ?? null,
+    filter.status ?? null,
+    filter.dueBefore ?? null,
+    page.limit,
+  ]);
+}
+
+const uninvoicedStatement: Statement = {
+  name: "charges_uninvoiced_of",
+  text: `select ${chargeColumns} from charges where account_id = $1 and invoice_id is null and voided_at is null order by sequence limit $2`,
+};
+const namedStatement: Statement = {
+  name: "charges_named",
+  text: `select ${chargeColumns} from charges where account_id = $1 and id = any($2::uuid[]) order by sequence`,
+};
+
+/** The charges for an invoice: the oldest that are on none, or those that are named, whatever their state. */
+export function chargesFor(tx: Queries, accountId: string, named: string[], limit: number): Promise<ChargeRow[]> {
+  return named.length > 0 ? tx.query(namedStatement, [accountId, named]) : tx.query(uninvoicedStatement, [accountId, limit]);
+}
+
+const createStatement: Statement = {
+  name: "invoice_create",
+  text: `
+    with invoice as (
+      insert into invoices (id, account_id, status, total, due_date, created_at) values ($1, $2, 'DRAFT', $3, $4, $5)
+    ), taken as (
+      update charges set invoice_id = $1 where id = any($6::uuid[])
+    )
+    insert into invoice_lines (invoice_id, position, charge_id, description, service_date, amount)
+    select $1, position, id, description, service_date, amount
+    from unnest($6::uuid[]) with ordinality as line (charge_id, position) join charges on id = charge_id`,
+};
+
+export async function insertInvoice(
+  tx: Queries,
+  invoice: { id: string; accountId: string; total: bigint; dueDate: string | null; createdAt: Date; chargeIds: string[] },
+): Promise<void> {
+  await tx.query(createStatement, [invoice.id, invoice.accountId, invoice.total, invoice.dueDate, invoice.createdAt, invoice.chargeIds]);
+}
+
+// The row of the year stays locked until the transaction ends: numbers have no gaps, because nobody takes the next one before this one counts.
+const numberStatement: Statement = {
+  name: "invoice_number_next",
+  text: `insert into invoice_years (year, last_number) values ($1, 1)
+    on conflict (year) do update set last_number = invoice_years.last_number + 1 returning last_number`,
+};
+const issueStatement: Statement = {
+  name: "invoice_issue",
+  text: "update invoices set status = 'ISSUED', number = $2, issue_date = $3, due_date = $4, version = version + 1 where id = $1",
+};
+
+/** Issues a draft under the next number of its year. */
+export async function issueDraft(tx: Queries, id: string, issueDate: string, dueDate: string): Promise<void> {
+  const year = Number(issueDate.slice(0, 4));
+  const [row] = await tx.query<{ last_number: number }>(numberStatement, [year]);
+  const number = `${year}-${String(row?.last_number).padStart(6, "0")}`;
+  await tx.query(issueStatement, [id, number, issueDate, dueDate]);
+}
+
+const voidStatement: Statement = {
+  name: "invoice_void",
+  text: `with freed as (update charges set invoice_id = null where invoice_id = $1)
+    update invoices set status = 'VOID', voided_at = $2, version = version + 1 where id = $1`,
+};
+
+/** Voids an invoice and frees its charges for another one. Its lines stay. */
+export async function voidIssued(tx: Queries, id: string, now: Date): Promise<void> {
+  await tx.query(voidStatement, [id, now]);
+}
+
+const auditStatement: Statement = {
+  name: "audit_add",
+  text: "insert into audit_entries (actor, action, subject, request_id, details) values ($1, $2, $3, $4, $5::jsonb)",
+};
+
+export async function addAudit(tx: Queries, entry: { action: string; subject: string; details: unknown; actor: Actor }): Promise<void> {
+  await tx.query(auditStatement, [entry.actor.id, entry.action, entry.subject, entry.actor.requestId, JSON.stringify(entry.details)]);
+}

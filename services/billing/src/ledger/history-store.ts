@@ -1,0 +1,115 @@
+/** The ledger as it is read: pages of transactions, charges and payments, and balances at a moment. */
+import type { Statement } from "@pm/kit/postgres/database";
+import type { Queries } from "../accounts/store.ts";
+import { type ChargeRow, chargeColumns, type PaymentRow, paymentColumns } from "./store.ts";
+
+export type TransactionKind = "CHARGE" | "VOID" | "PAYMENT" | "REFUND";
+
+export type TransactionRow = {
+  id: string;
+  account_id: string;
+  sequence: bigint;
+  type: TransactionKind;
+  amount: bigint;
+  balance: bigint;
+  charge_id: string | null;
+  payment_id: string | null;
+  refund_id: string | null;
+  description: string;
+  request_id: string;
+  created_at: Date;
+  /** `RECEIVABLE 1250,REVENUE -1250` */
+  entries: string;
+  /** A charge and an amount for each allocation, in the same form; null where there are none. */
+  allocations: string | null;
+};
+
+// A statement has thousands of these: as JSON, sorted and summed up here, entries and allocations cost Postgres twice as much.
+const transactionColumns = `t.id, t.account_id, t.sequence, t.type, t.amount, t.balance, t.charge_id, t.payment_id, t.refund_id, t.description,
+  t.request_id, t.created_at,
+  (select string_agg(ledger_account || ' ' || amount, ',') from entries where transaction_id = t.id) as entries,
+  (select string_agg(charge_id || ' ' || amount, ',') from allocations where transaction_id = t.id) as allocations`;
+
+const pageStatement: Statement = {
+  name: "transactions_page",
+  text: `select ${transactionColumns} from transactions t
+    where account_id = $1 and sequence < $2 and (cardinality($3::text[]) = 0 or type = any($3))
+      and created_at >= $4 and created_at < $5
+    order by sequence desc limit $6`,
+};
+
+export type TransactionFilter = { types: TransactionKind[]; from: Date | undefined; to: Date | undefined };
+
+/** Transactions of an account, the newest first, from the one below a sequence number. */
+export function pageOfTransactions(
+  db: Queries,
+  accountId: string,
+  filter: TransactionFilter,
+  page: { before: bigint | undefined; limit: number },
+): Promise<TransactionRow[]> {
+  return db.query(pageStatement, [
+    accountId,
+    page.before ?? 2n ** 62n,
+    filter.types,
+    filter.from ?? "-infinity",
+    filter.to ?? "infinity",
+    page.limit,
+  ]);
+}
+
+const sinceStatement: Statement = {
+  name: "transactions_since",
+  text: `select ${transactionColumns} from transactions t where account_id = $1 and sequence > $2 order by sequence limit $3`,
+};
+
+/** Transactions of an account in their order, from the one after a sequence number. */
+export function transactionsSince(db: Queries, accountId: string, sequence: bigint, limit: number): Promise<TransactionRow[]> {
+  return db.query(sinceStatement, [accountId, sequence, limit]);
+}
+
+const balanceStatement: Statement = {
+  name: "balance_before",
+  text: `select balance from transactions where account_id = $1 and created_at < $2 order by created_at desc, sequence desc limit 1`,
+};
+
+/** The balance of an account before a moment: kept with each transaction, so that no history has to be summed up. */
+export async function balanceBefore(db: Queries, accountId: string, moment: Date): Promise<bigint> {
+  const [row] = await db.query<{ balance: bigint }>(balanceStatement, [accountId, moment]);
+  return row?.balance ?? 0n;
+}
+
+const periodStatement: Statement = {
+  name: "transactions_in_period",
+  text: `select ${transactionColumns} from transactions t
+    where account_id = $1 and created_at >= $2 and created_at < $3 order by created_at, sequence limit $4`,
+};
+
+export function transactionsInPeriod(db: Queries, accountId: string, from: Date, to: Date, limit: number): Promise<TransactionRow[]> {
+  return db.query(periodStatement, [accountId, from, to, limit]);
+}
+
+const chargesStatement: Statement = {
+  name: "charges_page",
+  text: `select ${chargeColumns} from charges
+    where account_id = $1 and sequence < $2 and (not $3::boolean or (settled < amount and voided_at is null))
+      and (not $4::boolean or (invoice_id is null and voided_at is null))
+    order by sequence desc limit $5`,
+};
+
+export function pageOfCharges(
+  db: Queries,
+  accountId: string,
+  filter: { openOnly: boolean; uninvoicedOnly: boolean },
+  page: { before: bigint | undefined; limit: number },
+): Promise<ChargeRow[]> {
+  return db.query(chargesStatement, [accountId, page.before ?? 2n ** 62n, filter.openOnly, filter.uninvoicedOnly, page.limit]);
+}
+
+const paymentsStatement: Statement = {
+  name: "payments_page",
+  text: `select ${paymentColumns} from payments where account_id = $1 and sequence < $2 order by sequence desc limit $3`,
+};
+
+export function pageOfPayments(db: Queries, accountId: string, page: { before: bigint | undefined; limit: number }): Promise<PaymentRow[]> {
+  return db.query(paymentsStatement, [accountId, page.before ?? 2n ** 62n, page.limit]);
+}

@@ -1,0 +1,57 @@
+/** Sums over the whole ledger at one moment, so that analytics can compare what it has counted. */
+import type { Statement } from "@pm/kit/postgres/database";
+import type { BillingDatabase } from "../accounts/store.ts";
+
+/** Amounts as text in minor units: sums may exceed what a JSON number holds. */
+export type CurrencyTotals = {
+  currencyCode: string;
+  charged: string;
+  voided: string;
+  paid: string;
+  refunded: string;
+  outstanding: string;
+  credit: string;
+};
+
+export type LedgerTotals = {
+  asOf: string;
+  accounts: { active: number; suspended: number; closed: number };
+  transactions: number;
+  pendingEvents: number;
+  currencies: CurrencyTotals[];
+};
+
+export type Totals = () => Promise<LedgerTotals>;
+
+// One statement sees one snapshot.
+const totalsStatement: Statement = {
+  name: "ledger_totals",
+  text: `
+    with by_type as (
+      select currency, count(*) as count,
+        coalesce(sum(amount) filter (where type = 'CHARGE'), 0) as charged, coalesce(-sum(amount) filter (where type = 'VOID'), 0) as voided,
+        coalesce(-sum(amount) filter (where type = 'PAYMENT'), 0) as paid, coalesce(sum(amount) filter (where type = 'REFUND'), 0) as refunded
+      from transactions t join accounts a on a.id = t.account_id group by currency
+    ), by_account as (
+      select currency, sum(receivable) as outstanding, sum(credit) as credit from accounts group by currency
+    )
+    select
+      (select json_build_object(
+        'active', count(*) filter (where status = 'ACTIVE'), 'suspended', count(*) filter (where status = 'SUSPENDED'),
+        'closed', count(*) filter (where status = 'CLOSED')) from accounts) as accounts,
+      (select coalesce(sum(count), 0)::int from by_type) as transactions,
+      (select count(*)::int from outbox) as "pendingEvents",
+      (select coalesce(json_agg(json_build_object(
+        'currencyCode', currency, 'charged', coalesce(charged, 0)::text, 'voided', coalesce(voided, 0)::text, 'paid', coalesce(paid, 0)::text,
+        'refunded', coalesce(refunded, 0)::text, 'outstanding', outstanding::text, 'credit', credit::text) order by currency), '[]')
+        from by_account left join by_type using (currency)) as currencies`,
+};
+
+export function createTotals({ db, now }: { db: BillingDatabase; now: () => Date }): Totals {
+  return async () => {
+    const asOf = now().toISOString();
+    const [row] = await db.query<Omit<LedgerTotals, "asOf">>(totalsStatement, []);
+    if (!row) throw new Error("the ledger gave no totals");
+    return { asOf, ...row };
+  };
+}

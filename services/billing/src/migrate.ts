@@ -1,3 +1,0 @@
-import { runMigrations } from "@pm/kit/migration";
-
-await runMigrations("billing", new URL("migrations", import.meta.url).pathname);

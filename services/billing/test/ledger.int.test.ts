@@ -1,0 +1,290 @@
+/** The ledger over a real Postgres: what the database refuses, races, replays and crashes. */
+import { randomUUID } from "node:crypto";
+import { fromBinary } from "@bufbuild/protobuf";
+import { AppError } from "@pm/kit/errors";
+import { BillingEventSchema } from "@pm/proto/billing/v1/events";
+import { query } from "@pm/stack/native/postgres";
+import { type TestDatabase, testDatabase } from "@pm/stack/testing";
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { verifyLedger } from "../src/ledger/verification.ts";
+import { openReplica, type Replica } from "./testing.ts";
+
+let database: TestDatabase;
+let one: Replica;
+let other: Replica;
+
+beforeAll(async () => {
+  database = await testDatabase("billing");
+  one = openReplica(database.databaseUrl);
+  other = openReplica(database.databaseUrl);
+});
+afterAll(async () => {
+  await Promise.all([one?.close(), other?.close()]);
+  await database?.drop();
+});
+
+const rows = (sql: string, values: unknown[] = []) => query(database.databaseUrl, async (client) => (await client.query(sql, values)).rows);
+const balances = async (accountId: string) => {
+  const { receivable, credit, revenue, cash } = await one.accounts.get({ accountId });
+  return { receivable, credit, revenue, cash };
+};
+const reasonOf = (call: Promise<unknown>) =>
+  call.then(
+    () => "none",
+    (error: unknown) => (error instanceof AppError ? (error.options.reason ?? error.code) : String(error)),
+  );
+const expectToHold = async () => expect(await verifyLedger(one.db.pool)).toMatchObject({ holds: true, findings: [] });
+
+test("the service may add facts and never change or remove them", async () => {
+  const facts = ["transactions", "entries", "allocations", "refunds", "invoice_lines", "requests", "audit_entries", "audit_blocks"];
+  for (const table of facts) {
+    await expect(rows(`delete from ${table}`)).rejects.toThrow("permission denied");
+    await expect(rows(`truncate ${table}`)).rejects.toThrow("permission denied");
+    const [{ column_name }] = await rows(
+      "select column_name from information_schema.columns where table_name = $1 order by ordinal_position desc limit 1",
+      [table],
+    );
+    await expect(rows(`update ${table} set ${column_name} = ${column_name}`)).rejects.toThrow("permission denied");
+  }
+});
+
+test("the database refuses what must never be", async () => {
+  const accountId = await one.newAccount();
+  const requestId = randomUUID();
+  await one.charge(accountId, 100n, requestId);
+  const add = `insert into transactions (id, account_id, sequence, type, amount, balance, description, request_id, created_at) values`;
+  await expect(rows(`${add} (gen_random_uuid(), $1, 2, 'CHARGE', 1, 1, '', $2, now())`, [accountId, requestId])).rejects.toThrow(
+    "transactions_one_per_request",
+  );
+  await expect(rows(`${add} (gen_random_uuid(), $1, 1, 'CHARGE', 1, 1, '', gen_random_uuid(), now())`, [accountId])).rejects.toThrow(
+    "transactions_in_sequence",
+  );
+  const unbalanced = `with t as (${add} (gen_random_uuid(), $1, 2, 'CHARGE', 1, 1, '', gen_random_uuid(), now()) returning id)
+    insert into entries select id, ledger_account, $2, amount from t, (values ('RECEIVABLE', 100::bigint), ('REVENUE', $3::bigint)) e (ledger_account, amount)`;
+  await expect(rows(unbalanced, [accountId, "EUR", -99])).rejects.toThrow("do not sum to zero");
+  await expect(rows(unbalanced, [accountId, "USD", -100])).rejects.toThrow("currency of its account");
+  await expect(rows("update accounts set receivable = receivable + 1 where id = $1", [accountId])).rejects.toThrow("accounts_in_balance");
+  const [{ patient_id }] = await rows("select patient_id from accounts where id = $1", [accountId]);
+  await expect(
+    rows(
+      "insert into accounts (id, patient_id, currency, name, email, created_at, updated_at) values (gen_random_uuid(), $1, 'EUR', '', '', now(), now())",
+      [patient_id],
+    ),
+  ).rejects.toThrow("accounts_one_per_patient");
+});
+
+test("charges, an overpayment, a refund and a void leave the balances that arithmetic says", async () => {
+  const accountId = await one.newAccount();
+  const { charge } = await one.charge(accountId, 5_000n);
+  const { payment, allocations } = await one.pay(accountId, 7_500n);
+  expect(allocations).toMatchObject([{ chargeId: charge?.chargeId, amount: { minorUnits: 5_000n } }]);
+  expect(payment).toMatchObject({ allocated: { minorUnits: 5_000n }, credit: { minorUnits: 2_500n } });
+  const { charge: second } = await one.charge(accountId, 4_000n);
+  expect(second).toMatchObject({ outstanding: { minorUnits: 1_500n } });
+  expect(await balances(accountId)).toEqual({ receivable: 1_500n, credit: 0n, revenue: 9_000n, cash: 7_500n });
+  const voided = await one.void(charge?.chargeId ?? "");
+  expect(voided.allocations.map(({ chargeId, amount }) => [chargeId, amount?.minorUnits])).toEqual([
+    [charge?.chargeId, -5_000n],
+    [second?.chargeId, 1_500n],
+  ]);
+  expect(await balances(accountId)).toEqual({ receivable: 0n, credit: 3_500n, revenue: 4_000n, cash: 7_500n });
+  const { refund, payment: rest } = await one.refund(payment?.paymentId ?? "", undefined);
+  expect([refund?.amount?.minorUnits, rest?.refunded?.minorUnits]).toEqual([7_500n, 7_500n]);
+  expect(await balances(accountId)).toEqual({ receivable: 4_000n, credit: 0n, revenue: 4_000n, cash: 0n });
+  await expectToHold();
+});
+
+test("64 parallel payments with one request id, over two replicas, are one transaction and one answer", async () => {
+  const accountId = await one.newAccount();
+  const requestId = randomUUID();
+  const answers = await Promise.all(Array.from({ length: 64 }, (_, index) => (index % 2 ? one : other).pay(accountId, 1_000n, requestId)));
+  expect(new Set(answers.map(({ payment }) => payment?.paymentId)).size).toBe(1);
+  expect(await rows("select count(*)::int as count from transactions where request_id = $1", [requestId])).toEqual([{ count: 1 }]);
+  expect(await balances(accountId)).toMatchObject({ cash: 1_000n, credit: 1_000n });
+});
+
+test("64 parallel refunds of one payment, over two replicas, never exceed it", async () => {
+  const accountId = await one.newAccount();
+  const { payment } = await one.pay(accountId, 1_000n);
+  const reasons = await Promise.all(
+    Array.from({ length: 64 }, (_, index) => reasonOf((index % 2 ? one : other).refund(payment?.paymentId ?? "", 30n))),
+  );
+  expect(reasons.filter((reason) => reason === "none")).toHaveLength(33);
+  expect(new Set(reasons)).toEqual(new Set(["none", "REFUND_EXCEEDS_PAYMENT"]));
+  expect(await balances(accountId)).toMatchObject({ cash: 10n, credit: 10n });
+});
+
+test("a request id with other content is refused, for another account and for another method too", async () => {
+  const [accountId, another] = [await one.newAccount(), await one.newAccount()];
+  const requestId = randomUUID();
+  const { charge } = await one.charge(accountId, 100n, requestId);
+  expect(await reasonOf(one.charge(accountId, 101n, requestId))).toBe("REQUEST_ID_REUSED");
+  expect(await reasonOf(one.charge(another, 100n, requestId))).toBe("REQUEST_ID_REUSED");
+  expect(await reasonOf(one.pay(accountId, 100n, requestId))).toBe("REQUEST_ID_REUSED");
+  expect((await other.charge(accountId, 100n, requestId)).charge?.chargeId).toBe(charge?.chargeId);
+});
+
+test("one request id used for two accounts at the same moment is carried out once", async () => {
+  const accounts = await Promise.all(Array.from({ length: 8 }, () => one.newAccount()));
+  const requestId = randomUUID();
+  const reasons = await Promise.all(accounts.map((id, index) => reasonOf((index % 2 ? one : other).charge(id, 5n, requestId))));
+  expect(reasons.filter((reason) => reason === "none")).toHaveLength(1);
+  expect(reasons.filter((reason) => reason === "REQUEST_ID_REUSED")).toHaveLength(7);
+});
+
+test("a refusal in a batch does not touch its neighbours", async () => {
+  const accountId = await one.newAccount();
+  const reasons = await Promise.all([
+    reasonOf(one.charge(accountId, 10n)),
+    reasonOf(one.charge(randomUUID(), 10n)),
+    reasonOf(one.refund(randomUUID(), 1n)),
+    reasonOf(one.void(randomUUID())),
+    reasonOf(one.charge(accountId, 20n)),
+  ]);
+  expect(reasons).toEqual(["none", "ACCOUNT_NOT_FOUND", "PAYMENT_NOT_FOUND", "CHARGE_NOT_FOUND", "none"]);
+  expect(await balances(accountId)).toMatchObject({ receivable: 30n });
+});
+
+test("what Postgres refuses in a batch does not touch its neighbours either", async () => {
+  const accountId = await one.newAccount();
+  // Validation lets no NUL through; here nothing stands before the database.
+  const descriptions = ["Consultation", "NUL \u0000", "Consultation"];
+  const answers = await Promise.allSettled(descriptions.map((text) => one.charge(accountId, 100n, randomUUID(), text)));
+  expect(answers.map((answer) => answer.status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+  expect((await balances(accountId)).receivable).toBe(200n);
+});
+
+test("an account that 32 callers charge at once takes every charge, in one sequence", async () => {
+  const accountId = await one.newAccount();
+  const callers = Array.from({ length: 32 }, async (_, index) => {
+    for (let count = 0; count < 20; count += 1) await (index % 2 ? one : other).charge(accountId, 1n);
+  });
+  await Promise.all(callers);
+  expect(
+    await rows("select count(*)::int as count, max(sequence)::int as last from transactions where account_id = $1", [accountId]),
+  ).toEqual([{ count: 640, last: 640 }]);
+});
+
+test("a payment reaches past the first hundred open charges", async () => {
+  const accountId = await one.newAccount();
+  await Promise.all(Array.from({ length: 250 }, () => one.charge(accountId, 10n)));
+  const { allocations } = await one.pay(accountId, 2_405n);
+  expect(allocations).toHaveLength(241);
+  expect(await balances(accountId)).toMatchObject({ receivable: 95n, credit: 0n });
+});
+
+/** The balances of an account as a reader of its events knows them: from amounts and allocations alone. */
+async function foldEvents(accountId: string) {
+  const sums = { receivable: 0n, credit: 0n, revenue: 0n, cash: 0n };
+  for (const { payload } of await rows("select payload from outbox where key = $1 order by id", [accountId])) {
+    const { event } = fromBinary(BillingEventSchema, payload);
+    if (event.case === undefined || !("allocations" in event.value)) continue;
+    const amount = event.value.amount?.minorUnits ?? 0n;
+    const settled = event.value.allocations.reduce((sum, allocation) => sum + (allocation.amount?.minorUnits ?? 0n), 0n);
+    if (event.case === "chargeCreated") sums.revenue += amount;
+    if (event.case === "chargeVoided") sums.revenue -= amount;
+    if (event.case === "paymentRecorded") sums.cash += amount;
+    if (event.case === "paymentRefunded") sums.cash -= amount;
+    const charged = event.case === "chargeCreated" ? amount : event.case === "chargeVoided" ? -amount : 0n;
+    const paid = event.case === "paymentRecorded" ? amount : event.case === "paymentRefunded" ? -amount : 0n;
+    sums.receivable += charged - settled;
+    sums.credit += paid - settled;
+  }
+  return sums;
+}
+
+type Step = { kind: "charge" | "payment" | "refund" | "void"; account: number; amount: bigint; target: number; repeat: boolean };
+const steps = fc.array(
+  fc.record<Step>({
+    kind: fc.constantFrom("charge", "payment", "refund", "void"),
+    account: fc.nat(2),
+    amount: fc.bigInt(1n, 100n),
+    target: fc.nat(30),
+    repeat: fc.boolean(),
+  }),
+  { minLength: 10, maxLength: 40 },
+);
+
+test("random interleavings over two replicas, with connections that die between: the ledger holds and replays change nothing", {
+  timeout: 120_000,
+}, async () => {
+  await fc.assert(
+    fc.asyncProperty(steps, fc.array(fc.nat(40), { maxLength: 4 }), async (list, crashes) => {
+      const accounts = [await one.newAccount(), await one.newAccount(), await one.newAccount()];
+      const [charges, payments]: [string[], string[]] = [[], []];
+      const done: { again: () => Promise<unknown>; answer: unknown }[] = [];
+
+      /** As a caller does it: what fails for no reason of its own is tried again under the same id. */
+      const insist = async (call: (replica: Replica) => Promise<unknown>, replica: Replica): Promise<unknown> => {
+        for (let attempt = 0; ; attempt += 1) {
+          try {
+            const answer = await call(replica);
+            done.push({ again: () => call(other), answer });
+            return answer;
+          } catch (error) {
+            if (error instanceof AppError && error.code !== "aborted") return undefined;
+            if (attempt === 20) throw error;
+          }
+        }
+      };
+      const take = async (step: Step, index: number) => {
+        const replica = index % 2 ? one : other;
+        const requestId = randomUUID();
+        const accountId = accounts[step.account] as string;
+        const named = step.kind === "void" ? charges[step.target % charges.length] : payments[step.target % payments.length];
+        const call = async (by: Replica): Promise<unknown> => {
+          if (step.kind === "charge") {
+            const { charge } = await by.charge(accountId, step.amount, requestId);
+            charges.push(charge?.chargeId as string);
+            return charge;
+          }
+          if (step.kind === "payment") {
+            const { payment } = await by.pay(accountId, step.amount, requestId);
+            payments.push(payment?.paymentId as string);
+            return payment;
+          }
+          if (named === undefined) return undefined;
+          return step.kind === "refund" ? by.refund(named, step.amount, requestId) : by.void(named, requestId);
+        };
+        if (crashes.includes(index)) {
+          const kill = query(database.migrationDatabaseUrl, (client) =>
+            client.query(
+              "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'billing' and usename = 'billing'",
+            ),
+          ).catch(() => undefined);
+          await Promise.all([insist(call, replica), kill]);
+        } else await Promise.all([insist(call, replica), ...(step.repeat ? [insist(call, step.repeat ? one : other)] : [])]);
+      };
+      for (let index = 0; index < list.length; index += 6)
+        await Promise.all(list.slice(index, index + 6).map((step, offset) => take(step, index + offset)));
+
+      await expectToHold();
+      for (const accountId of accounts) expect(await foldEvents(accountId)).toEqual(await balances(accountId));
+      const before = await rows("select id, version, receivable, credit, cash from accounts where id = any($1) order by id", [accounts]);
+      for (const { again, answer } of done) expect(await again()).toEqual(answer);
+      expect(await rows("select id, version, receivable, credit, cash from accounts where id = any($1) order by id", [accounts])).toEqual(
+        before,
+      );
+    }),
+    { numRuns: 15 },
+  );
+});
+
+test("the checker names what somebody with the owner's rights has tampered with", async () => {
+  const accountId = await one.newAccount();
+  await one.charge(accountId, 100n);
+  const tamper = (sign: string) =>
+    query(database.migrationDatabaseUrl, (client) =>
+      client.query(`update accounts set receivable = receivable ${sign} 1, revenue = revenue ${sign} 1 where id = $1`, [accountId]),
+    );
+  await tamper("+");
+  const { holds, findings } = await verifyLedger(one.db.pool);
+  await tamper("-");
+  expect(holds).toBe(false);
+  expect(findings).toEqual([
+    { rule: "the balances of an account are the sums of its entries", ids: [accountId] },
+    { rule: "what an account owes is open on its charges", ids: [accountId] },
+  ]);
+  await expectToHold();
+});

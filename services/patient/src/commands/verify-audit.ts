@@ -1,0 +1,3 @@
+import { runAuditVerification } from "@pm/kit/audit/audit";
+
+await runAuditVerification();

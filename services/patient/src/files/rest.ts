@@ -1,0 +1,115 @@
+/** The operations on files of patients: import and export as streams. */
+import { z } from "@hono/zod-openapi";
+import { AppError } from "@pm/kit/errors";
+import type { RestApp } from "@pm/kit/http/rest";
+import type { Lists } from "../patients/list.ts";
+import { callOf, filters, filtersOf, toBody } from "../patients/request.ts";
+import { ImportReportSchema } from "../patients/schemas.ts";
+import { exportPages } from "./exports.ts";
+import { type Format, mediaTypes, readLines, writeLines } from "./formats.ts";
+import type { createImports, ImportReport } from "./import.ts";
+
+const files = {
+  [mediaTypes.ndjson]: {
+    schema: z.string().openapi({ description: "A patient in each line, as the body of a create or as an export has it." }),
+  },
+  [mediaTypes.csv]: {
+    schema: z.string().openapi({
+      description:
+        "A header with any of: name, firstName, lastName, email, phoneNumber, dateOfBirth, address, street, city, state, zipCode, sex, registeredDate.",
+      example: 'name,email,dateOfBirth,address\nAda Lovelace,ada@example.com,1987-04-12,"1 Main St, Springfield"\n',
+    }),
+  },
+};
+
+/** The format of a `Content-Type` or of the first known type of an `Accept` header. */
+function formatOf(header: string | undefined): Format | undefined {
+  for (const part of (header ?? "").split(",")) {
+    const type = part.split(";")[0]?.trim().toLowerCase();
+    if (type === mediaTypes.csv) return "csv";
+    if (type === mediaTypes.ndjson || type === "application/ndjson" || type === "application/jsonl") return "ndjson";
+  }
+  return undefined;
+}
+
+/** The report as JSON text, its errors as they come out of the database. */
+async function* reportText({ errors, ...report }: ImportReport): AsyncGenerator<string> {
+  yield `${JSON.stringify(report).slice(0, -1)},"errors":[`;
+  let separator = "";
+  let text = "";
+  for await (const error of errors) {
+    text += separator + JSON.stringify(error);
+    separator = ",";
+    if (text.length < 16_384) continue;
+    yield text;
+    text = "";
+  }
+  yield `${text}]}`;
+}
+
+/** A stream that asks for the next piece when the reader has taken the one before. */
+function streamOf(pieces: AsyncGenerator<string>): ReadableStream<Uint8Array> {
+  return ReadableStream.from(pieces).pipeThrough(new TextEncoderStream());
+}
+
+export function registerFiles(
+  { operation }: RestApp,
+  { imports, lists }: { imports: ReturnType<typeof createImports>; lists: Lists },
+): void {
+  operation(
+    {
+      operationId: "importPatients",
+      method: "post",
+      path: "/patients:import",
+      summary: "Import a file of patients",
+      description:
+        "Lines that are right are created, also where others are wrong; the report says what was wrong, line by line. With an Idempotency-Key, a request that was cut off is sent again, whole: it goes on where it stopped.",
+      request: {
+        query: z.strictObject({
+          dryRun: z.enum(["true", "false"]).default("false").openapi({ description: "Checks everything and creates nothing." }),
+        }),
+        headers: z.object({ "idempotency-key": z.string().min(1).max(200).optional() }),
+        body: { required: true, content: files },
+      },
+      responses: { 200: { description: "What was done", content: { "application/json": { schema: ImportReportSchema } } } },
+    },
+    async (c) => {
+      const format = formatOf(c.req.header("content-type"));
+      if (!format) throw new AppError("unsupported_media_type", `Send the file as ${mediaTypes.ndjson} or ${mediaTypes.csv}.`);
+      const dryRun = c.req.valid("query").dryRun === "true";
+      const body = c.req.raw.body ?? new Blob([]).stream();
+      const report = await imports.run(callOf(c), readLines(format, body), { key: c.req.valid("header")["idempotency-key"], dryRun });
+      return c.body(streamOf(reportText(report)), 200, { "content-type": "application/json" }) as never;
+    },
+    { streamsBody: true },
+  );
+
+  operation(
+    {
+      operationId: "exportPatients",
+      method: "get",
+      path: "/patients:export",
+      summary: "Export patients as a file",
+      description: "As a stream, in the order of registration. `format`, or the Accept header, chooses between NDJSON and CSV.",
+      request: { query: z.strictObject({ format: z.enum(["ndjson", "csv"]).optional(), ...filters }) },
+      responses: { 200: { description: "One patient in each line", content: files } },
+    },
+    async (c) => {
+      const { format: asked, ...query } = c.req.valid("query");
+      const format = asked ?? formatOf(c.req.header("accept")) ?? "ndjson";
+      const call = callOf(c);
+      async function* text() {
+        let isFirst = true;
+        for await (const page of exportPages(lists, call, filtersOf(query))) {
+          yield writeLines(format, page.map(toBody), isFirst);
+          isFirst = false;
+        }
+      }
+      const headers = {
+        "content-type": `${mediaTypes[format]}; charset=utf-8`,
+        "content-disposition": `attachment; filename="patients.${format}"`,
+      };
+      return c.body(streamOf(text()), 200, headers) as never;
+    },
+  );
+}

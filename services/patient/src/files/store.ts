@@ -1,0 +1,138 @@
+/** How far imports are, and what was wrong with their lines. */
+import { AppError, type FieldError } from "@pm/kit/errors";
+import {
+  type CollectedPatients,
+  emailTaken,
+  insertCollected,
+  inTransaction,
+  type PatientDatabase,
+  type Runner,
+} from "../patients/store.ts";
+
+/** `prefixHash` covers the first `lines` lines. */
+export type ImportProgress = { id: string; lines: number; created: number; failed: number; prefixHash: Buffer; finished: boolean };
+
+type ProgressRow = { id: string; lines: bigint; created: bigint; failed: bigint; prefix_hash: Buffer; finished: boolean };
+
+const toProgress = (row: ProgressRow): ImportProgress => ({
+  id: row.id,
+  lines: Number(row.lines),
+  created: Number(row.created),
+  failed: Number(row.failed),
+  prefixHash: row.prefix_hash,
+  finished: row.finished,
+});
+
+const progressColumns = "id, lines, created, failed, prefix_hash, finished";
+
+const beginStatement = {
+  name: "imports_begin",
+  text: `insert into imports (id, caller, key, dry_run, prefix_hash) values ($1, $2, $3, $4, '') on conflict (caller, key) do nothing returning ${progressColumns}`,
+};
+const findStatement = { name: "imports_find", text: `select ${progressColumns} from imports where caller = $1 and key = $2` };
+
+/** Begins an import, or finds the one that began under this key. */
+export async function beginImport(
+  db: PatientDatabase,
+  { id, caller, key, dryRun }: { id: string; caller: string; key: string | null; dryRun: boolean },
+): Promise<ImportProgress> {
+  const [begun] = await db.query<ProgressRow>(beginStatement, [id, caller, key, dryRun]);
+  if (begun) return toProgress(begun);
+  const [found] = await db.query<ProgressRow>(findStatement, [caller, key]);
+  if (!found)
+    throw new AppError("unavailable", "The import under this key is just being cleared away. Send it again.", { retryAfterSeconds: 1 });
+  return toProgress(found);
+}
+
+const advanceStatement = {
+  name: "imports_advance",
+  text: `
+    with advanced as (
+      update imports set lines = $3, created = created + $4, failed = failed + $5, prefix_hash = $6, finished = $8, updated_at = now()
+      where id = $1 and lines = $2 and not finished returning ${progressColumns}
+    ), failures as (
+      insert into import_errors (import_id, line, errors)
+      select advanced.id, f.line, f.errors from advanced, json_to_recordset($7) as f(line bigint, errors jsonb)
+    )
+    select * from advanced`,
+};
+
+/** A line that is right. */
+export type Imported = { line: number; id: string; email: string };
+
+/** The next lines of an import: patients to create, and lines that are wrong. */
+export type Step = {
+  before: ImportProgress;
+  dryRun: boolean;
+  /** Lines done after this step, and the hash over all of them. */
+  lines: number;
+  prefixHash: Buffer;
+  finished: boolean;
+  imported: Imported[];
+  /** The patients of those lines. */
+  patients: CollectedPatients;
+  failures: { line: number; errors: FieldError[] }[];
+};
+
+/**
+ * Creates patients and notes how far the import is, in one transaction.
+ * @throws AppError failed_precondition where another request has advanced this import in the meantime
+ */
+export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
+  return inTransaction(db, async (tx) => {
+    const { before, imported, patients, dryRun } = step;
+    const leftOut = dryRun ? await takenEmails(tx, before.id, imported) : await insertCollected(tx, patients);
+    const taken = imported.filter(({ id }) => leftOut.has(id)).map(({ line }) => ({ line, errors: emailTaken().options.errors }));
+    const failures = [...step.failures, ...taken];
+    const values = [
+      before.id,
+      before.lines,
+      step.lines,
+      imported.length - taken.length,
+      failures.length,
+      step.prefixHash,
+      JSON.stringify(failures),
+      step.finished,
+    ];
+    const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
+    if (advanced) return toProgress(advanced);
+    throw new AppError("failed_precondition", "Idempotency-Key: an import under this key is running. Wait for it, or use another key.");
+  });
+}
+
+const freeStatement = {
+  name: "imports_free_emails",
+  text: `
+    with input as materialized (
+      select distinct lower(email) as email, sha256(convert_to(lower(email), 'UTF8')) as hash from json_array_elements_text($2) as email
+    ), noted as (
+      insert into import_emails (import_id, email_hash) select $1, hash from input on conflict do nothing returning email_hash
+    )
+    select email from input where hash in (select email_hash from noted)
+    and not exists (select 1 from patients p where lower(p.email) = input.email and p.deleted_at is null)`,
+};
+
+/** The lines whose e-mail is taken: by another patient, or by a line that came before. */
+async function takenEmails(tx: Runner, importId: string, imported: Imported[]): Promise<Set<string>> {
+  const emails = imported.map(({ email }) => email);
+  const free = new Set((await tx.query<{ email: string }>(freeStatement, [importId, JSON.stringify(emails)])).map((row) => row.email));
+  // The first line of an e-mail has it, the next ones do not.
+  return new Set(imported.filter(({ email }) => !free.delete(email.toLowerCase())).map(({ id }) => id));
+}
+
+const errorsStatement = {
+  name: "imports_errors",
+  text: "select line, errors from import_errors where import_id = $1 and line > $2 order by line limit 1000",
+};
+
+/** What was wrong, line by line, a thousand at a time. */
+export async function* readImportErrors(db: PatientDatabase, importId: string): AsyncGenerator<{ line: number; errors: FieldError[] }> {
+  let last = 0n;
+  for (;;) {
+    const rows = await db.query<{ line: bigint; errors: FieldError[] }>(errorsStatement, [importId, last]);
+    for (const { line, errors } of rows) yield { line: Number(line), errors };
+    const end = rows.at(-1);
+    if (!end) return;
+    last = end.line;
+  }
+}

@@ -1,0 +1,25 @@
+import type { Action, PatientRecord } from "../tables.ts";
+import type { PatientDatabase } from "./store.ts";
+
+/** A version as it was stored. */
+export type Version = { version: number; action: Action; at: Date; by: string; record: PatientRecord };
+
+const versionsStatement = {
+  name: "patients_versions",
+  text: `
+    with audited as (
+      insert into audit_entries (actor, action, subject, request_id, details) values ($2, 'patient.history_read', $1::uuid, $3, '{}')
+    )
+    select version, action, changed_at as at, changed_by as by, record from patient_versions
+    where patient_id = $1 and version < coalesce($4, 9223372036854775807) order by version desc limit $5`,
+};
+
+/** Versions from the newest back, and the audit entry that says who read them. */
+export async function readVersions(
+  db: PatientDatabase,
+  asked: { id: string; actor: string; requestId: string; before: number | undefined; limit: number },
+): Promise<Version[]> {
+  const values = [asked.id, asked.actor, asked.requestId, asked.before ?? null, asked.limit];
+  const rows = await db.query<Omit<Version, "version"> & { version: bigint }>(versionsStatement, values);
+  return rows.map((row) => ({ ...row, version: Number(row.version) }));
+}

@@ -1,0 +1,29 @@
+/** Every version of a patient: who, when, and what differs from the one before. */
+import type { Cursors } from "@pm/kit/cursor";
+import { isUuid } from "../ids.ts";
+import type { Action } from "../tables.ts";
+import { readVersions } from "./history-store.ts";
+import { type Call, notFound, viewerOf } from "./patients.ts";
+import { diffRecords, type FieldChange } from "./record.ts";
+import { findPatient, type PatientDatabase } from "./store.ts";
+
+export type HistoryItem = { version: number; action: Action; at: Date; by: string; changes: FieldChange[] };
+
+export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: Cursors }) {
+  return {
+    /** The newest versions first. A deleted patient's history stays readable for whoever could see the patient. */
+    async read(call: Call, id: string, query: { limit: number; cursor?: string | undefined }) {
+      if (!isUuid(id) || !(await findPatient(db, id, viewerOf(call.caller)))) throw notFound();
+      const bound = ["history", id.toLowerCase()];
+      const before = query.cursor === undefined ? undefined : Number(cursors.open(bound, query.cursor)[0]);
+      const who = { actor: call.caller.id, requestId: call.requestId };
+      // One more than asked for: the one before is what the last one differs from.
+      const versions = await readVersions(db, { ...who, id, before, limit: query.limit + 1 });
+      const items = versions.slice(0, query.limit).map(({ record, ...version }, index): HistoryItem => {
+        return { ...version, changes: diffRecords(versions[index + 1]?.record ?? {}, record) };
+      });
+      const last = items.at(-1);
+      return { items, ...(versions.length > query.limit && last && { nextCursor: cursors.seal(bound, [last.version]) }) };
+    },
+  };
+}

@@ -1,0 +1,261 @@
+/**
+ * The bodies that callers write, made into a record. Two shapes are accepted, also mixed: `name` and `address` as text, or
+ * `firstName`, `lastName` and `address` in parts. Written by hand rather than as a schema, because each message shall say
+ * what to do, and the answers to "either this or that" of schema libraries do not.
+ */
+import { type FieldError, invalidFields, unprintable } from "@pm/kit/errors";
+import { parsePhoneNumberFromString } from "libphonenumber-js/min";
+import { type Address, type PatientRecord, type Sex, sexes } from "../tables.ts";
+
+/** Longest texts, in characters. */
+export const limits = { name: 200, partOfName: 99, email: 254, addressText: 500, street: 200, city: 100, state: 100, zipCode: 20 };
+export const earliestDate = "1880-01-01";
+
+/** Reads one value; gives undefined and adds a problem where it is not right. */
+type Reader<T> = (value: unknown, path: string, problems: FieldError[]) => T | undefined;
+
+const text =
+  (max: number): Reader<string> =>
+  (value, path, problems) => {
+    const fail = (message: string) => void problems.push({ path, message });
+    if (typeof value !== "string") return fail("must be a text");
+    const trimmed = value.trim();
+    if (trimmed === "") return fail("must not be empty");
+    // Characters are Unicode's, as in JSON Schema and in Postgres; counting them is only needed where a text might be too long.
+    if (trimmed.length > max && Array.from(trimmed).length > max) return fail(`must have at most ${max} characters`);
+    if (unprintable.test(trimmed)) return fail("must not have control characters");
+    return trimmed;
+  };
+
+// One @, no spaces or brackets, a domain of at least two labels: stricter rules refuse addresses that work.
+const emailForm = /^[^\s@<>()[\]\\,;:"]{1,64}@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+[\p{L}\p{N}-]{2,63}$/u;
+
+const email: Reader<string> = (value, path, problems) => {
+  const given = text(limits.email)(value, path, problems);
+  if (given === undefined || emailForm.test(given)) return given;
+  problems.push({ path, message: "must be an e-mail address such as ada@example.com" });
+  return undefined;
+};
+
+const date =
+  (today: string): Reader<string> =>
+  (value, path, problems) => {
+    const fail = (message: string) => void problems.push({ path, message });
+    const parts = typeof value === "string" ? /^(\d{4})-(\d{2})-(\d{2})$/.exec(value) : null;
+    if (typeof value !== "string" || !parts) return fail("must be a date as YYYY-MM-DD");
+    const [year, month, day] = [Number(parts[1]), Number(parts[2]), Number(parts[3])];
+    // What is too much for a month counts on in the next one.
+    const found = new Date(Date.UTC(year, month - 1, day));
+    if (found.getUTCMonth() + 1 !== month || found.getUTCDate() !== day) return fail("is not a day of the calendar");
+    if (value < earliestDate) return fail(`must not be before ${earliestDate}`);
+    if (value > today) return fail("must not be in the future");
+    return value;
+  };
+
+const phoneNumber: Reader<string> = (value, path, problems) => {
+  const given = text(40)(value, path, problems);
+  if (given === undefined) return undefined;
+  // Every ten digits are a possible number there, and most numbers are written so: no need to ask the library.
+  const northAmerican = /^(?:\+?1[ .-]?)?\(?(\d{3})\)?[ .-]?(\d{3})[ .-]?(\d{4})$/.exec(given);
+  if (northAmerican) return `+1${northAmerican[1]}${northAmerican[2]}${northAmerican[3]}`;
+  // Numbers without a country are read as North American, as the forms with state and zip code mean them. Possible, not
+  // valid: numbering plans change faster than any library's copy of them.
+  const parsed = parsePhoneNumberFromString(given, "US");
+  if (parsed?.isPossible()) return parsed.number;
+  problems.push({ path, message: "must be a phone number, best with its country: +14155550123" });
+  return undefined;
+};
+
+const sex: Reader<Sex> = (value, path, problems) => {
+  const found = typeof value === "string" ? sexes.find((known) => known === value.toLowerCase()) : undefined;
+  if (!found) problems.push({ path, message: `must be one of ${sexes.join(", ")}` });
+  return found;
+};
+
+type AddressParts = { [Part in keyof Address]?: string | null };
+const addressReaders = {
+  text: text(limits.addressText),
+  street: text(limits.street),
+  city: text(limits.city),
+  state: text(limits.state),
+  zipCode: text(limits.zipCode),
+};
+
+const address: Reader<AddressParts> = (value, path, problems) => {
+  if (typeof value === "string") {
+    const whole = addressReaders.text(value, path, problems);
+    return whole === undefined ? undefined : { text: whole, street: null, city: null, state: null, zipCode: null };
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    problems.push({ path, message: "must be a text, or an object with street, city, state and zipCode" });
+    return undefined;
+  }
+  return readObject<AddressParts>(value, addressReaders, [], `${path}.`, problems);
+};
+
+/** What a body says: absent means "not said", null means "none". */
+type Fields = {
+  name?: string | null;
+  firstName?: string | null;
+  lastName?: string | null;
+  email?: string | null;
+  phoneNumber?: string | null;
+  dateOfBirth?: string | null;
+  address?: AddressParts | null;
+  sex?: Sex | null;
+  registeredDate?: string | null;
+};
+
+/** What an answer has beyond the record: accepted where a caller sends back what it got, and ignored. */
+const readOnly = ["id", "version", "createdAt", "updatedAt", "billing"];
+
+function readObject<T>(
+  body: object,
+  readers: { [name: string]: Reader<unknown> },
+  ignored: string[],
+  prefix: string,
+  problems: FieldError[],
+): T {
+  const fields: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(body)) {
+    const reader = Object.hasOwn(readers, key) ? readers[key] : undefined;
+    if (reader) fields[key] = value === null ? null : reader(value, prefix + key, problems);
+    else if (!ignored.includes(key))
+      problems.push({ path: prefix + key.slice(0, 100), message: "is not a known field; check its spelling" });
+  }
+  return fields as T;
+}
+
+const fieldReaders = (today: string) => ({
+  name: text(limits.name),
+  firstName: text(limits.partOfName),
+  lastName: text(limits.partOfName),
+  email,
+  phoneNumber,
+  dateOfBirth: date(today),
+  address,
+  sex,
+  registeredDate: date(today),
+});
+
+const dayMs = 86_400_000;
+let latest: { day: number; readers: ReturnType<typeof fieldReaders> } | undefined;
+
+/** The readers of a day, made once. It is the latest day that it may be: it begins somewhere up to 14 hours before it does in Greenwich. */
+function readersAt(now: Date): ReturnType<typeof fieldReaders> {
+  const day = Math.floor((now.getTime() + 14 * 3_600_000) / dayMs);
+  if (latest?.day !== day) latest = { day, readers: fieldReaders(new Date(day * dayMs).toISOString().slice(0, 10)) };
+  return latest.readers;
+}
+
+function readFields(body: unknown, now: Date, ignored: string[], problems: FieldError[]): Fields {
+  if (typeof body !== "object" || body === null || Array.isArray(body))
+    throw invalidFields([{ path: "", message: "must be a JSON object" }]);
+  return readObject<Fields>(body, readersAt(now), ignored, "", problems);
+}
+
+/** One line for an envelope: `1 Main St, Springfield, IL 62701`. */
+function composeAddress(parts: AddressParts): string {
+  const region = [parts.state, parts.zipCode].filter(Boolean).join(" ");
+  return [parts.street, parts.city, region].filter(Boolean).join(", ");
+}
+
+const composeName = (first: string | null | undefined, last: string | null | undefined) => [first, last].filter(Boolean).join(" ");
+
+/** Makes the record of what was read, or throws every problem at once. `fields` has been merged with the old record by now. */
+function toRecord(fields: Fields, defaultDate: () => string, problems: FieldError[]): PatientRecord {
+  const reported = new Set(problems.map((problem) => problem.path.split(".")[0]));
+  const require = (name: "email" | "dateOfBirth" | "address", value: unknown) => {
+    if ((value === undefined || value === null) && !reported.has(name)) problems.push({ path: name, message: "is required" });
+  };
+  const name = fields.name ?? composeName(fields.firstName, fields.lastName);
+  const addressText = fields.address ? (fields.address.text ?? composeAddress(fields.address)) : "";
+  if (name === "" && !["name", "firstName", "lastName"].some((field) => reported.has(field)))
+    problems.push({ path: "name", message: "is required, or firstName and lastName" });
+  if (name.length > limits.name)
+    problems.push({ path: "lastName", message: `firstName and lastName must have at most ${limits.name} characters together` });
+  require("email", fields.email);
+  require("dateOfBirth", fields.dateOfBirth);
+  require("address", fields.address);
+  if (fields.address && addressText === "" && !reported.has("address"))
+    problems.push({ path: "address", message: "must have a street, a city, a state or a zipCode" });
+  if (addressText.length > limits.addressText)
+    problems.push({ path: "address", message: `must have at most ${limits.addressText} characters together` });
+  if (problems.length > 0) throw invalidFields(problems);
+
+  const { firstName, lastName, phoneNumber: phone, sex: givenSex } = fields;
+  const { street, city, state, zipCode } = fields.address ?? {};
+  return {
+    name,
+    ...(firstName && { firstName }),
+    ...(lastName && { lastName }),
+    email: fields.email ?? "",
+    ...(phone && { phoneNumber: phone }),
+    dateOfBirth: fields.dateOfBirth ?? "",
+    address: {
+      text: addressText,
+      ...(street && { street }),
+      ...(city && { city }),
+      ...(state && { state }),
+      ...(zipCode && { zipCode }),
+    },
+    ...(givenSex && { sex: givenSex }),
+    registeredDate: fields.registeredDate ?? defaultDate(),
+  };
+}
+
+/** @throws AppError invalid_argument that names every wrong field. */
+export function newRecord(body: unknown, now: Date, ignored: string[] = []): PatientRecord {
+  const problems: FieldError[] = [];
+  return toRecord(readFields(body, now, ignored, problems), () => now.toISOString().slice(0, 10), problems);
+}
+
+/** The record of an imported line, which may be one that was exported. @throws as `newRecord`. */
+export const importedRecord = (body: unknown, now: Date): PatientRecord => newRecord(body, now, readOnly);
+
+/** The record after a PUT: what the body does not say is gone, but for the day of registration. @throws as `newRecord`. */
+export function replacedRecord(body: unknown, current: PatientRecord, now: Date): PatientRecord {
+  const problems: FieldError[] = [];
+  return toRecord(readFields(body, now, readOnly, problems), () => current.registeredDate, problems);
+}
+
+/** The record after a PATCH (RFC 7396): what the body does not say stays, null removes. @throws as `newRecord`. */
+export function patchedRecord(body: unknown, current: PatientRecord, now: Date): PatientRecord {
+  const problems: FieldError[] = [];
+  const patch = readFields(body, now, readOnly, problems);
+  const merged: Fields = { ...current, ...patch };
+  const namesPart = patch.firstName !== undefined || patch.lastName !== undefined;
+  if (patch.name === null) problems.push({ path: "name", message: "cannot be removed, only changed" });
+  if (patch.name === undefined && namesPart) {
+    // The whole name follows its parts, unless none is left; a name that had no parts is replaced by them.
+    if (composeName(merged.firstName, merged.lastName) !== "") delete merged.name;
+  } else if (patch.name !== undefined && !namesPart && patch.name !== current.name) {
+    delete merged.firstName;
+    delete merged.lastName;
+  }
+  if (patch.address) {
+    merged.address = { ...current.address, ...patch.address };
+    // The text follows the parts where it was made from them; a text that somebody wrote stays until somebody writes another.
+    const follows = current.address.text === composeAddress(current.address) && composeAddress(merged.address) !== "";
+    if (patch.address.text === null || (patch.address.text === undefined && follows)) delete merged.address.text;
+  }
+  return toRecord(merged, () => current.registeredDate, problems);
+}
+
+/** A field that differs between two versions, by its path in the answer. Absent values are absent here too. */
+export type FieldChange = { field: string; from?: string; to?: string };
+
+export function diffRecords(before: Partial<PatientRecord>, after: Partial<PatientRecord>): FieldChange[] {
+  const flatten = ({ address: where, ...rest }: Partial<PatientRecord>): Record<string, string> => ({
+    ...rest,
+    ...Object.fromEntries(Object.entries(where ?? {}).map(([part, value]) => [`address.${part}`, value])),
+  });
+  const [old, now] = [flatten(before), flatten(after)];
+  return [...new Set([...Object.keys(old), ...Object.keys(now)])]
+    .filter((field) => old[field] !== now[field])
+    .map((field) => ({
+      field,
+      ...(old[field] !== undefined && { from: old[field] }),
+      ...(now[field] !== undefined && { to: now[field] }),
+    }));
+}

@@ -1,0 +1,262 @@
+/** The bodies as the OpenAPI document shows them. What a written body means is decided by `record.ts`, in words that help. */
+import { z } from "@hono/zod-openapi";
+import { sexes } from "../tables.ts";
+import { limits } from "./record.ts";
+
+/** What the OpenAPI document says of itself. */
+export const about = {
+  title: "Patients",
+  description: `The records of patients: registering, finding, changing, sharing, importing and exporting them, with their whole history.
+
+Every operation needs an access token from \`POST /auth/login\` and the scope that it names. Without \`patient:all\` a caller
+sees the patients that they registered and those that are shared with them or with one of their teams; every other
+one is 404, exactly as if it did not exist. Errors are RFC 9457 problems that name every wrong field.`,
+};
+
+const record = {
+  name: "Ada Lovelace",
+  firstName: "Ada",
+  lastName: "Lovelace",
+  email: "ada@example.com",
+  phoneNumber: "+12175550123",
+  dateOfBirth: "1987-04-12",
+  address: { text: "1 Main St, Springfield, IL 62701", street: "1 Main St", city: "Springfield", state: "IL", zipCode: "62701" },
+  sex: "female",
+  registeredDate: "2026-01-28",
+} as const;
+
+export const examplePatient = {
+  id: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f",
+  ...record,
+  version: 1,
+  createdAt: "2026-01-28T09:30:00.000Z",
+  updatedAt: "2026-01-28T09:30:00.000Z",
+  billing: { status: "active" as const, accountId: "5f0c5c1e-6a3c-4a53-9f6c-1f2b3c4d5e6f" },
+};
+
+export const PatientSchema = z
+  .object({
+    id: z.uuid().openapi({ description: "A UUIDv7; it sorts by time of registration." }),
+    name: z.string(),
+    firstName: z.string().optional(),
+    lastName: z.string().optional(),
+    email: z.string(),
+    phoneNumber: z.string().optional().openapi({ description: "E.164." }),
+    dateOfBirth: z.iso.date(),
+    address: z
+      .object({
+        text: z.string(),
+        street: z.string().optional(),
+        city: z.string().optional(),
+        state: z.string().optional(),
+        zipCode: z.string().optional(),
+      })
+      .openapi({ description: "`text` is the address in one line; the parts are there where the patient was written with parts." }),
+    sex: z.enum(sexes).optional(),
+    registeredDate: z.iso.date(),
+    version: z
+      .int()
+      .openapi({ description: "Counts the changes of the record; also the ETag. Opening the billing account is not one of them." }),
+    createdAt: z.iso.datetime(),
+    updatedAt: z.iso.datetime(),
+    billing: z
+      .object({ status: z.enum(["active", "pending"]), accountId: z.uuid().optional() })
+      .openapi({ description: "`pending` until billing has opened the account; it becomes `active` by itself." }),
+  })
+  .openapi("Patient", { example: examplePatient });
+
+export const PatientPageSchema = z
+  .object({
+    items: z.array(PatientSchema),
+    nextCursor: z
+      .string()
+      .optional()
+      .openapi({ description: "Send it as `cursor` with the same filters and order; missing on the last page." }),
+    totalEstimate: z.int().optional().openapi({
+      description: "On the first page: how many there are, as the database estimates it. An estimate, unless there is no next page.",
+    }),
+  })
+  .openapi("PatientPage", { example: { items: [examplePatient], nextCursor: "q1B3x…", totalEstimate: 1_200 } });
+
+// Schemas of written bodies are for readers and for tools that make requests; nothing is validated by them. Patterns are
+// written so that other languages' regular expressions read them too.
+type Schema = {
+  type?: "string" | "object" | "null";
+  description?: string;
+  minLength?: number;
+  maxLength?: number;
+  pattern?: string;
+  format?: string;
+  enum?: string[];
+  readOnly?: boolean;
+  anyOf?: Schema[];
+  properties?: Record<string, Schema>;
+  minProperties?: number;
+  additionalProperties?: boolean;
+  required?: string[];
+  examples?: unknown[];
+};
+/** A text without control characters that does not begin with a space. */
+export const printable = "^[^\\u0000-\\u001F\\u007F-\\u009F\\s\\uFEFF][^\\u0000-\\u001F\\u007F-\\u009F]*$";
+const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
+/** At least one of these fields, and not as null. */
+const oneOf = (...names: string[]): Schema => ({
+  anyOf: names.map((field) => ({ required: [field], properties: { [field]: { type: "string" } } })),
+});
+const line = (maxLength: number): Schema => ({
+  type: "string",
+  minLength: 1,
+  maxLength,
+  pattern: printable,
+});
+const date: Schema = {
+  type: "string",
+  format: "date",
+  pattern: "^(18[89][0-9]|19[0-9]{2}|20[01][0-9]|202[0-5])-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$",
+};
+const addressParts = {
+  type: "object",
+  additionalProperties: false,
+  properties: {
+    text: nullable(line(limits.addressText)),
+    street: nullable(line(limits.street)),
+    city: nullable(line(limits.city)),
+    state: nullable(line(limits.state)),
+    zipCode: nullable(line(limits.zipCode)),
+  },
+} satisfies Schema;
+const fields = {
+  name: { ...nullable(line(limits.name)), description: "Needed where firstName and lastName are not given." },
+  firstName: nullable(line(limits.partOfName)),
+  lastName: nullable(line(limits.partOfName)),
+  email: {
+    type: "string",
+    format: "email",
+    maxLength: limits.email,
+    description: "Unique among patients that are not deleted, whatever its case.",
+  },
+  phoneNumber: {
+    ...nullable({ type: "string", pattern: "^\\+1[2-9][0-9]{2}[2-9][0-9]{6}$" }),
+    description: "Best as E.164. Without a country it is read as North American, in any usual spelling.",
+  },
+  dateOfBirth: { ...date, description: "Not before 1880 and not in the future." },
+  address: { anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }] },
+  sex: nullable({ type: "string", enum: [...sexes] }),
+  registeredDate: { ...nullable(date), description: "The day of the request where it is not given." },
+} satisfies Record<string, Schema>;
+const { name, address, firstName, lastName, ...common } = record;
+const flat = { name, ...common, address: address.text };
+const inParts = {
+  firstName,
+  lastName,
+  ...common,
+  address: { street: address.street, city: address.city, state: address.state, zipCode: address.zipCode },
+};
+
+/** What an answer has beyond the record may be sent back; it is ignored. */
+const readOnly = Object.fromEntries(["id", "version", "createdAt", "updatedAt", "billing"].map((field) => [field, { readOnly: true }]));
+
+const written = (schemaName: string, schema: Schema) =>
+  z.unknown().openapi(schemaName, { type: "object", additionalProperties: false, ...schema });
+
+export const PatientCreateSchema = written("PatientCreate", {
+  description: "Two shapes, also mixed: name and address as text, or in parts.",
+  properties: fields,
+  required: ["email", "dateOfBirth", "address"],
+  ...oneOf("name", "firstName", "lastName"),
+  examples: [flat, inParts],
+});
+
+export const PatientReplaceSchema = written("PatientReplace", {
+  description: "The whole record: what is not said is removed, but for registeredDate, which stays.",
+  properties: { ...fields, ...readOnly },
+  required: ["email", "dateOfBirth", "address"],
+  ...oneOf("name", "firstName", "lastName"),
+  examples: [flat, inParts],
+});
+
+export const PatientPatchSchema = written("PatientPatch", {
+  description:
+    "A JSON merge patch (RFC 7396): what is not said stays, null removes. A name or address in one form replaces the other form.",
+  properties: { ...fields, name: line(limits.name), address: { anyOf: [line(limits.addressText), addressParts] }, ...readOnly },
+  examples: [{ email: "countess@example.com", phoneNumber: null }],
+});
+
+const changeExample = { field: "email", from: "ada@example.com", to: "countess@example.com" };
+export const HistorySchema = z
+  .object({
+    items: z.array(
+      z.object({
+        version: z.int(),
+        action: z.enum(["registered", "imported", "updated", "deleted", "restored"]),
+        at: z.iso.datetime(),
+        by: z.string().openapi({ description: "The id of the user." }),
+        changes: z.array(z.object({ field: z.string(), from: z.string().optional(), to: z.string().optional() })),
+      }),
+    ),
+    nextCursor: z.string().optional(),
+  })
+  .openapi("PatientHistory", {
+    example: {
+      items: [
+        {
+          version: 2,
+          action: "updated",
+          at: "2026-01-29T10:00:00.000Z",
+          by: "7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69",
+          changes: [changeExample],
+        },
+      ],
+    },
+  });
+
+const principals = z
+  .array(z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, "must be the id of a user or team: letters, digits and _.:-, at most 64"))
+  .max(1_000);
+const sharingExample = { users: ["7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69"], teams: ["cardiology"] };
+export const SharingWriteSchema = z
+  .strictObject({ users: principals, teams: principals })
+  .openapi("SharingWrite", { example: sharingExample });
+export const SharingSchema = z
+  .object({ registeredBy: z.string(), users: z.array(z.string()), teams: z.array(z.string()) })
+  .openapi("Sharing", { example: { registeredBy: "0b7e4c1d-5a2f-4c8e-9f3b-6d1a2c3b4e5f", ...sharingExample } });
+
+export const ImportReportSchema = z
+  .object({
+    importId: z.uuid(),
+    dryRun: z.boolean(),
+    lines: z.int(),
+    created: z.int().openapi({ description: "In a dry run: how many would have been created." }),
+    failed: z.int(),
+    errors: z.array(z.object({ line: z.int(), errors: z.array(z.object({ path: z.string(), message: z.string() })) })),
+  })
+  .openapi("ImportReport", {
+    example: {
+      importId: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f",
+      dryRun: false,
+      lines: 1_000,
+      created: 999,
+      failed: 1,
+      errors: [{ line: 17, errors: [{ path: "dateOfBirth", message: "must not be in the future" }] }],
+    },
+  });
+
+export const TotalsSchema = z
+  .object({
+    active: z.int(),
+    deleted: z.int(),
+    withAccount: z.int(),
+    withoutAccount: z.int(),
+    pendingEvents: z.int().openapi({ description: "Events that Kafka does not have yet" }),
+    asOf: z.iso.datetime(),
+  })
+  .openapi("PatientTotals", {
+    example: { active: 1_200, deleted: 3, withAccount: 1_203, withoutAccount: 0, pendingEvents: 0, asOf: "2026-01-28T09:30:00.000Z" },
+  });
+export const IdsSchema = z
+  .object({
+    ids: z.array(z.uuid()),
+    opening: z.array(z.uuid()).openapi({ description: "Those of them whose billing account this service is about to open." }),
+    nextCursor: z.string().optional(),
+  })
+  .openapi("PatientIds", { example: { ids: [examplePatient.id], opening: [] } });

@@ -1,0 +1,110 @@
+/**
+ * What patients are found by. Words are taken apart and simplified here and not in Postgres, so that "ångström", "Angstrom"
+ * and "O'Neill" are found however they are typed, whatever locale a server has. Postgres finds words by their beginning in
+ * an index of words; a word that nothing begins with may be a misspelled one, and then the words of all names are asked.
+ */
+import { type RawBuilder, sql } from "kysely";
+import { parsePhoneNumberFromString } from "libphonenumber-js/min";
+import { isUuid } from "../ids.ts";
+import type { PatientRecord } from "../tables.ts";
+import type { PatientDatabase, SearchWords } from "./store.ts";
+
+/** Letters that Unicode does not take apart into a base and marks. */
+const letters: Record<string, string> = { ß: "ss", ø: "o", ł: "l", đ: "d", ð: "d", þ: "th", æ: "ae", œ: "oe", ı: "i" };
+
+/** Lower case without marks. */
+function fold(text: string): string {
+  // Most names are ASCII, and this runs for every patient that is written.
+  if (/^[\x20-\x7e]*$/.test(text)) return text.toLowerCase();
+  return text
+    .toLowerCase()
+    .normalize("NFKD")
+    .replace(/\p{M}/gu, "")
+    .replace(/[ßøłđðþæœı]/g, (letter) => letters[letter] ?? letter);
+}
+
+const separators = /[^\p{L}\p{N}]+/u;
+/** Scripts that write names without spaces: what stands in the middle of a name is looked for too. */
+const unspaced = /^[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}]{2,}$/u;
+
+function nameWords(name: string): string[] {
+  const words: string[] = [];
+  for (const word of fold(name).split(/\s+/)) {
+    const parts = word.split(separators).filter(Boolean);
+    words.push(...parts);
+    if (parts.length > 1) words.push(parts.join(""));
+    for (const part of parts) if (unspaced.test(part)) words.push(...Array.from(part, (_, index) => part.slice(index)).filter(Boolean));
+  }
+  return [...new Set(words)];
+}
+
+/** The words of a record: of the name, of the e-mail as a whole and before its @, and the phone number with and without its country. */
+export function searchWords({ name, email, phoneNumber }: PatientRecord): SearchWords {
+  const names = nameWords(name);
+  const address = fold(email);
+  const words = [...names, address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean)];
+  if (phoneNumber) {
+    words.push(phoneNumber.slice(1));
+    words.push(
+      phoneNumber.startsWith("+1")
+        ? phoneNumber.slice(2)
+        : (parsePhoneNumberFromString(phoneNumber)?.nationalNumber ?? phoneNumber.slice(1)),
+    );
+  }
+  return { all: [...new Set(words)], names };
+}
+
+/** A search: an id, or words that all have to be there. */
+export type Search = { id: string } | { words: string[] };
+
+const maxWords = 8;
+
+/** Reads `q`. Undefined where there is nothing in it that could be looked for. */
+export function readSearch(q: string): Search | undefined {
+  const text = q.trim();
+  if (isUuid(text)) return { id: text };
+  // However a number was typed, also with the zero that is dialled before it inside a country.
+  const digits = /^[+\d\s()./-]{4,}$/.test(text) ? text.replace(/\D/g, "").replace(/^0+/, "") : "";
+  if (digits.length >= 3) return { words: [digits] };
+  const tokens = fold(text).split(/\s+/);
+  const words = tokens.flatMap((token) => (token.includes("@") ? [token] : token.split(separators).filter(Boolean)));
+  return words.length === 0 ? undefined : { words: words.slice(0, maxWords) };
+}
+
+const quote = (word: string) => `'${word.replace(/['\\]/g, "$&$&")}'`;
+/** Fewer letters or digits begin too many words: alone they are a whole word, such as the names Bo and Li. */
+const minLetters = 3;
+/** But in scripts without letters one character is already a word. */
+const inCharacters = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}]/u;
+
+/** Words as a `tsquery`: each by its beginning, or as one of its meanings. */
+export function toTsquery(words: string[], meanings?: Map<string, string[]>): string {
+  const isAlone = words.every((word) => word.length < minLetters);
+  // Beside another word two letters narrow a search, but two digits begin a million phone numbers.
+  const isTooShort = (word: string) => word.length < (isAlone || /^\d/.test(word) ? minLetters : 2) && !inCharacters.test(word);
+  const beginning = (word: string) => (isTooShort(word) ? quote(word) : `${quote(word)}:*`);
+  return words.map((word) => `(${[beginning(word), ...(meanings?.get(word) ?? []).map(quote)].join(" | ")})`).join(" & ");
+}
+
+/** The condition on `patients p` for a search, or for a `tsquery` that was made of one. */
+export function searchCondition(search: Search | string | undefined): RawBuilder<unknown> {
+  if (search === undefined) return sql`false`;
+  if (typeof search !== "string" && "id" in search) return sql`p.id = ${search.id}`;
+  return sql`p.words @@ ${typeof search === "string" ? search : toTsquery(search.words)}::tsquery`;
+}
+
+/** How many words a misspelled one is taken for; those that are most like it. */
+const maxMeanings = 10;
+
+/** The search, as a `tsquery`, with each word also taken for those words of names that are like it; undefined where none is. */
+export async function correctSpelling(db: PatientDatabase, search: Search | undefined): Promise<string | undefined> {
+  if (!search || "id" in search) return undefined;
+  // Three letters are like too many words, and numbers and addresses are right or wrong.
+  const asked = search.words.filter((word) => /^\D{4,}$/.test(word) && !word.includes("@"));
+  const text = `select asked, word from unnest($1::text[]) as asked, lateral
+    (select word from patient_words where word % asked order by similarity(word, asked) desc, word limit ${maxMeanings}) similar_words`;
+  const rows = asked.length === 0 ? [] : await db.query<{ asked: string; word: string }>({ name: "patient_words_similar", text }, [asked]);
+  if (rows.length === 0) return undefined;
+  const meanings = new Map(asked.map((word) => [word, rows.filter((row) => row.asked === word).map((row) => row.word)]));
+  return toTsquery(search.words, meanings);
+}

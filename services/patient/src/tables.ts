@@ -1,0 +1,89 @@
+/** What is stored: the record of a patient, and the tables as types. Columns are explained in the migrations. */
+import type { AuditEntriesTable } from "@pm/kit/audit/audit";
+import type { OutboxTable } from "@pm/kit/kafka/outbox";
+import type { ColumnType, Generated } from "kysely";
+
+export const sexes = ["female", "male", "other", "unknown"] as const;
+export type Sex = (typeof sexes)[number];
+
+export type Address = { text: string; street?: string; city?: string; state?: string; zipCode?: string };
+
+/** What callers write about a patient: the versioned part of it. Dates are `YYYY-MM-DD`, the phone number is E.164. */
+export type PatientRecord = {
+  name: string;
+  firstName?: string;
+  lastName?: string;
+  email: string;
+  phoneNumber?: string;
+  dateOfBirth: string;
+  address: Address;
+  sex?: Sex;
+  registeredDate: string;
+};
+
+/** A patient as it is now. `accountId` is undefined while the billing account is being opened. */
+export type Patient = {
+  id: string;
+  version: number;
+  record: PatientRecord;
+  createdAt: Date;
+  updatedAt: Date;
+  accountId: string | undefined;
+};
+
+/** What made a version of a record. */
+export type Action = "registered" | "imported" | "updated" | "deleted" | "restored";
+
+export type PatientsTable = {
+  id: string;
+  version: bigint;
+  name: string;
+  first_name: string | null;
+  last_name: string | null;
+  email: string;
+  phone_number: string | null;
+  date_of_birth: string;
+  address_text: string;
+  street: string | null;
+  city: string | null;
+  state: string | null;
+  zip_code: string | null;
+  sex: Sex | null;
+  registered_date: string;
+  registered_by: string;
+  created_at: Date;
+  updated_at: Date;
+  deleted_at: Date | null;
+  words: ColumnType<never, never, never>;
+};
+
+export type Tables = {
+  patients: PatientsTable;
+  patient_words: { word: string };
+  patient_versions: {
+    patient_id: string;
+    version: bigint;
+    action: Action;
+    changed_at: Date;
+    changed_by: string;
+    record: PatientRecord;
+  };
+  patient_access: { patient_id: string; principal: string; granted_by: string; granted_at: Generated<Date> };
+  patient_billing: { patient_id: string; account_id: string | null; attempts: Generated<number>; next_attempt_at: Date | null };
+  idempotency_keys: { caller: string; key: string; request_hash: Buffer; patient_id: string; created_at: Generated<Date> };
+  imports: {
+    id: string;
+    caller: string;
+    key: string | null;
+    dry_run: boolean;
+    lines: Generated<bigint>;
+    created: Generated<bigint>;
+    failed: Generated<bigint>;
+    prefix_hash: Buffer;
+    finished: Generated<boolean>;
+    updated_at: Generated<Date>;
+  };
+  import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
+  audit_entries: AuditEntriesTable;
+  outbox: OutboxTable;
+};

@@ -1,3 +1,0 @@
-import { runAuditVerification } from "@pm/kit/audit";
-
-await runAuditVerification();

@@ -1,0 +1,133 @@
+/** For tests: the service's REST app in this process, over a real Postgres, and clients that speak its JSON. */
+import { randomUUID } from "node:crypto";
+import { type Role, roles, type Scope } from "@pm/kit/auth/access";
+import type { Caller } from "@pm/kit/auth/verifier";
+import { createCursors } from "@pm/kit/cursor";
+import { AppError } from "@pm/kit/errors";
+import { createRestApp } from "@pm/kit/http/rest";
+import type { Lifecycle } from "@pm/kit/lifecycle";
+import { createLogger } from "@pm/kit/log";
+import { openDatabase } from "@pm/kit/postgres/database";
+import { testDatabase } from "@pm/stack/testing";
+import { afterAll } from "vitest";
+import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
+import { createImports } from "../src/files/import.ts";
+import { registerFiles } from "../src/files/rest.ts";
+import { createHistory } from "../src/patients/history.ts";
+import { createLists } from "../src/patients/list.ts";
+import { createPatients } from "../src/patients/patients.ts";
+import { registerPatients } from "../src/patients/rest.ts";
+import { about } from "../src/patients/schemas.ts";
+import { createSharing } from "../src/patients/sharing.ts";
+import { createTotals } from "../src/patients/totals.ts";
+import { registerDocs } from "../src/swagger-ui.ts";
+import type { Tables } from "../src/tables.ts";
+
+export type Answer = { status: number; headers: Headers; text: string; body: ReturnType<typeof JSON.parse> };
+
+export type Client = {
+  caller: Caller;
+  /** Sends JSON (a text goes as it is) and reads the answer. */
+  send(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+};
+
+export type PatientApp = Awaited<ReturnType<typeof startPatientApp>>;
+
+/** A lifecycle that ends when the test says so, and leaves the process alone. */
+export function testLifecycle(): Lifecycle {
+  const closers: (() => unknown)[] = [];
+  return {
+    onClose: (_name, close) => void closers.push(close),
+    onReady: () => undefined,
+    notReady: async () => [],
+    async shutdown() {
+      for (const close of closers.splice(0).reverse()) await close();
+    },
+  };
+}
+
+/** @param options.ask how billing answers; it opens every account at once where nothing is said */
+export async function startPatientApp(
+  databaseUrl: string,
+  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10 }: { ask?: AskBilling; poolSize?: number } = {},
+) {
+  const log = createLogger("patient", "silent");
+  const lifecycle = testLifecycle();
+  const db = openDatabase<Tables>({ settings: { url: databaseUrl }, poolSize, applicationName: "patient", log, lifecycle });
+  const billing = createBillingAccounts({ db, log, ask });
+  const callers = new Map<string, Caller>();
+  const verifier = {
+    async verify(authorization: string | null | undefined) {
+      const caller = callers.get(authorization ?? "");
+      if (!caller) throw new AppError("unauthenticated", "Send an access token.");
+      return caller;
+    },
+  };
+  const rest = createRestApp({ service: "patient", ...about, log, lifecycle, verifier });
+  registerDocs(rest);
+  const [now, committed] = [() => new Date(), () => undefined];
+  const cursors = createCursors("a key for cursors, long enough to be one");
+  const lists = createLists({ db, cursors });
+  registerFiles(rest, { lists, imports: createImports({ db, committed, now }) });
+  registerPatients(rest, {
+    patients: createPatients({ db, billing, committed, now }),
+    lists,
+    history: createHistory({ db, cursors }),
+    sharing: createSharing({ db }),
+    totals: createTotals({ db, cursors, now }),
+  });
+
+  return {
+    db,
+    app: rest.app,
+    billing,
+    lifecycle,
+    close: () => lifecycle.shutdown("test"),
+    /** Somebody with a role, or a service with scopes of its own. */
+    as(role: Role | Scope[], { id = randomUUID() as string, teams = [] as string[] } = {}): Client {
+      const token = randomUUID();
+      const scopes = typeof role === "string" ? roles[role] : role;
+      const caller: Caller = {
+        kind: typeof role === "string" ? "user" : "service",
+        id,
+        sessionId: randomUUID(),
+        roles: typeof role === "string" ? [role] : [],
+        scopes: new Set<Scope>(scopes),
+        teams,
+        token,
+        expiresAt: Number.MAX_SAFE_INTEGER,
+      };
+      callers.set(`Bearer ${token}`, caller);
+      return {
+        caller,
+        async send(method, path, body, headers = {}) {
+          const response = await rest.app.request(path, {
+            method,
+            headers: { authorization: `Bearer ${token}`, ...(body !== undefined && { "content-type": "application/json" }), ...headers },
+            ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+          });
+          const text = await response.text();
+          const isJson = /json$/.test(response.headers.get("content-type") ?? "");
+          return { status: response.status, headers: response.headers, text, body: isJson && text !== "" ? JSON.parse(text) : undefined };
+        },
+      };
+    },
+  };
+}
+
+/** The service over a database of its own for all tests of a file, and its admin; both are gone after the last one. */
+export async function patientsOfThisFile() {
+  const database = await testDatabase("patient");
+  const service = await startPatientApp(database.databaseUrl);
+  afterAll(async () => {
+    await service.close();
+    await database.drop();
+  });
+  return { database, service, admin: service.as("admin") };
+}
+
+/** A body that is right, unlike every other one. */
+export function someBody(fields: Record<string, unknown> = {}): Record<string, unknown> {
+  const email = `ada.${randomUUID()}@example.com`;
+  return { name: "Ada Lovelace", email, address: "12 St James's Square, London", dateOfBirth: "1815-12-10".replace("18", "19"), ...fields };
+}
