@@ -53,7 +53,7 @@ async function findTarget(): Promise<Target> {
 /** Runs schemathesis and gives its exit code. */
 function fuzz(dir: string, target: Target, seconds: number, options: string[]): Promise<number> {
   const config = join(import.meta.dirname, "schemathesis.toml");
-  const args = ["--config-file", config, "run", `${target.url}/openapi.json`, "--url", target.url, "--checks", "all"];
+  const args = ["--config-file", config, "run", `${target.url}/openapi-internal.json`, "--url", target.url, "--checks", "all"];
   const limits = ["--max-time", String(seconds), "--continue-on-failure", "--request-timeout", "10", "--warnings", "off"];
   return new Promise((resolve, reject) => {
     const child = spawn(join(dir, "bin", "python"), ["-m", "schemathesis.cli", ...args, ...limits, ...options], {

@@ -157,6 +157,8 @@ test.each([
   ["GET", "/health/live"],
   ["GET", "/metrics"],
   ["GET", "/openapi.json"],
+  ["GET", "/openapi-internal.json"],
+  ["GET", "/openapi/patient-internal.json"],
   ["GET", "/openapi/billing.json"],
   ["GET", "/drain"],
   ["GET", "/stats"],

@@ -1,6 +1,7 @@
 /** The environment, read once: every mistake in one message, any variable from a file. */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
+import "./validation-messages.ts";
 
 type Environment = Record<string, string | undefined>;
 

@@ -13,6 +13,10 @@ test("a cursor gives back its position, whatever it holds", () => {
   );
 });
 
+test("cursors that callers hold already are still read", () => {
+  expect(cursors.open(query, "bknkN9u9N8LqP0kjlCRKedxIho1yX6FNAqmhM9-piBTaQMs1QIo")).toEqual(["Zoë", 7]);
+});
+
 test("a cursor does not show its position", () => {
   const cursor = cursors.seal(query, ["Zoë Ångström"]);
   expect(Buffer.from(cursor, "base64url").toString("utf8")).not.toContain("Zoë");

@@ -6,7 +6,7 @@ import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "@pm/proto/google/rpc/error_details";
 
-/** Codes are gRPC's; the last ones exist because HTTP tells them apart. `title` is RFC 9457's. */
+/** Codes are those of gRPC; the last ones exist because HTTP distinguishes them. `title` is the one of RFC 9457. */
 const codes = {
   invalid_argument: { status: 400, connect: Code.InvalidArgument, title: "Invalid request" },
   unauthenticated: { status: 401, connect: Code.Unauthenticated, title: "Not signed in" },
@@ -30,6 +30,9 @@ const codes = {
 } as const satisfies Record<string, { status: number; connect: Code; title: string }>;
 
 export type ErrorCode = keyof typeof codes;
+
+/** The HTTP status of a code, for types of routes. */
+export type StatusOf<ErrorCodes extends ErrorCode> = (typeof codes)[ErrorCodes]["status"];
 
 /** The `domain` of every google.rpc.ErrorInfo of this platform. */
 export const errorDomain = "patient-management";
@@ -64,8 +67,13 @@ export class AppError extends Error {
     this.options = options;
   }
 
-  get status(): number {
+  get status(): StatusOf<ErrorCode> {
     return codes[this.code].status;
+  }
+
+  /** What kind of error it is, in words: the same for all errors of a code. */
+  get title(): string {
+    return codes[this.code].title;
   }
 
   /** Whether something broke that an operator should look at: not what the caller did wrong, and not what we refuse on purpose, as in a flood. */
@@ -129,7 +137,7 @@ export function toAppError(error: unknown): AppError {
 }
 
 /** An RFC 9457 problem. */
-export type Problem = {
+type Problem = {
   type: string;
   title: string;
   status: number;
@@ -139,21 +147,16 @@ export type Problem = {
   errors?: FieldError[];
 };
 
+/** The body of the HTTP answer for an error. */
+export function toProblem({ status, title, code, message, options: { errors } }: AppError, requestId: string): Problem {
+  return { type: "about:blank", title, status, detail: message, code, requestId, ...(errors && { errors }) };
+}
+
 /** The HTTP answer for an error: `application/problem+json` (RFC 9457). */
 export function toProblemResponse(error: AppError, requestId: string): Response {
-  const { status, title } = codes[error.code];
-  const { errors, retryAfterSeconds, headers } = error.options;
-  const problem: Problem = {
-    type: "about:blank",
-    title,
-    status,
-    detail: error.message,
-    code: error.code,
-    requestId,
-    ...(errors && { errors }),
-  };
-  return new Response(JSON.stringify(problem), {
-    status,
+  const { retryAfterSeconds, headers } = error.options;
+  return new Response(JSON.stringify(toProblem(error, requestId)), {
+    status: error.status,
     headers: {
       "content-type": "application/problem+json",
       "cache-control": "no-store",

@@ -1,11 +1,11 @@
 /** The tables of auth, as kysely and the store see them. What a column means stands in the migrations. */
 
-import type { AuditEntriesTable } from "@pm/kit/audit/audit";
+import type { AuditTables } from "@pm/kit/audit/audit";
 import type { Role } from "@pm/kit/auth/access";
-import type { OutboxTable } from "@pm/kit/kafka/outbox";
+import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { Database } from "@pm/kit/postgres/database";
 import type { JWK } from "jose";
-import type { ColumnType, Generated, JSONColumnType, Transaction } from "kysely";
+import type { ColumnType, Generated, Insertable, JSONColumnType, Transaction } from "kysely";
 
 /** What a link that was sent by mail is for. */
 export type LinkPurpose = "invite" | "signup" | "password_reset" | "email_change";
@@ -76,9 +76,11 @@ export type AuthTables = {
     expires_at: Date;
   };
   throttles: { key: Buffer; level: number; updated_at: Date; leak_seconds: number };
-  outbox: OutboxTable;
-  audit_entries: AuditEntriesTable;
-};
+} & AuditTables &
+  OutboxTables;
+
+export type AuditRow = Insertable<AuthTables["audit_entries"]>;
+export type OutboxRow = Insertable<AuthTables["outbox"]>;
 
 export type AuthDatabase = Database<AuthTables>;
 export type AuthTransaction = Transaction<AuthTables>;

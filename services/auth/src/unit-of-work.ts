@@ -6,15 +6,13 @@
 import { randomUUID, randomUUIDv7 } from "node:crypto";
 import { type MessageInitShape, create as message, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { AuditEntriesTable } from "@pm/kit/audit/audit";
 import type { RevocationSnapshot } from "@pm/kit/auth/revocations";
-import type { OutboxTable } from "@pm/kit/kafka/outbox";
 import { traceparentFrom } from "@pm/kit/metrics";
 import { AuthEventSchema, RevocationReason } from "@pm/proto/auth/v1/events";
 import type { Origin } from "./client-address.ts";
 import { revocationSkewSeconds } from "./sessions/revocations.ts";
 import { endSessions } from "./sessions/store.ts";
-import type { AuthDatabase, AuthTransaction } from "./tables.ts";
+import type { AuditRow, AuthDatabase, AuthTransaction, OutboxRow } from "./tables.ts";
 
 /** Who does something, and by which request. `id` is a user's id, `auth`, or `anonymous`. */
 export type Actor = { id: string; origin: Pick<Origin, "requestId" | "traceparent"> & { address?: string } };
@@ -49,7 +47,7 @@ export type Changes = {
 };
 
 /** An event of the topic `auth.v1` as an outbox row. */
-export function authEvent(event: AuthEventInit, key: string, origin: { traceparent: string; now: number }): OutboxTable {
+export function authEvent(event: AuthEventInit, key: string, origin: { traceparent: string; now: number }): OutboxRow {
   const name = String(event.case).replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   return {
     event_id: randomUUIDv7(),
@@ -86,8 +84,8 @@ export function createChanges(options: {
       }, lingerMs).unref();
     },
     async run(actor, work) {
-      const events: OutboxTable[] = [];
-      const entries: AuditEntriesTable[] = [];
+      const events: OutboxRow[] = [];
+      const entries: AuditRow[] = [];
       const sessions: RevocationSnapshot["sessions"] = [];
       const until = now() + (tokenSeconds + revocationSkewSeconds) * 1_000;
       const result = await database.kysely.transaction().execute(async (transaction) => {

@@ -1,6 +1,6 @@
 /** What is stored: the record of a patient, and the tables as types. Columns are explained in the migrations. */
-import type { AuditEntriesTable } from "@pm/kit/audit/audit";
-import type { OutboxTable } from "@pm/kit/kafka/outbox";
+import type { AuditTables } from "@pm/kit/audit/audit";
+import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { ColumnType, Generated } from "kysely";
 
 export const sexes = ["female", "male", "other", "unknown"] as const;
@@ -84,6 +84,6 @@ export type Tables = {
     updated_at: Generated<Date>;
   };
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
-  audit_entries: AuditEntriesTable;
-  outbox: OutboxTable;
-};
+  import_emails: { import_id: string; email_hash: Buffer };
+} & AuditTables &
+  OutboxTables;

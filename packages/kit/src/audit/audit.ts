@@ -6,30 +6,75 @@
  * waits for another one, and an entry is sealed within about a second (docs/decisions/0003-audit-chain.md).
  */
 import { createHash } from "node:crypto";
-import { type Kysely, sql } from "kysely";
+import { type ColumnType, type Generated, type GeneratedAlways, type Kysely, sql } from "kysely";
 import { type Client, Pool } from "pg";
 import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
+import { defineBulkInput } from "../postgres/bulk.ts";
 import { connectionConfig, type Database, type DatabaseSettings, databaseSettings } from "../postgres/database.ts";
 import { type Leader, runAsLeader } from "../postgres/leader.ts";
+import type { Queries } from "../postgres/transaction.ts";
 
-/**
- * What writers insert into `audit_entries`. `id` and `occurred_at` come from Postgres.
- * `details` holds what changed; personal data may stand there, because the database is where it belongs anyway.
- */
-export type AuditEntriesTable = {
-  /** `sub` of who did it, or `anonymous`. */
+/** Columns of jsonb are written as text. `details` may hold personal data: the database is where it belongs anyway. */
+type AuditEntriesTable = {
+  id: GeneratedAlways<bigint>;
+  occurred_at: Generated<Date>;
   actor: string;
+  action: string;
+  subject: string;
+  request_id: string;
+  details: ColumnType<unknown, string | undefined, never>;
+};
+
+/** The tables of `createAuditTables` in the table types of a service. */
+export type AuditTables = {
+  audit_entries: AuditEntriesTable;
+  audit_blocks: {
+    number: bigint;
+    entry_ids: bigint[];
+    entry_hashes: Buffer[];
+    previous_hash: Buffer;
+    hash: Buffer;
+    sealed_at: Generated<Date>;
+  };
+  audit_unsealed: { entry_id: bigint };
+};
+
+/** What somebody did. Postgres adds the id and the time. */
+export type AuditEntry = {
+  /** `sub` of the caller, or `anonymous`. */
+  actorId: string;
   /** What was done: `<noun>.<verb in the past>`, or the OWASP logging vocabulary in auth. */
   action: string;
   /** The id of what it was done to. */
   subject: string;
-  /** The request id, so that the log's line can be found. */
-  request_id: string;
-  /** JSON. */
-  details: unknown;
+  /** The request id, by which the line in the log can be found. */
+  requestId: string;
+  /** What changed. */
+  details?: object;
 };
+
+/** The beginning of every insert into the audit trail, for statements that write an entry beside other rows. */
+export const insertIntoAudit = "insert into audit_entries (actor, action, subject, request_id, details)";
+
+const newEntries = defineBulkInput<AuditEntry>({
+  actor: ["text", ({ actorId }) => actorId],
+  action: ["text", ({ action }) => action],
+  subject: ["text", ({ subject }) => subject],
+  request_id: ["text", ({ requestId }) => requestId],
+  details: ["json", ({ details }) => JSON.stringify(details ?? {})],
+});
+
+const insertStatement = {
+  name: "audit_insert",
+  text: `${insertIntoAudit} select actor, action, subject, request_id, details from ${newEntries.source("input")}`,
+};
+
+/** Adds entries to the audit trail. Where each round trip counts, a statement writes them itself, by `insertIntoAudit`. */
+export async function insertAuditEntries(db: Queries, entries: AuditEntry[]): Promise<void> {
+  if (entries.length > 0) await db.query(insertStatement, newEntries.collect(entries).values());
+}
 
 /** Creates the tables; part of a service's first migration. `role` is the runtime role: it may add and read, and nothing else. */
 export async function createAuditTables(db: Kysely<unknown>, role: string): Promise<void> {
@@ -71,7 +116,7 @@ export async function createAuditTables(db: Kysely<unknown>, role: string): Prom
 }
 
 type StoredEntry = { id: bigint; occurred_us: string; actor: string; action: string; subject: string; request_id: string; details: string };
-type Block = { number: bigint; entry_ids: bigint[]; entry_hashes: Buffer[]; previous_hash: Buffer; hash: Buffer };
+type Block = Omit<AuditTables["audit_blocks"], "sealed_at">;
 
 const entryColumns = `id, (extract(epoch from occurred_at) * 1000000)::bigint::text as occurred_us, actor, action, subject, request_id, details::text`;
 const noHash = Buffer.alloc(32);

@@ -25,7 +25,8 @@ export type Role = keyof typeof roles;
 export type Scope = (typeof roles)[Role][number] | ServiceScope;
 
 /** Scopes that no person has. `auth:internal` is for what services ask of auth, `internal:totals` for the consistency check. */
-export type ServiceScope = "auth:internal" | "internal:totals";
+const serviceScopes = ["auth:internal", "internal:totals"] as const;
+type ServiceScope = (typeof serviceScopes)[number];
 
 /** What each service may do when it acts for itself. */
 export const services = {
@@ -38,6 +39,11 @@ export type ServiceName = keyof typeof services;
 
 /** `public`: anybody. `signed-in`: any valid token. Otherwise the scope that the token must have. */
 export type Access = "public" | "signed-in" | Scope;
+
+/** Whether only services may call an operation with this access. */
+export function isForServicesOnly(access: Access): boolean {
+  return (serviceScopes as readonly string[]).includes(access);
+}
 
 /** Every operation of every service: `<service>.<operationId>` for REST, the full method name for gRPC. */
 export const operations = {

@@ -5,7 +5,8 @@ import type { Caller, Verifier } from "../auth/verifier.ts";
 import { AppError } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import { createLogger } from "../log.ts";
-import { createRestApp, matchesIfNoneMatch } from "./rest.ts";
+import { createRestApp, matchesIfNoneMatch, requestContext } from "./rest.ts";
+import { errorAnswers, jsonAnswer, ProblemSchema } from "./schemas.ts";
 
 const callers: Record<string, Scope[]> = { reader: ["patient:read"], writer: ["patient:read", "patient:write"] };
 const verifier: Verifier = {
@@ -32,14 +33,8 @@ const lifecycle: Lifecycle = {
   notReady: async () => ["database"],
   shutdown: async () => undefined,
 };
-const { app, operation } = createRestApp({
-  service: "patient",
-  title: "T",
-  description: "D",
-  log: createLogger("t", "silent"),
-  lifecycle,
-  verifier,
-});
+const log = createLogger("t", "silent");
+const { app, operation } = createRestApp({ service: "patient", title: "T", description: "D", log, lifecycle, verifier });
 
 const IdSchema = z.object({ id: z.string() });
 const BodySchema = z.strictObject({ name: z.string().min(1), age: z.int() });
@@ -49,7 +44,7 @@ operation(
     method: "post",
     path: "/things/{id}:rename",
     request: { params: IdSchema, body: { required: true, content: { "application/json": { schema: BodySchema } } } },
-    responses: { 200: { description: "Renamed", content: { "application/json": { schema: IdSchema } } } },
+    responses: { 200: jsonAnswer(IdSchema, "Renamed"), ...errorAnswers("not_found", "already_exists", "failed_precondition") },
   },
   (c) => c.json({ id: `${c.req.valid("param").id}:${c.req.valid("json").name}:${c.get("caller").id}` }, 200),
 );
@@ -65,6 +60,16 @@ operation(
     if (c.req.valid("param").id === "broken") throw new Error("secret detail");
     return c.json({ id: c.req.valid("param").id }, 200);
   },
+);
+
+const TotalsSchema = z.object({ count: z.int() }).openapi("ThingTotals");
+operation(
+  { operationId: "readPatientTotals", method: "get", path: "/things:totals", responses: { 200: jsonAnswer(TotalsSchema, "Totals") } },
+  (c) => c.json({ count: 0 }, 200),
+);
+operation(
+  { operationId: "listPatients", "x-internal": true, method: "get", path: "/things:all", responses: { 204: { description: "Nothing" } } },
+  (c) => c.body(null, 204),
 );
 
 function send(method: string, path: string, options: { as?: string; body?: string; type?: string } = {}) {
@@ -127,10 +132,68 @@ test("the document has the path as callers see it, the scope and the problem", a
   expect(rename?.responses.default.content["application/problem+json"]).toBeDefined();
 });
 
+test("an operation documents the errors that it gives by status, each with an example that fits the schema", async () => {
+  type Answer = { content: Record<string, { schema: unknown; examples: Record<string, { value: object }> }> };
+  type Document = { paths: Record<string, { post: { responses: object } }>; components: { responses: Record<string, Answer> } };
+  const { paths, components } = (await (await send("GET", "/openapi.json")).json()) as Document;
+  expect(paths["/things/{id}:rename"]?.post.responses).toMatchObject({
+    200: { description: "Renamed" },
+    400: { $ref: "#/components/responses/InvalidArgument" },
+    401: { $ref: "#/components/responses/Unauthenticated" },
+    403: { $ref: "#/components/responses/PermissionDenied" },
+    404: { $ref: "#/components/responses/NotFound" },
+    409: { $ref: "#/components/responses/AlreadyExistsOrFailedPrecondition" },
+    413: { $ref: "#/components/responses/PayloadTooLarge" },
+    415: { $ref: "#/components/responses/UnsupportedMediaType" },
+    500: { $ref: "#/components/responses/Internal" },
+    503: { $ref: "#/components/responses/Unavailable" },
+  });
+  for (const { content } of Object.values(components.responses)) {
+    const { schema, examples } = content["application/problem+json"] ?? { examples: {} };
+    expect(schema).toEqual({ $ref: "#/components/schemas/Problem" });
+    for (const [code, { value }] of Object.entries(examples)) expect(ProblemSchema.strict().parse(value)).toMatchObject({ code });
+  }
+  expect(Object.keys(components.responses.AlreadyExistsOrFailedPrecondition?.content["application/problem+json"]?.examples ?? {})).toEqual([
+    "already_exists",
+    "failed_precondition",
+  ]);
+});
+
+test("operations for services only are in the complete document, marked, and not in the published one", async () => {
+  type Document = { paths: Record<string, { get?: Record<string, unknown> }>; components: { schemas: object } };
+  const read = async (path: string) => (await (await send("GET", path)).json()) as Document;
+  const [published, complete] = [await read("/openapi.json"), await read("/openapi-internal.json")];
+  expect(Object.keys(published.paths)).toEqual(["/things/{id}:rename", "/things/{id}"]);
+  expect(Object.keys(complete.paths)).toEqual(["/things/{id}:rename", "/things/{id}", "/things:totals", "/things:all"]);
+  expect(Object.values(complete.paths).map(({ get }) => get?.["x-internal"])).toEqual([undefined, undefined, true, true]);
+  expect(Object.keys(published.components.schemas)).not.toContain("ThingTotals");
+});
+
 test("an operation that the access table does not have cannot be registered", () => {
   expect(() =>
     operation({ operationId: "unheardOf", method: "get", path: "/x", responses: { 204: { description: "x" } } }, (c) => c.body(null, 204)),
   ).toThrow(/access table/);
+});
+
+test("the request context names who calls, by which request, in which trace", async () => {
+  const seen: unknown[] = [];
+  const { app, operation } = createRestApp({ service: "auth", title: "T", description: "D", log, lifecycle, verifier });
+  for (const [operationId, path] of [
+    ["login", "/public"],
+    ["me", "/private"],
+  ] as const)
+    operation({ operationId, method: "get", path, responses: { 204: { description: "x" } } }, (c) => {
+      seen.push(requestContext(c));
+      return c.body(null, 204);
+    });
+  const traceparent = `00-${"1".repeat(32)}-${"2".repeat(16)}-01`;
+  const headers = { "x-request-id": "abcdef-123456", traceparent };
+  await app.request("/public", { headers });
+  await app.request("/private", { headers: { ...headers, authorization: "Bearer reader" } });
+  expect(seen).toEqual([
+    { actorId: "anonymous", requestId: "abcdef-123456", traceparent },
+    { actorId: "reader", requestId: "abcdef-123456", traceparent },
+  ]);
 });
 
 test("readiness names what is missing", async () => {

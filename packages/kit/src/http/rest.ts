@@ -16,10 +16,19 @@ import { AppError, invalidFields, toAppError, toProblemResponse } from "../error
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { metrics, requestIdFrom, requestSeconds, traceparentFrom } from "../metrics.ts";
+import type { RequestContext } from "../request-context.ts";
+import "../validation-messages.ts";
+import { createDocuments } from "./openapi.ts";
 
 /** What handlers read from the context. `caller` is not set for public operations. */
 export type RestEnv = { Variables: { requestId: string; traceparent: string; caller: Caller; operation: string; log: Logger } };
 export type RestContext = Context<RestEnv>;
+
+/** Who makes a REST request, and by which request. */
+export function requestContext(c: RestContext): RequestContext {
+  const caller: Caller | undefined = c.get("caller");
+  return { actorId: caller?.id ?? "anonymous", requestId: c.get("requestId"), traceparent: c.get("traceparent") };
+}
 
 /** A route of OpenAPI with the id under which the access table lists it (without the service's name). */
 export type Route = RouteConfig & { operationId: string };
@@ -35,18 +44,6 @@ export type RestApp = {
 
 /** The largest body that is read into memory, in bytes. */
 export const maxBodyBytes = 1024 * 1024;
-
-export const ProblemSchema = z
-  .object({
-    type: z.string(),
-    title: z.string(),
-    status: z.int(),
-    detail: z.string(),
-    code: z.string(),
-    requestId: z.string(),
-    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
-  })
-  .openapi("Problem", { description: "An RFC 9457 problem. `errors` names every wrong field." });
 
 const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
@@ -122,17 +119,16 @@ export function createRestApp(options: {
     c.set("operation", "health.metrics");
     return c.text(await metrics.metrics(), 200, { "content-type": metrics.contentType });
   });
+  const documents = createDocuments(options);
   app.get("/openapi.json", (c) => {
     c.set("operation", "openapi");
-    return c.json(
-      app.getOpenAPI31Document({
-        openapi: "3.1.0",
-        info: { title: options.title, description: options.description, version: "1.0.0" },
-        servers: [{ url: "/" }],
-      }),
-    );
+    return c.json(documents.published());
   });
-  app.openAPIRegistry.registerComponent("securitySchemes", "bearer", { type: "http", scheme: "bearer", bearerFormat: "JWT" });
+  // The gateway has no route to it.
+  app.get("/openapi-internal.json", (c) => {
+    c.set("operation", "openapi");
+    return c.json(documents.complete());
+  });
 
   const refuse = () => {
     throw tooLarge();
@@ -165,14 +161,7 @@ export function createRestApp(options: {
     const method = route.method.toUpperCase();
     if (methods.includes(method)) registered.push({ method, path: new RegExp(`^${pattern}$`) });
 
-    app.openAPIRegistry.registerPath({
-      ...route,
-      ...(access !== "public" && { security: [{ bearer: access === "signed-in" ? [] : [access] }] }),
-      responses: {
-        ...route.responses,
-        default: { description: "What went wrong", content: { "application/problem+json": { schema: ProblemSchema } } },
-      },
-    });
+    documents.add(route, access);
     const { headers, ...request } = route.request ?? {};
     const middleware = [
       authenticate,

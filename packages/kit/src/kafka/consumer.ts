@@ -13,6 +13,7 @@ import type { Logger } from "../log.ts";
 import { Counter, Gauge, metrics } from "../metrics.ts";
 import type { Database } from "../postgres/database.ts";
 import type { Leader } from "../postgres/leader.ts";
+import { isUuid } from "../uuid.ts";
 import { type EachBatchPayload, type Kafka, runConsumer } from "./client.ts";
 import { deadLetter, keysWithDeadLetters, lockGroup, reasonOf } from "./dead-letters.ts";
 
@@ -249,14 +250,12 @@ class Stopped extends Error {}
 
 type KafkaMessage = EachBatchPayload["batch"]["messages"][number];
 
-const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-
 /** Reads the CloudEvents attributes of a message (binary mode). */
 export function toEvent(topic: string, partition: number, message: KafkaMessage): ConsumedEvent {
   const header = (name: string) => message.headers?.[name]?.toString() ?? "";
   const id = header("ce_id").toLowerCase();
   const time = new Date(header("ce_time"));
-  const problem = !uuidForm.test(id)
+  const problem = !isUuid(id)
     ? "the header ce_id is not a UUID"
     : header("ce_type") === ""
       ? "the header ce_type is missing"
@@ -266,7 +265,7 @@ export function toEvent(topic: string, partition: number, message: KafkaMessage)
           ? "the message has no value"
           : undefined;
   return {
-    id: uuidForm.test(id) ? id : placeAsId(topic, partition, message.offset),
+    id: isUuid(id) ? id : placeAsId(topic, partition, message.offset),
     type: header("ce_type"),
     source: header("ce_source"),
     time: Number.isNaN(time.getTime()) ? new Date(Number(message.timestamp)) : time,

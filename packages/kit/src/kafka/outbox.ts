@@ -3,27 +3,71 @@
  * publishes rows in order and deletes them. Kafka being down costs delay, never an event and never a request.
  */
 
-import { type Kysely, sql } from "kysely";
+import { type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
 import type { Client, Pool } from "pg";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { Gauge, Histogram, metrics } from "../metrics.ts";
+import { defineBulkInput } from "../postgres/bulk.ts";
 import type { Database, DatabaseSettings } from "../postgres/database.ts";
 import { type Leader, runAsLeader } from "../postgres/leader.ts";
+import type { Queries } from "../postgres/transaction.ts";
 import type { Message, Sender } from "./client.ts";
 
-/** A row to be written. `type` becomes `ce_type`; `eventId` a UUID, `ce_id`. */
-export type OutboxEvent = { eventId: string; topic: string; key: string; type: string; payload: Uint8Array; traceparent: string };
-
-/** The outbox in a service's table types. Postgres gives `id` when the row is inserted, after the changed row was locked, so ids rise per key. */
-export type OutboxTable = {
-  event_id: string;
+/** An event that is to be published. */
+export type OutboxEvent = {
+  /** A UUID; `ce_id`. */
+  eventId: string;
   topic: string;
+  /** Events of one key are published in the order in which they were written. */
   key: string;
+  /** `ce_type`; see `eventType`. */
   type: string;
   payload: Uint8Array;
   traceparent: string;
 };
+
+/** The table of `createOutboxTable` in the table types of a service. */
+export type OutboxTables = {
+  outbox: {
+    /** Postgres assigns it after the changed row was locked, so ids rise per key. */
+    id: GeneratedAlways<bigint>;
+    event_id: string;
+    topic: string;
+    key: string;
+    type: string;
+    payload: Uint8Array;
+    traceparent: string;
+    created_at: Generated<Date>;
+  };
+};
+
+/** The type of an event by its case in the message: `auth.v1` and `sessionRevoked` give `auth.v1.session_revoked`. */
+export function eventType(topic: string, name: string): string {
+  return `${topic}.${name.replace(/(?!^)[A-Z]/g, (letter) => `_${letter}`).toLowerCase()}`;
+}
+
+/** The beginning of every insert into the outbox, for statements that write an event beside other rows. */
+export const insertIntoOutbox = "insert into outbox (event_id, topic, key, type, payload, traceparent)";
+
+const newEvents = defineBulkInput<OutboxEvent>({
+  event_id: ["uuid", ({ eventId }) => eventId],
+  topic: ["text", ({ topic }) => topic],
+  key: ["text", ({ key }) => key],
+  type: ["text", ({ type }) => type],
+  payload: ["bytea", ({ payload }) => payload],
+  traceparent: ["text", ({ traceparent }) => traceparent],
+});
+
+const insertStatement = {
+  name: "outbox_insert",
+  text: `${insertIntoOutbox} select event_id, topic, key, type, payload, traceparent from ${newEvents.source("input")}`,
+};
+
+/** Adds events to the outbox. Where each round trip counts, a statement writes them itself, by `insertIntoOutbox`. */
+export async function insertOutboxEvents(db: Queries, events: OutboxEvent[]): Promise<void> {
+  if (events.length > 0) await db.query(insertStatement, newEvents.collect(events).values());
+}
 
 /** Creates the table; part of a service's first migration. `role` is the runtime role. */
 export async function createOutboxTable(db: Kysely<unknown>, role: string): Promise<void> {
@@ -42,6 +86,8 @@ export async function createOutboxTable(db: Kysely<unknown>, role: string): Prom
   await sql`alter table outbox set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)`.execute(db);
   await sql`grant select, insert, delete on outbox to ${sql.ref(role)}`.execute(db);
 }
+
+type OutboxRow = Selectable<OutboxTables["outbox"]>;
 
 const batchSize = 500;
 
@@ -90,7 +136,7 @@ export function startRelay<Tables>(options: {
   async function publishBatch(client: Client): Promise<"more" | "done"> {
     // Rows that a crash of Postgres brings back are sent twice, which every reader must bear anyway: no need to wait for the disk.
     await client.query("begin; set local synchronous_commit to off");
-    const { rows } = await client.query<OutboxTable & { id: bigint; created_at: Date }>({
+    const { rows } = await client.query<OutboxRow>({
       name: "outbox_take",
       text: `delete from outbox where id = any(array(select id from outbox order by id limit ${batchSize}))
         returning id, event_id, topic, key, type, payload, traceparent, created_at`,
@@ -105,7 +151,7 @@ export function startRelay<Tables>(options: {
     return rows.length === batchSize ? "more" : "done";
   }
 
-  function toMessage(event: OutboxTable & { created_at: Date }): Message {
+  function toMessage(event: OutboxRow): Message {
     return {
       key: event.key,
       value: Buffer.from(event.payload),

@@ -19,6 +19,7 @@ import { closeServer, listen, maxBodyBytes, type RestApp } from "../http/rest.ts
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { requestIdFrom, requestSeconds, traceparentFrom } from "../metrics.ts";
+import type { RequestContext } from "../request-context.ts";
 import { registerReflection } from "./reflection.ts";
 import { createUnaryGrpc } from "./unary.ts";
 
@@ -28,6 +29,12 @@ export const requestIdKey = createContextKey<string>("", { description: "request
 export const traceparentKey = createContextKey<string>("", { description: "traceparent" });
 /** The person for whom a service calls, by the verified token in `x-on-behalf-of`; undefined where there is none. */
 export const onBehalfOfKey = createContextKey<Caller | undefined>(undefined, { description: "on behalf of" });
+
+/** Who makes a call, and by which request. */
+export function rpcContext({ values }: HandlerContext): RequestContext {
+  const actorId = values.get(onBehalfOfKey)?.id ?? values.get(callerKey)?.id ?? "anonymous";
+  return { actorId, requestId: values.get(requestIdKey), traceparent: values.get(traceparentKey) };
+}
 
 type Done = (error?: unknown) => ConnectError | undefined;
 const doneKey = createContextKey<Done | undefined>(undefined, { description: "reports the call" });

@@ -117,6 +117,7 @@ export function registerRest(
   operation(
     createRoute({
       operationId: "issueServiceToken",
+      "x-internal": true,
       method: "post",
       path: "/auth/token",
       summary: "Give a service its access token (RFC 6749, client credentials)",

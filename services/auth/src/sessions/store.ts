@@ -1,8 +1,7 @@
 /** Sessions and refresh tokens in Postgres. What happens at every login or refresh is one prepared statement. */
 import type { Role } from "@pm/kit/auth/access";
-import type { OutboxTable } from "@pm/kit/kafka/outbox";
 import { sql } from "kysely";
-import type { AuthDatabase, AuthTransaction } from "../tables.ts";
+import type { AuthDatabase, AuthTransaction, OutboxRow } from "../tables.ts";
 import { type Attempt, forgiveClauses, forgiveValues } from "./throttle.ts";
 
 export type Account = {
@@ -36,7 +35,7 @@ export async function findAccount(database: AuthDatabase, id: string): Promise<A
 }
 
 const outboxColumns = "event_id, topic, key, type, payload, traceparent";
-const outboxValues = (event: OutboxTable) => [event.event_id, event.topic, event.key, event.type, event.payload, event.traceparent];
+const outboxValues = (event: OutboxRow) => [event.event_id, event.topic, event.key, event.type, event.payload, event.traceparent];
 
 // Each account is locked against changes until its session is there: whoever disables it or changes its password or roles at
 // the same moment either comes first, and there is no session, or comes second and finds the session to revoke. Accounts are
@@ -81,7 +80,7 @@ export type NewSession = {
   secondFactor: boolean;
   maxSeconds: number;
   refreshTokenHash: Buffer;
-  event: OutboxTable;
+  event: OutboxRow;
   requestId: string;
   /** The one that succeeded, which is forgiven whether the session is stored or not. */
   attempt: Pick<Attempt, "keys"> | undefined;
@@ -121,7 +120,7 @@ const failureStatement = {
 /** Notes an attempt to sign in that failed: one statement with the same work whoever it was about. */
 export async function recordFailure(
   database: AuthDatabase,
-  failure: { event: OutboxTable; action: string; subject: string; requestId: string; details: Record<string, unknown> },
+  failure: { event: OutboxRow; action: string; subject: string; requestId: string; details: Record<string, unknown> },
 ): Promise<void> {
   const { event, action, subject, requestId, details } = failure;
   await database.query(failureStatement, [...outboxValues(event), action, subject, requestId, JSON.stringify(details)]);

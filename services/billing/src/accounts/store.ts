@@ -1,7 +1,7 @@
 /** Accounts in Postgres: tables as types, one function per question. */
-import type { AuditEntriesTable } from "@pm/kit/audit/audit";
+import type { AuditTables } from "@pm/kit/audit/audit";
 import { AppError } from "@pm/kit/errors";
-import type { OutboxEvent, OutboxTable } from "@pm/kit/kafka/outbox";
+import type { OutboxEvent, OutboxTables } from "@pm/kit/kafka/outbox";
 import { type Database, type Statement, violatedConstraint } from "@pm/kit/postgres/database";
 
 export type AccountStatus = "ACTIVE" | "SUSPENDED" | "CLOSED";
@@ -28,9 +28,8 @@ export type RequestsTable = { id: string; method: string; hash: Uint8Array; resp
 export type Tables = {
   accounts: AccountsTable;
   requests: RequestsTable;
-  outbox: OutboxTable;
-  audit_entries: AuditEntriesTable;
-};
+} & AuditTables &
+  OutboxTables;
 
 export type BillingDatabase = Database<Tables>;
 

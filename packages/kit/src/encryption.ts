@@ -1,0 +1,38 @@
+/** Encryption of values at rest and in cookies: AES-256-GCM, with a key of its own for each purpose, all derived from one secret. */
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+
+export type Encryptor = {
+  /**
+   * Gives nonce, authentication tag and ciphertext, in this order.
+   * @param context what the value belongs to, such as the id of its row; it is authenticated, not stored
+   */
+  encrypt(plaintext: string, context?: string): Buffer;
+  /** @throws Error if the secret, the purpose or the context differs, or if the bytes were changed */
+  decrypt(encrypted: Uint8Array, context?: string): string;
+};
+
+const nonceBytes = 12;
+const tagBytes = 16;
+
+/**
+ * @param secret at least 32 random bytes, or a text with as much entropy
+ * @param purpose names the use; values that were encrypted for another purpose cannot be decrypted
+ */
+export function createEncryptor(secret: Uint8Array | string, purpose: string): Encryptor {
+  const key = Buffer.from(hkdfSync("sha256", secret, "", purpose, 32));
+  return {
+    encrypt(plaintext, context = "") {
+      const nonce = randomBytes(nonceBytes);
+      const cipher = createCipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(context));
+      const ciphertext = Buffer.concat([cipher.update(plaintext, "utf8"), cipher.final()]);
+      return Buffer.concat([nonce, cipher.getAuthTag(), ciphertext]);
+    },
+    decrypt(encrypted, context = "") {
+      const bytes = Buffer.from(encrypted);
+      const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(0, nonceBytes), { authTagLength: tagBytes })
+        .setAAD(Buffer.from(context))
+        .setAuthTag(bytes.subarray(nonceBytes, nonceBytes + tagBytes));
+      return Buffer.concat([decipher.update(bytes.subarray(nonceBytes + tagBytes)), decipher.final()]).toString("utf8");
+    },
+  };
+}

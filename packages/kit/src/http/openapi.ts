@@ -1,0 +1,73 @@
+/**
+ * The OpenAPI documents of a service. The published one is for callers from outside; the complete one also has the
+ * operations that only services may call, each with `x-internal`.
+ */
+import { OpenAPIRegistry, OpenApiGeneratorV31 } from "@asteasolutions/zod-to-openapi";
+import type { RouteConfig } from "@hono/zod-openapi";
+import { type Access, isForServicesOnly } from "../auth/access.ts";
+import { commonErrors, errorComponentOf, ProblemSchema } from "./schemas.ts";
+
+type Answer = RouteConfig["responses"][string];
+
+export type Documents = {
+  /** A route that says `x-internal` is for services only, whatever its access is. */
+  add(route: RouteConfig, access: Access): void;
+  published(): object;
+  complete(): object;
+};
+
+export function createDocuments(info: { title: string; description: string }): Documents {
+  const published = createDocument(info);
+  const complete = createDocument(info);
+  return {
+    add(route, access) {
+      const isInternal = isForServicesOnly(access) || route["x-internal"] === true;
+      complete.add(isInternal ? { ...route, "x-internal": true } : route, access);
+      if (!isInternal) published.add(route, access);
+    },
+    published: published.generate,
+    complete: complete.generate,
+  };
+}
+
+function createDocument({ title, description }: { title: string; description: string }) {
+  const registry = new OpenAPIRegistry();
+  const described = new Set<string>();
+  let document: object | undefined;
+  registry.registerComponent("securitySchemes", "bearer", { type: "http", scheme: "bearer", bearerFormat: "JWT" });
+
+  /** Many operations have the same error answers. The document describes each once, among its components. */
+  function reference(answer: Answer): Answer {
+    const component = errorComponentOf(answer);
+    if (!component) return answer;
+    const { name, response } = component;
+    if (!described.has(name)) registry.registerComponent("responses", name, response);
+    described.add(name);
+    return { $ref: `#/components/responses/${name}` };
+  }
+
+  return {
+    add(route: RouteConfig, access: Access): void {
+      const security = access === "public" ? undefined : [{ bearer: access === "signed-in" ? [] : [access] }];
+      const common = commonErrors(route.request, {
+        isPublic: access === "public",
+        needsScope: access !== "public" && access !== "signed-in",
+      });
+      const responses = Object.entries({ ...common, ...route.responses }).map(([status, answer]) => [status, reference(answer)]);
+      const fallback = { description: "What went wrong", content: { "application/problem+json": { schema: ProblemSchema } } };
+      registry.registerPath({
+        ...route,
+        ...(security && { security }),
+        responses: { ...Object.fromEntries(responses), default: fallback },
+      });
+    },
+    generate(): object {
+      document ??= new OpenApiGeneratorV31(registry.definitions).generateDocument({
+        openapi: "3.1.0",
+        info: { title, description, version: "1.0.0" },
+        servers: [{ url: "/" }],
+      });
+      return document;
+    },
+  };
+}

@@ -1,0 +1,89 @@
+/** What the routes of all services are described with: JSON bodies and answers, and the errors that an operation gives. */
+import { type RouteConfig, z } from "@hono/zod-openapi";
+import { AppError, type ErrorCode, invalidFields, type StatusOf, toProblem } from "../errors.ts";
+
+export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { "application/json": { schema } } });
+
+export const jsonAnswer = <Schema extends z.ZodType>(schema: Schema, description: string) => ({
+  description,
+  content: { "application/json": { schema } },
+});
+
+export const ProblemSchema = z
+  .object({
+    type: z.string(),
+    title: z.string().openapi({ description: "The kind of error; the same for all errors of a code." }),
+    status: z.int(),
+    detail: z.string().openapi({ description: "What is wrong and how to correct it, for people." }),
+    code: z.string().openapi({ description: "The kind of error, for programs." }),
+    requestId: z.string().openapi({ description: "Tells the operator which lines of the log belong to it." }),
+    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+  })
+  .openapi("Problem", { description: "An RFC 9457 problem. `errors` names every wrong field." });
+
+/** What callers read, as an example; the code and the title say the rest. */
+const details: Partial<Record<ErrorCode, string>> = {
+  unauthenticated: "The access token has expired. Refresh it or log in again.",
+  permission_denied: "This needs the scope patient:write, which your roles do not give.",
+  not_found: "There is nothing with this id.",
+  aborted: "Somebody else has changed it in the meantime. Read it again, then repeat your change.",
+  resource_exhausted: "Too many requests. Try again in 30 seconds.",
+  unavailable: "The database cannot be reached. Try again shortly.",
+  internal: "Internal error. Try again; if it stays, give the request id to the operator.",
+  payload_too_large: "The body is larger than 1 MiB. Send less at once.",
+  unsupported_media_type: "Send the body as one of the media types that the API document lists.",
+};
+
+function exampleOf(code: ErrorCode) {
+  const error =
+    code === "invalid_argument"
+      ? invalidFields([{ path: "email", message: "is required" }])
+      : new AppError(code, details[code] ?? `${new AppError(code, "").title}.`);
+  return toProblem(error, "0b7e4c1d-5a2f-4c8e-9f3b-6d1a2c3b4e5f");
+}
+
+type ErrorAnswer = { description: string; content: { "application/problem+json": { schema: typeof ProblemSchema } } };
+export type ErrorAnswers<Code extends ErrorCode> = { [Status in StatusOf<Code>]: ErrorAnswer };
+
+const codesOf = new WeakMap<object, ErrorCode[]>();
+
+const titlesOf = (codes: ErrorCode[]) => codes.map((code) => new AppError(code, "").title).join(", or: ");
+
+/** The answer for all codes of one status. */
+function answerOf(codes: ErrorCode[]): ErrorAnswer {
+  const answer = { description: titlesOf(codes), content: { "application/problem+json": { schema: ProblemSchema } } };
+  codesOf.set(answer, codes);
+  return answer;
+}
+
+/**
+ * The error answers of a route, by status, each with an example: `responses: { 200: …, ...errorAnswers("not_found") }`.
+ * Routes list what their handlers throw. What can go wrong before a handler runs is added by `operation` (`commonErrors`).
+ */
+export function errorAnswers<Code extends ErrorCode>(...codes: Code[]): ErrorAnswers<Code> {
+  const byStatus = Map.groupBy(codes, (code) => new AppError(code, "").status);
+  return Object.fromEntries([...byStatus].map(([status, all]) => [status, answerOf(all)])) as ErrorAnswers<Code>;
+}
+
+/** An answer of `errorAnswers` as a component of a document, with an example for each code; undefined for every other answer. */
+export function errorComponentOf(answer: object) {
+  const codes = codesOf.get(answer);
+  if (!codes) return undefined;
+  const name = codes.map((code) => code.replace(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase())).join("Or");
+  const examples = Object.fromEntries(codes.map((code) => [code, { value: exampleOf(code) }]));
+  const content = { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" }, examples } };
+  return { name, response: { description: titlesOf(codes), content } };
+}
+
+/** What every operation with such a request may answer, whatever its handler does. */
+export function commonErrors(request: RouteConfig["request"], access: { isPublic: boolean; needsScope: boolean }): ErrorAnswers<ErrorCode> {
+  const { body, ...parameters } = request ?? {};
+  return errorAnswers<ErrorCode>(
+    ...(body || Object.values(parameters).some(Boolean) ? (["invalid_argument"] as const) : []),
+    ...(access.isPublic ? [] : (["unauthenticated"] as const)),
+    ...(access.needsScope ? (["permission_denied"] as const) : []),
+    ...(body ? (["payload_too_large", "unsupported_media_type"] as const) : []),
+    "internal",
+    "unavailable",
+  );
+}

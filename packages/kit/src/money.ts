@@ -1,0 +1,49 @@
+/** Amounts of money as people read them. Amounts are whole minor units; their digits are cut, never divided, so nothing is rounded. */
+import { LRUCache } from "lru-cache";
+
+/** As in the message `common.v1.Money`. */
+export type MoneyAmount = { currencyCode: string; minorUnits: bigint };
+
+const currencies = new Set(Intl.supportedValuesOf("currency"));
+
+/** Whether a code is a currency of ISO 4217, as the CLDR data of the runtime lists them. */
+export function isCurrency(code: string): boolean {
+  return currencies.has(code);
+}
+
+// Creating a format takes a hundred times as long as using it. There are some 170 currencies.
+const formats = new LRUCache<string, Intl.NumberFormat>({ max: 200 });
+
+function formatOf(currencyCode: string): Intl.NumberFormat {
+  const format = formats.get(currencyCode) ?? new Intl.NumberFormat("en", { style: "currency", currency: currencyCode });
+  formats.set(currencyCode, format);
+  return format;
+}
+
+/** How many decimals a currency has: 2 for EUR, 0 for JPY; 2 for a text that is no currency code. */
+export function minorUnitDigits(currencyCode: string): number {
+  return /^[A-Za-z]{3}$/.test(currencyCode) ? (formatOf(currencyCode).resolvedOptions().maximumFractionDigits ?? 2) : 2;
+}
+
+/** The digits before and after the decimal point, without a sign: `["1234", "50"]`. */
+function digitsOf({ currencyCode, minorUnits }: MoneyAmount): [whole: string, fraction: string] {
+  const decimals = minorUnitDigits(currencyCode);
+  const digits = String(minorUnits < 0n ? -minorUnits : minorUnits).padStart(decimals + 1, "0");
+  return [digits.slice(0, digits.length - decimals), digits.slice(digits.length - decimals)];
+}
+
+/** `€1,234.50`; an empty text if there is no amount. @throws RangeError if the code does not have three letters */
+export function formatMoney(money: MoneyAmount | undefined): string {
+  if (!money) return "";
+  const [whole, fraction] = digitsOf(money);
+  const decimal = `${money.minorUnits < 0n ? "-" : ""}${whole}${fraction && `.${fraction}`}`;
+  return formatOf(money.currencyCode).format(decimal as Intl.StringNumericLiteral);
+}
+
+const thousands = new Intl.NumberFormat("en");
+
+/** `EUR 1,234.50`, for charts and tables that name several currencies; negative amounts have a minus sign (U+2212) in front. */
+export function formatMoneyWithCode(money: MoneyAmount): string {
+  const [whole, fraction] = digitsOf(money);
+  return `${money.minorUnits < 0n ? "−" : ""}${money.currencyCode} ${thousands.format(BigInt(whole))}${fraction && `.${fraction}`}`;
+}

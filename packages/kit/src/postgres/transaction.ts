@@ -1,0 +1,92 @@
+/** Transactions. If concurrent transactions conflict, the work is done again, a bounded number of times. */
+import { setTimeout as delay } from "node:timers/promises";
+import { Kysely, PostgresDialect } from "kysely";
+import type { PoolClient } from "pg";
+import { AppError } from "../errors.ts";
+import type { Database, Statement } from "./database.ts";
+
+/** Runs named statements: the pool, or one transaction. */
+export type Queries = Pick<Database<unknown>, "query">;
+
+/** A transaction under way, with the two ways of `Database` to run statements. */
+export type Transaction<Tables> = Pick<Database<Tables>, "kysely" | "query">;
+
+export type Retries = {
+  /** How often the work is tried at most; 3 by default. */
+  tries?: number;
+  /** Errors that are conflicts besides deadlocks and serialization failures, such as a lost race for a unique key. */
+  isConflict?: (error: unknown) => boolean;
+};
+
+/**
+ * Runs `work` in one transaction. After a conflict, `work` runs again from its beginning, so it must have no effect outside
+ * the transaction.
+ * @throws AppError aborted if there was a conflict each time
+ */
+export function inTransaction<Tables, Result>(
+  database: Database<Tables>,
+  work: (transaction: Transaction<Tables>) => Promise<Result>,
+  retries?: Retries,
+): Promise<Result> {
+  return retryConflicts(async () => {
+    const client = await database.pool.connect();
+    let broken: Error | undefined;
+    try {
+      await client.query("begin");
+      const result = await work(createTransaction(client));
+      await client.query("commit");
+      return result;
+    } catch (error) {
+      // A connection that cannot even roll back is not used again.
+      await client.query("rollback").catch((reason: Error) => {
+        broken = reason;
+      });
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }, retries);
+}
+
+function createTransaction<Tables>(client: PoolClient): Transaction<Tables> {
+  let kysely: Kysely<Tables> | undefined;
+  return {
+    /** Created when it is first used: many transactions consist of named statements only. */
+    get kysely() {
+      // The connection goes back to the pool when the transaction ends, not after each query.
+      const connection = { query: client.query.bind(client), release: () => undefined };
+      const pool = { connect: async () => connection, end: async () => undefined };
+      kysely ??= new Kysely<Tables>({ dialect: new PostgresDialect({ pool: pool as never }) });
+      return kysely;
+    },
+    async query<Row>(statement: Statement, values: unknown[]) {
+      const result = await client.query({ name: statement.name, text: statement.text, values });
+      return result.rows as Row[];
+    },
+  };
+}
+
+/**
+ * Runs work that is one transaction, such as a single statement, again after a conflict.
+ * @throws AppError aborted if there was a conflict each time
+ */
+export async function retryConflicts<Result>(work: () => Promise<Result>, { tries = 3, isConflict }: Retries = {}): Promise<Result> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isDeadlockOrSerializationFailure(error) && !isConflict?.(error)) throw error;
+      if (attempt >= tries)
+        throw new AppError("aborted", "Too many changes at once. Try again.", {
+          reason: "TOO_MANY_CONFLICTS",
+          retryAfterSeconds: 1,
+          cause: error,
+        });
+      await delay(Math.random() * 5 * 2 ** attempt);
+    }
+  }
+}
+
+function isDeadlockOrSerializationFailure(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "40P01" || error.code === "40001");
+}

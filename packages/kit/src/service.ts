@@ -1,0 +1,62 @@
+/** What every service starts with. A service's main.ts adds its own parts, then listens; all of it closes in the reverse order. */
+import type { z } from "zod";
+import { startAuditSealer } from "./audit/audit.ts";
+import { followRevocations, snapshotFromAuth } from "./auth/revocations.ts";
+import { createServiceTokens, createVerifier, type Verifier } from "./auth/verifier.ts";
+import type { callerConfig, commonConfig, databaseConfig, kafkaConfig } from "./config.ts";
+import { createKafka, createSender, type Kafka, kafkaSettings } from "./kafka/client.ts";
+import { startRelay } from "./kafka/outbox.ts";
+import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
+import { createLogger, type Logger } from "./log.ts";
+import { type Database, type DatabaseSettings, databaseSettings, openDatabase } from "./postgres/database.ts";
+import type { Leader } from "./postgres/leader.ts";
+
+type Config<Shape extends z.ZodRawShape> = z.infer<z.ZodObject<Shape>>;
+type ServiceConfig = Config<typeof commonConfig & typeof databaseConfig & typeof kafkaConfig>;
+
+/** The names fit the options of what a service builds from it: `createRestApp({ ...parts, verifier })`. */
+export type ServiceParts<Tables> = {
+  service: string;
+  log: Logger;
+  lifecycle: Lifecycle;
+  settings: DatabaseSettings;
+  database: Database<Tables>;
+  kafka: Kafka;
+  /** Publishes the outbox; wake it after every commit that wrote to the outbox. */
+  relay: Leader;
+};
+
+/** Starts the log, the database, the outbox relay and the audit sealer of a service. */
+export function startService<Tables>(options: {
+  /** Its name in logs, in Kafka, in Postgres and in the access table. */
+  service: string;
+  config: ServiceConfig;
+  /** How long events are collected before they are sent; see `startRelay`. */
+  lingerMs?: number;
+}): ServiceParts<Tables> {
+  const { service, config, lingerMs } = options;
+  const log = createLogger(service, config.LOG_LEVEL);
+  const lifecycle = createLifecycle({ log, drainMs: config.SHUTDOWN_DRAIN_MS, graceMs: config.SHUTDOWN_GRACE_MS });
+  const settings = databaseSettings(config);
+  const database = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL_SIZE, applicationName: service, log, lifecycle });
+  const kafka = createKafka(kafkaSettings(service, config), log);
+  const sender = createSender(kafka);
+  const relay = startRelay({ database, settings, sender, service, ...(lingerMs !== undefined && { lingerMs }), log, lifecycle });
+  startAuditSealer({ database, settings, log, lifecycle });
+  return { service, log, lifecycle, settings, database, kafka, relay };
+}
+
+/**
+ * Verifies callers by auth, and gets the token by which this service calls others. Auth itself does not use it: it has the
+ * keys and the revocations.
+ */
+export function connectToAuth<Tables>(
+  { service, kafka, log, lifecycle }: ServiceParts<Tables>,
+  config: Config<typeof callerConfig>,
+): { verifier: Verifier; serviceToken: () => Promise<string> } {
+  const { AUTH_URL: authUrl, AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience, CLIENT_SECRET: clientSecret } = config;
+  const serviceToken = createServiceTokens({ authUrl, clientId: service, clientSecret });
+  const fetchSnapshot = snapshotFromAuth({ authUrl, serviceToken });
+  const { isRevoked } = followRevocations({ service, kafka, fetchSnapshot, log, lifecycle });
+  return { verifier: createVerifier({ authUrl, issuer, audience, isRevoked }), serviceToken };
+}

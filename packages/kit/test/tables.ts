@@ -1,0 +1,105 @@
+/**
+ * Compares the table types of a service with a migrated database. The types are gone when the program runs, so a test
+ * describes each column in words; the compiler checks the description against the types, the test against Postgres:
+ *
+ *     const tables = { ...auditTables, teams: { id: "uuid default", name: "text", ended_at: "timestamptz null" } };
+ *     expect(await readTables("auth")).toEqual(tables satisfies TableDescriptions<Tables>);
+ */
+import { testDatabase } from "@pm/stack/testing";
+import type { InsertType, SelectType } from "kysely";
+import pg from "pg";
+import type { AuditTables } from "../src/audit/audit.ts";
+import type { OutboxTables } from "../src/kafka/outbox.ts";
+
+/** The types of Postgres that arrive as a type of TypeScript. A type that is never read may be any. */
+type PostgresType<Value> = [Value] extends [never]
+  ? string
+  : unknown extends Value
+    ? "json" | "jsonb"
+    : [Value] extends [string]
+      ? "text" | "citext" | "uuid" | "date" | "inet" | "numeric"
+      : [Value] extends [bigint]
+        ? "bigint"
+        : [Value] extends [number]
+          ? "smallint" | "integer" | "real" | "double precision"
+          : [Value] extends [boolean]
+            ? "boolean"
+            : [Value] extends [Date]
+              ? "timestamptz"
+              : [Value] extends [Uint8Array]
+                ? "bytea"
+                : [Value] extends [readonly (infer Element)[]]
+                  ? "json" | "jsonb" | `${PostgresType<Element>}[]`
+                  : "json" | "jsonb";
+
+/** `generated`: Postgres always assigns it. `default`: it does where an insert does not. */
+type Origin<Column> = [InsertType<Column>] extends [never] ? " generated" : undefined extends InsertType<Column> ? " default" : "";
+
+/** A column of any JSON may be null or not: `unknown` includes null. */
+type Nullability<Value> = unknown extends Value ? "" | " null" : null extends Value ? " null" : "";
+
+type ColumnDescription<Column> = [SelectType<Column>] extends [never]
+  ? string
+  : `${PostgresType<Exclude<SelectType<Column>, null>>}${Nullability<SelectType<Column>>}${Origin<Column>}`;
+
+/** What a test says of the tables of a service: every table and every column of its types, and no other. */
+export type TableDescriptions<Tables> = {
+  [Table in keyof Tables]: { [Column in keyof Tables[Table]]: ColumnDescription<Tables[Table][Column]> };
+};
+
+/** Kit's own tables, for the services that have them. */
+export const auditTables = {
+  audit_entries: {
+    id: "bigint generated",
+    occurred_at: "timestamptz default",
+    actor: "text",
+    action: "text",
+    subject: "text",
+    request_id: "text",
+    details: "jsonb default",
+  },
+  audit_blocks: {
+    number: "bigint",
+    entry_ids: "bigint[]",
+    entry_hashes: "bytea[]",
+    previous_hash: "bytea",
+    hash: "bytea",
+    sealed_at: "timestamptz default",
+  },
+  audit_unsealed: { entry_id: "bigint" },
+} as const satisfies TableDescriptions<AuditTables>;
+
+export const outboxTables = {
+  outbox: {
+    id: "bigint generated",
+    event_id: "uuid",
+    topic: "text",
+    key: "text",
+    type: "text",
+    payload: "bytea",
+    traceparent: "text",
+    created_at: "timestamptz default",
+  },
+} as const satisfies TableDescriptions<OutboxTables>;
+
+/** What a migrated database of a service has, in the same words. Kysely's own tables are left out. */
+export async function readTables(service: string): Promise<Record<string, Record<string, string>>> {
+  const { migrationDatabaseUrl, drop } = await testDatabase(service);
+  const client = new pg.Client(migrationDatabaseUrl);
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ table: string; columns: Record<string, string> }>(`
+      select c.relname as table, json_object_agg(a.attname,
+        replace(format_type(a.atttypid, a.atttypmod), 'timestamp with time zone', 'timestamptz')
+          || case when a.attnotnull then '' else ' null' end
+          || case when a.attidentity = 'a' or a.attgenerated <> '' then ' generated' when a.atthasdef or a.attidentity = 'd' then ' default' else '' end
+      ) as columns
+      from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition and c.relname not like 'kysely_migration%'
+      group by c.relname`);
+    return Object.fromEntries(rows.map(({ table, columns }) => [table, columns]));
+  } finally {
+    await client.end();
+    await drop();
+  }
+}
