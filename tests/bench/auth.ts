@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { hash, verify } from "@node-rs/argon2";
+import { createRevocationList } from "@pm/kit/auth/revocations";
 import { createVerifier } from "@pm/kit/auth/verifier";
 import { argon2Options, hashesAtOnce } from "../../services/auth/src/passwords/hashing.ts";
 import type { Rows } from "./context.ts";
@@ -68,7 +69,7 @@ export const rows: Rows = async ({ platform, processes, http, token }) => {
   };
 
   const issuer = platform.gatewayUrl;
-  const verifier = createVerifier({ authUrl: auth.url, issuer, audience: "patient-management", isRevoked: () => false });
+  const verifier = createVerifier({ authUrl: auth.url, issuer, audience: "patient-management", revocations: createRevocationList() });
   const verifyToken: Row = {
     name: `${verifications} verifications of a token, at most 0.1 ms each`,
     concurrency: 1,

@@ -6,7 +6,7 @@ import { AuthEventSchema, RevocationReason } from "@pm/proto/auth/v1/events";
 import { testKafka } from "@pm/stack/testing";
 import { afterEach, beforeAll, expect, test } from "vitest";
 import { followRevocations, type RevocationSnapshot } from "../src/auth/revocations.ts";
-import type { IsRevoked } from "../src/auth/verifier.ts";
+import type { Bearer } from "../src/auth/verifier.ts";
 import { createKafka, createSender, type Kafka } from "../src/kafka/client.ts";
 import type { Lifecycle } from "../src/lifecycle.ts";
 import { createLogger } from "../src/log.ts";
@@ -55,7 +55,7 @@ const ended = (sessionId: string, until = Date.now() + 300_000): Event => ({
   case: "sessionRevoked",
   value: { sessionId, userId: "u", tokensExpireAt: timestampFromMs(until), reason: RevocationReason.LOGOUT },
 });
-const asks = (sessionId: string, userId = "somebody", issuedAt = Date.now() / 1_000): Parameters<IsRevoked>[0] => ({
+const asks = (sessionId: string, userId = "somebody", issuedAt = Date.now() / 1_000): Bearer => ({
   sessionId,
   userId,
   issuedAt,
@@ -125,4 +125,27 @@ test("while both are down nothing is known: not ready, and every token is refuse
   snapshot = async () => ({ sessions: [], users: [] });
   await expect.poll(isReady, { timeout: 5_000 }).toBe(true);
   expect(isRevoked(asks("any"))).toBe(false);
+});
+
+test("a call that goes on hears of the end of its session, and of its user, however late, and of nobody else's", async () => {
+  const topic = await freshTopic("auth.v1");
+  const { onRevoked, add, isReady } = follow({ kafka, topic, fetchSnapshot: authIsDown });
+  await expect.poll(isReady, { timeout: 20_000 }).toBe(true);
+  const ends: string[] = [];
+  const call = (name: string, bearer: Bearer) => onRevoked(bearer, () => ends.push(name));
+  call("by session", asks("s1", "u1"));
+  // Kafka was away for so long that no token of that session lives any more.
+  call("by session, late", asks("s2", "u1"));
+  call("by user", asks("s3", "u2", Date.now() / 1_000 - 60));
+  call("of later", asks("s4", "u2", Date.now() / 1_000 + 60));
+  call("over before", asks("s1", "u1"))();
+  const value = { userId: "u2", tokensExpireAt: timestampFromMs(Date.now() + 300_000) };
+  await publish(topic, [{ event: ended("s1") }, { event: ended("s2", Date.now() - 1) }, { event: { case: "userDisabled", value } }]);
+  await expect.poll(() => ends.toSorted(), { timeout: 5_000 }).toEqual(["by session", "by session, late", "by user"]);
+  // Both a session and its user, and twice: one end.
+  call("by this process", asks("s5", "u3", 0));
+  const until = Date.now() + 300_000;
+  for (let round = 0; round < 2; round++) add({ sessions: [{ id: "s5", until }], users: [{ id: "u3", issuedBefore: 1, until }] });
+  call("after its end", asks("s5", "u3"));
+  expect(ends.slice(3)).toEqual(["by this process", "after its end"]);
 });

@@ -33,8 +33,8 @@ const database = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL
 const kafka = createKafka(kafkaSettings("analytics", config), log);
 const serviceToken = createServiceTokens({ authUrl: config.AUTH_URL, clientId: "analytics", clientSecret: config.CLIENT_SECRET });
 const fetchSnapshot = snapshotFromAuth({ authUrl: config.AUTH_URL, serviceToken });
-const { isRevoked } = followRevocations({ service: "analytics", kafka, fetchSnapshot, log, lifecycle });
-const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER, audience: config.AUTH_AUDIENCE, isRevoked });
+const revocations = followRevocations({ service: "analytics", kafka, fetchSnapshot, log, lifecycle });
+const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER, audience: config.AUTH_AUDIENCE, revocations });
 
 const groupId = "analytics";
 const relay = startRelay({ database, settings, sender: createSender(kafka), service: "analytics", log, lifecycle });

@@ -10,7 +10,10 @@ import { about } from "../src/reports/schemas.ts";
 
 test("a cookie that was renewed reaches the browser even where the numbers cannot be read", async () => {
   const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
-  const verifier = { verify: () => Promise.reject(new AppError("unauthenticated", "Send an access token.")) };
+  const verifier = {
+    verify: () => Promise.reject(new AppError("unauthenticated", "Send an access token.")),
+    onRevoked: () => () => undefined,
+  };
   const rest = createRestApp({ service: "analytics", ...about, log: createLogger("test", "silent"), lifecycle, verifier });
   const caller = {
     kind: "user",

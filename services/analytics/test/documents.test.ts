@@ -15,7 +15,7 @@ const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady
 async function documentOf(path: string): Promise<{
   paths: Record<string, Record<string, { operationId: string; security?: { bearer: string[] }[] }>>;
 }> {
-  const verifier = { verify: () => Promise.reject(new Error("nobody is asked")) };
+  const verifier = { verify: () => Promise.reject(new Error("nobody is asked")), onRevoked: () => () => undefined };
   const rest = createRestApp({ service: "analytics", ...about, log: createLogger("test", "silent"), lifecycle, verifier });
   registerReports(rest, {} as never);
   registerAdmin(rest, {} as never);

@@ -45,9 +45,11 @@ const verifier = {
       scopes: new Set(scopes) as Caller["scopes"],
       teams: [],
       token: "",
+      issuedAt: 0,
       expiresAt: 0,
     };
   },
+  onRevoked: () => () => undefined,
 };
 
 beforeAll(async () => {

@@ -95,7 +95,7 @@ const users = createUsers({ database, changes, passwords, factors, letters, curs
 const teams = createTeams({ database, changes, cursors });
 startHousekeeping({ database, settings, idleSeconds: config.SESSION_IDLE_SECONDS, log, lifecycle });
 
-const verifier = createVerifier({ keys: keys.resolve, issuer, audience, isRevoked: revocations.isRevoked });
+const verifier = createVerifier({ keys: keys.resolve, issuer, audience, revocations });
 const description = "Accounts, sign-in, sessions and the keys of access tokens.";
 const rest = createRestApp({ service, title: "Auth", description, log, lifecycle, verifier });
 const originOf = createOrigins(config.GATEWAY_NETWORKS);

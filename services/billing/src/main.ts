@@ -43,8 +43,8 @@ const committed = (accountIds: string[]) => {
 
 const serviceToken = createServiceTokens({ authUrl: config.AUTH_URL, clientId: service, clientSecret: config.CLIENT_SECRET });
 const fetchSnapshot = snapshotFromAuth({ authUrl: config.AUTH_URL, serviceToken });
-const { isRevoked } = followRevocations({ service, kafka, fetchSnapshot, log, lifecycle });
-const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER, audience: config.AUTH_AUDIENCE, isRevoked });
+const revocations = followRevocations({ service, kafka, fetchSnapshot, log, lifecycle });
+const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER, audience: config.AUTH_AUDIENCE, revocations });
 const patients = createPatients({
   patientUrl: config.PATIENT_URL,
   serviceToken,

@@ -38,8 +38,8 @@ startAuditSealer({ database: db, settings, log, lifecycle });
 
 const serviceToken = createServiceTokens({ authUrl: config.AUTH_URL, clientId: "patient", clientSecret: config.CLIENT_SECRET });
 const fetchSnapshot = snapshotFromAuth({ authUrl: config.AUTH_URL, serviceToken });
-const { isRevoked } = followRevocations({ service: "patient", kafka, fetchSnapshot, log, lifecycle });
-const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER, audience: config.AUTH_AUDIENCE, isRevoked });
+const revocations = followRevocations({ service: "patient", kafka, fetchSnapshot, log, lifecycle });
+const verifier = createVerifier({ authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER, audience: config.AUTH_AUDIENCE, revocations });
 const billing = createBillingAccounts({ db, log, ask: createAskBilling({ billingUrl: config.BILLING_URL, serviceToken }) });
 startHousekeeping({ db, log, lifecycle });
 

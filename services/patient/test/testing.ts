@@ -1,6 +1,7 @@
 /** For tests: the service's REST app in this process, over a real Postgres, and clients that speak its JSON. */
 import { randomUUID } from "node:crypto";
 import { type Role, roles, type Scope } from "@pm/kit/auth/access";
+import { createRevocationList } from "@pm/kit/auth/revocations";
 import type { Caller } from "@pm/kit/auth/verifier";
 import { createCursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
@@ -56,12 +57,15 @@ export async function startPatientApp(
   const db = openDatabase<Tables>({ settings: { url: databaseUrl }, poolSize, applicationName: "patient", log, lifecycle });
   const billing = createBillingAccounts({ db, log, ask });
   const callers = new Map<string, Caller>();
+  const revocations = createRevocationList();
   const verifier = {
     async verify(authorization: string | null | undefined) {
       const caller = callers.get(authorization ?? "");
       if (!caller) throw new AppError("unauthenticated", "Send an access token.");
       return caller;
     },
+    onRevoked: (caller: Caller, end: (refusal: AppError) => void) =>
+      revocations.onRevoked({ ...caller, userId: caller.id }, () => end(new AppError("unauthenticated", "This session has ended."))),
   };
   const rest = createRestApp({ service: "patient", ...about, log, lifecycle, verifier });
   registerDocs(rest);
@@ -80,6 +84,8 @@ export async function startPatientApp(
   return {
     db,
     app: rest.app,
+    /** What auth says; a session that it says has ended is over at once. */
+    revocations,
     billing,
     lifecycle,
     close: () => lifecycle.shutdown("test"),
@@ -95,6 +101,7 @@ export async function startPatientApp(
         scopes: new Set<Scope>(scopes),
         teams,
         token,
+        issuedAt: Date.now() / 1_000,
         expiresAt: Number.MAX_SAFE_INTEGER,
       };
       callers.set(`Bearer ${token}`, caller);

@@ -18,7 +18,7 @@ import { type EachBatchPayload, type Kafka, offsetsOf, runConsumer } from "../ka
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { Gauge, Histogram, metrics } from "../metrics.ts";
-import type { IsRevoked } from "./verifier.ts";
+import type { Bearer, KnownRevocations } from "./verifier.ts";
 
 /** What auth answers at `GET /auth/revocations`. Times in milliseconds since the epoch. */
 export const revocationSnapshotSchema = z.object({
@@ -29,9 +29,8 @@ export const revocationSnapshotSchema = z.object({
 });
 export type RevocationSnapshot = z.infer<typeof revocationSnapshotSchema>;
 
-export type Revocations = {
-  /** For `createVerifier`. @throws AppError unavailable while nothing is known yet. */
-  isRevoked: IsRevoked;
+/** For `createVerifier`. `isRevoked` throws AppError unavailable while nothing is known yet. */
+export type Revocations = KnownRevocations & {
   /** Takes up what this process itself has revoked, before anybody tells it. */
   add(revoked: Partial<RevocationSnapshot>): void;
 };
@@ -59,6 +58,64 @@ export function snapshotFromAuth(options: { authUrl: string; serviceToken: () =>
   };
 }
 
+/** What is known, in memory, and the calls that go on until something is known of them. */
+export function createRevocationList() {
+  const sessions = new Map<string, number>();
+  const users = new Map<string, { issuedBefore: number; until: number }>();
+  /** By session and by user. */
+  const calls = new Map<string, Set<{ bearer: Bearer; end: () => void }>>();
+
+  function isRevoked({ sessionId, userId, issuedAt }: Bearer): boolean {
+    if (sessionId !== undefined && sessions.has(sessionId)) return true;
+    const user = users.get(userId);
+    return user !== undefined && issuedAt < user.issuedBefore;
+  }
+
+  return {
+    isRevoked,
+    /** What no token can outlive any more is not kept, but ends calls: they may have outlived their tokens. */
+    add({ sessions: ended = [], users: disabled = [] }: Partial<RevocationSnapshot>): void {
+      const now = Date.now();
+      for (const { id, until } of ended) {
+        if (until > now) sessions.set(id, Math.max(until, sessions.get(id) ?? 0));
+        for (const { end } of calls.get(id) ?? []) end();
+      }
+      for (const { id, issuedBefore, until } of disabled) {
+        const known = users.get(id);
+        if (until > now && (known === undefined || known.issuedBefore <= issuedBefore)) users.set(id, { issuedBefore, until });
+        for (const { bearer, end } of calls.get(id) ?? []) if (bearer.issuedAt < issuedBefore) end();
+      }
+    },
+    onRevoked(bearer: Bearer, end: () => void): () => void {
+      const { sessionId, userId } = bearer;
+      const keys = sessionId === undefined ? [userId] : [sessionId, userId];
+      const stop = () => {
+        for (const key of keys) {
+          calls.get(key)?.delete(call);
+          if (calls.get(key)?.size === 0) calls.delete(key);
+        }
+      };
+      const call = {
+        bearer,
+        end: () => {
+          stop();
+          end();
+        },
+      };
+      for (const key of keys) calls.set(key, (calls.get(key) ?? new Set()).add(call));
+      if (isRevoked(bearer)) call.end();
+      return stop;
+    },
+    /** Forgets what no token can outlive any more. Returns how much is left. */
+    prune(): number {
+      const now = Date.now();
+      for (const [id, until] of sessions) if (until <= now) sessions.delete(id);
+      for (const [id, { until }] of users) if (until <= now) users.delete(id);
+      return sessions.size + users.size;
+    },
+  };
+}
+
 /** Follows revocations until the lifecycle ends. */
 export function followRevocations(options: {
   service: string;
@@ -69,27 +126,15 @@ export function followRevocations(options: {
   topic?: string;
 }): Revocations {
   const { service, kafka, fetchSnapshot, log, lifecycle, topic = "auth.v1" } = options;
-  const sessions = new Map<string, number>();
-  const users = new Map<string, { issuedBefore: number; until: number }>();
+  const { add, onRevoked, ...list } = createRevocationList();
   const stop = new AbortController();
   let informed = false;
 
-  function add({ sessions: ended = [], users: disabled = [] }: Partial<RevocationSnapshot>): void {
-    const now = Date.now();
-    for (const { id, until } of ended) if (until > now) sessions.set(id, Math.max(until, sessions.get(id) ?? 0));
-    for (const { id, issuedBefore, until } of disabled) {
-      const known = users.get(id);
-      if (until > now && (known === undefined || known.issuedBefore <= issuedBefore)) users.set(id, { issuedBefore, until });
-    }
-  }
-
-  const isRevoked: IsRevoked = ({ sessionId, userId, issuedAt }) => {
+  function isRevoked(bearer: Bearer): boolean {
     if (!informed)
       throw new AppError("unavailable", "It is not known yet which sessions have ended. Try again shortly.", { retryAfterSeconds: 1 });
-    if (sessionId !== undefined && sessions.has(sessionId)) return true;
-    const user = users.get(userId);
-    return user !== undefined && issuedAt < user.issuedBefore;
-  };
+    return list.isRevoked(bearer);
+  }
 
   // Kafka: positions are compared with where the topic ended when the group was joined. Empty partitions give no batch.
   const positions = new Map<string, bigint>();
@@ -111,10 +156,9 @@ export function followRevocations(options: {
     const happened = occurredAt ? timestampMs(occurredAt) : Date.now();
     if (event.case !== "sessionRevoked" && event.case !== "userDisabled") return;
     const until = event.value.tokensExpireAt ? timestampMs(event.value.tokensExpireAt) : happened + 600_000;
-    if (until <= Date.now()) return;
     if (event.case === "sessionRevoked") add({ sessions: [{ id: event.value.sessionId, until }] });
     else add({ users: [{ id: event.value.userId, issuedBefore: Math.floor(happened / 1_000), until }] });
-    lag.observe(Math.max(0, Date.now() - happened) / 1_000);
+    if (until > Date.now()) lag.observe(Math.max(0, Date.now() - happened) / 1_000);
   }
 
   async function eachBatch({ batch, resolveOffset, heartbeat }: EachBatchPayload): Promise<void> {
@@ -161,12 +205,7 @@ export function followRevocations(options: {
   }
   const polling = poll();
 
-  const pruning = setInterval(() => {
-    const now = Date.now();
-    for (const [id, until] of sessions) if (until <= now) sessions.delete(id);
-    for (const [id, { until }] of users) if (until <= now) users.delete(id);
-    known.set(sessions.size + users.size);
-  }, pruneEveryMs);
+  const pruning = setInterval(() => known.set(list.prune()), pruneEveryMs);
 
   lifecycle.onReady("revocations", () => informed);
   lifecycle.onClose("revocations", async () => {
@@ -174,5 +213,5 @@ export function followRevocations(options: {
     stop.abort();
     await polling;
   });
-  return { isRevoked, add };
+  return { isRevoked, onRevoked, add };
 }

@@ -19,6 +19,7 @@ export type Caller = {
   /** The token itself, to be passed on where this service acts for the caller. */
   token: string;
   /** Seconds since the epoch. */
+  issuedAt: number;
   expiresAt: number;
 };
 
@@ -32,8 +33,15 @@ const claimsSchema = z.object({
   exp: z.number(),
 });
 
-/** Whether a caller's tokens were revoked. Asked for every request, so it answers from memory. */
-export type IsRevoked = (caller: { sessionId: string | undefined; userId: string; issuedAt: number }) => boolean;
+/** What revocations are about: a session, or all that a user was issued before a moment. */
+export type Bearer = { sessionId: string | undefined; userId: string; issuedAt: number };
+
+/** Whose tokens were revoked. Asked for every request, so it answers from memory. */
+export type KnownRevocations = {
+  isRevoked(bearer: Bearer): boolean;
+  /** Calls `end` once, when the bearer's session has ended, at once where it has. Gives what makes it stop waiting. */
+  onRevoked(bearer: Bearer, end: () => void): () => void;
+};
 
 export type Verifier = {
   /**
@@ -41,6 +49,11 @@ export type Verifier = {
    * @throws AppError unauthenticated without a valid bearer token, unavailable while no signing key could be fetched yet.
    */
   verify(authorization: string | null | undefined): Promise<Caller>;
+  /**
+   * For calls that may go on for longer than their token: calls `end` with the refusal, once, when the caller's session has
+   * ended. That the token expires ends nothing. Gives what makes it stop waiting.
+   */
+  onRevoked(caller: Caller, end: (refusal: AppError) => void): () => void;
 };
 
 /** Where signing keys come from: auth's JWKS over HTTP, or, in auth itself, the keys it has. */
@@ -50,14 +63,15 @@ export type KeySource = { authUrl: string } | { keys: JWTVerifyGetKey };
  * Verifies ES256 access tokens (RFC 9068) by auth's keys. A verified token is remembered until it expires, in a bounded
  * cache, because a signature check costs more than everything else that a read does.
  */
-export function createVerifier(options: KeySource & { issuer: string; audience: string; isRevoked: IsRevoked }): Verifier {
+export function createVerifier(options: KeySource & { issuer: string; audience: string; revocations: KnownRevocations }): Verifier {
+  const { revocations } = options;
   const keys =
     "keys" in options
       ? options.keys
       : createRemoteJWKSet(new URL(`${options.authUrl}/.well-known/jwks.json`), { cooldownDuration: 1_000, timeoutDuration: 3_000 });
-  const verified = new LRUCache<string, { caller: Caller; issuedAt: number }>({ max: 10_000 });
+  const verified = new LRUCache<string, Caller>({ max: 10_000 });
 
-  async function check(token: string): Promise<{ caller: Caller; issuedAt: number }> {
+  async function check(token: string): Promise<Caller> {
     const { payload } = await jwtVerify(token, keys, {
       algorithms: ["ES256"],
       typ: "at+jwt",
@@ -65,7 +79,7 @@ export function createVerifier(options: KeySource & { issuer: string; audience: 
       audience: options.audience,
     });
     const claims = claimsSchema.parse(payload);
-    const caller: Caller = {
+    return {
       kind: claims.sub.startsWith("service:") ? "service" : "user",
       id: claims.sub,
       sessionId: claims.sid,
@@ -73,29 +87,31 @@ export function createVerifier(options: KeySource & { issuer: string; audience: 
       scopes: new Set(claims.scope.split(" ").filter(Boolean) as Scope[]),
       teams: claims.teams,
       token,
+      issuedAt: claims.iat,
       expiresAt: claims.exp,
     };
-    return { caller, issuedAt: claims.iat };
   }
+
+  const bearerOf = ({ sessionId, id, issuedAt }: Caller): Bearer => ({ sessionId, userId: id, issuedAt });
+  const sessionEnded = () => new AppError("unauthenticated", "This session has ended. Log in again.");
 
   return {
     async verify(authorization) {
       const token = /^Bearer ([\w-]+\.[\w-]+\.[\w-]+)$/i.exec(authorization ?? "")?.[1];
       if (!token) throw new AppError("unauthenticated", "Send an access token: `Authorization: Bearer <token>` from POST /auth/login.");
-      let entry = verified.get(token);
-      if (!entry) {
-        entry = await check(token).catch((error: unknown) => {
+      let caller = verified.get(token);
+      if (!caller) {
+        caller = await check(token).catch((error: unknown) => {
           throw asAppError(error);
         });
-        verified.set(token, entry);
+        verified.set(token, caller);
       }
-      const { caller, issuedAt } = entry;
       if (caller.expiresAt <= Date.now() / 1_000)
         throw new AppError("unauthenticated", "The access token has expired. Refresh it or log in again.");
-      if (options.isRevoked({ sessionId: caller.sessionId, userId: caller.id, issuedAt }))
-        throw new AppError("unauthenticated", "This session has ended. Log in again.");
+      if (revocations.isRevoked(bearerOf(caller))) throw sessionEnded();
       return caller;
     },
+    onRevoked: (caller, end) => revocations.onRevoked(bearerOf(caller), () => end(sessionEnded())),
   };
 }
 

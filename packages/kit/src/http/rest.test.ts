@@ -22,10 +22,12 @@ const verifier: Verifier = {
       scopes: new Set(scopes),
       teams: [],
       token: name,
+      issuedAt: 0,
       expiresAt: 0,
     };
     return caller;
   },
+  onRevoked: () => () => undefined,
 };
 const lifecycle: Lifecycle = {
   onClose: () => undefined,

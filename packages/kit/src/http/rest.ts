@@ -11,6 +11,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { HTTPException } from "hono/http-exception";
 import { accessOf } from "../auth/access.ts";
+import { signedOutWhileAnswering } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
 import { AppError, invalidFields, toAppError, toProblemResponse } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle.ts";
@@ -20,8 +21,13 @@ import type { RequestContext } from "../request-context.ts";
 import "../validation-messages.ts";
 import { createDocuments } from "./openapi.ts";
 
-/** What handlers read from the context. `caller` is not set for public operations. */
-export type RestEnv = { Variables: { requestId: string; traceparent: string; caller: Caller; operation: string; log: Logger } };
+/**
+ * What handlers read from the context. `caller` is not set for public operations. `signedOut` is set for those that stream:
+ * it aborts, with the refusal, when the caller's session ends.
+ */
+export type RestEnv = {
+  Variables: { requestId: string; traceparent: string; caller: Caller; signedOut: AbortSignal; operation: string; log: Logger };
+};
 export type RestContext = Context<RestEnv>;
 
 /** Who makes a REST request, and by which request. */
@@ -37,9 +43,10 @@ export type RestApp = {
   app: OpenAPIHono<RestEnv>;
   /**
    * Registers an operation. Its access comes from the table in `access.ts` by `<service>.<operationId>`.
-   * Paths may end in an AIP-136 custom method: `/patients/{id}:restore`.
+   * Paths may end in an AIP-136 custom method: `/patients/{id}:restore`. One that streams takes a body of any size, and may
+   * go on for longer than the caller's token, but not than their session.
    */
-  operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streamsBody?: boolean }): void;
+  operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streams?: boolean }): void;
 };
 
 /** The largest body that is read into memory, in bytes. */
@@ -91,7 +98,9 @@ export function createRestApp(options: {
   });
 
   app.onError((error, c) => {
-    const appError = error instanceof HTTPException ? fromHttpException(error) : toAppError(error);
+    // A stream whose caller is signed out ends with whatever error that leads to; this is what they are told.
+    const { signedOut } = c.var as Partial<RestEnv["Variables"]>;
+    const appError = error instanceof HTTPException ? fromHttpException(error) : toAppError(signedOut?.reason ?? error);
     if (appError.isFailure) log.error({ err: appError, requestId: c.get("requestId"), operation: c.get("operation") }, "request failed");
     return toProblemResponse(appError, c.get("requestId"));
   });
@@ -142,7 +151,7 @@ export function createRestApp(options: {
     return Number(announced) > maxBodyBytes ? refuse() : next();
   };
 
-  function operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, { streamsBody = false } = {}): void {
+  function operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, { streams = false } = {}): void {
     const name = `${service}.${route.operationId}`;
     const access = accessOf(name);
     if (access === undefined) throw new Error(`${name} is not in the access table (packages/kit/src/auth/access.ts)`);
@@ -153,6 +162,7 @@ export function createRestApp(options: {
         const caller = await verifier.verify(c.req.header("authorization"));
         authorize(caller, access);
         c.set("caller", caller);
+        if (streams) c.set("signedOut", signedOutWhileAnswering({ verifier, callers: [caller] }, c.env));
       }
       await next();
     };
@@ -165,7 +175,7 @@ export function createRestApp(options: {
     const { headers, ...request } = route.request ?? {};
     const middleware = [
       authenticate,
-      ...(request.body && !streamsBody ? [limit] : []),
+      ...(request.body && !streams ? [limit] : []),
       ...(headers instanceof z.ZodObject ? [validateHeaders(headers)] : []),
     ];
     // A parameter does not begin with "@": `/patients/{id}` must not take `/patients:export` for a patient.

@@ -13,6 +13,7 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { getRequestListener } from "@hono/node-server";
 import { Health, HealthCheckResponse_ServingStatus } from "@pm/proto/grpc/health/v1/health";
 import { accessOf, type Scope } from "../auth/access.ts";
+import { signedOutUntil } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
 import { AppError, type ErrorCode, invalidFields, toAppError, toConnectError } from "../errors.ts";
 import { closeServer, listen, maxBodyBytes, type RestApp } from "../http/rest.ts";
@@ -121,11 +122,15 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
     }
   }
 
-  async function* reportAtEnd(messages: AsyncIterable<Message>, done: Done) {
+  async function* reportAtEnd(messages: AsyncIterable<Message>, signedOut: AbortSignal, done: Done) {
     try {
-      yield* messages;
+      for await (const message of messages) {
+        signedOut.throwIfAborted();
+        yield message;
+      }
+      signedOut.throwIfAborted();
     } catch (error) {
-      throw done(error) ?? error;
+      throw done(signedOut.reason ?? error) ?? error;
     } finally {
       // A caller that goes away ends the stream here, which is how most streams end.
       done();
@@ -137,8 +142,11 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
     if (!done) return next(request);
     try {
       if (request.stream) {
-        const response = await next({ ...request, message: validateEach(request.method.input, request.message) });
-        return response.stream ? { ...response, message: reportAtEnd(response.message, done) } : response;
+        const callers = [request.contextValues.get(callerKey), request.contextValues.get(onBehalfOfKey)];
+        const signedOut = signedOutUntil({ verifier, callers }, request.signal);
+        const signal = AbortSignal.any([request.signal, signedOut]);
+        const response = await next({ ...request, signal, message: validateEach(request.method.input, request.message) });
+        return response.stream ? { ...response, message: reportAtEnd(response.message, signedOut, done) } : response;
       }
       validate(request.method.input, request.message);
       const response = await next(request);

@@ -24,7 +24,7 @@ const lifecycle: Lifecycle = {
   shutdown: async () => undefined,
 };
 const caller: Caller = {
-  ...{ kind: "user", id: "u", sessionId: undefined, roles: [], teams: [], token: "", expiresAt: 0 },
+  ...{ kind: "user", id: "u", sessionId: undefined, roles: [], teams: [], token: "", issuedAt: 0, expiresAt: 0 },
   scopes: new Set(["billing:read", "billing:write"]),
 };
 const verifier = {
@@ -32,6 +32,7 @@ const verifier = {
     if (!authorization) throw new AppError("unauthenticated", "Send an access token.");
     return caller;
   },
+  onRevoked: () => () => undefined,
 };
 /** What the method does; each test sets it. */
 let work: (context: HandlerContext) => Promise<void> = async () => undefined;

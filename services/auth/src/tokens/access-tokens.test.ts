@@ -1,4 +1,5 @@
 import { roles } from "@pm/kit/auth/access";
+import { createRevocationList } from "@pm/kit/auth/revocations";
 import { createVerifier } from "@pm/kit/auth/verifier";
 import { generateKeyPair, SignJWT } from "jose";
 import { expect, test } from "vitest";
@@ -16,7 +17,7 @@ const keys = {
   maintain: async () => undefined,
 };
 const tokens = createTokens({ keys, issuer, audience, lifetimeSeconds: 300, now: Date.now });
-const verifier = createVerifier({ keys: keys.resolve, issuer, audience, isRevoked: () => false });
+const verifier = createVerifier({ keys: keys.resolve, issuer, audience, revocations: createRevocationList() });
 const claims = { sid: "s", roles: ["admin"], scope: "user:admin" };
 const signed = (change: (jwt: SignJWT) => SignJWT = (jwt) => jwt, header: Record<string, string> = {}, key = privateKey) =>
   change(

@@ -66,13 +66,14 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
     isRunning: () => running > 0,
     /**
      * Imports lines. With a key, a request that was cut off is sent again, whole, and goes on where it stopped; one that
-     * was finished gives its report again. A dry run checks everything and creates nothing.
+     * was finished gives its report again. A dry run checks everything and creates nothing. What was stored when the signal
+     * aborts stays, and nothing follows.
      * @throws AppError idempotency_key_reused where the file under the key is another one, failed_precondition where it is being imported right now
      */
     async run(
       call: Call,
       lines: AsyncIterable<ImportLine>,
-      { key, dryRun }: { key: string | undefined; dryRun: boolean },
+      { key, dryRun, signal }: { key: string | undefined; dryRun: boolean; signal: AbortSignal },
     ): Promise<ImportReport> {
       const started = await beginImport(db, { id: randomUUIDv7(), caller: call.caller.id, key: dryRun ? null : (key ?? null), dryRun });
       const hash = createHash("sha256");
@@ -87,7 +88,7 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
       /** Writes one batch while the next one is read and checked. */
       const flush = async (finished: boolean): Promise<void> => {
         const before = await progress;
-        const step = { ...batch, before, dryRun, lines: seen, prefixHash: hash.copy().digest(), finished };
+        const step = { ...batch, before, dryRun, signal, lines: seen, prefixHash: hash.copy().digest(), finished };
         batch = newBatch();
         progress = advanceImport(db, step).finally(committed);
         progress = progress.then((after) => {
@@ -105,6 +106,7 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
       running += 1;
       try {
         for await (const line of lines) {
+          signal.throwIfAborted();
           hash.update(line.text).update("\n");
           seen += 1;
           if (seen % linesPerTurn === 0) await nextTurn();

@@ -47,9 +47,19 @@ async function* reportText({ errors, ...report }: ImportReport): AsyncGenerator<
   yield `${text}]}`;
 }
 
-/** A stream that asks for the next piece when the reader has taken the one before. */
-function streamOf(pieces: AsyncGenerator<string>): ReadableStream<Uint8Array> {
-  return ReadableStream.from(pieces).pipeThrough(new TextEncoderStream());
+/**
+ * A stream that asks for the next piece when the reader has taken the one before. Nothing more is given once the signal has
+ * aborted.
+ */
+function streamOf(pieces: AsyncGenerator<string>, signal: AbortSignal): ReadableStream<Uint8Array> {
+  async function* allowed() {
+    for await (const piece of pieces) {
+      signal.throwIfAborted();
+      yield piece;
+    }
+  }
+  signal.throwIfAborted();
+  return ReadableStream.from(allowed()).pipeThrough(new TextEncoderStream());
 }
 
 export function registerFiles(
@@ -63,7 +73,7 @@ export function registerFiles(
       path: "/patients:import",
       summary: "Import a file of patients",
       description:
-        "Lines that are right are created, also where others are wrong; the report says what was wrong, line by line. With an Idempotency-Key, a request that was cut off is sent again, whole: it goes on where it stopped.",
+        "Lines that are right are created, also where others are wrong; the report says what was wrong, line by line. With an Idempotency-Key, a request that was cut off is sent again, whole: it goes on where it stopped. It ends with 401 when your session ends, not when your token expires.",
       request: {
         query: z.strictObject({
           dryRun: z.enum(["true", "false"]).default("false").openapi({ description: "Checks everything and creates nothing." }),
@@ -77,11 +87,14 @@ export function registerFiles(
       const format = formatOf(c.req.header("content-type"));
       if (!format) throw new AppError("unsupported_media_type", `Send the file as ${mediaTypes.ndjson} or ${mediaTypes.csv}.`);
       const dryRun = c.req.valid("query").dryRun === "true";
-      const body = c.req.raw.body ?? new Blob([]).stream();
-      const report = await imports.run(callOf(c), readLines(format, body), { key: c.req.valid("header")["idempotency-key"], dryRun });
-      return c.body(streamOf(reportText(report)), 200, { "content-type": "application/json" }) as never;
+      const signal = c.get("signedOut");
+      // So that it ends, too, where it waits for more.
+      const body = (c.req.raw.body ?? new Blob([]).stream()).pipeThrough(new TransformStream(), { signal });
+      const key = c.req.valid("header")["idempotency-key"];
+      const report = await imports.run(callOf(c), readLines(format, body), { key, dryRun, signal });
+      return c.body(streamOf(reportText(report), signal), 200, { "content-type": "application/json" }) as never;
     },
-    { streamsBody: true },
+    { streams: true },
   );
 
   operation(
@@ -90,7 +103,8 @@ export function registerFiles(
       method: "get",
       path: "/patients:export",
       summary: "Export patients as a file",
-      description: "As a stream, in the order of registration. `format`, or the Accept header, chooses between NDJSON and CSV.",
+      description:
+        "As a stream, in the order of registration. `format`, or the Accept header, chooses between NDJSON and CSV. It is cut off when your session ends, not when your token expires.",
       request: { query: z.strictObject({ format: z.enum(["ndjson", "csv"]).optional(), ...filters }) },
       responses: { 200: { description: "One patient in each line", content: files } },
     },
@@ -109,7 +123,8 @@ export function registerFiles(
         "content-type": `${mediaTypes[format]}; charset=utf-8`,
         "content-disposition": `attachment; filename="patients.${format}"`,
       };
-      return c.body(streamOf(text()), 200, headers) as never;
+      return c.body(streamOf(text(), c.get("signedOut")), 200, headers) as never;
     },
+    { streams: true },
   );
 }

@@ -64,6 +64,8 @@ export type Imported = { line: number; id: string; email: string };
 export type Step = {
   before: ImportProgress;
   dryRun: boolean;
+  /** Nothing is stored once it has aborted. */
+  signal: AbortSignal;
   /** Lines done after this step, and the hash over all of them. */
   lines: number;
   prefixHash: Buffer;
@@ -95,6 +97,7 @@ export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportPr
       step.finished,
     ];
     const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
+    step.signal.throwIfAborted();
     if (advanced) return toProgress(advanced);
     throw new AppError("failed_precondition", "Idempotency-Key: an import under this key is running. Wait for it, or use another key.");
   });

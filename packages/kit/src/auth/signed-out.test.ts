@@ -1,0 +1,157 @@
+/** What streams of RPC and REST make of the end of a session, and that nothing of a call stays when it is over. */
+import { randomUUID } from "node:crypto";
+import type { AddressInfo } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { type CallOptions, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { BillingService } from "@pm/proto/billing/v1/billing";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { AppError } from "../errors.ts";
+import { createRestApp } from "../http/rest.ts";
+import type { Lifecycle } from "../lifecycle.ts";
+import { createLogger } from "../log.ts";
+import { createGuard, listenRpc } from "../rpc/server.ts";
+import type { Scope } from "./access.ts";
+import { createRevocationList } from "./revocations.ts";
+import type { Verifier } from "./verifier.ts";
+
+const log = createLogger("test", "silent");
+const closers: (() => unknown)[] = [];
+const lifecycle: Lifecycle = {
+  onClose: (_, close) => void closers.push(close),
+  onReady: () => undefined,
+  notReady: async () => [],
+  shutdown: async () => undefined,
+};
+
+let revocations = createRevocationList();
+/** How many calls wait for the end of a session. */
+let waiting = 0;
+/** The token is the session; that of a service is `service`. */
+const verifier: Verifier = {
+  async verify(authorization) {
+    const token = authorization?.replace("Bearer ", "") ?? "";
+    return {
+      ...{ kind: token === "service" ? "service" : "user", id: `user of ${token}`, sessionId: token, roles: [], teams: [], token },
+      ...{ scopes: new Set<Scope>(["billing:read", "patient:read"]), issuedAt: 0, expiresAt: 0 },
+    };
+  },
+  onRevoked(caller, end) {
+    waiting += 1;
+    const stop = revocations.onRevoked({ ...caller, userId: caller.id }, () =>
+      end(new AppError("unauthenticated", "This session has ended.")),
+    );
+    let isWaiting = true;
+    return () => {
+      if (isWaiting) waiting -= 1;
+      isWaiting = false;
+      stop();
+    };
+  },
+};
+const signOut = (id: string) => revocations.add({ sessions: [{ id, until: Date.now() + 60_000 }] });
+
+/** What a watch does; each test sets it. */
+let watch: (signal: AbortSignal) => AsyncGenerator<Record<string, never>>;
+let url = "";
+beforeAll(async () => {
+  const rest = createRestApp({ service: "patient", title: "T", description: "D", log, lifecycle, verifier });
+  const responses = { 200: { description: "Lines" } };
+  rest.operation(
+    { operationId: "exportPatients", method: "get", path: "/lines", responses },
+    (c) => c.body(ReadableStream.from(["one\n", "two\n"]).pipeThrough(new TextEncoderStream())),
+    { streams: true },
+  );
+  const server = await listenRpc({
+    routes: (router) => router.service(BillingService, { watchAccount: (_, { signal }) => watch(signal) }),
+    ...{ services: [BillingService], rest: rest.app, guard: createGuard({ log, verifier }), host: "127.0.0.1", port: 0, log, lifecycle },
+  });
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+afterAll(async () => {
+  for (const close of closers) await close();
+});
+beforeEach(() => {
+  revocations = createRevocationList();
+  expect(waiting).toBe(0);
+});
+
+const transports = {
+  gRPC: () => createGrpcTransport({ baseUrl: url }),
+  "gRPC-Web": () => createGrpcWebTransport({ baseUrl: url, httpVersion: "1.1" }),
+  Connect: () => createConnectTransport({ baseUrl: url, httpVersion: "1.1" }),
+};
+/** Reads until the end; gives the number of messages and the code. */
+async function read(transport: ReturnType<typeof createGrpcTransport>, options: CallOptions) {
+  let messages = 0;
+  try {
+    for await (const _ of createClient(BillingService, transport).watchAccount({ accountId: randomUUID() }, options)) messages += 1;
+    return { messages, code: "ok" };
+  } catch (error) {
+    return { messages, code: Code[ConnectError.from(error).code] };
+  }
+}
+
+test.each(Object.entries(transports))(
+  "over %s a stream ends with the session, whether it listens to its signal or goes on",
+  async (_, transport) => {
+    const headers = { authorization: "Bearer mine" };
+    watch = async function* (signal) {
+      yield {};
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    };
+    const listening = read(transport(), { headers });
+    await expect.poll(() => waiting).toBe(1);
+    await delay(50);
+    signOut("another");
+    await delay(50);
+    signOut("mine");
+    expect(await listening).toEqual({ messages: 1, code: "Unauthenticated" });
+    await expect.poll(() => waiting).toBe(0);
+
+    revocations = createRevocationList();
+    watch = async function* () {
+      for (;;) {
+        yield {};
+        await delay(10);
+      }
+    };
+    const going = read(transport(), { headers });
+    await delay(100);
+    signOut("mine");
+    expect((await going).code).toBe("Unauthenticated");
+    await expect.poll(() => waiting).toBe(0);
+  },
+);
+
+test("a stream that a service reads for somebody ends with that person's session", async () => {
+  watch = async function* (signal) {
+    yield {};
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  };
+  const going = read(transports.gRPC(), { headers: { authorization: "Bearer service", "x-on-behalf-of": "Bearer theirs" } });
+  await expect.poll(() => waiting).toBe(2);
+  signOut("theirs");
+  expect((await going).code).toBe("Unauthenticated");
+  await expect.poll(() => waiting).toBe(0);
+});
+
+test("nothing waits any more for a stream that has ended, whose caller has gone, or that was answered", async () => {
+  watch = async function* () {
+    yield {};
+  };
+  const headers = { authorization: "Bearer mine" };
+  for (const transport of Object.values(transports)) expect(await read(transport(), { headers })).toEqual({ messages: 1, code: "ok" });
+  watch = async function* (signal) {
+    yield {};
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  };
+  const gone = new AbortController();
+  const going = read(transports.gRPC(), { headers, signal: gone.signal });
+  await expect.poll(() => waiting).toBe(1);
+  gone.abort();
+  await going;
+  await expect.poll(() => waiting).toBe(0);
+  expect(await (await fetch(`${url}/lines`, { headers })).text()).toBe("one\ntwo\n");
+  await expect.poll(() => waiting).toBe(0);
+});
