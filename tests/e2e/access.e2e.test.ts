@@ -39,7 +39,9 @@ async function signInAs(admin: Client, role: Role): Promise<string> {
 
 async function restOperations(service: "patient" | "auth" | "analytics" | "billing"): Promise<Operation[]> {
   const base = platform.services[service].url;
-  const document = (await clientOf(base).get("/openapi-internal.json")).body as { paths: Record<string, Record<string, { operationId: string }>> };
+  const document = (await clientOf(base).get("/openapi-internal.json")).body as {
+    paths: Record<string, Record<string, { operationId: string }>>;
+  };
   return Object.entries(document.paths ?? {}).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, { operationId }]) => {
       const name = `${service}.${operationId}`;

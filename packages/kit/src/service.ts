@@ -57,6 +57,6 @@ export function connectToAuth<Tables>(
   const { AUTH_URL: authUrl, AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience, CLIENT_SECRET: clientSecret } = config;
   const serviceToken = createServiceTokens({ authUrl, clientId: service, clientSecret });
   const fetchSnapshot = snapshotFromAuth({ authUrl, serviceToken });
-  const { isRevoked } = followRevocations({ service, kafka, fetchSnapshot, log, lifecycle });
-  return { verifier: createVerifier({ authUrl, issuer, audience, isRevoked }), serviceToken };
+  const revocations = followRevocations({ service, kafka, fetchSnapshot, log, lifecycle });
+  return { verifier: createVerifier({ authUrl, issuer, audience, revocations }), serviceToken };
 }

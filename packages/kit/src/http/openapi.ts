@@ -10,8 +10,11 @@ import { commonErrors, errorComponentOf, ProblemSchema } from "./schemas.ts";
 type Answer = RouteConfig["responses"][string];
 
 export type Documents = {
-  /** A route that says `x-internal` is for services only, whatever its access is. */
-  add(route: RouteConfig, access: Access): void;
+  /**
+   * Adds a route. If it says `x-internal`, it is for services only, whatever its access is.
+   * @param streams whether its body may have any size
+   */
+  add(route: RouteConfig, access: Access, streams: boolean): void;
   published(): object;
   complete(): object;
 };
@@ -20,10 +23,10 @@ export function createDocuments(info: { title: string; description: string }): D
   const published = createDocument(info);
   const complete = createDocument(info);
   return {
-    add(route, access) {
+    add(route, access, streams) {
       const isInternal = isForServicesOnly(access) || route["x-internal"] === true;
-      complete.add(isInternal ? { ...route, "x-internal": true } : route, access);
-      if (!isInternal) published.add(route, access);
+      complete.add(isInternal ? { ...route, "x-internal": true } : route, access, streams);
+      if (!isInternal) published.add(route, access, streams);
     },
     published: published.generate,
     complete: complete.generate,
@@ -47,12 +50,9 @@ function createDocument({ title, description }: { title: string; description: st
   }
 
   return {
-    add(route: RouteConfig, access: Access): void {
+    add(route: RouteConfig, access: Access, streams: boolean): void {
       const security = access === "public" ? undefined : [{ bearer: access === "signed-in" ? [] : [access] }];
-      const common = commonErrors(route.request, {
-        isPublic: access === "public",
-        needsScope: access !== "public" && access !== "signed-in",
-      });
+      const common = commonErrors(route.request, { access, streams });
       const responses = Object.entries({ ...common, ...route.responses }).map(([status, answer]) => [status, reference(answer)]);
       const fallback = { description: "What went wrong", content: { "application/problem+json": { schema: ProblemSchema } } };
       registry.registerPath({

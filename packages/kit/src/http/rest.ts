@@ -171,7 +171,7 @@ export function createRestApp(options: {
     const method = route.method.toUpperCase();
     if (methods.includes(method)) registered.push({ method, path: new RegExp(`^${pattern}$`) });
 
-    documents.add(route, access);
+    documents.add(route, access, streams);
     const { headers, ...request } = route.request ?? {};
     const middleware = [
       authenticate,

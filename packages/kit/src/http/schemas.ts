@@ -1,5 +1,6 @@
 /** What the routes of all services are described with: JSON bodies and answers, and the errors that an operation gives. */
 import { type RouteConfig, z } from "@hono/zod-openapi";
+import type { Access } from "../auth/access.ts";
 import { AppError, type ErrorCode, invalidFields, type StatusOf, toProblem } from "../errors.ts";
 
 export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { "application/json": { schema } } });
@@ -76,14 +77,15 @@ export function errorComponentOf(answer: object) {
 }
 
 /** What every operation with such a request may answer, whatever its handler does. */
-export function commonErrors(request: RouteConfig["request"], access: { isPublic: boolean; needsScope: boolean }): ErrorAnswers<ErrorCode> {
-  const { body, ...parameters } = request ?? {};
-  return errorAnswers<ErrorCode>(
-    ...(body || Object.values(parameters).some(Boolean) ? (["invalid_argument"] as const) : []),
-    ...(access.isPublic ? [] : (["unauthenticated"] as const)),
-    ...(access.needsScope ? (["permission_denied"] as const) : []),
-    ...(body ? (["payload_too_large", "unsupported_media_type"] as const) : []),
-    "internal",
-    "unavailable",
-  );
+export function commonErrors(
+  { body, ...parameters }: NonNullable<RouteConfig["request"]> = {},
+  { access, streams }: { access: Access; streams: boolean },
+): ErrorAnswers<ErrorCode> {
+  const codes: ErrorCode[] = ["internal", "unavailable"];
+  if (body || Object.values(parameters).some(Boolean)) codes.push("invalid_argument");
+  if (access !== "public") codes.push("unauthenticated");
+  if (access !== "public" && access !== "signed-in") codes.push("permission_denied");
+  if (body) codes.push("unsupported_media_type");
+  if (body && !streams) codes.push("payload_too_large");
+  return errorAnswers(...codes);
 }
