@@ -2,7 +2,8 @@
 import type { z } from "zod";
 import { startAuditSealer } from "./audit/audit.ts";
 import { followRevocations, snapshotFromAuth } from "./auth/revocations.ts";
-import { createServiceTokens, createVerifier, type Verifier } from "./auth/verifier.ts";
+import { createServiceTokens } from "./auth/service-tokens.ts";
+import { createVerifier, type Verifier } from "./auth/verifier.ts";
 import type { callerConfig, commonConfig, databaseConfig, kafkaConfig } from "./config.ts";
 import { createKafka, createSender, type Kafka, kafkaSettings } from "./kafka/client.ts";
 import { startRelay } from "./kafka/outbox.ts";

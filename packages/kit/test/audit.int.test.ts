@@ -2,7 +2,8 @@
 import { startPostgres } from "@pm/stack/native/postgres";
 import { Pool } from "pg";
 import { afterAll, beforeEach, expect, test } from "vitest";
-import { createAuditTables, startAuditSealer, verifyAudit } from "../src/audit/audit.ts";
+import { createAuditTables, startAuditSealer } from "../src/audit/audit.ts";
+import { verifyAudit } from "../src/audit/verify.ts";
 import type { Lifecycle } from "../src/lifecycle.ts";
 import { createLogger } from "../src/log.ts";
 import { openDatabase } from "../src/postgres/database.ts";

@@ -1,7 +1,9 @@
 import { startAuditSealer } from "@pm/kit/audit/audit";
 import { followRevocations, snapshotFromAuth } from "@pm/kit/auth/revocations";
-import { createServiceTokens, createVerifier } from "@pm/kit/auth/verifier";
-import { createRestApp, listenHttp } from "@pm/kit/http/rest";
+import { createServiceTokens } from "@pm/kit/auth/service-tokens";
+import { createVerifier } from "@pm/kit/auth/verifier";
+import { createRestApp } from "@pm/kit/http/rest";
+import { listenHttp } from "@pm/kit/http/server";
 import { createKafka, createSender, kafkaSettings, offsetsOf } from "@pm/kit/kafka/client";
 import { startGroupConsumer } from "@pm/kit/kafka/consumer";
 import { createDeadLetters } from "@pm/kit/kafka/dead-letters";

@@ -1,6 +1,6 @@
 /** Roll-ups are a function of the set of events: however these come, and whether they are added up as they come or from the log. */
 
-import { lockGroup } from "@pm/kit/kafka/dead-letters";
+import { lockGroup } from "@pm/kit/kafka/dead-letter-store";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
 import { query } from "@pm/stack/native/postgres";

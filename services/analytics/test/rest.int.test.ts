@@ -3,9 +3,11 @@
 import type { Caller } from "@pm/kit/auth/verifier";
 import { AppError } from "@pm/kit/errors";
 import { createRestApp, type RestApp } from "@pm/kit/http/rest";
-import { createDeadLetters, deadLetter, lockGroup } from "@pm/kit/kafka/dead-letters";
+import { deadLetter, lockGroup } from "@pm/kit/kafka/dead-letter-store";
+import { createDeadLetters } from "@pm/kit/kafka/dead-letters";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
+import { inTransaction } from "@pm/kit/postgres/transaction";
 import { testDatabase } from "@pm/stack/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createCharts } from "../src/charts/renderer.ts";
@@ -157,9 +159,8 @@ test("an unchanged report is 304, and a new event makes it another one", async (
 test("a replayed dead letter makes a report another one, though the log is read no further", async () => {
   const path = "/analytics/patients?from=2026-10-01&to=2026-10-31&interval=month";
   const [deadLettered, later] = [registered("deadLettered", "2026-10-05T10:00:00Z"), registered("after it", "2026-10-06T10:00:00Z")];
-  await database.kysely.transaction().execute(async (transaction) => {
-    await deadLetter(transaction, { groupId: "analytics", event: deadLettered, reason: "the database was full", tries: 5 });
-  });
+  const letter = { groupId: "analytics", event: deadLettered, reason: "the database was full", tries: 5 };
+  await inTransaction(database, (transaction) => deadLetter(transaction, letter));
   await apply(later);
   const before = await get(path);
   expect(((await before.json()) as { totals: object }).totals).toMatchObject({ registered: 1 });

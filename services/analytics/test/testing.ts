@@ -2,7 +2,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { ConsumedEvent } from "@pm/kit/kafka/consumer";
+import type { ConsumedEvent } from "@pm/kit/kafka/event";
 import { AuthEventSchema } from "@pm/proto/auth/v1/events";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { PatientEventSchema } from "@pm/proto/patient/v1/events";

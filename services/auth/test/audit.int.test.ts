@@ -1,4 +1,4 @@
-import { verifyAudit } from "@pm/kit/audit/audit";
+import { verifyAudit } from "@pm/kit/audit/verify";
 import { decodeJwt } from "jose";
 import { afterAll, expect, test } from "vitest";
 import { admin, freshEmail, startAuth, startMailbox } from "./testing.ts";

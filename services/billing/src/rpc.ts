@@ -3,7 +3,7 @@ import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import type { Scope } from "@pm/kit/auth/access";
 import type { Caller, Verifier } from "@pm/kit/auth/verifier";
 import { AppError, invalidFields } from "@pm/kit/errors";
-import { callerKey, onBehalfOfKey, requestIdKey, traceparentKey } from "@pm/kit/rpc/server";
+import { callerKey, rpcContext } from "@pm/kit/rpc/guard";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { type Accounts, accountNotFound } from "./accounts/accounts.ts";
 import type { AccountKey, Context } from "./accounts/store.ts";
@@ -79,9 +79,9 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
 }
 
 /** Who is accountable: the person for whom a service calls, where there is one. */
-function contextOf({ values }: HandlerContext): Context {
-  const actor = values.get(onBehalfOfKey)?.id ?? values.get(callerKey)?.id ?? "anonymous";
-  return { actor: { id: actor, requestId: values.get(requestIdKey) }, traceparent: values.get(traceparentKey) };
+function contextOf(context: HandlerContext): Context {
+  const { actorId, requestId, traceparent } = rpcContext(context);
+  return { actor: { id: actorId, requestId }, traceparent };
 }
 
 function callerOf({ values }: HandlerContext): Caller {

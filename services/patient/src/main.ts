@@ -2,10 +2,12 @@
 
 import { startAuditSealer } from "@pm/kit/audit/audit";
 import { followRevocations, snapshotFromAuth } from "@pm/kit/auth/revocations";
-import { createServiceTokens, createVerifier } from "@pm/kit/auth/verifier";
+import { createServiceTokens } from "@pm/kit/auth/service-tokens";
+import { createVerifier } from "@pm/kit/auth/verifier";
 import { readEnvironment } from "@pm/kit/config";
 import { createCursors } from "@pm/kit/cursor";
-import { createRestApp, listenHttp } from "@pm/kit/http/rest";
+import { createRestApp } from "@pm/kit/http/rest";
+import { listenHttp } from "@pm/kit/http/server";
 import { createKafka, createSender, kafkaSettings } from "@pm/kit/kafka/client";
 import { startRelay } from "@pm/kit/kafka/outbox";
 import { createLifecycle } from "@pm/kit/lifecycle";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { listenHttp } from "@pm/kit/http/rest";
+import { listenHttp } from "@pm/kit/http/server";
 import { createLogger } from "@pm/kit/log";
 import { expect, test } from "vitest";
 import { type Client, patientsOfThisFile, someBody } from "./testing.ts";

@@ -1,4 +1,4 @@
-/** Access tokens: verified by every service, whoever brings them; and the token that a service brings to another one. */
+/** Verification of access tokens. Every service verifies the token of every caller itself. */
 import { createRemoteJWKSet, errors, type JWTVerifyGetKey, jwtVerify } from "jose";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
@@ -132,36 +132,4 @@ function asAppError(error: unknown): AppError {
 export function authorize(caller: Caller, access: Access): void {
   if (access === "public" || access === "signed-in" || caller.scopes.has(access)) return;
   throw new AppError("permission_denied", `This needs the scope ${access}, which your roles do not give.`, { metadata: { scope: access } });
-}
-
-/** Gives this service's own access token: fetched by client credentials (RFC 6749, 4.4), kept until shortly before it expires. */
-export function createServiceTokens(options: { authUrl: string; clientId: string; clientSecret: string }): () => Promise<string> {
-  const answerSchema = z.object({ access_token: z.string(), expires_in: z.number() });
-  let current: { token: Promise<string>; until: number } | undefined;
-
-  async function fetchToken(): Promise<string> {
-    const credentials = Buffer.from(`${options.clientId}:${encodeURIComponent(options.clientSecret)}`).toString("base64");
-    const response = await fetch(`${options.authUrl}/auth/token`, {
-      method: "POST",
-      headers: { authorization: `Basic ${credentials}`, "content-type": "application/x-www-form-urlencoded" },
-      body: "grant_type=client_credentials",
-      signal: AbortSignal.timeout(3_000),
-    });
-    if (!response.ok)
-      throw new AppError("unavailable", "Auth gave no service token.", { cause: new Error(`auth answered ${response.status}`) });
-    const answer = answerSchema.parse(await response.json());
-    current = { token: Promise.resolve(answer.access_token), until: Date.now() + (answer.expires_in - 30) * 1_000 };
-    return answer.access_token;
-  }
-
-  return () => {
-    if (current && Date.now() < current.until) return current.token;
-    // Callers at the same moment share one request; a failed one is not kept.
-    const token = fetchToken();
-    current = { token, until: Date.now() + 5_000 };
-    token.catch(() => {
-      current = undefined;
-    });
-    return token;
-  };
 }

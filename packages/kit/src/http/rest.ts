@@ -1,11 +1,7 @@
 /**
- * The REST side of a service: OpenAPIHono with authentication before validation, problem+json for every error, request
- * ids, an access log without personal data, health, metrics and the service's own OpenAPI document.
+ * The REST side of a service: Hono with authentication before validation, problem+json for every error, request ids, an
+ * access log without personal data, health, metrics and the service's own OpenAPI document.
  */
-import { randomUUID } from "node:crypto";
-import { createServer, type Server } from "node:http";
-import type { Duplex } from "node:stream";
-import { getRequestListener } from "@hono/node-server";
 import { OpenAPIHono, type RouteConfig, type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context, MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
@@ -22,8 +18,8 @@ import "../validation-messages.ts";
 import { createDocuments } from "./openapi.ts";
 
 /**
- * What handlers read from the context. `caller` is not set for public operations. `signedOut` is set for those that stream:
- * it aborts, with the refusal, when the caller's session ends.
+ * What handlers read from the context. Public operations have no `caller`. Operations that stream have `signedOut`: it
+ * aborts when the caller's session ends, with the error for the caller as its reason.
  */
 export type RestEnv = {
   Variables: { requestId: string; traceparent: string; caller: Caller; signedOut: AbortSignal; operation: string; log: Logger };
@@ -36,15 +32,16 @@ export function requestContext(c: RestContext): RequestContext {
   return { actorId: caller?.id ?? "anonymous", requestId: c.get("requestId"), traceparent: c.get("traceparent") };
 }
 
-/** A route of OpenAPI with the id under which the access table lists it (without the service's name). */
-export type Route = RouteConfig & { operationId: string };
+/** A route with the id under which the access table lists it (without the name of the service). */
+type Route = RouteConfig & { operationId: string };
 
 export type RestApp = {
   app: OpenAPIHono<RestEnv>;
   /**
    * Registers an operation. Its access comes from the table in `access.ts` by `<service>.<operationId>`.
-   * Paths may end in an AIP-136 custom method: `/patients/{id}:restore`. One that streams takes a body of any size, and may
-   * go on for longer than the caller's token, but not than their session.
+   * Paths may end in an AIP-136 custom method: `/patients/{id}:restore`.
+   * @param options.streams its body may have any size, and it may run for longer than the caller's token is valid, but not
+   * for longer than their session
    */
   operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streams?: boolean }): void;
 };
@@ -52,12 +49,7 @@ export type RestApp = {
 /** The largest body that is read into memory, in bytes. */
 export const maxBodyBytes = 1024 * 1024;
 
-const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-
-/** Custom methods become a path segment of their own inside, because a router's parameters end at a slash. */
-function toInternalPath(path: string): string {
-  return path.replace(/:([a-z][A-Za-z]*)$/, "/@$1");
-}
+type RegisteredPath = { method: string; path: RegExp };
 
 export function createRestApp(options: {
   service: string;
@@ -68,8 +60,8 @@ export function createRestApp(options: {
   verifier: Verifier;
 }): RestApp {
   const { service, log, lifecycle, verifier } = options;
-  const registered: { method: string; path: RegExp }[] = [];
-
+  const registered: RegisteredPath[] = [];
+  const documents = createDocuments(options);
   const app = new OpenAPIHono<RestEnv>({
     getPath: (request) => {
       const start = request.url.indexOf("/", request.url.indexOf("://") + 3);
@@ -80,55 +72,9 @@ export function createRestApp(options: {
       if (!result.success) throw toInvalidFields(result.error);
     },
   });
-
-  app.use(async (c, next) => {
-    const started = performance.now();
-    const requestId = requestIdFrom(c.req.header("x-request-id"));
-    c.set("requestId", requestId);
-    c.set("traceparent", traceparentFrom(c.req.header("traceparent")));
-    c.set("operation", "unknown");
-    c.set("log", log);
-    await next();
-    c.res.headers.set("x-request-id", requestId);
-    const operation = c.get("operation");
-    if (operation.startsWith("health")) return;
-    const milliseconds = performance.now() - started;
-    requestSeconds.observe({ protocol: "http", operation, status: c.res.status }, milliseconds / 1_000);
-    log.info({ requestId, method: c.req.method, operation, status: c.res.status, ms: Math.round(milliseconds * 10) / 10 }, "request");
-  });
-
-  app.onError((error, c) => {
-    // A stream whose caller is signed out ends with whatever error that leads to; this is what they are told.
-    const { signedOut } = c.var as Partial<RestEnv["Variables"]>;
-    const appError = error instanceof HTTPException ? fromHttpException(error) : toAppError(signedOut?.reason ?? error);
-    if (appError.isFailure) log.error({ err: appError, requestId: c.get("requestId"), operation: c.get("operation") }, "request failed");
-    return toProblemResponse(appError, c.get("requestId"));
-  });
-
-  app.notFound((c) => {
-    const path = toInternalPath(c.req.path);
-    const allowed = registered.filter((route) => route.path.test(path)).map((route) => route.method);
-    const error =
-      allowed.length > 0 && !allowed.includes(c.req.method)
-        ? new AppError("method_not_allowed", `Use ${allowed.join(", ")} here.`, { headers: { allow: allowed.join(", ") } })
-        : new AppError("not_found", "There is nothing at this path.");
-    return toProblemResponse(error, c.get("requestId"));
-  });
-
-  app.get("/health/live", (c) => {
-    c.set("operation", "health.live");
-    return c.json({ status: "live" });
-  });
-  app.get("/health/ready", async (c) => {
-    c.set("operation", "health.ready");
-    const missing = await lifecycle.notReady();
-    return missing.length === 0 ? c.json({ status: "ready" }) : c.json({ status: "not ready", missing }, 503);
-  });
-  app.get("/metrics", async (c) => {
-    c.set("operation", "health.metrics");
-    return c.text(await metrics.metrics(), 200, { "content-type": metrics.contentType });
-  });
-  const documents = createDocuments(options);
+  app.use(createRequestLog(log));
+  answerErrors(app, registered, log);
+  registerHealth(app, lifecycle);
   app.get("/openapi.json", (c) => {
     c.set("operation", "openapi");
     return c.json(documents.published());
@@ -138,18 +84,6 @@ export function createRestApp(options: {
     c.set("operation", "openapi");
     return c.json(documents.complete());
   });
-
-  const refuse = () => {
-    throw tooLarge();
-  };
-  const limitWhileReading = bodyLimit({ maxSize: maxBodyBytes, onError: refuse });
-  // Hono's limit looks at the body's stream, which makes the server build a whole web request for it: a twelfth of a
-  // create. Node itself holds a body to the length that it announces, so only bodies that announce none are read with care.
-  const limit: MiddlewareHandler<RestEnv> = (c, next) => {
-    const announced = c.req.header("content-length");
-    if (announced === undefined || c.req.header("transfer-encoding") !== undefined) return limitWhileReading(c, next);
-    return Number(announced) > maxBodyBytes ? refuse() : next();
-  };
 
   function operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, { streams = false } = {}): void {
     const name = `${service}.${route.operationId}`;
@@ -168,34 +102,104 @@ export function createRestApp(options: {
     };
     const path = toInternalPath(route.path);
     const pattern = path.replace(/[.@]/g, "\\$&").replace(/\{[^}]+\}/g, "[^@/][^/]*");
-    const method = route.method.toUpperCase();
-    if (methods.includes(method)) registered.push({ method, path: new RegExp(`^${pattern}$`) });
+    registered.push({ method: route.method.toUpperCase(), path: new RegExp(`^${pattern}$`) });
 
     documents.add(route, access, streams);
     const { headers, ...request } = route.request ?? {};
     const middleware = [
       authenticate,
-      ...(request.body && !streams ? [limit] : []),
+      ...(request.body && !streams ? [limitBody] : []),
       ...(headers instanceof z.ZodObject ? [validateHeaders(headers)] : []),
     ];
-    // A parameter does not begin with "@": `/patients/{id}` must not take `/patients:export` for a patient.
+    // A parameter does not begin with "@", or `/patients/{id}` would take `/patients:export` for a patient.
     const internal = { ...route, request, path: path.replace(/\{([^}]+)\}/g, ":$1{[^@/][^/]*}"), hide: true, middleware };
-    // The route's type is what the handler was checked against; path and middleware differ from it only inside this file.
+    // The handler was checked against the type of the route; path and middleware differ from it inside this file only.
     app.openapi(internal as unknown as R, handler as never);
   }
 
   return { app, operation };
 }
 
-/**
- * Whether a caller has what a tag stands for, by the header `If-None-Match`. It compares weakly (RFC 9110, 13.1.2), because
- * caches and compressing proxies make a strong tag weak: `W/"x"` and `"x"` are the same here. For `If-Match` they are not.
- */
-export function matchesIfNoneMatch(ifNoneMatch: string | undefined, etag: string): boolean {
-  if (ifNoneMatch?.trim() === "*") return true;
-  // A tag may have a comma in it, so the tags are picked out of the header instead of the header being cut at commas.
-  const known: string[] = ifNoneMatch?.match(/"[^"]*"/g) ?? [];
-  return known.includes(etag.replace(/^W\//, ""));
+/** Inside, a custom method is a path segment of its own, because a parameter of the router ends at a slash. */
+function toInternalPath(path: string): string {
+  return path.replace(/:([a-z][A-Za-z]*)$/, "/@$1");
+}
+
+/** Sets what handlers read from the context; measures and logs each request when it was answered. */
+function createRequestLog(log: Logger): MiddlewareHandler<RestEnv> {
+  return async (c, next) => {
+    const started = performance.now();
+    const requestId = requestIdFrom(c.req.header("x-request-id"));
+    c.set("requestId", requestId);
+    c.set("traceparent", traceparentFrom(c.req.header("traceparent")));
+    c.set("operation", "unknown");
+    c.set("log", log);
+    await next();
+    c.res.headers.set("x-request-id", requestId);
+    const operation = c.get("operation");
+    if (operation.startsWith("health")) return;
+    const milliseconds = performance.now() - started;
+    requestSeconds.observe({ protocol: "http", operation, status: c.res.status }, milliseconds / 1_000);
+    log.info({ requestId, method: c.req.method, operation, status: c.res.status, ms: Math.round(milliseconds * 10) / 10 }, "request");
+  };
+}
+
+function answerErrors(app: RestApp["app"], registered: RegisteredPath[], log: Logger): void {
+  app.onError((error, c) => {
+    // When a caller is signed out, their stream may fail with any error. What they read is that they are signed out.
+    const { signedOut } = c.var as Partial<RestEnv["Variables"]>;
+    const appError = error instanceof HTTPException ? fromHttpException(error) : toAppError(signedOut?.reason ?? error);
+    if (appError.isFailure) log.error({ err: appError, requestId: c.get("requestId"), operation: c.get("operation") }, "request failed");
+    return toProblemResponse(appError, c.get("requestId"));
+  });
+  app.notFound((c) => {
+    const path = toInternalPath(c.req.path);
+    const allowed = registered.filter((route) => route.path.test(path)).map((route) => route.method);
+    const error =
+      allowed.length > 0 && !allowed.includes(c.req.method)
+        ? new AppError("method_not_allowed", `Use ${allowed.join(", ")} here.`, { headers: { allow: allowed.join(", ") } })
+        : new AppError("not_found", "There is nothing at this path.");
+    return toProblemResponse(error, c.get("requestId"));
+  });
+}
+
+function registerHealth(app: RestApp["app"], lifecycle: Lifecycle): void {
+  app.get("/health/live", (c) => {
+    c.set("operation", "health.live");
+    return c.json({ status: "live" });
+  });
+  app.get("/health/ready", async (c) => {
+    c.set("operation", "health.ready");
+    const missing = await lifecycle.notReady();
+    return missing.length === 0 ? c.json({ status: "ready" }) : c.json({ status: "not ready", missing }, 503);
+  });
+  app.get("/metrics", async (c) => {
+    c.set("operation", "health.metrics");
+    return c.text(await metrics.metrics(), 200, { "content-type": metrics.contentType });
+  });
+}
+
+const refuse = () => {
+  throw tooLarge();
+};
+const limitWhileReading = bodyLimit({ maxSize: maxBodyBytes, onError: refuse });
+// Hono's limit reads the stream of the body, for which the server builds a whole web request: a twelfth of the cost of a
+// create. Node itself holds a body to its announced length, so only bodies without one are read with Hono's limit.
+const limitBody: MiddlewareHandler<RestEnv> = (c, next) => {
+  const announced = c.req.header("content-length");
+  if (announced === undefined || c.req.header("transfer-encoding") !== undefined) return limitWhileReading(c, next);
+  return Number(announced) > maxBodyBytes ? refuse() : next();
+};
+
+/** Validates the headers that a route declares. To find them, Hono's validator would copy all headers into a web `Headers`. */
+function validateHeaders(schema: z.ZodObject): MiddlewareHandler<RestEnv> {
+  const names = Object.keys(schema.shape);
+  return async (c, next) => {
+    const result = schema.safeParse(Object.fromEntries(names.map((name) => [name, c.req.header(name)])));
+    if (!result.success) throw toInvalidFields(result.error);
+    c.req.addValidatedData("header", result.data);
+    await next();
+  };
 }
 
 function toInvalidFields(error: z.ZodError): AppError {
@@ -206,17 +210,6 @@ function toInvalidFields(error: z.ZodError): AppError {
         : [{ path: issue.path.join("."), message: issue.message }],
     ),
   );
-}
-
-/** Validates the headers that a route declares. Hono's validator would make a web `Headers` of all that came to find these. */
-function validateHeaders(schema: z.ZodObject): MiddlewareHandler<RestEnv> {
-  const names = Object.keys(schema.shape);
-  return async (c, next) => {
-    const result = schema.safeParse(Object.fromEntries(names.map((name) => [name, c.req.header(name)])));
-    if (!result.success) throw toInvalidFields(result.error);
-    c.req.addValidatedData("header", result.data);
-    await next();
-  };
 }
 
 function tooLarge(): AppError {
@@ -232,57 +225,13 @@ function fromHttpException(error: HTTPException): AppError {
   return toAppError(error);
 }
 
-/** Listens, and closes gracefully: stops listening, lets requests in flight finish, then ends idle connections. */
-export async function listenHttp(options: {
-  app: RestApp["app"];
-  host: string;
-  port: number;
-  log: Logger;
-  lifecycle: Lifecycle;
-}): Promise<Server> {
-  const { app, host, port, log, lifecycle } = options;
-  const server = createServer(getRequestListener(app.fetch));
-  await listen(server, host, port);
-  log.info({ host, port }, "listening");
-  lifecycle.onClose("http server", () => closeServer(server));
-  return server;
-}
-
-/** Envoy closes idle connections after 60 s. Ours must stay longer, or Envoy would send a request into a closing one. */
-export function listen(server: Server, host: string, port: number): Promise<void> {
-  server.keepAliveTimeout = 75_000;
-  server.headersTimeout = 80_000;
-  // An import may take longer than the five minutes that Node allows a whole request. Silence is bounded by the gateway.
-  server.requestTimeout = 0;
-  server.on("clientError", refuseMalformed);
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, () => {
-      server.off("error", reject);
-      resolve();
-    });
-  });
-}
-
-/** What is not HTTP, or has more headers than Node reads, gets a problem as every other wrong request does. */
-function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
-  if (!socket.writable || error.code === "ECONNRESET") {
-    socket.destroy();
-    return;
-  }
-  const [status, reason, detail] =
-    error.code === "HPE_HEADER_OVERFLOW"
-      ? [431, "Request Header Fields Too Large", "The headers and the path together are larger than 16 KiB."]
-      : [400, "Bad Request", "The request is not valid HTTP."];
-  const problem = { type: "about:blank", title: "Invalid request", status, detail, code: "invalid_argument", requestId: randomUUID() };
-  const body = JSON.stringify(problem);
-  const head = `HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}`;
-  socket.end(`${head}\r\n\r\n${body}`);
-}
-
-export function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeIdleConnections();
-  });
+/**
+ * Whether a caller has the version with this ETag already, by their header `If-None-Match`. The comparison is weak (RFC 9110,
+ * 13.1.2), because caches and compressing proxies make a strong tag weak: `W/"x"` and `"x"` match. For `If-Match` they do not.
+ */
+export function matchesIfNoneMatch(ifNoneMatch: string | undefined, etag: string): boolean {
+  if (ifNoneMatch?.trim() === "*") return true;
+  // A tag may contain a comma, so the header is not split at commas.
+  const known: string[] = ifNoneMatch?.match(/"[^"]*"/g) ?? [];
+  return known.includes(etag.replace(/^W\//, ""));
 }

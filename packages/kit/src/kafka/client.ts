@@ -147,9 +147,12 @@ export async function runConsumer(options: {
   groupId: string;
   topics: string[];
   fromBeginning: boolean;
-  /** The broker answers at once from this many bytes, else after this many milliseconds: fewer and fuller batches. At once with anything where it is not said. */
-  gather?: { bytes: number; milliseconds: number };
-  /** How many partitions' batches are given to `eachBatch` at the same time; one after the other where it is not said. */
+  /**
+   * The broker answers a fetch when there are this many bytes, or after this time: fewer and fuller batches. By default it
+   * answers as soon as there is anything.
+   */
+  fetch?: { minBytes: number; maxWaitMs: number };
+  /** How many partitions' batches are given to `eachBatch` at the same time; 1 by default. */
   partitionsTogether?: number;
   eachBatch: (payload: EachBatchPayload) => Promise<void>;
   log: Logger;
@@ -158,7 +161,7 @@ export async function runConsumer(options: {
   onJoined?: () => void;
 }): Promise<void> {
   const { kafka, groupId, topics, fromBeginning, eachBatch, log, lifecycle, onJoined } = options;
-  const { gather = { bytes: 1, milliseconds: 1_000 }, partitionsTogether: partitionsConsumedConcurrently = 1 } = options;
+  const { fetch = { minBytes: 1, maxWaitMs: 1_000 }, partitionsTogether: partitionsConsumedConcurrently = 1 } = options;
   let stopped = false;
   let consumer: Consumer | undefined;
   lifecycle.onClose(`consumer ${groupId}`, async () => {
@@ -171,8 +174,8 @@ export async function runConsumer(options: {
         groupId,
         sessionTimeout: 10_000,
         heartbeatInterval: 2_000,
-        minBytes: gather.bytes,
-        maxWaitTimeInMs: gather.milliseconds,
+        minBytes: fetch.minBytes,
+        maxWaitTimeInMs: fetch.maxWaitMs,
         allowAutoTopicCreation: false,
         // Restarting is done here, because kafkajs gives up for good on errors that it calls non-retriable.
         retry: { initialRetryTime: 200, maxRetryTime: 3_000, retries: 5, restartOnFailure: async () => false },

@@ -2,7 +2,7 @@
  * The outbox: a row written in the same transaction as the change that it tells of, and one relay per service that
  * publishes rows in order and deletes them. Kafka being down costs delay, never an event and never a request.
  */
-
+import { randomUUIDv7 } from "node:crypto";
 import { type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
 import type { Client, Pool } from "pg";
 import type { Lifecycle } from "../lifecycle.ts";
@@ -45,6 +45,11 @@ export type OutboxTables = {
 /** The type of an event by its case in the message: `auth.v1` and `sessionRevoked` give `auth.v1.session_revoked`. */
 export function eventType(topic: string, name: string): string {
   return `${topic}.${name.replace(/(?!^)[A-Z]/g, (letter) => `_${letter}`).toLowerCase()}`;
+}
+
+/** An event with a new id. */
+export function createEvent(event: Omit<OutboxEvent, "eventId">): OutboxEvent {
+  return { eventId: randomUUIDv7(), ...event };
 }
 
 /** The beginning of every insert into the outbox, for statements that write an event beside other rows. */

@@ -1,8 +1,6 @@
 /** Postgres: one pool per process, kysely over it for queries that are built, named statements for the hot path, migrations. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { Kysely, PostgresDialect } from "kysely";
-import { type Migration, Migrator } from "kysely/migration";
 import { Client, type ClientConfig, Pool, type PoolConfig, types } from "pg";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
@@ -112,30 +110,6 @@ export function violatedConstraint(error: unknown): string | undefined {
   if (error instanceof Error && "code" in error && "constraint" in error && String(error.code).startsWith("23"))
     return String(error.constraint);
   return undefined;
-}
-
-/**
- * Brings a database to the newest schema: every file of a folder in order of its name, each exporting `up` (and no `down`:
- * schemas go forward). Locked, so that two Jobs at once are safe. Runs as the owner role.
- * @throws the error of the migration that failed; its transaction is rolled back.
- */
-export async function migrate(settings: DatabaseSettings, folder: string, log: Logger): Promise<void> {
-  const pool = new Pool({ ...connectionConfig(settings), max: 1 });
-  const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
-  try {
-    const provider = {
-      async getMigrations() {
-        const files = existsSync(folder) ? readdirSync(folder).filter((file) => /^\d.*\.ts$/.test(file)) : [];
-        const entries = files.map(async (file) => [file.replace(/\.ts$/, ""), (await import(join(folder, file))) as Migration] as const);
-        return Object.fromEntries(await Promise.all(entries));
-      },
-    };
-    const { error, results } = await new Migrator({ db, provider }).migrateToLatest();
-    for (const result of results ?? []) log.info({ migration: result.migrationName, status: result.status }, "migration");
-    if (error) throw error;
-  } finally {
-    await db.destroy();
-  }
 }
 
 /** A connection of its own, for what holds one for long: a relay's lock, a stream. The caller ends it. */

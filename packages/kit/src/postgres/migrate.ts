@@ -1,10 +1,43 @@
-/** `node services/<name>/src/commands/migrate.ts`: the migration Job of a service. */
+/** Migrations, and the command `node services/<name>/src/commands/migrate.ts` that applies them. */
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { Kysely, PostgresDialect } from "kysely";
+import { type Migration, Migrator } from "kysely/migration";
+import { Pool } from "pg";
 import { z } from "zod";
 import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
-import { createLogger } from "../log.ts";
-import { migrate } from "./database.ts";
+import { createLogger, type Logger } from "../log.ts";
+import { connectionConfig, type DatabaseSettings } from "./database.ts";
 
-/** Migrates by `MIGRATION_DATABASE_URL`, waits up to a minute for Postgres to answer, exits 1 with a logged reason where it fails. */
+/**
+ * Brings a database to the newest schema: applies every file of a folder, in the order of their names. Each file exports `up`
+ * and no `down`, because schemas only go forward. A lock makes two Jobs at the same time safe. Runs as the owner role.
+ * @throws the error of the migration that failed; its transaction is rolled back
+ */
+async function migrate(settings: DatabaseSettings, folder: string, log: Logger): Promise<void> {
+  const pool = new Pool({ ...connectionConfig(settings), max: 1 });
+  const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
+  try {
+    const provider = {
+      async getMigrations() {
+        const files = existsSync(folder) ? readdirSync(folder).filter((file) => /^\d.*\.ts$/.test(file)) : [];
+        const entries = files.map(async (file) => [file.replace(/\.ts$/, ""), (await import(join(folder, file))) as Migration] as const);
+        return Object.fromEntries(await Promise.all(entries));
+      },
+    };
+    const { error, results } = await new Migrator({ db, provider }).migrateToLatest();
+    for (const result of results ?? []) log.info({ migration: result.migrationName, status: result.status }, "migration");
+    if (error) throw error;
+  } finally {
+    await db.destroy();
+  }
+}
+
+/**
+ * Migrates the database of `MIGRATION_DATABASE_URL`. Waits up to a minute for Postgres to answer. If a migration fails, it
+ * logs the reason and exits with 1.
+ */
 export async function runMigrations(service: string, folder: string): Promise<void> {
   const config = readEnvironment({
     LOG_LEVEL: commonConfig.LOG_LEVEL,
@@ -31,7 +64,7 @@ export async function runMigrations(service: string, folder: string): Promise<vo
         return;
       }
       log.warn("Postgres does not answer yet");
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      await delay(1_000);
     }
   }
 }

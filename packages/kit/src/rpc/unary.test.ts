@@ -13,7 +13,8 @@ import { AppError } from "../errors.ts";
 import { createRestApp, maxBodyBytes } from "../http/rest.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import { createLogger } from "../log.ts";
-import { createGuard, listenRpc } from "./server.ts";
+import { createGuard } from "./guard.ts";
+import { listenRpc } from "./server.ts";
 
 const log = createLogger("test", "silent");
 const closers: (() => unknown)[] = [];

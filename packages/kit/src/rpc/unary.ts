@@ -1,7 +1,7 @@
 /**
- * Unary gRPC calls, straight from an HTTP/2 stream to the method and back. Connect leads every call through a dozen async
- * generators that are made for streams, which costs more than all else that a read does here. What is out of the ordinary
- * (streams, compression, JSON, other protocols) is Connect's still, and so are the pieces that this is made of.
+ * Unary gRPC calls, straight from an HTTP/2 stream to the method and back (docs/decisions/0008-unary-grpc.md). Connect leads
+ * every call through a dozen async generators that are made for streams, which costs more than the rest of a read together.
+ * Connect still answers what is rare (streams, compression, JSON, other protocols), and its pieces are used here.
  */
 import http2 from "node:http2";
 import { create, type DescMessage, type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
@@ -16,99 +16,50 @@ import {
 } from "@connectrpc/connect";
 import { parseTimeout, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import type { Logger } from "../log.ts";
-import type { Guard } from "./server.ts";
+import type { Guard } from "./guard.ts";
 
-type Unary = { method: DescMethod; call: (request: Message, context: ReturnType<typeof createHandlerContext>) => unknown };
+type HandlerContextWithAbort = ReturnType<typeof createHandlerContext>;
+type Unary = { method: DescMethod; call: (request: Message, context: HandlerContextWithAbort) => unknown };
 
 export type UnaryGrpc = {
-  /** The router, with the unary methods of what is registered on it noted. */
-  noting(router: ConnectRouter): ConnectRouter;
-  /** Answers a call; false where it is none that this can answer. */
+  /** Wraps a router: unary methods of services that are registered on it are answered by `serve`. */
+  register(router: ConnectRouter): ConnectRouter;
+  /** Answers a call. Returns false for a stream that it cannot answer. */
   serve(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): boolean;
 };
 
+type Options = { guard: Guard; maxTimeoutMs: number; maxBytes: number; log: Logger };
+
 const { HTTP2_HEADER_PATH, HTTP2_HEADER_METHOD, HTTP2_HEADER_AUTHORITY, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = http2.constants;
 const contentTypes = new Set(["application/grpc", "application/grpc+proto"]);
-/** Why contexts of calls end that went well. Without a reason, each would make an error with a stack that nobody reads. */
+/** Abort reason for successful calls. It is shared, because building an error with a stack trace per call is expensive. */
 const ended = new Error("the call has ended");
-/** One byte of flags and four of length stand before a message. */
+/** A message is preceded by one byte of flags and four bytes of length. */
 const prefixBytes = 5;
 
-export function createUnaryGrpc(options: { guard: Guard; maxTimeoutMs: number; maxBytes: number; log: Logger }): UnaryGrpc {
-  const { guard, maxTimeoutMs, maxBytes, log } = options;
+export function createUnaryGrpc(options: Options): UnaryGrpc {
+  const { log } = options;
   const methods = new Map<string, Unary>();
-
-  async function answer({ method, call }: Unary, stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): Promise<void> {
-    const gone = new AbortController();
-    const timeout = parseTimeout(headerOf(headers, "grpc-timeout"), maxTimeoutMs);
-    const context = createHandlerContext({
-      ...{ service: method.parent, method, protocolName: "grpc", requestMethod: "POST" },
-      url: `http://${headers[HTTP2_HEADER_AUTHORITY]}${headers[HTTP2_HEADER_PATH]}`,
-      requestHeader: Object.entries(headers).flatMap(([name, value]): [string, string][] =>
-        name.startsWith(":") || value === undefined ? [] : [[name, String(value)]],
-      ),
-      responseHeader: { "content-type": "application/grpc+proto" },
-      responseTrailer: { "grpc-status": "0" },
-      requestSignal: gone.signal,
-      ...(timeout.timeoutMs !== undefined && { timeoutMs: timeout.timeoutMs }),
-    });
-    let isAnswered = false;
-    stream.once("close", () => {
-      if (!isAnswered) gone.abort(new ConnectError("the caller has gone away", Code.Canceled));
-    });
-    let frame: Uint8Array | undefined;
-    try {
-      await guard.gate(context);
-      if (timeout.error) throw timeout.error;
-      const message = parse(method.input, await read(stream, maxBytes));
-      const next = async (request: { message: Message }) => ({
-        ...{ stream: false as const, service: method.parent, method, header: context.responseHeader, trailer: context.responseTrailer },
-        message: create(method.output, (await call(request.message, context)) as Message),
-      });
-      const request = {
-        ...{ stream: false as const, service: method.parent, method, requestMethod: "POST", url: context.url, message },
-        ...{ signal: context.signal, header: context.requestHeader, contextValues: context.values },
-      };
-      const response = await guard.interceptor(next as Parameters<Guard["interceptor"]>[0])(request as UnaryRequest);
-      frame = toFrame(toBinary(method.output, (response as UnaryResponse).message));
-      context.abort(ended);
-    } catch (error) {
-      const reason = error instanceof ConnectError ? error : new ConnectError("internal error", Code.Internal, undefined, undefined, error);
-      // Tells the guard, which may add what the caller is to know.
-      context.abort(reason);
-      setTrailerStatus(context.responseTrailer, reason);
-    }
-    isAnswered = true;
-    if (stream.closed) return;
-    stream.once("wantTrailers", () => {
-      stream.sendTrailers(Object.fromEntries(context.responseTrailer));
-      // A call that is refused while it still comes in ends here. Node does it only where none of it was read.
-      if (stream.readableFlowing && !stream.readableEnded) setImmediate(() => stream.close(NGHTTP2_NO_ERROR));
-    });
-    stream.respond({ ":status": 200, ...Object.fromEntries(context.responseHeader) }, { waitForTrailers: true });
-    stream.end(frame);
-  }
-
   return {
-    noting(router) {
-      const noting: ConnectRouter = {
+    register(router) {
+      const wrapped: ConnectRouter = {
         ...router,
         service(service, implementation, perService) {
           router.service(service, implementation, perService);
           for (const spec of Object.values(createServiceImplSpec(service, implementation).methods)) {
             if (spec.kind === "unary") methods.set(`/${service.typeName}/${spec.method.name}`, { method: spec.method, call: spec.impl });
           }
-          return noting;
+          return wrapped;
         },
       };
-      return noting;
+      return wrapped;
     },
     serve(stream, headers) {
       const unary = methods.get(headerOf(headers, HTTP2_HEADER_PATH) ?? "");
       if (!unary || headers[HTTP2_HEADER_METHOD] !== "POST" || !contentTypes.has(headerOf(headers, "content-type") ?? "")) return false;
       if ((headerOf(headers, "grpc-encoding") ?? "identity") !== "identity") return false;
       stream.on("error", (error) => log.debug({ err: error }, "a gRPC stream broke"));
-      answer(unary, stream, headers).catch((error: unknown) => {
+      answer(unary, stream, headers, options).catch((error: unknown) => {
         log.error({ err: error, method: unary.method.name }, "a gRPC call could not be answered");
         stream.close(NGHTTP2_INTERNAL_ERROR);
       });
@@ -117,12 +68,70 @@ export function createUnaryGrpc(options: { guard: Guard; maxTimeoutMs: number; m
   };
 }
 
+async function answer(unary: Unary, stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, options: Options): Promise<void> {
+  const { method } = unary;
+  const gone = new AbortController();
+  const timeout = parseTimeout(headerOf(headers, "grpc-timeout"), options.maxTimeoutMs);
+  const context = createHandlerContext({
+    ...{ service: method.parent, method, protocolName: "grpc", requestMethod: "POST" },
+    url: `http://${headers[HTTP2_HEADER_AUTHORITY]}${headers[HTTP2_HEADER_PATH]}`,
+    requestHeader: Object.entries(headers).flatMap(([name, value]): [string, string][] =>
+      name.startsWith(":") || value === undefined ? [] : [[name, String(value)]],
+    ),
+    responseHeader: { "content-type": "application/grpc+proto" },
+    responseTrailer: { "grpc-status": "0" },
+    requestSignal: gone.signal,
+    ...(timeout.timeoutMs !== undefined && { timeoutMs: timeout.timeoutMs }),
+  });
+  let isAnswered = false;
+  stream.once("close", () => {
+    if (!isAnswered) gone.abort(new ConnectError("the caller has gone away", Code.Canceled));
+  });
+  let frame: Uint8Array | undefined;
+  try {
+    await options.guard.gate(context);
+    if (timeout.error) throw timeout.error;
+    const message = parse(method.input, await read(stream, options.maxBytes));
+    frame = toFrame(toBinary(method.output, await call(unary, message, context, options.guard)));
+    context.abort(ended);
+  } catch (error) {
+    const reason = error instanceof ConnectError ? error : new ConnectError("internal error", Code.Internal, undefined, undefined, error);
+    // The guard listens for this and may add details for the caller.
+    context.abort(reason);
+    setTrailerStatus(context.responseTrailer, reason);
+  }
+  isAnswered = true;
+  if (stream.closed) return;
+  stream.once("wantTrailers", () => {
+    stream.sendTrailers(Object.fromEntries(context.responseTrailer));
+    // Ends a call that is refused while its request still arrives. Node does so only if none of the request was read.
+    if (stream.readableFlowing && !stream.readableEnded) setImmediate(() => stream.close(NGHTTP2_NO_ERROR));
+  });
+  stream.respond({ ":status": 200, ...Object.fromEntries(context.responseHeader) }, { waitForTrailers: true });
+  stream.end(frame);
+}
+
+/** Calls the method through the guard's interceptor, as Connect would. */
+async function call({ method, call }: Unary, message: Message, context: HandlerContextWithAbort, guard: Guard): Promise<Message> {
+  const both = { stream: false as const, service: method.parent, method };
+  const next = async (request: { message: Message }) => ({
+    ...{ ...both, header: context.responseHeader, trailer: context.responseTrailer },
+    message: create(method.output, (await call(request.message, context)) as Message),
+  });
+  const request = {
+    ...{ ...both, requestMethod: "POST", url: context.url, message },
+    ...{ signal: context.signal, header: context.requestHeader, contextValues: context.values },
+  };
+  const response = await guard.interceptor(next as Parameters<Guard["interceptor"]>[0])(request as UnaryRequest);
+  return (response as UnaryResponse).message;
+}
+
 function headerOf(headers: http2.IncomingHttpHeaders, name: string): string | null {
   const value = headers[name];
   return value === undefined ? null : String(value);
 }
 
-/** All bytes of a request. @throws ConnectError where there are more than `maxBytes`, or the caller goes away before the end. */
+/** All bytes of a request. @throws ConnectError if there are more than `maxBytes`, or if the caller goes away before the end */
 function read(stream: http2.ServerHttp2Stream, maxBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
@@ -137,7 +146,7 @@ function read(stream: http2.ServerHttp2Stream, maxBytes: number): Promise<Buffer
   });
 }
 
-/** The one message of a unary call. @throws ConnectError where there is none, more than one, or something else. */
+/** The one message of a unary call. @throws ConnectError if there is none, more than one, or something else */
 function parse(schema: DescMessage, bytes: Buffer): Message {
   if (bytes.byteLength === 0) throw new ConnectError("protocol error: missing input message for unary method", Code.Unimplemented);
   const end = bytes.byteLength < prefixBytes ? undefined : prefixBytes + bytes.readUInt32BE(1);

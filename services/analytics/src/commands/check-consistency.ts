@@ -2,7 +2,7 @@
  * `node services/analytics/src/commands/check-consistency.ts`: prints what `GET /analytics/consistency` answers, and exits 1 where
  * something drifts, or where nothing stands still or somebody does not answer for a minute. `helm test` runs it.
  */
-import { createServiceTokens } from "@pm/kit/auth/verifier";
+import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { createKafka, kafkaSettings, offsetsOf } from "@pm/kit/kafka/client";
 import { createDeadLetters } from "@pm/kit/kafka/dead-letters";
 import { createLogger } from "@pm/kit/log";

@@ -1,7 +1,7 @@
 /** What the log keeps of an event, and how it is read from a message and from the log again. */
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
-import type { ConsumedEvent } from "@pm/kit/kafka/consumer";
+import type { ConsumedEvent } from "@pm/kit/kafka/event";
 import { type AuthEvent, AuthEventSchema } from "@pm/proto/auth/v1/events";
 import { type BillingEvent, BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { type PatientEvent, PatientEventSchema } from "@pm/proto/patient/v1/events";

@@ -1,5 +1,5 @@
 /** From a batch of messages to the log and the roll-ups, in the transaction that the consumer opened. */
-import type { Apply, ConsumedEvent } from "@pm/kit/kafka/consumer";
+import type { Apply, ConsumedEvent } from "@pm/kit/kafka/event";
 import { createTally } from "../rollups/aggregate.ts";
 import {
   activeGeneration,

@@ -1,5 +1,5 @@
 import { createAuditTables } from "@pm/kit/audit/audit";
-import { createDeadLetterTable } from "@pm/kit/kafka/dead-letters";
+import { createDeadLetterTable } from "@pm/kit/kafka/dead-letter-store";
 import { createOutboxTable } from "@pm/kit/kafka/outbox";
 import { type Kysely, sql } from "kysely";
 

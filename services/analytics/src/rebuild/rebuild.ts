@@ -4,7 +4,7 @@
  */
 
 import { AppError } from "@pm/kit/errors";
-import { lockGroup } from "@pm/kit/kafka/dead-letters";
+import { lockGroup } from "@pm/kit/kafka/dead-letter-store";
 import type { Logger } from "@pm/kit/log";
 import { readEvent } from "../ingest/event.ts";
 import { subjectsOf, tallyChange, tallySubject } from "../ingest/patient-facts.ts";

@@ -1,6 +1,6 @@
 /** `node services/billing/src/commands/reconcile.ts [--report]`: reconciles patients and accounts now, prints the report as JSON; `--report` repairs nothing. */
 import { randomUUIDv7 } from "node:crypto";
-import { createServiceTokens } from "@pm/kit/auth/verifier";
+import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { createCursors } from "@pm/kit/cursor";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";

@@ -1,0 +1,168 @@
+/**
+ * What surrounds every RPC: it authenticates, authorises by the access table, validates by protovalidate, logs, and turns
+ * every error into a ConnectError with google.rpc.ErrorInfo.
+ */
+import type { DescMessage, Message } from "@bufbuild/protobuf";
+import { pathToString } from "@bufbuild/protobuf/reflect";
+import { createValidator } from "@bufbuild/protovalidate";
+import { Code, ConnectError, createContextKey, type HandlerContext, type Interceptor } from "@connectrpc/connect";
+import { accessOf, type Scope } from "../auth/access.ts";
+import { signedOutUntil } from "../auth/signed-out.ts";
+import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
+import { AppError, type ErrorCode, invalidFields, toAppError, toConnectError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { requestIdFrom, requestSeconds, traceparentFrom } from "../metrics.ts";
+import type { RequestContext } from "../request-context.ts";
+
+/** Who calls. Health checks and reflection have no caller. */
+export const callerKey = createContextKey<Caller | undefined>(undefined, { description: "caller" });
+const requestIdKey = createContextKey<string>("", { description: "request id" });
+const traceparentKey = createContextKey<string>("", { description: "traceparent" });
+/** The person for whom a service calls, by the verified token in `x-on-behalf-of`. */
+const onBehalfOfKey = createContextKey<Caller | undefined>(undefined, { description: "on behalf of" });
+const reportKey = createContextKey<Report | undefined>(undefined, { description: "reports the call" });
+
+/** Who makes a call, and by which request. */
+export function rpcContext({ values }: HandlerContext): RequestContext {
+  const actorId = values.get(onBehalfOfKey)?.id ?? values.get(callerKey)?.id ?? "anonymous";
+  return { actorId, requestId: values.get(requestIdKey), traceparent: values.get(traceparentKey) };
+}
+
+const openServices = new Set(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]);
+
+/**
+ * Methods that accept a second scope beside the one of the access table. Their handler decides what a caller with only the
+ * second scope may see, for example by asking another service.
+ */
+export type SecondScopes = ReadonlyMap<string, Scope>;
+
+/** The gate runs before a message is read, so that errors tell a stranger nothing about its content; the interceptor after. */
+export type Guard = { gate: (context: HandlerContext) => Promise<void>; interceptor: Interceptor };
+
+export function createGuard(options: { log: Logger; verifier: Verifier; secondScopes?: SecondScopes }): Guard {
+  const { log, verifier, secondScopes } = options;
+
+  async function gate(context: HandlerContext): Promise<void> {
+    const { values, requestHeader } = context;
+    const requestId = requestIdFrom(requestHeader.get("x-request-id"));
+    values.set(requestIdKey, requestId);
+    values.set(traceparentKey, traceparentFrom(requestHeader.get("traceparent")));
+    context.responseHeader.set("x-request-id", requestId);
+    if (openServices.has(context.service.typeName)) return;
+    const report = startReport(context, requestId, log);
+    values.set(reportKey, report);
+    // If something outside the handler fails (an unreadable message, a deadline), the signal aborts with the error that is sent.
+    context.signal.addEventListener("abort", () => {
+      const { reason } = context.signal;
+      if (reason instanceof ConnectError) reason.details.push(...(report(fromConnect(reason))?.details ?? []));
+    });
+    try {
+      const method = `${context.service.typeName}/${context.method.name}`;
+      const access = accessOf(method);
+      if (access === undefined) throw new AppError("internal", "This method is not in the access table.");
+      const caller = await verifier.verify(requestHeader.get("authorization"));
+      const onBehalfOf = requestHeader.get("x-on-behalf-of");
+      if (onBehalfOf && caller.kind === "service") values.set(onBehalfOfKey, await verifier.verify(onBehalfOf));
+      const second = secondScopes?.get(method);
+      authorize(caller, second !== undefined && caller.scopes.has(second) ? second : access);
+      values.set(callerKey, caller);
+    } catch (error) {
+      throw report(error);
+    }
+  }
+
+  const interceptor: Interceptor = (next) => async (request) => {
+    const report = request.contextValues.get(reportKey);
+    if (!report) return next(request);
+    try {
+      if (request.stream) {
+        const callers = [request.contextValues.get(callerKey), request.contextValues.get(onBehalfOfKey)];
+        const signedOut = signedOutUntil({ verifier, callers }, request.signal);
+        const signal = AbortSignal.any([request.signal, signedOut]);
+        const response = await next({ ...request, signal, message: validateEach(request.method.input, request.message) });
+        return response.stream ? { ...response, message: reportAtEnd(response.message, signedOut, report) } : response;
+      }
+      validate(request.method.input, request.message);
+      const response = await next(request);
+      report();
+      return response;
+    } catch (error) {
+      throw report(error) ?? error;
+    }
+  };
+
+  return { gate, interceptor };
+}
+
+/** Reports that a call has ended, the first time it is called. Returns the error as the caller may read it. */
+type Report = (error?: unknown) => ConnectError | undefined;
+
+/** Logs and measures a call when it ends. */
+function startReport(context: HandlerContext, requestId: string, log: Logger): Report {
+  const started = performance.now();
+  const method = `${context.service.typeName}/${context.method.name}`;
+  let isDone = false;
+  return (error) => {
+    if (isDone) return undefined;
+    isDone = true;
+    const appError = error === undefined ? undefined : toAppError(error);
+    const connectError = appError && toConnectError(appError);
+    const status = connectError ? nameOf(connectError.code) : "ok";
+    const milliseconds = performance.now() - started;
+    // Callers set their deadlines and know when one has passed, so that is no failure of ours.
+    if (appError?.isFailure && appError.code !== "deadline_exceeded") log.error({ err: error, requestId, method }, "call failed");
+    requestSeconds.observe({ protocol: "rpc", operation: context.method.name, status }, milliseconds / 1_000);
+    log.info({ requestId, method, status, ms: Math.round(milliseconds * 10) / 10 }, "call");
+    return connectError;
+  };
+}
+
+async function* reportAtEnd(messages: AsyncIterable<Message>, signedOut: AbortSignal, report: Report) {
+  try {
+    for await (const message of messages) {
+      signedOut.throwIfAborted();
+      yield message;
+    }
+    signedOut.throwIfAborted();
+  } catch (error) {
+    throw report(signedOut.reason ?? error) ?? error;
+  } finally {
+    // Most streams end because their caller goes away, which leads here.
+    report();
+  }
+}
+
+const validator = createValidator();
+
+function validate(schema: DescMessage, message: Message): void {
+  const result = validator.validate(schema, message);
+  if (result.kind === "error") throw result.error;
+  if (result.kind === "invalid")
+    throw invalidFields(result.violations.map((violation) => ({ path: pathToString(violation.field), message: violation.message })));
+}
+
+async function* validateEach(schema: DescMessage, messages: AsyncIterable<Message>) {
+  for await (const message of messages) {
+    validate(schema, message);
+    yield message;
+  }
+}
+
+/** Errors that Connect raises itself (an unreadable message, a deadline, too many bytes) are for the caller to read. */
+function fromConnect(error: ConnectError): AppError {
+  const code = codesOfConnect.get(error.code);
+  return code ? new AppError(code, error.rawMessage, { cause: error }) : toAppError(error);
+}
+
+const codesOfConnect = new Map<Code, ErrorCode>([
+  [Code.InvalidArgument, "invalid_argument"],
+  [Code.ResourceExhausted, "resource_exhausted"],
+  [Code.Unimplemented, "unimplemented"],
+  [Code.DeadlineExceeded, "deadline_exceeded"],
+  [Code.Canceled, "cancelled"],
+]);
+
+/** `InvalidArgument` → `invalid_argument`, as the Connect protocol writes it. */
+function nameOf(code: Code): string {
+  return Code[code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toLowerCase();
+}
