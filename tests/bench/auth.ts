@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { hash, verify } from "@node-rs/argon2";
-import { createRevocationList } from "@pm/kit/auth/revocations";
+import { createRevocationList } from "@pm/kit/auth/revocation-list";
 import { createVerifier } from "@pm/kit/auth/verifier";
 import { argon2Options, hashesAtOnce } from "../../services/auth/src/passwords/hashing.ts";
 import type { Rows } from "./context.ts";

@@ -1,25 +1,26 @@
 /**
- * Work that is cheaper together: whatever arrives while a call is under way waits and goes with the next one. Alone, an item
- * goes at once; under load, batches grow by themselves, so a commit, a round trip or a remote call is paid once for many.
+ * Batches work that is cheaper together. Items that arrive during a call wait for the next call. A single item does not
+ * wait; under load, batches grow by themselves, so that many items share a commit, a round trip or a remote call.
  */
 
-export type Batcher<Item, Result> = {
-  /** Puts an item into the next batch. Rejects with what `run` threw for its batch. */
+type Batcher<Item, Result> = {
+  /** Adds an item to the next batch. Rejects with the error that `run` threw for its batch. */
   add(item: Item): Promise<Result>;
-  /** Items that wait for their batch to start. */
+  /** How many items wait for their batch to start. */
   waiting(): number;
-  /** Milliseconds since the oldest call under way began; 0 where there is none. */
+  /** Milliseconds since the oldest call in progress began; 0 if there is none. */
   runningMs(): number;
-  /** Resolves when nothing waits and nothing is under way, at once where that is so. */
+  /** Resolves when nothing waits and no call is in progress. */
   idle(): Promise<void>;
 };
 
 type Entry<Item, Result> = { item: Item; resolve: (result: Result) => void; reject: (error: unknown) => void };
 
 /**
- * @param options.run gets one to `maxSize` items and gives one result for each, in the same order
- * @param options.maxInFlight calls at a time, 1 where not said
- * @param options.linger waited for after a call that succeeded, before the next one: meanwhile more comes together. Must not reject
+ * @param options.run gets one to `maxSize` items and returns one result for each, in the same order
+ * @param options.maxInFlight how many calls may be in progress at a time; 1 by default
+ * @param options.linger is awaited after a successful call, before the next one, so that more items collect; must not
+ * reject
  */
 export function createBatcher<Item, Result>(options: {
   run: (items: Item[]) => Promise<Result[]>;
@@ -64,7 +65,8 @@ export function createBatcher<Item, Result>(options: {
         queue.push({ item, resolve, reject });
         if (scheduled || started.size >= maxInFlight) return;
         scheduled = true;
-        // Not at once but after this turn of the event loop: requests that were read from several sockets together stay together.
+        // Waits for the end of this turn of the event loop, so that requests that were read from several sockets share
+        // a batch.
         setImmediate(() => {
           scheduled = false;
           start();

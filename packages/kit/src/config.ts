@@ -1,15 +1,15 @@
-/** The environment, read once: every mistake in one message, any variable from a file. */
+/** Reads the environment. One message names every mistake, and every variable can come from a file. */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import "./validation-messages.ts";
 
 type Environment = Record<string, string | undefined>;
 
-/** A path. The file is read by whoever uses it, so that a rotated secret is taken up. */
+/** The path of a file that is read again at each use, so that a rotated secret takes effect. */
 const path = z.string().min(1);
 const url = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/$/, ""));
 
-/** What every service needs. See docs/architecture.md. */
+/** What every service needs. docs/configuration.md explains every variable. */
 export const commonConfig = {
   HOST: z.string().default("0.0.0.0"),
   LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info"),
@@ -34,23 +34,24 @@ export const kafkaConfig = {
   KAFKA_KEY_FILE: path.optional(),
 };
 
-/** What it takes to verify access tokens, and for all but auth to get tokens of its own. */
+/** For verifying access tokens. */
 export const tokenConfig = {
   AUTH_ISSUER: z.url().default("http://localhost:4004"),
   AUTH_AUDIENCE: z.string().min(1).default("patient-management"),
 };
+/** For all services but auth, which get tokens of their own from it. */
 export const callerConfig = { ...tokenConfig, AUTH_URL: url, CLIENT_SECRET: z.string().min(16) };
 
 export const serviceUrl = url;
 export const cursorKey = z.string().min(32, "must have at least 32 characters");
 export const port = (standard: number) => z.coerce.number().int().min(0).max(65_535).default(standard);
 
-/** Variables whose `_FILE` form is a setting of its own, not another way to give `X`. */
+/** Variables whose `_FILE` form is a setting of its own: the file is read again at each use, not once here. */
 const filesReadLater = new Set(["DATABASE_PASSWORD_FILE", "MIGRATION_DATABASE_PASSWORD_FILE"]);
 
 /**
- * Parses the environment by a schema of its variables.
- * @throws Error that names every variable that is missing or wrong, without its value.
+ * Parses the environment by a schema of its variables. `X_FILE` names a file that has the value of `X`.
+ * @throws Error that names every variable that is missing or wrong, without its value
  */
 export function readEnvironment<Shape extends z.ZodRawShape>(
   shape: Shape,
@@ -61,7 +62,8 @@ export function readEnvironment<Shape extends z.ZodRawShape>(
   for (const name of Object.keys(shape)) {
     const file = filesReadLater.has(`${name}_FILE`) ? undefined : environment[`${name}_FILE`];
     try {
-      // An empty variable counts as missing: shells and charts set empty strings where they mean nothing.
+      // An empty variable counts as missing, because shells and charts set variables to empty texts instead of leaving
+      // them out.
       values[name] = (file ? readFileSync(file, "utf8").trim() : environment[name]) || undefined;
     } catch {
       problems.push(`${name}_FILE: the file ${file} cannot be read`);
@@ -74,6 +76,6 @@ export function readEnvironment<Shape extends z.ZodRawShape>(
         (issue) => `${issue.path.join(".")}: ${values[String(issue.path[0])] === undefined ? "is missing" : issue.message}`,
       ),
     );
-  if (!parsed.success || problems.length > 0) throw new Error(`The environment is not right:\n  ${problems.join("\n  ")}`);
+  if (!parsed.success || problems.length > 0) throw new Error(`The environment is wrong:\n  ${problems.join("\n  ")}`);
   return parsed.data;
 }

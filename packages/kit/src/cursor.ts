@@ -1,6 +1,6 @@
 /**
- * Cursors and page tokens: the position at which the next page of a list begins, encrypted. A position may contain a name,
- * and cursors end up in URLs, so a signature would not be enough.
+ * Cursors and page tokens: the position at which the next page of a list begins, encrypted. A position may contain a
+ * name, and cursors end up in URLs, so a signature would not be enough.
  */
 import { createEncryptor } from "./encryption.ts";
 import { AppError } from "./errors.ts";
@@ -8,7 +8,8 @@ import { AppError } from "./errors.ts";
 export type Cursors = {
   /**
    * Makes a cursor.
-   * @param query whatever must be the same for the next page (filters, order, caller); not part of the cursor, but bound to it
+   * @param query whatever must be the same for the next page (filters, order, caller); not part of the cursor, but
+   * bound to it
    * @param position JSON values that say where the next page begins
    */
   seal(query: unknown, position: unknown[]): string;
@@ -16,7 +17,10 @@ export type Cursors = {
   open(query: unknown, cursor: string, field?: string): unknown[];
 };
 
-/** @param secret `CURSOR_KEY`, the same in all replicas. After a change of the secret, cursors in use are no longer valid. */
+/**
+ * @param secret `CURSOR_KEY`, the same in all replicas. After a change of the secret, cursors in use are no longer
+ * valid.
+ */
 export function createCursors(secret: string): Cursors {
   const encryptor = createEncryptor(secret, "cursor");
   return {

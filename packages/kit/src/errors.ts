@@ -1,6 +1,6 @@
 /**
- * One error type, one table, two translators. The message of an AppError is for the caller and names the field and the fix;
- * its cause is for the log. Whatever is not an AppError answers "internal error" on both wires.
+ * One error type, one table, two translators. The message of an AppError is for the caller and names the field and the
+ * fix; its cause is for the log. Every other error is answered as "internal error", over REST and RPC.
  */
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -35,23 +35,23 @@ export type ErrorCode = keyof typeof codes;
 export type StatusOf<ErrorCodes extends ErrorCode> = (typeof codes)[ErrorCodes]["status"];
 
 /** The `domain` of every google.rpc.ErrorInfo of this platform. */
-export const errorDomain = "patient-management";
+const errorDomain = "patient-management";
 
 /** One wrong field: `path` as the caller wrote it (`address.zipCode`, `items[3].email`), `message` with the fix. */
 export type FieldError = { path: string; message: string };
 
-export type AppErrorOptions = {
+type AppErrorOptions = {
   /** For the log only. */
   cause?: unknown;
   /** Every wrong field. */
   errors?: FieldError[];
-  /** For programs: UPPER_SNAKE_CASE; the code in upper case where it is not given (AIP-193). */
+  /** For programs: UPPER_SNAKE_CASE (AIP-193). By default the code in upper case. */
   reason?: string;
   /** For programs: no personal data. */
   metadata?: Record<string, string>;
-  /** Seconds until it makes sense to try again: `Retry-After` and google.rpc.RetryInfo. */
+  /** Seconds after which another try makes sense: `Retry-After` and google.rpc.RetryInfo. */
   retryAfterSeconds?: number;
-  /** Further headers of the HTTP answer. */
+  /** More headers of the HTTP answer. */
   headers?: Record<string, string>;
 };
 
@@ -76,13 +76,19 @@ export class AppError extends Error {
     return codes[this.code].title;
   }
 
-  /** Whether something broke that an operator should look at: not what the caller did wrong, and not what we refuse on purpose, as in a flood. */
+  /**
+   * Whether an operator should look at it: not mistakes of the caller, and not what is refused on purpose, as in a
+   * flood.
+   */
   get isFailure(): boolean {
     return this.code === "internal" || (this.status >= 500 && this.cause !== undefined);
   }
 }
 
-/** An invalid_argument error that names every wrong field, in the message too for clients that show nothing else. */
+/**
+ * An invalid_argument error that names every wrong field. The message names the first, for clients that show nothing
+ * else.
+ */
 export function invalidFields(errors: FieldError[]): AppError {
   const first = errors[0];
   const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
@@ -91,8 +97,9 @@ export function invalidFields(errors: FieldError[]): AppError {
 }
 
 /**
- * Postgres could not be reached, or went away in the middle: SQLSTATE classes 08 and 57P, 53300, a statement that took too long
- * (57014), a password that was changed there before it came here (28P01), and socket errors.
+ * Whether Postgres could not be reached, or went away during a statement: SQLSTATE classes 08 and 57P, 53300, a
+ * statement that took too long (57014), a password that was changed in Postgres but not here yet (28P01), and socket
+ * errors.
  */
 function isDatabaseUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
@@ -103,10 +110,10 @@ function isDatabaseUnavailable(error: unknown): boolean {
   );
 }
 
-/** Control characters, and halves of surrogate pairs, which are not Unicode and which Postgres refuses. */
+/** Control characters, and halves of surrogate pairs, which are not Unicode; Postgres refuses them. */
 export const unprintable = /[\p{Cc}\p{Cs}]/u;
 
-/** Postgres refused a text: SQLSTATE 22021 and 22P05, for U+0000 and for half of a surrogate pair. */
+/** Whether Postgres refused a text: SQLSTATE 22021 and 22P05, for U+0000 and for half of a surrogate pair. */
 function isTextRefused(error: unknown): boolean {
   return error instanceof Error && "code" in error && (error.code === "22021" || error.code === "22P05");
 }
@@ -118,7 +125,9 @@ const fromConnect = new Map<Code, ErrorCode>([
   [Code.Canceled, "cancelled"],
 ]);
 
-/** Makes an AppError of whatever was thrown. Only what the caller can do something about keeps its meaning. */
+/**
+ * Turns whatever was thrown into an AppError. Only errors that the caller can do something about keep their meaning.
+ */
 export function toAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   if (isDatabaseUnavailable(error))
@@ -167,7 +176,7 @@ export function toProblemResponse(error: AppError, requestId: string): Response 
   });
 }
 
-/** The Connect and gRPC error for an error, with google.rpc.ErrorInfo and, where it applies, BadRequest and RetryInfo. */
+/** The Connect and gRPC error for an error, with google.rpc.ErrorInfo and, if they apply, BadRequest and RetryInfo. */
 export function toConnectError(error: AppError): ConnectError {
   const { reason, metadata, errors, retryAfterSeconds } = error.options;
   const info = create(ErrorInfoSchema, { reason: reason ?? error.code.toUpperCase(), domain: errorDomain, metadata: metadata ?? {} });

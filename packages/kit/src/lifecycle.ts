@@ -1,6 +1,6 @@
 /**
- * From start to end of a process. On SIGTERM or SIGINT: not ready, wait for load balancers to notice, then close what was
- * opened in reverse order, within the grace period.
+ * A process from its start to its end. On SIGTERM or SIGINT it reports that it is not ready, waits for load balancers
+ * to notice, then closes what was opened in reverse order, within the grace period.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "./log.ts";
@@ -8,9 +8,9 @@ import type { Logger } from "./log.ts";
 export type Lifecycle = {
   /** Registers something to close. The last registered is closed first. */
   onClose(name: string, close: () => Promise<unknown> | unknown): void;
-  /** Registers a condition of readiness; it answers within milliseconds. */
+  /** Registers a condition of readiness, which must answer within milliseconds. */
   onReady(name: string, check: () => Promise<boolean> | boolean): void;
-  /** Names of the conditions that do not hold; empty means that the process may get traffic. */
+  /** Names of the conditions that do not hold. If there are none, the process may get traffic. */
   notReady(): Promise<string[]>;
   /** Ends the process. Safe to call twice. */
   shutdown(reason: string, exitCode?: number): Promise<void>;

@@ -3,11 +3,17 @@ import { type DestinationStream, type Logger, type LoggerOptions, pino } from "p
 
 export type { Logger };
 
-/** How long a line that tells nothing wrong waits for others, in milliseconds: a write for each request costs more than what it says. */
+/**
+ * How long a line below "warn" waits for others, in milliseconds: one write per request costs more than the line is
+ * worth.
+ */
 const lingerMs = 100;
 const warning = 40;
 
-/** Standard output. Warnings and errors are written at once, with all that came before them; the end of the process writes what is left and waits for the disk. */
+/**
+ * Standard output. A warning or error is written immediately, with all lines before it. When the process exits, the
+ * rest is written and flushed.
+ */
 function standardOutput(): DestinationStream {
   const output = pino.destination({ dest: 1, sync: true, minLength: 8 * 1024 });
   let timer: NodeJS.Timeout | undefined;
@@ -30,7 +36,10 @@ function standardOutput(): DestinationStream {
   return stream;
 }
 
-/** The logger of a process. Fields that could hold secrets or personal data are dropped even where a caller passes them by mistake. */
+/**
+ * The logger of a process. Fields that could hold secrets or personal data are dropped, even if they are passed by
+ * mistake.
+ */
 export function createLogger(service: string, level: string): Logger {
   const options: LoggerOptions = {
     level,
@@ -58,8 +67,8 @@ export function createLogger(service: string, level: string): Logger {
 }
 
 /**
- * What a log may say of an error: class, code, stack and causes. Postgres quotes values of rows and parameters in its
- * messages and details, so what stands in quotes is dropped there.
+ * What may be logged of an error: class, code, stack and causes. Postgres quotes values of rows and parameters in its
+ * messages, so everything in quotes is dropped from those.
  */
 function describeError(error: unknown): unknown {
   if (!(error instanceof Error)) return { type: typeof error };

@@ -1,4 +1,6 @@
-/** Prometheus metrics of a process and W3C trace context. No label ever holds an id, a path with ids or personal data. */
+/**
+ * Prometheus metrics of a process, and W3C trace context. No label may hold an id, a path with ids or personal data.
+ */
 import { randomUUID } from "node:crypto";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
@@ -6,7 +8,8 @@ export { Counter, Gauge, Histogram };
 
 /** The metrics of this process, served at `/metrics`. */
 export const metrics = new Registry();
-// The event loop's delay is sampled by a timer; a hundred samples a second, the default, would be a sixth of what a process costs at rest.
+// A timer samples the delay of the event loop. The default of a hundred samples a second would be a sixth of the CPU
+// time of an idle process.
 collectDefaultMetrics({ register: metrics, eventLoopMonitoringPrecision: 50 });
 
 /** Seconds per request by operation and status; `operation` is the operation id of OpenAPI or the gRPC method. */
@@ -20,17 +23,20 @@ export const requestSeconds = new Histogram({
 
 const requestIdForm = /^[\w-]{8,64}$/;
 
-/** The caller's `x-request-id` if it looks like one, or a new one: it stands in logs and answers, so it holds nothing else. */
+/**
+ * The caller's `x-request-id` if it looks like one, else a new one. It appears in logs and answers, so it may be
+ * nothing else.
+ */
 export function requestIdFrom(header: string | null | undefined): string {
   return header && requestIdForm.test(header) ? header : randomUUID();
 }
 
 const traceparentForm = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
-/** The caller's `traceparent`, or a new unsampled one, so that every event and call can be followed to its request. */
+/** The caller's `traceparent`, or a new unsampled one, so that every event and call can be traced to its request. */
 export function traceparentFrom(header: string | null | undefined): string {
   if (header && traceparentForm.test(header)) return header;
-  // From UUIDs, because Node makes those from random bytes that it fetches in advance; fetching 24 for each request shows in a profile.
+  // UUIDs are cheaper than random bytes: Node fetches the bytes for many UUIDs at once.
   const [trace, span] = [randomUUID().replaceAll("-", ""), randomUUID().replaceAll("-", "").slice(0, 16)];
   return `00-${trace}-${span}-00`;
 }

@@ -1,8 +1,11 @@
-/** Amounts of money as people read them. Amounts are whole minor units; their digits are cut, never divided, so nothing is rounded. */
+/**
+ * Amounts of money as people read them. Amounts are whole minor units; their digits are cut, never divided, so nothing
+ * is rounded.
+ */
 import { LRUCache } from "lru-cache";
 
 /** As in the message `common.v1.Money`. */
-export type MoneyAmount = { currencyCode: string; minorUnits: bigint };
+type MoneyAmount = { currencyCode: string; minorUnits: bigint };
 
 const currencies = new Set(Intl.supportedValuesOf("currency"));
 
@@ -42,7 +45,10 @@ export function formatMoney(money: MoneyAmount | undefined): string {
 
 const thousands = new Intl.NumberFormat("en");
 
-/** `EUR 1,234.50`, for charts and tables that name several currencies; negative amounts have a minus sign (U+2212) in front. */
+/**
+ * `EUR 1,234.50`, for charts and tables that name several currencies; negative amounts have a minus sign (U+2212) in
+ * front.
+ */
 export function formatMoneyWithCode(money: MoneyAmount): string {
   const [whole, fraction] = digitsOf(money);
   return `${money.minorUnits < 0n ? "−" : ""}${money.currencyCode} ${thousands.format(BigInt(whole))}${fraction && `.${fraction}`}`;

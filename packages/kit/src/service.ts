@@ -1,4 +1,7 @@
-/** What every service starts with. A service's main.ts adds its own parts, then listens; all of it closes in the reverse order. */
+/**
+ * What every service starts with. A service's main.ts adds its own parts, then listens; all of it closes in the reverse
+ * order.
+ */
 import type { z } from "zod";
 import { startAuditSealer } from "./audit/audit.ts";
 import { followRevocations, snapshotFromAuth } from "./auth/revocations.ts";
@@ -16,7 +19,7 @@ type Config<Shape extends z.ZodRawShape> = z.infer<z.ZodObject<Shape>>;
 type ServiceConfig = Config<typeof commonConfig & typeof databaseConfig & typeof kafkaConfig>;
 
 /** The names fit the options of what a service builds from it: `createRestApp({ ...parts, verifier })`. */
-export type ServiceParts<Tables> = {
+type ServiceParts<Tables> = {
   service: string;
   log: Logger;
   lifecycle: Lifecycle;
@@ -48,8 +51,8 @@ export function startService<Tables>(options: {
 }
 
 /**
- * Verifies callers by auth, and gets the token by which this service calls others. Auth itself does not use it: it has the
- * keys and the revocations.
+ * Verifies callers by auth, and gets the token by which this service calls others. Auth itself does not use it: it has
+ * the keys and the revocations.
  */
 export function connectToAuth<Tables>(
   { service, kafka, log, lifecycle }: ServiceParts<Tables>,

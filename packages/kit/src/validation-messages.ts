@@ -1,6 +1,7 @@
 /**
- * What callers and operators read when a value is wrong: messages that follow the name of a field, such as "limit: must be
- * at least 1". Importing this file replaces the messages of Zod, everywhere. A message that a schema has itself stays.
+ * What callers and operators read when a value is wrong: messages that follow the name of a field, such as "limit: must
+ * be at least 1". Importing this file replaces the messages of Zod, everywhere. A message that a schema has itself
+ * stays.
  */
 import { z } from "zod";
 
@@ -75,7 +76,10 @@ function messageOfFormat(issue: Issue & { code: "invalid_format" }): string {
   return `must be ${formats[issue.format] ?? `a text in the format ${issue.format}`}`;
 }
 
-/** What each alternative says of the value as a whole; what they say of its parts would mislead, because only one of them is meant. */
+/**
+ * What each alternative says of the value as a whole; what they say of its parts would mislead, because only one of
+ * them is meant.
+ */
 function messageOfUnion({ errors }: Issue & { code: "invalid_union" }): string {
   const messages = errors.flatMap((issues) => issues.filter(({ path }) => path.length === 0).map(({ message }) => message));
   return [...new Set(messages)].join(", or ") || "is not valid";

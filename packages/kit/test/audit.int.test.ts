@@ -1,4 +1,7 @@
-/** The audit chain and the leader loop over a real Postgres. The tamperer is the owner, since the runtime role may only add and read. */
+/**
+ * The audit chain and the leader loop over a real Postgres. The tamperer is the owner, since the runtime role may only
+ * add and read.
+ */
 import { startPostgres } from "@pm/stack/native/postgres";
 import { Pool } from "pg";
 import { afterAll, beforeEach, expect, test } from "vitest";

@@ -1,6 +1,6 @@
 /**
- * Compares the table types of a service with a migrated database. The types are gone when the program runs, so a test
- * describes each column in words; the compiler checks the description against the types, the test against Postgres:
+ * Compares the table types of a service with a migrated database. Types do not exist at run time, so a test describes
+ * each column in words. The compiler checks the description against the types, the test checks it against Postgres:
  *
  *     const tables = { ...auditTables, teams: { id: "uuid default", name: "text", ended_at: "timestamptz null" } };
  *     expect(await readTables("auth")).toEqual(tables satisfies TableDescriptions<Tables>);
@@ -9,6 +9,7 @@ import { testDatabase } from "@pm/stack/testing";
 import type { InsertType, SelectType } from "kysely";
 import pg from "pg";
 import type { AuditTables } from "../src/audit/audit.ts";
+import type { DeadLetterTables } from "../src/kafka/dead-letter-store.ts";
 import type { OutboxTables } from "../src/kafka/outbox.ts";
 
 /** The types of Postgres that arrive as a type of TypeScript. A type that is never read may be any. */
@@ -81,6 +82,28 @@ export const outboxTables = {
     created_at: "timestamptz default",
   },
 } as const satisfies TableDescriptions<OutboxTables>;
+
+export const deadLetterTables = {
+  dead_letters: {
+    id: "bigint generated",
+    consumer_group: "text",
+    event_id: "uuid",
+    topic: "text",
+    partition: "integer",
+    offset: "bigint",
+    key: "text",
+    type: "text",
+    source: "text",
+    event_time: "timestamptz",
+    traceparent: "text",
+    payload: "bytea",
+    reason: "text",
+    tries: "integer",
+    state: "text default",
+    failed_at: "timestamptz default",
+    settled_at: "timestamptz null",
+  },
+} as const satisfies TableDescriptions<DeadLetterTables>;
 
 /** What a migrated database of a service has, in the same words. Kysely's own tables are left out. */
 export async function readTables(service: string): Promise<Record<string, Record<string, string>>> {

@@ -6,7 +6,7 @@
 import { randomUUID, randomUUIDv7 } from "node:crypto";
 import { type MessageInitShape, create as message, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { RevocationSnapshot } from "@pm/kit/auth/revocations";
+import type { RevocationSnapshot } from "@pm/kit/auth/revocation-list";
 import { traceparentFrom } from "@pm/kit/metrics";
 import { AuthEventSchema, RevocationReason } from "@pm/proto/auth/v1/events";
 import type { Origin } from "./client-address.ts";

@@ -1,7 +1,7 @@
 /** For tests: the service's REST app in this process, over a real Postgres, and clients that speak its JSON. */
 import { randomUUID } from "node:crypto";
 import { type Role, roles, type Scope } from "@pm/kit/auth/access";
-import { createRevocationList } from "@pm/kit/auth/revocations";
+import { createRevocationList } from "@pm/kit/auth/revocation-list";
 import type { Caller } from "@pm/kit/auth/verifier";
 import { createCursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";

@@ -1,9 +1,9 @@
 /**
- * Who did what, when, to what; append-only, and chained so that tampering shows.
+ * The audit trail: who did what, when, to what. It is append-only, and chained so that tampering is detected.
  *
- * A change writes its entry in its own statement, and pays for nothing else. One sealer per service then takes entries in
- * batches into blocks: a block covers the hash of each of its entries and the hash of the block before it. So no write
- * waits for another one, and an entry is sealed within about a second (docs/decisions/0003-audit-chain.md).
+ * A change writes its entry in its own statement, and pays for nothing else. One sealer per service then collects
+ * entries into blocks: a block covers the hash of each of its entries and the hash of the block before it. So no write
+ * waits for another write, and an entry is sealed within about a second (docs/decisions/0003-audit-chain.md).
  */
 import { type ColumnType, type Generated, type GeneratedAlways, type Kysely, sql } from "kysely";
 import type { Client } from "pg";
@@ -69,12 +69,14 @@ const insertStatement = {
   text: `${insertIntoAudit} select actor, action, subject, request_id, details from ${newEntries.source("input")}`,
 };
 
-/** Adds entries to the audit trail. Where each round trip counts, a statement writes them itself, by `insertIntoAudit`. */
+/**
+ * Adds entries to the audit trail. Where each round trip counts, a statement writes them itself, by `insertIntoAudit`.
+ */
 export async function insertAuditEntries(db: Queries, entries: AuditEntry[]): Promise<void> {
   if (entries.length > 0) await db.query(insertStatement, newEntries.collect(entries).values());
 }
 
-/** Creates the tables; part of a service's first migration. `role` is the runtime role: it may add and read, and nothing else. */
+/** Creates the tables; part of a service's first migration. `role` is the runtime role; it may only add and read. */
 export async function createAuditTables(db: Kysely<unknown>, role: string): Promise<void> {
   await sql`
     create table audit_entries (
@@ -96,7 +98,8 @@ export async function createAuditTables(db: Kysely<unknown>, role: string): Prom
       hash bytea not null,
       sealed_at timestamptz not null default clock_timestamp()
     )`.execute(db);
-  // What is not sealed yet. Not "everything above the last sealed id": ids are taken at insert, and late commits would be lost.
+  // Entries that are not sealed yet. "All ids above the last sealed one" would lose entries: ids are assigned at the
+  // insert, and transactions commit in another order.
   await sql`create table audit_unsealed (entry_id bigint primary key)`.execute(db);
   await sql`alter table audit_unsealed set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)`.execute(db);
   await sql`
@@ -115,13 +118,14 @@ export async function createAuditTables(db: Kysely<unknown>, role: string): Prom
 
 /** What is hashed of an entry. */
 export const entryColumns = `id, (extract(epoch from occurred_at) * 1000000)::bigint::text as occurred_us, actor, action, subject, request_id, details::text`;
-/** What stands before the first block. */
+/** The previous hash of the first block. */
 export const noHash = Buffer.alloc(32);
 const blockSize = 1_000;
 
 /**
- * Appends a block of entries that are not sealed yet, all inside Postgres: moving a thousand entries out and back to hash them
- * would cost more than the writes that they describe. `hashEntry` and `hashBlock` in verify.ts compute the same hashes.
+ * Appends a block of entries that are not sealed yet, all inside Postgres: moving a thousand entries out and back to
+ * hash them would cost more than the writes that they describe. `hashEntry` and `hashBlock` in verify.ts compute the
+ * same hashes.
  */
 const sealStatement = {
   name: "audit_seal",
@@ -146,16 +150,16 @@ const sealStatement = {
     from block returning number, cardinality(entry_ids) as entries, hash`,
 };
 
-/** Seals one block. Runs as the only sealer, under the leader's lock. */
+/** Seals one block. The leader's lock makes this the only sealer. */
 async function sealBlock(client: Client, log: Logger): Promise<"more" | "done"> {
   const { rows } = await client.query<{ number: bigint; entries: number; hash: Buffer }>({ ...sealStatement, values: [noHash] });
   const [block] = rows;
-  // The head in the log is the anchor outside the database: with it, a chain that was cut short or made anew shows too.
+  // The head in the log is the anchor outside the database: it reveals a chain that was shortened or rebuilt.
   if (block && block.number % 100n === 0n) log.info({ auditHead: `${block.number}:${block.hash.toString("hex")}` }, "audit chain");
   return block?.entries === blockSize ? "more" : "done";
 }
 
-/** Starts the sealer of a service. Every replica runs one, and one of them seals. */
+/** Starts the sealer of a service. Every replica starts one, and one of them seals. */
 export function startAuditSealer<Tables>(options: {
   database: Database<Tables>;
   settings: DatabaseSettings;

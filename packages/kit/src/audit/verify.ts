@@ -8,7 +8,9 @@ import { type AuditTables, entryColumns, noHash } from "./audit.ts";
 type StoredEntry = { id: bigint; occurred_us: string; actor: string; action: string; subject: string; request_id: string; details: string };
 type Block = Omit<AuditTables["audit_blocks"], "sealed_at">;
 
-/** Hashes the fields as Postgres writes a JSON array of texts: as JavaScript does, but with a space after each comma. */
+/**
+ * Hashes the fields as Postgres writes a JSON array of texts: as JavaScript does, but with a space after each comma.
+ */
 function hashEntry(entry: StoredEntry): Buffer {
   const fields = [String(entry.id), entry.occurred_us, entry.actor, entry.action, entry.subject, entry.request_id, entry.details];
   const text = `[${fields.map((field) => JSON.stringify(field)).join(", ")}]`;
@@ -23,14 +25,15 @@ function hashBlock(block: Omit<Block, "hash">): Buffer {
   return hash.digest();
 }
 
-/** What a verification found. `head` is `number:hash` of the last block, to be kept somewhere else. */
-export type AuditReport =
+/** The result of a verification. `head` is `number:hash` of the last block, to be stored outside the database. */
+type AuditReport =
   | { intact: true; entries: number; blocks: number; unsealed: number; head: string }
   | { intact: false; entryId: string; problem: string };
 
 /**
  * Verifies the whole chain and names the first entry that was changed, deleted, added or reordered.
- * @param expectedHead a head that was noted before; the chain must still contain it, so that cutting off its end shows too.
+ * @param expectedHead a head that was stored before; if the chain no longer contains it, its end was removed or it was
+ * rebuilt
  */
 export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<AuditReport> {
   const broken = (entryId: bigint | string, problem: string): AuditReport => ({ intact: false, entryId: String(entryId), problem });
@@ -78,7 +81,10 @@ export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<Au
   return { intact: true, entries, blocks: Number(previous.number), unsealed: waiting[0]?.count ?? 0, head };
 }
 
-/** `node services/<name>/src/commands/verify-audit.ts [--expect number:hash]`: prints the report as JSON, exits 1 where the chain is broken. */
+/**
+ * The command; `--expect number:hash` gives the expected head. Prints the report as JSON and exits with 1 if the chain
+ * is broken.
+ */
 export async function runAuditVerification(): Promise<void> {
   const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig });
   const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });

@@ -1,6 +1,6 @@
 /**
- * Who may do what, as one table: role → scopes, operation → scope. Code, OpenAPI documents, documentation and the
- * access-coverage test all read it. An operation that is not here cannot be registered.
+ * Who may do what, in one table: role → scopes, operation → scope. Code, OpenAPI documents, documentation and the
+ * access-coverage test all read it. An operation that is not listed here cannot be registered.
  */
 
 export const roles = {
@@ -24,11 +24,14 @@ export const roles = {
 export type Role = keyof typeof roles;
 export type Scope = (typeof roles)[Role][number] | ServiceScope;
 
-/** Scopes that no person has. `auth:internal` is for what services ask of auth, `internal:totals` for the consistency check. */
+/**
+ * Scopes that no person has. `auth:internal` is for requests of services to auth, `internal:totals` for the consistency
+ * check.
+ */
 const serviceScopes = ["auth:internal", "internal:totals"] as const;
 type ServiceScope = (typeof serviceScopes)[number];
 
-/** What each service may do when it acts for itself. */
+/** What each service may do when it acts on its own behalf. */
 export const services = {
   patient: ["billing:read", "billing:write", "auth:internal"],
   billing: ["patient:read", "patient:all", "auth:internal", "internal:totals"],
@@ -37,7 +40,7 @@ export const services = {
 
 export type ServiceName = keyof typeof services;
 
-/** `public`: anybody. `signed-in`: any valid token. Otherwise the scope that the token must have. */
+/** `public`: anybody. `signed-in`: any valid token. Else the scope that the token must have. */
 export type Access = "public" | "signed-in" | Scope;
 
 /** Whether only services may call an operation with this access. */
@@ -72,7 +75,7 @@ export const operations = {
   "auth.acceptInvite": "public",
   "auth.jwks": "public",
   "auth.openidConfiguration": "public",
-  // By client id and secret; the gateway has no route to it, nor to the snapshot of revocations.
+  // Needs a client id and secret. The gateway has no route to it, nor to the snapshot of revocations.
   "auth.issueServiceToken": "public",
   "auth.revocations": "auth:internal",
   "auth.logout": "signed-in",
@@ -99,7 +102,7 @@ export const operations = {
   "auth.listUserSessions": "user:admin",
   "auth.endUserSessions": "user:admin",
   "auth.removeUserSecondFactor": "user:admin",
-  // Whoever shares a patient with a team has to find the team.
+  // To share a patient with a team, callers have to find the team.
   "auth.listTeams": "patient:read",
   "auth.getTeam": "patient:read",
   "auth.createTeam": "user:admin",
@@ -122,7 +125,7 @@ export const operations = {
   "analytics.replayDeadLetter": "analytics:admin",
   "analytics.replayDeadLetters": "analytics:admin",
   "analytics.discardDeadLetter": "analytics:admin",
-  // Signed in by a form; the pages verify their cookie themselves.
+  // People sign in by a form; the pages verify the cookie themselves.
   "analytics.dashboard": "public",
   "analytics.dashboardLogin": "public",
   "analytics.dashboardLogout": "public",
@@ -130,7 +133,7 @@ export const operations = {
 
   "billing.v1.BillingService/CreateBillingAccount": "billing:write",
   "billing.v1.BillingService/BatchCreateBillingAccounts": "billing:write",
-  // Whoever lacks the scope may see the accounts of the patients that they may see (services/billing/src/rpc.ts).
+  // Callers without the scope may see the accounts of patients that they may see (services/billing/src/rpc.ts).
   "billing.v1.BillingService/GetBillingAccount": "billing:read",
   "billing.v1.BillingService/ListBillingAccounts": "billing:read",
   "billing.v1.BillingService/UpdateBillingAccount": "billing:write",
@@ -153,9 +156,7 @@ export const operations = {
   "billing.readBillingTotals": "internal:totals",
 } as const satisfies Record<string, Access>;
 
-export type Operation = keyof typeof operations;
-
-/** The access of an operation by its name, or undefined where the table does not have it. */
+/** The access of an operation by its name; undefined if the table does not list it. */
 export function accessOf(operation: string): Access | undefined {
   return (operations as Record<string, Access>)[operation];
 }

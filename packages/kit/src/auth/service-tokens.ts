@@ -4,8 +4,8 @@ import { AppError } from "../errors.ts";
 const answerSchema = z.object({ access_token: z.string(), expires_in: z.number() });
 
 /**
- * Gets the access token by which this service calls others: by client credentials (RFC 6749, 4.4), kept until shortly before
- * it expires.
+ * Gets the access token by which this service calls others: by client credentials (RFC 6749, 4.4), kept until shortly
+ * before it expires.
  */
 export function createServiceTokens(options: { authUrl: string; clientId: string; clientSecret: string }): () => Promise<string> {
   let current: { token: Promise<string>; until: number } | undefined;

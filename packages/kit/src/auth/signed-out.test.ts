@@ -13,7 +13,7 @@ import { createLogger } from "../log.ts";
 import { createGuard } from "../rpc/guard.ts";
 import { listenRpc } from "../rpc/server.ts";
 import type { Scope } from "./access.ts";
-import { createRevocationList } from "./revocations.ts";
+import { createRevocationList } from "./revocation-list.ts";
 import type { Verifier } from "./verifier.ts";
 
 const log = createLogger("test", "silent");

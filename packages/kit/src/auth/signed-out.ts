@@ -1,6 +1,6 @@
 /**
- * Calls that may go on for longer than a token (imports, exports, watches) end when the session ends of whoever makes them.
- * Each gets a signal that aborts then, with the refusal as its reason; that the token expires does not abort it.
+ * Calls that may outlive their token (imports, exports, watches) end when their caller's session ends. Each gets a
+ * signal that aborts then, with the error for the caller as its reason. A token that expires does not abort it.
  */
 import type { HttpBindings } from "@hono/node-server";
 import type { AppError } from "../errors.ts";
@@ -16,8 +16,8 @@ function follow({ verifier, callers }: Calling, signedOut: (refusal: AppError) =
 }
 
 /**
- * For as long as an answer over HTTP takes. One that has begun is cut off, also where nobody reads it. Where a test asks the
- * app without a server there is no `outgoing`.
+ * Follows the callers until an HTTP answer is complete. An answer that has begun is cut off, even if nobody reads it. A
+ * test that calls the app without a server has no `outgoing`.
  */
 export function signedOutWhileAnswering(calling: Calling, env: unknown): AbortSignal {
   const answer = (env as Partial<HttpBindings> | undefined)?.outgoing;
@@ -31,7 +31,7 @@ export function signedOutWhileAnswering(calling: Calling, env: unknown): AbortSi
   return controller.signal;
 }
 
-/** Until `over` aborts, as the signal of every RPC does in the end. */
+/** Follows the callers until `over` aborts, as the signal of every RPC does in the end. */
 export function signedOutUntil(calling: Calling, over: AbortSignal): AbortSignal {
   const controller = new AbortController();
   const stop = follow(calling, (refusal) => controller.abort(refusal));

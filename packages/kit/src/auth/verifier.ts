@@ -16,7 +16,7 @@ export type Caller = {
   scopes: ReadonlySet<Scope>;
   /** Teams of the user, for per-patient access. */
   teams: readonly string[];
-  /** The token itself, to be passed on where this service acts for the caller. */
+  /** The token itself, to be passed on when this service acts for the caller. */
   token: string;
   /** Seconds since the epoch. */
   issuedAt: number;
@@ -33,35 +33,38 @@ const claimsSchema = z.object({
   exp: z.number(),
 });
 
-/** What revocations are about: a session, or all that a user was issued before a moment. */
+/** What a revocation may concern: a session, or all tokens that a user was issued before a moment. */
 export type Bearer = { sessionId: string | undefined; userId: string; issuedAt: number };
 
-/** Whose tokens were revoked. Asked for every request, so it answers from memory. */
+/** Whose tokens were revoked. Every request asks, so it answers from memory. */
 export type KnownRevocations = {
   isRevoked(bearer: Bearer): boolean;
-  /** Calls `end` once, when the bearer's session has ended, at once where it has. Gives what makes it stop waiting. */
+  /**
+   * Calls `end` once, when the bearer's session ends, or immediately if it has ended. Returns a function that stops
+   * waiting.
+   */
   onRevoked(bearer: Bearer, end: () => void): () => void;
 };
 
 export type Verifier = {
   /**
    * Verifies an `Authorization` header.
-   * @throws AppError unauthenticated without a valid bearer token, unavailable while no signing key could be fetched yet.
+   * @throws AppError unauthenticated without a valid bearer token, unavailable if the signing keys cannot be fetched
    */
   verify(authorization: string | null | undefined): Promise<Caller>;
   /**
-   * For calls that may go on for longer than their token: calls `end` with the refusal, once, when the caller's session has
-   * ended. That the token expires ends nothing. Gives what makes it stop waiting.
+   * For calls that may outlive their token: calls `end` once, with the error for the caller, when the caller's session
+   * ends. A token that expires ends nothing. Returns a function that stops waiting.
    */
   onRevoked(caller: Caller, end: (refusal: AppError) => void): () => void;
 };
 
-/** Where signing keys come from: auth's JWKS over HTTP, or, in auth itself, the keys it has. */
-export type KeySource = { authUrl: string } | { keys: JWTVerifyGetKey };
+/** Where signing keys come from: auth's JWKS over HTTP or, in auth itself, its own keys. */
+type KeySource = { authUrl: string } | { keys: JWTVerifyGetKey };
 
 /**
- * Verifies ES256 access tokens (RFC 9068) by auth's keys. A verified token is remembered until it expires, in a bounded
- * cache, because a signature check costs more than everything else that a read does.
+ * Verifies ES256 access tokens (RFC 9068) by auth's keys. Verified tokens are kept in a bounded cache, because a
+ * signature check costs more than the rest of a read together.
  */
 export function createVerifier(options: KeySource & { issuer: string; audience: string; revocations: KnownRevocations }): Verifier {
   const { revocations } = options;
@@ -115,7 +118,7 @@ export function createVerifier(options: KeySource & { issuer: string; audience: 
   };
 }
 
-/** A token that does not hold is the caller's fault; keys that cannot be fetched are not. */
+/** An invalid token is the caller's mistake; keys that cannot be fetched are not. */
 function asAppError(error: unknown): AppError {
   const unreachable =
     error instanceof errors.JWKSTimeout ||
@@ -128,7 +131,7 @@ function asAppError(error: unknown): AppError {
   return new AppError("unauthenticated", "The access token is not valid. Log in again.", { cause: error });
 }
 
-/** @throws AppError permission_denied where the caller lacks what an operation needs. */
+/** @throws AppError permission_denied if the caller lacks the scope that an operation needs */
 export function authorize(caller: Caller, access: Access): void {
   if (access === "public" || access === "signed-in" || caller.scopes.has(access)) return;
   throw new AppError("permission_denied", `This needs the scope ${access}, which your roles do not give.`, { metadata: { scope: access } });

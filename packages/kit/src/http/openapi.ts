@@ -9,7 +9,7 @@ import { commonErrors, errorComponentOf, ProblemSchema } from "./schemas.ts";
 
 type Answer = RouteConfig["responses"][string];
 
-export type Documents = {
+type Documents = {
   /**
    * Adds a route. If it says `x-internal`, it is for services only, whatever its access is.
    * @param streams whether its body may have any size

@@ -21,7 +21,7 @@ import { createDocuments } from "./openapi.ts";
  * What handlers read from the context. Public operations have no `caller`. Operations that stream have `signedOut`: it
  * aborts when the caller's session ends, with the error for the caller as its reason.
  */
-export type RestEnv = {
+type RestEnv = {
   Variables: { requestId: string; traceparent: string; caller: Caller; signedOut: AbortSignal; operation: string; log: Logger };
 };
 export type RestContext = Context<RestEnv>;
@@ -38,10 +38,10 @@ type Route = RouteConfig & { operationId: string };
 export type RestApp = {
   app: OpenAPIHono<RestEnv>;
   /**
-   * Registers an operation. Its access comes from the table in `access.ts` by `<service>.<operationId>`.
-   * Paths may end in an AIP-136 custom method: `/patients/{id}:restore`.
-   * @param options.streams its body may have any size, and it may run for longer than the caller's token is valid, but not
-   * for longer than their session
+   * Registers an operation. Its access comes from the table in `access.ts` by `<service>.<operationId>`. Paths may end
+   * in an AIP-136 custom method: `/patients/{id}:restore`.
+   * @param options.streams its body may have any size, and it may run for longer than the caller's token is valid, but
+   * not for longer than their session
    */
   operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streams?: boolean }): void;
 };
@@ -183,15 +183,18 @@ const refuse = () => {
   throw tooLarge();
 };
 const limitWhileReading = bodyLimit({ maxSize: maxBodyBytes, onError: refuse });
-// Hono's limit reads the stream of the body, for which the server builds a whole web request: a twelfth of the cost of a
-// create. Node itself holds a body to its announced length, so only bodies without one are read with Hono's limit.
+// Hono's limit reads the stream of the body, for which the server builds a whole web request: a twelfth of the cost of
+// a create. Node itself holds a body to its announced length, so only bodies without one are read with Hono's limit.
 const limitBody: MiddlewareHandler<RestEnv> = (c, next) => {
   const announced = c.req.header("content-length");
   if (announced === undefined || c.req.header("transfer-encoding") !== undefined) return limitWhileReading(c, next);
   return Number(announced) > maxBodyBytes ? refuse() : next();
 };
 
-/** Validates the headers that a route declares. To find them, Hono's validator would copy all headers into a web `Headers`. */
+/**
+ * Validates the headers that a route declares. To find them, Hono's validator would copy all headers into a web
+ * `Headers`.
+ */
 function validateHeaders(schema: z.ZodObject): MiddlewareHandler<RestEnv> {
   const names = Object.keys(schema.shape);
   return async (c, next) => {
@@ -226,8 +229,9 @@ function fromHttpException(error: HTTPException): AppError {
 }
 
 /**
- * Whether a caller has the version with this ETag already, by their header `If-None-Match`. The comparison is weak (RFC 9110,
- * 13.1.2), because caches and compressing proxies make a strong tag weak: `W/"x"` and `"x"` match. For `If-Match` they do not.
+ * Whether a caller has the version with this ETag already, by their header `If-None-Match`. The comparison is weak (RFC
+ * 9110, 13.1.2), because caches and compressing proxies make a strong tag weak: `W/"x"` and `"x"` match. For `If-Match`
+ * they do not.
  */
 export function matchesIfNoneMatch(ifNoneMatch: string | undefined, etag: string): boolean {
   if (ifNoneMatch?.trim() === "*") return true;

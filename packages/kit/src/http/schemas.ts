@@ -1,4 +1,6 @@
-/** What the routes of all services are described with: JSON bodies and answers, and the errors that an operation gives. */
+/**
+ * What the routes of all services are described with: JSON bodies and answers, and the errors that an operation gives.
+ */
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Access } from "../auth/access.ts";
 import { AppError, type ErrorCode, invalidFields, type StatusOf, toProblem } from "../errors.ts";
@@ -44,7 +46,7 @@ function exampleOf(code: ErrorCode) {
 }
 
 type ErrorAnswer = { description: string; content: { "application/problem+json": { schema: typeof ProblemSchema } } };
-export type ErrorAnswers<Code extends ErrorCode> = { [Status in StatusOf<Code>]: ErrorAnswer };
+type ErrorAnswers<Code extends ErrorCode> = { [Status in StatusOf<Code>]: ErrorAnswer };
 
 const codesOf = new WeakMap<object, ErrorCode[]>();
 
@@ -59,14 +61,18 @@ function answerOf(codes: ErrorCode[]): ErrorAnswer {
 
 /**
  * The error answers of a route, by status, each with an example: `responses: { 200: …, ...errorAnswers("not_found") }`.
- * Routes list what their handlers throw. What can go wrong before a handler runs is added by `operation` (`commonErrors`).
+ * Routes list what their handlers throw. What can go wrong before a handler runs is added by `operation`
+ * (`commonErrors`).
  */
 export function errorAnswers<Code extends ErrorCode>(...codes: Code[]): ErrorAnswers<Code> {
   const byStatus = Map.groupBy(codes, (code) => new AppError(code, "").status);
   return Object.fromEntries([...byStatus].map(([status, all]) => [status, answerOf(all)])) as ErrorAnswers<Code>;
 }
 
-/** An answer of `errorAnswers` as a component of a document, with an example for each code; undefined for every other answer. */
+/**
+ * An answer of `errorAnswers` as a component of a document, with an example for each code; undefined for every other
+ * answer.
+ */
 export function errorComponentOf(answer: object) {
   const codes = codesOf.get(answer);
   if (!codes) return undefined;

@@ -7,7 +7,9 @@ import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import type { RestApp } from "./rest.ts";
 
-/** Listens. When the lifecycle ends, it stops listening, lets requests in flight finish, then closes idle connections. */
+/**
+ * Listens. When the lifecycle ends, it stops listening, lets requests in flight finish, then closes idle connections.
+ */
 export async function listenHttp(options: {
   app: RestApp["app"];
   host: string;
@@ -24,7 +26,8 @@ export async function listenHttp(options: {
 }
 
 export function listen(server: Server, host: string, port: number): Promise<void> {
-  // Envoy closes idle connections after 60 s. Ours stay open for longer, or Envoy would send a request into a closing one.
+  // Envoy closes idle connections after 60 s. Ours stay open for longer, or Envoy would send a request into a closing
+  // one.
   server.keepAliveTimeout = 75_000;
   server.headersTimeout = 80_000;
   // An import may take longer than the five minutes that Node allows a whole request. The gateway ends silent ones.

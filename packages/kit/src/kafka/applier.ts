@@ -1,6 +1,6 @@
 /**
- * Applies events in database transactions: all that are waiting together, and if that fails in smaller and smaller parts,
- * until the events that cannot be applied are found. Those become dead letters.
+ * Applies events in database transactions: all that are waiting together, and if that fails in smaller and smaller
+ * parts, until the events that cannot be applied are found. Those become dead letters.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { createBatcher } from "../batcher.ts";
@@ -9,13 +9,14 @@ import type { Logger } from "../log.ts";
 import { Counter, metrics } from "../metrics.ts";
 import type { Database } from "../postgres/database.ts";
 import type { Leader } from "../postgres/leader.ts";
-import { inTransaction } from "../postgres/transaction.ts";
+import { inTransaction, type Transaction } from "../postgres/transaction.ts";
 import { deadLetter, keysWithDeadLetters, lockGroup } from "./dead-letter-store.ts";
 import { type Apply, type ConsumedEvent, reasonOf } from "./event.ts";
 
-export type Applier = {
+type Applier = {
   /**
-   * Applies the events of one partition, in order, or makes them dead letters. Waits for as long as the database is away.
+   * Applies the events of one partition, in order, or makes them dead letters. Waits for as long as the database is
+   * away.
    * @param throwIfStopped throws when this member has to leave its batch unfinished
    */
   apply(events: ConsumedEvent[], throwIfStopped: () => void): Promise<void>;
@@ -31,8 +32,8 @@ const deadLettered = new Counter({
 });
 
 /**
- * Whether the database is away or busy, so that the event is not to blame: by the SQLSTATE classes of connection, rollback,
- * resources, lock, operator and system.
+ * Whether the database is away or busy, so that the event is not to blame: by the SQLSTATE classes of connection,
+ * rollback, resources, lock, operator and system.
  */
 function isTransient(error: unknown): boolean {
   const { code } = toAppError(error);
@@ -54,24 +55,14 @@ export function createApplier<Tables>(options: {
   log: Logger;
 }): Applier {
   const { groupId, database, apply, relay, partitionsTogether, maxTries, log } = options;
+  const retry = (work: () => Promise<void>, throwIfStopped: () => void) => retryWhileUnavailable(work, { throwIfStopped, groupId, log });
 
   async function applyTogether(events: ConsumedEvent[]): Promise<void> {
-    const followers = await inTransaction(database, async (transaction) => {
-      await lockGroup(transaction.kysely, groupId);
-      const blocked = await keysWithDeadLetters(transaction.kysely, groupId, events);
-      const free = events.filter((event) => !blocked.has(`${event.topic}/${event.key}`));
-      const broken = free.find((event) => event.broken !== undefined);
-      if (broken) throw new Error(broken.broken);
-      if (free.length > 0) await apply(free, transaction.kysely);
-      const followers = events.filter((event) => blocked.has(`${event.topic}/${event.key}`));
-      for (const event of followers)
-        await deadLetter(transaction, { groupId, event, reason: "follows a dead letter of its key", tries: 0 });
-      return followers;
-    });
-    noteDeadLetters(followers);
+    noteDeadLetters(await inTransaction(database, (transaction) => applyIn(transaction, { groupId, events, apply })));
   }
 
-  // A transaction costs about as much for one event as for a hundred, so events of all partitions that are waiting share one.
+  // A transaction costs about as much for one event as for a hundred, so events of all partitions that are waiting
+  // share one.
   const applications = createBatcher<ConsumedEvent[], void>({
     maxSize: partitionsTogether,
     async run(batches) {
@@ -80,12 +71,15 @@ export function createApplier<Tables>(options: {
     },
   });
 
-  /** Halves the events until it has found those that cannot be applied, so that one bad event costs its neighbours few transactions. */
+  /**
+   * Halves the events until it has found those that cannot be applied, so that one bad event costs its neighbours few
+   * transactions.
+   */
   async function applyApart(events: ConsumedEvent[], throwIfStopped: () => void): Promise<void> {
     const [first] = events;
     if (first && events.length === 1) return applyAlone(first, throwIfStopped);
     try {
-      await retryWhileUnavailable(() => applyTogether(events), throwIfStopped);
+      await retry(() => applyTogether(events), throwIfStopped);
     } catch {
       throwIfStopped();
       const middle = Math.ceil(events.length / 2);
@@ -97,7 +91,7 @@ export function createApplier<Tables>(options: {
   async function applyAlone(event: ConsumedEvent, throwIfStopped: () => void): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
-        await retryWhileUnavailable(() => applyTogether([event]), throwIfStopped);
+        await retry(() => applyTogether([event]), throwIfStopped);
         return;
       } catch (error) {
         throwIfStopped();
@@ -112,7 +106,7 @@ export function createApplier<Tables>(options: {
             await lockGroup(transaction.kysely, groupId);
             await deadLetter(transaction, { groupId, event, reason, tries });
           });
-        await retryWhileUnavailable(store, throwIfStopped);
+        await retry(store, throwIfStopped);
         noteDeadLetters([event]);
         return;
       }
@@ -124,25 +118,10 @@ export function createApplier<Tables>(options: {
     if (events.length > 0) relay.wake();
   }
 
-  async function retryWhileUnavailable(work: () => Promise<void>, throwIfStopped: () => void): Promise<void> {
-    for (let failures = 0; ; failures++) {
-      throwIfStopped();
-      try {
-        await work();
-        if (failures > 0) log.info({ groupId, failures }, "events are applied again");
-        return;
-      } catch (error) {
-        if (!isTransient(error)) throw error;
-        if (failures === 0) log.warn({ err: error, groupId }, "events cannot be applied; trying again");
-        await delay(Math.min(retryMs.first * 2 ** failures, retryMs.max));
-      }
-    }
-  }
-
   return {
     async apply(events, throwIfStopped) {
       try {
-        await retryWhileUnavailable(() => applications.add(events), throwIfStopped);
+        await retry(() => applications.add(events), throwIfStopped);
       } catch (error) {
         throwIfStopped();
         const about = { reason: reasonOf(error), topic: events[0]?.topic, events: events.length };
@@ -151,4 +130,39 @@ export function createApplier<Tables>(options: {
       }
     },
   };
+}
+
+/** Applies events, except those of keys that have a dead letter: these follow it, and are returned. */
+async function applyIn<Tables>(
+  transaction: Transaction<Tables>,
+  { groupId, events, apply }: { groupId: string; events: ConsumedEvent[]; apply: Apply<Tables> },
+): Promise<ConsumedEvent[]> {
+  await lockGroup(transaction.kysely, groupId);
+  const blocked = await keysWithDeadLetters(transaction.kysely, groupId, events);
+  const isBlocked = (event: ConsumedEvent) => blocked.has(`${event.topic}/${event.key}`);
+  const free = events.filter((event) => !isBlocked(event));
+  const broken = free.find((event) => event.broken !== undefined);
+  if (broken) throw new Error(broken.broken);
+  if (free.length > 0) await apply(free, transaction.kysely);
+  const followers = events.filter(isBlocked);
+  for (const event of followers) await deadLetter(transaction, { groupId, event, reason: "follows a dead letter of its key", tries: 0 });
+  return followers;
+}
+
+async function retryWhileUnavailable(
+  work: () => Promise<void>,
+  { throwIfStopped, groupId, log }: { throwIfStopped: () => void; groupId: string; log: Logger },
+): Promise<void> {
+  for (let failures = 0; ; failures++) {
+    throwIfStopped();
+    try {
+      await work();
+      if (failures > 0) log.info({ groupId, failures }, "events are applied again");
+      return;
+    } catch (error) {
+      if (!isTransient(error)) throw error;
+      if (failures === 0) log.warn({ err: error, groupId }, "events cannot be applied; trying again");
+      await delay(Math.min(retryMs.first * 2 ** failures, retryMs.max));
+    }
+  }
 }

@@ -96,7 +96,7 @@ const message = fc.record({
 });
 const messages = fc.array(message, { minLength: 1 });
 
-test("what is sent is byte for byte what kafkajs would send", async () => {
+test("what is sent is byte for byte what kafkajs would send", { timeout: 60_000 }, async () => {
   await fc.assert(
     fc.asyncProperty(messages, fc.integer({ min: 0 }), async (all, firstSequence) => {
       const partitions = [{ partition: 300, firstSequence, messages: all }];
@@ -107,7 +107,7 @@ test("what is sent is byte for byte what kafkajs would send", async () => {
   );
 });
 
-test("what is read is what kafkajs would read, with headers as texts", async () => {
+test("what is read is what kafkajs would read, with headers as texts", { timeout: 60_000 }, async () => {
   await fc.assert(
     fc.asyncProperty(messages, async (all) => {
       const records = all.map((each, offsetDelta) => there.encodeRecord({ ...each, offsetDelta, timestampDelta: Number(each.timestamp) }));

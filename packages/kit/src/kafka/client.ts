@@ -1,4 +1,7 @@
-/** Everything that touches kafkajs, but for what `kafkajs.ts` mends in it: no release since 2023, so it must be replaceable by changing this file. */
+/**
+ * Everything that uses kafkajs, except for its patches. There has been no release since 2023, so it must be possible to
+ * replace kafkajs by changing this file.
+ */
 import { readFileSync } from "node:fs";
 import { connect as connectTcp } from "node:net";
 import { connect as connectTls } from "node:tls";
@@ -10,7 +13,7 @@ import type { Logger } from "../log.ts";
 
 export type { EachBatchPayload, Kafka };
 
-export type KafkaSettings = {
+type KafkaSettings = {
   brokers: string[];
   clientId: string;
   caFile?: string | undefined;
@@ -18,7 +21,7 @@ export type KafkaSettings = {
   keyFile?: string | undefined;
 };
 
-/** The settings of `kafkaConfig`, as `kafka.ts` wants them. */
+/** The settings from the variables of `kafkaConfig`. */
 export function kafkaSettings(
   clientId: string,
   config: {
@@ -32,12 +35,12 @@ export function kafkaSettings(
   return { clientId, brokers, caFile, certFile, keyFile };
 }
 
-/** One message, as the outbox has it and a consumer gets it. Headers are CloudEvents in binary mode plus `traceparent`. */
+/** A message. Its headers are those of CloudEvents in binary mode, and `traceparent`. */
 export type Message = { key: string; value: Buffer; headers: Record<string, string> };
 
 export function createKafka(settings: KafkaSettings, log: Logger): Kafka {
   const { brokers, clientId, caFile, certFile, keyFile } = settings;
-  // Certificates are read again for every connection, so a rotated secret is taken up by the next one.
+  // Certificates are read again for every connection, so that rotated ones take effect.
   const socketFactory: ISocketFactory = ({ host, port, onConnect }) => {
     const socket = caFile
       ? connectTls(
@@ -62,26 +65,29 @@ export function createKafka(settings: KafkaSettings, log: Logger): Kafka {
     requestTimeout: 10_000,
     retry: { initialRetryTime: 200, maxRetryTime: 3_000, retries: 5 },
     logLevel: logLevel.WARN,
-    // An outage is reported by whoever suffers from it; the client's own messages are for debugging.
+    // Relay and consumers report an outage themselves; the client's own messages are for debugging.
     logCreator: () => (entry) => log.debug({ kafka: entry.log.message, namespace: entry.namespace }, "kafka client"),
   });
 }
 
 export type Sender = {
-  /** Sends messages of any topics in one request and waits until all replicas in sync have them. One call at a time keeps the order per key. */
+  /**
+   * Sends messages of any topics in one request and waits until all in-sync replicas have them. Call it once at a time
+   * to keep the order per key.
+   */
   send(batch: { topic: string; messages: Message[] }[]): Promise<void>;
   close(): Promise<void>;
 };
 
 /**
- * The partition of a key among so many, as Kafka's own clients choose it (murmur2), and kafkajs too: but kafkajs reckons with
- * a BigInt for each step, which took 8 microseconds a key, a twentieth of what patient-service does for an imported patient.
+ * The partition of a key, as Kafka's own clients and kafkajs choose it (murmur2). kafkajs computes it with BigInt,
+ * which took 8 microseconds per key, a twentieth of the CPU time for an imported patient.
  */
 export function partitionOf(key: string, partitions: number): number {
   return (murmurhash.v2(key, 0x9747b28c) & 0x7fffffff) % partitions;
 }
 
-/** A producer that connects when it is first used and again after an outage. */
+/** A producer that connects at its first use and again after an outage. */
 export function createSender(kafka: Pick<Kafka, "producer">): Sender {
   let connected: Promise<Producer> | undefined;
   const partitions = new WeakMap<object, number>();
@@ -103,10 +109,10 @@ export function createSender(kafka: Pick<Kafka, "producer">): Sender {
   }
 
   /**
-   * kafkajs 2.2.4 asks each broker once per send. Where a broker fails, and the partition that it led moves to one that has
-   * answered for others already, the messages for it are never sent, and the send succeeds all the same. So what is not in
-   * the answers has not been sent.
-   * @throws Error where a message's partition is in no answer.
+   * kafkajs 2.2.4 sends to each broker once per call. If a broker fails and its partition moves to a broker that has
+   * answered already, the messages for that partition are never sent, and the call succeeds nevertheless. So messages
+   * whose partition is in no answer were not sent.
+   * @throws Error if the partition of a message is in no answer
    */
   function checkAllSent(batch: { topic: string; messages: Message[] }[], answers: { topicName: string; partition: number }[]): void {
     const answered = new Set(answers.map(({ topicName, partition }) => `${topicName}/${partition}`));
@@ -124,7 +130,7 @@ export function createSender(kafka: Pick<Kafka, "producer">): Sender {
         const producer = await connected;
         checkAllSent(batch, await producer.sendBatch({ acks: -1, topicMessages: batch }));
       } catch (error) {
-        // An idempotent producer that failed may not use its sequence again: the next send starts a fresh one.
+        // After a failure, an idempotent producer must not continue its sequence. The next send starts a new producer.
         const broken = connected;
         connected = undefined;
         void broken?.then((producer) => producer.disconnect()).catch(() => undefined);
@@ -139,8 +145,8 @@ export function createSender(kafka: Pick<Kafka, "producer">): Sender {
 }
 
 /**
- * Runs a consumer until the lifecycle ends. It starts while Kafka is away and restarts after crashes; offsets are committed
- * only through what `eachBatch` resolves.
+ * Runs a consumer until the lifecycle ends. It can start while Kafka is down, and restarts after crashes. Only offsets
+ * that `eachBatch` resolves are committed.
  */
 export async function runConsumer(options: {
   kafka: Kafka;
@@ -148,8 +154,8 @@ export async function runConsumer(options: {
   topics: string[];
   fromBeginning: boolean;
   /**
-   * The broker answers a fetch when there are this many bytes, or after this time: fewer and fuller batches. By default it
-   * answers as soon as there is anything.
+   * The broker answers a fetch when there are this many bytes, or after this time: fewer and fuller batches. By default
+   * it answers as soon as there is anything.
    */
   fetch?: { minBytes: number; maxWaitMs: number };
   /** How many partitions' batches are given to `eachBatch` at the same time; 1 by default. */
@@ -177,7 +183,7 @@ export async function runConsumer(options: {
         minBytes: fetch.minBytes,
         maxWaitTimeInMs: fetch.maxWaitMs,
         allowAutoTopicCreation: false,
-        // Restarting is done here, because kafkajs gives up for good on errors that it calls non-retriable.
+        // We restart it ourselves, because kafkajs gives up on errors that it calls non-retriable.
         retry: { initialRetryTime: 200, maxRetryTime: 3_000, retries: 5, restartOnFailure: async () => false },
       });
       const crashed = new Promise<unknown>((resolve) => consumer?.on("consumer.crash", ({ payload }) => resolve(payload.error)));

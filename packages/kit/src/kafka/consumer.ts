@@ -1,7 +1,7 @@
 /**
- * A consumer group that changes state: a batch of events is applied in one database transaction and then committed to Kafka,
- * so a redelivery finds its events applied already. An event that cannot be applied becomes a dead letter, and so do later
- * events of its key, which keeps the order per key; `dead-letters.ts` replays them.
+ * A consumer group that changes state: a batch of events is applied in one database transaction and then committed to
+ * Kafka, so a redelivery finds its events applied already. An event that cannot be applied becomes a dead letter, and
+ * so do later events of its key, which keeps the order per key; `dead-letters.ts` replays them.
  */
 import { createBatcher } from "../batcher.ts";
 import type { Lifecycle } from "../lifecycle.ts";
@@ -14,7 +14,10 @@ import { type EachBatchPayload, type Kafka, runConsumer } from "./client.ts";
 import { type Apply, type ConsumedEvent, toEvent } from "./event.ts";
 
 const heartbeatMs = 2_000;
-/** How many partitions' events share a transaction, and how many events of each: a fetch brings as many, and no remainder. */
+/**
+ * How many partitions' events share a transaction, and how many events of each: a fetch brings as many, and no
+ * remainder.
+ */
 const partitionsTogether = 8;
 const batchSize = 1_500;
 
@@ -31,7 +34,9 @@ const consumed = new Counter({
   registers: [metrics],
 });
 
-/** Starts a member of a consumer group. It runs until the lifecycle ends, through outages of Kafka and of the database. */
+/**
+ * Starts a member of a consumer group. It runs until the lifecycle ends, through outages of Kafka and of the database.
+ */
 export function startGroupConsumer<Tables>(options: {
   kafka: Kafka;
   groupId: string;
@@ -105,13 +110,16 @@ export function startGroupConsumer<Tables>(options: {
 function takeEvents({ topic, partition, messages }: EachBatchPayload["batch"]): ConsumedEvent[] {
   return messages.map((message) => {
     const event = toEvent(topic, partition, message);
-    // kafkajs keeps its batch until we are done. Without their headers and keys, messages hold little memory meanwhile, which
-    // the garbage collector would have to copy several times.
+    // kafkajs keeps its batch until we are done. Without their headers and keys, messages hold little memory meanwhile,
+    // which the garbage collector would have to copy several times.
     message.headers = {};
     message.key = null;
     return event;
   });
 }
 
-/** Thrown when this member has to leave its batch unfinished. The member that gets the partition next does the batch again. */
+/**
+ * Thrown when this member has to leave its batch unfinished. The member that gets the partition next does the batch
+ * again.
+ */
 class Stopped extends Error {}

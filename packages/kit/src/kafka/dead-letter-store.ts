@@ -62,8 +62,8 @@ export async function createDeadLetterTable(db: Kysely<unknown>, role: string): 
 }
 
 /**
- * Until the transaction ends, no other replica of the group applies events: replicas take turns instead of deadlocking over
- * the same rows, and a replay cannot overtake the consumer.
+ * Until the transaction ends, no other replica of the group applies events: replicas take turns instead of deadlocking
+ * over the same rows, and a replay cannot overtake the consumer.
  */
 export async function lockGroup<Tables>(transaction: Kysely<Tables>, groupId: string): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtext('consumer group'), hashtext(${groupId}))`.execute(transaction);

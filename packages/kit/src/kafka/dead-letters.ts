@@ -1,7 +1,7 @@
 /**
- * The operator's side of dead letters: events that could not be applied, stored in the consumer's database and published on
- * `<topic>.dead`. While an event of a key waits here, later events of that key join it; an operator replays or discards them,
- * first to last.
+ * The operator's side of dead letters: events that could not be applied, stored in the consumer's database and
+ * published on `<topic>.dead`. While an event of a key waits here, later events of that key join it; an operator
+ * replays or discards them, first to last.
  */
 import { AppError } from "../errors.ts";
 import { Gauge, metrics } from "../metrics.ts";
@@ -45,7 +45,8 @@ export type DeadLetters = {
   /** @throws AppError not_found */
   get(id: string): Promise<DeadLetter & { payload: Buffer }>;
   /**
-   * Applies the waiting letters of this letter's key, first to last, and returns how many. Stops at the first that fails again.
+   * Applies the waiting letters of this letter's key, first to last, and returns how many. Stops at the first that
+   * fails again.
    * @throws AppError failed_precondition with the reason if one fails, not_found
    */
   replay(id: string): Promise<number>;
@@ -53,7 +54,10 @@ export type DeadLetters = {
   replayAll(topic?: string): Promise<{ replayed: number; waiting: number }>;
   /** How many wait. */
   waiting(): Promise<number>;
-  /** Gives up a letter, so that later ones can be replayed. @throws AppError not_found, failed_precondition if it does not wait */
+  /**
+   * Gives up a letter, so that later ones can be replayed.
+   * @throws AppError not_found, failed_precondition if it does not wait
+   */
   discard(id: string): Promise<void>;
 };
 

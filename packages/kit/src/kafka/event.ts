@@ -24,12 +24,14 @@ export type ConsumedEvent = {
 };
 
 /**
- * Applies events, in order, in the given transaction. An event that was applied before must change nothing. An event that
- * cannot be applied must throw, which rolls the whole batch back.
+ * Applies events, in order, in the given transaction. An event that was applied before must change nothing. An event
+ * that cannot be applied must throw, which rolls the whole batch back.
  */
 export type Apply<Tables> = (events: ConsumedEvent[], transaction: Kysely<Tables>) => Promise<void>;
 
-/** Why an event failed, for operators. What a message of Postgres quotes may be personal data, so only its code is kept. */
+/**
+ * Why an event failed, for operators. What a message of Postgres quotes may be personal data, so only its code is kept.
+ */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return "unknown";
   if ("severity" in error && "code" in error) {
@@ -65,7 +67,10 @@ export function toEvent(topic: string, partition: number, message: KafkaMessage)
   return event;
 }
 
-/** A message without a usable id is known by its place, so that it becomes a dead letter once, however often it is delivered. */
+/**
+ * A message without a usable id is known by its place, so that it becomes a dead letter once, however often it is
+ * delivered.
+ */
 function placeAsId(topic: string, partition: number, offset: string): string {
   const hash = createHash("sha256").update(`${topic}/${partition}/${offset}`).digest("hex");
   return `${hash.slice(0, 8)}-${hash.slice(8, 12)}-8${hash.slice(13, 16)}-8${hash.slice(17, 20)}-${hash.slice(20, 32)}`;

@@ -1,15 +1,15 @@
 /**
- * What is mended in kafkajs 2.2.4, of which there has been no release since 2023. Importing this file is enough. A test
- * compares what is sent and read with what kafkajs as it comes would send and read.
+ * Patches of kafkajs 2.2.4, which has had no release since 2023 (docs/decisions/0007-kafkajs-is-patched.md). Importing
+ * this file applies them. A test compares what is sent and read with what the unpatched kafkajs sends and reads.
  */
 import { createRequire } from "node:module";
 
 const require = createRequire(import.meta.url);
 
 /**
- * It looks through the waiting requests of every connection each millisecond, for ever, also where none waits (its issues 1556
- * and 1704): three hundredths of a core in each idle process, and a warning about a negative timeout. A look is needed only
- * while something waits, and every new request that has to wait asks for one.
+ * kafkajs polls the request queue of each connection every millisecond, even when it is empty (its issues 1556 and
+ * 1704). That costs 3 % of a core in each idle process, and logs warnings about a negative timeout. Polls only when
+ * requests are pending; every new request that has to wait starts a poll.
  */
 type RequestQueue = { pending: unknown[]; scheduleCheckPendingRequests(): void };
 const { prototype: requestQueue } = require("kafkajs/src/network/requestQueue") as { prototype: RequestQueue };
@@ -19,15 +19,15 @@ requestQueue.scheduleCheckPendingRequests = function (this: RequestQueue) {
 };
 
 /**
- * Each header and each record of a message is written by an encoder of its own, which begins with 512 bytes that are cleared
- * and belong to nobody else, and makes an array and a buffer for each number: 22 CPU microseconds a message, 9 with bytes from
- * Node's pool, taken when there is something to write, and numbers written where they belong.
+ * kafkajs creates an encoder for each header and each record of a message. Each encoder allocates and clears 512 bytes,
+ * and an array and a buffer for each number: 22 CPU microseconds per message. With bytes from Node's pool, allocated at
+ * the first write, and numbers written in place it is 9.
  */
 type Encoder = { buf: Buffer; offset: number; ensureAvailable(length: number): void; writeUVarInt(value: number): Encoder };
 const encoders = require("kafkajs/src/protocol/encoder") as { prototype: Encoder; nextPowerOfTwo(value: number): number };
 const { nextPowerOfTwo } = encoders;
-const sizeWhereNoneIsSaid = 511;
-encoders.nextPowerOfTwo = (value) => (value === sizeWhereNoneIsSaid ? 0 : nextPowerOfTwo(value));
+const defaultSize = 511;
+encoders.nextPowerOfTwo = (value) => (value === defaultSize ? 0 : nextPowerOfTwo(value));
 encoders.prototype.ensureAvailable = function (this: Encoder, length) {
   const needed = this.offset + length;
   if (needed <= this.buf.length) return;
@@ -44,8 +44,8 @@ encoders.prototype.writeUVarInt = function (this: Encoder, value) {
 };
 
 /**
- * The headers of a message are the only array of this kind that is read. Of each it keeps a buffer, and copies all before it
- * into a new object: seven times a message. Here they are texts, which is what becomes of them, put into one object.
+ * The headers of a message are the only array that kafkajs reads by this method. It keeps a buffer for each header and
+ * copies all earlier ones into a new object, seven times per message. Here headers are read as texts, into one object.
  */
 type Decoder = { buffer: Buffer; offset: number; readVarInt(): number; readVarIntArray(): { reduce(): Record<string, string> } };
 const { prototype: decoder } = require("kafkajs/src/protocol/decoder") as { prototype: Decoder };

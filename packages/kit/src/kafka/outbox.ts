@@ -1,6 +1,7 @@
 /**
- * The outbox: a row written in the same transaction as the change that it tells of, and one relay per service that
- * publishes rows in order and deletes them. Kafka being down costs delay, never an event and never a request.
+ * The outbox: an event is a row that is written in the transaction of the change that it describes. One relay per
+ * service publishes the rows in order and deletes them. While Kafka is down, events are late, but no event and no
+ * request is lost.
  */
 import { randomUUIDv7 } from "node:crypto";
 import { type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
@@ -87,7 +88,7 @@ export async function createOutboxTable(db: Kysely<unknown>, role: string): Prom
       traceparent text not null,
       created_at timestamptz not null default clock_timestamp()
     )`.execute(db);
-  // Rows live for milliseconds: vacuum by count, not by share of a table that is nearly always empty.
+  // Rows live for milliseconds. Vacuum by their number, not by the share of a table that is nearly always empty.
   await sql`alter table outbox set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)`.execute(db);
   await sql`grant select, insert, delete on outbox to ${sql.ref(role)}`.execute(db);
 }
@@ -103,7 +104,7 @@ const lag = new Histogram({
   registers: [metrics],
 });
 
-/** The pools of this process's relays: one, but in tests. */
+/** The pools of the relays in this process: only tests have more than one. */
 const pools = new Set<Pool>();
 new Gauge({
   name: "outbox_pending",
@@ -117,8 +118,8 @@ new Gauge({
 });
 
 /**
- * Starts the relay of a service; call its `wake` after every commit that wrote an outbox row. Every replica runs one, and
- * one of them publishes, a batch at a time, because several sends in flight can overtake each other.
+ * Starts the relay of a service; call its `wake` after every commit that wrote an outbox row. Every replica starts one.
+ * One of them publishes, one batch at a time, because several sends in flight could overtake each other.
  */
 export function startRelay<Tables>(options: {
   database: Database<Tables>;
@@ -126,8 +127,8 @@ export function startRelay<Tables>(options: {
   sender: Sender;
   service: string;
   /**
-   * Milliseconds for which events gather before they are sent, 100 where it is not said: a send costs the broker and us about
-   * as much for one event as for a hundred, and hardly anybody waits for an event.
+   * How long events are collected before they are sent, in milliseconds; 100 by default. A send costs the broker and us
+   * about as much for one event as for a hundred, and hardly anybody waits for an event.
    */
   lingerMs?: number;
   log: Logger;
@@ -137,16 +138,17 @@ export function startRelay<Tables>(options: {
 
   pools.add(database.pool);
 
-  /** Publishes one batch. Rows are gone only when the transaction that took them commits, after Kafka's acknowledgement. */
+  /** Publishes one batch. Its rows are deleted when the transaction commits, after Kafka's acknowledgement. */
   async function publishBatch(client: Client): Promise<"more" | "done"> {
-    // Rows that a crash of Postgres brings back are sent twice, which every reader must bear anyway: no need to wait for the disk.
+    // Not waiting for the disk: rows that come back after a crash of Postgres are sent twice, which consumers must
+    // handle anyway.
     await client.query("begin; set local synchronous_commit to off");
     const { rows } = await client.query<OutboxRow>({
       name: "outbox_take",
       text: `delete from outbox where id = any(array(select id from outbox order by id limit ${batchSize}))
         returning id, event_id, topic, key, type, payload, traceparent, created_at`,
     });
-    // Postgres gives deleted rows in any order; their ids are the order of the changes.
+    // Postgres returns deleted rows in any order. Their ids have the order of the changes.
     rows.sort((a, b) => Number(a.id - b.id));
     if (rows.length > 0)
       await sender.send([...Map.groupBy(rows, (row) => row.topic)].map(([topic, events]) => ({ topic, messages: events.map(toMessage) })));

@@ -1,23 +1,23 @@
 /**
- * Rows on their way into a statement: an array for each column, in the binary format of Postgres's protocol. A row of thirty
- * columns takes Postgres 10 µs to read so and 30 as JSON, and rows that wait to be sent are bytes, which V8's collectors
- * neither look through nor copy.
+ * Sends many rows to one statement: one array per column, in the binary format of Postgres's protocol
+ * (docs/decisions/0006-bulk-input-in-binary.md). Postgres reads a row of thirty columns in 10 µs instead of 30 µs as
+ * JSON, and rows that wait to be sent are bytes, which V8's garbage collectors neither scan nor copy.
  *
- * The format is the one of `array_recv` in Postgres's source, and of the `recv` function of each type: how many dimensions,
- * whether there are nulls, the type, the length of the one dimension and its lower bound; then of each element its length, or
- * -1 for null, and its bytes. Numbers are big-endian.
+ * The format is that of `array_recv` in Postgres's source, and of the `recv` function of each type: the number of
+ * dimensions, whether there are nulls, the type, the length of the one dimension and its lower bound; then, for each
+ * element, its length (-1 for null) and its bytes. Numbers are big-endian.
  */
 
-/** Midnight of 2000-01-01 in UTC, from which Postgres counts, in milliseconds of Unix time. */
+/** Postgres counts from midnight of 2000-01-01 in UTC; here in milliseconds of Unix time. */
 const epoch = Date.UTC(2000, 0, 1);
 const dayMs = 86_400_000;
 
-/** `most` is how many bytes a value takes at most; `write` gives how many it took. */
-type Type<Value> = { oid: number; most(value: Value): number; write(buffer: Buffer, value: Value, at: number): number };
+/** `maxBytes` returns how many bytes a value may need; `write` writes it and returns how many it needed. */
+type Type<Value> = { oid: number; maxBytes(value: Value): number; write(buffer: Buffer, value: Value, at: number): number };
 
 const text = (oid: number): Type<string> => ({
   oid,
-  most: (value) => value.length * 3,
+  maxBytes: (value) => value.length * 3,
   write: (buffer, value, at) => buffer.write(value, at),
 });
 
@@ -25,10 +25,10 @@ const types = {
   /** In the usual form, with its hyphens. */
   uuid: {
     oid: 2950,
-    most: () => 16,
+    maxBytes: () => 16,
     write(buffer, value, at) {
       const written = buffer.write(value.replaceAll("-", ""), at, "hex");
-      if (written !== 16) throw new TypeError("a value for a column of UUIDs is none");
+      if (written !== 16) throw new TypeError("a value for a column of UUIDs is not a UUID");
       return written;
     },
   } satisfies Type<string>,
@@ -37,29 +37,29 @@ const types = {
   json: text(114),
   bytea: {
     oid: 17,
-    most: (value) => value.length,
+    maxBytes: (value) => value.length,
     write(buffer, value, at) {
       buffer.set(value, at);
       return value.length;
     },
   } satisfies Type<Uint8Array>,
-  boolean: { oid: 16, most: () => 1, write: (buffer, value, at) => buffer.writeUInt8(Number(value), at) - at } satisfies Type<boolean>,
-  smallint: { oid: 21, most: () => 2, write: (buffer, value, at) => buffer.writeInt16BE(value, at) - at } satisfies Type<number>,
-  integer: { oid: 23, most: () => 4, write: (buffer, value, at) => buffer.writeInt32BE(value, at) - at } satisfies Type<number>,
-  bigint: { oid: 20, most: () => 8, write: (buffer, value, at) => buffer.writeBigInt64BE(value, at) - at } satisfies Type<bigint>,
+  boolean: { oid: 16, maxBytes: () => 1, write: (buffer, value, at) => buffer.writeUInt8(Number(value), at) - at } satisfies Type<boolean>,
+  smallint: { oid: 21, maxBytes: () => 2, write: (buffer, value, at) => buffer.writeInt16BE(value, at) - at } satisfies Type<number>,
+  integer: { oid: 23, maxBytes: () => 4, write: (buffer, value, at) => buffer.writeInt32BE(value, at) - at } satisfies Type<number>,
+  bigint: { oid: 20, maxBytes: () => 8, write: (buffer, value, at) => buffer.writeBigInt64BE(value, at) - at } satisfies Type<bigint>,
   /** A `Date`, or milliseconds of Unix time. */
   timestamptz: {
     oid: 1184,
-    most: () => 8,
+    maxBytes: () => 8,
     write: (buffer, value, at) => buffer.writeBigInt64BE(BigInt(Number(value) - epoch) * 1_000n, at) - at,
   } satisfies Type<Date | number>,
   /** `YYYY-MM-DD`. */
   date: {
     oid: 1082,
-    most: () => 4,
+    maxBytes: () => 4,
     write(buffer, value, at) {
       const days = (Date.parse(value) - epoch) / dayMs;
-      if (!Number.isInteger(days)) throw new TypeError("a value for a column of dates is none");
+      if (!Number.isInteger(days)) throw new TypeError("a value for a column of dates is not a date");
       return buffer.writeInt32BE(days, at) - at;
     },
   } satisfies Type<string>,
@@ -68,28 +68,31 @@ const types = {
 type Types = typeof types;
 type Value<Name extends keyof Types> = Parameters<Types[Name]["write"]>[1];
 
-/** The type of a column, and its value in a row; null and undefined are both NULL. */
+/** The type of a column, and how to read its value from a row; null and undefined are NULL. */
 export type Column<Row> = { [Name in keyof Types]: readonly [Name, (row: Row) => Value<Name> | null | undefined] }[keyof Types];
 
-/** Rows that are being collected. */
+/** Rows that are collected for a statement. */
 export type Rows<Row> = {
   readonly length: number;
   add(row: Row): void;
-  /** A value for each parameter of the source, in order. They are overwritten when rows are added after `clear`. */
+  /** The parameters of the source, in order. Rows that are added after `clear` overwrite them. */
   values(): Buffer[];
-  /** Forgets the rows and keeps their memory for the next ones. */
+  /** Removes the rows and keeps their memory for new ones. */
   clear(): void;
 };
 
-export type BulkInput<Row> = {
-  /** What a statement selects from, under this name: `unnest($1::uuid[], …) as input("id", …)`. Its parameters are counted from `first`. */
+type BulkInput<Row> = {
+  /**
+   * What a statement selects from: `unnest($1::uuid[], …) as input("id", …)`. `first` is the number of its first
+   * parameter.
+   */
   source(alias: string, first?: number): string;
-  /** How many parameters there are: one for each column. */
+  /** The number of parameters: one for each column. */
   readonly count: number;
   collect(rows?: Iterable<Row>): Rows<Row>;
 };
 
-/** @throws TypeError, when rows are added, for a value that is none of its column's type. */
+/** Adding a row throws a TypeError if a value does not fit the type of its column. */
 export function defineBulkInput<Row>(columns: { [name: string]: Column<Row> }): BulkInput<Row> {
   const names = Object.keys(columns);
   const all = Object.values(columns);
@@ -127,14 +130,14 @@ const firstBytes = 512;
 
 type CollectedArray<Value> = { add(value: Value | null | undefined): void; bytes(count: number): Buffer; clear(): void };
 
-function collectArray<Value>({ oid, most, write }: Type<Value>): CollectedArray<Value> {
+function collectArray<Value>({ oid, maxBytes, write }: Type<Value>): CollectedArray<Value> {
   let buffer = Buffer.allocUnsafe(firstBytes);
   let end = headerBytes;
   let hasNulls = false;
   return {
     add(value) {
       const isNull = value === null || value === undefined;
-      const needed = end + 4 + (isNull ? 0 : most(value));
+      const needed = end + 4 + (isNull ? 0 : maxBytes(value));
       if (needed > buffer.length) {
         const larger = Buffer.allocUnsafe(Math.max(needed, buffer.length * 2));
         buffer.copy(larger, 0, 0, end);

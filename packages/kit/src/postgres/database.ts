@@ -1,23 +1,27 @@
-/** Postgres: one pool per process, kysely over it for queries that are built, named statements for the hot path, migrations. */
+/**
+ * Postgres: one pool per process, with kysely for queries that are built from parts and named statements for the hot
+ * path.
+ */
 import { readFileSync } from "node:fs";
 import { Kysely, PostgresDialect } from "kysely";
 import { Client, type ClientConfig, Pool, type PoolConfig, types } from "pg";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 
-// int8 arrives as bigint and date as "YYYY-MM-DD": neither survives a JavaScript number or a Date in some time zone.
+// int8 is read as bigint, because a number would round it, and date as "YYYY-MM-DD", because a Date depends on a time
+// zone.
 types.setTypeParser(types.builtins.INT8, BigInt);
 types.setTypeParser(types.builtins.DATE, (value) => value);
 
 export type DatabaseSettings = {
   url: string;
-  /** Read again for every connection, so that a rotated password is taken up. */
+  /** Read again for every connection, so that a rotated password takes effect. */
   passwordFile?: string | undefined;
-  /** Where set, TLS with verification of chain and host name (`verify-full`). Read again for every connection. */
+  /** If set, TLS with verification of chain and host name (`verify-full`). Read again for every connection. */
   caFile?: string | undefined;
 };
 
-/** The settings of `databaseConfig`, as `db.ts` wants them. */
+/** The settings from the variables of `databaseConfig`. */
 export function databaseSettings(config: {
   DATABASE_URL: string;
   DATABASE_PASSWORD_FILE?: string | undefined;
@@ -26,7 +30,7 @@ export function databaseSettings(config: {
   return { url: config.DATABASE_URL, passwordFile: config.DATABASE_PASSWORD_FILE, caFile: config.DATABASE_CA_FILE };
 }
 
-/** Settings of one connection, for clients outside the pool too. */
+/** The settings of one connection, in a pool or outside. */
 export function connectionConfig({ url, passwordFile, caFile }: DatabaseSettings): ClientConfig {
   const { username, password, hostname, port, pathname } = new URL(url);
   const secret = passwordFile ? () => readFileSync(passwordFile, "utf8").trim() : decodeURIComponent(password);
@@ -37,7 +41,7 @@ export function connectionConfig({ url, passwordFile, caFile }: DatabaseSettings
     database: pathname.slice(1),
     password: secret,
     ...(caFile && {
-      // A getter, because pg takes its settings once per pool while the secret behind the file may rotate.
+      // A getter, because pg reads its settings once per pool while the file may be replaced.
       ssl: {
         rejectUnauthorized: true,
         get ca() {
@@ -54,17 +58,20 @@ export type Database<Tables> = {
   /** For queries that are built from parts. */
   readonly kysely: Kysely<Tables>;
   readonly pool: Pool;
-  /** Runs a named (prepared) statement: the hot path's way, three times as fast as an unnamed one. Values are bound, never pasted. */
+  /**
+   * Runs a named (prepared) statement, for the hot path: three times as fast as an unnamed one. Values are bound, never
+   * inserted into the text.
+   */
   query<Row>(statement: Statement, values: unknown[]): Promise<Row[]>;
 };
 
 /** A statement that is prepared once per connection under its name. */
 export type Statement = { name: string; text: string };
 
-/** For how long what the database answered last shows that it is there. */
+/** How long an answer of the database proves that it is available. */
 const answerHoldsMs = 1_000;
 
-/** Opens the pool. It connects when it is first used, so that a service starts while Postgres is away. */
+/** Opens the pool. It connects at its first use, so that a service can start while Postgres is down. */
 export function openDatabase<Tables>(options: {
   settings: DatabaseSettings;
   poolSize: number;
@@ -77,16 +84,17 @@ export function openDatabase<Tables>(options: {
     ...connectionConfig(settings),
     max: poolSize,
     application_name: applicationName,
-    // A query that takes longer than this is a mistake or a lock; answer 503 and free the connection.
+    // A query that takes longer is a mistake or waits for a lock: answer 503 and free the connection.
     statement_timeout: 15_000,
     idle_in_transaction_session_timeout: 30_000,
   };
   const pool = new Pool(config);
-  // Without a listener, a server restart would end the process through idle connections.
+  // Without a listener, a restart of Postgres would end the process by an error of an idle connection.
   pool.on("error", (error) => log.warn({ err: error }, "an idle database connection was lost"));
   const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
   lifecycle?.onClose("database", () => kysely.destroy());
-  // A connection that was given back without an error has just been answered: under load a probe need not queue for one.
+  // A connection that is released without an error has just had an answer. Under load, the probe need not wait for a
+  // connection.
   let answeredAt = Number.NEGATIVE_INFINITY;
   pool.on("release", (error) => {
     if (!error) answeredAt = performance.now();
@@ -105,14 +113,14 @@ export function openDatabase<Tables>(options: {
   };
 }
 
-/** What Postgres said when a constraint did not hold: the constraint's name, or undefined for every other error. */
+/** The name of the constraint that an error reports as violated; undefined for every other error. */
 export function violatedConstraint(error: unknown): string | undefined {
   if (error instanceof Error && "code" in error && "constraint" in error && String(error.code).startsWith("23"))
     return String(error.constraint);
   return undefined;
 }
 
-/** A connection of its own, for what holds one for long: a relay's lock, a stream. The caller ends it. */
+/** A connection outside the pool, for long uses such as the lock of a leader. The caller closes it. */
 export async function connectClient(settings: DatabaseSettings, applicationName: string): Promise<Client> {
   const client = new Client({ ...connectionConfig(settings), application_name: applicationName });
   await client.connect();

@@ -1,6 +1,6 @@
 /**
- * Work that one process of a service does for all its replicas: a loop of steps, held by a Postgres advisory lock. When the
- * holder dies, its connection and with it the lock are gone, and another replica takes over within a second.
+ * Work that one process of a service does for all its replicas: a loop of steps under an advisory lock of Postgres. If
+ * the leader dies, its connection and with it the lock are gone, and another replica takes over within a second.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client, Pool } from "pg";
@@ -13,13 +13,13 @@ export type Leader = {
   wake(): void;
 };
 
-/** At most one notification to other replicas in this time: a NOTIFY in every transaction would serialise commits. */
+/** Other replicas are notified at most once in this time: a NOTIFY in every transaction would serialize commits. */
 const notifyEveryMs = 20;
 
 /**
- * Runs `step` again and again while this process holds the lock `name`: at once while it answers "more", else when woken
- * (here, or by a notification from another replica) and every `pollMs` as the safety net. A step that throws loses the
- * connection and is tried again with back-off.
+ * Runs `step` again and again while this process holds the lock `name`: immediately if the last step answered "more",
+ * else when it is woken (here, or by a notification from another replica), and every `pollMs` in case a notification
+ * was lost. A step that throws closes the connection and is tried again with back-off.
  */
 export function runAsLeader(options: {
   /** Names the lock, the notification channel and the connection; lower case letters and underscores. */
@@ -27,7 +27,7 @@ export function runAsLeader(options: {
   settings: DatabaseSettings;
   pool: Pool;
   pollMs: number;
-  /** How long work may gather after the first wake, so that a step has more than one thing to do; 0 where it is not said. */
+  /** How long to wait after the first wake, so that a step finds more than one thing to do; 0 by default. */
   lingerMs?: number;
   step: (client: Client) => Promise<"more" | "done">;
   log: Logger;
@@ -35,47 +35,25 @@ export function runAsLeader(options: {
 }): Leader {
   const { name, settings, pool, pollMs, lingerMs = 0, step, log, lifecycle } = options;
   const stop = new AbortController();
-  let leading = false;
-  let woken = false;
-  let awake: () => void = () => undefined;
+  const alarm = createAlarm(stop.signal);
+  let isLeading = false;
   let notifiedAt = 0;
   let failures = 0;
 
-  const wait = (milliseconds: number): Promise<void> =>
-    new Promise((resolve) => {
-      if (woken || stop.signal.aborted) {
-        resolve();
-        return;
-      }
-      const timer = setTimeout(resolve, milliseconds);
-      awake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-
   async function lead(client: Client): Promise<void> {
-    // Tried, not waited for: a waiting statement would hold a snapshot, and vacuum would stand still behind it.
-    for (;;) {
-      const { rows } = await client.query("select pg_try_advisory_lock(hashtextextended($1, 0)) as locked", [name]);
-      if (rows[0].locked) break;
-      await delay(1_000, undefined, { signal: stop.signal });
-    }
-    leading = true;
-    client.on("notification", () => {
-      woken = true;
-      awake();
-    });
-    // What the step takes on this connection waits in tables that look empty to Postgres: it would rather read all of such a
-    // table, with the deleted rows of the last minute, and sort it, than walk along its key.
+    await takeLock(client, name, stop.signal);
+    isLeading = true;
+    client.on("notification", alarm.wake);
+    // The tables that a step empties on this connection look empty to the planner. It would read such a table as a
+    // whole, with the rows that were deleted in the last minute, and sort it, instead of following the primary key.
     await client.query(`listen ${name}; set enable_seqscan to off`);
     while (!stop.signal.aborted) {
-      woken = false;
+      alarm.reset();
       const result = await step(client);
       if (failures > 0) log.info({ job: name, failures }, "works again");
       failures = 0;
       if (result === "done") {
-        await wait(pollMs);
+        await alarm.wait(pollMs);
         if (lingerMs > 0) await delay(lingerMs, undefined, { signal: stop.signal }).catch(() => undefined);
       }
     }
@@ -91,8 +69,8 @@ export function runAsLeader(options: {
       } catch (error) {
         if (!stop.signal.aborted && failures++ === 0) log.warn({ err: error, job: name }, "failed; trying again until it works");
       } finally {
-        leading = false;
-        // Ending the connection rolls back what was open and frees the lock.
+        isLeading = false;
+        // Closing the connection rolls back an open transaction and releases the lock.
         await client?.end().catch(() => undefined);
       }
       const pause = Math.min(200 * 2 ** Math.min(failures, 5), 5_000);
@@ -103,17 +81,55 @@ export function runAsLeader(options: {
   const running = run();
   lifecycle.onClose(name, async () => {
     stop.abort();
-    awake();
+    alarm.wake();
     await running;
   });
   return {
     wake() {
-      woken = true;
-      if (leading) awake();
-      else if (Date.now() - notifiedAt > notifyEveryMs) {
-        notifiedAt = Date.now();
-        pool.query(`notify ${name}`).catch(() => undefined);
-      }
+      alarm.wake();
+      if (isLeading || Date.now() - notifiedAt <= notifyEveryMs) return;
+      notifiedAt = Date.now();
+      pool.query(`notify ${name}`).catch(() => undefined);
+    },
+  };
+}
+
+/**
+ * Tries instead of waiting for the lock: a waiting statement would hold a snapshot, which keeps vacuum from removing
+ * rows.
+ */
+async function takeLock(client: Client, name: string, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    const { rows } = await client.query("select pg_try_advisory_lock(hashtextextended($1, 0)) as locked", [name]);
+    if (rows[0].locked) return;
+    await delay(1_000, undefined, { signal });
+  }
+}
+
+/** A pause that ends early when it is woken, or that does not begin if it was woken since the last reset. */
+function createAlarm(signal: AbortSignal) {
+  let isWoken = false;
+  let end: () => void = () => undefined;
+  return {
+    reset(): void {
+      isWoken = false;
+    },
+    wake(): void {
+      isWoken = true;
+      end();
+    },
+    wait(milliseconds: number): Promise<void> {
+      return new Promise((resolve) => {
+        if (isWoken || signal.aborted) {
+          resolve();
+          return;
+        }
+        const timer = setTimeout(resolve, milliseconds);
+        end = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
     },
   };
 }

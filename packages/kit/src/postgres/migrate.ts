@@ -11,8 +11,9 @@ import { createLogger, type Logger } from "../log.ts";
 import { connectionConfig, type DatabaseSettings } from "./database.ts";
 
 /**
- * Brings a database to the newest schema: applies every file of a folder, in the order of their names. Each file exports `up`
- * and no `down`, because schemas only go forward. A lock makes two Jobs at the same time safe. Runs as the owner role.
+ * Brings a database to the newest schema: applies every file of a folder, in the order of their names. Each file
+ * exports `up` and no `down`, because schemas only go forward. A lock makes two Jobs at the same time safe. Runs as the
+ * owner role.
  * @throws the error of the migration that failed; its transaction is rolled back
  */
 async function migrate(settings: DatabaseSettings, folder: string, log: Logger): Promise<void> {
@@ -35,8 +36,8 @@ async function migrate(settings: DatabaseSettings, folder: string, log: Logger):
 }
 
 /**
- * Migrates the database of `MIGRATION_DATABASE_URL`. Waits up to a minute for Postgres to answer. If a migration fails, it
- * logs the reason and exits with 1.
+ * Migrates the database of `MIGRATION_DATABASE_URL`. Waits up to a minute for Postgres to answer. If a migration fails,
+ * it logs the reason and exits with 1.
  */
 export async function runMigrations(service: string, folder: string): Promise<void> {
   const config = readEnvironment({

@@ -11,7 +11,7 @@ export type Queries = Pick<Database<unknown>, "query">;
 /** A transaction under way, with the two ways of `Database` to run statements. */
 export type Transaction<Tables> = Pick<Database<Tables>, "kysely" | "query">;
 
-export type Retries = {
+type Retries = {
   /** How often the work is tried at most; 3 by default. */
   tries?: number;
   /** Errors that are conflicts besides deadlocks and serialization failures, such as a lost race for a unique key. */
@@ -19,8 +19,8 @@ export type Retries = {
 };
 
 /**
- * Runs `work` in one transaction. After a conflict, `work` runs again from its beginning, so it must have no effect outside
- * the transaction.
+ * Runs `work` in one transaction. After a conflict, `work` runs again from its beginning, so it must have no effect
+ * outside the transaction.
  * @throws AppError aborted if there was a conflict each time
  */
 export function inTransaction<Tables, Result>(

@@ -1,6 +1,6 @@
 /**
- * What surrounds every RPC: it authenticates, authorises by the access table, validates by protovalidate, logs, and turns
- * every error into a ConnectError with google.rpc.ErrorInfo.
+ * What surrounds every RPC: it authenticates, authorises by the access table, validates by protovalidate, logs, and
+ * turns every error into a ConnectError with google.rpc.ErrorInfo.
  */
 import type { DescMessage, Message } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
@@ -31,12 +31,15 @@ export function rpcContext({ values }: HandlerContext): RequestContext {
 const openServices = new Set(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]);
 
 /**
- * Methods that accept a second scope beside the one of the access table. Their handler decides what a caller with only the
- * second scope may see, for example by asking another service.
+ * Methods that accept a second scope beside the one of the access table. Their handler decides what a caller with only
+ * the second scope may see, for example by asking another service.
  */
-export type SecondScopes = ReadonlyMap<string, Scope>;
+type SecondScopes = ReadonlyMap<string, Scope>;
 
-/** The gate runs before a message is read, so that errors tell a stranger nothing about its content; the interceptor after. */
+/**
+ * The gate runs before a message is read, so that errors tell a stranger nothing about its content; the interceptor
+ * after.
+ */
 export type Guard = { gate: (context: HandlerContext) => Promise<void>; interceptor: Interceptor };
 
 export function createGuard(options: { log: Logger; verifier: Verifier; secondScopes?: SecondScopes }): Guard {
@@ -51,7 +54,8 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
     if (openServices.has(context.service.typeName)) return;
     const report = startReport(context, requestId, log);
     values.set(reportKey, report);
-    // If something outside the handler fails (an unreadable message, a deadline), the signal aborts with the error that is sent.
+    // If something outside the handler fails (an unreadable message, a deadline), the signal aborts with the error that
+    // is sent.
     context.signal.addEventListener("abort", () => {
       const { reason } = context.signal;
       if (reason instanceof ConnectError) reason.details.push(...(report(fromConnect(reason))?.details ?? []));

@@ -1,4 +1,6 @@
-/** gRPC server reflection (v1 and v1alpha), so that grpcurl and its kind need no proto files. */
+/**
+ * gRPC server reflection (v1 and v1alpha), so that grpcurl and similar tools need no proto files (docs/decisions/0009).
+ */
 import { create, type DescFile, type DescService, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
@@ -31,7 +33,7 @@ export function registerReflection(router: ConnectRouter, services: DescService[
     if ("nestedMessages" in symbol) for (const nested of symbol.nestedMessages) addSymbol(nested.typeName, nested, file);
     if ("nestedEnums" in symbol) for (const nested of symbol.nestedEnums) fileOfSymbol.set(nested.typeName, file);
   };
-  // Error details travel as Any, whose types no method names.
+  // Error details are sent as Any, so no method refers to their types.
   add(file_google_rpc_error_details);
   for (const service of [...services, V1, V1alpha]) {
     add(service.file);
@@ -42,7 +44,7 @@ export function registerReflection(router: ConnectRouter, services: DescService[
     case: "errorResponse",
     value: { errorCode: Code.NotFound, errorMessage: `${what} is not known here.` },
   });
-  /** The file and everything that it imports, so that one answer is enough to decode by. */
+  /** The file and everything that it imports, so that one answer is enough to decode messages. */
   const describe = (file: DescFile | undefined, what: string): Answer => {
     if (!file) return notFound(what);
     const wanted = new Set<DescFile>();
@@ -66,7 +68,7 @@ export function registerReflection(router: ConnectRouter, services: DescService[
       case "fileContainingSymbol":
         return describe(fileOfSymbol.get(question.value), question.value);
       default:
-        return notFound("That");
+        return notFound("This kind of question");
     }
   };
 

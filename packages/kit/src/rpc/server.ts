@@ -1,6 +1,6 @@
 /**
- * The RPC side of a service: one port for everything. gRPC comes over HTTP/2 cleartext; gRPC-Web, Connect and Connect's plain
- * JSON come over HTTP/1.1 or HTTP/2; every other request goes to the REST app (health, metrics, pages).
+ * The RPC side of a service: one port for everything. gRPC comes over HTTP/2 cleartext; gRPC-Web, Connect and Connect's
+ * plain JSON come over HTTP/1.1 or HTTP/2; every other request goes to the REST app (health, metrics, pages).
  */
 import http from "node:http";
 import http2 from "node:http2";
@@ -94,7 +94,10 @@ function createHttp2Server(handler: Handler, unaryGrpc: UnaryGrpc, log: Logger) 
   return { server, sessions };
 }
 
-/** The server that listens, so that closing it waits for its requests. It hands connections of HTTP/2 to the other server. */
+/**
+ * The server that listens, so that closing it waits for its requests. It hands connections of HTTP/2 to the other
+ * server.
+ */
 function createHttp1Server(handler: Handler, http2Server: http2.Http2Server): http.Server {
   const server = http.createServer(handler);
   const [serveHttp1] = server.listeners("connection") as [(socket: Socket) => void];

@@ -73,7 +73,10 @@ const frame = (bytes: Uint8Array, { flags = 0, length = bytes.byteLength } = {})
   return Buffer.concat([head, bytes]);
 };
 
-/** Sends bytes as the body of a call, or as the beginning of one that never ends, and gives the status, headers and trailers of the answer. */
+/**
+ * Sends bytes as the body of a call, or as the beginning of one that never ends, and gives the status, headers and
+ * trailers of the answer.
+ */
 function send(body: Uint8Array, headers: http2.OutgoingHttpHeaders = {}, { endless = false } = {}) {
   const stream = session.request({
     ...{ ":method": "POST", ":path": "/billing.v1.BillingService/GetBillingAccount", te: "trailers" },

@@ -1,7 +1,8 @@
 /**
- * Unary gRPC calls, straight from an HTTP/2 stream to the method and back (docs/decisions/0008-unary-grpc.md). Connect leads
- * every call through a dozen async generators that are made for streams, which costs more than the rest of a read together.
- * Connect still answers what is rare (streams, compression, JSON, other protocols), and its pieces are used here.
+ * Unary gRPC calls, straight from an HTTP/2 stream to the method and back (docs/decisions/0008-unary-grpc.md). Connect
+ * leads every call through a dozen async generators that are made for streams, which costs more than the rest of a read
+ * together. Connect still answers what is rare (streams, compression, JSON, other protocols), and its pieces are used
+ * here.
  */
 import http2 from "node:http2";
 import { create, type DescMessage, type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
@@ -32,7 +33,9 @@ type Options = { guard: Guard; maxTimeoutMs: number; maxBytes: number; log: Logg
 
 const { HTTP2_HEADER_PATH, HTTP2_HEADER_METHOD, HTTP2_HEADER_AUTHORITY, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = http2.constants;
 const contentTypes = new Set(["application/grpc", "application/grpc+proto"]);
-/** Abort reason for successful calls. It is shared, because building an error with a stack trace per call is expensive. */
+/**
+ * Abort reason for successful calls. It is shared, because building an error with a stack trace per call is expensive.
+ */
 const ended = new Error("the call has ended");
 /** A message is preceded by one byte of flags and four bytes of length. */
 const prefixBytes = 5;
@@ -131,7 +134,10 @@ function headerOf(headers: http2.IncomingHttpHeaders, name: string): string | nu
   return value === undefined ? null : String(value);
 }
 
-/** All bytes of a request. @throws ConnectError if there are more than `maxBytes`, or if the caller goes away before the end */
+/**
+ * All bytes of a request.
+ * @throws ConnectError if there are more than `maxBytes`, or if the caller goes away before the end
+ */
 function read(stream: http2.ServerHttp2Stream, maxBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];

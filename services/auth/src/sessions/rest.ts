@@ -1,6 +1,6 @@
 /** Sign-in, tokens, signing keys and discovery over HTTP. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { type RevocationSnapshot, revocationSnapshotSchema } from "@pm/kit/auth/revocations";
+import { type RevocationSnapshot, revocationSnapshotSchema } from "@pm/kit/auth/revocation-list";
 import type { RestApp } from "@pm/kit/http/rest";
 import {
   actorOf,

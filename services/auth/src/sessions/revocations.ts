@@ -1,5 +1,5 @@
 /** The snapshot of revocations that still matter: what services fetch when they start and every few seconds. */
-import type { RevocationSnapshot } from "@pm/kit/auth/revocations";
+import type { RevocationSnapshot } from "@pm/kit/auth/revocation-list";
 import type { AuthDatabase } from "../tables.ts";
 
 /** What a revocation outlives the last token by, because clocks differ. */

@@ -1,5 +1,5 @@
 import { roles } from "@pm/kit/auth/access";
-import { createRevocationList } from "@pm/kit/auth/revocations";
+import { createRevocationList } from "@pm/kit/auth/revocation-list";
 import { createVerifier } from "@pm/kit/auth/verifier";
 import { generateKeyPair, SignJWT } from "jose";
 import { expect, test } from "vitest";
