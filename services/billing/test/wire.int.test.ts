@@ -113,6 +113,44 @@ test("a wrong request names every wrong field, with a reason", async () => {
   expect((await post("GetBillingAccount", JSON.stringify({ accountId: randomUUID() }))).status).toBe(404);
 });
 
+test("a number in JSON that would be rounded is refused by the name of its field, and as text it is read as it is", async () => {
+  const accountId = (await client.createBillingAccount(newPatient(), headers)).accountId;
+  const charge = (minorUnits: string) =>
+    post(
+      "CreateCharge",
+      `{"accountId": "${accountId}", "amount": {"currencyCode": "EUR", "minorUnits": ${minorUnits}}, "description": "X", "requestId": "${randomUUID()}"}`,
+    );
+  for (const number of ["9007199254740993", "1.0000000000000000001"]) {
+    const refused = await charge(number);
+    expect([refused.status, await refused.json()]).toMatchObject([
+      400,
+      {
+        code: "invalid_argument",
+        message: expect.stringContaining("amount.minorUnits: would be rounded to"),
+        details: [
+          { debug: { reason: "INVALID_ARGUMENT" } },
+          { debug: { fieldViolations: [{ field: "amount.minorUnits", description: expect.stringContaining("would be rounded") }] } },
+        ],
+      },
+    ]);
+  }
+  for (const number of ["1000000000000", '"1000000000000"', "1e12"])
+    expect(await (await charge(number)).json()).toMatchObject({ charge: { amount: { minorUnits: "1000000000000" } } });
+});
+
+test.each(["CreateCharge", "RecordPayment", "RefundPayment"])("%s takes at most 10^12 minor units", async (method) => {
+  const accountId = (await client.createBillingAccount(newPatient(), headers)).accountId;
+  const request = (minorUnits: bigint) => ({
+    ...{ accountId, paymentId: randomUUID(), description: "Surgery", reason: "Cancelled", requestId: randomUUID() },
+    amount: { currencyCode: "EUR", minorUnits: String(minorUnits) },
+  });
+  for (const minorUnits of [10n ** 12n + 1n, 2n ** 53n, 0n, -1n]) {
+    const refused = await (await post(method, JSON.stringify(request(minorUnits)))).json();
+    expect(refused).toMatchObject({ code: "invalid_argument", details: [{}, { debug: { fieldViolations: [{ field: "amount" }] } }] });
+  }
+  expect(JSON.stringify(await (await post(method, JSON.stringify(request(10n ** 12n)))).json())).not.toContain("invalid_argument");
+});
+
 test("health and metrics answer without a token", async () => {
   expect(await (await fetch(`${billing.url}/health/ready`)).json()).toEqual({ status: "ready" });
   expect(await (await fetch(`${billing.url}/metrics`)).text()).toContain('operation="CreateBillingAccount",status="ok"');

@@ -79,6 +79,20 @@ async function problemOf(response: Response) {
   return (await response.json()) as { requestId: string; errors: { path: string }[] };
 }
 
+test("a number that would be rounded is refused by the name of its field, after who calls is known", async () => {
+  const rename = (number: string, as?: string) =>
+    send("POST", "/things/7:rename", { ...(as && { as }), body: `{"name": "a", "age": ${number}}` });
+  expect((await rename("1.0000000000000000001")).status).toBe(401);
+  for (const number of ["1.0000000000000000001", "9007199254740993"]) {
+    const response = await rename(number, "writer");
+    expect([response.status, (await problemOf(response)).errors]).toEqual([
+      400,
+      [{ path: "age", message: expect.stringContaining("would be rounded") }],
+    ]);
+  }
+  expect((await rename("1e3", "writer")).status).toBe(200);
+});
+
 test("a custom method is an operation of its own, beside the resource that it ends", async () => {
   expect(await (await send("POST", "/things/7:rename", { as: "writer", body: '{"name":"x","age":1}' })).json()).toEqual({
     id: "7:x:writer",

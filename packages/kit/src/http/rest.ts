@@ -17,6 +17,7 @@ import { AppError, invalidFields, toAppError, toProblemResponse } from "../error
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { metrics, requestIdFrom, requestSeconds, traceparentFrom } from "../metrics.ts";
+import { requireExactNumbers } from "./exact-json.ts";
 
 /**
  * What handlers read from the context. `caller` is not set for public operations. `signedOut` is set for those that stream:
@@ -186,7 +187,7 @@ export function createRestApp(options: {
     const { headers, ...request } = route.request ?? {};
     const middleware = [
       authenticate,
-      ...(request.body && !streams ? [limit] : []),
+      ...(request.body && !streams ? [limit, refuseRounding] : []),
       ...(headers instanceof z.ZodObject ? [validateHeaders(headers)] : []),
     ];
     // A parameter does not begin with "@": `/patients/{id}` must not take `/patients:export` for a patient.
@@ -218,6 +219,12 @@ function toInvalidFields(error: z.ZodError): AppError {
     ),
   );
 }
+
+const refuseRounding: MiddlewareHandler<RestEnv> = async (c, next) => {
+  // The text is kept, and parsed by whoever wants the body.
+  if (/^application\/([\w.-]+\+)?json\b/i.test(c.req.header("content-type") ?? "")) requireExactNumbers(await c.req.text());
+  await next();
+};
 
 /** Validates the headers that a route declares. Hono's validator would make a web `Headers` of all that came to find these. */
 function validateHeaders(schema: z.ZodObject): MiddlewareHandler<RestEnv> {

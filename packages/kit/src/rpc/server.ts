@@ -16,6 +16,7 @@ import { accessOf, type Scope } from "../auth/access.ts";
 import { signedOutUntil } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
 import { AppError, type ErrorCode, invalidFields, toAppError, toConnectError } from "../errors.ts";
+import { requireExactNumbers } from "../http/exact-json.ts";
 import { closeServer, listen, maxBodyBytes, type RestApp } from "../http/rest.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
@@ -155,6 +156,8 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
 
 /** Errors that Connect makes itself (an unreadable message, a deadline, too many bytes) are the caller's to read. */
 function fromConnectItself(error: ConnectError): AppError {
+  // What a decoder of ours refused, Connect has wrapped.
+  if (error.cause instanceof AppError) return error.cause;
   const code = codesOfConnectItself.get(error.code);
   return code ? new AppError(code, error.rawMessage, { cause: error }) : toAppError(error);
 }
@@ -171,6 +174,10 @@ const codesOfConnectItself = new Map<Code, ErrorCode>([
 function nameOf(code: Code): string {
   return Code[code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toLowerCase();
 }
+
+const utf8 = new TextDecoder();
+/** How Connect reads JSON: its decoder is the one place that sees the text before `JSON.parse` rounds what stands in it. */
+const textDecoder = { decode: (bytes: Uint8Array) => requireExactNumbers(utf8.decode(bytes)) };
 
 export type RpcServerOptions = {
   /** Registers the services; the same services are described by reflection. */
@@ -203,6 +210,8 @@ export async function listenRpc(options: RpcServerOptions): Promise<http.Server>
     interceptors: [guard.interceptor],
     maxTimeoutMs,
     readMaxBytes: maxBodyBytes,
+    // Known to Connect and not to its types.
+    jsonOptions: { textDecoder } as object,
     // Inside a cluster, compressing costs more than sending; at the edge, Envoy does it.
     compressMinBytes: 64 * 1024 * 1024,
     // The two libraries describe the same Node objects with types that differ in one callback.
