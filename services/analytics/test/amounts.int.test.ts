@@ -26,7 +26,7 @@ let closeCharts: () => unknown;
 let drop: () => Promise<void>;
 
 const caller = {
-  ...{ kind: "user" as const, id: "somebody", sessionId: "s", roles: [], teams: [], token: "", expiresAt: 0 },
+  ...{ kind: "user" as const, id: "somebody", sessionId: "s", roles: [], teams: [], token: "", expiresAt: 0, issuedAt: 0 },
   scopes: new Set(["analytics:read" as const]),
 };
 const sessions = { viewer: async () => ({ caller, cookie: undefined }) } as unknown as DashboardSessions;
@@ -36,7 +36,13 @@ beforeAll(async () => {
   drop = urls.drop;
   database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
   const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
-  const rest = createRestApp({ service: "analytics", ...about, log, lifecycle, verifier: { verify: async () => caller } });
+  const rest = createRestApp({
+    service: "analytics",
+    ...about,
+    log,
+    lifecycle,
+    verifier: { verify: async () => caller, onRevoked: () => () => undefined },
+  });
   const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
   const reports = createReports({ database, now: () => Date.parse("2026-11-21T12:00:00Z") });
   registerReports(rest, { reports, charts });

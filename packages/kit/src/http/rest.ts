@@ -8,16 +8,15 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { OpenAPIHono, type RouteConfig, type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context, MiddlewareHandler } from "hono";
-import { bodyLimit } from "hono/body-limit";
 import { HTTPException } from "hono/http-exception";
 import { accessOf } from "../auth/access.ts";
 import { signedOutWhileAnswering } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
-import { AppError, invalidFields, toAppError, toProblemResponse } from "../errors.ts";
+import { AppError, toAppError, toProblemResponse } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { metrics, requestIdFrom, requestSeconds, traceparentFrom } from "../metrics.ts";
-import { requireExactNumbers } from "./exact-json.ts";
+import { readBody, requireUtf8Target, toInvalidFields, tooLarge, validateHeaders } from "./request-input.ts";
 
 /**
  * What handlers read from the context. `caller` is not set for public operations. `signedOut` is set for those that stream:
@@ -40,9 +39,6 @@ export type RestApp = {
    */
   operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streams?: boolean }): void;
 };
-
-/** The largest body that is read into memory, in bytes. */
-export const maxBodyBytes = 1024 * 1024;
 
 export const ProblemSchema = z
   .object({
@@ -144,18 +140,6 @@ export function createRestApp(options: {
   });
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", { type: "http", scheme: "bearer", bearerFormat: "JWT" });
 
-  const refuse = () => {
-    throw tooLarge();
-  };
-  const limitWhileReading = bodyLimit({ maxSize: maxBodyBytes, onError: refuse });
-  // Hono's limit looks at the body's stream, which makes the server build a whole web request for it: a twelfth of a
-  // create. Node itself holds a body to the length that it announces, so only bodies that announce none are read with care.
-  const limit: MiddlewareHandler<RestEnv> = (c, next) => {
-    const announced = c.req.header("content-length");
-    if (announced === undefined || c.req.header("transfer-encoding") !== undefined) return limitWhileReading(c, next);
-    return Number(announced) > maxBodyBytes ? refuse() : next();
-  };
-
   function operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, { streams = false } = {}): void {
     const name = `${service}.${route.operationId}`;
     const access = accessOf(name);
@@ -187,7 +171,8 @@ export function createRestApp(options: {
     const { headers, ...request } = route.request ?? {};
     const middleware = [
       authenticate,
-      ...(request.body && !streams ? [limit, refuseRounding] : []),
+      requireUtf8Target(path),
+      ...(request.body && !streams ? [readBody] : []),
       ...(headers instanceof z.ZodObject ? [validateHeaders(headers)] : []),
     ];
     // A parameter does not begin with "@": `/patients/{id}` must not take `/patients:export` for a patient.
@@ -208,37 +193,6 @@ export function matchesIfNoneMatch(ifNoneMatch: string | undefined, etag: string
   // A tag may have a comma in it, so the tags are picked out of the header instead of the header being cut at commas.
   const known: string[] = ifNoneMatch?.match(/"[^"]*"/g) ?? [];
   return known.includes(etag.replace(/^W\//, ""));
-}
-
-function toInvalidFields(error: z.ZodError): AppError {
-  return invalidFields(
-    error.issues.flatMap((issue) =>
-      issue.code === "unrecognized_keys"
-        ? issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "is not a known field; check its spelling" }))
-        : [{ path: issue.path.join("."), message: issue.message }],
-    ),
-  );
-}
-
-const refuseRounding: MiddlewareHandler<RestEnv> = async (c, next) => {
-  // The text is kept, and parsed by whoever wants the body.
-  if (/^application\/([\w.-]+\+)?json\b/i.test(c.req.header("content-type") ?? "")) requireExactNumbers(await c.req.text());
-  await next();
-};
-
-/** Validates the headers that a route declares. Hono's validator would make a web `Headers` of all that came to find these. */
-function validateHeaders(schema: z.ZodObject): MiddlewareHandler<RestEnv> {
-  const names = Object.keys(schema.shape);
-  return async (c, next) => {
-    const result = schema.safeParse(Object.fromEntries(names.map((name) => [name, c.req.header(name)])));
-    if (!result.success) throw toInvalidFields(result.error);
-    c.req.addValidatedData("header", result.data);
-    await next();
-  };
-}
-
-function tooLarge(): AppError {
-  return new AppError("payload_too_large", "The body is larger than 1 MiB. Send less at once.");
 }
 
 function fromHttpException(error: HTTPException): AppError {

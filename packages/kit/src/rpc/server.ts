@@ -16,11 +16,12 @@ import { accessOf, type Scope } from "../auth/access.ts";
 import { signedOutUntil } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
 import { AppError, type ErrorCode, invalidFields, toAppError, toConnectError } from "../errors.ts";
-import { requireExactNumbers } from "../http/exact-json.ts";
-import { closeServer, listen, maxBodyBytes, type RestApp } from "../http/rest.ts";
+import { maxBodyBytes } from "../http/request-input.ts";
+import { closeServer, listen, type RestApp } from "../http/rest.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { requestIdFrom, requestSeconds, traceparentFrom } from "../metrics.ts";
+import { decodeJson } from "../text.ts";
 import { registerReflection } from "./reflection.ts";
 import { createUnaryGrpc } from "./unary.ts";
 
@@ -65,7 +66,9 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
     // What fails beside the handler (an unreadable message, a deadline) aborts the signal with the error that is then sent.
     context.signal.addEventListener("abort", () => {
       const { reason } = context.signal;
-      if (reason instanceof ConnectError) reason.details.push(...(done(fromConnectItself(reason))?.details ?? []));
+      if (!(reason instanceof ConnectError)) return;
+      const told = done(fromConnectItself(reason, context.method.input.typeName));
+      if (told) Object.assign(reason, { code: told.code, rawMessage: told.rawMessage, details: [...reason.details, ...told.details] });
     });
     try {
       const method = `${context.service.typeName}/${context.method.name}`;
@@ -110,9 +113,13 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
   }
 
   async function* validateEach(schema: Parameters<typeof validator.validate>[0], messages: AsyncIterable<Message>) {
-    for await (const message of messages) {
-      validate(schema, message);
-      yield message;
+    try {
+      for await (const message of messages) {
+        validate(schema, message);
+        yield message;
+      }
+    } catch (error) {
+      throw error instanceof ConnectError ? fromConnectItself(error, schema.typeName) : error;
     }
   }
 
@@ -155,9 +162,14 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
 }
 
 /** Errors that Connect makes itself (an unreadable message, a deadline, too many bytes) are the caller's to read. */
-function fromConnectItself(error: ConnectError): AppError {
-  // What a decoder of ours refused, Connect has wrapped.
+function fromConnectItself(error: ConnectError, typeName: string): AppError {
   if (error.cause instanceof AppError) return error.cause;
+  // Connect calls these internal, though nobody but the caller can mend them.
+  if (/^(parse binary:|decompression failed)/.test(error.rawMessage)) {
+    const isText = error.rawMessage.includes("not valid for encoding utf-8");
+    const message = isText ? "A text of the message is not UTF-8; send text as UTF-8." : `The message cannot be read as a ${typeName}.`;
+    return new AppError("invalid_argument", message, { cause: error });
+  }
   const code = codesOfConnectItself.get(error.code);
   return code ? new AppError(code, error.rawMessage, { cause: error }) : toAppError(error);
 }
@@ -175,10 +187,6 @@ function nameOf(code: Code): string {
   return Code[code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toLowerCase();
 }
 
-const utf8 = new TextDecoder();
-/** How Connect reads JSON: its decoder is the one place that sees the text before `JSON.parse` rounds what stands in it. */
-const textDecoder = { decode: (bytes: Uint8Array) => requireExactNumbers(utf8.decode(bytes)) };
-
 export type RpcServerOptions = {
   /** Registers the services; the same services are described by reflection. */
   routes: (router: ConnectRouter) => void;
@@ -190,6 +198,9 @@ export type RpcServerOptions = {
   log: Logger;
   lifecycle: Lifecycle;
 };
+
+/** JSON is decoded as REST decodes it. */
+const jsonOptions = { ignoreUnknownFields: true, textDecoder: { decode: decodeJson } };
 
 /** How long calls and streams may go on after the port was closed. */
 const streamGraceMs = 5_000;
@@ -210,8 +221,7 @@ export async function listenRpc(options: RpcServerOptions): Promise<http.Server>
     interceptors: [guard.interceptor],
     maxTimeoutMs,
     readMaxBytes: maxBodyBytes,
-    // Known to Connect and not to its types.
-    jsonOptions: { textDecoder } as object,
+    jsonOptions,
     // Inside a cluster, compressing costs more than sending; at the edge, Envoy does it.
     compressMinBytes: 64 * 1024 * 1024,
     // The two libraries describe the same Node objects with types that differ in one callback.

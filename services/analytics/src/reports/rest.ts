@@ -1,6 +1,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError } from "@pm/kit/errors";
-import { toExactJson } from "@pm/kit/http/exact-json";
+import { toExactJson } from "@pm/kit/exact-json";
 import { matchesIfNoneMatch, type RestApp, type RestContext } from "@pm/kit/http/rest";
 import { type Chart, type Charts, standAlone } from "../charts/renderer.ts";
 import { dimensions } from "../rollups/types.ts";

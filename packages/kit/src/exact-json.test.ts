@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { AppError } from "../errors.ts";
+import { AppError } from "./errors.ts";
 import { requireExactNumbers, toExactJson } from "./exact-json.ts";
 
 function refusalOf(text: string) {

@@ -2,7 +2,7 @@
  * Numbers in JSON, exactly. JSON sets them no bounds, but `JSON.parse` rounds what a double does not hold, 9007199254740993
  * to …992, and tells nobody. So what comes in is refused where that would happen, and what goes out is written in full.
  */
-import { AppError, type FieldError, invalidFields } from "../errors.ts";
+import { AppError, type FieldError, invalidFields } from "./errors.ts";
 
 declare global {
   // ES2026, as the third parameter of a reviver is; the compiler's own declarations have neither yet.
