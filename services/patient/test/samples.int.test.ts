@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { patientsOfThisFile } from "./testing.ts";
+import { patientsOfThisFile, someBody } from "./testing.ts";
 
 const { service, admin } = await patientsOfThisFile();
 
@@ -94,6 +94,12 @@ test("a file of CSV with wrong lines goes on where it stopped, and gives its rep
   const done = await importBytes(file, headers);
   expect({ status: done.status, ...done.body }).toMatchObject({ status: 200, created: 7_975, failed: 25 });
   expect(await importBytes(file, headers)).toEqual(done);
+});
+
+test("what a wrong line names is stored, whatever characters it has", async () => {
+  const file = `{"\\u0000a":1}\n{"\\ud800":1}\n{"${"x".repeat(99)}😀":1}\n${JSON.stringify(someBody())}\n`;
+  const { status, body } = await importBytes(Buffer.from(file), { "content-type": ndjson });
+  expect({ status, ...body }).toMatchObject({ status: 200, created: 1, failed: 3 });
 });
 
 test.each([csv, ndjson])("whatever bytes a file of %s has, its import answers 200 or 400", async (contentType) => {
