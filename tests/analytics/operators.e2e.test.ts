@@ -1,4 +1,7 @@
-/** What an operator does to a running platform: dead letters, a rebuild, the commands, and a dashboard that stays open for longer than a token lives. */
+/**
+ * What an operator does to a running platform: dead letters, a rebuild, the commands, a dashboard that stays open for longer
+ * than a token lives, and amounts that only earlier releases took.
+ */
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -18,6 +21,7 @@ import { query } from "@pm/stack/native/postgres";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { ROOT } from "@pm/stack/services";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { openReplica } from "../../services/billing/test/testing.ts";
 import { logIn, person } from "../e2e/client.ts";
 
 /** Short: a dashboard outlives it within seconds. */
@@ -183,4 +187,41 @@ test("a dashboard that is open for longer than a token lives goes on, with a new
   }
   expect((await send("/logout", cookie, "POST")).status).toBe(303);
   await expect.poll(async () => isSignedIn(await send("", cookie)), { timeout: 5_000 }).toBe(false);
+});
+
+test("charges of 2^53, which earlier releases took, are in every report and in the check of what is counted, and can be undone", {
+  timeout: 120_000,
+}, async () => {
+  const ledger = openReplica(platform.databases.billing.databaseUrl);
+  const accounts = [await ledger.newAccount(), await ledger.newAccount(), await ledger.newAccount()];
+  const charges = await Promise.all(accounts.map((id) => ledger.charge(id, 2n ** 53n)));
+  const money = async () => {
+    const answer = await (await logIn(platform)).get("/analytics/consistency");
+    expect(answer.status, answer.text).toBe(200);
+    const checks = (answer.body as { checks: { name: string; here: string; holds: boolean }[] }).checks;
+    const euros = checks.filter(({ name }) => name.startsWith("EUR "));
+    return Object.fromEntries(euros.map(({ name, here, holds }) => [name, holds ? here : "not yet"]));
+  };
+  const sum = String(3n * 2n ** 53n);
+  const charged = { "EUR charged": sum, "EUR outstanding": sum, "EUR credit": "0" };
+  await expect.poll(money, { timeout: 30_000, interval: 500 }).toMatchObject(charged);
+
+  const { get } = await logIn(platform);
+  const reports = ["summary", "summary?format=csv", "patients", "activity", "billing", "billing?format=csv", "billing?format=svg"];
+  const texts = await Promise.all(reports.map((path) => get(`/analytics/${path}`)));
+  expect(texts.map(({ status }) => status)).toEqual(reports.map(() => 200));
+  for (const index of [0, 1, 4, 5]) expect(texts[index]?.text).toContain(sum);
+  const signedIn = await fetch(`${platform.gatewayUrl}/analytics/dashboard/login`, {
+    ...{ method: "POST", redirect: "manual", headers: { origin: platform.gatewayUrl }, body: new URLSearchParams(platform.admin) },
+  });
+  const cookie = signedIn.headers.get("set-cookie")?.split(";")[0] ?? "";
+  const page = await fetch(`${platform.gatewayUrl}/analytics/dashboard`, { headers: { cookie } });
+  expect([page.status, await page.text()]).toEqual([200, expect.stringContaining("EUR 270,215,977,642,229.76")]);
+
+  const { payment } = await ledger.pay(accounts[0] ?? "", 2n ** 53n);
+  await ledger.refund(payment?.paymentId ?? "", undefined);
+  for (const { charge } of charges) await ledger.void(charge?.chargeId ?? "");
+  const undone = { ...charged, "EUR voided": sum, "EUR refunded": String(2n ** 53n), "EUR outstanding": "0" };
+  await expect.poll(money, { timeout: 30_000, interval: 500 }).toMatchObject(undone);
+  await ledger.close();
 });

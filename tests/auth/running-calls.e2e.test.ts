@@ -39,12 +39,15 @@ async function newUser(): Promise<{ id: string; email: string; password: string 
   return { id: (answer.body as { id: string }).id, email, password };
 }
 
-/** Lines of patients whose addresses begin with a word of their own, so that they can be counted. */
+/**
+ * Lines of patients whose addresses begin with a word of their own, so that they can be counted. They end in spaces, since
+ * nothing is stored before the first MiB is examined.
+ */
 const linesOf = (word: string, from: number, count: number, street = "12 Elm Street") =>
   Array.from(
     { length: count },
     (_, index) =>
-      `${JSON.stringify({ name: "Ada Run", email: `${word}.${from + index}@example.com`, address: street, dateOfBirth: "1985-06-15" })}\n`,
+      `${JSON.stringify({ name: "Ada Run", email: `${word}.${from + index}@example.com`, address: street, dateOfBirth: "1985-06-15" }).padEnd(800)}\n`,
   ).join("");
 const stored = async (word: string) =>
   (

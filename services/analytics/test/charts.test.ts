@@ -36,22 +36,22 @@ const patients = {
     registeredLastYear: 12 - index * 2,
   })),
 };
-const money = { charged: 120_050, voided: 1_000, collected: 80_000, refunded: 2_500, invoiced: 0 };
+const money = { charged: 120_050n, voided: 1_000n, collected: 80_000n, refunded: 2_500n, invoiced: 0n };
 const billing = {
   ...head,
   currency: "EUR",
   currencies: ["EUR"],
-  totals: { ...money, outstandingAtEnd: 39_050, creditAtEnd: 0, charges: 12, payments: 8 },
+  totals: { ...money, outstandingAtEnd: 39_050n, creditAtEnd: 0n, charges: 12, payments: 8 },
   lastYear: { from: "2025-11-01", to: "2025-11-05", ...money },
-  aging: [20_000, 10_000, 5_000, 4_050].map((amount, index) => ({ bucket: ["0–30", "31–60", "61–90", "90+"][index] ?? "", amount })),
+  aging: [20_000n, 10_000n, 5_000n, 4_050n].map((amount, index) => ({ bucket: ["0–30", "31–60", "61–90", "90+"][index] ?? "", amount })),
   series: days.map((start, index) => ({
     start,
     end: start,
     ...money,
-    charged: 10_000 * (index + 1),
-    outstanding: 35_000,
-    credit: 0,
-    aging: [20_000, 10_000 - index * 500, 5_000, index * 800],
+    charged: 10_000n * BigInt(index + 1),
+    outstanding: 35_000n,
+    credit: 0n,
+    aging: [20_000n, 10_000n - BigInt(index) * 500n, 5_000n, BigInt(index) * 800n],
   })),
 };
 const bands = ["0-9", "10-19", "20-29"].map((value) => ({ value, registered: 20, active: 40 }));

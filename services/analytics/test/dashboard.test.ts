@@ -8,13 +8,20 @@ import type { DashboardSessions } from "../src/dashboard/session.ts";
 import type { Reports } from "../src/reports/reports.ts";
 import { about } from "../src/reports/schemas.ts";
 
-test("a cookie that was renewed reaches the browser even where the numbers cannot be read", async () => {
+function dashboardWith(sessions: object, reports: object, draw: () => Promise<never>) {
   const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
   const verifier = {
     verify: () => Promise.reject(new AppError("unauthenticated", "Send an access token.")),
     onRevoked: () => () => undefined,
   };
   const rest = createRestApp({ service: "analytics", ...about, log: createLogger("test", "silent"), lifecycle, verifier });
+  registerDashboard(rest, { reports: reports as Reports, charts: { draw }, sessions: sessions as DashboardSessions });
+  return rest.app;
+}
+
+const away = () => Promise.reject(new AppError("unavailable", "The numbers cannot be read right now."));
+
+test("a cookie that was renewed reaches the browser even where the numbers cannot be read", async () => {
   const caller = {
     kind: "user",
     id: "u",
@@ -26,11 +33,27 @@ test("a cookie that was renewed reaches the browser even where the numbers canno
     expiresAt: 0,
   } as const;
   const sessions = { viewer: async () => ({ caller: { ...caller, scopes: new Set(["analytics:read" as const]) }, cookie: "renewed" }) };
-  const away = () => Promise.reject(new AppError("unavailable", "The numbers cannot be read right now."));
   const reports = { patients: away, breakdown: away, billing: away, activity: away, summary: away, text: away };
-  registerDashboard(rest, { reports: reports as Reports, charts: { draw: away }, sessions: sessions as unknown as DashboardSessions });
-  const response = await rest.app.request("/analytics/dashboard", { headers: { cookie: "pm_session=old" } });
+  const response = await dashboardWith(sessions, reports, away).request("/analytics/dashboard", { headers: { cookie: "pm_session=old" } });
   expect(response.status).toBe(503);
   expect(await response.text()).toContain("The numbers cannot be read right now.");
   expect(response.headers.get("set-cookie")).toMatch(/^pm_session=renewed;/);
+});
+
+test("a password that is not UTF-8 is refused by its name and nobody is asked to check it", async () => {
+  let asked = 0;
+  const app = dashboardWith({ signIn: async () => `cookie ${++asked}` }, {}, away);
+  const send = (body: string) =>
+    app.request("/analytics/dashboard/login", {
+      method: "POST",
+      headers: { "content-type": "application/x-www-form-urlencoded", host: "localhost", origin: "http://localhost" },
+      body: Buffer.from(body, "latin1"),
+    });
+  for (const password of ["Zo%EB", "Zo\xeb", "%ED%A0%80"]) {
+    const response = await send(`email=ada%40example.com&password=${password}`);
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ errors: [{ path: "password", message: expect.stringContaining("is not UTF-8") }] });
+  }
+  expect(asked).toBe(0);
+  expect((await send("email=ada%40example.com&password=Zo%C3%AB")).status).toBe(303);
 });

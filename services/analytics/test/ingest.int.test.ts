@@ -62,7 +62,7 @@ test("patients without account and accounts without patient are counted and name
   const measures = ["consistency.patientsWithoutAccount", "consistency.accountsWithoutPatient"];
   const counts = async () => {
     const now = await createSumsOf(database)(generation).now(measures);
-    return measures.map((measure) => now.of(measure));
+    return measures.map((measure) => now.count(measure));
   };
   const withoutAccount = () => unmatchedSubjects(database, "patient.v1", "billing.v1", 10_000);
   const withoutPatient = () => unmatchedSubjects(database, "billing.v1", "patient.v1", 10_000);

@@ -283,3 +283,17 @@ test("a rebuild is asked for once, answers where it is, and leaves an audit entr
   const { rows } = await database.pool.query("select actor, action from audit_entries where action like 'rollups%'");
   expect(rows).toEqual([{ actor: "somebody", action: "rollups.rebuild-requested" }]);
 });
+
+test("what is asked for is UTF-8, in queries and in paths", async () => {
+  for (const [path, name] of [
+    ["/analytics/summary?timeZone=%FF", "timeZone"],
+    ["/analytics/patients?from=2026-11-01&by=%C3%28", "by"],
+    ["/analytics/rebuilds/%FF", "id"],
+  ] as const) {
+    const answer = await get(path, "analytics:read analytics:admin");
+    expect([answer.status, await answer.json()]).toMatchObject([
+      400,
+      { errors: [{ path: name, message: expect.stringContaining("is not UTF-8") }] },
+    ]);
+  }
+});

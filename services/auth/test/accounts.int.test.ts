@@ -83,6 +83,31 @@ test("an invited user chooses a password by the page behind the link", async () 
   expect([broken.status, broken.body.text]).toEqual([400, expect.stringContaining("The link is not whole")]);
 });
 
+test("text that is not UTF-8 is refused by its name in JSON, in forms and in links, and signs nobody in", async () => {
+  const user = await newUser();
+  const send = async (path: string, type: string, body: string) => {
+    const request = { method: "POST", headers: { "content-type": type }, body: Buffer.from(body, "latin1") };
+    const answer = await fetch(`${auth.url}${path}`, request);
+    return { status: answer.status, text: await answer.text() };
+  };
+  const form = "application/x-www-form-urlencoded";
+  for (const [path, type, body, field] of [
+    ["/auth/login", "application/json", JSON.stringify({ email: user.email, password: "\xff" }), "password"],
+    ["/auth/login", "application/json", `{"email":"${user.email}","password":"\\udfff"}`, "password"],
+    ["/auth/refresh", "application/json", '{"refreshToken":"\xff"}', "refreshToken"],
+    ["/auth/signup", "application/json", JSON.stringify({ email: freshEmail(), password, name: "Zo\xeb" }), "name"],
+    ["/auth/password-reset/confirm", form, "token=x&password=%FF%FF%FF%FF%FF%FF%FF%FF", "password"],
+    ["/auth/invites/accept", form, "token=\xff&password=x", "token"],
+    ["/auth/token", form, "grant_type=client_credentials&client_id=%C3%28", "client_id"],
+  ] as const) {
+    const { status, text } = await send(path, type, body);
+    expect([path, status, JSON.parse(text).errors]).toEqual([path, 400, [{ path: field, message: expect.any(String) }]]);
+  }
+  const link = await auth.call("GET", "/auth/invites/accept?token=%FF");
+  expect([link.status, link.body.errors]).toEqual([400, [{ path: "token", message: expect.stringContaining("is not UTF-8") }]]);
+  expect((await send("/auth/login", "application/json; charset=utf-16", "{}")).status).toBe(415);
+});
+
 test("a link that went to a former address is void, whoever changed the address", async () => {
   const invited = freshEmail();
   const { body } = await auth.call("POST", "/auth/users", { token: adminToken, body: { email: invited, role: "user" } });

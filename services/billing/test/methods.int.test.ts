@@ -151,6 +151,7 @@ test("strange input is the caller's fault and never an internal error", async ()
     { amount: undefined },
     { amount: { currencyCode: "EUR", minorUnits: "0" } },
     { amount: { currencyCode: "EUR", minorUnits: "-5" } },
+    { amount: { currencyCode: "EUR", minorUnits: "1000000000001" } },
     { amount: { currencyCode: "EUR", minorUnits: "9007199254740993" } },
     { amount: { currencyCode: "EUR", minorUnits: "99999999999999999999" } },
     { amount: { currencyCode: "EUR", minorUnits: 1.5 } },
@@ -172,9 +173,7 @@ test("strange input is the caller's fault and never an internal error", async ()
       "invalid_argument",
     ]);
   }
-  expect((await post("CreateCharge", body({ amount: { currencyCode: "EUR", minorUnits: "9007199254740992" } }))).status).toBe(200);
-  const limit = (await (await post("CreateCharge", body({}))).json()) as { details: { debug: { reason: string } }[] };
-  expect(limit.details[0]?.debug.reason).toBe("BALANCE_LIMIT");
+  expect((await post("CreateCharge", body({ amount: { currencyCode: "EUR", minorUnits: "1000000000000" } }))).status).toBe(200);
   expect((await post("CreateCharge", body({ description: "x".repeat(2 ** 21) }))).status).toBeGreaterThanOrEqual(400);
 });
 

@@ -120,7 +120,7 @@ export async function openCounter() {
   const client = createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
   const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
   return {
-    ...{ billing, issuer, clerk, headers, client, newPatient },
+    ...{ billing, issuer, clerk, headers, client, newPatient, databaseUrl: database.databaseUrl },
     newAccount: async () => (await client.createBillingAccount(newPatient(), headers)).accountId,
     rows: (sql: string, values: unknown[] = []) =>
       query(database.databaseUrl, async (connection) => (await connection.query(sql, values)).rows),

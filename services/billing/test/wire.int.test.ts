@@ -1,9 +1,12 @@
 /** The service as a process, over the wire: gRPC, Connect and plain JSON. */
 import { randomUUID } from "node:crypto";
-import { fromBinary } from "@bufbuild/protobuf";
+import { once } from "node:events";
+import http2 from "node:http2";
+import { gzipSync } from "node:zlib";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Code, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
-import { BillingAccountStatus, BillingService } from "@pm/proto/billing/v1/billing";
+import { BillingAccountStatus, BillingService, CreateChargeRequestSchema } from "@pm/proto/billing/v1/billing";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, expect, test } from "vitest";
@@ -111,6 +114,86 @@ test("a wrong request names every wrong field, with a reason", async () => {
     details: [{ debug: { reason: "INVALID_ARGUMENT" } }],
   });
   expect((await post("GetBillingAccount", JSON.stringify({ accountId: randomUUID() }))).status).toBe(404);
+});
+
+test("a number in JSON that would be rounded is refused by the name of its field, and as text it is read as it is", async () => {
+  const accountId = (await client.createBillingAccount(newPatient(), headers)).accountId;
+  const charge = (minorUnits: string) =>
+    post(
+      "CreateCharge",
+      `{"accountId": "${accountId}", "amount": {"currencyCode": "EUR", "minorUnits": ${minorUnits}}, "description": "X", "requestId": "${randomUUID()}"}`,
+    );
+  for (const number of ["9007199254740993", "1.0000000000000000001"]) {
+    const refused = await charge(number);
+    expect([refused.status, await refused.json()]).toMatchObject([
+      400,
+      {
+        code: "invalid_argument",
+        message: expect.stringContaining("amount.minorUnits: would be rounded to"),
+        details: [
+          { debug: { reason: "INVALID_ARGUMENT" } },
+          { debug: { fieldViolations: [{ field: "amount.minorUnits", description: expect.stringContaining("would be rounded") }] } },
+        ],
+      },
+    ]);
+  }
+  for (const number of ["1000000000000", '"1000000000000"', "1e12"])
+    expect(await (await charge(number)).json()).toMatchObject({ charge: { amount: { minorUnits: "1000000000000" } } });
+});
+
+test.each(["CreateCharge", "RecordPayment", "RefundPayment"])("%s takes at most 10^12 minor units", async (method) => {
+  const accountId = (await client.createBillingAccount(newPatient(), headers)).accountId;
+  const request = (minorUnits: bigint) => ({
+    ...{ accountId, paymentId: randomUUID(), description: "Surgery", reason: "Cancelled", requestId: randomUUID() },
+    amount: { currencyCode: "EUR", minorUnits: String(minorUnits) },
+  });
+  for (const minorUnits of [10n ** 12n + 1n, 2n ** 53n, 0n, -1n]) {
+    const refused = await (await post(method, JSON.stringify(request(minorUnits)))).json();
+    expect(refused).toMatchObject({ code: "invalid_argument", details: [{}, { debug: { fieldViolations: [{ field: "amount" }] } }] });
+  }
+  expect(JSON.stringify(await (await post(method, JSON.stringify(request(10n ** 12n)))).json())).not.toContain("invalid_argument");
+});
+
+test("text that is not UTF-8 is refused on every wire and reaches no ledger", async () => {
+  const { accountId } = await client.createBillingAccount(newPatient(), headers);
+  const charge = { accountId, amount: { currencyCode: "EUR", minorUnits: 100n }, description: "Caf_", requestId: randomUUID() };
+  const bytes = Buffer.from(toBinary(CreateChargeRequestSchema, create(CreateChargeRequestSchema, charge)));
+  bytes[bytes.indexOf("Caf_") + 3] = 0xe9;
+  const send = async (type: string, body: Uint8Array, others: Record<string, string> = {}) => {
+    const answer = await fetch(`${billing.url}/billing.v1.BillingService/CreateCharge`, {
+      method: "POST",
+      headers: { "content-type": type, ...headers.headers, ...others },
+      body: Buffer.from(body),
+    });
+    return { status: answer.status, body: (await answer.json()) as object };
+  };
+  const refused = { code: "invalid_argument", message: expect.stringContaining("is not UTF-8") };
+  const json = JSON.stringify({ ...charge, amount: { ...charge.amount, minorUnits: "100" }, description: "Caf\xe9" });
+  expect(await send("application/json", Buffer.from(json, "latin1"))).toMatchObject({ status: 400, body: refused });
+  expect(await send("application/json", Buffer.from(json.replace("\xe9", "\\ud800")))).toMatchObject({
+    status: 400,
+    body: { message: expect.stringContaining("description: has half of a surrogate pair") },
+  });
+  expect(await send("application/proto", bytes)).toMatchObject({ status: 400, body: refused });
+  const zip = { "content-encoding": "gzip" };
+  expect(await send("application/json", gzipSync(Buffer.from(json, "latin1")), zip)).toMatchObject({ status: 400, body: refused });
+
+  const session = http2.connect(billing.url);
+  const stream = session.request({
+    ...{ ":method": "POST", ":path": "/billing.v1.BillingService/CreateCharge", te: "trailers" },
+    ...{ "content-type": "application/grpc", ...headers.headers },
+  });
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(bytes.byteLength, 1);
+  stream.resume().end(Buffer.concat([head, bytes]));
+  const [trailers] = await once(stream, "trailers");
+  session.close();
+  expect(trailers["grpc-status"]).toBe(String(Code.InvalidArgument));
+  expect(decodeURIComponent(trailers["grpc-message"])).toContain("is not UTF-8");
+
+  expect(await rows("select 1 from transactions where account_id = $1", [accountId])).toEqual([]);
+  const compressed = await send("application/json", gzipSync(json), zip);
+  expect(compressed.status, JSON.stringify(compressed.body)).toBe(200);
 });
 
 test("health and metrics answer without a token", async () => {

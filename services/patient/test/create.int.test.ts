@@ -132,6 +132,34 @@ test("a wrong body names every wrong field and stores nothing", async () => {
   expect((await service.db.pool.query("select count(*)::int as n from patients")).rows[0].n).toBe(before);
 });
 
+test("text that is not UTF-8 is refused by the name of its field, and nothing is stored", async () => {
+  const rows = async () => (await service.db.pool.query("select count(*)::int as n from patients")).rows[0].n;
+  const before = await rows();
+  // Each character of the text goes as one byte.
+  const send = async (body: string, headers: Record<string, string> = {}) => {
+    const answer = await service.app.request("/patients", {
+      method: "POST",
+      headers: { authorization: `Bearer ${admin.caller.token}`, "content-type": "application/json", ...headers },
+      body: Buffer.from(body, "latin1"),
+    });
+    return { status: answer.status, body: (await answer.json()) as { detail: string; errors: { path: string }[] } };
+  };
+  const latin1 = await send(JSON.stringify(someBody({ name: "Zo\xeb" })));
+  expect(latin1).toMatchObject({ status: 400, body: { detail: expect.stringContaining("is not UTF-8"), errors: [{ path: "name" }] } });
+  const half = await send(JSON.stringify(someBody({ address: { city: "\ud800" } })));
+  expect(half).toMatchObject({ status: 400, body: { errors: [{ path: "address.city" }] } });
+  expect(await send(JSON.stringify(someBody()), { "content-encoding": "gzip" })).toMatchObject({ status: 415 });
+  const key = await send(JSON.stringify(someBody()), { "idempotency-key": "\xff" });
+  expect(key).toMatchObject({ status: 400, body: { errors: [{ path: "idempotency-key" }] } });
+  expect(await rows()).toBe(before);
+  for (const [path, name] of [
+    ["/patients?q=Zo%EB", "q"],
+    ["/patients/%FF", "id"],
+    ["/patients/%FF/history", "id"],
+  ] as const)
+    expect((await admin.send("GET", path)).body).toMatchObject({ status: 400, errors: [{ path: name }] });
+});
+
 test("a patient of somebody else answers like a missing one, byte for byte", async () => {
   const [owner, other] = [service.as("user"), service.as("user")];
   const { body } = await owner.send("POST", "/patients", someBody());

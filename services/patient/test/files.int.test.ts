@@ -66,7 +66,10 @@ test("a dry run reports what an import would, and creates nothing", async () => 
 });
 
 test("an import that was cut off goes on where it stopped, and a finished one gives its report again", async () => {
-  const bodies = Array.from({ length: 1_700 }, (_, index) => someBody(index % 100 === 0 ? { email: "wrong" } : {}));
+  // With spaces, since nothing is stored before the first MiB is examined.
+  const bodies = Array.from({ length: 1_700 }, (_, index) =>
+    JSON.stringify(someBody(index % 100 === 0 ? { email: "wrong" } : {})).padEnd(1_000),
+  );
   const key = randomUUID();
   const before = await count();
   const cut = new ReadableStream<Uint8Array>({
@@ -111,16 +114,17 @@ test("CSV is read with its quotes, byte order mark and parts of addresses, and w
 2. sal",København,,\r\nAda,${two},1987-04-12,1 Main St,,'+12175550123,female\r\nToo,few\r\n,${three},1987-13-01,x,,,\r\n`;
   const { status, body } = await admin.send("POST", "/patients:import", file, csv);
   expect(status).toBe(200);
-  expect(body).toMatchObject({ lines: 4, created: 1, failed: 3 });
+  expect(body).toMatchObject({ lines: 4, created: 2, failed: 2 });
   expect(
     body.errors.map((error: { line: number; errors: { path: string }[] }) => [error.line, error.errors.map(({ path }) => path).sort()]),
   ).toEqual([
-    [3, ["address.street"]],
     [5, [""]],
     [6, ["dateOfBirth", "name"]],
   ]);
   const { items } = (await admin.send("GET", `/patients?q=${two}`)).body;
   expect(items).toMatchObject([{ name: "Ada", phoneNumber: "+12175550123", address: { street: "1 Main St" } }]);
+  const [first] = (await admin.send("GET", `/patients?q=${one}`)).body.items;
+  expect(first).toMatchObject({ name: "O'Neill, Søren", address: { street: "Nørregade 10, 2. sal" } });
   expect((await admin.send("POST", "/patients:import", "name,emial\nx,y\n", csv)).body.errors[0].path).toBe("header.emial");
   expect((await admin.send("POST", "/patients:import", "x", { "content-type": "application/pdf" })).status).toBe(415);
 });

@@ -63,6 +63,23 @@ operation(
     return c.json({ id: c.req.valid("param").id }, 200);
   },
 );
+operation(
+  {
+    operationId: "replacePatient",
+    method: "put",
+    path: "/things/{id}/parts/{part}",
+    request: {
+      params: z.object({ id: z.string(), part: z.string() }),
+      headers: z.object({ "idempotency-key": z.string().optional() }),
+      body: {
+        required: true,
+        content: { "application/json": { schema: z.looseObject({}) }, "application/x-www-form-urlencoded": { schema: z.looseObject({}) } },
+      },
+    },
+    responses: { 200: { description: "It", content: { "application/json": { schema: z.unknown() } } } },
+  },
+  (c) => c.json({ ...c.req.valid("form"), ...c.req.valid("json"), key: c.req.valid("header")["idempotency-key"] }, 200),
+);
 
 const TotalsSchema = z.object({ count: z.int() }).openapi("ThingTotals");
 operation(
@@ -74,15 +91,31 @@ operation(
   (c) => c.body(null, 204),
 );
 
-function send(method: string, path: string, options: { as?: string; body?: string; type?: string } = {}) {
-  const { as, body, type = "application/json" } = options;
-  const headers = { ...(as && { authorization: `Bearer ${as}` }), ...(body !== undefined && { "content-type": type }) };
+type Sent = { as?: string; body?: string | Buffer<ArrayBuffer>; type?: string; headers?: Record<string, string> };
+
+function send(method: string, path: string, options: Sent = {}) {
+  const { as, body, type = "application/json", headers: others } = options;
+  const headers = { ...(as && { authorization: `Bearer ${as}` }), ...(body !== undefined && { "content-type": type }), ...others };
   return app.request(path, { method, headers, ...(body !== undefined && { body }) });
 }
 
 async function problemOf(response: Response) {
   return (await response.json()) as { requestId: string; errors: { path: string }[] };
 }
+
+test("a number that would be rounded is refused by the name of its field, after who calls is known", async () => {
+  const rename = (number: string, as?: string) =>
+    send("POST", "/things/7:rename", { ...(as && { as }), body: `{"name": "a", "age": ${number}}` });
+  expect((await rename("1.0000000000000000001")).status).toBe(401);
+  for (const number of ["1.0000000000000000001", "9007199254740993"]) {
+    const response = await rename(number, "writer");
+    expect([response.status, (await problemOf(response)).errors]).toEqual([
+      400,
+      [{ path: "age", message: expect.stringContaining("would be rounded") }],
+    ]);
+  }
+  expect((await rename("1e3", "writer")).status).toBe(200);
+});
 
 test("a custom method is an operation of its own, beside the resource that it ends", async () => {
   expect(await (await send("POST", "/things/7:rename", { as: "writer", body: '{"name":"x","age":1}' })).json()).toEqual({
@@ -112,6 +145,63 @@ test("wrong method 405 with Allow, wrong path 404, wrong type 415, too large 413
   expect(tooLarge.status).toBe(413);
   expect(tooLarge.headers.get("content-type")).toBe("application/problem+json");
   expect((await problemOf(tooLarge)).requestId).toBe(tooLarge.headers.get("x-request-id"));
+});
+
+const latin1 = (text: string) => Buffer.from(text, "latin1");
+const form = "application/x-www-form-urlencoded";
+const parts = (value: string) => `--b\r\ncontent-disposition: form-data; name="a"\r\n\r\n${value}\r\n--b--\r\n`;
+const put = (sent: Sent, path = "/things/7/parts/8") => send("PUT", path, { as: "writer", ...sent });
+
+test.each<[string, Sent, string]>([
+  ["JSON", { body: latin1('{"a":{"b":"Zo\xeb"}}') }, "a.b"],
+  ["JSON that is not announced as UTF-8", { body: latin1('{"a":"\xff"}'), type: "application/merge-patch+json" }, "a"],
+  ["a form", { body: latin1("a=x&b=\xeb"), type: form }, "b"],
+  ["a form of parts", { body: latin1(parts("\xeb")), type: "multipart/form-data; boundary=b" }, ""],
+  ["a percent-encoded form", { body: "a=x&b=%EB", type: form }, "b"],
+  ["a header", { body: "{}", headers: { "idempotency-key": "Zo\xeb" } }, "idempotency-key"],
+])("%s that is not UTF-8 is 400 and the field is named", async (_, sent, path) => {
+  const response = await put(sent);
+  const text = await response.clone().text();
+  expect([response.status, text]).toEqual([400, expect.stringContaining("is not UTF-8")]);
+  expect((await problemOf(response)).errors.map((error) => error.path)).toEqual([path]);
+});
+
+test.each([
+  ["/things/%FF/parts/8", "id"],
+  ["/things/7/parts/a%C3%28", "part"],
+  ["/things/7/parts/8?q=%C3%A9&r=%ED%A0%80", "r"],
+])("%s is 400 and the parameter %s is named", async (target, path) => {
+  const response = await put({ body: "{}" }, target);
+  expect(response.status).toBe(400);
+  expect((await problemOf(response)).errors).toEqual([{ path, message: expect.stringContaining("is not UTF-8") }]);
+  expect((await send("PUT", target, { body: "{}" })).status).toBe(401);
+});
+
+test("half of a surrogate pair is 400, and a whole one is a character", async () => {
+  expect((await problemOf(await put({ body: '{"a":["x","\\udc00"]}' }))).errors).toMatchObject([{ path: "a.1" }]);
+  expect(await (await put({ body: '{"a":"\\ud83d\\ude42"}' })).json()).toEqual({ a: "🙂" });
+});
+
+test("UTF-8 arrives as it was sent, in every place", async () => {
+  const json = await put({ body: '{"a":"Zoë 🙂"}', headers: { "idempotency-key": Buffer.from("Zoë").toString("latin1") } });
+  expect(await json.json()).toEqual({ a: "Zoë 🙂", key: "Zoë" });
+  expect(await (await put({ body: "a=Zo%C3%AB&b=ë+100%", type: form })).json()).toEqual({ a: "Zoë", b: "ë 100%" });
+  const multipart = "multipart/form-data; boundary=b";
+  expect(await (await put({ body: Buffer.from(parts("ë %FF")), type: multipart })).json()).toEqual({ a: "ë %FF" });
+  expect(await (await send("GET", "/things/Zo%C3%AB?x=100%", { as: "reader" })).json()).toEqual({ id: "Zoë" });
+  expect((await put({ body: "{}", type: 'application/json; charset="UTF-8"' })).status).toBe(200);
+});
+
+test.each<[string, Sent]>([
+  ["compressed JSON", { body: "{}", headers: { "content-encoding": "gzip" } }],
+  ["a compressed form", { body: "a=b", type: form, headers: { "content-encoding": "br" } }],
+  ["JSON in Latin-1", { body: "{}", type: "application/json; charset=iso-8859-1" }],
+  ["a form in another character set", { body: "a=b", type: `${form};charset="windows-1252"` }],
+])("%s is 415 and the answer says what to send", async (_, sent) => {
+  const response = await put(sent);
+  expect(response.status).toBe(415);
+  expect(((await response.json()) as { detail: string }).detail).toMatch(/without a content-encoding|as UTF-8/);
+  expect((await put({ body: "{}", headers: { "content-encoding": "identity" } })).status).toBe(200);
 });
 
 test("an unexpected error tells nothing", async () => {
@@ -165,9 +255,15 @@ test("operations for services only are in the complete document, marked, and not
   type Document = { paths: Record<string, { get?: Record<string, unknown> }>; components: { schemas: object } };
   const read = async (path: string) => (await (await send("GET", path)).json()) as Document;
   const [published, complete] = [await read("/openapi.json"), await read("/openapi-internal.json")];
-  expect(Object.keys(published.paths)).toEqual(["/things/{id}:rename", "/things/{id}"]);
-  expect(Object.keys(complete.paths)).toEqual(["/things/{id}:rename", "/things/{id}", "/things:totals", "/things:all"]);
-  expect(Object.values(complete.paths).map(({ get }) => get?.["x-internal"])).toEqual([undefined, undefined, true, true]);
+  expect(Object.keys(published.paths)).toEqual(["/things/{id}:rename", "/things/{id}", "/things/{id}/parts/{part}"]);
+  expect(Object.keys(complete.paths)).toEqual([
+    "/things/{id}:rename",
+    "/things/{id}",
+    "/things/{id}/parts/{part}",
+    "/things:totals",
+    "/things:all",
+  ]);
+  expect(Object.values(complete.paths).map(({ get }) => get?.["x-internal"])).toEqual([undefined, undefined, undefined, true, true]);
   expect(Object.keys(published.components.schemas)).not.toContain("ThingTotals");
 });
 

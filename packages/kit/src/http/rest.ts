@@ -4,18 +4,18 @@
  */
 import { OpenAPIHono, type RouteConfig, type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context, MiddlewareHandler } from "hono";
-import { bodyLimit } from "hono/body-limit";
 import { HTTPException } from "hono/http-exception";
 import { accessOf } from "../auth/access.ts";
 import { signedOutWhileAnswering } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
-import { AppError, invalidFields, toAppError, toProblemResponse } from "../errors.ts";
+import { AppError, toAppError, toProblemResponse } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { metrics, requestIdFrom, requestSeconds, traceparentFrom } from "../metrics.ts";
 import type { RequestContext } from "../request-context.ts";
 import "../validation-messages.ts";
 import { createDocuments } from "./openapi.ts";
+import { readBody, requireUtf8Target, toInvalidFields, tooLarge, validateHeaders } from "./request-input.ts";
 
 /**
  * What handlers read from the context. Public operations have no `caller`. Operations that stream have `signedOut`: it
@@ -45,9 +45,6 @@ export type RestApp = {
    */
   operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streams?: boolean }): void;
 };
-
-/** The largest body that is read into memory, in bytes. */
-export const maxBodyBytes = 1024 * 1024;
 
 type RegisteredPath = { method: string; path: RegExp };
 
@@ -108,7 +105,8 @@ export function createRestApp(options: {
     const { headers, ...request } = route.request ?? {};
     const middleware = [
       authenticate,
-      ...(request.body && !streams ? [limitBody] : []),
+      requireUtf8Target(path),
+      ...(request.body && !streams ? [readBody] : []),
       ...(headers instanceof z.ZodObject ? [validateHeaders(headers)] : []),
     ];
     // A parameter does not begin with "@", or `/patients/{id}` would take `/patients:export` for a patient.
@@ -177,46 +175,6 @@ function registerHealth(app: RestApp["app"], lifecycle: Lifecycle): void {
     c.set("operation", "health.metrics");
     return c.text(await metrics.metrics(), 200, { "content-type": metrics.contentType });
   });
-}
-
-const refuse = () => {
-  throw tooLarge();
-};
-const limitWhileReading = bodyLimit({ maxSize: maxBodyBytes, onError: refuse });
-// Hono's limit reads the stream of the body, for which the server builds a whole web request: a twelfth of the cost of
-// a create. Node itself holds a body to its announced length, so only bodies without one are read with Hono's limit.
-const limitBody: MiddlewareHandler<RestEnv> = (c, next) => {
-  const announced = c.req.header("content-length");
-  if (announced === undefined || c.req.header("transfer-encoding") !== undefined) return limitWhileReading(c, next);
-  return Number(announced) > maxBodyBytes ? refuse() : next();
-};
-
-/**
- * Validates the headers that a route declares. To find them, Hono's validator would copy all headers into a web
- * `Headers`.
- */
-function validateHeaders(schema: z.ZodObject): MiddlewareHandler<RestEnv> {
-  const names = Object.keys(schema.shape);
-  return async (c, next) => {
-    const result = schema.safeParse(Object.fromEntries(names.map((name) => [name, c.req.header(name)])));
-    if (!result.success) throw toInvalidFields(result.error);
-    c.req.addValidatedData("header", result.data);
-    await next();
-  };
-}
-
-function toInvalidFields(error: z.ZodError): AppError {
-  return invalidFields(
-    error.issues.flatMap((issue) =>
-      issue.code === "unrecognized_keys"
-        ? issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "is not a known field; check its spelling" }))
-        : [{ path: issue.path.join("."), message: issue.message }],
-    ),
-  );
-}
-
-function tooLarge(): AppError {
-  return new AppError("payload_too_large", "The body is larger than 1 MiB. Send less at once.");
 }
 
 function fromHttpException(error: HTTPException): AppError {

@@ -58,7 +58,10 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
     // is sent.
     context.signal.addEventListener("abort", () => {
       const { reason } = context.signal;
-      if (reason instanceof ConnectError) reason.details.push(...(report(fromConnect(reason))?.details ?? []));
+      if (!(reason instanceof ConnectError)) return;
+      const reported = report(fromConnect(reason, context.method.input.typeName));
+      if (!reported) return;
+      Object.assign(reason, { code: reported.code, rawMessage: reported.rawMessage, details: [...reason.details, ...reported.details] });
     });
     try {
       const method = `${context.service.typeName}/${context.method.name}`;
@@ -146,14 +149,25 @@ function validate(schema: DescMessage, message: Message): void {
 }
 
 async function* validateEach(schema: DescMessage, messages: AsyncIterable<Message>) {
-  for await (const message of messages) {
-    validate(schema, message);
-    yield message;
+  try {
+    for await (const message of messages) {
+      validate(schema, message);
+      yield message;
+    }
+  } catch (error) {
+    throw error instanceof ConnectError ? fromConnect(error, schema.typeName) : error;
   }
 }
 
 /** Errors that Connect raises itself (an unreadable message, a deadline, too many bytes) are for the caller to read. */
-function fromConnect(error: ConnectError): AppError {
+function fromConnect(error: ConnectError, typeName: string): AppError {
+  if (error.cause instanceof AppError) return error.cause;
+  // Connect calls these internal, although only the caller can correct them.
+  if (/^(parse binary:|decompression failed)/.test(error.rawMessage)) {
+    const isText = error.rawMessage.includes("not valid for encoding utf-8");
+    const message = isText ? "A text of the message is not UTF-8; send text as UTF-8." : `The message cannot be read as a ${typeName}.`;
+    return new AppError("invalid_argument", message, { cause: error });
+  }
   const code = codesOfConnect.get(error.code);
   return code ? new AppError(code, error.rawMessage, { cause: error }) : toAppError(error);
 }

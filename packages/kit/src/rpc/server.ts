@@ -10,10 +10,12 @@ import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { getRequestListener } from "@hono/node-server";
 import { Health } from "@pm/proto/grpc/health/v1/health";
-import { maxBodyBytes, type RestApp } from "../http/rest.ts";
+import { maxBodyBytes } from "../http/request-input.ts";
+import type { RestApp } from "../http/rest.ts";
 import { closeServer, listen } from "../http/server.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
+import { decodeJson } from "../text.ts";
 import type { Guard } from "./guard.ts";
 import { registerHealth } from "./health.ts";
 import { registerReflection } from "./reflection.ts";
@@ -25,6 +27,9 @@ const streamGraceMs = 5_000;
 const silenceMs = 10_000;
 /** The longest deadline that a caller may set. */
 const maxTimeoutMs = 3_600_000;
+
+/** RPC decodes JSON as REST does. Connect passes the decoder on, but its type does not name it. */
+const jsonOptions = { ignoreUnknownFields: true, textDecoder: { decode: decodeJson } };
 
 type Handler = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
@@ -53,6 +58,7 @@ export async function listenRpc(options: {
     interceptors: [guard.interceptor],
     maxTimeoutMs,
     readMaxBytes: maxBodyBytes,
+    jsonOptions,
     // Inside a cluster, compressing costs more than sending; at the edge, Envoy compresses.
     compressMinBytes: 64 * 1024 * 1024,
     // The two libraries describe the same objects of Node by types that differ in one callback.

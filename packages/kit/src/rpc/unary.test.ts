@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import http2 from "node:http2";
 import { setTimeout as delay } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type HandlerContext } from "@connectrpc/connect";
 import { compressionGzip, createGrpcTransport } from "@connectrpc/connect-node";
@@ -10,7 +11,8 @@ import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Caller } from "../auth/verifier.ts";
 import { AppError } from "../errors.ts";
-import { createRestApp, maxBodyBytes } from "../http/rest.ts";
+import { maxBodyBytes } from "../http/request-input.ts";
+import { createRestApp } from "../http/rest.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import { createLogger } from "../log.ts";
 import { createGuard } from "./guard.ts";
@@ -142,6 +144,74 @@ test.each([
   ["what protovalidate refuses", frame(Buffer.alloc(0)), Code.InvalidArgument],
 ])("%s is refused", async (_, body, code) => {
   expect(await send(body)).toMatchObject({ code });
+});
+
+/** The message with one byte of its account's id wrong. */
+const notUtf8 = Buffer.from(message).fill(0xff, 20, 21);
+const zipped = gzipSync(message);
+
+/** Sends bytes as the body of a call by another protocol than gRPC, over HTTP/1.1. */
+async function post(type: string, body: string | Uint8Array, headers: Record<string, string> = {}, method = "GetBillingAccount") {
+  const answer = await fetch(`${url}/billing.v1.BillingService/${method}`, {
+    ...{ method: "POST", headers: { "content-type": type, authorization: "Bearer x", ...headers } },
+    body: typeof body === "string" ? body : Buffer.from(body),
+  });
+  return { status: answer.status, text: await answer.text() };
+}
+const latin1 = (text: string) => Buffer.from(text, "latin1");
+
+test("a text that is not UTF-8 is refused by every protocol, in binary and in JSON", async () => {
+  const refused = { code: Code.InvalidArgument, message: expect.stringContaining("is not UTF-8") };
+  expect(await send(frame(notUtf8))).toMatchObject(refused);
+  expect(await send(frame(gzipSync(notUtf8), { flags: 1 }), { "grpc-encoding": "gzip" })).toMatchObject(refused);
+  const json = latin1('{"accountId":"\xff"}');
+  expect(await send(frame(json), { "content-type": "application/grpc+json" })).toMatchObject(refused);
+
+  const invalid = { status: 400, text: expect.stringMatching(/"code":"invalid_argument","message":"[^"]*is not UTF-8/) };
+  expect(await post("application/proto", notUtf8)).toEqual(invalid);
+  expect(await post("application/json", json)).toEqual(invalid);
+  expect(await post("application/json", gzipSync(json), { "content-encoding": "gzip" })).toEqual(invalid);
+  for (const [type, body] of [
+    ["application/grpc-web+proto", notUtf8],
+    ["application/grpc-web+json", json],
+  ] as const)
+    expect((await post(type, frame(body))).text).toMatch(/grpc-message: .*is%20not%20UTF-8.*\r\ngrpc-status: 3\r\n/);
+  const stream = await post("application/connect+json", frame(latin1('{"accountId":"\xff"}')), {}, "WatchAccount");
+  expect(stream.text).toMatch(/"code":"invalid_argument","message":"[^"]*is not UTF-8/);
+  const binary = await post("application/connect+proto", frame(notUtf8), {}, "WatchAccount");
+  expect(binary.text).toMatch(/"code":"invalid_argument","message":"[^"]*is not UTF-8/);
+});
+
+test("wrong text in JSON is refused by the name of its field, and as a violation of it", async () => {
+  const error = JSON.parse((await post("application/json", '{"accountId":"\\ud800"}')).text);
+  expect(error).toMatchObject({ code: "invalid_argument", message: expect.stringContaining("accountId: has half of a surrogate pair") });
+  expect(JSON.stringify(error.details)).toContain('"field":"accountId"');
+  expect((await post("application/json", `{"accountId":"${accountId}"}`)).status).toBe(200);
+});
+
+test("what cannot be read is the caller's to mend, not an error of the service", async () => {
+  for (const [type, body, headers] of [
+    ["application/proto", Buffer.from([255, 255]), {}],
+    ["application/proto", zipped.subarray(0, 12), { "content-encoding": "gzip" }],
+    ["application/json", "{}", { "content-encoding": "gzip" }],
+    ["application/json", "{", {}],
+  ] as const)
+    expect(await post(type, body, headers)).toMatchObject({ status: 400, text: expect.stringContaining('"code":"invalid_argument"') });
+});
+
+test("compressed messages are bounded by what comes out of them, and an unknown compression is refused", async () => {
+  const bomb = gzipSync(Buffer.alloc(maxBodyBytes + 1, " "));
+  expect(bomb.byteLength).toBeLessThan(2_000);
+  expect((await post("application/json", bomb, { "content-encoding": "gzip" })).text).toContain('"code":"resource_exhausted"');
+  expect(await send(frame(bomb, { flags: 1 }), { "grpc-encoding": "gzip" })).toMatchObject({ code: Code.ResourceExhausted });
+  expect(await post("application/json", "{}", { "content-encoding": "zstd" })).toMatchObject({
+    text: expect.stringMatching(/"code":"unimplemented".*zstd.*gzip/),
+  });
+});
+
+test("JSON in another character set, and gRPC-Web in base64, are media types that nobody takes", async () => {
+  expect((await post("application/json; charset=iso-8859-1", "{}")).status).toBe(415);
+  expect((await post("application/grpc-web-text", frame(message).toString("base64"))).status).toBe(415);
 });
 
 test("a call is refused before it has ended, where it will not be heard", async () => {

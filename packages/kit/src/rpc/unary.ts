@@ -161,8 +161,9 @@ function parse(schema: DescMessage, bytes: Buffer): Message {
   if (bytes[0] !== 0) throw new ConnectError("protocol error: a compressed message without grpc-encoding", Code.InvalidArgument);
   try {
     return fromBinary(schema, bytes.subarray(prefixBytes));
-  } catch {
-    throw new ConnectError(`this is not a ${schema.typeName}`, Code.InvalidArgument);
+  } catch (error) {
+    // The guard recognizes these words of Connect.
+    throw new ConnectError(`parse binary: ${error}`, Code.Internal);
   }
 }
 

@@ -685,7 +685,7 @@ export declare type CreateChargeRequest = Message<"billing.v1.CreateChargeReques
   accountId: string;
 
   /**
-   * How much, more than zero, in the account's currency.
+   * How much, more than zero and at most 10^12 minor units, in the account's currency.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
@@ -890,7 +890,7 @@ export declare type RecordPaymentRequest = Message<"billing.v1.RecordPaymentRequ
   accountId: string;
 
   /**
-   * How much, more than zero, in the account's currency. It may be more than is owed.
+   * How much, more than zero and at most 10^12 minor units, in the account's currency. It may be more than is owed.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
@@ -1020,7 +1020,7 @@ export declare type RefundPaymentRequest = Message<"billing.v1.RefundPaymentRequ
   paymentId: string;
 
   /**
-   * How much, more than zero; all that is left of the payment where it is not set.
+   * How much, more than zero and at most 10^12 minor units; all that is left of the payment, however much, where it is not set.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
@@ -1770,7 +1770,8 @@ export declare type GetStatementRequest = Message<"billing.v1.GetStatementReques
 export declare const GetStatementRequestSchema: GenMessage<GetStatementRequest>;
 
 /**
- * A statement: opening balance + charged − voided − paid + refunded = closing balance.
+ * A statement: opening balance + charged − voided − paid + refunded = closing balance. These four sums may be above 2^53,
+ * where large charges of the period were voided or large payments refunded.
  *
  * @generated from message billing.v1.GetStatementResponse
  */

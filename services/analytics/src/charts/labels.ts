@@ -38,15 +38,15 @@ function digitsOf(currency: string): number {
 }
 
 /** For the height of a bar, and for nothing else: sums stay in minor units. */
-export function majorUnits(minorUnits: number, currency: string): number {
-  return minorUnits / 10 ** digitsOf(currency);
+export function majorUnits(minorUnits: bigint, currency: string): number {
+  return Number(minorUnits) / 10 ** digitsOf(currency);
 }
 
 /** `EUR 1,234.50`. The decimals are cut from the digits, never divided out. */
-export function formatAmount(minorUnits: number, currency: string): string {
+export function formatAmount(minorUnits: bigint, currency: string): string {
   const digits = digitsOf(currency);
-  const text = String(Math.abs(minorUnits)).padStart(digits + 1, "0");
+  const text = String(minorUnits < 0n ? -minorUnits : minorUnits).padStart(digits + 1, "0");
   const whole = counts.format(BigInt(text.slice(0, text.length - digits)));
   const fraction = digits > 0 ? `.${text.slice(-digits)}` : "";
-  return `${minorUnits < 0 ? "−" : ""}${currency} ${whole}${fraction}`;
+  return `${minorUnits < 0n ? "−" : ""}${currency} ${whole}${fraction}`;
 }

@@ -161,7 +161,7 @@ ${pick.wanted === pick.interval ? "" : html` · Shown by ${pick.interval}: the p
 function content(pick: Pick, reports: DashboardReports, figures: Html[]): Html {
   const { patients, byAge, bySex, byCity, billing, activity } = reports;
   const { currency } = billing;
-  const money = (amount: number) => formatAmount(amount, currency);
+  const money = (amount: bigint) => formatAmount(amount, currency);
   const heard = [patients, billing, activity].some(({ asOf }) => asOf.eventTime !== null);
   const times = [patients, billing, activity]
     .map(({ asOf }) => asOf.eventTime)
@@ -182,7 +182,7 @@ ${number("Merged", formatCount(patients.totals.merged), `${formatCount(patients.
 ${number("Charged", money(billing.totals.charged - billing.totals.voided), `${money(billing.lastYear.charged - billing.lastYear.voided)} a year before`)}
 ${number("Collected", money(billing.totals.collected), `${money(billing.lastYear.collected)} a year before`)}
 ${number("Refunded", money(billing.totals.refunded), `${money(billing.lastYear.refunded)} a year before`)}
-${number("Outstanding", money(billing.totals.outstandingAtEnd), `${money(billing.aging.at(-1)?.amount ?? 0)} for more than 90 days`)}
+${number("Outstanding", money(billing.totals.outstandingAtEnd), `${money(billing.aging.at(-1)?.amount ?? 0n)} for more than 90 days`)}
 </dl>
 <h2>Activity</h2>
 <dl class="numbers">
@@ -208,7 +208,7 @@ function number(name: string, value: string, beside: string): Html {
 type Figure = { id: string; chart: Chart; columns: string[]; rows: string[][] };
 
 function figuresOf({ patients, byAge, billing, activity }: DashboardReports): Figure[] {
-  const money = (amount: number) => formatAmount(amount, billing.currency);
+  const money = (amount: bigint) => formatAmount(amount, billing.currency);
   const pyramid = pyramidChart(byAge);
   return [
     {

@@ -4,6 +4,7 @@ import type { Allocation } from "@pm/proto/billing/v1/events";
 import type { Money } from "@pm/proto/common/v1/money";
 import { dayMs, type Instant } from "../calendar.ts";
 import type { Facts } from "../rollups/aggregate.ts";
+import { countMoney } from "../rollups/money.ts";
 import type { LoggedEvent } from "./event.ts";
 
 type BillingEvent = Extract<LoggedEvent, { stream: "billing.v1" }>;
@@ -42,7 +43,7 @@ export function tallyAccount(unordered: BillingEvent[], tally: Facts, sign: bigi
 
   for (const { at, what } of events) {
     const flow = (measure: (typeof moneyFlows)[number], money: Money) => {
-      tally.atInstant(measure, money.currencyCode, at, sign * money.minorUnits);
+      countMoney(tally, measure, money.currencyCode, at, sign * money.minorUnits);
       if (measure !== "billing.credit") tally.atInstant(`${measure}.count`, money.currencyCode, at, sign);
     };
     /** What came in and was not allocated is credit; what was allocated and did not come in is taken from it. */
@@ -53,7 +54,7 @@ export function tallyAccount(unordered: BillingEvent[], tally: Facts, sign: bigi
         credit -= amount.minorUnits;
         charges.get(chargeId)?.changes.push({ at, amount: -amount.minorUnits });
       }
-      tally.atInstant("billing.credit", currencyCode, at, sign * credit);
+      countMoney(tally, "billing.credit", currencyCode, at, sign * credit);
     };
     if (what.case === "chargeCreated" && what.value.amount) {
       flow("billing.charged", what.value.amount);
@@ -93,8 +94,8 @@ function tallyAging({ at: chargedAt, currency, changes }: OpenCharge, tally: Fac
       const next = agingBuckets[index + 1];
       const left = next ? chargedAt + next.fromDay * dayMs : Number.POSITIVE_INFINITY;
       if (entered >= left) return;
-      tally.atInstant(measure, currency, entered, sign * amount);
-      if (Number.isFinite(left)) tally.atInstant(measure, currency, left, -sign * amount);
+      countMoney(tally, measure, currency, entered, sign * amount);
+      if (Number.isFinite(left)) countMoney(tally, measure, currency, left, -sign * amount);
     });
   }
 }

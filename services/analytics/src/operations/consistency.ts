@@ -6,6 +6,7 @@ import { z } from "zod";
 import { spanOf } from "../calendar.ts";
 import { flows } from "../ingest/patient-record.ts";
 import { type AsOf, asOfFrom } from "../reports/reports.ts";
+import { moneyIn } from "../rollups/money.ts";
 import { createSumsOf } from "../rollups/query.ts";
 import { type AnalyticsDatabase, readFreshness, unmatchedSubjects } from "../rollups/store.ts";
 import { type Stream, streams } from "../rollups/types.ts";
@@ -118,26 +119,26 @@ export function createConsistency(options: {
       sums.now(["accounts.status", "consistency.patientsWithoutAccount", "consistency.accountsWithoutPatient"]),
     ]);
     // Over all values: the release before kept one for each patient.
-    const held = (measure: string) => now.values(measure).reduce((sum, [, amount]) => sum + amount, 0);
+    const held = (measure: string) => now.counts(measure).reduce((sum, [, count]) => sum + count, 0);
     const patientsWithoutAccount = held("consistency.patientsWithoutAccount");
-    const active = Object.entries(flows).reduce((sum, [flow, sign]) => sum + Number(sign) * patients.of(flow), 0);
-    const check = (name: string, here: number, there: number | string): Check => ({
+    const active = Object.entries(flows).reduce((sum, [flow, sign]) => sum + sign * patients.of(flow), 0n);
+    const check = (name: string, here: number | bigint, there: number | string): Check => ({
       name,
       here: String(here),
       there: String(there),
       holds: String(here) === String(there),
     });
     const byCurrency = billing.currencies.flatMap(({ currencyCode: currency, charged, voided, paid, refunded, outstanding, credit }) => [
-      check(`${currency} charged`, ledger.of("billing.charged", currency), charged),
-      check(`${currency} voided`, ledger.of("billing.voided", currency), voided),
-      check(`${currency} collected`, ledger.of("billing.collected", currency), paid),
-      check(`${currency} refunded`, ledger.of("billing.refunded", currency), refunded),
+      check(`${currency} charged`, moneyIn([ledger], "billing.charged", currency), charged),
+      check(`${currency} voided`, moneyIn([ledger], "billing.voided", currency), voided),
+      check(`${currency} collected`, moneyIn([ledger], "billing.collected", currency), paid),
+      check(`${currency} refunded`, moneyIn([ledger], "billing.refunded", currency), refunded),
       check(
         `${currency} outstanding`,
-        open.reduce((sum, measure) => sum + ledger.of(measure, currency), 0),
+        open.reduce((sum, measure) => sum + moneyIn([ledger], measure, currency), 0n),
         outstanding,
       ),
-      check(`${currency} credit`, ledger.of("billing.credit", currency), credit),
+      check(`${currency} credit`, moneyIn([ledger], "billing.credit", currency), credit),
     ]);
     return {
       asOf: asOfFrom(freshness, streams),

@@ -26,7 +26,7 @@ export async function reportActivity(period: Period, detail: boolean, sums: Sums
     sums.within(["activity.failed.reason"], [whole]),
     sums.within(measures, [yearBefore]),
   ]);
-  const counts = Object.values(failureReasons).map((reason) => reasons[0]?.of("activity.failed.reason", reason) ?? 0);
+  const counts = Object.values(failureReasons).map((reason) => reasons[0]?.count("activity.failed.reason", reason) ?? 0);
   const shown = detail ? counts : suppressList(counts);
   return {
     totals: flowsOf(within),
@@ -37,7 +37,7 @@ export async function reportActivity(period: Period, detail: boolean, sums: Sums
 }
 
 function flowsOf(amounts: Amounts[]): ActivityFlows {
-  const count = (measure: string) => amounts.reduce((sum, each) => sum + each.of(measure), 0);
+  const count = (measure: string) => amounts.reduce((sum, each) => sum + each.count(measure), 0);
   return {
     signedIn: count("activity.signedIn"),
     failed: count("activity.failed"),

@@ -2,20 +2,21 @@
 
 import { addYears, type Instant, type Span, spanOf } from "../calendar.ts";
 import { agingBuckets } from "../ingest/billing-account.ts";
+import { moneyIn } from "../rollups/money.ts";
 import type { Amounts, Sums } from "../rollups/query.ts";
 import type { Period } from "./period.ts";
 
-export type MoneyFlows = { charged: number; voided: number; collected: number; refunded: number; invoiced: number };
+export type MoneyFlows = { charged: bigint; voided: bigint; collected: bigint; refunded: bigint; invoiced: bigint };
 
 export type BillingReport = {
   currency: string;
   /** Every currency there are charges in. */
   currencies: string[];
-  totals: MoneyFlows & { outstandingAtEnd: number; creditAtEnd: number; charges: number; payments: number };
+  totals: MoneyFlows & { outstandingAtEnd: bigint; creditAtEnd: bigint; charges: number; payments: number };
   lastYear: MoneyFlows & { from: string; to: string };
   /** What is outstanding at the end, by full days since the charge. */
-  aging: { bucket: string; amount: number }[];
-  series: (MoneyFlows & { start: string; end: string; outstanding: number; credit: number; aging: number[] })[];
+  aging: { bucket: string; amount: bigint }[];
+  series: (MoneyFlows & { start: string; end: string; outstanding: bigint; credit: bigint; aging: bigint[] })[];
 };
 
 const flowMeasures = ["billing.charged", "billing.voided", "billing.collected", "billing.refunded", "billing.invoiced"];
@@ -38,29 +39,28 @@ export async function reportBilling(period: Period, wantedCurrency: string | und
   const currencies = currenciesIn([before, ...counted]);
   const currency = wantedCurrency ?? currencies[0] ?? "EUR";
 
-  const aging = openMeasures.map((measure) => amountOf(measure, currency, [before]));
-  let credit = amountOf("billing.credit", currency, [before]);
+  const aging = openMeasures.map((measure) => moneyIn([before], measure, currency));
+  let credit = moneyIn([before], "billing.credit", currency);
   const series = spans.map(({ start, end }, index) => {
     const flows = within.slice(index, index + 1);
     openMeasures.forEach((measure, bucket) => {
-      aging[bucket] = (aging[bucket] ?? 0) + amountOf(measure, currency, openWithin.slice(index, index + 1));
+      aging[bucket] = (aging[bucket] ?? 0n) + moneyIn(openWithin.slice(index, index + 1), measure, currency);
     });
-    credit += amountOf("billing.credit", currency, flows);
-    const outstanding = aging.reduce((sum, amount) => sum + amount, 0);
-    return { start, end, ...flowsOf(flows, currency), outstanding, credit, aging: [...aging] };
+    credit += moneyIn(flows, "billing.credit", currency);
+    return { start, end, ...flowsOf(flows, currency), outstanding: total(aging), credit, aging: [...aging] };
   });
   return {
     currency,
     currencies: currencies.toSorted(),
     totals: {
       ...flowsOf(within, currency),
-      outstandingAtEnd: aging.reduce((sum, amount) => sum + amount, 0),
+      outstandingAtEnd: total(aging),
       creditAtEnd: credit,
-      charges: amountOf("billing.charged.count", currency, counted),
-      payments: amountOf("billing.collected.count", currency, counted),
+      charges: counted[0]?.count("billing.charged.count", currency) ?? 0,
+      payments: counted[0]?.count("billing.collected.count", currency) ?? 0,
     },
     lastYear: { from: yearBefore.start, to: yearBefore.end, ...flowsOf(lastYear, currency) },
-    aging: agingBuckets.map(({ label }, bucket) => ({ bucket: label, amount: aging[bucket] ?? 0 })),
+    aging: agingBuckets.map(({ label }, bucket) => ({ bucket: label, amount: aging[bucket] ?? 0n })),
     series,
   };
 }
@@ -75,16 +75,16 @@ function untilNow(span: Span, now: Instant): Span {
 function currenciesIn(amounts: Amounts[]): string[] {
   const charges = new Map<string, number>();
   for (const each of amounts)
-    for (const [currency, count] of each.values("billing.charged.count")) charges.set(currency, (charges.get(currency) ?? 0) + count);
+    for (const [currency, count] of each.counts("billing.charged.count")) charges.set(currency, (charges.get(currency) ?? 0) + count);
   return [...charges].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)).map(([currency]) => currency);
 }
 
-function amountOf(measure: string, currency: string, amounts: Amounts[]): number {
-  return amounts.reduce((sum, each) => sum + each.of(measure, currency), 0);
+function total(amounts: bigint[]): bigint {
+  return amounts.reduce((sum, amount) => sum + amount, 0n);
 }
 
 function flowsOf(amounts: Amounts[], currency: string): MoneyFlows {
-  const amount = (measure: string) => amountOf(measure, currency, amounts);
+  const amount = (measure: string) => moneyIn(amounts, measure, currency);
   return {
     charged: amount("billing.charged"),
     voided: amount("billing.voided"),

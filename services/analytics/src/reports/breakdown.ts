@@ -68,8 +68,8 @@ export async function breakDown(period: Period, by: Dimension, detail: boolean, 
 async function registeredBy(sums: Sums, whole: Span, by: Dimension): Promise<Map<string, number>> {
   const measure = `patients.registered.${by}`;
   const [byValue, byProfile] = await Promise.all([sums.within([measure], [whole]), sums.within([profileMeasure], [whole])]);
-  const registered = new Map(byValue[0]?.values(measure));
-  for (const [profile, count] of byProfile[0]?.values(profileMeasure) ?? []) {
+  const registered = new Map(byValue[0]?.counts(measure));
+  for (const [profile, count] of byProfile[0]?.counts(profileMeasure) ?? []) {
     const value = (JSON.parse(profile) as string[])[dimensions.indexOf(by)] ?? "";
     registered.set(value, (registered.get(value) ?? 0) + count);
   }
@@ -83,7 +83,7 @@ const total = (bySex: Map<string, number> | undefined): number => [...(bySex?.va
 
 async function activeBy(sums: Sums, by: Exclude<Dimension, "ageBand">): Promise<Active> {
   const amounts = await sums.now([`patients.active.${by}`]);
-  return new Map(amounts.values(`patients.active.${by}`).map(([value, count]) => [value, new Map([["", count]])]));
+  return new Map(amounts.counts(`patients.active.${by}`).map(([value, count]) => [value, new Map([["", count]])]));
 }
 
 /** Birth dates are kept like dates of events, so that everybody of an age is a sum over a stretch of days. */
@@ -95,7 +95,7 @@ async function activeByAge(sums: Sums, today: LocalDate): Promise<Active> {
     end: addDays(bornAfter(today, index * 10), -1),
   }));
   const [byBand, unknown] = await Promise.all([sums.onDays([born], bands.toReversed()), sums.now(["patients.active.bornUnknown"])]);
-  const asMap = (amounts: Amounts | undefined, measure: string) => new Map(amounts?.values(measure));
+  const asMap = (amounts: Amounts | undefined, measure: string) => new Map(amounts?.counts(measure));
   return new Map([
     ...bands.map(({ band }, index) => [band, asMap(byBand[bands.length - 1 - index], born)] as const),
     ["", asMap(unknown, "patients.active.bornUnknown")] as const,

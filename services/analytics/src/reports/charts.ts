@@ -94,7 +94,7 @@ export function pyramidChart(report: Head & { breakdown: Breakdown }): Chart | u
 
 export function moneyChart(report: Head & BillingReport): Chart {
   const { series, totals, currency, interval } = report;
-  const inMajor = (amount: number) => majorUnits(amount, currency);
+  const inMajor = (amount: bigint) => majorUnits(amount, currency);
   return {
     title: `Charged and collected per ${interval}, ${currency}`,
     description: `${formatAmount(totals.charged, currency)} charged, ${formatAmount(totals.collected, currency)} collected and ${formatAmount(totals.refunded, currency)} refunded from ${whenOf(report)}. ${asOfText(report)}`,
@@ -121,7 +121,7 @@ export function outstandingChart(report: Head & BillingReport): Chart {
       kind: "bar",
       stack: "open",
       color: agingColors[bucket] ?? 0,
-      values: series.map((row) => majorUnits(row.aging[bucket] ?? 0, currency)),
+      values: series.map((row) => majorUnits(row.aging[bucket] ?? 0n, currency)),
     })),
   };
 }

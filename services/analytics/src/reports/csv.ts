@@ -39,7 +39,7 @@ export function negotiate(offered: readonly Format[], format: Format | undefined
   return best;
 }
 
-type Cell = string | number;
+type Cell = string | number | bigint;
 
 function table(columns: string[], rows: Cell[][]): string {
   // A spreadsheet takes a cell that begins with =, +, - or @ for a formula; a city may be called anything.

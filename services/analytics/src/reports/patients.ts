@@ -32,7 +32,7 @@ export async function reportPatients(period: Period, sums: Sums): Promise<Patien
   const series = spans.map(({ start, end }, index) => {
     const flows = flowsOf(within.slice(index, index + 1));
     active += flows.net;
-    return { start, end, ...flows, active, registeredLastYear: lastYearSeries[index]?.of("patients.registered") ?? 0 };
+    return { start, end, ...flows, active, registeredLastYear: lastYearSeries[index]?.count("patients.registered") ?? 0 };
   });
   return {
     totals: { ...flowsOf(within), activeAtStart, activeAtEnd: active },
@@ -46,7 +46,7 @@ const signs = Object.entries(flows).map(([measure, sign]) => ({ measure, sign: N
 function flowsOf(amounts: Amounts[]): PatientFlows {
   const count = (measure: string): number => {
     let sum = 0;
-    for (const each of amounts) sum += each.of(measure);
+    for (const each of amounts) sum += each.count(measure);
     return sum;
   };
   let net = 0;

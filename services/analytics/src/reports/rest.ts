@@ -1,5 +1,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError } from "@pm/kit/errors";
+import { toExactJson } from "@pm/kit/exact-json";
 import { matchesIfNoneMatch, type RestApp, type RestContext } from "@pm/kit/http/rest";
 import { type Chart, type Charts, standAlone } from "../charts/renderer.ts";
 import { dimensions } from "../rollups/types.ts";
@@ -142,7 +143,7 @@ async function answer<T>(
   if (matchesIfNoneMatch(c.req.header("if-none-match"), etag)) return c.body(null, 304, headers);
   const text = await reports.text(etag, async () => {
     const report = await plan.make();
-    if (format === "json") return JSON.stringify(report);
+    if (format === "json") return toExactJson(report);
     if (format === "csv") return ways.csv(report);
     if (!ways.svg) throw new AppError("not_acceptable", "This report has no chart.");
     return standAlone(await charts.draw(ways.svg(report)));

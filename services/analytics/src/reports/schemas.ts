@@ -12,7 +12,10 @@ export const about = {
 };
 
 const count = z.int();
-const amount = z.int().openapi({ description: "Minor units of the currency." });
+const amount = z.int().openapi({
+  description:
+    "Minor units of the currency, in full: a sum may be above 2^53, which a reader that makes a double of every number would round.",
+});
 const shown = z
   .int()
   .nullable()

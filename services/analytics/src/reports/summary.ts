@@ -9,7 +9,7 @@ import type { Period } from "./period.ts";
 
 export type SummaryReport = {
   patients: { now: PatientFlows & { activeAtEnd: number }; lastYear: PatientFlows };
-  billing: { now: MoneyFlows & { currency: string; outstandingAtEnd: number; creditAtEnd: number }; lastYear: MoneyFlows };
+  billing: { now: MoneyFlows & { currency: string; outstandingAtEnd: bigint; creditAtEnd: bigint }; lastYear: MoneyFlows };
   activity: { now: ActivityFlows; lastYear: ActivityFlows };
 };
 

@@ -5,13 +5,13 @@ import { coverDates, coverFor, nextSlot, profileMeasure, slotOf } from "./aggreg
 import { type AnalyticsDatabase, readRollups, type SegmentQuestion, type SegmentSum, sumSegments } from "./store.ts";
 import { type Grain, grains, type Segment, type Slot } from "./types.ts";
 
-/**
- * Amounts by measure and value; `of` is 0 for what never happened. Numbers and not BigInts: a report of a year adds up
- * thousands of them, JSON has no other, and a sum that a number does not hold exactly is refused.
- */
+/** Sums by measure and value, 0 for what never happened. */
 export type Amounts = {
-  of(measure: string, value?: string): number;
-  values(measure: string): [value: string, amount: number][];
+  /** Exact, however large it is. */
+  of(measure: string, value?: string): bigint;
+  /** The same as a number, for what is counted one by one: no count comes near to what a number holds. */
+  count(measure: string, value?: string): number;
+  counts(measure: string): [value: string, count: number][];
 };
 
 export type Sums = {
@@ -33,26 +33,54 @@ const maxSegments = 100;
 /** What is asked of the roll-ups at once: some measures over covers, one for each sum that is wanted. */
 type Question = { measures: readonly string[]; covers: Segment[][] };
 /** The sums of a measure and value, one for each cover. */
-type ColumnOf = (measure: string, value: string) => Float64Array;
+type ColumnOf = (measure: string, value: string) => Column;
+type Columns = Map<string, Map<string, Column>>;
+
+/**
+ * Adds up without loss. A report of a year adds up thousands of amounts, and BigInts take five times as long as numbers: so
+ * they add up only what would leave the integers that a number holds.
+ */
+class Column {
+  readonly #sums: Float64Array;
+  readonly #beyond = new Map<number, bigint>();
+
+  constructor(length: number) {
+    this.#sums = new Float64Array(length);
+  }
+
+  add(cover: number, amount: Amount): void {
+    const sum = typeof amount === "number" ? (this.#sums[cover] ?? 0) + amount : Number.NaN;
+    if (Number.isSafeInteger(sum)) this.#sums[cover] = sum;
+    else this.#beyond.set(cover, (this.#beyond.get(cover) ?? 0n) + BigInt(amount));
+  }
+
+  at(cover: number): bigint {
+    return BigInt(this.#sums[cover] ?? 0) + (this.#beyond.get(cover) ?? 0n);
+  }
+}
 
 /** A class because a report of a year has a thousand of them. */
 class CoverSums implements Amounts {
-  readonly #columns: Map<string, Map<string, Float64Array>>;
+  readonly #columns: Columns;
   readonly #cover: number;
 
-  constructor(columns: Map<string, Map<string, Float64Array>>, cover: number) {
+  constructor(columns: Columns, cover: number) {
     this.#columns = columns;
     this.#cover = cover;
   }
 
-  of(measure: string, value = ""): number {
-    return exact(this.#columns.get(measure)?.get(value)?.[this.#cover] ?? 0);
+  of(measure: string, value = ""): bigint {
+    return this.#columns.get(measure)?.get(value)?.at(this.#cover) ?? 0n;
   }
 
-  values(measure: string): [value: string, amount: number][] {
+  count(measure: string, value = ""): number {
+    return Number(this.of(measure, value));
+  }
+
+  counts(measure: string): [value: string, count: number][] {
     return [...(this.#columns.get(measure) ?? [])].flatMap(([value, column]): [string, number][] => {
-      const amount = column[this.#cover];
-      return amount ? [[value, exact(amount)]] : [];
+      const count = Number(column.at(this.#cover));
+      return count === 0 ? [] : [[value, count]];
     });
   }
 }
@@ -81,11 +109,11 @@ function createSums(
   /** Adds up, for each cover of the first question together with those of the others, what they are made of. */
   async function sum(...questions: Question[]): Promise<Amounts[]> {
     const covers = questions[0]?.covers ?? [];
-    const columns = new Map<string, Map<string, Float64Array>>();
+    const columns: Columns = new Map();
     const columnOf: ColumnOf = (measure, value) => {
-      const byValue = columns.get(measure) ?? new Map<string, Float64Array>();
+      const byValue = columns.get(measure) ?? new Map<string, Column>();
       columns.set(measure, byValue);
-      const column = byValue.get(value) ?? new Float64Array(covers.length);
+      const column = byValue.get(value) ?? new Column(covers.length);
       byValue.set(value, column);
       return column;
     };
@@ -106,8 +134,8 @@ function createSums(
     if (segments.length === 0) return;
     for (const { measure, value, segment, amount } of await readSegments({ generation, measures, segments })) {
       const { cover = 0, sign = 1 } = segments[segment] ?? {};
-      const column = columnOf(measure, value);
-      column[cover] = (column[cover] ?? 0) + sign * Number(amount);
+      const [sum = 0] = amountsIn(amount);
+      columnOf(measure, value).add(cover, sign < 0 ? -sum : sum);
     }
   }
 
@@ -144,19 +172,18 @@ function createSums(
     for (const { measure, value, wanted: index, slots, amounts, parts } of await readRollups(database, generation, measures, reading)) {
       const rows = asked[index];
       if (!rows) continue;
-      const places = numbersIn(slots).map((slot) => rows.places.get(slot) ?? 0);
+      const places = (JSON.parse(`[${slots}]`) as Slot[]).map((slot) => rows.places.get(slot) ?? 0);
       const column = columnOf(measure, value);
-      const add = (uses: number[], found: number[]) => {
-        const byPlace = new Float64Array(rows.places.size);
+      const add = (uses: number[], found: Amount[]) => {
+        const byPlace = new Array<Amount>(rows.places.size).fill(0);
         for (let row = 0; row < found.length; row++) byPlace[places[row] ?? 0] = found[row] ?? 0;
         for (let use = 0; use < uses.length; use += 2) {
           const [amount, signed] = [byPlace[uses[use] ?? 0] ?? 0, uses[use + 1] ?? 0];
-          const cover = Math.abs(signed) - 1;
-          column[cover] = (column[cover] ?? 0) + (signed < 0 ? -amount : amount);
+          column.add(Math.abs(signed) - 1, signed < 0 ? -amount : amount);
         }
       };
-      add(rows.wholes, numbersIn(amounts));
-      if (parts !== null) add(rows.parts, numbersIn(parts));
+      add(rows.wholes, amountsIn(amounts));
+      if (parts !== null) add(rows.parts, amountsIn(parts));
     }
   }
 
@@ -193,16 +220,15 @@ function createSums(
   };
 }
 
-const nothing: Amounts = { of: () => 0, values: () => [] };
+const nothing: Amounts = { of: () => 0n, count: () => 0, counts: () => [] };
 
-/** Numbers with commas between them. */
-function numbersIn(text: string): number[] {
+/** A number where it holds the amount. */
+type Amount = number | bigint;
+
+/** Amounts with commas between them. */
+function amountsIn(text: string): Amount[] {
+  if (/\d{16}/.test(text)) return text.split(",").map(BigInt);
   return JSON.parse(`[${text}]`) as number[];
-}
-
-function exact(sum: number): number {
-  if (Number.isSafeInteger(sum)) return sum;
-  throw new Error("a sum is too large for a number");
 }
 
 /** The year before a leap year has one day for two: what the first of them counted, the second does not count again. */

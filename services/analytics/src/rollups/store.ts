@@ -172,8 +172,8 @@ export async function readFreshness(database: AnalyticsDatabase): Promise<Freshn
 
 /** Some measures of one generation, to be summed over segments. */
 export type SegmentQuestion = { generation: number; measures: readonly string[]; segments: Segment[] };
-/** A sum of one measure and value over the segment with this index, of the question with that one. */
-export type SegmentSum = { question: number; measure: string; value: string; segment: number; amount: bigint };
+/** A sum of one measure and value over the segment with this index, of the question with that one; as digits, for it has no bound. */
+export type SegmentSum = { question: number; measure: string; value: string; segment: number; amount: string };
 
 /** Sums measures over segments, signs aside. What has no facts is not in the answer. */
 export async function sumSegments(database: AnalyticsDatabase, questions: SegmentQuestion[]): Promise<SegmentSum[]> {
@@ -191,7 +191,7 @@ export async function sumSegments(database: AnalyticsDatabase, questions: Segmen
         join unnest($3::integer[], $4::integer[], $5::smallint[], $6::smallint[], $7::integer[], $8::integer[], $9::integer[])
           s(question, index, generation, grain, part, lo, hi) using (question)
         cross join lateral (
-          select value, sum(case when s.part = 0 then amount else coalesce(by_quarter[s.part], 0) end)::bigint as amount
+          select value, sum(case when s.part = 0 then amount else coalesce(by_quarter[s.part], 0) end)::text as amount
           from rollups
           where generation = s.generation and measure = m.measure and grain = s.grain and slot >= s.lo and slot < s.hi
           group by value

@@ -57,7 +57,9 @@ const showStatement = {
   }),
   operationId: "showStatement",
 };
-const money = z.string().openapi({ description: "Minor units; text, because JSON numbers end at 2^53", example: "125000" });
+const money = z
+  .string()
+  .openapi({ description: "Minor units; text, because many readers round JSON numbers above 2^53", example: "125000" });
 const totalsSchema = z
   .object({
     asOf: z.iso.datetime(),

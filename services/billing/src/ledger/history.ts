@@ -34,6 +34,8 @@ import { toAccount, toCharge, toPayment, toTransaction } from "./messages.ts";
 
 /** More than anybody reads; it bounds what one statement costs. */
 const maxStatementLines = 5_000;
+/** What an int64 of a message holds: a thousand charges as large as a balance may be, each voided before the next one. */
+const maxSum = 2n ** 63n - 1n;
 
 export type Period = { accountId: string; fromDate: string; toDate: string };
 
@@ -99,10 +101,13 @@ export function createHistory(options: { db: BillingDatabase; cursors: Cursors }
       const { currency } = account;
       const [from, to] = [startOf(fromDate), startOf(addDays(toDate, 1))];
       const rows = await transactionsInPeriod(db, account.id, from, to, maxStatementLines + 1);
-      if (rows.length > maxStatementLines)
-        throw new AppError("failed_precondition", `The period has more than ${maxStatementLines} transactions. Choose a shorter one.`, {
-          reason: "STATEMENT_TOO_LONG",
-        });
+      if (rows.length > maxStatementLines) throw tooLong(`The period has more than ${maxStatementLines} transactions.`);
+      const charged = sumOf(rows, "CHARGE");
+      const voided = -sumOf(rows, "VOID");
+      const paid = -sumOf(rows, "PAYMENT");
+      const refunded = sumOf(rows, "REFUND");
+      if ([charged, voided, paid, refunded].some((sum) => sum > maxSum))
+        throw tooLong(`A sum of the period is above ${maxSum} minor units, the most that an answer holds.`);
       const first = rows[0];
       const opening = first ? first.balance - first.amount : await balanceBefore(db, account.id, from);
       return create(GetStatementResponseSchema, {
@@ -112,14 +117,18 @@ export function createHistory(options: { db: BillingDatabase; cursors: Cursors }
         openingBalance: toMoney(opening, currency),
         // Not asked for separately: a transaction that was posted in between would make it disagree with the lines.
         closingBalance: toMoney(rows.at(-1)?.balance ?? opening, currency),
-        charged: toMoney(sumOf(rows, "CHARGE"), currency),
-        voided: toMoney(-sumOf(rows, "VOID"), currency),
-        paid: toMoney(-sumOf(rows, "PAYMENT"), currency),
-        refunded: toMoney(sumOf(rows, "REFUND"), currency),
+        charged: toMoney(charged, currency),
+        voided: toMoney(voided, currency),
+        paid: toMoney(paid, currency),
+        refunded: toMoney(refunded, currency),
         transactions: rows.map((row) => toTransaction(row, currency)),
       });
     },
   };
+}
+
+function tooLong(why: string): AppError {
+  return new AppError("failed_precondition", `${why} Choose a shorter one, or list the transactions.`, { reason: "STATEMENT_TOO_LONG" });
 }
 
 function sumOf(rows: TransactionRow[], type: TransactionKind): bigint {

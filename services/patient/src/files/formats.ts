@@ -1,12 +1,12 @@
 /** Files of patients, line by line: NDJSON and CSV in, NDJSON and CSV out, without ever holding more than a few of them. */
 import { isUtf8 } from "node:buffer";
-import { Readable } from "node:stream";
-import { AppError, invalidFields } from "@pm/kit/errors";
-import { type CsvError, parse } from "csv-parse";
+import { type FieldError, invalidFields } from "@pm/kit/errors";
 import { stringify } from "csv-stringify/sync";
+import { type CsvProblem, type CsvRecord, createCsvReader, maxRecordLength } from "./csv.ts";
+import { badBytes, type Charset, readText, readUtf8 } from "./text.ts";
 
-/** One patient of a file. `number` counts lines from 1; `text` is what makes it the same line again; `problem` stands for a body that cannot be read. */
-export type ImportLine = { number: number; text: string | Buffer; body?: unknown; problem?: string };
+/** One patient of a file. `number` counts lines from 1; `text` is what makes it the same line again; `errors` stand for a body that cannot be read. */
+export type ImportLine = { number: number; text: string | Buffer; body?: unknown; errors?: FieldError[] };
 
 export type Format = "ndjson" | "csv";
 export const mediaTypes: Record<Format, string> = { ndjson: "application/x-ndjson", csv: "text/csv" };
@@ -15,16 +15,23 @@ export const mediaTypes: Record<Format, string> = { ndjson: "application/x-ndjso
 const maxLineBytes = 64 * 1024;
 const newline = 0x0a;
 
-export function readLines(format: Format, body: ReadableStream<Uint8Array>): AsyncIterable<ImportLine> {
-  return format === "csv" ? readCsv(body) : readNdjson(body);
+/** @throws AppError invalid_argument where the file is no CSV with known columns, or not in its charset */
+export function readLines(format: Format, body: ReadableStream<Uint8Array>, charset: Charset): AsyncIterable<ImportLine> {
+  return format === "csv" ? readCsv(body, charset) : readNdjson(body);
 }
+
+const unreadable = (number: number, text: string | Buffer, message: string): ImportLine => ({
+  number,
+  text,
+  errors: [{ path: "", message }],
+});
 
 async function* readNdjson(body: ReadableStream<Uint8Array>): AsyncGenerator<ImportLine> {
   let number = 0;
   for await (const bytes of splitLines(body)) {
     number += 1;
-    if (bytes === "too long") yield { number, text: bytes, problem: `is longer than ${maxLineBytes} bytes` };
-    else if (!isUtf8(bytes)) yield { number, text: bytes, problem: "is not UTF-8" };
+    if (bytes === "too long") yield unreadable(number, bytes, `is longer than ${maxLineBytes} bytes`);
+    else if (!isUtf8(bytes)) yield unreadable(number, bytes, "is not UTF-8");
     else {
       const text = bytes.toString("utf8");
       if (text.trim() === "") continue;
@@ -37,20 +44,9 @@ function parseLine(number: number, text: string): ImportLine {
   try {
     const body: unknown = JSON.parse(text);
     if (typeof body === "object" && body !== null && !Array.isArray(body)) return { number, text, body };
-    return { number, text, problem: "must be a JSON object" };
+    return unreadable(number, text, "must be a JSON object");
   } catch {
-    return { number, text, problem: "is not valid JSON" };
-  }
-}
-
-/** The bytes as they come. A sender that goes away is the sender's error, not ours. */
-async function* received(body: ReadableStream<Uint8Array>): AsyncGenerator<Buffer> {
-  try {
-    for await (const chunk of body) yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  } catch (error) {
-    throw new AppError("cancelled", "The file was cut off. Send it again; with the same Idempotency-Key it goes on where it stopped.", {
-      cause: error,
-    });
+    return unreadable(number, text, "is not valid JSON");
   }
 }
 
@@ -64,7 +60,7 @@ async function* splitLines(body: ReadableStream<Uint8Array>): AsyncGenerator<Buf
     restBytes = 0;
     return line;
   };
-  for await (const bytes of received(body)) {
+  for await (const bytes of readUtf8(body)) {
     let start = 0;
     for (let end = bytes.indexOf(newline); end !== -1; end = bytes.indexOf(newline, start)) {
       yield finish(bytes.subarray(start, end));
@@ -94,55 +90,80 @@ const recordColumns = [
 const answerColumns = ["version", "createdAt", "updatedAt", "billingStatus", "billingAccountId"];
 const columns = ["id", ...recordColumns, ...answerColumns];
 
-type CsvRow = { record: Record<string, string>; info: { lines: number } };
-
-async function* readCsv(body: ReadableStream<Uint8Array>): AsyncGenerator<ImportLine> {
-  const broken: ImportLine[] = [];
-  const parser = parse({
-    bom: true,
-    columns: (header: string[]) => checkHeader(header),
-    info: true,
-    max_record_size: maxLineBytes,
-    on_skip: (error: CsvError | undefined) => {
-      const number = Number(error?.lines ?? 0);
-      broken.push({ number, text: `${number} ${error?.code}`, problem: "is not valid CSV: check its quotes and its number of columns" });
-    },
-    skip_empty_lines: true,
-    skip_records_with_error: true,
-  });
-  const source = Readable.from(received(body));
-  source.on("error", (error) => parser.destroy(error));
-  source.pipe(parser);
-  try {
-    for await (const { record, info } of parser as AsyncIterable<CsvRow>) {
-      yield* broken.splice(0);
-      yield { number: info.lines, text: JSON.stringify(record), body: bodyOfRow(record) };
+async function* readCsv(body: ReadableStream<Uint8Array>, charset: Charset): AsyncGenerator<ImportLine> {
+  const reader = createCsvReader();
+  let header: string[] | undefined;
+  function* linesOf(records: Iterable<CsvRecord>): Generator<ImportLine> {
+    for (const record of records) {
+      if (header) yield lineOfRecord(record, header);
+      else header = checkHeader(record);
     }
-    yield* broken.splice(0);
-  } finally {
-    source.destroy();
+  }
+  for await (const text of readText(body, charset)) yield* linesOf(reader.read(text));
+  yield* linesOf(reader.read("", true));
+}
+
+function lineOfRecord(record: CsvRecord, header: string[]): ImportLine {
+  const { line: number, cells, problems } = record;
+  if (problems.length > 0) {
+    const errors = problems.map((problem) => fieldError(problem, record, header));
+    return { number, text: JSON.stringify([number, errors]), errors };
+  }
+  const row: Record<string, string> = {};
+  for (const [index, column] of header.entries()) row[column] = cells[index] ?? "";
+  return { number, text: JSON.stringify(row), body: bodyOfRow(row) };
+}
+
+function fieldError(problem: CsvProblem, record: CsvRecord, header: string[]): FieldError {
+  return { path: ("column" in problem && header[problem.column]) || "", message: messageOf(problem, record) };
+}
+
+function messageOf(problem: CsvProblem, { line, lastLine }: CsvRecord): string {
+  const count = lastLine - line + 1;
+  const lines = count === 1 ? "1 line" : `${count} lines (${line} to ${lastLine})`;
+  switch (problem.kind) {
+    case "strayQuote":
+      return "has a quote inside an unquoted cell: put the whole cell into quotes, and double the quotes inside it";
+    case "textAfterQuote":
+      return "has text after its closing quote: double each quote that belongs to the text";
+    case "openQuote":
+      return `begins with a quote that is not closed: ${lines} could not be read because of it. Close it, or take it away`;
+    case "tooLong":
+      return `makes the line longer than ${maxRecordLength} characters: shorten it`;
+    case "badBytes":
+      return badBytes;
+    case "cellCount":
+      return `has ${problem.found} cells${count === 1 ? "" : ` in ${lines}`} where the header has ${problem.expected}: check its commas and quotes`;
   }
 }
 
-function checkHeader(header: string[]): string[] {
+function checkHeader(record: CsvRecord): string[] {
+  const { cells: header, problems } = record;
+  if (problems.length > 0)
+    throw invalidFields(problems.map((problem) => ({ path: "header", message: fieldError(problem, record, []).message })));
   const known = header.map((name) => columns.find((column) => column.toLowerCase() === name.trim().toLowerCase()));
-  const unknown = header.filter((_, index) => known[index] === undefined);
-  if (unknown.length > 0)
-    throw invalidFields(
-      unknown.map((name) => ({ path: `header.${name.slice(0, 50)}`, message: `is not a known column; known are ${columns.join(", ")}` })),
-    );
+  const wrong = header.flatMap((name, index) => {
+    const path = `header.${name.slice(0, 50)}`;
+    if (known[index] === undefined) return { path, message: `is not a known column; known are ${columns.join(", ")}` };
+    return known.indexOf(known[index]) < index ? { path, message: "is a column for the second time: leave one of them out" } : [];
+  });
+  if (wrong.length > 0) throw invalidFields(wrong);
   return known as string[];
 }
 
 /** Spreadsheets run what begins like a formula. An apostrophe in front stops that, going out, and is taken off, coming in. */
 const escapedFormula = /^'[=+\-@\t\r]/;
 
+/** Addresses often stand in several lines of a cell, as on an envelope. */
+const inOneLine = (text: string) => text.trim().replace(/,?\s*[\r\n]\s*/g, ", ");
+
 function bodyOfRow(row: Record<string, string>): Record<string, unknown> {
   const values: Record<string, unknown> = {};
   const parts: Record<string, string> = {};
   for (const [column, cell] of Object.entries(row)) {
     if (cell === "" || column === "id" || answerColumns.includes(column)) continue;
-    const value = escapedFormula.test(cell) ? cell.slice(1) : cell;
+    const unescaped = escapedFormula.test(cell) ? cell.slice(1) : cell;
+    const value = column === "address" || column === "street" ? inOneLine(unescaped) : unescaped;
     if ((addressColumns as readonly string[]).includes(column)) parts[column] = value;
     else values[column] = value;
   }

@@ -39,9 +39,9 @@ export function createImports(options: { db: PatientDatabase; now: () => Date; c
   const { db, now, committed } = options;
   let running = 0;
 
-  function take(call: Call, batch: Batch, knownWords: Set<string>, { number: line, body, problem }: ImportLine): void {
-    if (problem !== undefined) {
-      batch.failures.push({ line, errors: [{ path: "", message: problem }] });
+  function take(call: Call, batch: Batch, knownWords: Set<string>, { number: line, body, errors }: ImportLine): void {
+    if (errors !== undefined) {
+      batch.failures.push({ line, errors });
       return;
     }
     try {

@@ -8,6 +8,7 @@ import { ImportReportSchema } from "../patients/schemas.ts";
 import { exportPages } from "./exports.ts";
 import { type Format, mediaTypes, readLines, writeLines } from "./formats.ts";
 import type { createImports, ImportReport } from "./import.ts";
+import { type Charset, declaredCharset } from "./text.ts";
 
 const files = {
   [mediaTypes.ndjson]: {
@@ -16,7 +17,7 @@ const files = {
   [mediaTypes.csv]: {
     schema: z.string().openapi({
       description:
-        "A header with any of: name, firstName, lastName, email, phoneNumber, dateOfBirth, address, street, city, state, zipCode, sex, registeredDate.",
+        "A header with any of: name, firstName, lastName, email, phoneNumber, dateOfBirth, address, street, city, state, zipCode, sex, registeredDate. Then a patient in each row (RFC 4180), in UTF-8, in UTF-16 with a byte order mark, or in the charset that Content-Type declares: windows-1252, iso-8859-1 or utf-16.",
       example: 'name,email,dateOfBirth,address\nAda Lovelace,ada@example.com,1987-04-12,"1 Main St, Springfield"\n',
     }),
   },
@@ -30,6 +31,22 @@ function formatOf(header: string | undefined): Format | undefined {
     if (type === mediaTypes.ndjson || type === "application/ndjson" || type === "application/jsonl") return "ndjson";
   }
   return undefined;
+}
+
+/** NDJSON is UTF-8 by its definition; CSV is what its sender says. */
+function charsetOf(format: Format, contentType = ""): Charset {
+  const charset = declaredCharset(contentType);
+  if (format === "csv" && charset) return charset;
+  if (charset === "utf-8") return charset;
+  const known = format === "csv" ? "utf-8, utf-16, iso-8859-1 or windows-1252" : "utf-8";
+  throw new AppError("unsupported_media_type", `Content-Type: the charset of ${mediaTypes[format]} must be ${known}.`);
+}
+
+function refuseCompressed(contentEncoding = "identity"): void {
+  if (contentEncoding.trim().toLowerCase() === "identity") return;
+  throw new AppError("unsupported_media_type", "Content-Encoding: compressed files are not read. Send the file as it is.", {
+    headers: { "accept-encoding": "identity" },
+  });
 }
 
 /** The report as JSON text, its errors as they come out of the database. */
@@ -73,7 +90,7 @@ export function registerFiles(
       path: "/patients:import",
       summary: "Import a file of patients",
       description:
-        "Lines that are right are created, also where others are wrong; the report says what was wrong, line by line. With an Idempotency-Key, a request that was cut off is sent again, whole: it goes on where it stopped. It ends with 401 when your session ends, not when your token expires.",
+        "Lines that are right are created, also where others are wrong; the report says what was wrong, by the numbers that a text editor gives the lines. A file is refused where its first MiB is not in its charset; after that, such a line fails alone. Compressed files are not read. With an Idempotency-Key, a request that was cut off is sent again, whole: it goes on where it stopped. It ends with 401 when your session ends, not when your token expires.",
       request: {
         query: z.strictObject({
           dryRun: z.enum(["true", "false"]).default("false").openapi({ description: "Checks everything and creates nothing." }),
@@ -86,12 +103,14 @@ export function registerFiles(
     async (c) => {
       const format = formatOf(c.req.header("content-type"));
       if (!format) throw new AppError("unsupported_media_type", `Send the file as ${mediaTypes.ndjson} or ${mediaTypes.csv}.`);
+      const charset = charsetOf(format, c.req.header("content-type"));
+      refuseCompressed(c.req.header("content-encoding"));
       const dryRun = c.req.valid("query").dryRun === "true";
       const signal = c.get("signedOut");
       // So that it ends, too, where it waits for more.
       const body = (c.req.raw.body ?? new Blob([]).stream()).pipeThrough(new TransformStream(), { signal });
       const key = c.req.valid("header")["idempotency-key"];
-      const report = await imports.run(callOf(c), readLines(format, body), { key, dryRun, signal });
+      const report = await imports.run(callOf(c), readLines(format, body, charset), { key, dryRun, signal });
       return c.body(streamOf(reportText(report), signal), 200, { "content-type": "application/json" }) as never;
     },
     { streams: true },

@@ -57,6 +57,9 @@ const advanceStatement = {
     select * from advanced`,
 };
 
+/** Names of unknown fields may have what Postgres refuses: U+0000 and halves of surrogate pairs. */
+const storable = ({ path, message }: FieldError): FieldError => ({ path: path.toWellFormed().replaceAll("\0", "\uFFFD"), message });
+
 /** A line that is right. */
 export type Imported = { line: number; id: string; email: string };
 
@@ -93,7 +96,7 @@ export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportPr
       imported.length - taken.length,
       failures.length,
       step.prefixHash,
-      JSON.stringify(failures),
+      JSON.stringify(failures.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
       step.finished,
     ];
     const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);

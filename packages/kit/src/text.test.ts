@@ -1,0 +1,71 @@
+import { expect, test } from "vitest";
+import type { AppError } from "./errors.ts";
+import { decodeHeader, decodeJson, requireUtf8Query } from "./text.ts";
+
+const bytes = (latin1: string) => Buffer.from(latin1, "latin1");
+
+/** The wrong field and what is said about it, or what comes back where nothing is wrong. */
+function outcome(act: () => unknown): unknown {
+  try {
+    return act();
+  } catch (error) {
+    return (error as AppError).options.errors?.map(({ path, message }) => `${path}: ${message}`).join("; ");
+  }
+}
+
+test.each([
+  ["a byte of Latin-1", '{"name":"Zo\xeb"}', /^name: is not UTF-8/],
+  ["a byte that is never UTF-8, deep inside", '{"items":[{"a":1},{"b":"x\xff"}]}', /^items\.1\.b: is not UTF-8/],
+  ["a character that is cut off", '{"name":"Zo\xc3"}', /^name: is not UTF-8/],
+  ["half of a surrogate pair as bytes", '{"name":"\xed\xa0\x80"}', /^name: is not UTF-8/],
+  ["an overlong slash", '{"name":"\xc0\xaf"}', /^name: is not UTF-8/],
+  ["a wrong byte in a name of a field", '{"a":{"na\xffme":1}}', /^a: is not UTF-8/],
+  ["a wrong byte where the rest is no JSON", '{"name":\xff', /^: is not UTF-8/],
+  ["UTF-16", '\xff\xfe{\x00"\x00', /^: is not UTF-8/],
+  ["an escape of half of a surrogate pair", '{"name":"a\\ud800"}', /^name: has half of a surrogate pair/],
+  ["an escape of the other half, in capitals", '["\\uDC00b"]', /^0: has half of a surrogate pair/],
+  ["two halves in the wrong order", '{"a":{"b":"\\udc00\\ud800"}}', /^a\.b: has half of a surrogate pair/],
+  ["half of a surrogate pair in a name of a field", '{"\\ud800":1}', /^: has half of a surrogate pair/],
+])("JSON with %s is refused by the name of its field", (_, latin1, refusal) => {
+  expect(outcome(() => decodeJson(bytes(latin1)))).toMatch(refusal);
+});
+
+test.each([
+  ["{}", "{}"],
+  ['{"name":"Zoë 🙂 \ufffd"}', '{"name":"Zoë 🙂 \ufffd"}'],
+  ['{"name":"\\ud83d\\ude42 \\\\ud800"}', '{"name":"\\ud83d\\ude42 \\\\ud800"}'],
+  // A byte-order mark was never part of the text, and what is no JSON is for the parser to refuse.
+  ["\ufeff{}", "{}"],
+  ["{\\ud800", "{\\ud800"],
+  ["", ""],
+])("JSON is decoded as it is: %s", (sent, text) => {
+  expect(decodeJson(Buffer.from(sent))).toBe(text);
+});
+
+test("a body as deep and as long as a body may be is walked", () => {
+  const deep = `${"[".repeat(200_000)}"\\ud800"${"]".repeat(200_000)}`;
+  expect(String(outcome(() => decodeJson(Buffer.from(deep)))).length).toBeLessThan(400);
+});
+
+test.each([
+  ["q=%FF", /^q: is not UTF-8/],
+  ["limit=1&q=a%C3%28", /^q: is not UTF-8/],
+  ["q=%ED%A0%80", /^q: is not UTF-8/],
+  ["first%20name=%ff&b=%FE", /^first%20name: is not UTF-8/],
+  ["%FF=1", /^%FF: is not UTF-8/],
+  ["100%=%FF", /^100%: is not UTF-8/],
+  ["q", undefined],
+  ["q=%C3%A9&r=%F0%9F%99%82+%25FF", undefined],
+  // A percent sign that begins no byte stands for itself.
+  ["q=100%&r=%zz", undefined],
+])("of the parameters %s the wrong one is named", (query, refusal) => {
+  const result = outcome(() => requireUtf8Query(query));
+  if (refusal) expect(result).toMatch(refusal);
+  else expect(result).toBeUndefined();
+});
+
+test("a header is UTF-8 or refused by its name", () => {
+  expect(decodeHeader("idempotency-key", "plain")).toBe("plain");
+  expect(decodeHeader("idempotency-key", Buffer.from("Zoë").toString("latin1"))).toBe("Zoë");
+  expect(outcome(() => decodeHeader("idempotency-key", "Zo\xeb"))).toMatch(/^idempotency-key: is not UTF-8/);
+});
