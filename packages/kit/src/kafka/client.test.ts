@@ -1,4 +1,4 @@
-/** What becomes of a batch when brokers fail, with kafkajs's own way of sending over two brokers that are none. */
+/** Batches when a broker fails, sent by kafkajs to two simulated brokers; the partition of a key; the patch of kafkajs. */
 import { createRequire } from "node:module";
 import fc from "fast-check";
 import { type Kafka, Partitioners, type ProducerConfig } from "kafkajs";
@@ -9,19 +9,8 @@ type Entry = { topic: string; partitions: { partition: number; messages: { key: 
 const require = createRequire(import.meta.url);
 const sendMessages = require("kafkajs/src/producer/sendMessages") as (parts: object) => (batch: object) => Promise<[]>;
 
-type Encoded = { buffer: Buffer };
-type Read = { offset: string; timestamp: string; key: Buffer | null; value: Buffer | null; headers: Record<string, unknown> };
-const loadKafkajs = () => ({
-  encode: require("kafkajs/src/protocol/requests/produce/v3/request") as (request: object) => { encode(): Promise<Encoded> },
-  encodeRecord: require("kafkajs/src/protocol/recordBatch/record/v0") as (message: object) => Encoded,
-  encodeBatch: (require("kafkajs/src/protocol/recordBatch/v0") as { RecordBatch(batch: object): Promise<Encoded> }).RecordBatch,
-  decodeBatch: require("kafkajs/src/protocol/recordBatch/v0/decoder") as (decoder: object) => Promise<{ records: Read[] }>,
-  Decoder: require("kafkajs/src/protocol/decoder") as new (bytes: Buffer) => object,
-});
-const here = loadKafkajs();
-// The same files loaded once more are as kafkajs comes.
-for (const file of Object.keys(require.cache)) if (file.includes("/kafkajs/src/")) delete require.cache[file];
-const there = loadKafkajs();
+type RequestQueue = { pending: object[]; throttleCheckTimeoutId: NodeJS.Timeout | null; scheduleCheckPendingRequests(): void };
+const RequestQueue = require("kafkajs/src/network/requestQueue") as new (options: object) => RequestQueue;
 
 /** Brokers 1 and 2 lead a partition each, until broker 1 fails and broker 2 leads both. */
 function twoBrokers() {
@@ -85,41 +74,15 @@ test("a batch whose messages were not all sent, because a partition's leader mov
   expect(new Set(written)).toEqual(new Set(keys));
 });
 
-const text = fc.oneof(fc.string({ unit: "binary" }), fc.string({ minLength: 500, maxLength: 20_000 }));
-// Of a header named `toString` kafkajs gives what every object has under this name, too.
-const headerName = fc.string().filter((name) => !(name in {}));
-const message = fc.record({
-  key: fc.option(text),
-  value: fc.option(text.map((any) => Buffer.from(any))),
-  headers: fc.dictionary(headerName, fc.oneof(text, fc.array(text, { minLength: 1 })), { noNullPrototype: true }),
-  timestamp: fc.integer({ min: 0, max: 2 ** 41 }).map(String),
-});
-const messages = fc.array(message, { minLength: 1 });
-
-test("what is sent is byte for byte what kafkajs would send", { timeout: 60_000 }, async () => {
-  await fc.assert(
-    fc.asyncProperty(messages, fc.integer({ min: 0 }), async (all, firstSequence) => {
-      const partitions = [{ partition: 300, firstSequence, messages: all }];
-      const request = { acks: -1, timeout: 30_000, topicData: [{ topic: "any", partitions }] };
-      const [sent, expected] = await Promise.all([here.encode(request).encode(), there.encode(request).encode()]);
-      expect(sent.buffer.equals(expected.buffer)).toBe(true);
-    }),
-  );
-});
-
-test("what is read is what kafkajs would read, with headers as texts", { timeout: 60_000 }, async () => {
-  await fc.assert(
-    fc.asyncProperty(messages, async (all) => {
-      const records = all.map((each, offsetDelta) => there.encodeRecord({ ...each, offsetDelta, timestampDelta: Number(each.timestamp) }));
-      const { buffer } = await there.encodeBatch({ records, firstTimestamp: 0, maxTimestamp: 2 ** 41 });
-      const [read, expected] = await Promise.all([here, there].map(({ decodeBatch, Decoder }) => decodeBatch(new Decoder(buffer))));
-      const asTexts = ({ headers, ...rest }: Read) => ({
-        ...rest,
-        headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)])),
-      });
-      expect(read?.records).toEqual(expected?.records.map(asTexts));
-    }),
-  );
+test("an empty request queue is not polled, and one with a pending request is", () => {
+  const logger = { namespace: () => logger, debug: () => undefined };
+  const queue = new RequestQueue({ maxInFlightRequests: 1, requestTimeout: 1_000, enforceRequestTimeout: false, logger });
+  queue.scheduleCheckPendingRequests();
+  expect(queue.throttleCheckTimeoutId).toBeNull();
+  queue.pending.push({});
+  queue.scheduleCheckPendingRequests();
+  expect(queue.throttleCheckTimeoutId).not.toBeNull();
+  clearTimeout(queue.throttleCheckTimeoutId ?? undefined);
 });
 
 test("a key goes to the partition that kafkajs, and so Kafka's own clients, would choose", () => {

@@ -1,5 +1,5 @@
 /**
- * Everything that uses kafkajs, except for its patches. There has been no release since 2023, so it must be possible to
+ * Everything that uses kafkajs, except for its patch. There has been no release since 2023, so it must be possible to
  * replace kafkajs by changing this file.
  */
 import { readFileSync } from "node:fs";
@@ -7,7 +7,7 @@ import { connect as connectTcp } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { type Consumer, type EachBatchPayload, type ISocketFactory, Kafka, logLevel, type Producer } from "kafkajs";
 import murmurhash from "murmurhash";
-import "./kafkajs-patches.ts";
+import "./kafkajs-patch.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 
