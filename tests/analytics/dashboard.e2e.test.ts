@@ -11,7 +11,7 @@ import { type Client, logIn, type PatientAnswer, person } from "../e2e/client.ts
 
 const executablePath = "/usr/bin/chromium";
 const isInstalled = existsSync(executablePath);
-if (!isInstalled) process.stderr.write(`the dashboard is not tested: there is no ${executablePath} (Debian: apt install chromium)\n`);
+const meta = isInstalled ? {} : { skipped: `there is no ${executablePath} (Debian: apt install chromium)` };
 
 const args = [
   "no-sandbox",
@@ -24,7 +24,7 @@ const args = [
 ];
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-describe.skipIf(!isInstalled)("the dashboard", { timeout: 120_000 }, () => {
+describe.skipIf(!isInstalled)("the dashboard", { timeout: 120_000, meta }, () => {
   let platform: Platform;
   let admin: Client;
   let browser: Browser;

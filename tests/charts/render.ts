@@ -1,6 +1,7 @@
 /** Renders of the chart and of the kustomizations, as the tools of their users make them. */
 import { spawnSync } from "node:child_process";
 import { join, resolve } from "node:path";
+import { installGoPrograms } from "@pm/stack/programs/go-programs";
 import { parseAllDocuments } from "yaml";
 
 export const root = resolve(import.meta.dirname, "../..");
@@ -19,11 +20,17 @@ export type Manifest = {
   [key: string]: unknown;
 };
 
-/** Whether a program answers on this machine; says once on standard error that tests are skipped where it does not. */
-export function has(program: string, ...versionArguments: string[]): boolean {
-  const found = spawnSync(program, versionArguments, { stdio: "ignore" }).status === 0;
-  if (!found) process.stderr.write(`SKIPPED: ${program} is not on the PATH; the chart tests that need it do not run.\n`);
-  return found;
+/** Each on the path or built once; the error that says why it cannot be had. */
+export const programs = await installGoPrograms(["helm", "kubeconform", "kustomize"], say);
+
+/** Why tests that need these programs cannot run here; undefined where they can. */
+export function whyNot(...names: (keyof typeof programs)[]): string | undefined {
+  const reasons = names.flatMap((name) => (programs[name] instanceof Error ? [`no ${name}: ${programs[name].message}`] : []));
+  return reasons.length > 0 ? reasons.join("; ") : undefined;
+}
+
+export function say(line: string): void {
+  process.stderr.write(`${line}\n`);
 }
 
 /** @throws Error with what the program said where it fails. */
@@ -45,16 +52,16 @@ function once(program: string, args: string[]): string {
 
 /** `helm template` with the given values files over the defaults. */
 export function renderChart(valuesFiles: string[], settings: string[] = []): string {
-  return once("helm", [
+  return once(String(programs.helm), [
     ...["template", "pms", chart, "--namespace", "patients", "--kube-version", kubernetesVersion],
     ...valuesFiles.flatMap((file) => ["--values", file]),
     ...settings.flatMap((setting) => ["--set", setting]),
   ]);
 }
 
-/** `kubectl kustomize` of a folder of k8s/. */
+/** What `kubectl apply -k` sends of a folder of k8s/. */
 export function renderKustomization(name: string): string {
-  return once("kubectl", ["kustomize", join(root, "k8s", name)]);
+  return once(String(programs.kustomize), ["build", join(root, "k8s", name)]);
 }
 
 /** @throws Error where the text is not YAML. */

@@ -1,21 +1,56 @@
 /**
- * JSON schemas for kubeconform where its own cannot be downloaded: from what the API server at KUBECONFIG says about its
- * types (the operators' too where their definitions are installed), and from files of CustomResourceDefinitions in the folder
- * that CRD_DIRECTORY names. Closed: a field that the type does not have is an error.
+ * JSON schemas for kubeconform: those of KUBECONFORM_SCHEMA_LOCATION, else of the types that the API server at KUBECONFIG has
+ * (the operators' too where their definitions are installed), else those of a package. Besides, those of the files of
+ * CustomResourceDefinitions in the folder that CRD_DIRECTORY names. Closed: a field that the type does not have is an error.
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { cached } from "@pm/stack/programs/cache";
+import { installWheel, missingForWheels, packagesIn } from "@pm/stack/programs/wheels";
+import { KUBERNETES_SCHEMAS } from "@pm/stack/versions";
 import { parseAllDocuments } from "yaml";
-import { run } from "./render.ts";
+import { kubernetesVersion, run, say } from "./render.ts";
 
 type Schema = { [key: string]: unknown };
 
-/** Writes `<kind>-<group>-<version>.json` for every type into `folder` and returns kubeconform's template for them. */
-export function writeSchemas(folder: string, sources: { cluster: boolean; crdDirectory?: string | undefined }): string {
-  mkdirSync(folder, { recursive: true });
-  if (sources.cluster) fromCluster(folder);
-  if (sources.crdDirectory) fromDefinitions(folder, sources.crdDirectory);
-  return join(folder, "{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json");
+/** Where kubeconform looks, in this order; the error that says why where there are no schemas of Kubernetes' own types. */
+export async function schemaLocations(): Promise<string[] | Error> {
+  const { KUBECONFORM_SCHEMA_LOCATION: given, KUBECONFIG: kubeconfig, CRD_DIRECTORY: crdDirectory } = process.env;
+  const cluster = !given && kubeconfig !== undefined && spawnSync("kubectl", ["get", "--raw", "/readyz"]).status === 0;
+  const locations: string[] = [];
+  if (cluster || crdDirectory) {
+    const folder = mkdtempSync(join(tmpdir(), "pm-schemas-"));
+    process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+    if (cluster) fromCluster(folder);
+    if (crdDirectory) fromDefinitions(folder, crdDirectory);
+    locations.push(join(folder, "{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json"));
+  }
+  if (given) return [...locations, given];
+  if (cluster) return locations;
+  const packaged = await fromPackage().catch((error: Error) => error);
+  return packaged instanceof Error ? packaged : [...locations, join(packaged, "{{.ResourceKind}}{{.KindSuffix}}.json")];
+}
+
+function fromPackage(): Promise<string> {
+  return cached(`kubernetes-schemas-${kubernetesVersion}`, say, async (folder) => {
+    const missing = await missingForWheels("the schemas of Kubernetes");
+    if (missing.length > 0) throw new Error(missing.join(", "));
+    const venv = mkdtempSync(join(tmpdir(), "pm-schemas-"));
+    try {
+      say("kubeconform: downloading the schemas of Kubernetes with pip (23 MB, once)");
+      await installWheel(venv, KUBERNETES_SCHEMAS.requirement, KUBERNETES_SCHEMAS.sha256);
+      const source = join(packagesIn(venv), "kubernetes_validate/kubernetes-json-schema", `v${kubernetesVersion}-local-strict`);
+      for (const name of readdirSync(source)) {
+        // As they are, they name each other by addresses that only their own program understands.
+        const { $id: _, ...schema } = JSON.parse(readFileSync(join(source, name), "utf8")) as Schema;
+        writeFileSync(join(folder, name), JSON.stringify(schema).replaceAll('"/api/_definitions.json#', '"_definitions.json#'));
+      }
+    } finally {
+      rmSync(venv, { recursive: true, force: true });
+    }
+  });
 }
 
 function fromCluster(folder: string): void {

@@ -12,13 +12,13 @@ import { applyStandalone, createNamespace, helmTest, imageTag, rollback, service
 
 const root = resolve(import.meta.dirname, "../..");
 const reason = missing();
-if (reason) process.stderr.write(`SKIPPED: ${reason}.\n`);
+const meta = reason === undefined ? {} : { skipped: reason };
 const nextTag = process.env.CLUSTER_IMAGE_TAG_NEXT;
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
 const seconds = (since: number) => `${((performance.now() - since) / 1_000).toFixed(1)} s`;
 
-describe.skipIf(reason !== undefined)("a release", () => {
+describe.skipIf(reason !== undefined)("a release", { meta }, () => {
   let namespace: string;
   let gateway: Forward;
   let admin: { email: string; password: string };

@@ -35,7 +35,7 @@ afterAll(async () => {
 
 async function operationsOf(service: "patient" | "auth" | "analytics" | "billing"): Promise<Operation[]> {
   const base = platform.services[service].url;
-  const document = (await clientOf(base).get("/openapi.json")).body as Document;
+  const document = (await clientOf(base).get("/openapi-internal.json")).body as Document;
   return Object.entries(document.paths ?? {}).flatMap(([path, operations]) =>
     Object.entries(operations).map(([method, { operationId, requestBody }]) => ({
       ...{ name: `${service}.${operationId}`, method: method.toUpperCase(), url: `${base}${path}` },

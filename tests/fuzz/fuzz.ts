@@ -5,25 +5,15 @@
  *
  *   FUZZ_URL, FUZZ_TOKEN   a patient service that runs already and an access token; without them a platform is started
  */
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startPlatform } from "@pm/stack/platform";
-import { cached } from "@pm/stack/programs/cache";
-import { run } from "@pm/stack/programs/child";
+import { installSchemathesis } from "./schemathesis.ts";
 
-const version = "4.32.5";
 const signedInSeconds = 200;
 const anonymousSeconds = 40;
-
-/** schemathesis in a virtual environment of its own, made once per version. */
-function install(): Promise<string> {
-  return cached(`schemathesis-${version}`, say, async (dir) => {
-    await run("python3", ["-m", "venv", dir]);
-    await run(join(dir, "bin", "python"), ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", `schemathesis==${version}`]);
-  });
-}
 
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 
@@ -50,10 +40,16 @@ async function findTarget(): Promise<Target> {
   return { url: platform.services.patient.url, token, stop };
 }
 
+/** Whoever ends this process gives it the time to stop the platform and to remove its data. */
+const stopping = new AbortController();
+process.once("SIGTERM", () => stopping.abort());
+
 /** Runs schemathesis and gives its exit code. */
 function fuzz(dir: string, target: Target, seconds: number, options: string[]): Promise<number> {
+  if (stopping.signal.aborted) return Promise.resolve(1);
   const config = join(import.meta.dirname, "schemathesis.toml");
-  const args = ["--config-file", config, "run", `${target.url}/openapi-internal.json`, "--url", target.url, "--checks", "all"];
+  // All checks are on; to name them here would undo what the configuration says of single operations.
+  const args = ["--config-file", config, "run", `${target.url}/openapi-internal.json`, "--url", target.url];
   const limits = ["--max-time", String(seconds), "--continue-on-failure", "--request-timeout", "10", "--warnings", "off"];
   return new Promise((resolve, reject) => {
     const child = spawn(join(dir, "bin", "python"), ["-m", "schemathesis.cli", ...args, ...limits, ...options], {
@@ -61,7 +57,9 @@ function fuzz(dir: string, target: Target, seconds: number, options: string[]): 
       cwd: tmpdir(),
     });
     // It ends itself by its time budget; shrinking what it found may take longer, and must not take forever.
-    const limit = setTimeout(() => child.kill("SIGTERM"), (seconds + 30) * 1_000);
+    const end = () => child.kill("SIGTERM");
+    const limit = setTimeout(end, (seconds + 30) * 1_000);
+    stopping.signal.addEventListener("abort", end);
     child.on("error", reject);
     child.on("close", (code) => {
       clearTimeout(limit);
@@ -71,8 +69,7 @@ function fuzz(dir: string, target: Target, seconds: number, options: string[]): 
 }
 
 async function main(): Promise<void> {
-  execFileSync("python3", ["--version"]);
-  const dir = await install();
+  const dir = await installSchemathesis(say);
   const target = await findTarget();
   try {
     const codes = [

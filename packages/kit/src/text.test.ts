@@ -4,7 +4,7 @@ import { decodeHeader, decodeJson, requireUtf8Query } from "./text.ts";
 
 const bytes = (latin1: string) => Buffer.from(latin1, "latin1");
 
-/** The wrong field and what is said about it, or what comes back where nothing is wrong. */
+/** The wrong field with its message, or the result if nothing is wrong. */
 function outcome(act: () => unknown): unknown {
   try {
     return act();
@@ -34,7 +34,7 @@ test.each([
   ["{}", "{}"],
   ['{"name":"Zoë 🙂 \ufffd"}', '{"name":"Zoë 🙂 \ufffd"}'],
   ['{"name":"\\ud83d\\ude42 \\\\ud800"}', '{"name":"\\ud83d\\ude42 \\\\ud800"}'],
-  // A byte-order mark was never part of the text, and what is no JSON is for the parser to refuse.
+  // A byte-order mark is not part of the text. The parser refuses what is not JSON.
   ["\ufeff{}", "{}"],
   ["{\\ud800", "{\\ud800"],
   ["", ""],
@@ -56,7 +56,7 @@ test.each([
   ["100%=%FF", /^100%: is not UTF-8/],
   ["q", undefined],
   ["q=%C3%A9&r=%F0%9F%99%82+%25FF", undefined],
-  // A percent sign that begins no byte stands for itself.
+  // A percent sign that begins no byte is text.
   ["q=100%&r=%zz", undefined],
 ])("of the parameters %s the wrong one is named", (query, refusal) => {
   const result = outcome(() => requireUtf8Query(query));

@@ -29,7 +29,7 @@ beforeEach(async () => {
   owner = database.pool;
   await createAuditTables(database.kysely, "audited");
   const pool = new Pool({ connectionString: databaseUrl, max: 16 });
-  // The server may end a connection in the moment in which the pool says goodbye to it.
+  // The server may close a connection while the pool closes it.
   pool.on("error", () => undefined);
   runtime = pool;
   closers.push(

@@ -1,4 +1,4 @@
-/** What kafkajs is made to do, over a real Kafka. */
+/** The client of Kafka over a real Kafka. */
 import { createHook } from "node:async_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { testKafka } from "@pm/stack/testing";

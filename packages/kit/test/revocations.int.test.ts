@@ -135,7 +135,7 @@ test("a call that goes on hears of the end of its session, and of its user, howe
   const ends: string[] = [];
   const call = (name: string, bearer: Bearer) => onRevoked(bearer, () => ends.push(name));
   call("by session", asks("s1", "u1"));
-  // Kafka was away for so long that no token of that session lives any more.
+  // Kafka was down for so long that all tokens of that session have expired.
   call("by session, late", asks("s2", "u1"));
   call("by user", asks("s3", "u2", Date.now() / 1_000 - 60));
   call("of later", asks("s4", "u2", Date.now() / 1_000 + 60));
@@ -143,7 +143,7 @@ test("a call that goes on hears of the end of its session, and of its user, howe
   const value = { userId: "u2", tokensExpireAt: timestampFromMs(Date.now() + 300_000) };
   await publish(topic, [{ event: ended("s1") }, { event: ended("s2", Date.now() - 1) }, { event: { case: "userDisabled", value } }]);
   await expect.poll(() => ends.toSorted(), { timeout: 5_000 }).toEqual(["by session", "by session, late", "by user"]);
-  // Both a session and its user, and twice: one end.
+  // The session and its user are revoked, both twice: the call ends once.
   call("by this process", asks("s5", "u3", 0));
   const until = Date.now() + 300_000;
   for (let round = 0; round < 2; round++) add({ sessions: [{ id: "s5", until }], users: [{ id: "u3", issuedBefore: 1, until }] });

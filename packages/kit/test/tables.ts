@@ -33,7 +33,7 @@ type PostgresType<Value> = [Value] extends [never]
                   ? "json" | "jsonb" | `${PostgresType<Element>}[]`
                   : "json" | "jsonb";
 
-/** `generated`: Postgres always assigns it. `default`: it does where an insert does not. */
+/** `generated`: Postgres always assigns it. `default`: Postgres assigns it unless an insert does. */
 type Origin<Column> = [InsertType<Column>] extends [never] ? " generated" : undefined extends InsertType<Column> ? " default" : "";
 
 /** A column of any JSON may be null or not: `unknown` includes null. */

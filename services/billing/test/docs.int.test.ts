@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, isAbsolute, join } from "node:path";
 import { BillingService } from "@pm/proto/billing/v1/billing";
-import { installGrpcurl } from "@pm/stack/native/grpcurl";
+import { installGoPrograms } from "@pm/stack/programs/go-programs";
 import { testDatabase } from "@pm/stack/testing";
 import { expect, test } from "vitest";
 import { renderReference } from "./reference.ts";
@@ -23,12 +23,8 @@ test("the reference is what the comments of the proto file say", () => {
 
 test("the tour works when it is pasted", { timeout: 600_000 }, async (context) => {
   const say = (line: string) => process.stderr.write(`${line}\n`);
-  const grpcurl = await installGrpcurl(say).catch((error: Error) => error);
-  if (grpcurl instanceof Error) {
-    say(`SKIPPED: the tour of docs/billing.md needs grpcurl. ${grpcurl.message}`);
-    context.skip();
-    return;
-  }
+  const { grpcurl } = await installGoPrograms(["grpcurl"], say);
+  if (grpcurl instanceof Error) return context.skip(`grpcurl cannot be had: ${grpcurl.message}`);
   const tour = /^```sh tour\n([\s\S]*?)^```$/m.exec(read())?.[1] ?? "";
   const [database, issuer] = await Promise.all([testDatabase("billing"), startIssuer()]);
   const billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });

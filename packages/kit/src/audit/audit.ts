@@ -14,7 +14,7 @@ import type { Database, DatabaseSettings } from "../postgres/database.ts";
 import { type Leader, runAsLeader } from "../postgres/leader.ts";
 import type { Queries } from "../postgres/transaction.ts";
 
-/** Columns of jsonb are written as text. `details` may hold personal data: the database is where it belongs anyway. */
+/** `details` is written as text. It may hold personal data, which is in this database anyway. */
 type AuditEntriesTable = {
   id: GeneratedAlways<bigint>;
   occurred_at: Generated<Date>;

@@ -1,4 +1,4 @@
-/** What streams of RPC and REST make of the end of a session, and that nothing of a call stays when it is over. */
+/** Streams of RPC and REST end with the session of their caller, and leave nothing behind. */
 import { randomUUID } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -82,7 +82,7 @@ const transports = {
   "gRPC-Web": () => createGrpcWebTransport({ baseUrl: url, httpVersion: "1.1" }),
   Connect: () => createConnectTransport({ baseUrl: url, httpVersion: "1.1" }),
 };
-/** Reads until the end; gives the number of messages and the code. */
+/** Reads until the end; returns the number of messages and the code. */
 async function read(transport: ReturnType<typeof createGrpcTransport>, options: CallOptions) {
   let messages = 0;
   try {

@@ -310,7 +310,7 @@ test.each([
   ["*", 'W/"x"', true],
   ['"X"', '"x"', false],
   ['"a", "b"', '"x"', false],
-  // In one tag, or in none: neither of them is the tag in question.
+  // Part of a longer tag, and without quotes: neither is the tag.
   ['"a, x"', '"x"', false],
   ["x", '"x"', false],
   ['"*"', '"x"', false],

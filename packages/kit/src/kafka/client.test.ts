@@ -21,7 +21,7 @@ function twoBrokers() {
     nodeId,
     async produce({ topicData }: { topicData: Entry[] }) {
       if (nodeId === 1 && failures-- > 0) {
-        // The other broker's answer is there by then.
+        // By then the other broker has answered.
         await new Promise((resolve) => setTimeout(resolve, 20));
         leaders[0] = 2;
         throw Object.assign(new Error("connection closed"), { name: "KafkaJSConnectionError", retriable: true });

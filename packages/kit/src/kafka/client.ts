@@ -204,7 +204,7 @@ export async function runConsumer(options: {
   void start();
 }
 
-/** Where every partition of some topics begins and where it ends (the next offset), by `<topic>/<partition>`. */
+/** The first and the next offset of each partition of some topics, by `<topic>/<partition>`. */
 export async function offsetsOf(kafka: Kafka, topics: string[]): Promise<Map<string, { low: bigint; high: bigint }>> {
   const admin = kafka.admin();
   await admin.connect();

@@ -8,7 +8,7 @@ import type { Database, Statement } from "./database.ts";
 /** Runs named statements: the pool, or one transaction. */
 export type Queries = Pick<Database<unknown>, "query">;
 
-/** A transaction under way, with the two ways of `Database` to run statements. */
+/** An open transaction, with the two ways of `Database` to run statements. */
 export type Transaction<Tables> = Pick<Database<Tables>, "kysely" | "query">;
 
 type Retries = {

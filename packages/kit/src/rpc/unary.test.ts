@@ -1,4 +1,4 @@
-/** What a unary gRPC call is answered, byte by byte where clients would not send it so. */
+/** Answers to unary gRPC calls, sent byte by byte if no client would send such a call. */
 import { randomUUID } from "node:crypto";
 import http2 from "node:http2";
 import { setTimeout as delay } from "node:timers/promises";

@@ -15,7 +15,8 @@ test("while a whole round of hashes waits it is busy, and what does not fit in i
   expect(passwords.checkRoom).not.toThrow();
 });
 
-test.skipIf(process.platform !== "linux")("a process that was started with a low priority hashes passwords too", () => {
+const linuxOnly = { meta: { skipped: "only Linux has this limit" } };
+test.skipIf(process.platform !== "linux")("a process that was started with a low priority hashes passwords too", linuxOnly, () => {
   const script = `
     import { createPasswords } from "./hashing.ts";
     const passwords = await createPasswords({ concurrency: 1, maxQueue: 1 });

@@ -1,0 +1,28 @@
+/**
+ * `npm run check:judges`: programs by others judge what we promise. All together they take at most JUDGES_MINUTES (15).
+ * A judge that cannot be had here, or does not end in time, is skipped, and never counts as passed.
+ */
+import { installSchemathesis } from "./fuzz/schemathesis.ts";
+import { runSteps, type Step } from "./steps.ts";
+
+const minutes = Number(process.env.JUDGES_MINUTES ?? 15);
+if (!(minutes > 0)) throw new Error(`JUDGES_MINUTES is a number of minutes, such as 15, and not "${process.env.JUDGES_MINUTES}"`);
+
+const say = (line: string) => void process.stdout.write(`${line}\n`);
+/** Installs a judge; says why where it cannot be had. */
+const needs = (install: () => Promise<unknown>) => () =>
+  install().then(
+    () => undefined,
+    (error: Error) => error.message,
+  );
+
+const judges: Step[] = [
+  {
+    name: "schemathesis: patient does what its OpenAPI document says",
+    command: "node tests/fuzz/fuzz.ts",
+    missing: needs(() => installSchemathesis(say)),
+  },
+];
+
+say(`The judges have ${minutes} minutes together.`);
+await runSteps(judges, { minutes });
