@@ -51,20 +51,20 @@ function createDocument({ title, description }: { title: string; description: st
 
   return {
     add(route: RouteConfig, access: Access, streams: boolean): void {
-      const security = access === "public" ? undefined : [{ bearer: access === "signed-in" ? [] : [access] }];
+      const security = access === "public" ? [] : [{ bearer: access === "signed-in" ? [] : [access] }];
       const common = commonErrors(route.request, { access, streams });
       const responses = Object.entries({ ...common, ...route.responses }).map(([status, answer]) => [status, reference(answer)]);
       const fallback = { description: "What went wrong", content: { "application/problem+json": { schema: ProblemSchema } } };
       registry.registerPath({
         ...route,
-        ...(security && { security }),
+        security,
         responses: { ...Object.fromEntries(responses), default: fallback },
       });
     },
     generate(): object {
       document ??= new OpenApiGeneratorV31(registry.definitions).generateDocument({
         openapi: "3.1.0",
-        info: { title, description, version: "1.0.0" },
+        info: { title, description, version: "1.0.0", license: { name: "Apache 2.0", identifier: "Apache-2.0" } },
         servers: [{ url: "/" }],
       });
       return document;

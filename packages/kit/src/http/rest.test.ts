@@ -267,6 +267,13 @@ test("operations for services only are in the complete document, marked, and not
   expect(Object.keys(published.components.schemas)).not.toContain("ThingTotals");
 });
 
+test("a public operation says that it needs no token", async () => {
+  const { app, operation } = createRestApp({ service: "auth", title: "T", description: "D", log, lifecycle, verifier });
+  operation({ operationId: "login", method: "get", path: "/public", responses: { 204: { description: "x" } } }, (c) => c.body(null, 204));
+  const { paths } = (await (await app.request("/openapi.json")).json()) as { paths: Record<string, { get: { security: unknown } }> };
+  expect(paths["/public"]?.get.security).toEqual([]);
+});
+
 test("an operation that the access table does not have cannot be registered", () => {
   expect(() =>
     operation({ operationId: "unheardOf", method: "get", path: "/x", responses: { 204: { description: "x" } } }, (c) => c.body(null, 204)),
