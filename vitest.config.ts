@@ -19,6 +19,8 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
+          // Property tests take a second on a quiet machine and ten on a busy one.
+          testTimeout: 30_000,
           include: files("test"),
           exclude: [...files("int.test"), ...files("e2e.test"), ...files("cluster.test"), charts, "**/node_modules/**"],
           sequence: { groupOrder: 0 },

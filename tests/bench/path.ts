@@ -7,10 +7,11 @@ import { traceparentFrom } from "@pm/kit/metrics";
 import { openDatabase } from "@pm/kit/postgres/database";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { Client } from "pg";
+import type { PatientDatabase } from "../../services/patient/src/database.ts";
 import { registeredEvent } from "../../services/patient/src/patients/events.ts";
 import { newRecord } from "../../services/patient/src/patients/record.ts";
 import { searchWords } from "../../services/patient/src/patients/search.ts";
-import { insertPatients, type PatientDatabase } from "../../services/patient/src/patients/store.ts";
+import { insertPatients } from "../../services/patient/src/patients/write-store.ts";
 import type { Rows } from "./context.ts";
 import type { Row } from "./measure.ts";
 

@@ -15,7 +15,7 @@ import { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import { registeredEvent } from "../../services/patient/src/patients/events.ts";
 import { searchWords } from "../../services/patient/src/patients/search.ts";
-import type { SearchWords } from "../../services/patient/src/patients/store.ts";
+import type { SearchWords } from "../../services/patient/src/tables.ts";
 import { localDatabaseUrl } from "../local.ts";
 import { type Person, personAt } from "./people.ts";
 

@@ -1,4 +1,4 @@
-import type { PatientDatabase } from "./patients/store.ts";
+import type { PatientDatabase } from "./database.ts";
 
 const batchSize = 10_000;
 

@@ -40,7 +40,7 @@ const start = `SwaggerUIBundle({
 });
 `;
 
-/** Nothing from elsewhere, no inline script: what is on this page talks to this origin and to nobody else. */
+/** No other origin, no inline script. */
 const policy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -66,7 +66,7 @@ export function registerDocs({ app }: RestApp): void {
     c.set("operation", "docs");
     return c.html(page, 200, { "content-security-policy": policy, "cache-control": "no-cache" });
   });
-  // Read when they are asked for, not kept: 1.6 MB that a service needs once a day should not stay in its memory.
+  // Files are read on request and not kept: 1.6 MB that are needed once a day need not stay in memory.
   app.get("/docs/:file", async (c) => {
     c.set("operation", "docs");
     const asset = Object.hasOwn(assets, c.req.param("file")) ? assets[c.req.param("file")] : undefined;

@@ -8,7 +8,7 @@ export type Sex = (typeof sexes)[number];
 
 export type Address = { text: string; street?: string; city?: string; state?: string; zipCode?: string };
 
-/** What callers write about a patient: the versioned part of it. Dates are `YYYY-MM-DD`, the phone number is E.164. */
+/** The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`, the phone number is E.164. */
 export type PatientRecord = {
   name: string;
   firstName?: string;
@@ -30,6 +30,9 @@ export type Patient = {
   updatedAt: Date;
   accountId: string | undefined;
 };
+
+/** The words that a search finds a patient by. `names` are those that a misspelled word may mean. */
+export type SearchWords = { all: string[]; names: string[] };
 
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored";

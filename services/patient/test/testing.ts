@@ -21,6 +21,7 @@ import { registerPatients } from "../src/patients/rest.ts";
 import { about } from "../src/patients/schemas.ts";
 import { createSharing } from "../src/patients/sharing.ts";
 import { createTotals } from "../src/patients/totals.ts";
+import { registerTotals } from "../src/patients/totals-rest.ts";
 import { registerDocs } from "../src/swagger-ui.ts";
 import type { Tables } from "../src/tables.ts";
 
@@ -78,8 +79,8 @@ export async function startPatientApp(
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),
-    totals: createTotals({ db, cursors, now }),
   });
+  registerTotals(rest, createTotals({ db, cursors, now }));
 
   return {
     db,

@@ -1,7 +1,7 @@
 /**
- * Every patient ends with exactly one billing account. Whoever creates a patient asks billing at once, together with others
- * that are created at the same time, and waits a moment; what does not succeed then, the worker completes. No database
- * connection is held while billing is asked, and a breaker keeps a billing that is down or frozen from slowing creates.
+ * Every patient ends with exactly one billing account. A create asks billing at once, together with other creates of the same
+ * moment, and waits for a short while. What does not succeed then, the worker completes. No database connection is held while
+ * billing is asked, and a circuit breaker keeps a billing that is down or frozen from slowing creates.
  */
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
@@ -11,15 +11,16 @@ import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import { traceparentFrom } from "@pm/kit/metrics";
 import { BillingService } from "@pm/proto/billing/v1/billing";
-import type { PatientDatabase } from "../patients/store.ts";
-import { type Breaker, createBreaker } from "./circuit-breaker.ts";
-import { type Account, leasePending, type PendingPatient, postponePending, releasePending, saveAccounts } from "./store.ts";
+import { BrokenCircuitError } from "cockatiel";
+import type { PatientDatabase } from "../database.ts";
+import { type CircuitBreaker, createCircuitBreaker } from "./circuit-breaker.ts";
+import { type Account, hasPending, leasePending, type PendingPatient, postponePending, releasePending, saveAccounts } from "./store.ts";
 
 /** How long the answer of a create waits for its account. */
 const patienceMs = 300;
-/** How long the next patients wait for a call to billing that is under way: as long as it usually takes. */
+/** How long the next patients wait for a call to billing that is under way: about as long as one takes. */
 const lingerMs = 5;
-/** How long the worker leaves a new patient to whoever created it. Longer than a call's deadline. */
+/** How long the worker leaves a new patient to the request that created it. Longer than a call's deadline. */
 export const headStartMs = 5_000;
 const deadlineMs = 1_000;
 const workerDeadlineMs = 5_000;
@@ -28,13 +29,13 @@ const pauseWhileImportingMs = 5_000;
 const workerBatch = 500;
 const leaseSeconds = 20;
 
-/** Whom billing is asked for; all of one call. `token` is the person's, where one person acts. */
+/** A patient who needs an account. `token` is that of the person who acts. */
 type Request = { patient: PendingPatient; token: string | undefined; traceparent: string };
 
 export type BillingAccounts = {
-  /** Opens an account and gives its id, or undefined where that takes too long or fails: then the worker does it. Never rejects. */
+  /** Opens an account. Gives its id, or undefined if that fails or takes too long: then the worker opens it. Never rejects. */
   open(request: Request): Promise<string | undefined>;
-  /** Resolves when the accounts that were just asked for are open, if not yet stored here, or after a moment. Never rejects. */
+  /** Resolves when billing has opened the accounts that were asked for just now, or after `lingerMs`. Never rejects. */
   settled(): Promise<void>;
 };
 
@@ -47,27 +48,34 @@ export type AskBilling = (
 export function createAskBilling(options: { billingUrl: string; serviceToken: () => Promise<string> }): AskBilling {
   const client = createClient(BillingService, createGrpcTransport({ baseUrl: options.billingUrl }));
   return async (patients, { timeoutMs, token, traceparent }) => {
-    const headers = {
-      authorization: `Bearer ${await options.serviceToken()}`,
-      traceparent,
-      ...(token && { "x-on-behalf-of": `Bearer ${token}` }),
-    };
-    // Without a request's id: a patient has one account, so whoever asks again for the same patient gets the same.
-    const requests = patients.map(({ patientId, name, email }) => ({ patientId, name, email }));
-    const { accounts } = await client.batchCreateBillingAccounts({ requests }, { headers, timeoutMs });
-    if (accounts.length !== patients.length)
-      throw new ConnectError(`billing gave ${accounts.length} accounts for ${patients.length} patients`, Code.Internal);
-    return accounts.map((account) => account.accountId);
+    try {
+      const headers = {
+        authorization: `Bearer ${await options.serviceToken()}`,
+        traceparent,
+        ...(token && { "x-on-behalf-of": `Bearer ${token}` }),
+      };
+      // Without a request id: a patient has one account, so asking again for the same patient gives the same account.
+      const requests = patients.map(({ patientId, name, email }) => ({ patientId, name, email }));
+      const { accounts } = await client.batchCreateBillingAccounts({ requests }, { headers, timeoutMs });
+      if (accounts.length !== patients.length)
+        throw new ConnectError(`billing gave ${accounts.length} accounts for ${patients.length} patients`, Code.Internal);
+      return accounts.map((account) => account.accountId);
+    } catch (error) {
+      // Without a token of its own this service cannot ask either.
+      throw ConnectError.from(error, Code.Unavailable);
+    }
   };
 }
 
-/** Billing understood and said no: asking again without a change gives the same answer. */
-function isRefusal(error: unknown): boolean {
-  const refusals = [Code.InvalidArgument, Code.AlreadyExists, Code.FailedPrecondition, Code.OutOfRange];
-  return error instanceof ConnectError && refusals.includes(error.code);
-}
+const refusals = [Code.InvalidArgument, Code.AlreadyExists, Code.FailedPrecondition, Code.OutOfRange];
 
-/** What a promise gives, or undefined where that takes longer. */
+/** Billing understood the request and refuses it: asking again without a change gives the same answer. */
+const isRefusal = (error: unknown): boolean => error instanceof ConnectError && refusals.includes(error.code);
+
+/** Billing does not work. An error of our own database says nothing about billing. */
+const isFailure = (error: unknown): boolean => error instanceof ConnectError && !isRefusal(error);
+
+/** The result of a promise, or undefined if it takes longer. */
 function within<T>(milliseconds: number, promise: Promise<T>): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
@@ -76,27 +84,20 @@ function within<T>(milliseconds: number, promise: Promise<T>): Promise<T | undef
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-export function createBillingAccounts(options: {
-  db: PatientDatabase;
-  ask: AskBilling;
-  log: Logger;
-  breaker?: Breaker;
-}): BillingAccounts & { startWorker(lifecycle: Lifecycle, isImporting?: () => boolean): void } {
-  const { db, ask, log, breaker = createBreaker({ log, name: "billing" }) } = options;
+type Options = { db: PatientDatabase; ask: AskBilling; log: Logger };
 
-  async function openAccounts(patients: PendingPatient[], how: Parameters<AskBilling>[1]): Promise<Account[]> {
-    try {
-      const ids = await ask(patients, how);
-      breaker.succeeded();
-      return patients.map(({ patientId }, index) => ({ patientId, accountId: ids[index] ?? "" }));
-    } catch (error) {
-      // A refusal is an answer too.
-      if (isRefusal(error)) breaker.succeeded();
-      else breaker.failed(error);
-      throw error;
-    }
-  }
+export function createBillingAccounts({ db, ask, log }: Options) {
+  const breaker = createCircuitBreaker({ log, target: "billing", isFailure });
+  return { ...createOpening({ db, ask, breaker }), startWorker: createWorker({ db, ask, log, breaker }) };
+}
 
+async function openAccounts(ask: AskBilling, patients: PendingPatient[], how: Parameters<AskBilling>[1]): Promise<Account[]> {
+  const ids = await ask(patients, how);
+  return patients.map(({ patientId }, index) => ({ patientId, accountId: ids[index] ?? "" }));
+}
+
+/** Opens the accounts of patients who are being created. */
+function createOpening({ db, ask, breaker }: Omit<Options, "log"> & { breaker: CircuitBreaker }): BillingAccounts {
   const opener = createBatcher<Request, Account | undefined>({
     maxSize: 100,
     async run(requests) {
@@ -105,10 +106,8 @@ export function createBillingAccounts(options: {
       // A call for several people is made in this service's name alone.
       const token = requests.every((request) => request.token === first?.token) ? first?.token : undefined;
       const how = { timeoutMs: deadlineMs, token, traceparent: first?.traceparent ?? traceparentFrom(undefined) };
-      return openAccounts(
-        requests.map((request) => request.patient),
-        how,
-      );
+      const patients = requests.map((request) => request.patient);
+      return breaker.call(() => openAccounts(ask, patients, how));
     },
   });
   // Apart from the opening, so that the next patients are written while the accounts of these are stored.
@@ -126,33 +125,53 @@ export function createBillingAccounts(options: {
     return account?.accountId;
   }
 
-  /** Opens the accounts of one lease; gives how many patients it found. */
+  return {
+    async open(request) {
+      // If the call under way takes longer than a create waits, nobody waits behind it.
+      if (!breaker.isClosed() || opener.runningMs() > patienceMs) return undefined;
+      return within(
+        patienceMs,
+        openOne(request).catch(() => undefined),
+      );
+    },
+    async settled() {
+      // Patients who were just created are asked for within this turn of the event loop.
+      await turn();
+      await within(lingerMs, opener.idle());
+    },
+  };
+}
+
+/** Opens the accounts that are still missing, for as long as the service runs. */
+function createWorker({ db, ask, log, breaker }: Options & { breaker: CircuitBreaker }) {
+  /** Opens the accounts of one lease. Gives how many patients it found. */
   async function completePending(): Promise<number> {
-    if (!breaker.mayTry()) return 0;
-    let pending: PendingPatient[] = [];
+    // While billing is down, an empty queue is no reason to believe that it works again.
+    if (!breaker.isClosed() && !(await hasPending(db))) return 0;
     const how = { timeoutMs: workerDeadlineMs, token: undefined, traceparent: traceparentFrom(undefined) };
+    let pending: PendingPatient[] = [];
     try {
-      pending = await leasePending(db, workerBatch, leaseSeconds);
-      if (pending.length > 0) await saveAccounts(db, await openAccounts(pending, how));
-      else breaker.notTried();
-      return pending.length;
+      const accounts = await breaker.call(async () => {
+        pending = await leasePending(db, workerBatch, leaseSeconds);
+        return pending.length > 0 ? openAccounts(ask, pending, how) : [];
+      });
+      if (accounts.length > 0) await saveAccounts(db, accounts);
     } catch (error) {
-      if (pending.length === 0) {
-        breaker.notTried();
-        throw error;
-      }
-      if (!isRefusal(error)) {
-        await releasePending(
-          db,
-          pending.map((patient) => patient.patientId),
-        );
-        return 0;
-      }
+      if (error instanceof BrokenCircuitError) return 0;
+      if (pending.length === 0) throw error;
+      if (isRefusal(error)) return completeEach(pending, how);
+      const ids = pending.map((patient) => patient.patientId);
+      await releasePending(db, ids);
+      return 0;
     }
-    // One of them is refused, and the others must not wait for it: one by one.
+    return pending.length;
+  }
+
+  /** Billing refuses one of them, and the others must not wait for it: asks for each by itself. */
+  async function completeEach(pending: PendingPatient[], how: Parameters<AskBilling>[1]): Promise<number> {
     for (const patient of pending) {
       try {
-        await saveAccounts(db, await openAccounts([patient], how));
+        await saveAccounts(db, await breaker.call(() => openAccounts(ask, [patient], how)));
       } catch (error) {
         log.error({ err: error, patientId: patient.patientId }, "billing refused to open an account");
         await postponePending(db, patient.patientId);
@@ -161,38 +180,23 @@ export function createBillingAccounts(options: {
     return pending.length;
   }
 
-  return {
-    async open(request) {
-      // A call that has been under way for longer than anybody waits says that nobody should wait behind it.
-      if (!breaker.isClosed() || opener.runningMs() > patienceMs) return undefined;
-      return within(
-        patienceMs,
-        openOne(request).catch(() => undefined),
-      );
-    },
-    async settled() {
-      // Whoever was just created asks within this turn of the event loop.
-      await turn();
-      await within(lingerMs, opener.idle());
-    },
-    startWorker(lifecycle, isImporting = () => false) {
-      const stop = new AbortController();
-      const work = async () => {
-        while (!stop.signal.aborted) {
-          const found = await completePending().catch((error: unknown) => {
-            log.warn({ err: error }, "pending billing accounts could not be looked for; trying again");
-            return 0;
-          });
-          // Accounts of an import cost several times what its patients do, and nobody waits for them: most of them come after it.
-          const pauseMs = isImporting() ? pauseWhileImportingMs : found < workerBatch ? workerPauseMs : 0;
-          if (pauseMs > 0) await delay(pauseMs * (0.75 + Math.random() / 2), undefined, { signal: stop.signal }).catch(() => undefined);
-        }
-      };
-      const working = work();
-      lifecycle.onClose("billing worker", () => {
-        stop.abort();
-        return working;
-      });
-    },
+  return (lifecycle: Lifecycle, isImporting: () => boolean = () => false): void => {
+    const stop = new AbortController();
+    const work = async () => {
+      while (!stop.signal.aborted) {
+        const found = await completePending().catch((error: unknown) => {
+          log.warn({ err: error }, "pending billing accounts could not be looked for; trying again");
+          return 0;
+        });
+        // The accounts of an import cost several times what its patients do, and nobody waits for them: most are opened after it.
+        const pauseMs = isImporting() ? pauseWhileImportingMs : found < workerBatch ? workerPauseMs : 0;
+        if (pauseMs > 0) await delay(pauseMs * (0.75 + Math.random() / 2), undefined, { signal: stop.signal }).catch(() => undefined);
+      }
+    };
+    const working = work();
+    lifecycle.onClose("billing worker", () => {
+      stop.abort();
+      return working;
+    });
   };
 }

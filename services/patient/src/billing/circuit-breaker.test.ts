@@ -1,45 +1,67 @@
 import { createLogger } from "@pm/kit/log";
-import { expect, test } from "vitest";
-import { createBreaker } from "./circuit-breaker.ts";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { type CircuitBreaker, createCircuitBreaker } from "./circuit-breaker.ts";
 
-function breakerAt() {
-  const clock = { now: 0 };
-  return { clock, breaker: createBreaker({ log: createLogger("test", "silent"), name: "test", now: () => clock.now }) };
-}
+beforeEach(() => void vi.useFakeTimers({ toFake: ["Date"] }));
+afterEach(() => void vi.useRealTimers());
 
-test("three failures in a row open it, a success in between starts the count again", () => {
-  const { breaker } = breakerAt();
-  breaker.failed(new Error());
-  breaker.failed(new Error());
-  breaker.succeeded();
-  breaker.failed(new Error());
-  breaker.failed(new Error());
+const create = () =>
+  createCircuitBreaker({
+    log: createLogger("test", "silent"),
+    target: "test",
+    isFailure: (error) => (error as Error).message !== "refused",
+  });
+const succeed = (breaker: CircuitBreaker) => breaker.call(async () => "made");
+const fail = (breaker: CircuitBreaker, message = "down") =>
+  breaker.call(async () => Promise.reject(new Error(message))).catch((error: Error) => error.message);
+const notMade = "Execution prevented because the circuit breaker is open";
+
+test("three failures in a row open it, a success in between starts the count again", async () => {
+  const breaker = create();
+  await fail(breaker);
+  await fail(breaker);
+  await succeed(breaker);
+  await fail(breaker);
+  await fail(breaker);
   expect(breaker.isClosed()).toBe(true);
-  breaker.failed(new Error());
-  expect([breaker.isClosed(), breaker.mayTry()]).toEqual([false, false]);
+  await fail(breaker);
+  expect(breaker.isClosed()).toBe(false);
+  await expect(succeed(breaker)).rejects.toThrow(notMade);
 });
 
-test("after a pause one may try at a time, and its success closes it", () => {
-  const { breaker, clock } = breakerAt();
-  for (let count = 0; count < 3; count++) breaker.failed(new Error());
-  clock.now = 1_000;
-  expect([breaker.mayTry(), breaker.mayTry(), breaker.isClosed()]).toEqual([true, false, false]);
-  breaker.notTried();
-  expect(breaker.mayTry()).toBe(true);
-  breaker.succeeded();
-  expect([breaker.isClosed(), breaker.mayTry(), breaker.mayTry()]).toEqual([true, true, true]);
+test("a refusal is an answer and opens nothing", async () => {
+  const breaker = create();
+  for (let count = 0; count < 5; count++) expect(await fail(breaker, "refused")).toBe("refused");
+  expect(breaker.isClosed()).toBe(true);
 });
 
-test("every failed try makes the pause longer, up to a limit", () => {
-  const { breaker, clock } = breakerAt();
-  for (let count = 0; count < 3; count++) breaker.failed(new Error());
+test("after a pause one may try at a time, and its success closes it", async () => {
+  const breaker = create();
+  for (let count = 0; count < 3; count++) await fail(breaker);
+  vi.setSystemTime(Date.now() + 10_000);
+  let made = 0;
+  let answer: () => void = () => undefined;
+  const trial = breaker.call(() => {
+    made++;
+    return new Promise<void>((resolve) => (answer = resolve));
+  });
+  const next = breaker.call(async () => void made++);
+  await Promise.resolve();
+  expect([made, breaker.isClosed()]).toEqual([1, false]);
+  answer();
+  await Promise.all([trial, next]);
+  expect([made, breaker.isClosed()]).toEqual([2, true]);
+});
+
+test("every failed try makes the pause longer, up to a limit", async () => {
+  const breaker = create();
+  for (let count = 0; count < 3; count++) await fail(breaker);
   for (let tries = 0; tries < 10; tries++) {
-    clock.now += 10_000;
-    expect(breaker.mayTry()).toBe(true);
-    breaker.failed(new Error());
+    vi.setSystemTime(Date.now() + 10_000);
+    expect(await fail(breaker)).toBe("down");
   }
-  const failedAt = clock.now;
-  while (!breaker.mayTry()) clock.now += 10;
-  expect(clock.now - failedAt).toBeGreaterThanOrEqual(3_750);
-  expect(clock.now - failedAt).toBeLessThanOrEqual(6_260);
+  const failedAt = Date.now();
+  while ((await fail(breaker)) === notMade) vi.setSystemTime(Date.now() + 10);
+  expect(Date.now() - failedAt).toBeLessThanOrEqual(5_010);
+  expect(Date.now() - failedAt).toBeGreaterThan(500);
 });

@@ -1,19 +1,20 @@
-/** A circuit breaker: after some failures in a row nobody tries for a while, then one does. */
+/** A circuit breaker: after three failures in a row calls are not made for a while, then one call tries again. */
 import type { Logger } from "@pm/kit/log";
 import { Gauge, metrics } from "@pm/kit/metrics";
+import { CircuitState, ConsecutiveBreaker, circuitBreaker, ExponentialBackoff, handleWhen } from "cockatiel";
 
-export type Breaker = {
+export type CircuitBreaker = {
+  /** Whether calls are made without restriction. */
   isClosed(): boolean;
-  /** Closed, or open for long enough that one may try: whoever gets true then says `succeeded`, `failed` or `notTried`. */
-  mayTry(): boolean;
-  succeeded(): void;
-  failed(error: unknown): void;
-  notTried(): void;
+  /**
+   * Makes a call. If the circuit is open, it does so only after a pause, one call at a time.
+   * @throws BrokenCircuitError if the call is not made
+   */
+  call<T>(work: () => Promise<T>): Promise<T>;
 };
 
 const failuresToOpen = 3;
-const firstPauseMs = 500;
-const longestPauseMs = 5_000;
+const pauseMs = { initialDelay: 500, maxDelay: 5_000 };
 
 const open = new Gauge({
   name: "circuit_breaker_open",
@@ -22,39 +23,28 @@ const open = new Gauge({
   registers: [metrics],
 });
 
-export function createBreaker(options: { log: Logger; name: string; now?: () => number }): Breaker {
-  const { log, name, now = () => performance.now() } = options;
-  let failures = 0;
-  let openUntil = 0;
-  let trying = false;
-  const isClosed = () => failures < failuresToOpen;
-  open.set({ target: name }, 0);
-
+/** @param options.isFailure whether an error means that the target does not work; every other error is an answer */
+export function createCircuitBreaker(options: { log: Logger; target: string; isFailure: (error: unknown) => boolean }): CircuitBreaker {
+  const { log, target, isFailure } = options;
+  const policy = circuitBreaker(handleWhen(isFailure), {
+    breaker: new ConsecutiveBreaker(failuresToOpen),
+    halfOpenAfter: new ExponentialBackoff(pauseMs),
+  });
+  open.set({ target }, 0);
+  let wasOpen = false;
+  policy.onBreak((reason) => {
+    // Every failed try breaks the circuit again; the first one is news.
+    if (!wasOpen) log.warn({ err: "error" in reason ? reason.error : undefined, target }, "does not answer; not asking it for a while");
+    wasOpen = true;
+    open.set({ target }, 1);
+  });
+  policy.onReset(() => {
+    wasOpen = false;
+    log.info({ target }, "answers again");
+    open.set({ target }, 0);
+  });
   return {
-    isClosed,
-    mayTry() {
-      if (isClosed()) return true;
-      if (trying || now() < openUntil) return false;
-      trying = true;
-      return true;
-    },
-    succeeded() {
-      if (!isClosed()) log.info({ target: name }, "answers again");
-      failures = 0;
-      trying = false;
-      open.set({ target: name }, 0);
-    },
-    failed(error) {
-      failures += 1;
-      trying = false;
-      if (isClosed()) return;
-      if (failures === failuresToOpen) log.warn({ err: error, target: name }, "does not answer; not asking it for a while");
-      const pause = Math.min(firstPauseMs * 2 ** (failures - failuresToOpen), longestPauseMs);
-      openUntil = now() + pause * (0.75 + Math.random() / 2);
-      open.set({ target: name }, 1);
-    },
-    notTried() {
-      trying = false;
-    },
+    isClosed: () => policy.state === CircuitState.Closed,
+    call: (work) => policy.execute(work),
   };
 }

@@ -1,5 +1,5 @@
 /** Which patients have a billing account, and which wait for one. */
-import type { PatientDatabase } from "../patients/store.ts";
+import type { PatientDatabase } from "../database.ts";
 
 /** A patient whose account is to be opened. */
 export type PendingPatient = { patientId: string; name: string; email: string };
@@ -12,12 +12,12 @@ export type Account = { patientId: string; accountId: string };
  */
 const saveStatement = {
   name: "billing_save",
-  text: `with hurry as materialized (select set_config('synchronous_commit', 'off', true))
+  text: `with async_commit as materialized (select set_config('synchronous_commit', 'off', true))
     update patient_billing set account_id = ($2::uuid[])[array_position($1::uuid[], patient_id)], next_attempt_at = null
-    from hurry where patient_id = any($1::uuid[]) and (account_id is null) is true`,
+    from async_commit where patient_id = any($1::uuid[]) and (account_id is null) is true`,
 };
 
-/** Stores accounts. An account that is stored already stays: billing gives one account per patient, whoever asks. */
+/** Stores accounts. One that is stored already stays: billing gives one account per patient. */
 export async function saveAccounts(db: PatientDatabase, accounts: Account[]): Promise<void> {
   await db.query(saveStatement, [accounts.map((account) => account.patientId), accounts.map((account) => account.accountId)]);
 }
@@ -35,12 +35,19 @@ const leaseStatement = {
     select p.id as "patientId", p.name, p.email from leased join patients p on p.id = leased.patient_id order by p.id`,
 };
 
-/** Takes patients whose account is due, for `leaseSeconds`: long enough for the call, and whoever dies in between loses nothing. */
+/** Takes patients whose account is due. If this process dies, they are due again after `leaseSeconds`, which is longer than a call. */
 export function leasePending(db: PatientDatabase, limit: number, leaseSeconds: number): Promise<PendingPatient[]> {
   return db.query<PendingPatient>(leaseStatement, [limit, leaseSeconds]);
 }
 
-/** Gives patients back after a failure that was not theirs; they are due again in one to three seconds, not all at once. */
+/** Whether an account is due. */
+export async function hasPending(db: PatientDatabase): Promise<boolean> {
+  const text = "select exists (select 1 from patient_billing where account_id is null and next_attempt_at <= now()) as found";
+  const [row] = await db.query<{ found: boolean }>({ name: "billing_due", text }, []);
+  return row?.found === true;
+}
+
+/** Gives patients back after a failure of billing. They are due again after one to three seconds, not all at once. */
 export async function releasePending(db: PatientDatabase, patientIds: string[]): Promise<void> {
   const text =
     "update patient_billing set next_attempt_at = now() + make_interval(secs => 1 + 2 * random()) where patient_id = any($1) and account_id is null";

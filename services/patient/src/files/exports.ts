@@ -1,6 +1,7 @@
 /** Exports: every patient that a caller may see and asked for, as a stream that is as fast as its reader and no bigger in memory. */
+
+import type { Call } from "../caller.ts";
 import type { Filters, Lists } from "../patients/list.ts";
-import type { Call } from "../patients/patients.ts";
 import type { Patient } from "../tables.ts";
 
 const pageSize = 1_000;

@@ -1,21 +1,21 @@
-/** Files of patients, line by line: NDJSON and CSV in, NDJSON and CSV out, without ever holding more than a few of them. */
+/** Files of patients as NDJSON and CSV. They are read and written line by line and never held as a whole. */
 import { isUtf8 } from "node:buffer";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
 import { stringify } from "csv-stringify/sync";
 import { type CsvProblem, type CsvRecord, createCsvReader, maxRecordLength } from "./csv.ts";
 import { badBytes, type Charset, readText, readUtf8 } from "./text.ts";
 
-/** One patient of a file. `number` counts lines from 1; `text` is what makes it the same line again; `errors` stand for a body that cannot be read. */
+/** A line of a file. `number` counts from 1, `text` identifies the line when the file is sent again. It has a body, or errors. */
 export type ImportLine = { number: number; text: string | Buffer; body?: unknown; errors?: FieldError[] };
 
 export type Format = "ndjson" | "csv";
 export const mediaTypes: Record<Format, string> = { ndjson: "application/x-ndjson", csv: "text/csv" };
 
-/** Longest line, in bytes: a patient has less than 2,000. */
+/** Longest line, in bytes. A patient has less than 2,000. */
 const maxLineBytes = 64 * 1024;
 const newline = 0x0a;
 
-/** @throws AppError invalid_argument where the file is no CSV with known columns, or not in its charset */
+/** @throws AppError invalid_argument if the file is not CSV with known columns, or not in its charset */
 export function readLines(format: Format, body: ReadableStream<Uint8Array>, charset: Charset): AsyncIterable<ImportLine> {
   return format === "csv" ? readCsv(body, charset) : readNdjson(body);
 }
@@ -50,7 +50,7 @@ function parseLine(number: number, text: string): ImportLine {
   }
 }
 
-/** Lines without their ends. Of a line that is too long nothing is kept. */
+/** Lines without their ends. A line that is too long is not kept. */
 async function* splitLines(body: ReadableStream<Uint8Array>): AsyncGenerator<Buffer | "too long"> {
   let rest: Buffer[] = [];
   let restBytes = 0;
@@ -151,10 +151,10 @@ function checkHeader(record: CsvRecord): string[] {
   return known as string[];
 }
 
-/** Spreadsheets run what begins like a formula. An apostrophe in front stops that, going out, and is taken off, coming in. */
+/** Spreadsheets run text that begins like a formula. An export puts an apostrophe before it, and an import removes it. */
 const escapedFormula = /^'[=+\-@\t\r]/;
 
-/** Addresses often stand in several lines of a cell, as on an envelope. */
+/** Cells often contain an address in several lines, as on an envelope. */
 const inOneLine = (text: string) => text.trim().replace(/,?\s*[\r\n]\s*/g, ", ");
 
 function bodyOfRow(row: Record<string, string>): Record<string, unknown> {

@@ -1,18 +1,23 @@
 /** The operations on files of patients: import and export as streams. */
-import { z } from "@hono/zod-openapi";
+import { createRoute, z } from "@hono/zod-openapi";
 import { AppError } from "@pm/kit/errors";
 import type { RestApp } from "@pm/kit/http/rest";
+import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
+import { callOf } from "../caller.ts";
 import type { Lists } from "../patients/list.ts";
-import { callOf, filters, filtersOf, toBody } from "../patients/request.ts";
+import { filters, filtersOf, toBody } from "../patients/request.ts";
 import { ImportReportSchema } from "../patients/schemas.ts";
 import { exportPages } from "./exports.ts";
 import { type Format, mediaTypes, readLines, writeLines } from "./formats.ts";
-import type { createImports, ImportReport } from "./import.ts";
+import type { ImportReport, Imports } from "./import.ts";
 import { type Charset, declaredCharset } from "./text.ts";
 
 const files = {
   [mediaTypes.ndjson]: {
-    schema: z.string().openapi({ description: "A patient in each line, as the body of a create or as an export has it." }),
+    schema: z.string().openapi({
+      description: "A patient in each line, in the form of a create or of an export.",
+      example: '{"name":"Ada Lovelace","email":"ada@example.com","dateOfBirth":"1987-04-12","address":"1 Main St, Springfield"}\n',
+    }),
   },
   [mediaTypes.csv]: {
     schema: z.string().openapi({
@@ -33,7 +38,7 @@ function formatOf(header: string | undefined): Format | undefined {
   return undefined;
 }
 
-/** NDJSON is UTF-8 by its definition; CSV is what its sender says. */
+/** NDJSON is always UTF-8. The sender of CSV says what it is. */
 function charsetOf(format: Format, contentType = ""): Charset {
   const charset = declaredCharset(contentType);
   if (format === "csv" && charset) return charset;
@@ -49,7 +54,7 @@ function refuseCompressed(contentEncoding = "identity"): void {
   });
 }
 
-/** The report as JSON text, its errors as they come out of the database. */
+/** The report as JSON text, with its errors as the database gives them. */
 async function* reportText({ errors, ...report }: ImportReport): AsyncGenerator<string> {
   yield `${JSON.stringify(report).slice(0, -1)},"errors":[`;
   let separator = "";
@@ -64,10 +69,7 @@ async function* reportText({ errors, ...report }: ImportReport): AsyncGenerator<
   yield `${text}]}`;
 }
 
-/**
- * A stream that asks for the next piece when the reader has taken the one before. Nothing more is given once the signal has
- * aborted.
- */
+/** A stream that asks for a piece when the reader has taken the one before. It ends when the signal aborts. */
 function streamOf(pieces: AsyncGenerator<string>, signal: AbortSignal): ReadableStream<Uint8Array> {
   async function* allowed() {
     for await (const piece of pieces) {
@@ -79,35 +81,60 @@ function streamOf(pieces: AsyncGenerator<string>, signal: AbortSignal): Readable
   return ReadableStream.from(allowed()).pipeThrough(new TextEncoderStream());
 }
 
-export function registerFiles(
-  { operation }: RestApp,
-  { imports, lists }: { imports: ReturnType<typeof createImports>; lists: Lists },
-): void {
+const importPatients = createRoute({
+  operationId: "importPatients",
+  method: "post",
+  path: "/patients:import",
+  tags: ["Files"],
+  summary: "Import a file of patients",
+  description: `Creates the patients of all lines that are right. The report says what is wrong with the others; line numbers are those of a
+text editor. If the first MiB of a file is not in its charset, the file is refused; after it, only the line fails. Compressed files are not
+read. With an Idempotency-Key, a request that was cut off can be sent again, whole, and continues where it stopped. An import ends with 401
+when your session ends, not when your token expires.`,
+  request: {
+    query: z.strictObject({
+      dryRun: z.enum(["true", "false"]).default("false").openapi({ description: "Checks everything and creates nothing." }),
+    }),
+    headers: z.object({
+      "idempotency-key": z
+        .string()
+        .min(1)
+        .max(200)
+        .optional()
+        .openapi({ description: "Kept for a week.", example: "2026-11-27-outpatients" }),
+    }),
+    body: { required: true, content: files },
+  },
+  responses: {
+    200: jsonAnswer(ImportReportSchema, "The report"),
+    ...errorAnswers("idempotency_key_reused", "failed_precondition", "cancelled"),
+  },
+});
+
+const exportPatients = createRoute({
+  operationId: "exportPatients",
+  method: "get",
+  path: "/patients:export",
+  tags: ["Files"],
+  summary: "Export patients as a file",
+  description: `A stream in the order of registration. \`format\`, or the Accept header, chooses between NDJSON and CSV. The stream is cut off
+when your session ends, not when your token expires.`,
+  request: { query: z.strictObject({ format: z.enum(["ndjson", "csv"]).optional(), ...filters }) },
+  responses: { 200: { description: "A patient in each line", content: files } },
+});
+
+export function registerFiles({ operation }: RestApp, { imports, lists }: { imports: Imports; lists: Lists }): void {
   operation(
-    {
-      operationId: "importPatients",
-      method: "post",
-      path: "/patients:import",
-      summary: "Import a file of patients",
-      description:
-        "Lines that are right are created, also where others are wrong; the report says what was wrong, by the numbers that a text editor gives the lines. A file is refused where its first MiB is not in its charset; after that, such a line fails alone. Compressed files are not read. With an Idempotency-Key, a request that was cut off is sent again, whole: it goes on where it stopped. It ends with 401 when your session ends, not when your token expires.",
-      request: {
-        query: z.strictObject({
-          dryRun: z.enum(["true", "false"]).default("false").openapi({ description: "Checks everything and creates nothing." }),
-        }),
-        headers: z.object({ "idempotency-key": z.string().min(1).max(200).optional() }),
-        body: { required: true, content: files },
-      },
-      responses: { 200: { description: "What was done", content: { "application/json": { schema: ImportReportSchema } } } },
-    },
+    importPatients,
     async (c) => {
-      const format = formatOf(c.req.header("content-type"));
+      const contentType = c.req.header("content-type");
+      const format = formatOf(contentType);
       if (!format) throw new AppError("unsupported_media_type", `Send the file as ${mediaTypes.ndjson} or ${mediaTypes.csv}.`);
-      const charset = charsetOf(format, c.req.header("content-type"));
+      const charset = charsetOf(format, contentType);
       refuseCompressed(c.req.header("content-encoding"));
       const dryRun = c.req.valid("query").dryRun === "true";
       const signal = c.get("signedOut");
-      // So that it ends, too, where it waits for more.
+      // With the signal, the import ends also while it waits for more of the file.
       const body = (c.req.raw.body ?? new Blob([]).stream()).pipeThrough(new TransformStream(), { signal });
       const key = c.req.valid("header")["idempotency-key"];
       const report = await imports.run(callOf(c), readLines(format, body, charset), { key, dryRun, signal });
@@ -117,16 +144,7 @@ export function registerFiles(
   );
 
   operation(
-    {
-      operationId: "exportPatients",
-      method: "get",
-      path: "/patients:export",
-      summary: "Export patients as a file",
-      description:
-        "As a stream, in the order of registration. `format`, or the Accept header, chooses between NDJSON and CSV. It is cut off when your session ends, not when your token expires.",
-      request: { query: z.strictObject({ format: z.enum(["ndjson", "csv"]).optional(), ...filters }) },
-      responses: { 200: { description: "One patient in each line", content: files } },
-    },
+    exportPatients,
     async (c) => {
       const { format: asked, ...query } = c.req.valid("query");
       const format = asked ?? formatOf(c.req.header("accept")) ?? "ndjson";

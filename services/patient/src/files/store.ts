@@ -1,13 +1,8 @@
 /** How far imports are, and what was wrong with their lines. */
 import { AppError, type FieldError } from "@pm/kit/errors";
-import {
-  type CollectedPatients,
-  emailTaken,
-  insertCollected,
-  inTransaction,
-  type PatientDatabase,
-  type Runner,
-} from "../patients/store.ts";
+import { inTransaction } from "@pm/kit/postgres/transaction";
+import type { PatientDatabase, Queries } from "../database.ts";
+import { type CollectedPatients, emailTaken, insertCollected } from "../patients/write-store.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
 export type ImportProgress = { id: string; lines: number; created: number; failed: number; prefixHash: Buffer; finished: boolean };
@@ -119,7 +114,7 @@ const freeStatement = {
 };
 
 /** The lines whose e-mail is taken: by another patient, or by a line that came before. */
-async function takenEmails(tx: Runner, importId: string, imported: Imported[]): Promise<Set<string>> {
+async function takenEmails(tx: Queries, importId: string, imported: Imported[]): Promise<Set<string>> {
   const emails = imported.map(({ email }) => email);
   const free = new Set((await tx.query<{ email: string }>(freeStatement, [importId, JSON.stringify(emails)])).map((row) => row.email));
   // The first line of an e-mail has it, the next ones do not.

@@ -1,11 +1,11 @@
-/** The bytes of a file as text. What is not in its charset is refused and never replaced: a wrong letter in a name would stay. */
+/** The bytes of a file as text. Bytes that are not in its charset are refused and never replaced: a wrong letter in a name would stay. */
 import { isUtf8 } from "node:buffer";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AppError, invalidFields } from "@pm/kit/errors";
 
 export type Charset = "utf-8" | "utf-16" | "windows-1252";
 
-/** Charsets by their names. Whoever says Latin-1 has, as browsers know, Windows' letters in it. */
+/** Charsets by their names. Files that are declared as Latin-1 contain Windows' letters, so it is read as windows-1252 (WHATWG Encoding). */
 const charsets = new Map<string, Charset>([
   ["utf-8", "utf-8"],
   ["utf8", "utf-8"],
@@ -18,18 +18,18 @@ const charsets = new Map<string, Charset>([
   ["latin1", "windows-1252"],
 ]);
 
-/** The charset that a `Content-Type` declares, UTF-8 where it declares none, undefined where it is none of ours. */
+/** The charset that a `Content-Type` declares, UTF-8 by default. Undefined if it is unknown. */
 export function declaredCharset(contentType: string): Charset | undefined {
   const name = /;\s*charset\s*=\s*"?([^\s;"]*)/i.exec(contentType)?.[1];
   return name === undefined ? "utf-8" : charsets.get(name.toLowerCase());
 }
 
-/** So much of a file is examined before anything of it is stored. */
+/** This much of a file is examined before anything of it is stored. */
 const examinedBytes = 1024 * 1024;
 const partLength = 64 * 1024;
 const byteOrderMark = "\uFEFF";
 
-/** The bytes as they come. A sender that goes away is the sender's error, not ours. */
+/** The bytes as they come. If the sender goes away, that is not an error of this service. */
 async function* received(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
   try {
     yield* body;
@@ -42,7 +42,7 @@ async function* received(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8
 
 type Piece = { bytes: Buffer; isLast: boolean };
 
-/** First what is examined, as one piece, and then what comes, as it comes. */
+/** The examined beginning as one piece, then the rest as it comes. */
 async function* pieces(body: ReadableStream<Uint8Array>): AsyncGenerator<Piece> {
   const examined = Buffer.allocUnsafe(examinedBytes);
   let filled = 0;
@@ -59,9 +59,9 @@ async function* pieces(body: ReadableStream<Uint8Array>): AsyncGenerator<Piece> 
 }
 
 type Coding = {
-  /** How many bytes at the end begin a character whose other bytes are still to come. */
+  /** How many bytes at the end belong to a character that is not complete. */
   unfinished(bytes: Buffer): number;
-  /** What is not in the charset becomes half of a surrogate pair, which no text has. */
+  /** Bytes that are not in the charset become half of a surrogate pair, which no text contains. */
   decode(bytes: Buffer): string;
 };
 
@@ -100,13 +100,13 @@ const windows1252: Coding = { unfinished: () => 0, decode: (bytes) => windows125
 
 const codings: Record<Charset, Coding> = { "utf-8": utf8, "utf-16": utf16, "windows-1252": windows1252 };
 
-/** The charset that the first bytes of a file tell, if they do. */
+/** The charset of a byte order mark. */
 function markedCharset(bytes: Buffer): Charset | undefined {
   if (bytes[0] === 0xff && bytes[1] === 0xfe) return "utf-16";
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? "utf-8" : undefined;
 }
 
-/** What a line in no charset is told. */
+/** The message for a line that is not in its charset. */
 export const badBytes = "is not UTF-8: save the file as UTF-8, or declare its charset, as in Content-Type: text/csv; charset=windows-1252";
 
 function refuseBadBytes(text: string): void {
@@ -115,7 +115,7 @@ function refuseBadBytes(text: string): void {
   throw invalidFields([{ path: `line ${line}`, message: badBytes }]);
 }
 
-/** A long text or array in parts. Between them others have a turn, since lines may be many and empty. */
+/** A long text or array in parts. Other requests get a turn between them, since lines may be many and empty. */
 async function* inParts<Part>(length: number, part: (from: number, to: number) => Part): AsyncGenerator<Part> {
   for (let from = 0; from < length; from += partLength) {
     yield part(from, from + partLength);
@@ -124,9 +124,9 @@ async function* inParts<Part>(length: number, part: (from: number, to: number) =
 }
 
 /**
- * A file as text. Its byte order mark is taken off, and is believed more than what was declared. Bytes that are not in the
- * charset refuse the file where they are in its first MiB, and are halves of surrogate pairs after it.
- * @throws AppError invalid_argument naming the line
+ * A file as text, without its byte order mark. The mark decides the charset, also against the declared one. Bytes that are not in
+ * the charset are halves of surrogate pairs in the text.
+ * @throws AppError invalid_argument with the line if such bytes are in the first MiB
  */
 export async function* readText(body: ReadableStream<Uint8Array>, declared: Charset): AsyncGenerator<string> {
   let coding: Coding | undefined;
@@ -145,8 +145,8 @@ export async function* readText(body: ReadableStream<Uint8Array>, declared: Char
 }
 
 /**
- * A file in UTF-8 as bytes, without its byte order mark. Bytes that are not UTF-8 refuse it where they are in its first MiB.
- * @throws AppError invalid_argument naming the line
+ * A file in UTF-8 as bytes, without its byte order mark.
+ * @throws AppError invalid_argument with the line if bytes in the first MiB are not UTF-8
  */
 export async function* readUtf8(body: ReadableStream<Uint8Array>): AsyncGenerator<Buffer> {
   let isFirst = true;

@@ -10,7 +10,7 @@ const role = sql.ref("patient");
 
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create extension if not exists pg_trgm`.execute(db);
-  // Ids are UUIDv7 of the moment of registration: the primary key is also the order by time of creation.
+  // Ids are UUIDv7 of the moment of registration, so the primary key is also the order of creation.
   await sql`
     create table patients (
       id uuid primary key,
@@ -34,7 +34,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       deleted_at timestamptz,
       words tsvector not null
     )`.execute(db);
-  // This index decides which of two concurrent creates with one e-mail wins; nothing is read before.
+  // This index alone decides which of two concurrent creates with the same e-mail wins.
   await sql`create unique index patients_email on patients (lower(email)) where deleted_at is null`.execute(db);
   await sql`create index patients_name on patients (lower(name), id) where deleted_at is null`.execute(db);
   await sql`create index patients_date_of_birth on patients (date_of_birth, id) where deleted_at is null`.execute(db);
@@ -42,12 +42,12 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index patients_city on patients (lower(city), id) where deleted_at is null`.execute(db);
   await sql`create index patients_registered_by on patients (registered_by, id)`.execute(db);
   await sql`create index patients_deleted on patients (id) where deleted_at is not null`.execute(db);
-  // What a search finds a patient by, made by search.ts: the same in every locale that a server may have.
+  // The words that a search finds a patient by. search.ts makes them, so that they are the same in every locale of a server.
   await sql`create index patients_words on patients using gin (words) where deleted_at is null`.execute(db);
   await sql`alter table patients alter words set statistics 200`.execute(db);
   await sql`grant select, insert, update on patients to ${role}`.execute(db);
 
-  // Every word that is in some name, to find what a misspelled one means. There are far fewer of them than patients.
+  // All words of names, to find what a misspelled word means. There are far fewer of them than patients.
   await sql`create table patient_words (word text primary key)`.execute(db);
   await sql`create index patient_words_similar on patient_words using gin (word gin_trgm_ops)`.execute(db);
   await sql`grant select, insert on patient_words to ${role}`.execute(db);
@@ -65,7 +65,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )`.execute(db);
   await sql`grant select, insert on patient_versions to ${role}`.execute(db);
 
-  // Whom a patient is shared with: `user:<id>` or `team:<id>`. Who registered a patient stands in the patient itself.
+  // Whom a patient is shared with: `user:<id>` or `team:<id>`. The patient itself says who registered it.
   await sql`
     create table patient_access (
       patient_id uuid not null,
@@ -77,7 +77,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index patient_access_by_principal on patient_access (principal, patient_id)`.execute(db);
   await sql`grant select, insert, delete on patient_access to ${role}`.execute(db);
 
-  // Apart from the patient, so that storing an account's id rewrites a narrow row and touches no index of the wide one.
+  // A table of its own, so that storing an account's id rewrites a narrow row and no index of the patient.
   await sql`
     create table patient_billing (
       patient_id uuid primary key,
@@ -100,7 +100,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index idempotency_keys_by_age on idempotency_keys (created_at)`.execute(db);
   await sql`grant select, insert, delete on idempotency_keys to ${role}`.execute(db);
 
-  // How far an import is, so that the same file under the same key goes on where it stopped. `prefix_hash` covers the lines done.
+  // How far an import is, so that the same file under the same key continues where it stopped. `prefix_hash` covers the lines done.
   await sql`
     create table imports (
       id uuid primary key,
@@ -122,7 +122,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       errors jsonb not null,
       primary key (import_id, line)
     )`.execute(db);
-  // A dry run writes no patient, so it notes which e-mails its file had before, as digests.
+  // A dry run creates no patient, so it keeps the hashes of the e-mails that its file had before.
   await sql`
     create table import_emails (
       import_id uuid not null references imports on delete cascade,

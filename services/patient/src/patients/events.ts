@@ -1,21 +1,24 @@
-/** Events of the topic `patient.v1`, ready for the outbox: what readers count by, and nothing that names a person. */
+/** Events of the topic `patient.v1`, ready for the outbox. They have what readers count by, and nothing that names a person. */
 import { randomUUIDv7 } from "node:crypto";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { eventType, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import { type PatientEvent, PatientEventSchema } from "@pm/proto/patient/v1/events";
 import type { PatientRecord } from "../tables.ts";
-import type { StoredEvent } from "./store.ts";
+
+const topic = "patient.v1";
 
 type Happened = NonNullable<MessageInitShape<typeof PatientEventSchema>["event"]>;
 
-function encode(patientId: string, version: number, at: Date, traceparent: string, event: Happened): StoredEvent {
+function encode(patientId: string, version: number, at: Date, traceparent: string, event: Happened): OutboxEvent {
   const message: PatientEvent = create(PatientEventSchema, {
     patientId,
     version: BigInt(version),
     occurredAt: timestampFromDate(at),
     event,
   });
-  return { eventId: randomUUIDv7(), type: `patient.v1.${event.case}`, payload: toBinary(PatientEventSchema, message), traceparent };
+  const payload = toBinary(PatientEventSchema, message);
+  return { eventId: randomUUIDv7(), topic, key: patientId, type: eventType(topic, event.case ?? ""), payload, traceparent };
 }
 
 const demographics = (record: PatientRecord) => ({
@@ -25,7 +28,7 @@ const demographics = (record: PatientRecord) => ({
   state: record.address.state ?? "",
 });
 
-export function registeredEvent(id: string, at: Date, traceparent: string, record: PatientRecord): StoredEvent {
+export function registeredEvent(id: string, at: Date, traceparent: string, record: PatientRecord): OutboxEvent {
   const value = { demographics: demographics(record), registeredDate: record.registeredDate, registeredAt: timestampFromDate(at) };
   return encode(id, 1, at, traceparent, { case: "registered", value });
 }
@@ -37,15 +40,15 @@ export function updatedEvent(
   traceparent: string,
   record: PatientRecord,
   changedFields: string[],
-): StoredEvent {
+): OutboxEvent {
   const value = { demographics: demographics(record), registeredDate: record.registeredDate, changedFields };
   return encode(id, version, at, traceparent, { case: "updated", value });
 }
 
-export function deletedEvent(id: string, version: number, at: Date, traceparent: string): StoredEvent {
+export function deletedEvent(id: string, version: number, at: Date, traceparent: string): OutboxEvent {
   return encode(id, version, at, traceparent, { case: "deleted", value: {} });
 }
 
-export function restoredEvent(id: string, version: number, at: Date, traceparent: string, record: PatientRecord): StoredEvent {
+export function restoredEvent(id: string, version: number, at: Date, traceparent: string, record: PatientRecord): OutboxEvent {
   return encode(id, version, at, traceparent, { case: "restored", value: { demographics: demographics(record) } });
 }

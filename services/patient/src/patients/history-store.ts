@@ -1,5 +1,6 @@
+import { insertIntoAudit } from "@pm/kit/audit/audit";
+import type { PatientDatabase } from "../database.ts";
 import type { Action, PatientRecord } from "../tables.ts";
-import type { PatientDatabase } from "./store.ts";
 
 /** A version as it was stored. */
 export type Version = { version: number; action: Action; at: Date; by: string; record: PatientRecord };
@@ -8,7 +9,7 @@ const versionsStatement = {
   name: "patients_versions",
   text: `
     with audited as (
-      insert into audit_entries (actor, action, subject, request_id, details) values ($2, 'patient.history_read', $1::uuid, $3, '{}')
+      ${insertIntoAudit} values ($2, 'patient.history_read', $1::uuid, $3, '{}')
     )
     select version, action, changed_at as at, changed_by as by, record from patient_versions
     where patient_id = $1 and version < coalesce($4, 9223372036854775807) order by version desc limit $5`,

@@ -1,11 +1,13 @@
 /** Every version of a patient: who, when, and what differs from the one before. */
 import type { Cursors } from "@pm/kit/cursor";
-import { isUuid } from "../ids.ts";
+import { isUuid } from "@pm/kit/uuid";
+import { type Call, viewerOf } from "../caller.ts";
+import type { PatientDatabase } from "../database.ts";
 import type { Action } from "../tables.ts";
 import { readVersions } from "./history-store.ts";
-import { type Call, notFound, viewerOf } from "./patients.ts";
+import { notFound } from "./patients.ts";
 import { diffRecords, type FieldChange } from "./record.ts";
-import { findPatient, type PatientDatabase } from "./store.ts";
+import { findPatient } from "./store.ts";
 
 export type HistoryItem = { version: number; action: Action; at: Date; by: string; changes: FieldChange[] };
 
@@ -16,8 +18,8 @@ export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: C
       if (!isUuid(id) || !(await findPatient(db, id, viewerOf(call.caller)))) throw notFound();
       const bound = ["history", id.toLowerCase()];
       const before = query.cursor === undefined ? undefined : Number(cursors.open(bound, query.cursor)[0]);
-      const who = { actor: call.caller.id, requestId: call.requestId };
-      // One more than asked for: the one before is what the last one differs from.
+      const who = { actor: call.actorId, requestId: call.requestId };
+      // One version more than asked for, to compare the last one with.
       const versions = await readVersions(db, { ...who, id, before, limit: query.limit + 1 });
       const items = versions.slice(0, query.limit).map(({ record, ...version }, index): HistoryItem => {
         return { ...version, changes: diffRecords(versions[index + 1]?.record ?? {}, record) };

@@ -1,17 +1,27 @@
 /**
- * The bodies that callers write, made into a record. Two shapes are accepted, also mixed: `name` and `address` as text, or
- * `firstName`, `lastName` and `address` in parts. Written by hand rather than as a schema, because each message shall say
- * what to do, and the answers to "either this or that" of schema libraries do not.
+ * Reads the bodies that callers send into a record. A body has `name` and `address` as text, or `firstName`, `lastName` and
+ * `address` in parts, or a mixture. This is not a schema of a library, because each message has to say what to do, and the
+ * messages of libraries for "either this or that" do not.
  */
 import { type FieldError, invalidFields, unprintable } from "@pm/kit/errors";
 import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import { type Address, type PatientRecord, type Sex, sexes } from "../tables.ts";
 
 /** Longest texts, in characters. */
-export const limits = { name: 200, partOfName: 99, email: 254, addressText: 500, street: 200, city: 100, state: 100, zipCode: 20 };
+export const limits = {
+  name: 200,
+  partOfName: 99,
+  email: 254,
+  phoneNumber: 40,
+  addressText: 500,
+  street: 200,
+  city: 100,
+  state: 100,
+  zipCode: 20,
+};
 export const earliestDate = "1880-01-01";
 
-/** Reads one value; gives undefined and adds a problem where it is not right. */
+/** Reads one value. If it is wrong, adds a problem and gives undefined. */
 type Reader<T> = (value: unknown, path: string, problems: FieldError[]) => T | undefined;
 
 const text =
@@ -21,13 +31,13 @@ const text =
     if (typeof value !== "string") return fail("must be a text");
     const trimmed = value.trim();
     if (trimmed === "") return fail("must not be empty");
-    // Characters are Unicode's, as in JSON Schema and in Postgres; counting them is only needed where a text might be too long.
+    // JSON Schema and Postgres count characters of Unicode. Counting them is slow, so only a text that might be too long is counted.
     if (trimmed.length > max && Array.from(trimmed).length > max) return fail(`must have at most ${max} characters`);
     if (unprintable.test(trimmed)) return fail("must not have control characters");
     return trimmed;
   };
 
-// One @, no spaces or brackets, a domain of at least two labels: stricter rules refuse addresses that work.
+// One @, no spaces or brackets, a domain of at least two labels. Stricter rules refuse addresses that work.
 const emailForm = /^[^\s@<>()[\]\\,;:"]{1,64}@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+[\p{L}\p{N}-]{2,63}$/u;
 
 const email: Reader<string> = (value, path, problems) => {
@@ -44,7 +54,7 @@ const date =
     const parts = typeof value === "string" ? /^(\d{4})-(\d{2})-(\d{2})$/.exec(value) : null;
     if (typeof value !== "string" || !parts) return fail("must be a date as YYYY-MM-DD");
     const [year, month, day] = [Number(parts[1]), Number(parts[2]), Number(parts[3])];
-    // What is too much for a month counts on in the next one.
+    // A day beyond the end of its month becomes a day of the next month.
     const found = new Date(Date.UTC(year, month - 1, day));
     if (found.getUTCMonth() + 1 !== month || found.getUTCDate() !== day) return fail("is not a day of the calendar");
     if (value < earliestDate) return fail(`must not be before ${earliestDate}`);
@@ -53,13 +63,13 @@ const date =
   };
 
 const phoneNumber: Reader<string> = (value, path, problems) => {
-  const given = text(40)(value, path, problems);
+  const given = text(limits.phoneNumber)(value, path, problems);
   if (given === undefined) return undefined;
-  // Every ten digits are a possible number there, and most numbers are written so: no need to ask the library.
+  // Any ten digits are a possible North American number, and most numbers are written so. The library is slower.
   const northAmerican = /^(?:\+?1[ .-]?)?\(?(\d{3})\)?[ .-]?(\d{3})[ .-]?(\d{4})$/.exec(given);
   if (northAmerican) return `+1${northAmerican[1]}${northAmerican[2]}${northAmerican[3]}`;
-  // Numbers without a country are read as North American, as the forms with state and zip code mean them. Possible, not
-  // valid: numbering plans change faster than any library's copy of them.
+  // A number without a country code is read as North American, since addresses have a state and a zip code. It must be possible,
+  // not valid: numbering plans change faster than the library's copy of them.
   const parsed = parsePhoneNumberFromString(given, "US");
   if (parsed?.isPossible()) return parsed.number;
   problems.push({ path, message: "must be a phone number, best with its country: +14155550123" });
@@ -93,7 +103,7 @@ const address: Reader<AddressParts> = (value, path, problems) => {
   return readObject<AddressParts>(value, addressReaders, [], `${path}.`, problems);
 };
 
-/** What a body says: absent means "not said", null means "none". */
+/** The fields of a body. Null removes a field. */
 type Fields = {
   name?: string | null;
   firstName?: string | null;
@@ -106,7 +116,7 @@ type Fields = {
   registeredDate?: string | null;
 };
 
-/** What an answer has beyond the record: accepted where a caller sends back what it got, and ignored. */
+/** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
 const readOnly = ["id", "version", "createdAt", "updatedAt", "billing"];
 
 function readObject<T>(
@@ -141,7 +151,7 @@ const fieldReaders = (today: string) => ({
 const dayMs = 86_400_000;
 let latest: { day: number; readers: ReturnType<typeof fieldReaders> } | undefined;
 
-/** The readers of a day, made once. It is the latest day that it may be: it begins somewhere up to 14 hours before it does in Greenwich. */
+/** The readers for today, created once a day. Today is the latest day that it is anywhere: zones are up to 14 hours ahead of UTC. */
 function readersAt(now: Date): ReturnType<typeof fieldReaders> {
   const day = Math.floor((now.getTime() + 14 * 3_600_000) / dayMs);
   if (latest?.day !== day) latest = { day, readers: fieldReaders(new Date(day * dayMs).toISOString().slice(0, 10)) };
@@ -154,7 +164,7 @@ function readFields(body: unknown, now: Date, ignored: string[], problems: Field
   return readObject<Fields>(body, readersAt(now), ignored, "", problems);
 }
 
-/** One line for an envelope: `1 Main St, Springfield, IL 62701`. */
+/** The address in one line: `1 Main St, Springfield, IL 62701`. */
 function composeAddress(parts: AddressParts): string {
   const region = [parts.state, parts.zipCode].filter(Boolean).join(" ");
   return [parts.street, parts.city, region].filter(Boolean).join(", ");
@@ -162,7 +172,7 @@ function composeAddress(parts: AddressParts): string {
 
 const composeName = (first: string | null | undefined, last: string | null | undefined) => [first, last].filter(Boolean).join(" ");
 
-/** Makes the record of what was read, or throws every problem at once. `fields` has been merged with the old record by now. */
+/** Makes the record, or throws all problems at once. For a patch, `fields` is merged with the old record already. */
 function toRecord(fields: Fields, defaultDate: () => string, problems: FieldError[]): PatientRecord {
   const reported = new Set(problems.map((problem) => problem.path.split(".")[0]));
   const require = (name: "email" | "dateOfBirth" | "address", value: unknown) => {
@@ -210,16 +220,16 @@ export function newRecord(body: unknown, now: Date, ignored: string[] = []): Pat
   return toRecord(readFields(body, now, ignored, problems), () => now.toISOString().slice(0, 10), problems);
 }
 
-/** The record of an imported line, which may be one that was exported. @throws as `newRecord`. */
+/** The record of a line of an import; the line may come from an export. @throws as `newRecord`. */
 export const importedRecord = (body: unknown, now: Date): PatientRecord => newRecord(body, now, readOnly);
 
-/** The record after a PUT: what the body does not say is gone, but for the day of registration. @throws as `newRecord`. */
+/** The record after a PUT. An absent field is removed, except the day of registration. @throws as `newRecord`. */
 export function replacedRecord(body: unknown, current: PatientRecord, now: Date): PatientRecord {
   const problems: FieldError[] = [];
   return toRecord(readFields(body, now, readOnly, problems), () => current.registeredDate, problems);
 }
 
-/** The record after a PATCH (RFC 7396): what the body does not say stays, null removes. @throws as `newRecord`. */
+/** The record after a PATCH (RFC 7396): an absent field stays, null removes. @throws as `newRecord`. */
 export function patchedRecord(body: unknown, current: PatientRecord, now: Date): PatientRecord {
   const problems: FieldError[] = [];
   const patch = readFields(body, now, readOnly, problems);
@@ -227,7 +237,7 @@ export function patchedRecord(body: unknown, current: PatientRecord, now: Date):
   const namesPart = patch.firstName !== undefined || patch.lastName !== undefined;
   if (patch.name === null) problems.push({ path: "name", message: "cannot be removed, only changed" });
   if (patch.name === undefined && namesPart) {
-    // The whole name follows its parts, unless none is left; a name that had no parts is replaced by them.
+    // The whole name follows its parts, unless no part is left.
     if (composeName(merged.firstName, merged.lastName) !== "") delete merged.name;
   } else if (patch.name !== undefined && !namesPart && patch.name !== current.name) {
     delete merged.firstName;
@@ -235,14 +245,14 @@ export function patchedRecord(body: unknown, current: PatientRecord, now: Date):
   }
   if (patch.address) {
     merged.address = { ...current.address, ...patch.address };
-    // The text follows the parts where it was made from them; a text that somebody wrote stays until somebody writes another.
+    // A text that was composed from the parts follows them. A text that a caller wrote stays until a caller writes another.
     const follows = current.address.text === composeAddress(current.address) && composeAddress(merged.address) !== "";
     if (patch.address.text === null || (patch.address.text === undefined && follows)) delete merged.address.text;
   }
   return toRecord(merged, () => current.registeredDate, problems);
 }
 
-/** A field that differs between two versions, by its path in the answer. Absent values are absent here too. */
+/** A field that differs between two versions, by its path in an answer. */
 export type FieldChange = { field: string; from?: string; to?: string };
 
 export function diffRecords(before: Partial<PatientRecord>, after: Partial<PatientRecord>): FieldChange[] {

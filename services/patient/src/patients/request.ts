@@ -1,15 +1,9 @@
-/** What the route tables share: who calls, how a patient is shown, how lists are filtered. */
+/** What routes on patients share: parameters, headers, filters of lists, and how an answer shows a patient. */
 import { z } from "@hono/zod-openapi";
 import { unprintable } from "@pm/kit/errors";
-import type { RestContext } from "@pm/kit/http/rest";
 import type { Patient } from "../tables.ts";
 import type { Filters } from "./list.ts";
-import type { Call } from "./patients.ts";
 import { printable } from "./schemas.ts";
-
-export function callOf(c: RestContext): Call {
-  return { caller: c.get("caller"), requestId: c.get("requestId"), traceparent: c.get("traceparent") };
-}
 
 /** A patient as answers show it. */
 export function toBody({ id, version, record, createdAt, updatedAt, accountId }: Patient) {
@@ -23,8 +17,18 @@ export function toBody({ id, version, record, createdAt, updatedAt, accountId }:
   };
 }
 
+export const params = z.object({
+  id: z.string().openapi({ param: { name: "id", in: "path" }, format: "uuid", example: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f" }),
+});
+export const ifMatch = z.object({
+  "if-match": z.string().max(1_000).optional().openapi({
+    description: "The ETag of the version that you change. If the patient has another version now, the answer is 412.",
+    example: '"1"',
+  }),
+});
+export const limit = z.coerce.number().int().min(1).max(200).default(50);
 export const cursor = z.string().min(1).max(2_000).optional().openapi({ description: "`nextCursor` of the page before." });
-// Postgres has no day before the year 1 and neither has a patient.
+// Postgres has no day before the year 1.
 const day = z.iso
   .date()
   .refine((value) => value >= "0001-01-01", "must be a date as YYYY-MM-DD")

@@ -1,14 +1,15 @@
-/** The REST operations on patients: route table and handlers. */
-import { z } from "@hono/zod-openapi";
+/** The REST operations on patients. */
+import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/http/rest";
+import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
+import { callOf } from "../caller.ts";
 import type { Patient } from "../tables.ts";
 import type { createHistory } from "./history.ts";
-import { type Lists, type Sort, sorts } from "./list.ts";
+import { type Lists, sorts } from "./list.ts";
 import type { Patients } from "./patients.ts";
-import { callOf, cursor, filters, filtersOf, toBody } from "./request.ts";
+import { cursor, filters, filtersOf, ifMatch, limit, params, toBody } from "./request.ts";
 import {
   HistorySchema,
-  IdsSchema,
   PatientCreateSchema,
   PatientPageSchema,
   PatientPatchSchema,
@@ -16,229 +17,192 @@ import {
   PatientSchema,
   SharingSchema,
   SharingWriteSchema,
-  TotalsSchema,
 } from "./schemas.ts";
 import type { createSharing } from "./sharing.ts";
-import type { createTotals } from "./totals.ts";
 
 export type PatientRules = {
   patients: Patients;
   lists: Lists;
   history: ReturnType<typeof createHistory>;
   sharing: ReturnType<typeof createSharing>;
-  totals: ReturnType<typeof createTotals>;
 };
 
-const json = <S extends z.ZodType>(schema: S) => ({ content: { "application/json": { schema } } });
-const answer = <S extends z.ZodType>(schema: S, description: string) => ({ description, ...json(schema) });
-const withTag = (patient: Patient) => ({ etag: `"${patient.version}"` });
-
-const params = z.object({
-  id: z.string().openapi({ param: { name: "id", in: "path" }, format: "uuid", example: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f" }),
+const listPatients = createRoute({
+  operationId: "listPatients",
+  method: "get",
+  path: "/patients",
+  tags: ["Patients"],
+  summary: "List and search patients",
+  description:
+    "Pages by cursor. A later page costs what the first one costs, and patients that are added or deleted meanwhile do not shift it.",
+  request: {
+    query: z.strictObject({
+      limit,
+      cursor,
+      sort: z.enum(sorts).default("createdAt").openapi({ description: "With `-` in front: descending." }),
+      ...filters,
+    }),
+  },
+  responses: { 200: jsonAnswer(PatientPageSchema, "A page of patients") },
 });
-const ifMatch = z.object({
-  "if-match": z
-    .string()
-    .max(1_000)
-    .optional()
-    .openapi({ description: "The ETag of the version that you change; 412 where it is another one by now.", example: '"1"' }),
+
+const createPatient = createRoute({
+  operationId: "createPatient",
+  method: "post",
+  path: "/patients",
+  tags: ["Patients"],
+  summary: "Register a patient",
+  description:
+    "Opens a billing account too. If billing does not answer at once, `billing.status` is `pending` and becomes `active` by itself.",
+  request: {
+    headers: z.object({
+      "idempotency-key": z.string().min(1).max(200).optional().openapi({
+        description: "The same key with the same body gives the first answer again; with another body it is 422. Kept for a day.",
+      }),
+    }),
+    body: jsonBody(PatientCreateSchema),
+  },
+  responses: {
+    201: jsonAnswer(PatientSchema, "The patient. `Location` has its address."),
+    ...errorAnswers("already_exists", "idempotency_key_reused"),
+  },
 });
-export function registerPatients({ operation }: RestApp, { patients, lists, history, sharing, totals }: PatientRules): void {
-  operation(
-    {
-      operationId: "readPatientTotals",
-      method: "get",
-      path: "/patients:totals",
-      summary: "Count patients, for consistency checks",
-      responses: { 200: answer(TotalsSchema, "How many there are") },
-    },
-    async (c) => c.json(await totals.totals(), 200),
-  );
 
-  operation(
-    {
-      operationId: "listPatientIds",
-      method: "get",
-      path: "/patients:ids",
-      summary: "List the ids of all patients, for consistency checks",
-      request: { query: z.strictObject({ limit: z.coerce.number().int().min(1).max(10_000).default(1_000), cursor }) },
-      responses: { 200: answer(IdsSchema, "Ids, deleted patients included") },
-    },
-    async (c) => c.json(await totals.ids(c.req.valid("query")), 200),
-  );
+const getPatient = createRoute({
+  operationId: "getPatient",
+  method: "get",
+  path: "/patients/{id}",
+  tags: ["Patients"],
+  summary: "Read a patient",
+  request: { params },
+  responses: { 200: jsonAnswer(PatientSchema, "The patient, with its version as ETag"), ...errorAnswers("not_found") },
+});
 
-  operation(
-    {
-      operationId: "listPatients",
-      method: "get",
-      path: "/patients",
-      summary: "List and search patients",
-      description: "Pages by cursor: a later page costs what the first one costs, and records that come and go shift nothing.",
-      request: {
-        query: z.strictObject({
-          limit: z.coerce.number().int().min(1).max(200).default(50),
-          cursor,
-          sort: z
-            .enum(sorts as [Sort, ...Sort[]])
-            .default("createdAt")
-            .openapi({ description: "`-` in front: descending." }),
-          ...filters,
-        }),
-      },
-      responses: { 200: answer(PatientPageSchema, "A page of patients") },
-    },
-    async (c) => {
-      const page = await lists.page(callOf(c), filtersOf(c.req.valid("query")));
-      return c.json({ ...page, items: page.items.map(toBody) }, 200);
-    },
-  );
+const replacePatient = createRoute({
+  operationId: "replacePatient",
+  method: "put",
+  path: "/patients/{id}",
+  tags: ["Patients"],
+  summary: "Replace a patient's record",
+  request: { params, headers: ifMatch, body: jsonBody(PatientReplaceSchema) },
+  responses: { 200: jsonAnswer(PatientSchema, "The patient as it is now"), ...errorAnswers("not_found", "already_exists", "aborted") },
+});
 
-  operation(
-    {
-      operationId: "createPatient",
-      method: "post",
-      path: "/patients",
-      summary: "Register a patient",
-      description:
-        "Opens a billing account too. Where billing does not answer at once, `billing.status` is `pending`, and becomes `active` by itself.",
-      request: {
-        headers: z.object({
-          "idempotency-key": z.string().min(1).max(200).optional().openapi({
-            description: "The same key with the same body gives the first answer again, with another body 422. Kept for a day.",
-          }),
-        }),
-        body: { required: true, ...json(PatientCreateSchema) },
-      },
-      responses: { 201: answer(PatientSchema, "The patient; its address is in `Location`") },
+const patchPatient = createRoute({
+  operationId: "patchPatient",
+  method: "patch",
+  path: "/patients/{id}",
+  tags: ["Patients"],
+  summary: "Change parts of a patient's record",
+  request: {
+    params,
+    headers: ifMatch,
+    body: {
+      required: true,
+      content: { "application/merge-patch+json": { schema: PatientPatchSchema }, "application/json": { schema: PatientPatchSchema } },
     },
-    async (c) => {
-      const patient = await patients.create(callOf(c), c.req.valid("json"), c.req.valid("header")["idempotency-key"]);
-      const replayed = patient.repeated && { "idempotency-replayed": "true" };
-      return c.json(toBody(patient), 201, { location: `/patients/${patient.id}`, ...withTag(patient), ...replayed });
-    },
-  );
+  },
+  responses: { 200: jsonAnswer(PatientSchema, "The patient as it is now"), ...errorAnswers("not_found", "already_exists", "aborted") },
+});
 
-  operation(
-    {
-      operationId: "restorePatient",
-      method: "post",
-      path: "/patients/{id}:restore",
-      summary: "Restore a deleted patient",
-      description: "409 where another patient has its e-mail by now. A patient that is not deleted stays as it is.",
-      request: { params, headers: ifMatch },
-      responses: { 200: answer(PatientSchema, "The patient") },
-    },
-    async (c) => {
-      const patient = await patients.restore(callOf(c), c.req.valid("param").id, c.req.valid("header")["if-match"]);
-      return c.json(toBody(patient), 200, withTag(patient));
-    },
-  );
+const deletePatient = createRoute({
+  operationId: "deletePatient",
+  method: "delete",
+  path: "/patients/{id}",
+  tags: ["Patients"],
+  summary: "Delete a patient",
+  description: "The record is kept with its history and can be restored. Its e-mail address can be used by another patient.",
+  request: { params, headers: ifMatch },
+  responses: { 204: { description: "Deleted" }, ...errorAnswers("not_found", "aborted") },
+});
 
-  operation(
-    {
-      operationId: "getPatient",
-      method: "get",
-      path: "/patients/{id}",
-      summary: "Read a patient",
-      request: { params },
-      responses: { 200: answer(PatientSchema, "The patient, with its version as ETag") },
-    },
-    async (c) => {
-      const patient = await patients.get(callOf(c), c.req.valid("param").id);
-      return c.json(toBody(patient), 200, withTag(patient));
-    },
-  );
+const restorePatient = createRoute({
+  operationId: "restorePatient",
+  method: "post",
+  path: "/patients/{id}:restore",
+  tags: ["Patients"],
+  summary: "Restore a deleted patient",
+  description: "409 if another patient has its e-mail address now. A patient that is not deleted stays as it is.",
+  request: { params, headers: ifMatch },
+  responses: { 200: jsonAnswer(PatientSchema, "The patient"), ...errorAnswers("not_found", "already_exists", "aborted") },
+});
 
-  operation(
-    {
-      operationId: "replacePatient",
-      method: "put",
-      path: "/patients/{id}",
-      summary: "Replace a patient's record",
-      request: { params, headers: ifMatch, body: { required: true, ...json(PatientReplaceSchema) } },
-      responses: { 200: answer(PatientSchema, "The patient as it is now") },
-    },
-    async (c) => {
-      const patient = await patients.replace(callOf(c), c.req.valid("param").id, c.req.valid("json"), c.req.valid("header")["if-match"]);
-      return c.json(toBody(patient), 200, withTag(patient));
-    },
-  );
+const readPatientHistory = createRoute({
+  operationId: "readPatientHistory",
+  method: "get",
+  path: "/patients/{id}/history",
+  tags: ["History"],
+  summary: "Read the versions of a patient: who changed what, and when",
+  request: { params, query: z.strictObject({ limit, cursor }) },
+  responses: { 200: jsonAnswer(HistorySchema, "The newest versions first"), ...errorAnswers("not_found") },
+});
 
-  operation(
-    {
-      operationId: "patchPatient",
-      method: "patch",
-      path: "/patients/{id}",
-      summary: "Change parts of a patient's record",
-      request: {
-        params,
-        headers: ifMatch,
-        body: {
-          required: true,
-          content: { "application/merge-patch+json": { schema: PatientPatchSchema }, "application/json": { schema: PatientPatchSchema } },
-        },
-      },
-      responses: { 200: answer(PatientSchema, "The patient as it is now") },
-    },
-    async (c) => {
-      const patient = await patients.patch(callOf(c), c.req.valid("param").id, c.req.valid("json"), c.req.valid("header")["if-match"]);
-      return c.json(toBody(patient), 200, withTag(patient));
-    },
-  );
+const readPatientAccess = createRoute({
+  operationId: "readPatientAccess",
+  method: "get",
+  path: "/patients/{id}/access",
+  tags: ["Sharing"],
+  summary: "Read with whom a patient is shared",
+  request: { params },
+  responses: { 200: jsonAnswer(SharingSchema, "Users and teams"), ...errorAnswers("not_found") },
+});
 
-  operation(
-    {
-      operationId: "deletePatient",
-      method: "delete",
-      path: "/patients/{id}",
-      summary: "Delete a patient",
-      description: "The record is kept with its history, can be restored, and gives its e-mail free.",
-      request: { params, headers: ifMatch },
-      responses: { 204: { description: "Deleted" } },
-    },
-    async (c) => {
-      await patients.remove(callOf(c), c.req.valid("param").id, c.req.valid("header")["if-match"]);
-      return c.body(null, 204);
-    },
-  );
+const replacePatientAccess = createRoute({
+  operationId: "replacePatientAccess",
+  method: "put",
+  path: "/patients/{id}/access",
+  tags: ["Sharing"],
+  summary: "Share a patient with users and teams",
+  description: "Replaces the lists. The user who registered the patient always sees it.",
+  request: { params, body: jsonBody(SharingWriteSchema) },
+  responses: { 200: jsonAnswer(SharingSchema, "Users and teams, as they are now"), ...errorAnswers("not_found") },
+});
 
-  operation(
-    {
-      operationId: "readPatientHistory",
-      method: "get",
-      path: "/patients/{id}/history",
-      summary: "Read every version of a patient: who, when, what",
-      request: { params, query: z.strictObject({ limit: z.coerce.number().int().min(1).max(200).default(50), cursor }) },
-      responses: { 200: answer(HistorySchema, "The newest versions first") },
-    },
-    async (c) => {
-      const { items, ...next } = await history.read(callOf(c), c.req.valid("param").id, c.req.valid("query"));
-      return c.json({ items: items.map((item) => ({ ...item, at: item.at.toISOString() })), ...next }, 200);
-    },
-  );
+const etag = (patient: Patient) => ({ etag: `"${patient.version}"` });
 
-  operation(
-    {
-      operationId: "readPatientAccess",
-      method: "get",
-      path: "/patients/{id}/access",
-      summary: "Read with whom a patient is shared",
-      request: { params },
-      responses: { 200: answer(SharingSchema, "Users and teams") },
-    },
-    async (c) => c.json(await sharing.read(callOf(c), c.req.valid("param").id), 200),
-  );
+export function registerPatients({ operation }: RestApp, { patients, lists, history, sharing }: PatientRules): void {
+  operation(listPatients, async (c) => {
+    const page = await lists.page(callOf(c), filtersOf(c.req.valid("query")));
+    return c.json({ ...page, items: page.items.map(toBody) }, 200);
+  });
 
-  operation(
-    {
-      operationId: "replacePatientAccess",
-      method: "put",
-      path: "/patients/{id}/access",
-      summary: "Share a patient with users and teams",
-      description: "Replaces the whole list. Whoever registered the patient sees it always.",
-      request: { params, body: { required: true, ...json(SharingWriteSchema) } },
-      responses: { 200: answer(SharingSchema, "Users and teams as they are now") },
-    },
-    async (c) => c.json(await sharing.replace(callOf(c), c.req.valid("param").id, c.req.valid("json")), 200),
-  );
+  operation(createPatient, async (c) => {
+    const patient = await patients.create(callOf(c), c.req.valid("json"), c.req.valid("header")["idempotency-key"]);
+    const replayed = patient.repeated && { "idempotency-replayed": "true" };
+    return c.json(toBody(patient), 201, { location: `/patients/${patient.id}`, ...etag(patient), ...replayed });
+  });
+
+  operation(getPatient, async (c) => {
+    const patient = await patients.get(callOf(c), c.req.valid("param").id);
+    return c.json(toBody(patient), 200, etag(patient));
+  });
+
+  operation(replacePatient, async (c) => {
+    const patient = await patients.replace(callOf(c), c.req.valid("param").id, c.req.valid("json"), c.req.valid("header")["if-match"]);
+    return c.json(toBody(patient), 200, etag(patient));
+  });
+
+  operation(patchPatient, async (c) => {
+    const patient = await patients.patch(callOf(c), c.req.valid("param").id, c.req.valid("json"), c.req.valid("header")["if-match"]);
+    return c.json(toBody(patient), 200, etag(patient));
+  });
+
+  operation(deletePatient, async (c) => {
+    await patients.remove(callOf(c), c.req.valid("param").id, c.req.valid("header")["if-match"]);
+    return c.body(null, 204);
+  });
+
+  operation(restorePatient, async (c) => {
+    const patient = await patients.restore(callOf(c), c.req.valid("param").id, c.req.valid("header")["if-match"]);
+    return c.json(toBody(patient), 200, etag(patient));
+  });
+
+  operation(readPatientHistory, async (c) => {
+    const { items, ...next } = await history.read(callOf(c), c.req.valid("param").id, c.req.valid("query"));
+    return c.json({ items: items.map((item) => ({ ...item, at: item.at.toISOString() })), ...next }, 200);
+  });
+
+  operation(readPatientAccess, async (c) => c.json(await sharing.read(callOf(c), c.req.valid("param").id), 200));
+
+  operation(replacePatientAccess, async (c) => c.json(await sharing.replace(callOf(c), c.req.valid("param").id, c.req.valid("json")), 200));
 }

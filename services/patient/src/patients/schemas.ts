@@ -1,4 +1,4 @@
-/** The bodies as the OpenAPI document shows them. What a written body means is decided by `record.ts`, in words that help. */
+/** The bodies as the OpenAPI document shows them. `record.ts` decides what a body means, since its messages can say what to do. */
 import { z } from "@hono/zod-openapi";
 import { sexes } from "../tables.ts";
 import { limits } from "./record.ts";
@@ -51,12 +51,12 @@ export const PatientSchema = z
         state: z.string().optional(),
         zipCode: z.string().optional(),
       })
-      .openapi({ description: "`text` is the address in one line; the parts are there where the patient was written with parts." }),
+      .openapi({ description: "`text` is the address in one line. The parts are present if the patient was written with them." }),
     sex: z.enum(sexes).optional(),
     registeredDate: z.iso.date(),
     version: z
       .int()
-      .openapi({ description: "Counts the changes of the record; also the ETag. Opening the billing account is not one of them." }),
+      .openapi({ description: "The number of the record's latest change, and its ETag. Opening the billing account does not change it." }),
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
     billing: z
@@ -96,8 +96,9 @@ type Schema = {
   required?: string[];
   examples?: unknown[];
 };
-/** A text without control characters that does not begin with a space. */
-export const printable = "^[^\\u0000-\\u001F\\u007F-\\u009F\\s\\uFEFF][^\\u0000-\\u001F\\u007F-\\u009F]*$";
+/** A text without control characters that is not only spaces. Spaces around it are removed. */
+export const printable =
+  "^[^\\u0000-\\u001F\\u007F-\\u009F]*[^\\u0000-\\u001F\\u007F-\\u009F\\s\\uFEFF][^\\u0000-\\u001F\\u007F-\\u009F]*$";
 const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
 /** At least one of these fields, and not as null. */
 const oneOf = (...names: string[]): Schema => ({
@@ -109,11 +110,7 @@ const line = (maxLength: number): Schema => ({
   maxLength,
   pattern: printable,
 });
-const date: Schema = {
-  type: "string",
-  format: "date",
-  pattern: "^(18[89][0-9]|19[0-9]{2}|20[01][0-9]|202[0-5])-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$",
-};
+const date: Schema = { type: "string", format: "date", pattern: "^\\d{4}-\\d{2}-\\d{2}$" };
 const addressParts = {
   type: "object",
   additionalProperties: false,
@@ -126,23 +123,23 @@ const addressParts = {
   },
 } satisfies Schema;
 const fields = {
-  name: { ...nullable(line(limits.name)), description: "Needed where firstName and lastName are not given." },
+  name: { ...nullable(line(limits.name)), description: "Required unless firstName or lastName is given." },
   firstName: nullable(line(limits.partOfName)),
   lastName: nullable(line(limits.partOfName)),
   email: {
     type: "string",
-    format: "email",
+    format: "idn-email",
     maxLength: limits.email,
-    description: "Unique among patients that are not deleted, whatever its case.",
+    description: "Unique among patients that are not deleted, regardless of case.",
   },
   phoneNumber: {
-    ...nullable({ type: "string", pattern: "^\\+1[2-9][0-9]{2}[2-9][0-9]{6}$" }),
-    description: "Best as E.164. Without a country it is read as North American, in any usual spelling.",
+    ...nullable({ type: "string", minLength: 1, maxLength: limits.phoneNumber }),
+    description: "In any usual spelling, best as E.164 (`+12175550123`). Without a country code it is read as North American.",
   },
   dateOfBirth: { ...date, description: "Not before 1880 and not in the future." },
   address: { anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }] },
   sex: nullable({ type: "string", enum: [...sexes] }),
-  registeredDate: { ...nullable(date), description: "The day of the request where it is not given." },
+  registeredDate: { ...nullable(date), description: "The day of the request by default." },
 } satisfies Record<string, Schema>;
 const { name, address, firstName, lastName, ...common } = record;
 const flat = { name, ...common, address: address.text };
@@ -153,14 +150,14 @@ const inParts = {
   address: { street: address.street, city: address.city, state: address.state, zipCode: address.zipCode },
 };
 
-/** What an answer has beyond the record may be sent back; it is ignored. */
+/** Fields of an answer that are not part of the record. A body may contain them; they are ignored. */
 const readOnly = Object.fromEntries(["id", "version", "createdAt", "updatedAt", "billing"].map((field) => [field, { readOnly: true }]));
 
 const written = (schemaName: string, schema: Schema) =>
   z.unknown().openapi(schemaName, { type: "object", additionalProperties: false, ...schema });
 
 export const PatientCreateSchema = written("PatientCreate", {
-  description: "Two shapes, also mixed: name and address as text, or in parts.",
+  description: "Name and address as text, in parts, or mixed.",
   properties: fields,
   required: ["email", "dateOfBirth", "address"],
   ...oneOf("name", "firstName", "lastName"),
@@ -168,7 +165,7 @@ export const PatientCreateSchema = written("PatientCreate", {
 });
 
 export const PatientReplaceSchema = written("PatientReplace", {
-  description: "The whole record: what is not said is removed, but for registeredDate, which stays.",
+  description: "The whole record. A field that is absent is removed, except registeredDate, which stays.",
   properties: { ...fields, ...readOnly },
   required: ["email", "dateOfBirth", "address"],
   ...oneOf("name", "firstName", "lastName"),
@@ -176,8 +173,7 @@ export const PatientReplaceSchema = written("PatientReplace", {
 });
 
 export const PatientPatchSchema = written("PatientPatch", {
-  description:
-    "A JSON merge patch (RFC 7396): what is not said stays, null removes. A name or address in one form replaces the other form.",
+  description: "A JSON merge patch (RFC 7396): an absent field stays, null removes. A name or address in one form replaces the other form.",
   properties: { ...fields, name: line(limits.name), address: { anyOf: [line(limits.addressText), addressParts] }, ...readOnly },
   examples: [{ email: "countess@example.com", phoneNumber: null }],
 });
@@ -226,7 +222,7 @@ export const ImportReportSchema = z
     importId: z.uuid(),
     dryRun: z.boolean(),
     lines: z.int(),
-    created: z.int().openapi({ description: "In a dry run: how many would have been created." }),
+    created: z.int().openapi({ description: "In a dry run, how many would have been created." }),
     failed: z.int(),
     errors: z.array(z.object({ line: z.int(), errors: z.array(z.object({ path: z.string(), message: z.string() })) })),
   })
@@ -247,7 +243,7 @@ export const TotalsSchema = z
     deleted: z.int(),
     withAccount: z.int(),
     withoutAccount: z.int(),
-    pendingEvents: z.int().openapi({ description: "Events that Kafka does not have yet" }),
+    pendingEvents: z.int().openapi({ description: "Events that are not published yet." }),
     asOf: z.iso.datetime(),
   })
   .openapi("PatientTotals", {
@@ -256,7 +252,7 @@ export const TotalsSchema = z
 export const IdsSchema = z
   .object({
     ids: z.array(z.uuid()),
-    opening: z.array(z.uuid()).openapi({ description: "Those of them whose billing account this service is about to open." }),
+    opening: z.array(z.uuid()).openapi({ description: "The ids among them whose billing account this service is about to open." }),
     nextCursor: z.string().optional(),
   })
   .openapi("PatientIds", { example: { ids: [examplePatient.id], opening: [] } });

@@ -1,13 +1,15 @@
 /**
- * What patients are found by. Words are taken apart and simplified here and not in Postgres, so that "ångström", "Angstrom"
- * and "O'Neill" are found however they are typed, whatever locale a server has. Postgres finds words by their beginning in
- * an index of words; a word that nothing begins with may be a misspelled one, and then the words of all names are asked.
+ * Search words. This service splits and simplifies words itself, so that "ångström", "Angstrom" and "O'Neill" are found however
+ * they are typed and whatever locale the database server has. Postgres finds words by their beginning in an index. If no word begins
+ * like one of the search, that word may be misspelled, and similar words of names are searched for instead.
  */
-import { type RawBuilder, sql } from "kysely";
+
+import { isUuid } from "@pm/kit/uuid";
 import { parsePhoneNumberFromString } from "libphonenumber-js/min";
-import { isUuid } from "../ids.ts";
-import type { PatientRecord } from "../tables.ts";
-import type { PatientDatabase, SearchWords } from "./store.ts";
+import type { PatientDatabase } from "../database.ts";
+import type { PatientRecord, SearchWords } from "../tables.ts";
+import type { Match } from "./list-store.ts";
+import { similarWords } from "./search-store.ts";
 
 /** Letters that Unicode does not take apart into a base and marks. */
 const letters: Record<string, string> = { ß: "ss", ø: "o", ł: "l", đ: "d", ð: "d", þ: "th", æ: "ae", œ: "oe", ı: "i" };
@@ -86,24 +88,18 @@ export function toTsquery(words: string[], meanings?: Map<string, string[]>): st
   return words.map((word) => `(${[beginning(word), ...(meanings?.get(word) ?? []).map(quote)].join(" | ")})`).join(" & ");
 }
 
-/** The condition on `patients p` for a search, or for a `tsquery` that was made of one. */
-export function searchCondition(search: Search | string | undefined): RawBuilder<unknown> {
-  if (search === undefined) return sql`false`;
-  if (typeof search !== "string" && "id" in search) return sql`p.id = ${search.id}`;
-  return sql`p.words @@ ${typeof search === "string" ? search : toTsquery(search.words)}::tsquery`;
+/** What a search matches. */
+export function matchOf(search: Search | undefined): Match {
+  if (search === undefined) return "nobody";
+  return "id" in search ? search : { tsquery: toTsquery(search.words) };
 }
 
-/** How many words a misspelled one is taken for; those that are most like it. */
-const maxMeanings = 10;
-
-/** The search, as a `tsquery`, with each word also taken for those words of names that are like it; undefined where none is. */
+/** The search as a `tsquery`, with each word also taken for the words of names that are like it. Undefined if none is. */
 export async function correctSpelling(db: PatientDatabase, search: Search | undefined): Promise<string | undefined> {
   if (!search || "id" in search) return undefined;
-  // Three letters are like too many words, and numbers and addresses are right or wrong.
+  // Three letters are like too many words. Numbers and addresses are either right or wrong.
   const asked = search.words.filter((word) => /^\D{4,}$/.test(word) && !word.includes("@"));
-  const text = `select asked, word from unnest($1::text[]) as asked, lateral
-    (select word from patient_words where word % asked order by similarity(word, asked) desc, word limit ${maxMeanings}) similar_words`;
-  const rows = asked.length === 0 ? [] : await db.query<{ asked: string; word: string }>({ name: "patient_words_similar", text }, [asked]);
+  const rows = await similarWords(db, asked);
   if (rows.length === 0) return undefined;
   const meanings = new Map(asked.map((word) => [word, rows.filter((row) => row.asked === word).map((row) => row.word)]));
   return toTsquery(search.words, meanings);

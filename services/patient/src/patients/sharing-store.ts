@@ -1,4 +1,5 @@
-import type { PatientDatabase } from "./store.ts";
+import { insertIntoAudit } from "@pm/kit/audit/audit";
+import type { PatientDatabase } from "../database.ts";
 
 export async function readGrants(db: PatientDatabase, id: string): Promise<{ registeredBy: string; principals: string[] }> {
   const text = `select registered_by as "registeredBy",
@@ -16,7 +17,7 @@ const replaceStatement = {
       insert into patient_access (patient_id, principal, granted_by) select $1, unnest($2::text[]), $3
       on conflict do nothing returning principal
     )
-    insert into audit_entries (actor, action, subject, request_id, details)
+    ${insertIntoAudit}
     select $3, 'patient.shared', $1::uuid, $4, jsonb_build_object(
       'added', coalesce((select jsonb_agg(principal) from added), '[]'), 'removed', coalesce((select jsonb_agg(principal) from removed), '[]'))`,
 };

@@ -1,10 +1,12 @@
-/** With whom a patient is shared. Who may see a patient may share it: care teams change faster than administrators answer. */
-import { isUuid } from "../ids.ts";
-import { type Call, notFound, viewerOf } from "./patients.ts";
+/** With whom a patient is shared. Everybody who can see a patient can share it: care teams change faster than administrators answer. */
+import { isUuid } from "@pm/kit/uuid";
+import { type Call, viewerOf } from "../caller.ts";
+import type { PatientDatabase } from "../database.ts";
+import { notFound } from "./patients.ts";
 import { readGrants, replaceGrants } from "./sharing-store.ts";
-import { findPatient, type PatientDatabase } from "./store.ts";
+import { findPatient } from "./store.ts";
 
-/** Ids of users and teams, and who registered the patient and so always sees it. */
+/** Ids of users and teams. `registeredBy` is the user who registered the patient and so always sees it. */
 export type Sharing = { registeredBy: string; users: string[]; teams: string[] };
 
 export function createSharing({ db }: { db: PatientDatabase }) {
@@ -27,7 +29,7 @@ export function createSharing({ db }: { db: PatientDatabase }) {
       const users = [...new Set(wanted.users)].sort();
       const teams = [...new Set(wanted.teams)].sort();
       const principals = [...users.map((user) => `user:${user}`), ...teams.map((team) => `team:${team}`)];
-      await replaceGrants(db, { id, principals, actor: call.caller.id, requestId: call.requestId });
+      await replaceGrants(db, { id, principals, actor: call.actorId, requestId: call.requestId });
       return { registeredBy: before.registeredBy, users, teams };
     },
   };

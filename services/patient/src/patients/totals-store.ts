@@ -1,4 +1,4 @@
-import type { PatientDatabase } from "./store.ts";
+import type { PatientDatabase } from "../database.ts";
 
 /** `withAccount` and `withoutAccount` count deleted patients too: an account outlives its patient's record. */
 export type Totals = {
@@ -21,7 +21,7 @@ export async function readTotals(db: PatientDatabase): Promise<Totals> {
   return totals ?? { active: 0, deleted: 0, withAccount: 0, withoutAccount: 0, pendingEvents: 0 };
 }
 
-/** `opening` says that the worker has the patient's account still to open. */
+/** `opening`: the worker is still to open the patient's account. */
 export async function readIds(db: PatientDatabase, after: string | undefined, limit: number): Promise<{ id: string; opening: boolean }[]> {
   const text = `select id, (select account_id is null and next_attempt_at is not null from patient_billing where patient_id = p.id) is true as opening
     from patients p where id > coalesce($1, '00000000-0000-0000-0000-000000000000'::uuid) order by id limit $2`;

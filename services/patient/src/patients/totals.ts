@@ -1,6 +1,6 @@
 /** Numbers and ids for other services' consistency checks, without anything about a person. */
 import type { Cursors } from "@pm/kit/cursor";
-import type { PatientDatabase } from "./store.ts";
+import type { PatientDatabase } from "../database.ts";
 import { readIds, readTotals } from "./totals-store.ts";
 
 export function createTotals({ db, cursors, now }: { db: PatientDatabase; cursors: Cursors; now: () => Date }) {

@@ -1,0 +1,11 @@
+/** The service's database, and who reads from it. */
+import type { Database } from "@pm/kit/postgres/database";
+import type { Tables } from "./tables.ts";
+
+export type PatientDatabase = Database<Tables>;
+
+/** Runs named statements: the pool, or one transaction. */
+export type Queries = Pick<PatientDatabase, "query">;
+
+/** Who reads, for the access rule: they see everything, or what they registered and what is shared with one of their principals. */
+export type Viewer = { id: string; seesAll: boolean; principals: string[] };

@@ -1,0 +1,168 @@
+/** The statements behind lists. Every page costs the same, because it begins where an index says. */
+import { insertIntoAudit } from "@pm/kit/audit/audit";
+import { type RawBuilder, sql } from "kysely";
+import { LRUCache } from "lru-cache";
+import type { PatientDatabase, Viewer } from "../database.ts";
+import { type PatientRow, patientColumns } from "./store.ts";
+
+export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate"] as const;
+type SortField = (typeof sortFields)[number];
+export type Sort = `${"" | "-"}${SortField}`;
+
+/** What a caller asks for, apart from the search. */
+export type Filters = {
+  dateOfBirth?: string | undefined;
+  city?: string | undefined;
+  state?: string | undefined;
+  registeredAfter?: string | undefined;
+  registeredBefore?: string | undefined;
+  deleted: boolean;
+};
+
+/** What a search matches: one id, a `tsquery` over the words of patients, or no patient at all. */
+export type Match = { id: string } | { tsquery: string } | "nobody";
+
+/** A condition on `patients p`. */
+export type Condition = RawBuilder<unknown>;
+
+/** A patient of a page, and what the page is ordered by before the id. */
+export type ListedRow = PatientRow & { sort_key: string | null };
+
+/** A list is ordered by these before the id. Ids are of the moment of creation, so that order needs nothing before it. */
+const sortKeys: Record<SortField, RawBuilder<string> | undefined> = {
+  createdAt: undefined,
+  name: sql`lower(p.name)`,
+  dateOfBirth: sql`p.date_of_birth`,
+  registeredDate: sql`p.registered_date`,
+};
+
+/**
+ * The same for a search, written so that no index gives this order. Otherwise Postgres walks the index by name until enough
+ * names match, as if all names were spread over the alphabet, and for "Zoe" reads every other patient first.
+ */
+const searchedSortKeys: typeof sortKeys = {
+  createdAt: undefined,
+  name: sql`(lower(p.name) || '')`,
+  dateOfBirth: sql`(p.date_of_birth + 0)`,
+  registeredDate: sql`(p.registered_date + 0)`,
+};
+
+/** A caller who sees at most this many patients has them looked up one by one. */
+const fewVisible = 4_000;
+
+/**
+ * The access rule as two conditions that mean the same: Postgres estimates the one well and plans it badly. If the caller can see
+ * only a few patients, `read` loads those first. If they can see many, it checks each patient that is found.
+ */
+export type Access = {
+  read: Condition;
+  /** Undefined for a caller who sees all patients. */
+  estimate: Condition | undefined;
+  seesFew: boolean;
+};
+
+/** Answers what a viewer may see. The count is kept for a minute, since it takes longer than many a page; an outdated one is only slower. */
+export function createAccess(db: PatientDatabase): (viewer: Viewer) => Promise<Access> {
+  const counted = new LRUCache<string, boolean>({ max: 10_000, ttl: 60_000 });
+
+  async function seesFew(principals: string[], visible: Condition): Promise<boolean> {
+    const key = principals.join(" ");
+    const known = counted.get(key);
+    if (known !== undefined) return known;
+    const { rows } = await sql<{ few: boolean }>`select count(*) <= ${fewVisible} as few
+      from (select 1 from (${visible}) visible limit ${fewVisible + 1}) counted`.execute(db.kysely);
+    const few = rows[0]?.few ?? true;
+    counted.set(key, few);
+    return few;
+  }
+
+  return async (viewer) => {
+    if (viewer.seesAll) return { read: sql`true`, estimate: undefined, seesFew: false };
+    const visible = sql`select id from patients where registered_by = ${viewer.id}
+      union all select patient_id from patient_access where principal = any(${viewer.principals})`;
+    const few = await seesFew(viewer.principals, visible);
+    // The grants of a patient are on one page of the primary key, those of a principal are not: hence the `|| ''`. Without
+    // `offset 0` Postgres might read all grants at once instead.
+    const read = few
+      ? sql`p.id = any(array(${visible}))`
+      : sql`(p.registered_by = ${viewer.id} or exists (
+          select 1 from patient_access where patient_id = p.id and (principal || '') = any(${viewer.principals}) offset 0))`;
+    return { read, estimate: sql`p.id in (${visible})`, seesFew: few };
+  };
+}
+
+export function filterCondition(filters: Filters): Condition {
+  const conditions = [filters.deleted ? sql`p.deleted_at is not null` : sql`p.deleted_at is null`];
+  if (filters.dateOfBirth !== undefined) conditions.push(sql`p.date_of_birth = ${filters.dateOfBirth}`);
+  if (filters.city !== undefined) conditions.push(sql`lower(p.city) = lower(${filters.city})`);
+  if (filters.state !== undefined) conditions.push(sql`lower(p.state) = lower(${filters.state})`);
+  if (filters.registeredAfter !== undefined) conditions.push(sql`p.registered_date > ${filters.registeredAfter}`);
+  if (filters.registeredBefore !== undefined) conditions.push(sql`p.registered_date < ${filters.registeredBefore}`);
+  return sql.join(conditions, sql` and `);
+}
+
+/** @param usesIndex whether Postgres may answer it from the index of words */
+export function matchCondition(match: Match, { usesIndex }: { usesIndex: boolean }): Condition {
+  if (match === "nobody") return sql`false`;
+  const condition = "id" in match ? sql`p.id = ${match.id}` : sql`p.words @@ ${match.tsquery}::tsquery`;
+  return usesIndex ? condition : sql`(${condition}) is true`;
+}
+
+export const both = (one: Condition, other: Condition): Condition => sql`${one} and ${other}`;
+
+/** How many rows the planner expects. That takes a fraction of a millisecond, while counting takes as long as there are rows. */
+export async function estimateRows(db: PatientDatabase, condition: Condition): Promise<number> {
+  type Plan = { "QUERY PLAN": [{ Plan: { "Plan Rows": number } }] };
+  const { rows } = await sql<Plan>`explain (format json) select 1 from patients p where ${condition}`.execute(db.kysely);
+  return Math.round(rows[0]?.["QUERY PLAN"][0].Plan["Plan Rows"] ?? 0);
+}
+
+export type ListRequest = {
+  actorId: string;
+  requestId: string;
+  purpose: "listed" | "exported";
+  limit: number;
+  condition: Condition;
+  access: Access;
+  /** The sort key and the id of the last row of the page before. */
+  after: unknown[] | undefined;
+  sort: Sort;
+  /** Whether all matches are looked up and then sorted, instead of being met on the way along an index. */
+  collects: boolean;
+};
+
+/** Reads the rows of a page and one more, and writes into the audit trail who was shown whom. */
+export async function readList(db: PatientDatabase, request: ListRequest): Promise<ListedRow[]> {
+  const { actorId, requestId, purpose, limit } = request;
+  // Accounts are looked up for the page only: a search may find thousands, of which the order by name picks the first ones.
+  const { rows } = await sql<ListedRow>`
+    with ${pageOf(request)}, audited as (
+      ${sql.raw(insertIntoAudit)}
+      select ${actorId}, ${`patient.${purpose}`}, 'patients', ${requestId},
+        jsonb_build_object('ids', coalesce((select jsonb_agg(id) from (select id from page limit ${limit}) shown), '[]'))
+    )
+    select page.*, (select account_id from patient_billing where patient_id = page.id) as account_id from page`.execute(db.kysely);
+  return rows;
+}
+
+function pageOf({ limit, condition, access, after, sort, collects }: ListRequest): RawBuilder<unknown> {
+  const key = (collects ? searchedSortKeys : sortKeys)[sort.replace("-", "") as SortField];
+  const [direction, beyond] = sort.startsWith("-") ? [sql`desc`, sql`<`] : [sql`asc`, sql`>`];
+  // As a text an id has the same order, but no index has it.
+  const order = key ? sql`${key} ${direction}, p.id ${direction}` : collects ? sql`p.id::text ${direction}` : sql`p.id ${direction}`;
+  const [position, id] = after ?? [];
+  const from = !after ? sql`` : key ? sql`and (${key}, p.id) ${beyond} (${position}, ${id})` : sql`and p.id ${beyond} ${id}`;
+  const columns = sql.raw(patientColumns);
+  if (!collects || access.seesFew)
+    return sql`page as materialized (
+      select ${columns}, ${key ?? sql`null`} as sort_key from patients p where ${condition} and ${access.read} ${from}
+      order by ${order} limit ${limit + 1}
+    )`;
+  // A caller who sees many: whether a match is visible is checked from the first match on, until the page is full.
+  return sql`matches as materialized (
+      select p.id, p.registered_by, ${key ?? sql`null`} as sort_key from patients p where ${condition} ${from} order by ${order}
+    ), page as materialized (
+      select p.*, first.sort_key from (select p.id, p.sort_key from matches p where ${access.read} limit ${limit + 1}) first
+      cross join lateral (select ${columns} from patients p where p.id = first.id offset 0) p
+    )`;
+}
