@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { clientAddress, parseNetworks } from "./client-address.ts";
+import { clientAddress } from "./client-address.ts";
+import { parseNetworks } from "./config.ts";
 
 const gateways = parseNetworks("127.0.0.0/8, 10.0.0.0/8, ::1");
 

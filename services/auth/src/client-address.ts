@@ -1,41 +1,22 @@
-/** Where a request comes from. */
+/** The client that sent a request: its network address and its program. */
 import type { IncomingMessage } from "node:http";
-import { BlockList, isIPv4, isIPv6 } from "node:net";
-import type { RestContext } from "@pm/kit/http/rest";
+import { type BlockList, isIPv4, isIPv6 } from "node:net";
+import { type RestContext, requestContext } from "@pm/kit/http/rest";
+import type { RequestContext } from "@pm/kit/request-context";
 
-export type Origin = {
-  requestId: string;
-  traceparent: string;
+export type ClientContext = RequestContext & {
   /** The client's network address. */
   address: string;
-  /** For the user, to recognise his sessions. */
+  /** For the list in which users recognise their own sessions. */
   userAgent: string;
 };
 
-/**
- * Reads a list of networks (`10.0.0.0/8,::1/128`).
- * @throws Error that names the entry which is no network.
- */
-export function parseNetworks(text: string): BlockList {
-  const list = new BlockList();
-  for (const entry of text
-    .split(",")
-    .map((part) => part.trim())
-    .filter(Boolean)) {
-    const [address = "", length] = entry.split("/");
-    const family = isIPv4(address) ? "ipv4" : isIPv6(address) ? "ipv6" : undefined;
-    const bits = length === undefined ? (family === "ipv4" ? 32 : 128) : Number(length);
-    if (!family || !Number.isInteger(bits) || bits < 0 || bits > (family === "ipv4" ? 32 : 128))
-      throw new Error(`${entry} is not a network such as 10.0.0.0/8`);
-    list.addSubnet(address, bits, family);
-  }
-  return list;
-}
+export type ContextOf = (c: RestContext) => ClientContext;
 
 /**
- * The address of the client: what the gateway says (`x-envoy-external-address`, which it overwrites for everybody) where the
- * connection comes from a gateway's network, else the address of the connection itself. IPv6 clients own whole /64 networks,
- * so that is what counts as one.
+ * The address of a client. If the connection comes from a gateway's network, it is the one in
+ * `x-envoy-external-address`, which the gateway sets itself on every request. Otherwise it is the address of the
+ * connection. An IPv6 client has a whole /64 network, so the network counts as one address.
  */
 export function clientAddress(socketAddress: string | undefined, header: string | undefined, gateways: BlockList): string {
   const peer = (socketAddress ?? "").replace(/^::ffff:/, "");
@@ -54,14 +35,16 @@ function expand(address: string): string[] {
   return [...before, ...Array.from({ length: Math.max(0, 8 - before.length - after.length) }, () => "0"), ...after];
 }
 
-/** Reads where requests come from. @param gateways networks from which a connection may say whose request it passes on */
-export function createOrigins(gateways: BlockList): (c: RestContext) => Origin {
+/**
+ * Returns the function that reads who acts, and from which client, out of a request.
+ * @param gateways the networks from which a connection may state the address of the client behind it
+ */
+export function createContextReader(gateways: BlockList): ContextOf {
   return (c) => {
-    // The adapter for Node passes the request of Node itself on; without a network (tests) there is none.
+    // The adapter for Node passes Node's own request on. Requests that tests make without a network have none.
     const socket = (c.env as { incoming?: IncomingMessage } | undefined)?.incoming?.socket;
     return {
-      requestId: c.get("requestId"),
-      traceparent: c.get("traceparent"),
+      ...requestContext(c),
       address: clientAddress(socket?.remoteAddress, c.req.header("x-envoy-external-address"), gateways),
       userAgent: (c.req.header("user-agent") ?? "").slice(0, 200),
     };

@@ -1,108 +1,119 @@
-/** Auth: everything it is made of, in the order in which it is built; closed in the reverse one. */
-import { startAuditSealer } from "@pm/kit/audit/audit";
+/** Auth: all its parts, in the order in which they are built. They close in the reverse order. */
 import { followRevocations } from "@pm/kit/auth/revocations";
 import { createVerifier } from "@pm/kit/auth/verifier";
-import { readEnvironment } from "@pm/kit/config";
 import { createCursors } from "@pm/kit/cursor";
+import { createEncryptor } from "@pm/kit/encryption";
 import { createRestApp } from "@pm/kit/http/rest";
 import { listenHttp } from "@pm/kit/http/server";
-import { createKafka, createSender, kafkaSettings } from "@pm/kit/kafka/client";
-import { startRelay } from "@pm/kit/kafka/outbox";
-import { createLifecycle } from "@pm/kit/lifecycle";
-import { createLogger } from "@pm/kit/log";
-import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
+import { startService } from "@pm/kit/service";
 import { createAccounts } from "./account/account.ts";
+import { createAfterResponse } from "./account/after-response.ts";
+import { registerLinks } from "./account/link-rest.ts";
+import { createPasswordReset } from "./account/password-reset.ts";
 import { registerAccounts } from "./account/rest.ts";
-import { registerFactors } from "./account/second-factor-rest.ts";
-import { startWithAdmin } from "./admin/first-admin.ts";
+import { registerSecondFactor } from "./account/second-factor-rest.ts";
+import { createSecondFactorSetup } from "./account/second-factor-setup.ts";
+import { createSignup } from "./account/signup.ts";
+import { startFirstAdmin } from "./admin/first-admin.ts";
+import { createInvitations } from "./admin/invitations.ts";
 import { createTeams } from "./admin/teams.ts";
 import { registerTeams } from "./admin/teams-rest.ts";
 import { createUsers } from "./admin/users.ts";
 import { registerUsers } from "./admin/users-rest.ts";
-import { startHousekeeping } from "./cleanup.ts";
-import { createOrigins } from "./client-address.ts";
-import { authConfig } from "./config.ts";
+import { startCleanup } from "./cleanup.ts";
+import { createContextReader } from "./client-address.ts";
+import { readConfig } from "./config.ts";
 import { createMailer } from "./mail/mailer.ts";
-import { createLetters } from "./mail/messages.ts";
+import { createMailMessages } from "./mail/messages.ts";
 import { createPasswords, hashesAtOnce } from "./passwords/hashing.ts";
-import { createSealer } from "./seal.ts";
-import { registerRest } from "./sessions/rest.ts";
+import { createCredentials } from "./sessions/credentials.ts";
+import { createRefresh } from "./sessions/refresh.ts";
+import { registerSessions } from "./sessions/rest.ts";
 import { createRevocationSnapshot } from "./sessions/revocations.ts";
 import { createSessions } from "./sessions/sessions.ts";
-import { selectAccount } from "./sessions/store.ts";
 import { createThrottle } from "./sessions/throttle.ts";
+import { createTokenPairs } from "./sessions/token-pair.ts";
 import type { AuthTables } from "./tables.ts";
 import { createServiceClients, createTokens } from "./tokens/access-tokens.ts";
+import { registerTokens } from "./tokens/rest.ts";
 import { createSigningKeys, startKeyMaintenance } from "./tokens/signing-keys.ts";
-import { createChanges } from "./unit-of-work.ts";
-import { createFactors } from "./users/second-factor.ts";
+import { createUnitOfWork } from "./unit-of-work.ts";
+import { createSecondFactors } from "./users/second-factor.ts";
 
-const config = readEnvironment(authConfig);
-const service = "auth";
-const now = Date.now;
-const log = createLogger(service, config.LOG_LEVEL);
-const lifecycle = createLifecycle({ log, drainMs: config.SHUTDOWN_DRAIN_MS, graceMs: config.SHUTDOWN_GRACE_MS });
-const settings = databaseSettings(config);
-const database = openDatabase<AuthTables>({ settings, poolSize: config.DATABASE_POOL_SIZE, applicationName: service, log, lifecycle });
-const kafka = createKafka(kafkaSettings(service, config), log);
-
+const config = readConfig();
 const { AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience, ACCESS_TOKEN_SECONDS: tokenSeconds, KEY_ENCRYPTION_KEY: secret } = config;
+const idleSeconds = config.SESSION_IDLE_SECONDS;
+const now = Date.now;
+const parts = startService<AuthTables>({ service: "auth", config, lingerMs: 25 });
+const { service, log, lifecycle, settings, database, kafka, relay } = parts;
+
 const revocationSnapshot = createRevocationSnapshot({ database, tokenSeconds, now });
 const revocations = followRevocations({ service, kafka, fetchSnapshot: revocationSnapshot, log, lifecycle });
-const relay = startRelay({ database, settings, sender: createSender(kafka), service, lingerMs: 25, log, lifecycle });
-startAuditSealer({ database, settings, log, lifecycle });
-const changes = createChanges({ database, tokenSeconds, now, wake: relay.wake, revoked: revocations.add });
+const unitOfWork = createUnitOfWork({ database, tokenSeconds, now, wake: relay.wake, onRevoked: revocations.add });
 
+// Signing keys, and the first administrator
 const keys = createSigningKeys({
-  database,
-  changes,
-  sealer: createSealer(secret, "signing keys"),
+  ...{ database, unitOfWork, tokenSeconds, now },
+  encryptor: createEncryptor(secret, "signing keys"),
   publishSeconds: config.KEY_PUBLISH_SECONDS,
   rotationSeconds: config.KEY_ROTATION_SECONDS,
-  tokenSeconds,
-  now,
 });
 startKeyMaintenance(keys, { log, lifecycle });
-const passwords = await createPasswords({ concurrency: hashesAtOnce, maxQueue: config.PASSWORD_QUEUE });
-startWithAdmin({ database, changes, passwords, email: config.ADMIN_EMAIL, password: config.ADMIN_PASSWORD, log, lifecycle });
-
 const tokens = createTokens({ keys, issuer, audience, lifetimeSeconds: tokenSeconds, now });
 const clients = createServiceClients({
   patient: config.PATIENT_CLIENT_SECRET,
   billing: config.BILLING_CLIENT_SECRET,
   analytics: config.ANALYTICS_CLIENT_SECRET,
 });
-const policy = config.SECOND_FACTOR_REQUIRED;
-const factors = createFactors({ database, sealer: createSealer(secret, "second factors"), policy, issuer: "Patient Management", now });
-const throttle = createThrottle({ database, secret, selectAccount });
-const sessions = createSessions({
-  ...{ database, changes, passwords, throttle, factors, tokens, now },
-  settings: {
-    idleSeconds: config.SESSION_IDLE_SECONDS,
-    maxSeconds: config.SESSION_MAX_SECONDS,
-    graceSeconds: config.REFRESH_GRACE_SECONDS,
-  },
+const passwords = await createPasswords({ concurrency: hashesAtOnce, maxQueue: config.PASSWORD_QUEUE });
+startFirstAdmin({ database, unitOfWork, passwords, email: config.ADMIN_EMAIL, password: config.ADMIN_PASSWORD, log, lifecycle });
+
+// Sign-in and sessions
+const secondFactors = createSecondFactors({
+  ...{ database, now },
+  encryptor: createEncryptor(secret, "second factors"),
+  policy: config.SECOND_FACTOR_REQUIRED,
+  issuer: "Patient Management",
 });
+const throttle = createThrottle({ database, secret });
+const credentials = createCredentials({ database, unitOfWork, passwords, throttle, secondFactors, now });
+const issueTokenPair = createTokenPairs({ tokens, secondFactors });
+const sessions = createSessions({
+  ...{ database, unitOfWork, passwords, credentials, issueTokenPair, tokenSeconds, idleSeconds, now },
+  maxSeconds: config.SESSION_MAX_SECONDS,
+});
+const refresh = createRefresh({
+  ...{ database, unitOfWork, issueTokenPair, tokenSeconds, idleSeconds, now },
+  graceSeconds: config.REFRESH_GRACE_SECONDS,
+});
+
+// What users do with their own account
 const mailer = createMailer({ url: config.MAIL_URL, from: config.MAIL_FROM, log });
 lifecycle.onClose("mail", () => mailer.close());
-const letters = createLetters(mailer, config.LINK_BASE_URL ?? issuer);
-const accounts = createAccounts({
-  ...{ database, changes, passwords, sessions, throttle, factors, letters, signup: config.SIGNUP },
-  onError: (error) => log.error({ err: error }, "what was to be done after an answer failed"),
-});
-lifecycle.onClose("accounts", () => accounts.close());
+const messages = createMailMessages(mailer, config.LINK_BASE_URL ?? issuer);
+const afterResponse = createAfterResponse(log);
+lifecycle.onClose("work after responses", () => afterResponse.close());
+const signup = createSignup({ database, unitOfWork, passwords, throttle, messages, afterResponse, policy: config.SIGNUP });
+const passwordReset = createPasswordReset({ database, unitOfWork, passwords, throttle, messages, afterResponse });
+const accounts = createAccounts({ database, unitOfWork, passwords, credentials, sessions, throttle, messages, afterResponse });
+const secondFactorSetup = createSecondFactorSetup({ database, unitOfWork, credentials, throttle, secondFactors, messages });
+
+// What administrators do with all accounts
 const cursors = createCursors(config.CURSOR_KEY);
-const users = createUsers({ database, changes, passwords, factors, letters, cursors, tokenSeconds, now });
-const teams = createTeams({ database, changes, cursors });
-startHousekeeping({ database, settings, idleSeconds: config.SESSION_IDLE_SECONDS, log, lifecycle });
+const users = createUsers({ database, unitOfWork, secondFactors, messages, cursors, now });
+const invitations = createInvitations({ unitOfWork, passwords, messages });
+const teams = createTeams({ database, unitOfWork, cursors });
+startCleanup({ database, settings, idleSeconds, log, lifecycle });
 
 const verifier = createVerifier({ keys: keys.resolve, issuer, audience, revocations });
 const description = "Accounts, sign-in, sessions and the keys of access tokens.";
 const rest = createRestApp({ service, title: "Auth", description, log, lifecycle, verifier });
-const originOf = createOrigins(config.GATEWAY_NETWORKS);
-registerRest(rest, { sessions, tokens, keys, clients, revocationSnapshot, issuer, originOf });
-registerAccounts(rest, { accounts, sessions, originOf });
-registerFactors(rest, { accounts, originOf });
-registerUsers(rest, { users, sessions, originOf });
-registerTeams(rest, { teams, originOf });
+const contextOf = createContextReader(config.GATEWAY_NETWORKS);
+registerSessions(rest, { sessions, refresh, revocationSnapshot, contextOf });
+registerLinks(rest, { signup, passwordReset, contextOf });
+registerAccounts(rest, { accounts, sessions, contextOf });
+registerSecondFactor(rest, { secondFactorSetup, contextOf });
+registerUsers(rest, { users, invitations, sessions, contextOf });
+registerTeams(rest, { teams, contextOf });
+registerTokens(rest, { tokens, keys, clients, issuer, contextOf });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

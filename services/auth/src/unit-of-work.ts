@@ -1,25 +1,23 @@
 /**
- * A change and what is told of it: rows, audit entries and events commit together; then the relay is woken and the sessions
- * that ended are refused here at once, before Kafka says so to everybody.
+ * A change of accounts, sessions or keys. Its rows, audit entries and events commit together. After the commit, the
+ * relay is woken, and this process refuses the tokens of ended sessions without waiting for Kafka.
  */
-
 import { randomUUID, randomUUIDv7 } from "node:crypto";
 import { type MessageInitShape, create as message, toBinary } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type AuditEntry, insertAuditEntries } from "@pm/kit/audit/audit";
 import type { RevocationSnapshot } from "@pm/kit/auth/revocation-list";
+import { eventType, insertOutboxEvents, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import { traceparentFrom } from "@pm/kit/metrics";
+import { inTransaction } from "@pm/kit/postgres/transaction";
+import type { RequestContext } from "@pm/kit/request-context";
 import { AuthEventSchema, RevocationReason } from "@pm/proto/auth/v1/events";
-import type { Origin } from "./client-address.ts";
-import { revocationSkewSeconds } from "./sessions/revocations.ts";
 import { endSessions } from "./sessions/store.ts";
-import type { AuditRow, AuthDatabase, AuthTransaction, OutboxRow } from "./tables.ts";
+import type { AuthDatabase, AuthTransaction } from "./tables.ts";
 
-/** Who does something, and by which request. `id` is a user's id, `auth`, or `anonymous`. */
-export type Actor = { id: string; origin: Pick<Origin, "requestId" | "traceparent"> & { address?: string } };
-
-/** Auth itself, when no request asked for it. */
-export function actingAlone(): Actor {
-  return { id: "auth", origin: { requestId: randomUUID(), traceparent: traceparentFrom(undefined) } };
+/** The context of what auth does by itself, without a request. */
+export function systemActor(): RequestContext {
+  return { actorId: "auth", requestId: randomUUID(), traceparent: traceparentFrom(undefined) };
 }
 
 export type EndReason = "LOGOUT" | "REVOKED" | "USER_DISABLED" | "CREDENTIALS_CHANGED" | "REFRESH_TOKEN_REUSED";
@@ -27,55 +25,60 @@ export type EndReason = "LOGOUT" | "REVOKED" | "USER_DISABLED" | "CREDENTIALS_CH
 /** Sessions of one user: one, all, or all but one. */
 export type SessionsOf = { userId: string; only?: string; except?: string | undefined };
 
-export type AuthEventInit = NonNullable<MessageInitShape<typeof AuthEventSchema>["event"]>;
+type AuthEventInit = NonNullable<MessageInitShape<typeof AuthEventSchema>["event"]>;
 
-/** A change under way. What is noted here is written when the work is done, in the same transaction. */
+/** A change under way. Audit entries and events are kept and written at its end, in the same transaction. */
 export type Change = {
   transaction: AuthTransaction;
-  /** @param action a word of the OWASP logging vocabulary; @param subject the id of what it was done to */
+  /** When the last access token that is valid now has expired, however far the clocks of services differ. */
+  tokensExpireAt: Timestamp;
+  /** @param action a word of the OWASP logging vocabulary; @param subject the id of the user or object that changes */
   audit(action: string, subject: string, details?: Record<string, unknown>): void;
-  /** @param key session id, or user id where there is no session, so that the events of one stay in order */
-  tell(event: AuthEventInit, key: string): void;
+  /** @param key the session's id, or the user's id without a session: events with one key stay in order */
+  emit(event: AuthEventInit, key: string): void;
   /** Ends sessions and returns how many. */
-  endSessions(which: SessionsOf, why: EndReason): Promise<number>;
+  endSessions(which: SessionsOf, reason: EndReason): Promise<number>;
 };
 
-export type Changes = {
-  run<T>(actor: Actor, work: (change: Change) => Promise<T>): Promise<T>;
-  /** Wakes whoever publishes and seals, soon after a commit that wrote rows by a statement of its own. */
-  wake(): void;
+export type UnitOfWork = {
+  /** Runs the work of one change. The audit trail has the client's address if the context has one. */
+  run<T>(context: RequestContext & { address?: string }, work: (change: Change) => Promise<T>): Promise<T>;
+  /** Wakes the relay within half a second, for statements that write their own rows into the outbox. */
+  wakeSoon(): void;
 };
 
-/** An event of the topic `auth.v1` as an outbox row. */
-export function authEvent(event: AuthEventInit, key: string, origin: { traceparent: string; now: number }): OutboxRow {
-  const name = String(event.case).replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+const topic = "auth.v1";
+
+/** An event of auth, for the outbox. */
+export function authEvent(event: AuthEventInit, key: string, { traceparent, now }: { traceparent: string; now: number }): OutboxEvent {
   return {
-    event_id: randomUUIDv7(),
-    topic: "auth.v1",
+    eventId: randomUUIDv7(),
+    topic,
     key,
-    type: `auth.v1.${name}`,
-    payload: toBinary(AuthEventSchema, message(AuthEventSchema, { occurredAt: timestampFromMs(origin.now), event })),
-    traceparent: origin.traceparent,
+    type: eventType(topic, String(event.case)),
+    payload: toBinary(AuthEventSchema, message(AuthEventSchema, { occurredAt: timestampFromMs(now), event })),
+    traceparent,
   };
 }
 
-/** Nobody waits for the news of a sign-in, and sending or sealing one costs as much as fifty. What `run` tells of goes at once. */
+/** A revocation outlives the last token by this much, because the clocks of machines differ. */
+export const clockSkewSeconds = 60;
+
+/** Nobody waits for the event of a sign-in, and publishing one costs as much as fifty. Other events are not delayed. */
 const lingerMs = 500;
 
-export function createChanges(options: {
+export function createUnitOfWork(options: {
   database: AuthDatabase;
   tokenSeconds: number;
   now: () => number;
   wake: () => void;
-  /** Told after the commit which sessions and users are out. */
-  revoked: (revoked: Partial<RevocationSnapshot>) => void;
-}): Changes {
-  const { database, tokenSeconds, now, wake, revoked } = options;
-
+  /** Called after the commit with the sessions that have ended. */
+  onRevoked: (revoked: Partial<RevocationSnapshot>) => void;
+}): UnitOfWork {
+  const { database, tokenSeconds, now, wake, onRevoked } = options;
   let waking = false;
-
   return {
-    wake() {
+    wakeSoon() {
       if (waking) return;
       waking = true;
       setTimeout(() => {
@@ -83,42 +86,40 @@ export function createChanges(options: {
         wake();
       }, lingerMs).unref();
     },
-    async run(actor, work) {
-      const events: OutboxRow[] = [];
-      const entries: AuditRow[] = [];
-      const sessions: RevocationSnapshot["sessions"] = [];
-      const until = now() + (tokenSeconds + revocationSkewSeconds) * 1_000;
-      const result = await database.kysely.transaction().execute(async (transaction) => {
+    async run({ actorId, requestId, traceparent, address }, work) {
+      const until = now() + (tokenSeconds + clockSkewSeconds) * 1_000;
+      const { result, revoked, emitted } = await inTransaction(database, async (transaction) => {
+        const events: OutboxEvent[] = [];
+        const entries: AuditEntry[] = [];
+        const revoked: RevocationSnapshot["sessions"] = [];
         const change: Change = {
           transaction,
+          tokensExpireAt: timestampFromMs(until),
           audit(action, subject, details = {}) {
-            const { requestId, address } = actor.origin;
-            const json = JSON.stringify({ ...details, ...(address && { address }) });
-            entries.push({ actor: actor.id, action, subject, request_id: requestId, details: json });
+            entries.push({ actorId, action, subject, requestId, details: { ...details, ...(address && { address }) } });
           },
-          tell(event, key) {
-            events.push(authEvent(event, key, { traceparent: actor.origin.traceparent, now: now() }));
+          emit(event, key) {
+            events.push(authEvent(event, key, { traceparent, now: now() }));
           },
-          async endSessions(which, why) {
-            const ended = await endSessions(transaction, which, why);
+          async endSessions(which, reason) {
+            const ended = await endSessions(transaction, which, reason);
             for (const sessionId of ended) {
-              const tokensExpireAt = timestampFromMs(until);
-              const value = { sessionId, userId: which.userId, tokensExpireAt, reason: RevocationReason[why] };
-              change.tell({ case: "sessionRevoked", value }, sessionId);
-              const action = why === "REFRESH_TOKEN_REUSED" ? "authn_token_reuse" : "authn_token_revoked";
-              change.audit(action, which.userId, { sessionId, because: why });
-              sessions.push({ id: sessionId, until });
+              const value = { sessionId, userId: which.userId, tokensExpireAt: change.tokensExpireAt, reason: RevocationReason[reason] };
+              change.emit({ case: "sessionRevoked", value }, sessionId);
+              const action = reason === "REFRESH_TOKEN_REUSED" ? "authn_token_reuse" : "authn_token_revoked";
+              change.audit(action, which.userId, { sessionId, because: reason });
+              revoked.push({ id: sessionId, until });
             }
             return ended.length;
           },
         };
-        const value = await work(change);
-        if (events.length > 0) await transaction.insertInto("outbox").values(events).execute();
-        if (entries.length > 0) await transaction.insertInto("audit_entries").values(entries).execute();
-        return value;
+        const result = await work(change);
+        await insertOutboxEvents(transaction, events);
+        await insertAuditEntries(transaction, entries);
+        return { result, revoked, emitted: events.length > 0 };
       });
-      if (sessions.length > 0) revoked({ sessions });
-      if (events.length > 0 || entries.length > 0) wake();
+      if (revoked.length > 0) onRevoked({ sessions: revoked });
+      if (emitted) wake();
       return result;
     },
   };

@@ -61,7 +61,7 @@ test("an invited user chooses a password by the page behind the link", async () 
       headers: { "content-type": "application/x-www-form-urlencoded" },
       body: new URLSearchParams(fields).toString(),
     });
-  // Whoever clicks reads pages: what was wrong, on the form, and that it is done.
+  // People get pages: the form with what is wrong, and a page that says that the password is saved.
   const common = await send("/auth/invites/accept", { token, password: "password1" });
   expect([common.status, common.headers.get("content-type")]).toEqual([400, "text/html; charset=UTF-8"]);
   expect(common.body.text).toContain('role="alert">The password is one of the passwords that attackers try first; choose another one.');
@@ -76,11 +76,11 @@ test("an invited user chooses a password by the page behind the link", async () 
     const refused = await send("/auth/password-reset/confirm", { token: used, password });
     expect([used, refused.status, refused.headers.get("content-type")]).toEqual([used, 400, "text/html; charset=UTF-8"]);
     expect(refused.body.text).toMatch(/role="alert">The link [a-z]/);
-    // Another password does not make the link a better one.
+    // Another password does not help, so there is no form.
     expect(refused.body.text).not.toMatch(/<form|<script/);
   }
   const broken = await auth.call("GET", "/auth/invites/accept");
-  expect([broken.status, broken.body.text]).toEqual([400, expect.stringContaining("The link is not whole")]);
+  expect([broken.status, broken.body.text]).toEqual([400, expect.stringContaining("The link is incomplete")]);
 });
 
 test("text that is not UTF-8 is refused by its name in JSON, in forms and in links, and signs nobody in", async () => {

@@ -64,7 +64,7 @@ test("the trail is chained, only grows for the service, and shows whoever change
 test("no password, token or link is in the database or the log", async () => {
   const { rows: tables } = await auth.owner.query("select tablename from pg_tables where schemaname = 'public'");
   for (const { tablename } of tables) {
-    // Bytes stand in JSON as hexadecimal digits.
+    // JSON has bytes as hexadecimal digits.
     const { rows } = await auth.owner.query(`select to_jsonb(t)::text as text from "${tablename}" t`);
     for (const secret of secrets) {
       const hex = Buffer.from(secret).toString("hex");

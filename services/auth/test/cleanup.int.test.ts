@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { decodeJwt } from "jose";
 import { Client } from "pg";
 import { afterAll, expect, test } from "vitest";
-import { tidy } from "../src/cleanup.ts";
+import { cleanUp } from "../src/cleanup-store.ts";
 import { startAuth } from "./testing.ts";
 
 const auth = await startAuth();
@@ -15,7 +15,7 @@ test("what has ended goes after a day, what is alive stays, and a used refresh t
   await auth.call("POST", "/auth/logout", { token: loggedOut.token });
   const client = new Client({ connectionString: auth.env.DATABASE_URL });
   await client.connect();
-  const clean = () => tidy(client, 12 * 3_600);
+  const clean = () => cleanUp(client, 12 * 3_600);
 
   await auth.owner.query("update sessions set expires_at = now() - interval '1 hour' where id = $1", [sessionOf(expired)]);
   await auth.owner.query("update refresh_tokens set used_at = used_at - interval '1 minute'");

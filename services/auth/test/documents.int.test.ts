@@ -6,7 +6,9 @@ import { startAuth } from "./testing.ts";
 
 const golden = join(import.meta.dirname, "..", "openapi.json");
 const auth = await startAuth();
-type Document = { paths: Record<string, Record<string, { operationId: string; summary?: string; security?: { bearer: string[] }[] }>> };
+type Document = {
+  paths: Record<string, Record<string, { operationId: string; summary?: string; tags?: string[]; security?: { bearer: string[] }[] }>>;
+};
 const document = (await auth.call("GET", "/openapi.json")).body;
 const complete = (await auth.call("GET", "/openapi-internal.json")).body as Document;
 afterAll(() => auth.stop());
@@ -24,4 +26,12 @@ test("it has every operation of the access table, with the scope that it takes a
   const expected = listed.map(([name, access]) => [name.slice("auth.".length), security(access)]);
   expect(new Map(described.map((operation) => [operation.operationId, operation.security]))).toEqual(new Map(expected as []));
   expect(described.filter((operation) => !operation.summary)).toEqual([]);
+});
+
+test("each operation is grouped by one noun, and those of services are left out of the published document", () => {
+  expect(described.filter(({ tags }) => tags?.length !== 1)).toEqual([]);
+  const internal = described.filter(({ tags }) => tags?.[0] === "Internal").map(({ operationId }) => operationId);
+  expect(internal.toSorted()).toEqual(["issueServiceToken", "revocations"]);
+  const published = Object.values((document as Document).paths).flatMap((path) => Object.values(path));
+  expect(published).toHaveLength(described.length - internal.length);
 });

@@ -16,7 +16,7 @@ const codeOf = (secret: string, offsetSeconds = 0) =>
   new TOTP({ secret: Secret.fromBase32(secret) }).generate({ timestamp: Date.now() + offsetSeconds * 1_000 });
 const login = (body: object, on: AuthUnderTest = auth) => on.call("POST", "/auth/login", { body });
 
-/** Enrols and makes the step of the first code old, so that the present one can be used again. */
+/** Enrols, and forgets the step of the first code, so that the present code can be used again. */
 async function enrol(token: string, secretPassword = password): Promise<{ secret: string; recoveryCodes: string[] }> {
   const { status, body } = await auth.call("POST", "/auth/mfa/totp", { token, body: { password: secretPassword } });
   expect(status, JSON.stringify(body)).toBe(200);
@@ -28,7 +28,7 @@ async function enrol(token: string, secretPassword = password): Promise<{ secret
   return { secret, recoveryCodes: confirmed.body.recoveryCodes as string[] };
 }
 
-/** The first administrator, with a second factor from the first test on. */
+/** The secret of the first administrator, who has a second factor from the first test on. */
 let adminSecret = "";
 
 test("an administrator who must have a second factor can do nothing but set one up, and then everything", async () => {

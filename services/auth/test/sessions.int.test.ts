@@ -174,7 +174,7 @@ test("TRACE is not served", async () => {
   expect(await text(answer)).not.toContain("not-to-be-echoed");
 });
 
-// Last, because the server closes a connection whose body it does not want to read.
+// The last test, because the server closes the connection without reading the body.
 test("a body over 1 MiB is refused", async () => {
   const answer = await auth.call("POST", "/auth/login", { body: { email: admin.email, password: "x".repeat(1024 * 1024) } });
   expect(answer.status).toBe(413);

@@ -1,16 +1,16 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { createEncryptor } from "@pm/kit/encryption";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
 import { testDatabase } from "@pm/stack/testing";
 import { decodeProtectedHeader, jwtVerify } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createSealer } from "../src/seal.ts";
 import type { AuthDatabase, AuthTables } from "../src/tables.ts";
 import { createTokens } from "../src/tokens/access-tokens.ts";
 import { createSigningKeys } from "../src/tokens/signing-keys.ts";
-import { actingAlone, createChanges } from "../src/unit-of-work.ts";
+import { createUnitOfWork, systemActor } from "../src/unit-of-work.ts";
 import { admin, clientFor, startAuth, startReplica } from "./testing.ts";
 
 describe("keys over time", () => {
@@ -30,9 +30,10 @@ describe("keys over time", () => {
   });
 
   function replica(secret = 7) {
-    const changes = createChanges({ database, tokenSeconds: 300, now, wake: () => undefined, revoked: () => undefined });
-    const sealer = createSealer(Buffer.alloc(32, secret), "signing keys");
-    const keys = createSigningKeys({ database, changes, sealer, publishSeconds: 900, rotationSeconds: 86_400, tokenSeconds: 300, now });
+    const parts = { database, tokenSeconds: 300, now };
+    const unitOfWork = createUnitOfWork({ ...parts, wake: () => undefined, onRevoked: () => undefined });
+    const encryptor = createEncryptor(Buffer.alloc(32, secret), "signing keys");
+    const keys = createSigningKeys({ ...parts, unitOfWork, encryptor, publishSeconds: 900, rotationSeconds: 86_400 });
     return { keys, tokens: createTokens({ keys, issuer: "i", audience: "a", lifetimeSeconds: 300, now }) };
   }
   const kidOf = (token: string) => decodeProtectedHeader(token).kid;
@@ -70,7 +71,7 @@ describe("keys over time", () => {
   });
 
   test("ten commands to rotate at once make one next key, and it is audited", async () => {
-    const made = await Promise.all(Array.from({ length: 10 }, () => replica().keys.rotate(actingAlone())));
+    const made = await Promise.all(Array.from({ length: 10 }, () => replica().keys.rotate(systemActor())));
     expect(new Set(made.map((key) => key.kid)).size).toBe(1);
     const { rows } = await database.pool.query(
       "select count(*)::int as n from audit_entries where action = 'crypt_key_rotated' and subject = $1",

@@ -1,4 +1,4 @@
-/** For tests: auth as a process of its own on a database of its own, and a client that speaks its JSON. */
+/** For tests: auth as a process with its own database, a client that sends JSON, and a mail server. */
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
@@ -14,12 +14,12 @@ export type Answer = { status: number; headers: Headers; body: Record<string, un
 export type AuthUnderTest = {
   url: string;
   service: Service;
-  /** As the runtime role. */
+  /** Connects as the runtime role. */
   pool: Pool;
-  /** As the owner role, who may change what the service cannot. */
+  /** Connects as the owner role, which may change what the service cannot. */
   owner: Pool;
   env: Record<string, string>;
-  /** Everything that it wrote. */
+  /** Every line that the service has written. */
   logs: string[];
   /** Sends JSON and reads JSON; `token` goes into the Authorization header. */
   call(
@@ -27,17 +27,17 @@ export type AuthUnderTest = {
     path: string,
     options?: { body?: unknown; token?: string | undefined; headers?: Record<string, string> },
   ): Promise<Answer>;
-  /** Signs in and returns the pair; fails the test where that does not work. */
+  /** Signs in and returns the tokens. Throws if the answer is not 200. */
   login(credentials?: { email: string; password: string; code?: string }): Promise<{ token: string; refreshToken: string }>;
   stop(): Promise<void>;
 };
 
-/** Another replica: a process of its own on the same database. */
+/** Another replica: a second process with the same database. */
 export async function startReplica(auth: AuthUnderTest, overrides: Record<string, string> = {}): Promise<Service> {
   return startService({ name: "auth", env: { ...auth.env, ...overrides }, port: await freePort() });
 }
 
-/** As the gateway would pass on a request of this client. */
+/** The header with which the gateway passes on a request of this client. */
 export const from = (address: string) => ({ "x-envoy-external-address": address });
 
 export function clientFor(url: string): AuthUnderTest["call"] {
@@ -58,7 +58,7 @@ export function clientFor(url: string): AuthUnderTest["call"] {
   };
 }
 
-/** The environment of auth for tests; Kafka is away unless brokers are given, which no request may notice. */
+/** The environment of auth for tests. Without brokers, Kafka is away, which no request may notice. */
 export function authEnvironment(databaseUrl: string, overrides: Record<string, string> = {}): Record<string, string> {
   return {
     HOST: "127.0.0.1",
@@ -116,12 +116,12 @@ export type Mailbox = {
   url: string;
   /** Every mail that arrived, the oldest first. */
   mails: { to: string; subject: string; text: string }[];
-  /** Waits for the newest mail to an address and takes the token out of it. */
+  /** Waits for a mail to an address and returns the token in it. */
   token(to: string, subject: RegExp): Promise<string>;
   close(): void;
 };
 
-/** A mail server that keeps what it gets: as much of SMTP (RFC 5321) as a client needs to deliver. */
+/** A mail server that keeps its mails. It has as much of SMTP (RFC 5321) as a client needs to deliver. */
 export async function startMailbox(): Promise<Mailbox> {
   const mails: Mailbox["mails"] = [];
   const server = createServer((socket) => {

@@ -1,4 +1,4 @@
-/** What takes how long. It runs alone, because other tests beside it would be measured with it. */
+/** Times of responses. The tests run alone, because tests beside them would be measured too. */
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
@@ -22,12 +22,12 @@ const quantile = (values: number[], share: number) =>
 const median = (values: number[]) => quantile(values, 0.5);
 
 /**
- * How much longer the known account takes, as a share of what the unknown one takes. Each pair is measured within
- * milliseconds, so that what else the machine does falls on both alike; what is compared is the median of the differences
- * within pairs, on which a few interrupted pairs have no influence. Which comes first is drawn by lot: what the known one leaves
- * to be done slows down whatever is asked some tens of milliseconds later, and in a fixed order that would be one kind more than the other.
- * The unknown address is always the same, as the known one is: one that was counted before takes longer than one that is new,
- * whether it has an account or not.
+ * How much longer a request takes for the known account, as a share of the time for the unknown one. The two requests
+ * of a pair follow each other within milliseconds, so that other work of the machine slows both down alike. The result
+ * is the median of the differences within pairs, so that a few interrupted pairs do not count. The order within a pair
+ * is random: a request for the known account leaves work behind, which slows down the next request some tens of
+ * milliseconds later. The unknown address is always the same, as the known one is, because an address that was counted
+ * before takes longer than a new one, with or without an account.
  */
 async function shareOfKnown(pairs: number, request: (email: string) => Promise<unknown>): Promise<number> {
   const nobody = freshEmail();
@@ -37,7 +37,7 @@ async function shareOfKnown(pairs: number, request: (email: string) => Promise<u
     const started = performance.now();
     await request(email);
     const elapsed = performance.now() - started;
-    // The attacked account is slowed down at its fifty-first failure; that is not what is measured here.
+    // The throttle would slow the account down at its fifty-first failure, which is not measured here.
     await auth.owner.query("delete from throttles");
     await delay(5);
     return elapsed;
@@ -46,7 +46,7 @@ async function shareOfKnown(pairs: number, request: (email: string) => Promise<u
     const knownFirst = randomInt(2) === 0;
     const first = await timed(knownFirst ? admin.email : nobody);
     const second = await timed(knownFirst ? nobody : admin.email);
-    // The first pairs are for compiling.
+    // During the first pairs, the code is still compiled.
     if (pair < 0) continue;
     const [known, unknown] = knownFirst ? [first, second] : [second, first];
     differences.push(known - unknown);
@@ -67,12 +67,12 @@ test("asking for a reset takes as long for an unknown account as for a known one
     const { status } = await auth.call("POST", "/auth/password-reset", { body: { email }, headers: from(anyAddress()) });
     expect(status).toBe(202);
   });
-  // What makes the difference has happened all the same.
+  // The known account still gets its mails.
   await expect.poll(() => mailbox.mails.length, { timeout: 10_000 }).toBe(820);
   expect(Math.abs(share)).toBeLessThan(0.05);
 });
 
-/** Asks for health every 20 ms for a while, from a thread of its own, whose event loop the flood does not share; gives milliseconds. */
+/** Requests health every 20 ms, from a thread whose event loop the flood does not share. Returns milliseconds. */
 async function pollHealth(url: string, forMs: number): Promise<number[]> {
   const code = `
     const { parentPort, workerData } = require("node:worker_threads");
@@ -95,7 +95,8 @@ async function pollHealth(url: string, forMs: number): Promise<number[]> {
 test("under a flood of logins health answers within 50 ms (p99), and who does not fit in is refused at once", {
   timeout: 60_000,
 }, async () => {
-  // Some 700 answers each: of fewer, the hundredth is one or two moments, such as that in which 64 connections are opened at once.
+  // About 700 answers each. Of fewer, p99 would be one or two moments, such as the one in which 64 connections are
+  // opened.
   const forMs = 20_000;
   const end = performance.now() + forMs;
   const statuses = new Set<number>();
@@ -111,7 +112,7 @@ test("under a flood of logins health answers within 50 ms (p99), and who does no
   const [live, ready] = await Promise.all([pollHealth(`${auth.url}/health/live`, forMs), pollHealth(`${auth.url}/health/ready`, forMs)]);
   await Promise.all(flood);
   expect([...statuses].toSorted()).toEqual([401, 503]);
-  // Whoever floods us must not flood the log with errors too: each refusal has its line, as every request has.
+  // A flood of logins must not flood the log with errors. A refusal has one line, as every request has.
   expect(auth.logs.filter((line) => line.includes('"level":"error"'))).toEqual([]);
   for (const [name, times] of Object.entries({ live, ready })) {
     const [p50, p99] = [quantile(times, 0.5), quantile(times, 0.99)];

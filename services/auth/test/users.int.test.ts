@@ -159,12 +159,12 @@ test("the last administrator can neither be disabled nor lose the role, and two 
   expect(answers.map((answer) => answer.status).toSorted()).not.toEqual([200, 200]);
   const { rows } = await auth.pool.query("select count(*)::int as n from users where 'admin' = any(roles) and disabled_at is null");
   expect(rows[0].n).toBeGreaterThanOrEqual(1);
-  // Whoever won: the first administrator goes on in the following tests.
+  // The following tests need the first administrator, whichever of the two has won.
   await auth.owner.query("update users set disabled_at = null where id = $1", [me]);
 });
 
 test("an administrator signs a user out everywhere", async () => {
-  // The session of the tests before may have ended there.
+  // An earlier test may have ended the session.
   const { token: fresh } = await auth.login();
   const user = await newUserBy(fresh);
   const session = await auth.login({ email: user.email, password });

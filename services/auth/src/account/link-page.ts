@@ -1,4 +1,4 @@
-/** The page that a link in a mail leads to: one form, and what became of it. No script, nothing loaded from anywhere. */
+/** The page behind a link of a mail: a form, and its result. It has no script and loads nothing. */
 import { createHash } from "node:crypto";
 import { html, raw } from "hono/html";
 
@@ -10,8 +10,8 @@ input, button { padding: .5rem; margin: .25rem 0 1rem }
 const styleHash = createHash("sha256").update(style).digest("base64");
 
 /**
- * @param content.token goes back with the form; the address bar, where it stands too, is told to nobody (`referrer-policy`).
- *   Without one there is no form.
+ * @param content.token is sent with the form; without it, the page has no form. The address of the page contains the
+ *   token too, so no referrer is sent.
  */
 export function linkPage(content: { title: string; problem?: string; note?: string; token?: string | undefined }): string {
   const { title, problem, note, token } = content;

@@ -1,27 +1,44 @@
-/** Accounts over HTTP, for administrators. */
+/** The accounts of all users over HTTP, for administrators. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { invalidFields } from "@pm/kit/errors";
-import type { RestApp, RestContext } from "@pm/kit/http/rest";
+import type { RestApp } from "@pm/kit/http/rest";
+import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
+import type { ContextOf } from "../client-address.ts";
 import {
-  actorOf,
   Email,
+  EndedSessions,
+  exampleId,
+  exampleTeamId,
+  exampleTime,
   idParams,
-  jsonAnswer,
-  jsonBody,
   listQuery,
   NewPassword,
   noContent,
   noStore,
-  type OriginOf,
   PersonName,
   pageOf,
   plainText,
   RoleName,
 } from "../http/schemas.ts";
 import type { Sessions } from "../sessions/sessions.ts";
+import type { SessionRow } from "../sessions/store.ts";
 import type { UserRow } from "../users/store.ts";
+import type { Invitations } from "./invitations.ts";
 import type { Users } from "./users.ts";
 
+const tags = ["Users"];
+
+const exampleUser = {
+  id: exampleId,
+  email: "florence@example.com",
+  name: "Florence Nightingale",
+  roles: ["user"],
+  state: "active" as const,
+  secondFactor: true,
+  teams: [exampleTeamId],
+  createdAt: exampleTime,
+  updatedAt: exampleTime,
+};
 const User = z
   .object({
     id: z.string(),
@@ -34,7 +51,8 @@ const User = z
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
   })
-  .openapi("User");
+  .openapi("User", { example: exampleUser });
+
 const Roles = z
   .array(RoleName)
   .min(1, "must name at least one role")
@@ -45,170 +63,174 @@ const NewUser = z
     name: PersonName.default(""),
     roles: Roles.optional(),
     role: RoleName.optional().openapi({ description: "The same as `roles` with one entry." }),
-    password: NewPassword.optional().openapi({ description: "Without it, an invitation is sent." }),
+    password: NewPassword.optional().openapi({ description: "Without a password, the user gets an invitation by mail." }),
   })
-  .openapi("NewUser");
+  .openapi("NewUser", { example: { email: "florence@example.com", name: "Florence Nightingale", roles: ["user"] } });
+const UserUpdate = z
+  .strictObject({ email: Email.optional(), name: PersonName.optional(), roles: Roles.optional() })
+  .openapi({ example: { roles: ["user", "analyst"] } });
+
+const exampleSession = { id: exampleId, address: "203.0.113.7", userAgent: "Mozilla/5.0 (X11; Linux x86_64)", lastUsedAt: exampleTime };
+const UserSessions = z
+  .object({
+    items: z.array(z.object({ id: z.string(), address: z.string(), userAgent: z.string(), lastUsedAt: z.iso.datetime() })),
+  })
+  .openapi({ example: { items: [exampleSession] } });
+
+const listUsersRoute = createRoute({
+  operationId: "listUsers",
+  tags,
+  method: "get",
+  path: "/auth/users",
+  summary: "List and search users, in the order in which they were created",
+  request: {
+    query: z.object({
+      ...listQuery,
+      q: plainText.min(1).max(200).optional().openapi({ description: "Part of the e-mail address or the name.", example: "night" }),
+      role: RoleName.optional(),
+      state: z.enum(["active", "invited", "disabled"]).optional(),
+      teamId: z.uuid().optional().openapi({ example: exampleTeamId }),
+    }),
+  },
+  responses: { 200: jsonAnswer(pageOf(User, exampleUser), "A page of users") },
+});
+
+const createUserRoute = createRoute({
+  operationId: "createUser",
+  tags,
+  method: "post",
+  path: "/auth/users",
+  summary: "Create an account with any roles",
+  request: { body: jsonBody(NewUser) },
+  responses: { 201: jsonAnswer(User, "The account"), ...errorAnswers("already_exists", "failed_precondition") },
+});
+
+const getUserRoute = createRoute({
+  operationId: "getUser",
+  tags,
+  method: "get",
+  path: "/auth/users/{id}",
+  summary: "Read an account",
+  request: { params: idParams },
+  responses: { 200: jsonAnswer(User, "The account"), ...errorAnswers("not_found") },
+});
+
+const updateUserRoute = createRoute({
+  operationId: "updateUser",
+  tags,
+  method: "patch",
+  path: "/auth/users/{id}",
+  summary: "Change the e-mail address, the name or the roles of a user",
+  description: "New roles and a new address end the user's sessions.",
+  request: { params: idParams, body: jsonBody(UserUpdate) },
+  responses: { 200: jsonAnswer(User, "The account"), ...errorAnswers("not_found", "already_exists", "failed_precondition") },
+});
+
+const disableUserRoute = createRoute({
+  operationId: "disableUser",
+  tags,
+  method: "post",
+  path: "/auth/users/{id}:disable",
+  summary: "Disable an account and end its sessions in all services",
+  request: { params: idParams },
+  responses: { 200: jsonAnswer(User, "The account"), ...errorAnswers("not_found", "failed_precondition") },
+});
+
+const enableUserRoute = createRoute({
+  operationId: "enableUser",
+  tags,
+  method: "post",
+  path: "/auth/users/{id}:enable",
+  summary: "Let a disabled account sign in again",
+  request: { params: idParams },
+  responses: { 200: jsonAnswer(User, "The account"), ...errorAnswers("not_found") },
+});
+
+const sendUserLinkRoute = createRoute({
+  operationId: "sendUserLink",
+  tags,
+  method: "post",
+  path: "/auth/users/{id}:sendLink",
+  summary: "Mail an invitation again, or a link for choosing a new password",
+  request: { params: idParams },
+  responses: { ...noContent("The link is sent."), ...errorAnswers("not_found", "failed_precondition") },
+});
+
+const listUserSessionsRoute = createRoute({
+  operationId: "listUserSessions",
+  tags,
+  method: "get",
+  path: "/auth/users/{id}/sessions",
+  summary: "List the sessions of a user",
+  request: { params: idParams },
+  responses: { 200: jsonAnswer(UserSessions, "The sessions, the last used first"), ...errorAnswers("not_found") },
+});
+
+const endUserSessionsRoute = createRoute({
+  operationId: "endUserSessions",
+  tags,
+  method: "post",
+  path: "/auth/users/{id}:endSessions",
+  summary: "End all sessions of a user",
+  request: { params: idParams },
+  responses: { 200: jsonAnswer(EndedSessions, "The sessions have ended in all services."), ...errorAnswers("not_found") },
+});
+
+const removeUserSecondFactorRoute = createRoute({
+  operationId: "removeUserSecondFactor",
+  tags,
+  method: "post",
+  path: "/auth/users/{id}:removeSecondFactor",
+  summary: "Remove the second factor of a user who has lost the device and the recovery codes",
+  description: "Check the user's identity first, as carefully as when they got the account. It ends the user's sessions and mails them.",
+  request: { params: idParams },
+  responses: { 200: jsonAnswer(User, "The account"), ...errorAnswers("not_found") },
+});
+
+export function registerUsers(
+  { operation }: RestApp,
+  options: { users: Users; invitations: Invitations; sessions: Sessions; contextOf: ContextOf },
+): void {
+  const { users, invitations, sessions, contextOf } = options;
+
+  operation(listUsersRoute, async (c) => {
+    const { limit, cursor, ...filter } = c.req.valid("query");
+    const { items, ...next } = await users.list(filter, { limit, cursor });
+    return c.json({ items: items.map(toUser), ...next }, 200, noStore);
+  });
+  operation(createUserRoute, async (c) => {
+    const { role, roles = role && [role], ...rest } = c.req.valid("json");
+    if (!roles) throw invalidFields([{ path: "roles", message: "is required; name at least one role" }]);
+    const id = await invitations.createUser({ ...rest, roles }, contextOf(c));
+    return c.json(toUser(await users.get(id)), 201, { ...noStore, location: `/auth/users/${id}` });
+  });
+  operation(getUserRoute, async (c) => c.json(toUser(await users.get(c.req.valid("param").id)), 200, noStore));
+  operation(updateUserRoute, async (c) =>
+    c.json(toUser(await users.update(c.req.valid("param").id, c.req.valid("json"), contextOf(c))), 200, noStore),
+  );
+  operation(disableUserRoute, async (c) => c.json(toUser(await users.disable(c.req.valid("param").id, contextOf(c))), 200, noStore));
+  operation(enableUserRoute, async (c) => c.json(toUser(await users.enable(c.req.valid("param").id, contextOf(c))), 200, noStore));
+  operation(sendUserLinkRoute, async (c) => {
+    await invitations.sendLink(c.req.valid("param").id, contextOf(c));
+    return c.body(null, 204);
+  });
+  operation(listUserSessionsRoute, async (c) => {
+    const { id } = await users.get(c.req.valid("param").id);
+    return c.json({ items: (await sessions.list(id)).map(toSession) }, 200, noStore);
+  });
+  operation(endUserSessionsRoute, async (c) =>
+    c.json({ ended: await users.endSessions(c.req.valid("param").id, contextOf(c)) }, 200, noStore),
+  );
+  operation(removeUserSecondFactorRoute, async (c) =>
+    c.json(toUser(await users.removeSecondFactor(c.req.valid("param").id, contextOf(c))), 200, noStore),
+  );
+}
 
 function toUser({ id, email, name, roles, state, second_factor, teams, created_at, updated_at }: UserRow) {
   const times = { createdAt: created_at.toISOString(), updatedAt: updated_at.toISOString() };
   return { id, email, name, roles, state, secondFactor: second_factor, teams, ...times };
 }
 
-export function registerUsers({ operation }: RestApp, options: { users: Users; sessions: Sessions; originOf: OriginOf }): void {
-  const { users, sessions, originOf } = options;
-  const by = (c: RestContext) => actorOf(c, originOf);
-
-  operation(
-    createRoute({
-      operationId: "listUsers",
-      method: "get",
-      path: "/auth/users",
-      summary: "List and search users, in the order in which they were made",
-      request: {
-        query: z.object({
-          ...listQuery,
-          q: plainText.min(1).max(200).optional().openapi({ description: "Part of the e-mail address or name." }),
-          role: RoleName.optional(),
-          state: z.enum(["active", "invited", "disabled"]).optional(),
-          teamId: z.uuid("is not an id").optional(),
-        }),
-      },
-      responses: { 200: jsonAnswer(pageOf(User), "A page") },
-    }),
-    async (c) => {
-      const { limit, cursor, ...filter } = c.req.valid("query");
-      const { items, nextCursor } = await users.list(filter, { limit, cursor });
-      return c.json({ items: items.map(toUser), ...(nextCursor !== undefined && { nextCursor }) }, 200, noStore);
-    },
-  );
-  operation(
-    createRoute({
-      operationId: "createUser",
-      method: "post",
-      path: "/auth/users",
-      summary: "Make an account with any roles",
-      request: { body: jsonBody(NewUser) },
-      responses: { 201: jsonAnswer(User, "The account") },
-    }),
-    async (c) => {
-      const { email, name, roles, role, password } = c.req.valid("json");
-      const given = roles ?? (role && [role]);
-      if (!given) throw invalidFields([{ path: "roles", message: "is missing; name at least one role" }]);
-      const user = await users.create({ email, name, roles: given, password }, by(c));
-      return c.json(toUser(user), 201, { ...noStore, location: `/auth/users/${user.id}` });
-    },
-  );
-  operation(
-    createRoute({
-      operationId: "getUser",
-      method: "get",
-      path: "/auth/users/{id}",
-      summary: "One user",
-      request: { params: idParams },
-      responses: { 200: jsonAnswer(User, "The account") },
-    }),
-    async (c) => c.json(toUser(await users.get(c.req.valid("param").id)), 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "updateUser",
-      method: "patch",
-      path: "/auth/users/{id}",
-      summary: "Change address, name or roles",
-      description: "New roles and a new address end the user's sessions.",
-      request: {
-        params: idParams,
-        body: jsonBody(z.strictObject({ email: Email.optional(), name: PersonName.optional(), roles: Roles.optional() })),
-      },
-      responses: { 200: jsonAnswer(User, "The account") },
-    }),
-    async (c) => c.json(toUser(await users.update(c.req.valid("param").id, c.req.valid("json"), by(c))), 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "disableUser",
-      method: "post",
-      path: "/auth/users/{id}:disable",
-      summary: "Disable an account and end its sessions everywhere",
-      request: { params: idParams },
-      responses: { 200: jsonAnswer(User, "The account") },
-    }),
-    async (c) => c.json(toUser(await users.disable(c.req.valid("param").id, by(c))), 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "enableUser",
-      method: "post",
-      path: "/auth/users/{id}:enable",
-      summary: "Let a disabled account sign in again",
-      request: { params: idParams },
-      responses: { 200: jsonAnswer(User, "The account") },
-    }),
-    async (c) => c.json(toUser(await users.enable(c.req.valid("param").id, by(c))), 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "sendUserLink",
-      method: "post",
-      path: "/auth/users/{id}:sendLink",
-      summary: "Send an invitation again, or a link for choosing a new password",
-      request: { params: idParams },
-      responses: noContent("Sent"),
-    }),
-    async (c) => {
-      await users.sendLink(c.req.valid("param").id, by(c));
-      return c.body(null, 204);
-    },
-  );
-  operation(
-    createRoute({
-      operationId: "listUserSessions",
-      method: "get",
-      path: "/auth/users/{id}/sessions",
-      summary: "Where a user is signed in",
-      request: { params: idParams },
-      responses: {
-        200: jsonAnswer(
-          z.object({
-            items: z.array(z.object({ id: z.string(), address: z.string(), userAgent: z.string(), lastUsedAt: z.iso.datetime() })),
-          }),
-          "The sessions",
-        ),
-      },
-    }),
-    async (c) => {
-      const { id } = await users.get(c.req.valid("param").id);
-      const rows = await sessions.list(id);
-      const items = rows.map((row) => ({
-        id: row.id,
-        address: row.address,
-        userAgent: row.user_agent,
-        lastUsedAt: row.last_used_at.toISOString(),
-      }));
-      return c.json({ items }, 200, noStore);
-    },
-  );
-  operation(
-    createRoute({
-      operationId: "endUserSessions",
-      method: "post",
-      path: "/auth/users/{id}:endSessions",
-      summary: "Sign a user out everywhere",
-      request: { params: idParams },
-      responses: { 200: jsonAnswer(z.object({ ended: z.int() }), "How many sessions have ended") },
-    }),
-    async (c) => c.json({ ended: await users.endSessions(c.req.valid("param").id, by(c)) }, 200, noStore),
-  );
-  operation(
-    createRoute({
-      operationId: "removeUserSecondFactor",
-      method: "post",
-      path: "/auth/users/{id}:removeSecondFactor",
-      summary: "Remove the second factor of a user who lost the device and the recovery codes",
-      description: "After his identity was checked as carefully as when he got the account. Ends his sessions; he is told by mail.",
-      request: { params: idParams },
-      responses: { 200: jsonAnswer(User, "The account") },
-    }),
-    async (c) => c.json(toUser(await users.removeSecondFactor(c.req.valid("param").id, by(c))), 200, noStore),
-  );
+function toSession({ id, address, user_agent, last_used_at }: SessionRow) {
+  return { id, address, userAgent: user_agent, lastUsedAt: last_used_at.toISOString() };
 }

@@ -1,20 +1,15 @@
-/** What administrators do with accounts. */
-
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+/** What administrators do with existing accounts. */
 import type { Role } from "@pm/kit/auth/access";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
-import type { Letters } from "../mail/messages.ts";
-import type { Passwords } from "../passwords/hashing.ts";
-import { checkNewPassword } from "../passwords/policy.ts";
-import { revocationSkewSeconds } from "../sessions/revocations.ts";
+import type { ClientContext } from "../client-address.ts";
+import type { MailMessages } from "../mail/messages.ts";
 import type { AuthDatabase } from "../tables.ts";
-import type { Actor, Change, Changes } from "../unit-of-work.ts";
-import { createLink, voidLinks } from "../users/links.ts";
-import type { Factors } from "../users/second-factor.ts";
+import type { Change, UnitOfWork } from "../unit-of-work.ts";
+import { deleteLinks } from "../users/links-store.ts";
+import type { SecondFactors } from "../users/second-factor.ts";
 import {
   findUser,
-  insertUser,
   listUsers,
   lockUser,
   otherActiveAdmins,
@@ -26,164 +21,123 @@ import {
 
 export type Page<Item> = { items: Item[]; nextCursor?: string };
 
+export type UserUpdate = { email?: string | undefined; name?: string | undefined; roles?: Role[] | undefined };
+
 export type Users = {
-  /** Without a password the user gets an invitation by mail. @throws AppError already_exists, failed_precondition */
-  create(user: { email: string; name: string; roles: Role[]; password?: string | undefined }, by: Actor): Promise<UserRow>;
   list(filter: UserFilter, page: { cursor?: string | undefined; limit: number }): Promise<Page<UserRow>>;
   /** @throws AppError not_found */
   get(id: string): Promise<UserRow>;
-  /** New roles and a new address end the user's sessions, so that they hold everywhere at once. */
-  update(
-    id: string,
-    change: { email?: string | undefined; name?: string | undefined; roles?: Role[] | undefined },
-    by: Actor,
-  ): Promise<UserRow>;
-  disable(id: string, by: Actor): Promise<UserRow>;
-  enable(id: string, by: Actor): Promise<UserRow>;
-  /** Sends a link: an invitation to who has no password yet, else one for choosing a new password. */
-  sendLink(id: string, by: Actor): Promise<void>;
-  endSessions(id: string, by: Actor): Promise<number>;
-  /** For a user who has lost the device and the recovery codes, after his identity was checked. */
-  removeSecondFactor(id: string, by: Actor): Promise<UserRow>;
+  /** New roles or a new address end the user's sessions, so that the change takes effect in all services at once. */
+  update(id: string, update: UserUpdate, context: ClientContext): Promise<UserRow>;
+  disable(id: string, context: ClientContext): Promise<UserRow>;
+  enable(id: string, context: ClientContext): Promise<UserRow>;
+  /** Returns how many sessions have ended. */
+  endSessions(id: string, context: ClientContext): Promise<number>;
+  /** For a user who has lost the device and the recovery codes, after their identity was checked. */
+  removeSecondFactor(id: string, context: ClientContext): Promise<UserRow>;
 };
 
 export function createUsers(options: {
   database: AuthDatabase;
-  changes: Changes;
-  passwords: Passwords;
-  factors: Factors;
-  letters: Letters;
+  unitOfWork: UnitOfWork;
+  secondFactors: SecondFactors;
+  messages: MailMessages;
   cursors: Cursors;
-  tokenSeconds: number;
   now: () => number;
 }): Users {
-  const { database, changes, passwords, factors, letters, cursors, tokenSeconds, now } = options;
+  const { database, unitOfWork, secondFactors, messages, cursors, now } = options;
 
-  const needMail = () => {
-    if (!letters.enabled)
-      throw new AppError("failed_precondition", "No mail is set up (MAIL_URL), so no link can be sent. Give the account a password.");
-  };
-
-  async function get(id: string): Promise<UserRow> {
-    const user = await findUser(database.kysely, id);
-    if (!user) throw new AppError("not_found", "There is no such user.");
-    return user;
-  }
-
-  /** Changes one account under a lock and answers what has become of it. */
-  function changing(id: string, by: Actor, work: (change: Change, user: UserRow) => Promise<void>): Promise<UserRow> {
-    return changes.run(by, async (change) => {
-      await work(change, await lockUser(change.transaction, id));
-      const changed = await findUser(change.transaction, id);
-      if (!changed) throw new AppError("not_found", "There is no such user.");
-      return changed;
+  /** Locks an account, changes it, and returns it before and after the change. */
+  function change(id: string, context: ClientContext, work: (change: Change, user: UserRow) => Promise<void>) {
+    return unitOfWork.run(context, async (change) => {
+      const before = await lockUser(change.transaction, id);
+      await work(change, before);
+      const after = await findUser(change.transaction, id);
+      if (!after) throw new AppError("not_found", "There is no such user.");
+      return { before, after };
     });
   }
 
-  async function keepAnAdmin({ transaction }: Change, user: UserRow): Promise<void> {
-    if (user.state === "active" && user.roles.includes("admin") && (await otherActiveAdmins(transaction, user.id)) === 0)
-      throw new AppError("failed_precondition", "This is the last administrator. Make another one first.");
-  }
-
   return {
-    get,
-
-    async create({ email, name, roles, password }, by) {
-      if (password === undefined) needMail();
-      else checkNewPassword(password, [email, name]);
-      const passwordHash = password === undefined ? null : await passwords.hash(password);
-      const created = await changes.run(by, async ({ transaction, audit }) => {
-        const id = await insertUser(transaction, { email, name, roles, passwordHash });
-        audit("user_created", id, { roles });
-        const link = { purpose: "invite" as const, userId: id, email, name, passwordHash: null };
-        return { id, token: passwordHash === null ? await createLink(transaction, link) : undefined };
-      });
-      if (created.token !== undefined) letters.invite(email, created.token);
-      return get(created.id);
-    },
-
     async list(filter, { cursor, limit }) {
       const query = ["users", filter];
       const after = cursor === undefined ? undefined : String(cursors.open(query, cursor)[0]);
-      const rows = await listUsers(database.kysely, filter, { after, limit: limit + 1 });
-      const items = rows.slice(0, limit);
-      const last = items.at(-1);
-      return { items, ...(rows.length > limit && last && { nextCursor: cursors.seal(query, [last.id]) }) };
+      const rows = await listUsers(database, filter, { after, limit: limit + 1 });
+      return toPage(rows, limit, (last) => cursors.seal(query, [last.id]));
     },
-
-    async update(id, { email, name, roles }, by) {
-      let before: UserRow | undefined;
-      const user = await changing(id, by, async (change, current) => {
-        before = current;
-        const newRoles = roles !== undefined && [...roles].sort().join() !== [...current.roles].sort().join() ? roles : undefined;
-        const newEmail = email !== undefined && email !== current.email ? email : undefined;
-        const values: UserChange = {
-          ...(newEmail !== undefined && { email: newEmail }),
-          ...(name !== undefined && name !== current.name && { name }),
-          ...(newRoles && { roles: newRoles }),
-        };
-        const fields = Object.keys(values);
-        if (fields.length === 0) return;
-        if (newRoles && !newRoles.includes("admin")) await keepAnAdmin(change, current);
-        await updateUser(change.transaction, id, values);
-        if (newEmail !== undefined) await voidLinks(change.transaction, id);
-        if (newRoles) change.audit("authz_change", id, { before: current.roles, after: newRoles });
-        if (fields.some((field) => field !== "roles"))
-          change.audit("user_updated", id, { fields: fields.filter((field) => field !== "roles") });
-        if (newRoles || newEmail !== undefined) await change.endSessions({ userId: id }, "CREDENTIALS_CHANGED");
-      });
-      if (before && before.email !== user.email) letters.emailChanged(before.email);
+    async get(id) {
+      const user = await findUser(database, id);
+      if (!user) throw new AppError("not_found", "There is no such user.");
       return user;
     },
-
-    disable: (id, by) =>
-      changing(id, by, async (change, user) => {
+    async update(id, update, context) {
+      const { before, after } = await change(id, context, (change, user) => applyUpdate(change, user, update));
+      if (before.email !== after.email) messages.emailChanged(before.email);
+      return after;
+    },
+    async disable(id, context) {
+      const { after } = await change(id, context, async (change, user) => {
         if (user.state === "disabled") return;
         await keepAnAdmin(change, user);
         await updateUser(change.transaction, id, { disabled_at: new Date(now()) });
-        await voidLinks(change.transaction, id);
+        await deleteLinks(change.transaction, id);
         change.audit("user_disabled", id);
-        const tokensExpireAt = timestampFromMs(now() + (tokenSeconds + revocationSkewSeconds) * 1_000);
-        change.tell({ case: "userDisabled", value: { userId: id, tokensExpireAt } }, id);
+        change.emit({ case: "userDisabled", value: { userId: id, tokensExpireAt: change.tokensExpireAt } }, id);
         await change.endSessions({ userId: id }, "USER_DISABLED");
-      }),
-
-    enable: (id, by) =>
-      changing(id, by, async (change, user) => {
+      });
+      return after;
+    },
+    async enable(id, context) {
+      const { after } = await change(id, context, async (change, user) => {
         if (user.state !== "disabled") return;
         await updateUser(change.transaction, id, { disabled_at: null });
         change.audit("user_enabled", id);
-      }),
-
-    async sendLink(id, by) {
-      needMail();
-      const sent = await changes.run(by, async ({ transaction, audit }) => {
-        const user = await lockUser(transaction, id);
-        if (user.state === "disabled") throw new AppError("failed_precondition", "The account is disabled. Enable it first.");
-        const purpose = user.state === "invited" ? ("invite" as const) : ("password_reset" as const);
-        audit("authn_link_sent", id, { purpose });
-        return {
-          user,
-          purpose,
-          token: await createLink(transaction, { purpose, userId: id, email: user.email, name: null, passwordHash: null }),
-        };
       });
-      if (sent.purpose === "invite") letters.invite(sent.user.email, sent.token);
-      else letters.passwordReset(sent.user.email, sent.token);
+      return after;
     },
-
-    endSessions: (id, by) =>
-      changes.run(by, async (change) => {
+    endSessions: (id, context) =>
+      unitOfWork.run(context, async (change) => {
         await lockUser(change.transaction, id);
         return change.endSessions({ userId: id }, "REVOKED");
       }),
-
-    async removeSecondFactor(id, by) {
-      const user = await changing(id, by, async (change) => {
-        if (await factors.remove(change, id)) await change.endSessions({ userId: id }, "CREDENTIALS_CHANGED");
+    async removeSecondFactor(id, context) {
+      const { after } = await change(id, context, async (change) => {
+        if (await secondFactors.remove(change, id)) await change.endSessions({ userId: id }, "CREDENTIALS_CHANGED");
       });
-      letters.factorRemoved(user.email);
-      return user;
+      messages.secondFactorRemoved(after.email);
+      return after;
     },
   };
+}
+
+/** A page of rows that were read with one row more than its limit, which tells whether there is a next page. */
+export function toPage<Row>(rows: Row[], limit: number, cursorAfter: (last: Row) => string): Page<Row> {
+  const items = rows.slice(0, limit);
+  const last = items.at(-1);
+  return { items, ...(rows.length > limit && last !== undefined && { nextCursor: cursorAfter(last) }) };
+}
+
+async function keepAnAdmin({ transaction }: Change, user: UserRow): Promise<void> {
+  if (user.state === "active" && user.roles.includes("admin") && (await otherActiveAdmins(transaction, user.id)) === 0)
+    throw new AppError("failed_precondition", "This is the last administrator. Make another one first.");
+}
+
+/** Writes the fields of an update that differ from the user's. */
+async function applyUpdate(change: Change, user: UserRow, { email, name, roles }: UserUpdate): Promise<void> {
+  const newRoles = roles !== undefined && [...roles].sort().join() !== [...user.roles].sort().join() ? roles : undefined;
+  const newEmail = email !== undefined && email !== user.email ? email : undefined;
+  const values: UserChange = {
+    ...(newEmail !== undefined && { email: newEmail }),
+    ...(name !== undefined && name !== user.name && { name }),
+    ...(newRoles && { roles: newRoles }),
+  };
+  const fields = Object.keys(values);
+  if (fields.length === 0) return;
+  if (newRoles && !newRoles.includes("admin")) await keepAnAdmin(change, user);
+  await updateUser(change.transaction, user.id, values);
+  if (newEmail !== undefined) await deleteLinks(change.transaction, user.id);
+  if (newRoles) change.audit("authz_change", user.id, { before: user.roles, after: newRoles });
+  const others = fields.filter((field) => field !== "roles");
+  if (others.length > 0) change.audit("user_updated", user.id, { fields: others });
+  if (newRoles || newEmail !== undefined) await change.endSessions({ userId: user.id }, "CREDENTIALS_CHANGED");
 }

@@ -1,31 +1,27 @@
 /**
- * `node services/auth/src/commands/rotate-keys.ts`: makes the next signing key and prints which one it is and when it begins to sign.
- * It needs DATABASE_URL, KEY_ENCRYPTION_KEY and, where they are set for the service, KEY_PUBLISH_SECONDS and
- * ACCESS_TOKEN_SECONDS. Running replicas publish the key within seconds.
+ * `node services/auth/src/commands/rotate-keys.ts`: creates the next signing key, and prints its id and when it starts
+ * to sign. It needs DATABASE_URL and KEY_ENCRYPTION_KEY, and KEY_PUBLISH_SECONDS and ACCESS_TOKEN_SECONDS if they are
+ * set for the service. Running replicas publish the key within seconds.
  */
-import { commonConfig, databaseConfig, readEnvironment } from "@pm/kit/config";
+import { createEncryptor } from "@pm/kit/encryption";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
-import { keyConfig } from "../config.ts";
-import { createSealer } from "../seal.ts";
+import { readKeyConfig } from "../config.ts";
 import type { AuthTables } from "../tables.ts";
 import { createSigningKeys } from "../tokens/signing-keys.ts";
-import { actingAlone, createChanges } from "../unit-of-work.ts";
+import { createUnitOfWork, systemActor } from "../unit-of-work.ts";
 
-const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig, ...keyConfig });
+const config = readKeyConfig();
 const log = createLogger("auth", config.LOG_LEVEL);
 const database = openDatabase<AuthTables>({ settings: databaseSettings(config), poolSize: 1, applicationName: "rotate-keys", log });
-const tokenSeconds = config.ACCESS_TOKEN_SECONDS;
-const changes = createChanges({ database, tokenSeconds, now: Date.now, wake: () => undefined, revoked: () => undefined });
+const parts = { database, tokenSeconds: config.ACCESS_TOKEN_SECONDS, now: Date.now };
 const keys = createSigningKeys({
-  database,
-  changes,
-  sealer: createSealer(config.KEY_ENCRYPTION_KEY, "signing keys"),
+  ...parts,
+  unitOfWork: createUnitOfWork({ ...parts, wake: () => undefined, onRevoked: () => undefined }),
+  encryptor: createEncryptor(config.KEY_ENCRYPTION_KEY, "signing keys"),
   publishSeconds: config.KEY_PUBLISH_SECONDS,
   rotationSeconds: config.KEY_ROTATION_SECONDS,
-  tokenSeconds,
-  now: Date.now,
 });
-const { kid, activeFrom } = await keys.rotate(actingAlone());
+const { kid, activeFrom } = await keys.rotate(systemActor());
 await database.kysely.destroy();
 process.stdout.write(`${JSON.stringify({ kid, signsFrom: new Date(activeFrom).toISOString() })}\n`);

@@ -1,4 +1,4 @@
-/** `node services/auth/src/commands/verify-audit.ts`: whether the audit trail is as it was written. */
+/** `node services/auth/src/commands/verify-audit.ts`: checks whether the audit trail was changed. */
 import { runAuditVerification } from "@pm/kit/audit/verify";
 
 await runAuditVerification();

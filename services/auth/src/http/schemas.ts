@@ -1,39 +1,47 @@
-/** Words that the routes of auth are described with. */
+/** The vocabulary of auth's routes: fields that several operations share, and their examples. */
 import { z } from "@hono/zod-openapi";
 import { type Role, roles } from "@pm/kit/auth/access";
 import type { Caller } from "@pm/kit/auth/verifier";
 import { AppError, unprintable } from "@pm/kit/errors";
 import type { RestContext } from "@pm/kit/http/rest";
-import type { Origin } from "../client-address.ts";
-import { maxPasswordLength } from "../passwords/policy.ts";
-import type { Actor } from "../unit-of-work.ts";
+import { maxPasswordLength, minPasswordLength } from "../passwords/policy.ts";
 
-export const jsonAnswer = <Schema extends z.ZodType>(schema: Schema, description: string) => ({
-  description,
-  content: { "application/json": { schema } },
-});
-export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { "application/json": { schema } } });
 export const noContent = (description: string) => ({ 204: { description } });
 export const noStore = { "cache-control": "no-store" };
+
+export const exampleId = "0198c0de-7d5a-7c3b-8a51-5d0c2f9b6e10";
+export const exampleTeamId = "0198c0de-8b02-7f4e-9d3a-1c6e5a7b8f20";
+export const exampleTime = "2026-01-28T09:30:00.000Z";
 
 export const plainText = z
   .string()
   .trim()
   .refine((text) => !unprintable.test(text), "must not have control characters");
-export const Email = z.string().trim().pipe(z.email("is not an e-mail address").max(254)).openapi({ type: "string", format: "email" });
-/** A password that is checked, not chosen: its rules are those of when it was set. */
-export const Password = z.string().min(1).max(maxPasswordLength).openapi({ format: "password" });
-/** A password that is chosen. password-rules.ts says what else it must be. */
-export const NewPassword = z
-  .string("is missing")
-  .max(1_000, "must have at most 128 characters")
-  .openapi({ format: "password", minLength: 8, maxLength: 128 });
-export const Code = z.string().trim().min(6).max(40).openapi({ description: "Six digits of an authenticator app, or a recovery code." });
-export const PersonName = plainText.max(200);
+export const Email = z
+  .string()
+  .trim()
+  .pipe(z.email().max(254))
+  .openapi({ type: "string", format: "email", example: "ada.lovelace@example.com" });
+/** A password that is checked. The rules for choosing one may have changed since it was set. */
+export const Password = z.string().min(1).max(maxPasswordLength).openapi({ format: "password", example: "correct horse battery staple" });
+/** A password that is chosen. passwords/policy.ts checks it. */
+export const NewPassword = z.string().max(1_000, `must have at most ${maxPasswordLength} characters`).openapi({
+  format: "password",
+  minLength: minPasswordLength,
+  maxLength: maxPasswordLength,
+  example: "another correct horse",
+});
+export const Code = z
+  .string()
+  .trim()
+  .min(6)
+  .max(40)
+  .openapi({ description: "Six digits of an authenticator app, or a recovery code.", example: "123456" });
+export const PersonName = plainText.max(200).openapi({ example: "Ada Lovelace" });
 export const RoleName = z.enum(Object.keys(roles) as [Role, ...Role[]]);
-export const LinkToken = z.string("is missing").min(1, "is missing").max(256, "is longer than ours are");
+export const LinkToken = z.string().min(1).max(256).openapi({ example: "Zk3vQ0y8sX1mB7cT5nR9wE2pL6uJ4aHdGfKiOqYtSxM" });
 export const Proof = { password: Password, code: Code.optional() };
-export const idParams = z.object({ id: z.uuid("is not an id") });
+export const idParams = z.object({ id: z.uuid().openapi({ example: exampleId }) });
 
 export const SignedInAnswer = z
   .object({
@@ -42,28 +50,39 @@ export const SignedInAnswer = z
     expiresIn: z.int().openapi({ description: "Seconds until the access token expires." }),
     refreshToken: z.string(),
     secondFactorSetupRequired: z.literal(true).optional().openapi({
-      description: "The account must set up a second factor (POST /auth/mfa/totp); until then the token gives nothing else.",
+      description: "The user must set up a second factor (POST /auth/mfa/totp). Until then, the token has no roles.",
     }),
   })
-  .openapi("SignedIn");
+  .openapi("SignedIn", {
+    example: {
+      token: "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6IjEifQ.eyJzdWIiOiIwMTk4YzBkZSJ9.c2lnbmF0dXJl",
+      tokenType: "Bearer",
+      expiresIn: 300,
+      refreshToken: "q0Yx3mT9vB5sK7wR1nZ8cL4hJ6dF2gPaEuIoWtXyQzM",
+    },
+  });
 
-/** A page of a list. */
-export const pageOf = <Item extends z.ZodType>(item: Item) => z.object({ items: z.array(item), nextCursor: z.string().optional() });
+export const EndedSessions = z
+  .object({ ended: z.int() })
+  .openapi("EndedSessions", { description: "How many sessions have ended.", example: { ended: 2 } });
+
+/** A page of a list, with one item as its example. */
+export const pageOf = <Item extends z.ZodType>(item: Item, example: z.input<Item>) =>
+  z
+    .object({
+      items: z.array(item),
+      nextCursor: z.string().optional().openapi({ description: "Cursor of the next page; absent on the last page." }),
+    })
+    .openapi({ example: { items: [example] } as never });
 
 export const listQuery = {
   limit: z.coerce.number().int().min(1).max(200).default(50),
-  cursor: z.string().max(2_000).optional().openapi({ description: "`nextCursor` of the page before." }),
+  cursor: z.string().max(2_000).optional().openapi({ description: "`nextCursor` of the previous page." }),
 };
 
 /** The user who calls. @throws AppError permission_denied for services, which have no account */
-export function userOf(caller: Caller): Caller {
+export function userOf(c: RestContext): Caller {
+  const caller = c.get("caller");
   if (caller.kind !== "user") throw new AppError("permission_denied", "Services have no account here.");
   return caller;
-}
-
-export type OriginOf = (c: RestContext) => Origin;
-
-/** Who does it and by which request, for the audit trail. */
-export function actorOf(c: RestContext, originOf: OriginOf): Actor {
-  return { id: c.get("caller").id, origin: originOf(c) };
 }

@@ -1,19 +1,22 @@
-/** Mail, by SMTP or, in development, onto the terminal. */
+/** Sends mail by SMTP, or writes it to the terminal in development. */
 import type { Logger } from "@pm/kit/log";
 import { createTransport } from "nodemailer";
 
 export type Mail = { to: string; subject: string; text: string };
 
 export type Mailer = {
-  /** Whether mail goes anywhere. */
+  /** Whether mail is set up. */
   readonly enabled: boolean;
-  /** Hands a mail over and does not wait: how long a mail server takes would tell whether there was a mail to send. Failures are logged. */
+  /**
+   * Starts to send a mail and does not wait: the time that a mail server takes would tell whether there was a mail to
+   * send. Errors are logged.
+   */
   send(mail: Mail): void;
-  /** Waits until what was handed over has gone. */
+  /** Waits until all mails have been sent. */
   close(): Promise<void>;
 };
 
-/** @param url `smtp://user:password@host:587`, `smtps://…`, `print:`, or undefined for no mail at all */
+/** @param url `smtp://user:password@host:587`, `smtps://…`, `print:`, or undefined if no mail is set up */
 export function createMailer(options: { url: string | undefined; from: string; log: Logger }): Mailer {
   const { url, from, log } = options;
   const deliver = delivery(url, from);
@@ -23,7 +26,7 @@ export function createMailer(options: { url: string | undefined; from: string; l
     send(mail) {
       if (!deliver) return;
       const delivered = deliver(mail)
-        // Without the error's message: mail servers put addresses into it.
+        // The error's message is not logged, because mail servers put addresses into it.
         .catch((error: unknown) => log.error({ code: codeOf(error), subject: mail.subject }, "a mail could not be sent"))
         .finally(() => underWay.delete(delivered));
       underWay.add(delivered);
@@ -36,7 +39,7 @@ function delivery(url: string | undefined, from: string): ((mail: Mail) => Promi
   if (url === undefined) return undefined;
   if (url === "print:")
     return async ({ to, subject, text }) => {
-      // The terminal of a developer, and the only place where a link is ever printed; never the log.
+      // Links are printed for developers only, and never logged.
       process.stderr.write(`\n--- mail to ${to}: ${subject}\n${text}\n---\n`);
     };
   const { protocol, hostname, port, username, password } = new URL(url);

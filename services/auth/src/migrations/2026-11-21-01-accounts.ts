@@ -7,8 +7,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await createOutboxTable(db, "auth");
   await createAuditTables(db, "auth");
 
-  // An account without a password was invited and has not answered yet. Accounts are disabled, never deleted: the audit
-  // trail names them.
+  // An account without a password belongs to an invited user who has not accepted yet. Accounts are disabled and never
+  // deleted, because the audit trail names them.
   await sql`
     create table users (
       id uuid primary key default uuidv7(),
@@ -38,7 +38,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )`.execute(db);
   await sql`create index team_members_by_team on team_members (team_id)`.execute(db);
 
-  // `address` and `user_agent` are for the list in which a user recognises his own sessions.
+  // `address` and `user_agent` are for the list in which users recognise their own sessions.
   await sql`
     create table sessions (
       id uuid primary key,
@@ -56,8 +56,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index sessions_by_revocation on sessions (revoked_at) where revoked_at is not null`.execute(db);
   await sql`create index sessions_by_expiry on sessions (expires_at)`.execute(db);
 
-  // Only the hash of a refresh token is kept. A used one stays, so that its theft shows when it is used again; the answer
-  // that it was exchanged for is sealed with a key that only the token itself gives.
+  // Only the hash of a refresh token is stored. A used token stays, so that a second use reveals a theft.
+  // `sealed_answer` is the response that it was exchanged for, encrypted with a key that is derived from the token
+  // itself.
   await sql`
     create table refresh_tokens (
       hash bytea primary key,

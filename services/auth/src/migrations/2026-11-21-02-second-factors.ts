@@ -2,7 +2,7 @@
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // `last_step` is the time step of the code that was used last: a code that somebody watched cannot be used again.
+  // `last_step` is the time step of the last used code. A code that somebody watched cannot be used a second time.
   await sql`
     create table second_factors (
       user_id uuid primary key references users,
@@ -11,7 +11,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       last_step bigint not null default 0,
       created_at timestamptz not null default now()
     )`.execute(db);
-  // Hashes of 120 random bits, which need no salt.
+  // Hashes of 120 random bits. They need no salt.
   await sql`
     create table recovery_codes (
       user_id uuid not null references users,
@@ -20,8 +20,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       primary key (user_id, hash)
     )`.execute(db);
 
-  // One row per link that was sent and not used yet; a used link is a deleted row. `email` is where it was sent, which for a
-  // change of address is the new one. The password and name of a signup wait here, so that nobody occupies an address.
+  // One row per mailed link. A used link is a deleted row. `email` is the address that the mail went to; for a change
+  // of address, it is the new one. `name` and `password_hash` are those of a signup: an account that is not confirmed
+  // does not exist yet, so that nobody can occupy somebody else's address.
   await sql`
     create table links (
       hash bytea primary key,
@@ -36,7 +37,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index links_by_user on links (user_id)`.execute(db);
   await sql`create index links_by_expiry on links (expires_at)`.execute(db);
 
-  // Failed attempts as a leaking bucket. Unlogged: counting costs no wait for the disk, and after a crash it starts anew.
+  // Failed attempts as leaky buckets. The table is unlogged: counting does not wait for the disk, and starts anew after
+  // a crash.
   await sql`
     create unlogged table throttles (
       key bytea primary key,

@@ -1,4 +1,7 @@
-/** Finds the sealed answers that are past their grace time, so that they can be deleted; there are few at any time. */
+/**
+ * An index for the encrypted responses whose grace time is over, so that cleaning up finds them. There are few at any
+ * time.
+ */
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {

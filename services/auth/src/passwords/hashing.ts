@@ -1,6 +1,6 @@
 /**
  * Password hashing: argon2id with OWASP's parameters, on threads of its own, behind a bounded queue. A flood of logins
- * is refused at the door instead of being answered when nobody waits any more, and the event loop stays free.
+ * is refused at once instead of being answered when nobody waits any more, and the event loop stays free.
  */
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
@@ -9,52 +9,54 @@ import { type Algorithm, hash, verify } from "@node-rs/argon2";
 import { AppError } from "@pm/kit/errors";
 import { Gauge, metrics } from "@pm/kit/metrics";
 
-/** 19 MiB and two passes: OWASP's first choice for one lane. `Algorithm.Argon2id` is 2; its enum exists only as a type. */
+/**
+ * 19 MiB and two passes: OWASP's first choice for one lane. `Algorithm.Argon2id` is 2; its enum exists only as a type.
+ */
 export const argon2Options = { algorithm: 2 satisfies Algorithm.Argon2id, memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;
 
 /**
- * One more than there are cores, so that none of them idles while the event loop takes one hash's answer and hands out the next.
- * One thread of libuv's four stays free for names and files.
+ * Parallel hashes: one more than there are cores, so that no core idles while the event loop handles one hash and
+ * starts the next. At most three, because one of libuv's four threads stays free for DNS and files.
  */
 export const hashesAtOnce = Math.min(3, availableParallelism() + 1);
 
 export type Passwords = {
-  /** Refuses at once, before any work was done. @throws AppError unavailable where too many wait already. */
+  /** Refuses a request before any work is done for it. @throws AppError unavailable if the queue is full */
   checkRoom(): void;
-  /** Whether a whole round of hashes waits behind those under way: then the cores are busy with them, and nothing else is urgent. */
+  /** Whether as many hashes wait as are under way, so that the cores are busy for at least another round. */
   isBusy(): boolean;
-  /** @throws AppError unavailable where too many wait already. */
+  /** @throws AppError unavailable if the queue is full */
   hash(password: string): Promise<string>;
   /**
-   * Whether it is the password of that hash. Without a hash (no such account, or none set) it takes the same time and
-   * answers no.
-   * @throws AppError unavailable where too many wait already.
+   * Whether the hash is of this password. Without a hash (no such account, or no password set), it takes the same time
+   * and returns false.
+   * @throws AppError unavailable if the queue is full
    */
   verify(passwordHash: string | null | undefined, password: string): Promise<boolean>;
 };
 
 /**
- * Makes the threads that hash yield the cores to the event loop, and to whoever else has something short to do: with a hash
- * on every core, an answer that takes a millisecond would wait for several. Linux gives each thread a priority of its own,
- * which may be lowered without rights; where there is no /proc the threads stay as they are. So do threads that are as low
- * already, in a process that was started with `nice`: raising them would take rights, and failing to would end the process.
+ * Lowers the priority of the threads that hash. Otherwise, with a hash on every core, a response that takes a
+ * millisecond would wait for several hashes. Linux has a priority for each thread, and lowering it takes no privileges.
+ * Threads that have this priority or a lower one already (a process that was started with `nice`) stay as they are:
+ * raising a priority takes privileges, and the error would end the process.
  */
-function letThreadsGiveWay(): void {
+function lowerThreadPriority(): void {
   if (process.platform !== "linux") return;
   const threads = readdirSync("/proc/self/task").filter((id) => readFileSync(`/proc/self/task/${id}/comm`, "utf8") === "libuv-worker\n");
   for (const id of threads.map(Number)) if (getPriority(id) < 10) setPriority(id, 10);
 }
 
 /**
- * @param concurrency hashes at a time, each on a thread of libuv's pool (four by default) and with 19 MiB
- * @param maxQueue hashes that may wait
+ * @param concurrency parallel hashes, each on a thread of libuv's pool (four by default) with 19 MiB of memory
+ * @param maxQueue how many hashes may wait
  */
 export async function createPasswords({ concurrency, maxQueue }: { concurrency: number; maxQueue: number }): Promise<Passwords> {
   const waiting: (() => void)[] = [];
   let running = 0;
   const dummy = await hash(randomBytes(16).toString("hex"), argon2Options);
-  // The pool's threads are there since that hash.
-  letThreadsGiveWay();
+  // That hash has started the threads of the pool.
+  lowerThreadPriority();
 
   new Gauge({
     name: "password_queue_length",
@@ -78,7 +80,7 @@ export async function createPasswords({ concurrency, maxQueue }: { concurrency: 
     try {
       return await work();
     } finally {
-      // The place goes to the next one directly, so that nobody who comes later can slip in.
+      // The place goes straight to the next in the queue, so that no later request can take it.
       const next = waiting.shift();
       if (next) next();
       else running--;

@@ -1,45 +1,17 @@
-/** Sessions and refresh tokens in Postgres. What happens at every login or refresh is one prepared statement. */
-import type { Role } from "@pm/kit/auth/access";
+/** Sessions and refresh tokens in Postgres. Every login and every refresh is one prepared statement. */
+
+import { insertIntoAudit } from "@pm/kit/audit/audit";
+import type { RevocationSnapshot } from "@pm/kit/auth/revocation-list";
+import { insertIntoOutbox, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import { sql } from "kysely";
-import type { AuthDatabase, AuthTransaction, OutboxRow } from "../tables.ts";
-import { type Attempt, forgiveClauses, forgiveValues } from "./throttle.ts";
+import type { AuthDatabase, AuthTransaction } from "../tables.ts";
+import type { Account } from "../users/account-lookup-store.ts";
+import { type Counted, forgiveClauses, forgiveValues } from "./throttle-store.ts";
 
-export type Account = {
-  id: string;
-  email: string;
-  name: string;
-  roles: Role[];
-  password_hash: string | null;
-  disabled: boolean;
-  /** A second factor is in use. */
-  enrolled: boolean;
-  teams: string[];
-  /** Another one after every change of the account or its teams. */
-  version: string;
-};
-
-const accountColumns = `u.id, u.email::text, u.name, u.roles, u.password_hash, u.disabled_at is not null as disabled,
-  exists (select from second_factors f where f.user_id = u.id and f.confirmed_at is not null) as enrolled, u.updated_at::text as version,
-  array(select team_id::text from team_members m where m.user_id = u.id order by team_id) as teams`;
-
-/** The account of an e-mail address; `email` is SQL. */
-export const selectAccount = (email: string) => `select ${accountColumns} from users u where email = (${email})::citext`;
-
-export async function findAccountByEmail(database: AuthDatabase, email: string): Promise<Account | undefined> {
-  return (await database.query<Account>({ name: "account_by_email", text: selectAccount("$1") }, [email]))[0];
-}
-
-export async function findAccount(database: AuthDatabase, id: string): Promise<Account | undefined> {
-  const statement = { name: "account_by_id", text: `select ${accountColumns} from users u where id = $1` };
-  return (await database.query<Account>(statement, [id]))[0];
-}
-
-const outboxColumns = "event_id, topic, key, type, payload, traceparent";
-const outboxValues = (event: OutboxRow) => [event.event_id, event.topic, event.key, event.type, event.payload, event.traceparent];
-
-// Each account is locked against changes until its session is there: whoever disables it or changes its password or roles at
-// the same moment either comes first, and there is no session, or comes second and finds the session to revoke. Accounts are
-// taken in the order of the input, one by one: a join might be planned as a scan of all of them.
+// Each account is locked against changes until its session is stored. A change of the account at the same moment
+// (disabled, new password, new roles) either comes first, and no session is stored, or comes second and finds the
+// session to revoke. Accounts are locked one by one, in the order of the input: a join might be planned as a scan of
+// all of them.
 const storeSessionsStatement = {
   name: "store_sessions",
   text: `
@@ -58,10 +30,10 @@ const storeSessionsStatement = {
     ), token as (
       insert into refresh_tokens (hash, session_id) select decode(token_hash, 'hex'), id from input where id in (select id from session)
     ), event as (
-      insert into outbox (${outboxColumns})
+      ${insertIntoOutbox}
       select event_id, topic, key, type, decode(payload, 'base64'), traceparent from input where id in (select id from session)
     ), audit as (
-      insert into audit_entries (actor, action, subject, request_id, details)
+      ${insertIntoAudit}
       select user_id::text, 'authn_login_success', user_id::text, request_id, jsonb_build_object('sessionId', id, 'address', address)
       from input where id in (select id from session)
     ), ${forgiveClauses("$2", "$3", "$4")}
@@ -71,26 +43,36 @@ const storeSessionsStatement = {
 export type NewSession = {
   id: string;
   userId: string;
-  /** The hash that the password was checked against: a password that changed in the meantime does not sign in. */
+  /** The hash that the password was checked against. If the password has changed since then, no session is stored. */
   passwordHash: string;
-  /** The version of the account from which the token was made. */
+  /**
+   * The version of the account that the access token was made from. If the account has changed since then, no session
+   * is stored.
+   */
   version: string;
   address: string;
   userAgent: string;
   secondFactor: boolean;
   maxSeconds: number;
   refreshTokenHash: Buffer;
-  event: OutboxRow;
+  event: OutboxEvent;
   requestId: string;
-  /** The one that succeeded, which is forgiven whether the session is stored or not. */
-  attempt: Pick<Attempt, "keys"> | undefined;
+  /** The attempt that succeeded. Its count is taken back, whether the session is stored or not. */
+  attempt: Counted | undefined;
 };
 
-/** Stores sessions, each with its first refresh token, event and audit entry; false where the account was changed meanwhile. */
+/**
+ * Stores sessions, each with its first refresh token, event and audit entry. The answer is false for an account that
+ * has changed.
+ */
 export async function storeSessions(database: AuthDatabase, sessions: NewSession[]): Promise<boolean[]> {
   const input = sessions.map((session) => ({
-    ...session.event,
+    event_id: session.event.eventId,
+    topic: session.event.topic,
+    key: session.event.key,
+    type: session.event.type,
     payload: Buffer.from(session.event.payload).toString("base64"),
+    traceparent: session.event.traceparent,
     id: session.id,
     user_id: session.userId,
     password_hash: session.passwordHash,
@@ -102,7 +84,7 @@ export async function storeSessions(database: AuthDatabase, sessions: NewSession
     token_hash: session.refreshTokenHash.toString("hex"),
     request_id: session.requestId,
   }));
-  // Two of these at once wait for each other at the first account that both have, and not in a circle.
+  // Two parallel statements wait for each other at the first account that both have, and never in a circle.
   input.sort((a, b) => (a.user_id < b.user_id ? -1 : 1));
   const attempts = sessions.flatMap(({ attempt }) => attempt ?? []);
   const rows = await database.query<{ id: string }>(storeSessionsStatement, [JSON.stringify(input), ...forgiveValues(attempts, true)]);
@@ -113,32 +95,40 @@ export async function storeSessions(database: AuthDatabase, sessions: NewSession
 const failureStatement = {
   name: "sign_in_failed",
   text: `
-    with event as (insert into outbox (${outboxColumns}) values ($1, $2, $3, $4, $5, $6))
-    insert into audit_entries (actor, action, subject, request_id, details) values ('anonymous', $7, $8, $9, $10)`,
+    with event as (${insertIntoOutbox} values ($1, $2, $3, $4, $5, $6))
+    ${insertIntoAudit} values ('anonymous', $7, $8, $9, $10)`,
 };
 
-/** Notes an attempt to sign in that failed: one statement with the same work whoever it was about. */
+/**
+ * Records a failed attempt to sign in. It is one statement, which takes the same time whether the account exists or
+ * not.
+ */
 export async function recordFailure(
   database: AuthDatabase,
-  failure: { event: OutboxRow; action: string; subject: string; requestId: string; details: Record<string, unknown> },
+  failure: { event: OutboxEvent; action: string; subject: string; requestId: string; details: Record<string, unknown> },
 ): Promise<void> {
   const { event, action, subject, requestId, details } = failure;
-  await database.query(failureStatement, [...outboxValues(event), action, subject, requestId, JSON.stringify(details)]);
+  const { eventId, topic, key, type, payload, traceparent } = event;
+  const eventValues = [eventId, topic, key, type, payload, traceparent];
+  await database.query(failureStatement, [...eventValues, action, subject, requestId, JSON.stringify(details)]);
 }
 
-/** A refresh token that was presented, with its session and account. */
+/** A refresh token that a client sent, with its session and account. */
 export type PresentedToken = Pick<Account, "id" | "roles" | "disabled" | "teams"> & {
   session_id: string;
   second_factor: boolean;
   /** Neither revoked nor expired nor idle for too long. */
   alive: boolean;
   used: boolean;
-  /** Used so recently that the same answer is given again. */
+  /** Used so recently that its response is replayed. */
   in_grace: boolean;
   sealed_answer: Buffer | null;
 };
 
-/** @param limits a session that was not used for `idleSeconds` is over; a token used less than `graceSeconds` ago gets its answer again */
+/**
+ * @param limits a session ends after `idleSeconds` without a refresh; the response to a token is replayed for
+ * `graceSeconds`
+ */
 export async function findRefreshToken(
   database: AuthDatabase,
   hash: Buffer,
@@ -155,7 +145,7 @@ export async function findRefreshToken(
   return (await database.query<PresentedToken>(statement, [hash, limits.idleSeconds, limits.graceSeconds]))[0];
 }
 
-// Callers with tokens of one session take turns at its row; of any number with one token, one finds it unused.
+// Parallel callers with tokens of one session take turns at its row. Of those with the same token, one finds it unused.
 const rotateStatement = {
   name: "rotate_refresh_token",
   text: `
@@ -167,19 +157,19 @@ const rotateStatement = {
     ), next as (
       insert into refresh_tokens (hash, session_id) select $3, session_id from used
     ), audit as (
-      insert into audit_entries (actor, action, subject, request_id, details)
+      ${insertIntoAudit}
       select user_id::text, 'session_renewed', user_id::text, $5, jsonb_build_object('sessionId', id) from session join used on used.session_id = session.id
     )
     select session_id from used`,
 };
 
-/** Exchanges a token for the next one; false where another caller was faster or the session has ended. */
+/** Exchanges a token for the next one. Returns false if another caller was faster or the session has ended. */
 export async function rotateRefreshToken(
   database: AuthDatabase,
-  rotation: { hash: Buffer; sealedAnswer: Buffer; nextHash: Buffer; sessionId: string; requestId: string },
+  rotation: { hash: Buffer; encryptedResponse: Buffer; nextHash: Buffer; sessionId: string; requestId: string },
 ): Promise<boolean> {
-  const { hash, sealedAnswer, nextHash, sessionId, requestId } = rotation;
-  return (await database.query(rotateStatement, [hash, sealedAnswer, nextHash, sessionId, requestId])).length === 1;
+  const { hash, encryptedResponse, nextHash, sessionId, requestId } = rotation;
+  return (await database.query(rotateStatement, [hash, encryptedResponse, nextHash, sessionId, requestId])).length === 1;
 }
 
 export type SessionRow = {
@@ -192,7 +182,7 @@ export type SessionRow = {
   expires_at: Date;
 };
 
-/** The sessions of a user that are alive, the one used last first. */
+/** The sessions of a user that have not ended, the last used first. */
 export async function listSessions({ kysely }: AuthDatabase, userId: string, idleSeconds: number): Promise<SessionRow[]> {
   return kysely
     .selectFrom("sessions")
@@ -206,13 +196,13 @@ export async function listSessions({ kysely }: AuthDatabase, userId: string, idl
     .execute();
 }
 
-/** Ends sessions of a user and returns their ids: one, all, or all but one. */
+/** Ends one session of a user, all, or all but one. Returns their ids. */
 export async function endSessions(
   transaction: AuthTransaction,
   which: { userId: string; only?: string; except?: string | undefined },
   because: string,
 ): Promise<string[]> {
-  let query = transaction
+  let query = transaction.kysely
     .updateTable("sessions")
     .set({ revoked_at: sql<Date>`now()`, revoked_because: because })
     .where("user_id", "=", which.userId)
@@ -220,4 +210,28 @@ export async function endSessions(
   if (which.only !== undefined) query = query.where("id", "=", which.only);
   if (which.except !== undefined) query = query.where("id", "!=", which.except);
   return (await query.returning("id").execute()).map((row) => row.id);
+}
+
+/** Records that a session has used a second factor, so that its next token may do what takes one. */
+export async function markSecondFactor(transaction: AuthTransaction, sessionId: string): Promise<void> {
+  await transaction.kysely.updateTable("sessions").set({ second_factor: true }).where("id", "=", sessionId).execute();
+}
+
+const endedSessionsStatement = {
+  name: "ended_sessions",
+  text: `select id, (extract(epoch from revoked_at) * 1000 + $1::float8 * 1000)::float8 as until from sessions
+    where revoked_at > now() - make_interval(secs => $1)`,
+};
+const disabledUsersStatement = {
+  name: "disabled_users",
+  text: `select id, floor(extract(epoch from disabled_at))::float8 as "issuedBefore",
+      (extract(epoch from disabled_at) * 1000 + $1::float8 * 1000)::float8 as until
+    from users where disabled_at > now() - make_interval(secs => $1)`,
+};
+
+/** Sessions that ended, and users who were disabled, in the last `seconds`: tokens of theirs may still be valid. */
+export async function listRevocations(database: AuthDatabase, seconds: number): Promise<RevocationSnapshot> {
+  const sessions = await database.query<RevocationSnapshot["sessions"][number]>(endedSessionsStatement, [seconds]);
+  const users = await database.query<RevocationSnapshot["users"][number]>(disabledUsersStatement, [seconds]);
+  return { sessions, users };
 }

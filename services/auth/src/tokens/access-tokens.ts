@@ -1,4 +1,4 @@
-/** Access tokens: what is in them (RFC 9068) and who may have one. */
+/** Access tokens: their claims (RFC 9068), and the services that may have one. */
 import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
 import { type Role, roles as roleTable, type Scope, type ServiceName, services } from "@pm/kit/auth/access";
 import { SignJWT } from "jose";
@@ -11,7 +11,7 @@ export type Tokens = {
   forService(name: ServiceName): Promise<string>;
 };
 
-/** The scopes that roles give together, in the order of the table. */
+/** The scopes of several roles, each once, in the order of the access table. */
 export function scopesOf(roles: readonly Role[]): Scope[] {
   return [...new Set(roles.flatMap((role) => roleTable[role]))];
 }
@@ -46,9 +46,9 @@ export function createTokens(options: {
   };
 }
 
-/** The services that may ask for tokens of their own. */
+/** The services that get tokens of their own. */
 export type ServiceClients = {
-  /** The service whose id and secret these are. The time that it takes says nothing about either. */
+  /** Returns the service with this id and secret, in a time that reveals neither. */
   authenticate(id: string, secret: string): ServiceName | undefined;
 };
 

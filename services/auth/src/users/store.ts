@@ -1,11 +1,11 @@
-/** Accounts and teams in Postgres. */
+/** Users in Postgres. */
 import type { Role } from "@pm/kit/auth/access";
 import { AppError } from "@pm/kit/errors";
 import { violatedConstraint } from "@pm/kit/postgres/database";
-import { type Kysely, type SelectQueryBuilder, sql } from "kysely";
-import type { AuthTables, AuthTransaction } from "../tables.ts";
+import { type SelectQueryBuilder, sql } from "kysely";
+import type { AuthQueries, AuthTables, AuthTransaction } from "../tables.ts";
 
-export type UserState = "active" | "invited" | "disabled";
+type UserState = "active" | "invited" | "disabled";
 export type UserRow = {
   id: string;
   email: string;
@@ -20,12 +20,10 @@ export type UserRow = {
 
 export type UserFilter = { q?: string | undefined; role?: Role | undefined; state?: UserState | undefined; teamId?: string | undefined };
 
-type Reader = Kysely<AuthTables> | AuthTransaction;
-
 const state = sql<UserState>`case when u.disabled_at is not null then 'disabled' when u.password_hash is null then 'invited' else 'active' end`;
 
-function users(db: Reader): SelectQueryBuilder<AuthTables & { u: AuthTables["users"] }, "u", UserRow> {
-  return db
+function users(db: AuthQueries): SelectQueryBuilder<AuthTables & { u: AuthTables["users"] }, "u", UserRow> {
+  return db.kysely
     .selectFrom("users as u")
     .select([
       "u.id",
@@ -40,8 +38,12 @@ function users(db: Reader): SelectQueryBuilder<AuthTables & { u: AuthTables["use
     ]) as SelectQueryBuilder<AuthTables & { u: AuthTables["users"] }, "u", UserRow>;
 }
 
-/** Accounts after `after` in the order in which they were made (ids rise with time), at most `limit`. */
-export async function listUsers(db: Reader, filter: UserFilter, page: { after: string | undefined; limit: number }): Promise<UserRow[]> {
+/** Up to `limit` users after the id `after`, in the order in which they were created (ids rise with time). */
+export async function listUsers(
+  db: AuthQueries,
+  filter: UserFilter,
+  page: { after: string | undefined; limit: number },
+): Promise<UserRow[]> {
   let query = users(db).orderBy("u.id").limit(page.limit);
   if (page.after !== undefined) query = query.where("u.id", ">", page.after);
   if (filter.role !== undefined) query = query.where(sql<boolean>`${filter.role} = any(u.roles)`);
@@ -55,13 +57,13 @@ export async function listUsers(db: Reader, filter: UserFilter, page: { after: s
   return query.execute();
 }
 
-export async function findUser(db: Reader, id: string): Promise<UserRow | undefined> {
+export async function findUser(db: AuthQueries, id: string): Promise<UserRow | undefined> {
   return users(db).where("u.id", "=", id).executeTakeFirst();
 }
 
-/** Locks an account until the transaction ends, so that nobody signs in to it meanwhile. @throws AppError not_found */
+/** Locks an account, so that nobody can sign in to it before the transaction ends. @throws AppError not_found */
 export async function lockUser(transaction: AuthTransaction, id: string): Promise<UserRow> {
-  await transaction.selectFrom("users").select("id").where("id", "=", id).forUpdate().execute();
+  await transaction.kysely.selectFrom("users").select("id").where("id", "=", id).forUpdate().execute();
   const user = await findUser(transaction, id);
   if (!user) throw new AppError("not_found", "There is no such user.");
   return user;
@@ -69,10 +71,10 @@ export async function lockUser(transaction: AuthTransaction, id: string): Promis
 
 export type NewUser = { email: string; name: string; roles: Role[]; passwordHash: string | null };
 
-/** @returns the id. @throws AppError already_exists where the address has an account */
+/** Returns the id. @throws AppError already_exists if the e-mail address has an account */
 export async function insertUser(transaction: AuthTransaction, user: NewUser): Promise<string> {
   try {
-    const row = await transaction
+    const row = await transaction.kysely
       .insertInto("users")
       .values({ email: user.email, name: user.name, roles: user.roles, password_hash: user.passwordHash })
       .returning("id")
@@ -85,10 +87,13 @@ export async function insertUser(transaction: AuthTransaction, user: NewUser): P
 
 export type UserChange = Partial<{ email: string; name: string; roles: Role[]; password_hash: string; disabled_at: Date | null }>;
 
-/** Changes an account; without values, only its version. @throws AppError already_exists where the new address has an account */
+/**
+ * Changes an account. An empty change gives it a new version, which tells a sign-in under way to read it again.
+ * @throws AppError already_exists if the new e-mail address has an account
+ */
 export async function updateUser(transaction: AuthTransaction, id: string, change: UserChange): Promise<void> {
   try {
-    await transaction
+    await transaction.kysely
       .updateTable("users")
       .set({ ...change, updated_at: sql<Date>`clock_timestamp()` })
       .where("id", "=", id)
@@ -104,9 +109,12 @@ function emailTaken(error: unknown): unknown {
   return new AppError("already_exists", `email: ${message}`, { errors: [{ path: "email", message }], cause: error });
 }
 
-/** Administrators who could still sign in if `without` could not. Locks them, so that two do not remove each other. */
+/**
+ * How many administrators besides `without` can sign in. Locks them, so that two administrators cannot remove each
+ * other.
+ */
 export async function otherActiveAdmins(transaction: AuthTransaction, without: string): Promise<number> {
-  const rows = await transaction
+  const rows = await transaction.kysely
     .selectFrom("users")
     .select("id")
     .where(sql<boolean>`'admin' = any(roles)`)
@@ -118,77 +126,20 @@ export async function otherActiveAdmins(transaction: AuthTransaction, without: s
   return rows.filter((row) => row.id !== without).length;
 }
 
-export type TeamRow = { id: string; name: string; created_at: Date; members: number };
-
-function teams(db: Reader): SelectQueryBuilder<AuthTables & { t: AuthTables["teams"] }, "t", TeamRow> {
-  return db
-    .selectFrom("teams as t")
-    .select([
-      "t.id",
-      sql<string>`t.name::text`.as("name"),
-      "t.created_at",
-      sql<number>`(select count(*)::int from team_members m where m.team_id = t.id)`.as("members"),
-    ]) as SelectQueryBuilder<AuthTables & { t: AuthTables["teams"] }, "t", TeamRow>;
+/** Inserts an administrator if there is no user at all. Returns the id, or undefined if there is one. */
+export async function insertFirstAdmin(
+  transaction: AuthTransaction,
+  user: { email: string; passwordHash: string },
+): Promise<string | undefined> {
+  await sql`select pg_advisory_xact_lock(hashtextextended('first admin', 0))`.execute(transaction.kysely);
+  const { rows } = await sql<{ id: string }>`
+    insert into users (email, name, roles, password_hash)
+    select ${user.email}, 'Administrator', array['admin'], ${user.passwordHash} where not exists (select from users) returning id`.execute(
+    transaction.kysely,
+  );
+  return rows[0]?.id;
 }
 
-export async function listTeams(db: Reader, page: { after: string | undefined; limit: number }): Promise<TeamRow[]> {
-  const query = teams(db).orderBy("t.id").limit(page.limit);
-  return (page.after === undefined ? query : query.where("t.id", ">", page.after)).execute();
-}
-
-export async function findTeam(db: Reader, id: string): Promise<TeamRow | undefined> {
-  return teams(db).where("t.id", "=", id).executeTakeFirst();
-}
-
-/** @returns the id. @throws AppError already_exists */
-export async function insertTeam(transaction: AuthTransaction, name: string): Promise<string> {
-  try {
-    return (await transaction.insertInto("teams").values({ name }).returning("id").executeTakeFirstOrThrow()).id;
-  } catch (error) {
-    throw teamTaken(error);
-  }
-}
-
-/** @returns whether there is such a team. @throws AppError already_exists */
-export async function renameTeam(transaction: AuthTransaction, id: string, name: string): Promise<boolean> {
-  try {
-    return (await transaction.updateTable("teams").set({ name }).where("id", "=", id).returning("id").executeTakeFirst()) !== undefined;
-  } catch (error) {
-    throw teamTaken(error);
-  }
-}
-
-function teamTaken(error: unknown): unknown {
-  if (violatedConstraint(error) !== "teams_name_unique") return error;
-  const message = "is the name of another team";
-  return new AppError("already_exists", `name: ${message}`, { errors: [{ path: "name", message }], cause: error });
-}
-
-/** Deletes a team and returns who was in it, or nothing where there is none. */
-export async function deleteTeam(transaction: AuthTransaction, id: string): Promise<string[] | undefined> {
-  const members = await transaction.deleteFrom("team_members").where("team_id", "=", id).returning("user_id").execute();
-  const deleted = await transaction.deleteFrom("teams").where("id", "=", id).returning("id").executeTakeFirst();
-  return deleted && members.map((row) => row.user_id);
-}
-
-/** @returns whether the user was not in the team before */
-export async function addMember(transaction: AuthTransaction, teamId: string, userId: string): Promise<boolean> {
-  const added = await transaction
-    .insertInto("team_members")
-    .values({ team_id: teamId, user_id: userId })
-    .onConflict((conflict) => conflict.columns(["user_id", "team_id"]).doNothing())
-    .returning("user_id")
-    .executeTakeFirst();
-  return added !== undefined;
-}
-
-/** @returns whether the user was in the team */
-export async function removeMember(transaction: AuthTransaction, teamId: string, userId: string): Promise<boolean> {
-  const removed = await transaction
-    .deleteFrom("team_members")
-    .where("team_id", "=", teamId)
-    .where("user_id", "=", userId)
-    .returning("user_id")
-    .executeTakeFirst();
-  return removed !== undefined;
+export async function hasUsers(db: AuthQueries): Promise<boolean> {
+  return (await db.kysely.selectFrom("users").select("id").limit(1).executeTakeFirst()) !== undefined;
 }

@@ -1,0 +1,33 @@
+/** The account as sign-in needs it: found by e-mail address or id, with password hash, roles, teams and version. */
+import type { Role } from "@pm/kit/auth/access";
+import type { AuthDatabase } from "../tables.ts";
+
+export type Account = {
+  id: string;
+  email: string;
+  name: string;
+  roles: Role[];
+  password_hash: string | null;
+  disabled: boolean;
+  /** A second factor is in use. */
+  enrolled: boolean;
+  teams: string[];
+  /** Changes with every change of the account or its teams. */
+  version: string;
+};
+
+const columns = `u.id, u.email::text, u.name, u.roles, u.password_hash, u.disabled_at is not null as disabled,
+  exists (select from second_factors f where f.user_id = u.id and f.confirmed_at is not null) as enrolled, u.updated_at::text as version,
+  array(select team_id::text from team_members m where m.user_id = u.id order by team_id) as teams`;
+
+/** The query for the account of an e-mail address. `email` is an SQL expression. */
+export const selectAccount = (email: string) => `select ${columns} from users u where email = (${email})::citext`;
+
+export async function findAccountByEmail(database: AuthDatabase, email: string): Promise<Account | undefined> {
+  return (await database.query<Account>({ name: "account_by_email", text: selectAccount("$1") }, [email]))[0];
+}
+
+export async function findAccount(database: AuthDatabase, id: string): Promise<Account | undefined> {
+  const statement = { name: "account_by_id", text: `select ${columns} from users u where id = $1` };
+  return (await database.query<Account>(statement, [id]))[0];
+}
