@@ -1,4 +1,4 @@
-/** What billing asks patient-service: who may see a patient, whom to bill, and which patients there are. */
+/** Billing's questions to patient-service: may a caller see a patient, who is the patient, and which patients are there? */
 import { AppError } from "@pm/kit/errors";
 import { z } from "zod";
 
@@ -7,28 +7,31 @@ const patientSchema = z.object({
   email: z.string(),
   billing: z.object({ accountId: z.string().optional() }).optional(),
 });
-// A patient-service of the release before does not say which accounts it is about to open.
+// A patient-service of the previous release does not send `opening`.
 const idsSchema = z.object({ ids: z.array(z.string()), opening: z.array(z.string()).default([]), nextCursor: z.string().optional() });
 
-export type Patient = { name: string; email: string; accountId: string | undefined };
+type Patient = { name: string; email: string; accountId: string | undefined };
 
 export type Patients = {
-  /** Whether a caller may see a patient: asked with the caller's own token, so patient-service's rules decide. */
+  /** Whether a caller may see a patient. The request has the caller's own token, so that patient-service decides. */
   mayBeSeenBy(patientId: string, token: string): Promise<boolean>;
-  /** A patient as billing itself may see it; undefined where it is deleted or does not exist. */
+  /** A patient, by billing's own rights; undefined if they are deleted or do not exist. */
   find(patientId: string): Promise<Patient | undefined>;
-  /** A page of the ids of all patients, deleted ones included, in the order of their ids; and whose account patient-service is about to open. */
+  /**
+   * A page of the ids of all patients, deleted ones included, in their order. `opening` are the patients for whom
+   * patient-service is about to open an account.
+   */
   ids(cursor: string | undefined): Promise<{ ids: string[]; opening: string[]; nextCursor?: string | undefined }>;
 };
 
 const timeoutMs = 2_000;
 const pageSize = 10_000;
 
-/** @param options.serviceToken gives billing's own token */
+/** @param options.serviceToken gets billing's own token */
 export function createPatients(options: { patientUrl: string; serviceToken: () => Promise<string> }): Patients {
   const { patientUrl, serviceToken } = options;
 
-  /** @throws AppError unavailable where patient-service does not answer in time or says something unexpected. */
+  /** @throws AppError unavailable if patient-service does not answer in time, or with an unexpected status */
   async function ask(path: string, token: string, method = "GET"): Promise<Response> {
     const response = await fetch(`${patientUrl}${path}`, {
       method,

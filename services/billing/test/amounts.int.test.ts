@@ -1,13 +1,13 @@
-/** Amounts as large as they could be stored before requests had a bound: everything that can be done with smaller ones. */
+/** Amounts of before requests had a bound: everything that works with smaller amounts works with them. */
 import { randomUUID } from "node:crypto";
 import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, expect, test } from "vitest";
 import { maxMinorUnits } from "../src/ledger/postings.ts";
-import { verifyLedger } from "../src/ledger/verification.ts";
+import { verifyLedger } from "../src/ledger/verification-store.ts";
 import { openCounter, openReplica } from "./testing.ts";
 
 const { billing, issuer, headers, client, clerk, newAccount, rows, failure, post, databaseUrl, close } = await openCounter();
-// Validation stands in front of the service; the ledger behind it still takes what a balance may be.
+// Only the validation of requests has the bound. The ledger takes every amount that a balance may have.
 const ledger = openReplica(databaseUrl);
 afterAll(async () => {
   await ledger.close();

@@ -1,4 +1,4 @@
-/** docs/billing.md says what the proto files say, its tour works when pasted, and every method has an example request. */
+/** docs/billing.md agrees with the proto files, its tour works, and every method has an example request. */
 import { spawn } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, isAbsolute, join } from "node:path";
@@ -33,7 +33,7 @@ test("the tour works when it is pasted", { timeout: 600_000 }, async (context) =
     BILLING: new URL(billing.url).host,
     TOKEN: (await issuer.person("billing")).slice("Bearer ".length),
   };
-  // Not spawnSync: this process answers for the issuer's keys meanwhile.
+  // Not spawnSync, because this process serves the issuer's keys meanwhile.
   const shell = spawn("bash", ["-euo", "pipefail", "-c", tour], { env, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   shell.stdout.on("data", (chunk) => (output += chunk));

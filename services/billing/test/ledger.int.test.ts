@@ -1,4 +1,4 @@
-/** The ledger over a real Postgres: what the database refuses, races, replays and crashes. */
+/** The ledger on a real Postgres: constraints, races, replays and crashes. */
 import { randomUUID } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
 import { AppError } from "@pm/kit/errors";
@@ -7,7 +7,7 @@ import { query } from "@pm/stack/native/postgres";
 import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { verifyLedger } from "../src/ledger/verification.ts";
+import { verifyLedger } from "../src/ledger/verification-store.ts";
 import { openReplica, type Replica } from "./testing.ts";
 
 let database: TestDatabase;
@@ -148,7 +148,7 @@ test("a refusal in a batch does not touch its neighbours", async () => {
 
 test("what Postgres refuses in a batch does not touch its neighbours either", async () => {
   const accountId = await one.newAccount();
-  // Validation lets no NUL through; here nothing stands before the database.
+  // The validation of requests refuses NUL. This test calls the rules without it.
   const descriptions = ["Consultation", "NUL \u0000", "Consultation"];
   const answers = await Promise.allSettled(descriptions.map((text) => one.charge(accountId, 100n, randomUUID(), text)));
   expect(answers.map((answer) => answer.status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
@@ -174,7 +174,7 @@ test("a payment reaches past the first hundred open charges", async () => {
   expect(await balances(accountId)).toMatchObject({ receivable: 95n, credit: 0n });
 });
 
-/** The balances of an account as a reader of its events knows them: from amounts and allocations alone. */
+/** The balances of an account, computed from the amounts and allocations of its events. */
 async function foldEvents(accountId: string) {
   const sums = { receivable: 0n, credit: 0n, revenue: 0n, cash: 0n };
   for (const { payload } of await rows("select payload from outbox where key = $1 order by id", [accountId])) {
@@ -215,7 +215,7 @@ test("random interleavings over two replicas, with connections that die between:
       const [charges, payments]: [string[], string[]] = [[], []];
       const done: { again: () => Promise<unknown>; answer: unknown }[] = [];
 
-      /** As a caller does it: what fails for no reason of its own is tried again under the same id. */
+      /** Repeats a call with the same id, as callers do, unless a rule has refused it. */
       const insist = async (call: (replica: Replica) => Promise<unknown>, replica: Replica): Promise<unknown> => {
         for (let attempt = 0; ; attempt += 1) {
           try {

@@ -1,9 +1,10 @@
-/** What the methods do, over the wire: invoices, statements, pages, updates, and input that makes no sense. */
+/** The methods over the network: invoices, statements, pages, updates and invalid input. */
 import { randomUUID } from "node:crypto";
 import { Code } from "@connectrpc/connect";
 import { BillingAccountStatus, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
 import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, expect, test } from "vitest";
+import { InvoiceJsonSchema, StatementJsonSchema } from "../src/documents/schemas.ts";
 import { openCounter } from "./testing.ts";
 
 const { billing, issuer, clerk, headers, client, newAccount, rows, failure, post, close } = await openCounter();
@@ -76,6 +77,26 @@ test("an invoice is shown as HTML, PDF and JSON, as Accept or format say", async
   expect((await page("/billing/invoices/x")).status).toBe(400);
 });
 
+test("invoices and statements as JSON have the form that the API document describes, and nothing else", async () => {
+  const accountId = await newAccount();
+  await charge(accountId, 1_000n);
+  const { payment } = await pay(accountId, 2_000n);
+  const { charge: second } = await charge(accountId, 500n);
+  await client.voidCharge({ chargeId: second?.chargeId ?? "", reason: "Mistake", requestId: randomUUID() }, headers);
+  await client.refundPayment({ paymentId: payment?.paymentId ?? "", reason: "Cancelled", requestId: randomUUID() }, headers);
+  const { invoice: draft } = await client.createInvoice({ accountId, requestId: randomUUID() }, headers);
+  const { invoice } = await client.issueInvoice({ invoiceId: draft?.invoiceId ?? "", requestId: randomUUID() }, headers);
+  const voiding = { invoiceId: invoice?.invoiceId ?? "", reason: "Mistake", requestId: randomUUID() };
+  const path = `/billing/invoices/${draft?.invoiceId}`;
+  const shown = [await (await page(path, "application/json")).json()];
+  await client.voidInvoice(voiding, headers);
+  shown.push(await (await page(path, "application/json")).json());
+  for (const json of shown) expect(InvoiceJsonSchema.parse(json)).toEqual(json);
+  const today = new Date().toISOString().slice(0, 10);
+  const statement = await (await page(`/billing/statements/${accountId}?from=2020-01-01&to=${today}`, "application/json")).json();
+  expect(StatementJsonSchema.parse(statement)).toEqual(statement);
+});
+
 test("a statement has the balances of its days, and its lines lead from one to the other", async () => {
   const accountId = await newAccount();
   await charge(accountId, 10_000n);
@@ -139,7 +160,7 @@ test("an update changes what its mask names, once, and only the version that was
   const closing = await failure(update({ status: BillingAccountStatus.CLOSED }));
   expect(closing.findDetails(ErrorInfoSchema)[0]?.reason).toBe("ACCOUNT_NOT_SETTLED");
   expect(await rows("select type from outbox where key = $1 order by id", [accountId])).toEqual(
-    ["AccountOpened", "AccountStatusChanged", "PaymentRecorded"].map((name) => ({ type: `billing.v1.${name}` })),
+    ["account_opened", "account_status_changed", "payment_recorded"].map((name) => ({ type: `billing.v1.${name}` })),
   );
 });
 

@@ -4,14 +4,15 @@ import { inflateSync } from "node:zlib";
 import { create } from "@bufbuild/protobuf";
 import { createRestApp } from "@pm/kit/http/rest";
 import { createLogger } from "@pm/kit/log";
+import { formatMoney } from "@pm/kit/money";
 import { InvoiceSchema, InvoiceStatus } from "@pm/proto/billing/v1/billing";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { invoiceSheet } from "../src/documents/document.ts";
+import { invoiceDocument } from "../src/documents/document.ts";
 import { toHtml } from "../src/documents/html.ts";
 import { toPdf, writable } from "../src/documents/pdf.ts";
-import { about, registerPages } from "../src/documents/rest.ts";
-import { formatMoney } from "../src/money.ts";
+import { about, registerDocuments } from "../src/documents/rest.ts";
+import { registerTotals } from "../src/ledger/rest.ts";
 
 const golden = join(import.meta.dirname, "..", "openapi.json");
 const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
@@ -31,14 +32,15 @@ const account = { name: "Łucja Παπαδοπούλου", email: "lucja@example
 test("the OpenAPI document is the one that was checked in (UPDATE=1 rewrites it)", async () => {
   const verifier = { verify: () => Promise.reject(new Error("nobody is asked")), onRevoked: () => () => undefined };
   const rest = createRestApp({ service: "billing", ...about, log: createLogger("test", "silent"), lifecycle, verifier });
-  registerPages(rest, {} as never);
+  registerDocuments(rest, {} as never);
+  registerTotals(rest, {} as never);
   const document = `${JSON.stringify(await (await rest.app.request("/openapi.json")).json(), null, 2)}\n`;
   if (process.env.UPDATE) writeFileSync(golden, document);
   expect(document).toBe(readFileSync(golden, "utf8"));
 });
 
 test("an invoice says what is to be paid, by when, and by whom", async () => {
-  const page = await toHtml(invoiceSheet(invoice, account, clinic));
+  const page = await toHtml(invoiceDocument(invoice, account, clinic));
   for (const part of [
     "Invoice 2026-000007",
     "Łucja Παπαδοπούλου",
@@ -56,7 +58,7 @@ test.each([
   [InvoiceStatus.PAID, "Paid", "is paid"],
   [InvoiceStatus.VOID, "Void", "Nothing is to be paid"],
 ])("an invoice that is not to be paid says so (%s)", async (status, stamp, note) => {
-  const page = await toHtml(invoiceSheet(create(InvoiceSchema, { ...invoice, status }), account, clinic));
+  const page = await toHtml(invoiceDocument(create(InvoiceSchema, { ...invoice, status }), account, clinic));
   expect(page).toContain(`<p class="stamp">${stamp}</p>`);
   expect(page).toContain(note);
   expect(page).not.toContain("Please pay");
@@ -66,12 +68,12 @@ test("nothing that a person wrote becomes markup", async () => {
   await fc.assert(
     fc.asyncProperty(fc.string({ unit: "binary" }), async (text) => {
       const lines = [{ serviceDate: "2026-11-20", description: `<script>${text}`, amount: euros(1n) }];
-      const sheet = invoiceSheet(
+      const document = invoiceDocument(
         { ...invoice, lines: create(InvoiceSchema, { lines }).lines },
         { name: `<img ${text}>`, email: text },
         clinic,
       );
-      expect(await toHtml(sheet)).not.toMatch(/<script|<img/);
+      expect(await toHtml(document)).not.toMatch(/<script|<img/);
     }),
     { numRuns: 50 },
   );
@@ -83,20 +85,20 @@ test("a long document has a table with its head on each page, numbers its pages 
     description: `Visit ${index} ${"that took long ".repeat(index % 9)}`,
     amount: euros(100n),
   }));
-  const sheet = invoiceSheet({ ...invoice, lines: create(InvoiceSchema, { lines }).lines }, account, clinic);
-  const pdf = await toPdf(sheet, new Date(0));
+  const document = invoiceDocument({ ...invoice, lines: create(InvoiceSchema, { lines }).lines }, account, clinic);
+  const pdf = await toPdf(document, new Date(0));
   const text = pdf.toString("latin1");
   const pages = text.match(/\/Type \/Page\b/g)?.length ?? 0;
   const tables = text.match(/\/S \/Table\b/g)?.length ?? 0;
   expect(pages).toBeGreaterThan(3);
-  // The sums may have the last page for themselves.
+  // The last page may have the sums only.
   expect([pages, pages - 1]).toContain(tables);
   expect(text.match(/\/S \/TH\b/g)).toHaveLength(3 * tables);
   expect(text.match(/\/S \/TR\b/g)).toHaveLength(120 + tables);
   expect(contents(pdf).filter((content) => content.includes("/Type /Pagination"))).toHaveLength(pages);
 });
 
-/** The streams of a PDF that are text when they are inflated. */
+/** The compressed streams of a PDF, inflated. */
 function contents(pdf: Buffer): string[] {
   const streams: string[] = [];
   for (let at = pdf.indexOf("\nstream\n"); at !== -1; at = pdf.indexOf("\nstream\n", at + 1)) {
@@ -107,17 +109,17 @@ function contents(pdf: Buffer): string[] {
 }
 
 test("what the PDF's font lacks is not printed as empty boxes, and a note says where to read it", async () => {
-  const sheet = invoiceSheet(invoice, { name: "田中 太郎 (Tanaka) Łucja", email: "t@example.com" }, clinic);
+  const document = invoiceDocument(invoice, { name: "田中 太郎 (Tanaka) Łucja", email: "t@example.com" }, clinic);
   const hasNoHan = (codePoint: number) => codePoint < 0x3000;
-  expect(writable(sheet, hasNoHan)).toMatchObject({
+  expect(writable(document, hasNoHan)).toMatchObject({
     addressee: ["[…] (Tanaka) Łucja", "t@example.com"],
-    notes: [...sheet.notes, expect.stringContaining("format=html")],
+    notes: [...document.notes, expect.stringContaining("format=html")],
   });
-  const whole = invoiceSheet(invoice, account, clinic);
+  const whole = invoiceDocument(invoice, account, clinic);
   expect(writable(whole, hasNoHan)).toBe(whole);
-  // The real fonts: one note more is one paragraph more.
+  // With the real fonts, the note is one paragraph more.
   const paragraphs = async (name: string) => {
-    const pdf = await toPdf(invoiceSheet(invoice, { ...account, name }, clinic), new Date(0));
+    const pdf = await toPdf(invoiceDocument(invoice, { ...account, name }, clinic), new Date(0));
     return pdf.toString("latin1").match(/\/S \/P\b/g)?.length ?? 0;
   };
   expect(await paragraphs("田中")).toBe((await paragraphs(account.name)) + 1);

@@ -1,4 +1,4 @@
-/** The reference part of docs/billing.md, from the comments of the proto files. Run by its test; the service does not need it. */
+/** Generates the reference in docs/billing.md from the comments of the proto files, for docs.int.test.ts. */
 import { execFileSync } from "node:child_process";
 import { fromBinary, isFieldSet } from "@bufbuild/protobuf";
 import {
@@ -18,7 +18,7 @@ const member = 2;
 
 /** Renders a proto file as Markdown: methods, messages and enums with their comments. */
 export function renderReference(path: string): string {
-  // In a fresh clone nothing has written yet what the tree depends on.
+  // In a fresh clone, the files on which the proto tree depends do not exist yet.
   execFileSync(process.execPath, ["proto/dependencies.ts"]);
   const bytes = execFileSync("buf", ["build", "--as-file-descriptor-set", "-o", "-"], { maxBuffer: 64 * 1024 * 1024 });
   const file = fromBinary(FileDescriptorSetSchema, bytes).file.find((each) => each.name === path);
@@ -55,7 +55,7 @@ function comments(file: FileDescriptorProto): CommentAt {
 function renderMessage(file: FileDescriptorProto, message: DescriptorProto, index: number, commentAt: CommentAt): string {
   const rows = message.field.map((field, position) => {
     const repeated = field.label === FieldDescriptorProto_Label.REPEATED ? "repeated " : "";
-    // Not "is it undefined": it is 0 where it was not set.
+    // Not a comparison with undefined: a field that is not set reads as 0.
     const isInOneof = isFieldSet(field, FieldDescriptorProtoSchema.field.oneofIndex) && !field.proto3Optional;
     const oneof = isInOneof ? ` (one of \`${message.oneofDecl[field.oneofIndex]?.name}\`)` : "";
     const type = field.typeName ? nameOf(field.typeName) : FieldDescriptorProto_Type[field.type].toLowerCase();

@@ -1,4 +1,4 @@
-/** For tests: billing as a process of its own, and an issuer of tokens that it trusts. Real keys, real HTTP, real signatures. */
+/** For tests: billing as a process, and an issuer of tokens that it trusts, with real keys, HTTP and signatures. */
 import { randomUUID, randomUUIDv7 } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -18,11 +18,11 @@ import { type Service, startService } from "@pm/stack/services";
 import { testDatabase } from "@pm/stack/testing";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { createAccounts } from "../src/accounts/accounts.ts";
-import type { Tables } from "../src/accounts/store.ts";
-import { requestKey } from "../src/idempotency.ts";
+import { requestKey } from "../src/idempotency/idempotency.ts";
 import { createInvoices } from "../src/invoices/invoices.ts";
 import { createHistory } from "../src/ledger/history.ts";
 import { createLedger } from "../src/ledger/ledger.ts";
+import type { Tables } from "../src/tables.ts";
 
 export const issuer = "http://localhost:4004";
 export const audience = "patient-management";
@@ -74,7 +74,7 @@ export async function startIssuer(): Promise<Issuer> {
   };
 }
 
-/** Starts billing as a process. Its Kafka may be away: events then stay in the outbox, where tests can look at them. */
+/** Starts billing as a process. Without brokers, events stay in the outbox, where tests can read them. */
 export async function startBilling(options: {
   databaseUrl: string;
   issuer: Issuer;
@@ -97,7 +97,7 @@ export async function startBilling(options: {
 
 const nowhere = "127.0.0.1:9";
 
-/** What every service needs that trusts this issuer. Kafka is away. */
+/** The environment of every service that trusts this issuer, without Kafka. */
 export function environmentFor({ url }: Issuer): Record<string, string> {
   return {
     HOST: "127.0.0.1",
@@ -111,7 +111,7 @@ export function environmentFor({ url }: Issuer): Record<string, string> {
   };
 }
 
-/** Billing with a database and an issuer of its own, as a clerk asks it over the wire. */
+/** Billing with its own database and issuer, and the calls of a clerk over the network. */
 export async function openCounter() {
   const [database, issuer] = await Promise.all([testDatabase("billing"), startIssuer()]);
   const billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });
@@ -124,7 +124,7 @@ export async function openCounter() {
     newAccount: async () => (await client.createBillingAccount(newPatient(), headers)).accountId,
     rows: (sql: string, values: unknown[] = []) =>
       query(database.databaseUrl, async (connection) => (await connection.query(sql, values)).rows),
-    /** The error that a call ends with. */
+    /** The error of a call. */
     failure: (call: Promise<unknown>): Promise<ConnectError> =>
       call.then(
         () => Promise.reject(new Error("the call did not fail")),
@@ -145,7 +145,7 @@ export async function openCounter() {
   };
 }
 
-/** The rules over a database of tests, as one replica has them. Kill its connections as you like. */
+/** The rules on a test database, as one replica has them. Tests may kill its connections. */
 export function openReplica(databaseUrl: string, options: { now?: () => Date } = {}) {
   const log = createLogger("billing", "silent");
   const db = openDatabase<Tables>({ settings: { url: databaseUrl }, poolSize: 10, applicationName: "billing", log });
@@ -157,7 +157,7 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date } =
     committed: () => undefined,
   };
   const ledger = createLedger(shared);
-  const context = { actor: { id: "test", requestId: "test" }, traceparent: "" };
+  const context = { actorId: "test", requestId: "test", traceparent: "" };
   const { method } = BillingService;
   return {
     ...{ db, log, context },
@@ -191,7 +191,7 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date } =
       const request = create(method.createInvoice.input, { requestId: randomUUID(), ...init });
       return this.invoices.create(request, requestKey(method.createInvoice, request), context);
     },
-    close: () => db.kysely.destroy(),
+    close: () => db.pool.end(),
   };
 }
 

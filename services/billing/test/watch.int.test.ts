@@ -1,4 +1,4 @@
-/** Streams of accounts, and what patient-service decides: billing as one and two processes, killed and restarted. */
+/** Streams of accounts, and the questions to patient-service: with one and two processes, killed and restarted. */
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
@@ -63,7 +63,7 @@ async function until(condition: () => boolean | Promise<boolean>, what: string):
     if (Date.now() > deadline) throw new Error(`not within 15 s: ${what}`);
 }
 
-/** A caller as the contract wants it: it keeps the last position and calls again with it, wherever somebody answers. */
+/** A caller as the contract describes: it keeps the last position, and calls again with it, at any replica. */
 function follow(accountId: string, services: Service[], position?: bigint) {
   const seen: bigint[] = [];
   const errors: Code[] = [];
@@ -124,7 +124,7 @@ test("a watch goes on after the service is stopped and after it is killed: nothi
   for (const end of ["stop", "kill"] as const) {
     const started = Date.now();
     await one[end]();
-    // A graceful stop does not wait for streams until its limit.
+    // A graceful stop does not wait for streams until its time limit.
     if (end === "stop") expect(Date.now() - started).toBeLessThan(8_000);
     for (let count = 0; count < 5; count += 1) await charge(other, accountId);
     await one.restart();
@@ -241,7 +241,7 @@ test("clinical staff see the balances of patients that patient-service shows the
   await patients.kill("SIGCONT");
 });
 
-/** Reconciliation as a replica runs it. Every account counts as old enough. */
+/** Reconciliation as a replica runs it, ten minutes in the future, so that every account is old enough. */
 const reconciliationOf = ({ db, accounts, log }: Replica) =>
   createReconciliation({
     db,
@@ -260,7 +260,7 @@ test("reconciliation opens what is missing many at a time, and leaves alone what
   const lost = await Promise.all(Array.from({ length: 150 }, () => register(admin)));
   const [young] = lost;
   await rows("delete from accounts where id = any($1)", [lost.map(({ accountId }) => accountId)]);
-  // Its turn comes in an hour, as after some refusals.
+  // Its next attempt is in an hour, as after several failures.
   const wait = "update patient_billing set account_id = null, next_attempt_at = now() + interval '1 hour' where patient_id = $1";
   await rows(wait, [young?.id], patientDatabase.migrationDatabaseUrl);
   const report = await reconciliationOf(replica).run({ repair: true });
@@ -273,7 +273,7 @@ test("reconciliation opens what is missing many at a time, and leaves alone what
   const opened = await rows("select id, patient_id, xmin::text as transaction from accounts where patient_id = any($1)", [
     lost.map(({ id }) => id),
   ]);
-  // Under the ids that patient-service knows.
+  // Under the ids that patient-service has stored.
   const pairs = (of: { id: string; accountId: string }[]) => of.map(({ id, accountId }) => `${id} ${accountId}`).sort();
   expect(pairs(opened.map((row) => ({ id: row.patient_id, accountId: row.id })))).toEqual(pairs(lost.slice(1)));
   expect(new Set(opened.map((row) => row.transaction)).size).toBe(2);
@@ -297,7 +297,7 @@ test("reconciliation brings back what was lost, suspends what belongs to nobody,
   expect(found.patientsWithoutAccount).not.toContain(kept.id);
   expect(found.accountsWithoutPatient).toContain(orphan);
   expect(found.repaired).toBe(0);
-  // More orphans than may be suspended with nobody looking: none is.
+  // There are more orphans than may be suspended without an operator, so none is.
   expect((await reconciliation.run({ repair: true, maxSuspended: 0 })).repaired).toBe(found.patientsWithoutAccount.length);
   expect(await rows("select status from accounts where id = $1", [orphan])).toEqual([{ status: "ACTIVE" }]);
   expect((await reconciliation.run({ repair: true })).repaired).toBe(1);

@@ -1,4 +1,4 @@
-/** The service as a process, over the wire: gRPC, Connect and plain JSON. */
+/** The service as a process, over the network: gRPC, Connect and plain JSON. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import http2 from "node:http2";
@@ -43,7 +43,7 @@ test("opening an account writes an audit entry and one event", async () => {
     { action: "account.opened", actor: expect.stringMatching(/^[0-9a-f-]{36}$/) },
   ]);
   const events = await rows("select key, type, payload from outbox where key = $1", [accountId]);
-  expect(events).toMatchObject([{ key: accountId, type: "billing.v1.AccountOpened" }]);
+  expect(events).toMatchObject([{ key: accountId, type: "billing.v1.account_opened" }]);
   expect(fromBinary(BillingEventSchema, events[0].payload)).toMatchObject({
     accountId,
     patientId: patient.patientId,

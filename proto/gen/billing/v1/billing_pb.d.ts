@@ -34,14 +34,14 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
   patientId: string;
 
   /**
-   * Whether the account takes part in business.
+   * What the account accepts.
    *
    * @generated from field: billing.v1.BillingAccountStatus status = 3;
    */
   status: BillingAccountStatus;
 
   /**
-   * What the patient owes; negative where the patient has credit.
+   * The amount that the patient owes; negative if the patient has credit.
    *
    * @generated from field: common.v1.Money balance = 4;
    */
@@ -62,14 +62,14 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Whom invoices are addressed to.
+   * The addressee of invoices.
    *
    * @generated from field: string name = 7;
    */
   name: string;
 
   /**
-   * Where invoices are sent to.
+   * The e-mail address of invoices.
    *
    * @generated from field: string email = 8;
    */
@@ -83,21 +83,21 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
   etag: string;
 
   /**
-   * What is open on charges.
+   * The open amount of all charges.
    *
    * @generated from field: common.v1.Money outstanding = 10;
    */
   outstanding?: Money | undefined;
 
   /**
-   * What was paid and settles no charge yet.
+   * Payments that settle no charge yet.
    *
    * @generated from field: common.v1.Money credit = 11;
    */
   credit?: Money | undefined;
 
   /**
-   * How many transactions the account has: the `position` of a watch that has seen them all.
+   * The number of transactions, which is also the `position` of a watch that has seen all of them.
    *
    * @generated from field: int64 transaction_count = 12;
    */
@@ -111,7 +111,7 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
 export declare const BillingAccountSchema: GenMessage<BillingAccount>;
 
 /**
- * Asks for the account of a patient to be opened.
+ * A request to open the account of a patient.
  *
  * @generated from message billing.v1.CreateBillingAccountRequest
  */
@@ -138,14 +138,14 @@ export declare type CreateBillingAccountRequest = Message<"billing.v1.CreateBill
   email: string;
 
   /**
-   * The caller's id for this request, a UUID; a request without one is not idempotent by id but still by patient.
+   * The caller's id for this request, a UUID. It may be empty: opening an account is idempotent by patient too.
    *
    * @generated from field: string request_id = 4;
    */
   requestId: string;
 
   /**
-   * The currency of everything on the account, ISO 4217; the clinic's own where it is empty. It never changes.
+   * The currency of all amounts of the account, ISO 4217; if it is empty, the clinic's own. It never changes.
    *
    * @generated from field: string currency_code = 5;
    */
@@ -186,7 +186,7 @@ export declare type CreateBillingAccountResponse = Message<"billing.v1.CreateBil
 export declare const CreateBillingAccountResponseSchema: GenMessage<CreateBillingAccountResponse>;
 
 /**
- * Asks for many accounts to be opened.
+ * A request to open many accounts.
  *
  * @generated from message billing.v1.BatchCreateBillingAccountsRequest
  */
@@ -226,7 +226,7 @@ export declare type BatchCreateBillingAccountsResponse = Message<"billing.v1.Bat
 export declare const BatchCreateBillingAccountsResponseSchema: GenMessage<BatchCreateBillingAccountsResponse>;
 
 /**
- * Names an account by one of its two keys.
+ * A request for an account, by one of its two keys.
  *
  * @generated from message billing.v1.GetBillingAccountRequest
  */
@@ -282,27 +282,27 @@ export declare type GetBillingAccountResponse = Message<"billing.v1.GetBillingAc
 export declare const GetBillingAccountResponseSchema: GenMessage<GetBillingAccountResponse>;
 
 /**
- * Asks for a page of accounts.
+ * A request for a page of accounts.
  *
  * @generated from message billing.v1.ListBillingAccountsRequest
  */
 export declare type ListBillingAccountsRequest = Message<"billing.v1.ListBillingAccountsRequest"> & {
   /**
-   * At most this many; 50 where it is 0.
+   * The largest number of items on the page; 0 means 50.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * `next_page_token` of the page before.
+   * `next_page_token` of the previous page.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Only accounts with this status; all where it is not said.
+   * Only accounts with this status; all if it is not specified.
    *
    * @generated from field: billing.v1.BillingAccountStatus status = 3;
    */
@@ -329,7 +329,7 @@ export declare type ListBillingAccountsResponse = Message<"billing.v1.ListBillin
   accounts: BillingAccount[];
 
   /**
-   * Gives the next page; empty on the last one.
+   * The token of the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -343,20 +343,20 @@ export declare type ListBillingAccountsResponse = Message<"billing.v1.ListBillin
 export declare const ListBillingAccountsResponseSchema: GenMessage<ListBillingAccountsResponse>;
 
 /**
- * Asks for a change of an account.
+ * A request to change an account.
  *
  * @generated from message billing.v1.UpdateBillingAccountRequest
  */
 export declare type UpdateBillingAccountRequest = Message<"billing.v1.UpdateBillingAccountRequest"> & {
   /**
-   * The account with its new values. Where `etag` is set, the account must still have it, or the answer is ABORTED.
+   * The account with its new values. If `etag` is set and the account has another one by now, the answer is ABORTED.
    *
    * @generated from field: billing.v1.BillingAccount account = 1;
    */
   account?: BillingAccount | undefined;
 
   /**
-   * What to change: `status`, `name`, `email`. Where it is not set, every one of them that has a value.
+   * The fields to change: `status`, `name`, `email`. If it is not set, those of them that have a value.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -383,7 +383,7 @@ export declare const UpdateBillingAccountRequestSchema: GenMessage<UpdateBilling
  */
 export declare type UpdateBillingAccountResponse = Message<"billing.v1.UpdateBillingAccountResponse"> & {
   /**
-   * The account as it is now.
+   * The present state of the account.
    *
    * @generated from field: billing.v1.BillingAccount account = 1;
    */
@@ -397,7 +397,7 @@ export declare type UpdateBillingAccountResponse = Message<"billing.v1.UpdateBil
 export declare const UpdateBillingAccountResponseSchema: GenMessage<UpdateBillingAccountResponse>;
 
 /**
- * Asks for the stream of an account.
+ * A request for the stream of an account.
  *
  * @generated from message billing.v1.WatchAccountRequest
  */
@@ -410,7 +410,7 @@ export declare type WatchAccountRequest = Message<"billing.v1.WatchAccountReques
   accountId: string;
 
   /**
-   * Where to go on: the `position` of the last message; 0 for all transactions there are; not set for new ones only.
+   * Where to continue: the `position` of the last message; 0 for all transactions; not set for new ones only.
    *
    * @generated from field: optional int64 position = 2;
    */
@@ -430,21 +430,21 @@ export declare const WatchAccountRequestSchema: GenMessage<WatchAccountRequest>;
  */
 export declare type WatchAccountResponse = Message<"billing.v1.WatchAccountResponse"> & {
   /**
-   * The account as it is now.
+   * The present state of the account.
    *
    * @generated from field: billing.v1.BillingAccount account = 1;
    */
   account?: BillingAccount | undefined;
 
   /**
-   * The transactions since the message before, in their order; at most 500, the next ones follow at once.
+   * The transactions since the previous message, in their order. There are at most 500; the next ones follow at once.
    *
    * @generated from field: repeated billing.v1.Transaction transactions = 2;
    */
   transactions: Transaction[];
 
   /**
-   * Where to go on after a break: the sequence number of the last transaction that was told.
+   * Where to continue after a break: the sequence number of the last transaction that was sent.
    *
    * @generated from field: int64 position = 3;
    */
@@ -464,14 +464,14 @@ export declare const WatchAccountResponseSchema: GenMessage<WatchAccountResponse
  */
 export declare type Entry = Message<"billing.v1.Entry"> & {
   /**
-   * What the amount stands for.
+   * The ledger account that the amount belongs to.
    *
    * @generated from field: billing.v1.LedgerAccount ledger_account = 1;
    */
   ledgerAccount: LedgerAccount;
 
   /**
-   * A debit where it is positive, a credit where it is negative.
+   * A debit if it is positive, a credit if it is negative.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
@@ -512,14 +512,14 @@ export declare type Transaction = Message<"billing.v1.Transaction"> & {
   sequence: bigint;
 
   /**
-   * What kind it is.
+   * Its kind.
    *
    * @generated from field: billing.v1.TransactionType type = 4;
    */
   type: TransactionType;
 
   /**
-   * What it does to the balance: positive where the patient owes more after it.
+   * By how much it changes the balance: positive if the patient owes more after it.
    *
    * @generated from field: common.v1.Money amount = 5;
    */
@@ -533,7 +533,7 @@ export declare type Transaction = Message<"billing.v1.Transaction"> & {
   balance?: Money | undefined;
 
   /**
-   * The charge that was made or voided, or empty.
+   * The charge that was created or voided, or empty.
    *
    * @generated from field: string charge_id = 7;
    */
@@ -554,7 +554,7 @@ export declare type Transaction = Message<"billing.v1.Transaction"> & {
   refundId: string;
 
   /**
-   * What for.
+   * What it was for.
    *
    * @generated from field: string description = 10;
    */
@@ -575,14 +575,14 @@ export declare type Transaction = Message<"billing.v1.Transaction"> & {
   entries: Entry[];
 
   /**
-   * How much of which charge it settled (positive) or opened again (negative).
+   * By how much it settles each charge (positive) or opens it again (negative).
    *
    * @generated from field: repeated billing.v1.Allocation allocations = 13;
    */
   allocations: Allocation[];
 
   /**
-   * The `request_id` that asked for it.
+   * The `request_id` of the request that it carries out.
    *
    * @generated from field: string request_id = 14;
    */
@@ -623,21 +623,21 @@ export declare type Charge = Message<"billing.v1.Charge"> & {
   amount?: Money | undefined;
 
   /**
-   * What of it is still to be paid; zero where it was voided.
+   * The part that is still to be paid; zero if it was voided.
    *
    * @generated from field: common.v1.Money outstanding = 4;
    */
   outstanding?: Money | undefined;
 
   /**
-   * What was done.
+   * The service.
    *
    * @generated from field: string description = 5;
    */
   description: string;
 
   /**
-   * The day on which it was done.
+   * The day of the service.
    *
    * @generated from field: string service_date = 6;
    */
@@ -651,14 +651,14 @@ export declare type Charge = Message<"billing.v1.Charge"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * When it was voided; not set where it was not.
+   * When it was voided, if it was.
    *
    * @generated from field: google.protobuf.Timestamp void_time = 8;
    */
   voidTime?: Timestamp | undefined;
 
   /**
-   * The invoice that it is on, or empty.
+   * The invoice on which it is, or empty.
    *
    * @generated from field: string invoice_id = 9;
    */
@@ -672,7 +672,7 @@ export declare type Charge = Message<"billing.v1.Charge"> & {
 export declare const ChargeSchema: GenMessage<Charge>;
 
 /**
- * Asks for a charge.
+ * A request to charge an account.
  *
  * @generated from message billing.v1.CreateChargeRequest
  */
@@ -685,21 +685,21 @@ export declare type CreateChargeRequest = Message<"billing.v1.CreateChargeReques
   accountId: string;
 
   /**
-   * How much, more than zero and at most 10^12 minor units, in the account's currency.
+   * More than zero and at most 10^12 minor units, in the account's currency.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
   amount?: Money | undefined;
 
   /**
-   * What for, as it is to stand on the invoice.
+   * The service, in the words of the invoice.
    *
    * @generated from field: string description = 3;
    */
   description: string;
 
   /**
-   * The day on which it was done, not in the future; today where it is empty.
+   * The day of the service, not in the future; if it is empty, today.
    *
    * @generated from field: string service_date = 4;
    */
@@ -726,7 +726,7 @@ export declare const CreateChargeRequestSchema: GenMessage<CreateChargeRequest>;
  */
 export declare type CreateChargeResponse = Message<"billing.v1.CreateChargeResponse"> & {
   /**
-   * The charge, with what credit has settled of it.
+   * The charge. Credit may have settled it already.
    *
    * @generated from field: billing.v1.Charge charge = 1;
    */
@@ -740,7 +740,7 @@ export declare type CreateChargeResponse = Message<"billing.v1.CreateChargeRespo
 export declare const CreateChargeResponseSchema: GenMessage<CreateChargeResponse>;
 
 /**
- * Asks for a charge to be voided.
+ * A request to void a charge.
  *
  * @generated from message billing.v1.VoidChargeRequest
  */
@@ -753,7 +753,7 @@ export declare type VoidChargeRequest = Message<"billing.v1.VoidChargeRequest"> 
   chargeId: string;
 
   /**
-   * Why.
+   * The reason.
    *
    * @generated from field: string reason = 2;
    */
@@ -787,7 +787,7 @@ export declare type VoidChargeResponse = Message<"billing.v1.VoidChargeResponse"
   charge?: Charge | undefined;
 
   /**
-   * How what had settled the charge was moved: negative for it, positive for charges that it settles now.
+   * Where the settled amount went: negative for the voided charge, positive for the charges that it settles now.
    *
    * @generated from field: repeated billing.v1.Allocation allocations = 2;
    */
@@ -828,21 +828,21 @@ export declare type Payment = Message<"billing.v1.Payment"> & {
   amount?: Money | undefined;
 
   /**
-   * What of it settles charges.
+   * The part that settles charges.
    *
    * @generated from field: common.v1.Money allocated = 4;
    */
   allocated?: Money | undefined;
 
   /**
-   * What of it was refunded.
+   * The part that was refunded.
    *
    * @generated from field: common.v1.Money refunded = 5;
    */
   refunded?: Money | undefined;
 
   /**
-   * What of it is credit: neither settling a charge nor refunded.
+   * The part that is credit: it settles no charge and was not refunded.
    *
    * @generated from field: common.v1.Money credit = 6;
    */
@@ -877,7 +877,7 @@ export declare type Payment = Message<"billing.v1.Payment"> & {
 export declare const PaymentSchema: GenMessage<Payment>;
 
 /**
- * Asks for a payment to be recorded.
+ * A request to record a payment.
  *
  * @generated from message billing.v1.RecordPaymentRequest
  */
@@ -890,7 +890,7 @@ export declare type RecordPaymentRequest = Message<"billing.v1.RecordPaymentRequ
   accountId: string;
 
   /**
-   * How much, more than zero and at most 10^12 minor units, in the account's currency. It may be more than is owed.
+   * More than zero and at most 10^12 minor units, in the account's currency. It may be more than the patient owes.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
@@ -986,7 +986,7 @@ export declare type Refund = Message<"billing.v1.Refund"> & {
   amount?: Money | undefined;
 
   /**
-   * Why.
+   * The reason.
    *
    * @generated from field: string reason = 5;
    */
@@ -1007,7 +1007,7 @@ export declare type Refund = Message<"billing.v1.Refund"> & {
 export declare const RefundSchema: GenMessage<Refund>;
 
 /**
- * Asks for a refund of a payment.
+ * A request to refund a payment.
  *
  * @generated from message billing.v1.RefundPaymentRequest
  */
@@ -1020,14 +1020,15 @@ export declare type RefundPaymentRequest = Message<"billing.v1.RefundPaymentRequ
   paymentId: string;
 
   /**
-   * How much, more than zero and at most 10^12 minor units; all that is left of the payment, however much, where it is not set.
+   * More than zero and at most 10^12 minor units. If it is not set, everything that is left of the payment, without a
+   * limit.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
   amount?: Money | undefined;
 
   /**
-   * Why.
+   * The reason.
    *
    * @generated from field: string reason = 3;
    */
@@ -1061,14 +1062,14 @@ export declare type RefundPaymentResponse = Message<"billing.v1.RefundPaymentRes
   refund?: Refund | undefined;
 
   /**
-   * The payment after it.
+   * The payment after the refund.
    *
    * @generated from field: billing.v1.Payment payment = 2;
    */
   payment?: Payment | undefined;
 
   /**
-   * The charges that are open again (negative), unless other credit settles them at once.
+   * The charges that are open again (negative). Those that other credit settles at once are left out.
    *
    * @generated from field: repeated billing.v1.Allocation allocations = 3;
    */
@@ -1082,7 +1083,7 @@ export declare type RefundPaymentResponse = Message<"billing.v1.RefundPaymentRes
 export declare const RefundPaymentResponseSchema: GenMessage<RefundPaymentResponse>;
 
 /**
- * Asks for a page of an account's charges.
+ * A request for a page of an account's charges.
  *
  * @generated from message billing.v1.ListChargesRequest
  */
@@ -1095,21 +1096,21 @@ export declare type ListChargesRequest = Message<"billing.v1.ListChargesRequest"
   accountId: string;
 
   /**
-   * At most this many; 50 where it is 0.
+   * The largest number of items on the page; 0 means 50.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * `next_page_token` of the page before.
+   * `next_page_token` of the previous page.
    *
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
 
   /**
-   * Only charges that are not settled.
+   * Only charges that are not fully settled.
    *
    * @generated from field: bool open_only = 4;
    */
@@ -1143,7 +1144,7 @@ export declare type ListChargesResponse = Message<"billing.v1.ListChargesRespons
   charges: Charge[];
 
   /**
-   * Gives the next page; empty on the last one.
+   * The token of the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1157,7 +1158,7 @@ export declare type ListChargesResponse = Message<"billing.v1.ListChargesRespons
 export declare const ListChargesResponseSchema: GenMessage<ListChargesResponse>;
 
 /**
- * Asks for a page of an account's payments.
+ * A request for a page of an account's payments.
  *
  * @generated from message billing.v1.ListPaymentsRequest
  */
@@ -1170,14 +1171,14 @@ export declare type ListPaymentsRequest = Message<"billing.v1.ListPaymentsReques
   accountId: string;
 
   /**
-   * At most this many; 50 where it is 0.
+   * The largest number of items on the page; 0 means 50.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * `next_page_token` of the page before.
+   * `next_page_token` of the previous page.
    *
    * @generated from field: string page_token = 3;
    */
@@ -1204,7 +1205,7 @@ export declare type ListPaymentsResponse = Message<"billing.v1.ListPaymentsRespo
   payments: Payment[];
 
   /**
-   * Gives the next page; empty on the last one.
+   * The token of the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1231,21 +1232,21 @@ export declare type InvoiceLine = Message<"billing.v1.InvoiceLine"> & {
   chargeId: string;
 
   /**
-   * What was done.
+   * The service.
    *
    * @generated from field: string description = 2;
    */
   description: string;
 
   /**
-   * The day on which it was done.
+   * The day of the service.
    *
    * @generated from field: string service_date = 3;
    */
   serviceDate: string;
 
   /**
-   * The amount charged.
+   * The amount.
    *
    * @generated from field: common.v1.Money amount = 4;
    */
@@ -1286,7 +1287,7 @@ export declare type Invoice = Message<"billing.v1.Invoice"> & {
   number: string;
 
   /**
-   * How far it has come.
+   * Its state.
    *
    * @generated from field: billing.v1.InvoiceStatus status = 4;
    */
@@ -1300,7 +1301,7 @@ export declare type Invoice = Message<"billing.v1.Invoice"> & {
   total?: Money | undefined;
 
   /**
-   * What of it is still to be paid; zero for a void invoice.
+   * The part that is still to be paid; zero for a void invoice.
    *
    * @generated from field: common.v1.Money outstanding = 6;
    */
@@ -1314,7 +1315,7 @@ export declare type Invoice = Message<"billing.v1.Invoice"> & {
   issueDate: string;
 
   /**
-   * When it is to be paid; empty while a draft has none.
+   * The last day on which it is to be paid. A draft may have none.
    *
    * @generated from field: string due_date = 8;
    */
@@ -1328,14 +1329,14 @@ export declare type Invoice = Message<"billing.v1.Invoice"> & {
   lines: InvoiceLine[];
 
   /**
-   * When the draft was made.
+   * When the draft was created.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 10;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * When it was voided; not set where it was not.
+   * When it was voided, if it was.
    *
    * @generated from field: google.protobuf.Timestamp void_time = 11;
    */
@@ -1356,7 +1357,7 @@ export declare type Invoice = Message<"billing.v1.Invoice"> & {
 export declare const InvoiceSchema: GenMessage<Invoice>;
 
 /**
- * Asks for an invoice.
+ * A request to create an invoice.
  *
  * @generated from message billing.v1.CreateInvoiceRequest
  */
@@ -1369,21 +1370,21 @@ export declare type CreateInvoiceRequest = Message<"billing.v1.CreateInvoiceRequ
   accountId: string;
 
   /**
-   * The charges, UUIDs; where there are none, all of the account that are on no invoice, the oldest 500 of them.
+   * The charges, UUIDs. If there are none, the oldest 500 charges of the account that are on no invoice.
    *
    * @generated from field: repeated string charge_ids = 2;
    */
   chargeIds: string[];
 
   /**
-   * When it is to be paid, not before today; 30 days after issue where it is empty.
+   * The last day on which it is to be paid, not before today; if it is empty, 30 days after issue.
    *
    * @generated from field: string due_date = 3;
    */
   dueDate: string;
 
   /**
-   * Issues it at once instead of leaving a draft.
+   * Whether to issue it at once.
    *
    * @generated from field: bool issue = 4;
    */
@@ -1424,7 +1425,7 @@ export declare type CreateInvoiceResponse = Message<"billing.v1.CreateInvoiceRes
 export declare const CreateInvoiceResponseSchema: GenMessage<CreateInvoiceResponse>;
 
 /**
- * Asks for a draft to be issued.
+ * A request to issue a draft.
  *
  * @generated from message billing.v1.IssueInvoiceRequest
  */
@@ -1437,7 +1438,7 @@ export declare type IssueInvoiceRequest = Message<"billing.v1.IssueInvoiceReques
   invoiceId: string;
 
   /**
-   * Where it is set, the invoice must still have it, or the answer is ABORTED.
+   * If it is set and the invoice has another one by now, the answer is ABORTED.
    *
    * @generated from field: string etag = 2;
    */
@@ -1478,7 +1479,7 @@ export declare type IssueInvoiceResponse = Message<"billing.v1.IssueInvoiceRespo
 export declare const IssueInvoiceResponseSchema: GenMessage<IssueInvoiceResponse>;
 
 /**
- * Asks for an invoice to be voided.
+ * A request to void an invoice.
  *
  * @generated from message billing.v1.VoidInvoiceRequest
  */
@@ -1491,14 +1492,14 @@ export declare type VoidInvoiceRequest = Message<"billing.v1.VoidInvoiceRequest"
   invoiceId: string;
 
   /**
-   * Why.
+   * The reason.
    *
    * @generated from field: string reason = 2;
    */
   reason: string;
 
   /**
-   * Where it is set, the invoice must still have it, or the answer is ABORTED.
+   * If it is set and the invoice has another one by now, the answer is ABORTED.
    *
    * @generated from field: string etag = 3;
    */
@@ -1539,7 +1540,7 @@ export declare type VoidInvoiceResponse = Message<"billing.v1.VoidInvoiceRespons
 export declare const VoidInvoiceResponseSchema: GenMessage<VoidInvoiceResponse>;
 
 /**
- * Names an invoice.
+ * A request for an invoice.
  *
  * @generated from message billing.v1.GetInvoiceRequest
  */
@@ -1579,41 +1580,41 @@ export declare type GetInvoiceResponse = Message<"billing.v1.GetInvoiceResponse"
 export declare const GetInvoiceResponseSchema: GenMessage<GetInvoiceResponse>;
 
 /**
- * Asks for a page of invoices.
+ * A request for a page of invoices.
  *
  * @generated from message billing.v1.ListInvoicesRequest
  */
 export declare type ListInvoicesRequest = Message<"billing.v1.ListInvoicesRequest"> & {
   /**
-   * Only invoices of this account, a UUID; of all accounts where it is empty.
+   * Only invoices of this account, a UUID; of all accounts if it is empty.
    *
    * @generated from field: string account_id = 1;
    */
   accountId: string;
 
   /**
-   * Only invoices with this status; all where it is not said.
+   * Only invoices with this status; all if it is not specified.
    *
    * @generated from field: billing.v1.InvoiceStatus status = 2;
    */
   status: InvoiceStatus;
 
   /**
-   * Only issued invoices that were to be paid before today.
+   * Only issued invoices that are not paid and were due before today.
    *
    * @generated from field: bool overdue_only = 3;
    */
   overdueOnly: boolean;
 
   /**
-   * At most this many; 50 where it is 0.
+   * The largest number of items on the page; 0 means 50.
    *
    * @generated from field: int32 page_size = 4;
    */
   pageSize: number;
 
   /**
-   * `next_page_token` of the page before.
+   * `next_page_token` of the previous page.
    *
    * @generated from field: string page_token = 5;
    */
@@ -1640,7 +1641,7 @@ export declare type ListInvoicesResponse = Message<"billing.v1.ListInvoicesRespo
   invoices: Invoice[];
 
   /**
-   * Gives the next page; empty on the last one.
+   * The token of the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1654,7 +1655,7 @@ export declare type ListInvoicesResponse = Message<"billing.v1.ListInvoicesRespo
 export declare const ListInvoicesResponseSchema: GenMessage<ListInvoicesResponse>;
 
 /**
- * Asks for a page of an account's transactions.
+ * A request for a page of an account's transactions.
  *
  * @generated from message billing.v1.ListTransactionsRequest
  */
@@ -1667,21 +1668,21 @@ export declare type ListTransactionsRequest = Message<"billing.v1.ListTransactio
   accountId: string;
 
   /**
-   * At most this many; 50 where it is 0.
+   * The largest number of items on the page; 0 means 50.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * `next_page_token` of the page before.
+   * `next_page_token` of the previous page.
    *
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
 
   /**
-   * Only these types; all where there are none.
+   * Only these types; all if there are none.
    *
    * @generated from field: repeated billing.v1.TransactionType types = 4;
    */
@@ -1722,7 +1723,7 @@ export declare type ListTransactionsResponse = Message<"billing.v1.ListTransacti
   transactions: Transaction[];
 
   /**
-   * Gives the next page; empty on the last one.
+   * The token of the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1736,7 +1737,7 @@ export declare type ListTransactionsResponse = Message<"billing.v1.ListTransacti
 export declare const ListTransactionsResponseSchema: GenMessage<ListTransactionsResponse>;
 
 /**
- * Asks for a statement.
+ * A request for a statement.
  *
  * @generated from message billing.v1.GetStatementRequest
  */
@@ -1756,7 +1757,7 @@ export declare type GetStatementRequest = Message<"billing.v1.GetStatementReques
   fromDate: string;
 
   /**
-   * The last day of the period, which counts; not before the first one.
+   * The last day of the period, which is part of it; not before the first day.
    *
    * @generated from field: string to_date = 3;
    */
@@ -1770,14 +1771,14 @@ export declare type GetStatementRequest = Message<"billing.v1.GetStatementReques
 export declare const GetStatementRequestSchema: GenMessage<GetStatementRequest>;
 
 /**
- * A statement: opening balance + charged − voided − paid + refunded = closing balance. These four sums may be above 2^53,
- * where large charges of the period were voided or large payments refunded.
+ * A statement: opening balance + charged − voided − paid + refunded = closing balance. These four sums exceed
+ * 2^53 if large charges of the period were voided or large payments refunded.
  *
  * @generated from message billing.v1.GetStatementResponse
  */
 export declare type GetStatementResponse = Message<"billing.v1.GetStatementResponse"> & {
   /**
-   * The account as it is now.
+   * The present state of the account.
    *
    * @generated from field: billing.v1.BillingAccount account = 1;
    */
@@ -1812,35 +1813,35 @@ export declare type GetStatementResponse = Message<"billing.v1.GetStatementRespo
   closingBalance?: Money | undefined;
 
   /**
-   * What was charged in the period.
+   * The charges of the period.
    *
    * @generated from field: common.v1.Money charged = 6;
    */
   charged?: Money | undefined;
 
   /**
-   * What of charges was voided in the period.
+   * The charges that were voided in the period.
    *
    * @generated from field: common.v1.Money voided = 7;
    */
   voided?: Money | undefined;
 
   /**
-   * What was paid in the period.
+   * The payments of the period.
    *
    * @generated from field: common.v1.Money paid = 8;
    */
   paid?: Money | undefined;
 
   /**
-   * What was refunded in the period.
+   * The refunds of the period.
    *
    * @generated from field: common.v1.Money refunded = 9;
    */
   refunded?: Money | undefined;
 
   /**
-   * The transactions of the period in their order, at most 5,000; a longer period is refused.
+   * The transactions of the period in their order. A period with more than 5,000 is refused.
    *
    * @generated from field: repeated billing.v1.Transaction transactions = 10;
    */
@@ -1854,34 +1855,34 @@ export declare type GetStatementResponse = Message<"billing.v1.GetStatementRespo
 export declare const GetStatementResponseSchema: GenMessage<GetStatementResponse>;
 
 /**
- * Whether an account takes part in business.
+ * What an account accepts.
  *
  * @generated from enum billing.v1.BillingAccountStatus
  */
 export enum BillingAccountStatus {
   /**
-   * Not said.
+   * Not specified.
    *
    * @generated from enum value: BILLING_ACCOUNT_STATUS_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Charges and payments are accepted.
+   * Charges, payments and refunds.
    *
    * @generated from enum value: BILLING_ACCOUNT_STATUS_ACTIVE = 1;
    */
   ACTIVE = 1,
 
   /**
-   * New charges are refused, payments accepted.
+   * Payments and refunds, but no new charges.
    *
    * @generated from enum value: BILLING_ACCOUNT_STATUS_SUSPENDED = 2;
    */
   SUSPENDED = 2,
 
   /**
-   * Everything is refused.
+   * Nothing.
    *
    * @generated from enum value: BILLING_ACCOUNT_STATUS_CLOSED = 3;
    */
@@ -1894,41 +1895,41 @@ export enum BillingAccountStatus {
 export declare const BillingAccountStatusSchema: GenEnum<BillingAccountStatus>;
 
 /**
- * What an amount stands for in the books.
+ * The accounts of the ledger, between which a transaction moves amounts.
  *
  * @generated from enum billing.v1.LedgerAccount
  */
 export enum LedgerAccount {
   /**
-   * Not said.
+   * Not specified.
    *
    * @generated from enum value: LEDGER_ACCOUNT_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * What the patient owes to the clinic. Debits raise it.
+   * What the patient owes the clinic. Debits increase it.
    *
    * @generated from enum value: LEDGER_ACCOUNT_RECEIVABLE = 1;
    */
   RECEIVABLE = 1,
 
   /**
-   * What the clinic owes to the patient. Credits raise it.
+   * What the clinic owes the patient. Credits increase it.
    *
    * @generated from enum value: LEDGER_ACCOUNT_CREDIT = 2;
    */
   CREDIT = 2,
 
   /**
-   * What the clinic has earned. Credits raise it.
+   * What the clinic has earned. Credits increase it.
    *
    * @generated from enum value: LEDGER_ACCOUNT_REVENUE = 3;
    */
   REVENUE = 3,
 
   /**
-   * What the clinic has received. Debits raise it.
+   * What the clinic has received. Debits increase it.
    *
    * @generated from enum value: LEDGER_ACCOUNT_CASH = 4;
    */
@@ -1941,13 +1942,13 @@ export enum LedgerAccount {
 export declare const LedgerAccountSchema: GenEnum<LedgerAccount>;
 
 /**
- * What kind of transaction it is.
+ * The kinds of transactions.
  *
  * @generated from enum billing.v1.TransactionType
  */
 export enum TransactionType {
   /**
-   * Not said.
+   * Not specified.
    *
    * @generated from enum value: TRANSACTION_TYPE_UNSPECIFIED = 0;
    */
@@ -1975,7 +1976,7 @@ export enum TransactionType {
   PAYMENT = 3,
 
   /**
-   * A payment was refunded, in part or whole.
+   * A payment was refunded, in part or in full.
    *
    * @generated from enum value: TRANSACTION_TYPE_REFUND = 4;
    */
@@ -1988,13 +1989,13 @@ export enum TransactionType {
 export declare const TransactionTypeSchema: GenEnum<TransactionType>;
 
 /**
- * How a payment was made.
+ * The ways to pay.
  *
  * @generated from enum billing.v1.PaymentMethod
  */
 export enum PaymentMethod {
   /**
-   * Not said.
+   * Not specified.
    *
    * @generated from enum value: PAYMENT_METHOD_UNSPECIFIED = 0;
    */
@@ -2035,13 +2036,13 @@ export enum PaymentMethod {
 export declare const PaymentMethodSchema: GenEnum<PaymentMethod>;
 
 /**
- * How far an invoice has come.
+ * The states of an invoice.
  *
  * @generated from enum billing.v1.InvoiceStatus
  */
 export enum InvoiceStatus {
   /**
-   * Not said.
+   * Not specified.
    *
    * @generated from enum value: INVOICE_STATUS_UNSPECIFIED = 0;
    */
@@ -2069,7 +2070,7 @@ export enum InvoiceStatus {
   PAID = 3,
 
   /**
-   * It does not count any more.
+   * It is no longer valid.
    *
    * @generated from enum value: INVOICE_STATUS_VOID = 4;
    */
@@ -2082,19 +2083,22 @@ export enum InvoiceStatus {
 export declare const InvoiceStatusSchema: GenEnum<InvoiceStatus>;
 
 /**
- * Billing accounts of patients over a double-entry ledger. Every call carries `Authorization: Bearer <access token>`.
+ * Billing accounts of patients, with a double-entry ledger. Every call has the header `Authorization: Bearer <access
+ * token>`.
  *
- * Every mutation takes a `request_id`: the same request under the same id gives the same answer again and changes nothing,
- * another request under a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
+ * Every mutation has a `request_id`. The same request with the same id gets the same answer again and changes nothing;
+ * another request with a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
  *
- * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`; a wrong request also has a
+ * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`. An invalid request also has
+ * a
  * google.rpc.BadRequest that names every wrong field. Times are UTC; dates are days in UTC, `YYYY-MM-DD`.
  *
  * @generated from service billing.v1.BillingService
  */
 export declare const BillingService: GenService<{
   /**
-   * Opens the billing account of a patient. A patient has one account: where it exists already, it is the answer. Scope `billing:write`.
+   * Opens the billing account of a patient. A patient has one account; if it exists already, the answer is that one.
+   * Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.CreateBillingAccount
    */
@@ -2104,7 +2108,8 @@ export declare const BillingService: GenService<{
     output: typeof CreateBillingAccountResponseSchema;
   },
   /**
-   * Opens many billing accounts in one transaction (AIP-233): all of them, or an error and none. Scope `billing:write`.
+   * Opens many billing accounts in one transaction (AIP-233): all of them or, after an error, none. Scope
+   * `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.BatchCreateBillingAccounts
    */
@@ -2114,7 +2119,8 @@ export declare const BillingService: GenService<{
     output: typeof BatchCreateBillingAccountsResponseSchema;
   },
   /**
-   * Gives an account by its id or by its patient. Scope `billing:read`, or `patient:read` for patients that the caller may see.
+   * Gets an account by its id or by its patient. Scope `billing:read`, or `patient:read` for patients whom the caller
+   * may see.
    *
    * @generated from rpc billing.v1.BillingService.GetBillingAccount
    */
@@ -2134,7 +2140,8 @@ export declare const BillingService: GenService<{
     output: typeof ListBillingAccountsResponseSchema;
   },
   /**
-   * Changes an account's status, name or e-mail address (AIP-134). An account with a balance cannot be closed. Scope `billing:write`.
+   * Changes an account's status, name or e-mail address (AIP-134). An account with a balance cannot be closed. Scope
+   * `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.UpdateBillingAccount
    */
@@ -2144,9 +2151,12 @@ export declare const BillingService: GenService<{
     output: typeof UpdateBillingAccountResponseSchema;
   },
   /**
-   * Streams an account: at once as it is, then after every change, with the transactions since the last message. To go on
-   * after a break, call again with the last `position`: no transaction is missed or told twice. The stream ends with
-   * UNAVAILABLE when the service shuts down and with UNAUTHENTICATED when the token ends. Scope `billing:read`.
+   * Streams an account: its present state at once, then its state after every change, with the transactions since the
+   * last
+   * message. To continue after a break, call again with the last `position`: no transaction is missed or repeated. The
+   * stream
+   * ends with UNAVAILABLE when the service shuts down and with UNAUTHENTICATED when the token ends. Scope
+   * `billing:read`.
    *
    * @generated from rpc billing.v1.BillingService.WatchAccount
    */
@@ -2156,7 +2166,8 @@ export declare const BillingService: GenService<{
     output: typeof WatchAccountResponseSchema;
   },
   /**
-   * Charges an account. Credit from earlier overpayments settles the charge at once, oldest payment first. Scope `billing:write`.
+   * Charges an account. Credit from earlier overpayments settles the charge at once, oldest payment first. Scope
+   * `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.CreateCharge
    */
@@ -2166,7 +2177,8 @@ export declare const BillingService: GenService<{
     output: typeof CreateChargeResponseSchema;
   },
   /**
-   * Voids a charge that is on no invoice. What had settled it becomes credit and settles other open charges. Scope `billing:write`.
+   * Voids a charge that is on no invoice. The payments that had settled it become credit, which settles other open
+   * charges. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.VoidCharge
    */
@@ -2176,7 +2188,7 @@ export declare const BillingService: GenService<{
     output: typeof VoidChargeResponseSchema;
   },
   /**
-   * Records a payment. It settles open charges, oldest first; what is left over is credit. Scope `billing:write`.
+   * Records a payment. It settles open charges, oldest first; the rest is credit. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.RecordPayment
    */
@@ -2186,8 +2198,9 @@ export declare const BillingService: GenService<{
     output: typeof RecordPaymentResponseSchema;
   },
   /**
-   * Refunds a payment in part or whole, never more than is left of it: first what settles no charge, then what settles the
-   * newest charges, which are open again. Scope `billing:write`.
+   * Refunds a payment in part or in full, but never more than is left of it. Its credit is refunded first, then the
+   * part that
+   * settles the newest charges, which are then open again. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.RefundPayment
    */
@@ -2217,7 +2230,7 @@ export declare const BillingService: GenService<{
     output: typeof ListPaymentsResponseSchema;
   },
   /**
-   * Makes an invoice from charges that are on none, as a draft or issued at once. Scope `billing:write`.
+   * Creates an invoice from charges that are on no invoice, as a draft or issued at once. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.CreateInvoice
    */
@@ -2237,7 +2250,8 @@ export declare const BillingService: GenService<{
     output: typeof IssueInvoiceResponseSchema;
   },
   /**
-   * Voids an invoice that is not paid. It keeps its number and its lines; its charges may go on another invoice. Scope `billing:write`.
+   * Voids an invoice that is not paid. It keeps its number and its lines; its charges can be put on another invoice.
+   * Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.VoidInvoice
    */
@@ -2247,7 +2261,7 @@ export declare const BillingService: GenService<{
     output: typeof VoidInvoiceResponseSchema;
   },
   /**
-   * Gives an invoice. Scope `billing:read`.
+   * Gets an invoice. Scope `billing:read`.
    *
    * @generated from rpc billing.v1.BillingService.GetInvoice
    */
@@ -2277,7 +2291,8 @@ export declare const BillingService: GenService<{
     output: typeof ListTransactionsResponseSchema;
   },
   /**
-   * Gives an account's statement for a period: opening balance, every transaction, closing balance. Scope `billing:read`.
+   * Gets the statement of an account for a period: opening balance, every transaction, closing balance. Scope
+   * `billing:read`.
    *
    * @generated from rpc billing.v1.BillingService.GetStatement
    */

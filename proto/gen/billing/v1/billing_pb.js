@@ -343,7 +343,7 @@ export const BillingAccountStatusSchema = /*@__PURE__*/
   enumDesc(file_billing_v1_billing, 0);
 
 /**
- * Whether an account takes part in business.
+ * What an account accepts.
  *
  * @generated from enum billing.v1.BillingAccountStatus
  */
@@ -357,7 +357,7 @@ export const LedgerAccountSchema = /*@__PURE__*/
   enumDesc(file_billing_v1_billing, 1);
 
 /**
- * What an amount stands for in the books.
+ * The accounts of the ledger, between which a transaction moves amounts.
  *
  * @generated from enum billing.v1.LedgerAccount
  */
@@ -371,7 +371,7 @@ export const TransactionTypeSchema = /*@__PURE__*/
   enumDesc(file_billing_v1_billing, 2);
 
 /**
- * What kind of transaction it is.
+ * The kinds of transactions.
  *
  * @generated from enum billing.v1.TransactionType
  */
@@ -385,7 +385,7 @@ export const PaymentMethodSchema = /*@__PURE__*/
   enumDesc(file_billing_v1_billing, 3);
 
 /**
- * How a payment was made.
+ * The ways to pay.
  *
  * @generated from enum billing.v1.PaymentMethod
  */
@@ -399,7 +399,7 @@ export const InvoiceStatusSchema = /*@__PURE__*/
   enumDesc(file_billing_v1_billing, 4);
 
 /**
- * How far an invoice has come.
+ * The states of an invoice.
  *
  * @generated from enum billing.v1.InvoiceStatus
  */
@@ -407,12 +407,14 @@ export const InvoiceStatus = /*@__PURE__*/
   tsEnum(InvoiceStatusSchema);
 
 /**
- * Billing accounts of patients over a double-entry ledger. Every call carries `Authorization: Bearer <access token>`.
+ * Billing accounts of patients, with a double-entry ledger. Every call has the header `Authorization: Bearer <access
+ * token>`.
  *
- * Every mutation takes a `request_id`: the same request under the same id gives the same answer again and changes nothing,
- * another request under a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
+ * Every mutation has a `request_id`. The same request with the same id gets the same answer again and changes nothing;
+ * another request with a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
  *
- * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`; a wrong request also has a
+ * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`. An invalid request also has
+ * a
  * google.rpc.BadRequest that names every wrong field. Times are UTC; dates are days in UTC, `YYYY-MM-DD`.
  *
  * @generated from service billing.v1.BillingService

@@ -13,7 +13,7 @@ import type { Money } from "../../common/v1/money_pb.js";
 export declare const file_billing_v1_events: GenFile;
 
 /**
- * What happened to a billing account, on the topic `billing.v1`, keyed by account id, in order per account.
+ * A change of a billing account. Events are on the topic `billing.v1`; those of one account are in order.
  *
  * @generated from message billing.v1.BillingEvent
  */
@@ -40,7 +40,7 @@ export declare type BillingEvent = Message<"billing.v1.BillingEvent"> & {
   occurredAt?: Timestamp | undefined;
 
   /**
-   * What happened.
+   * The change.
    *
    * @generated from oneof billing.v1.BillingEvent.event
    */
@@ -86,7 +86,7 @@ export declare type BillingEvent = Message<"billing.v1.BillingEvent"> & {
     case: "paymentRecorded";
   } | {
     /**
-     * A payment was refunded, in part or whole.
+     * A payment was refunded, in part or in full.
      *
      * @generated from field: billing.v1.PaymentRefunded payment_refunded = 9;
      */
@@ -170,7 +170,7 @@ export declare type ChargeCreated = Message<"billing.v1.ChargeCreated"> & {
   amount?: Money | undefined;
 
   /**
-   * How much of it was settled at once by credit, oldest payment first.
+   * The part that credit settles at once, oldest payment first.
    *
    * @generated from field: repeated billing.v1.Allocation allocations = 3;
    */
@@ -197,15 +197,16 @@ export declare type ChargeVoided = Message<"billing.v1.ChargeVoided"> & {
   chargeId: string;
 
   /**
-   * The amount that was charged, and no longer is.
+   * The amount of the charge.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
   amount?: Money | undefined;
 
   /**
-   * How what had settled the charge was moved: negative for the voided charge, positive for charges that it settles now.
-   * What is not allocated again is credit.
+   * Where the settled amount went: negative for the voided charge, positive for the charges that it settles now. The
+   * rest is
+   * credit.
    *
    * @generated from field: repeated billing.v1.Allocation allocations = 3;
    */
@@ -239,7 +240,7 @@ export declare type PaymentRecorded = Message<"billing.v1.PaymentRecorded"> & {
   amount?: Money | undefined;
 
   /**
-   * The charges that it settles; what is left over is credit.
+   * The charges that it settles. The rest of the payment is credit.
    *
    * @generated from field: repeated billing.v1.Allocation allocations = 3;
    */
@@ -253,7 +254,7 @@ export declare type PaymentRecorded = Message<"billing.v1.PaymentRecorded"> & {
 export declare const PaymentRecordedSchema: GenMessage<PaymentRecorded>;
 
 /**
- * A payment was refunded, in part or whole.
+ * A payment was refunded, in part or in full.
  *
  * @generated from message billing.v1.PaymentRefunded
  */
@@ -280,7 +281,7 @@ export declare type PaymentRefunded = Message<"billing.v1.PaymentRefunded"> & {
   amount?: Money | undefined;
 
   /**
-   * How much each charge is open again, as negative amounts; what is not allocated came from credit.
+   * By how much each charge is open again, as negative amounts. The rest of the refund came from credit.
    *
    * @generated from field: repeated billing.v1.Allocation allocations = 4;
    */
@@ -321,7 +322,7 @@ export declare type InvoiceIssued = Message<"billing.v1.InvoiceIssued"> & {
   total?: Money | undefined;
 
   /**
-   * When it is to be paid, `YYYY-MM-DD`.
+   * The last day on which it is to be paid, `YYYY-MM-DD`.
    *
    * @generated from field: string due_date = 4;
    */

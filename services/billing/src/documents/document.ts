@@ -1,31 +1,31 @@
-/** Invoices and statements as sheets of paper: what stands where, in words, before it becomes HTML or PDF. */
+/** Invoices and statements as printable documents: all their texts and tables, before they become HTML or PDF. */
 import { timestampDate } from "@bufbuild/protobuf/wkt";
+import { formatMoney } from "@pm/kit/money";
 import { type BillingAccount, type GetStatementResponse, type Invoice, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
 import type { Money } from "@pm/proto/common/v1/money";
 import { startOf, toDate } from "../dates.ts";
-import { formatMoney } from "../money.ts";
 
-/** Who sends it. */
+/** The sender. */
 export type Clinic = { name: string; address: string; paymentDetails: string };
 
-export type Sheet = {
-  /** The heading, and the title of the document. */
+export type PrintableDocument = {
+  /** The heading, which is also the title in the file. */
   title: string;
-  /** A word across the head for what is not to be paid: a draft, a void or a paid invoice. */
+  /** A word at the top of invoices that are not to be paid: of drafts, void and paid ones. */
   stamp: string | undefined;
   clinic: Clinic;
   addressee: string[];
-  /** Number, dates and the like. */
+  /** Number, dates and similar. */
   facts: { label: string; value: string }[];
   table: {
     caption: string;
     columns: { label: string; isAmount: boolean; share: number }[];
     rows: string[][];
   };
-  /** Sums under the table; the last one is the one that matters. */
+  /** Sums under the table. The last one is emphasised. */
   totals: { label: string; value: string }[];
   notes: string[];
-  /** For the name of a file that is saved. */
+  /** The name under which it is saved, without the extension. */
   fileName: string;
 };
 
@@ -35,7 +35,7 @@ const stamps: Partial<Record<InvoiceStatus, string>> = {
   [InvoiceStatus.VOID]: "Void",
 };
 
-export function invoiceSheet(invoice: Invoice, account: Pick<BillingAccount, "name" | "email">, clinic: Clinic): Sheet {
+export function invoiceDocument(invoice: Invoice, account: Pick<BillingAccount, "name" | "email">, clinic: Clinic): PrintableDocument {
   const { number, total, outstanding, status } = invoice;
   const isDue = status === InvoiceStatus.ISSUED;
   const paid = (total?.minorUnits ?? 0n) - (outstanding?.minorUnits ?? 0n);
@@ -83,7 +83,7 @@ const movements: Record<TransactionType, string> = {
   [TransactionType.REFUND]: "Refund",
 };
 
-export function statementSheet(statement: GetStatementResponse, clinic: Clinic): Sheet {
+export function statementDocument(statement: GetStatementResponse, clinic: Clinic): PrintableDocument {
   const { account, fromDate, toDate: lastDate, openingBalance, closingBalance } = statement;
   const closing = closingBalance?.minorUnits ?? 0n;
   return {
@@ -126,10 +126,10 @@ export function statementSheet(statement: GetStatementResponse, clinic: Clinic):
   };
 }
 
-// Making a format takes a hundred times as long as using it.
+// Creating a format takes a hundred times as long as using it.
 const dateFormat = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" });
 
-/** `21 Nov 2026`: no reader takes it for another day. */
+/** `21 Nov 2026`, which no reader takes for another day. */
 function readableDate(date: string): string {
   if (date === "") return "";
   return dateFormat.format(startOf(date));

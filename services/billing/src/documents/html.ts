@@ -1,7 +1,7 @@
-/** A sheet as one HTML page: no script, nothing loaded, readable on a phone, printable on A4. */
+/** A printable document as one HTML page. It has no scripts, loads nothing, fits a phone, and prints on A4. */
 import { createHash } from "node:crypto";
 import { html, raw } from "hono/html";
-import type { Sheet } from "./document.ts";
+import type { PrintableDocument } from "./document.ts";
 
 const style = `
 :root { color-scheme: light; font: 16px/1.5 system-ui, sans-serif; color: #1c2733; background: #eef1f4; }
@@ -29,13 +29,13 @@ td:first-child { white-space: nowrap; padding-right: 1.5rem; }
 @page { size: A4; margin: 20mm; }
 `;
 
-/** The page may do nothing but be read: its style is known by its hash, and all else is forbidden. */
+/** Allows the style, by its hash, and nothing else. */
 export const contentSecurityPolicy = `default-src 'none'; style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 
-/** @returns the page; everything from outside is escaped. */
-export async function toHtml(sheet: Sheet): Promise<string> {
-  const { clinic, table, totals } = sheet;
-  const facts = sheet.facts.map(({ label, value }) => html`<dt>${label}</dt><dd>${value}</dd>`);
+/** The page. All texts of the document are escaped. */
+export async function toHtml(document: PrintableDocument): Promise<string> {
+  const { clinic, table, totals } = document;
+  const facts = document.facts.map(({ label, value }) => html`<dt>${label}</dt><dd>${value}</dd>`);
   const head = table.columns.map(({ label, isAmount }) => html`<th scope="col"${isAmount ? html` class="amount"` : ""}>${label}</th>`);
   const rows = table.rows.map(
     (row) => html`<tr>${row.map((cell, index) => html`<td${table.columns[index]?.isAmount ? html` class="amount"` : ""}>${cell}</td>`)}</tr>
@@ -47,21 +47,21 @@ export async function toHtml(sheet: Sheet): Promise<string> {
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${sheet.title} – ${clinic.name}</title>
+<title>${document.title} – ${clinic.name}</title>
 <style>${raw(style)}</style>
 </head>
 <body>
 <main>
 <header><p><strong>${clinic.name}</strong>
-${clinic.address}</p>${sheet.stamp ? html`<p class="stamp">${sheet.stamp}</p>` : ""}</header>
-<h1>${sheet.title}</h1>
-<div class="head"><address>${sheet.addressee.join("\n")}</address><dl>${facts}</dl></div>
+${clinic.address}</p>${document.stamp ? html`<p class="stamp">${document.stamp}</p>` : ""}</header>
+<h1>${document.title}</h1>
+<div class="head"><address>${document.addressee.join("\n")}</address><dl>${facts}</dl></div>
 <table><caption>${table.caption}</caption>
 <thead><tr>${head}</tr></thead>
 <tbody>
 ${rows}</tbody></table>
 <dl class="totals">${totals.map(({ label, value }) => html`<dt>${label}</dt><dd>${value}</dd>`)}</dl>
-${sheet.notes.map((note) => html`<p>${note}</p>\n`)}</main>
+${document.notes.map((note) => html`<p>${note}</p>\n`)}</main>
 </body>
 </html>
 `,

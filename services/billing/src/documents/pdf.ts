@@ -1,14 +1,14 @@
 /**
- * A sheet as PDF: tagged (headings, paragraphs, a table with header cells, in reading order), with language and title, and
- * with its fonts in it, so that a screen reader reads it as it looks (PDF/UA).
+ * A printable document as PDF/UA: tagged in reading order (headings, paragraphs, a table with header cells), with language,
+ * title and embedded fonts, so that a screen reader reads all of it.
  */
 import { fileURLToPath } from "node:url";
 import PDFDocument from "pdfkit";
-import type { Sheet } from "./document.ts";
+import type { PrintableDocument } from "./document.ts";
 
 /**
- * Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and more; not Chinese, Japanese or Korean. Paths, not contents: pdfkit
- * knows a font again by its path, and would otherwise read it anew for every cell of a table.
+ * For Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and more, but not for Chinese, Japanese or Korean. They are given by
+ * path, because pdfkit caches fonts by path; it would parse their content again for every cell of a table.
  */
 const fonts = { regular: pathOf("DejaVuSans.ttf"), bold: pathOf("DejaVuSans-Bold.ttf") };
 const accent = "#0b5c6b";
@@ -21,10 +21,20 @@ function pathOf(font: string): string {
   return fileURLToPath(import.meta.resolve(`dejavu-fonts-ttf/ttf/${font}`));
 }
 
-/** @param createdAt what the file says about when it was made */
-export function toPdf(given: Sheet, createdAt: Date): Promise<Buffer> {
-  const sheet = writable(given, canWrite);
-  const { clinic } = sheet;
+/** A PDF under construction. What is drawn by `add` is content for screen readers; what is drawn by `decorate` is not. */
+type Page = {
+  doc: PDFKit.PDFDocument;
+  root: PDFKit.PDFStructureElement;
+  /** Between the margins. */
+  width: number;
+  add: (tag: string, draw: () => void) => void;
+  decorate: (draw: () => void) => void;
+};
+
+/** @param createdAt the creation date in the file */
+export function toPdf(given: PrintableDocument, createdAt: Date): Promise<Buffer> {
+  const document = writable(given, canWrite);
+  const { title, clinic, facts, table, notes } = document;
   const doc = new PDFDocument({
     size: "A4",
     margins: { top: margin, bottom: margin + 20, left: margin, right: margin },
@@ -33,8 +43,8 @@ export function toPdf(given: Sheet, createdAt: Date): Promise<Buffer> {
     tagged: true,
     displayTitle: true,
     bufferPages: true,
-    info: { Title: `${sheet.title} – ${clinic.name}`, Author: clinic.name, CreationDate: createdAt, Producer: "patient-management" },
-    // Known to pdfkit and not to its types.
+    info: { Title: `${title} – ${clinic.name}`, Author: clinic.name, CreationDate: createdAt, Producer: "patient-management" },
+    // Missing in the types of pdfkit.
     ...({ subset: "PDF/UA" } as object),
   });
   const whole = collect(doc);
@@ -47,7 +57,33 @@ export function toPdf(given: Sheet, createdAt: Date): Promise<Buffer> {
     draw();
     doc.endMarkedContent();
   };
+  const page: Page = { doc, root, width, add, decorate };
 
+  drawHead(page, document);
+  doc.moveDown(0.4);
+  for (const { label, value } of facts)
+    add("P", () => {
+      const { y } = doc;
+      doc.font(fonts.regular).fontSize(9.5).fillColor(muted).text(`${label}: `, margin, y, { width: 110, lineBreak: false });
+      doc.fillColor(ink).text(value, margin + 110, y, { width: width - 110 });
+      doc.y += 2;
+    });
+  doc.moveDown(1);
+  add("H2", () => doc.font(fonts.bold).fontSize(11).fillColor(ink).text(table.caption, margin, doc.y, { width }));
+  doc.moveDown(0.3);
+  drawTable(page, document);
+  drawTotals(page, document);
+  doc.moveDown(1);
+  for (const note of notes)
+    add("P", () => doc.font(fonts.regular).fontSize(9.5).fillColor(ink).text(note, margin, doc.y, { width, lineGap: 2 }));
+  root.end();
+  numberPages(page, document);
+  doc.end();
+  return whole;
+}
+
+/** The sender, the stamp, a rule, the addressee and the title. */
+function drawHead({ doc, width, add, decorate }: Page, { clinic, stamp, addressee, title }: PrintableDocument): void {
   add("P", () => {
     doc
       .font(fonts.bold)
@@ -61,12 +97,10 @@ export function toPdf(given: Sheet, createdAt: Date): Promise<Buffer> {
       .text(clinic.address, { width: width * 0.7 });
   });
   const belowHead = doc.y + 10;
-  if (sheet.stamp !== undefined) {
-    const { stamp } = sheet;
+  if (stamp !== undefined)
     add("P", () =>
       doc.font(fonts.bold).fontSize(13).fillColor("#8a1c1c").text(stamp.toUpperCase(), margin, margin, { width, align: "right" }),
     );
-  }
   decorate(() =>
     doc
       .moveTo(margin, belowHead)
@@ -76,7 +110,7 @@ export function toPdf(given: Sheet, createdAt: Date): Promise<Buffer> {
       .stroke(),
   );
   doc.y = belowHead + 34;
-  for (const text of sheet.addressee.filter(Boolean))
+  for (const text of addressee.filter(Boolean))
     add("P", () =>
       doc
         .font(fonts.regular)
@@ -89,28 +123,8 @@ export function toPdf(given: Sheet, createdAt: Date): Promise<Buffer> {
       .font(fonts.bold)
       .fontSize(20)
       .fillColor(ink)
-      .text(sheet.title, margin, belowHead + 100, { width }),
+      .text(title, margin, belowHead + 100, { width }),
   );
-  doc.moveDown(0.4);
-  for (const { label, value } of sheet.facts)
-    add("P", () => {
-      const { y } = doc;
-      doc.font(fonts.regular).fontSize(9.5).fillColor(muted).text(`${label}: `, margin, y, { width: 110, lineBreak: false });
-      doc.fillColor(ink).text(value, margin + 110, y, { width: width - 110 });
-      doc.y += 2;
-    });
-  doc.moveDown(1);
-  add("H2", () => doc.font(fonts.bold).fontSize(11).fillColor(ink).text(sheet.table.caption, margin, doc.y, { width }));
-  doc.moveDown(0.3);
-  drawTable(doc, sheet, root, width);
-  drawTotals(doc, sheet, add, decorate, width);
-  doc.moveDown(1);
-  for (const note of sheet.notes)
-    add("P", () => doc.font(fonts.regular).fontSize(9.5).fillColor(ink).text(note, margin, doc.y, { width, lineGap: 2 }));
-  root.end();
-  numberPages(doc, sheet, width);
-  doc.end();
-  return whole;
 }
 
 type Glyphs = { hasGlyphForCodePoint(codePoint: number): boolean };
@@ -120,7 +134,7 @@ let glyphs: Glyphs[] | undefined;
 function canWrite(codePoint: number): boolean {
   glyphs ??= Object.values(fonts).map((path) => {
     const doc = new PDFDocument({ autoFirstPage: false }).font(path);
-    // Known to pdfkit and not to its types.
+    // Missing in the types of pdfkit.
     return (doc as unknown as { _font: { font: Glyphs } })._font.font;
   });
   return glyphs.every((font) => font.hasGlyphForCodePoint(codePoint));
@@ -128,8 +142,11 @@ function canWrite(codePoint: number): boolean {
 
 const unwritable = "[…]";
 
-/** The sheet as the fonts can write it. What they cannot would be empty boxes: it is left out visibly, and a note says where it stands. */
-export function writable(sheet: Sheet, hasGlyph: (codePoint: number) => boolean): Sheet {
+/**
+ * The document with the characters that the fonts have. The others would be empty boxes; a mark takes their place, and a
+ * note says where to read them.
+ */
+export function writable(document: PrintableDocument, hasGlyph: (codePoint: number) => boolean): PrintableDocument {
   let isWhole = true;
   const write = (text: string): string => {
     const parts = Array.from(text, (character) =>
@@ -137,12 +154,12 @@ export function writable(sheet: Sheet, hasGlyph: (codePoint: number) => boolean)
     );
     if (!parts.includes(unwritable)) return text;
     isWhole = false;
-    // One mark for each run, whatever spaces are in it.
+    // One mark for a run of such characters, even with spaces in it.
     return parts.join("").replaceAll(/\[…\](?:\s*\[…\])+/g, unwritable);
   };
-  const written = inEveryText(sheet, write);
+  const written = inEveryText(document, write);
   const note = `${unwritable} stands for characters that the font of this PDF lacks. The same document as HTML (format=html) has them.`;
-  return isWhole ? sheet : { ...written, notes: [...written.notes, note] };
+  return isWhole ? document : { ...written, notes: [...written.notes, note] };
 }
 
 function inEveryText<Value>(value: Value, change: (text: string) => string): Value {
@@ -152,7 +169,7 @@ function inEveryText<Value>(value: Value, change: (text: string) => string): Val
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, inEveryText(each, change)])) as Value;
 }
 
-function drawTable(doc: PDFKit.PDFDocument, { table }: Sheet, root: PDFKit.PDFStructureElement, width: number): void {
+function drawTable({ doc, root, width }: Page, { table }: PrintableDocument): void {
   const align = (isAmount: boolean) => ({ x: isAmount ? ("right" as const) : ("left" as const), y: "top" as const });
   const rule = { border: { bottom: 0.75, top: 0, left: 0, right: 0 }, borderColor: line };
   const pad = { top: 5, bottom: 5, left: 3, right: 3 };
@@ -171,7 +188,7 @@ function drawTable(doc: PDFKit.PDFDocument, { table }: Sheet, root: PDFKit.PDFSt
     );
     return Math.max(...heights) + pad.top + pad.bottom + 1;
   };
-  // pdfkit goes on with a table on the next page and does not repeat its head: so each page gets a table of its own.
+  // On the next page, pdfkit would continue the table without repeating its head, so each page gets its own table.
   for (let [first, next] = [0, 0]; first === 0 || first < table.rows.length; first = next) {
     if (first > 0) doc.addPage();
     doc.font(fonts.regular).fontSize(9.5).fillColor(ink);
@@ -187,20 +204,14 @@ function drawTable(doc: PDFKit.PDFDocument, { table }: Sheet, root: PDFKit.PDFSt
       columnStyles: table.columns.map(({ share }) => ({ width: share * width })),
       defaultStyle: { ...rule, padding: pad },
       data: [headers, ...rows.map((row) => row.map((text, index) => ({ text, align: align(table.columns[index]?.isAmount ?? false) })))],
-      // Known to pdfkit and not to its types.
+      // Missing in the types of pdfkit.
       ...({ structParent: root } as object),
     });
   }
 }
 
-function drawTotals(
-  doc: PDFKit.PDFDocument,
-  { totals }: Sheet,
-  add: (tag: string, draw: () => void) => void,
-  decorate: (draw: () => void) => void,
-  width: number,
-): void {
-  // Sums stay together: on the next page, if there is no room for all of them.
+function drawTotals({ doc, width, add, decorate }: Page, { totals }: PrintableDocument): void {
+  // All sums are on one page: on the next one if there is no room for all of them.
   if (doc.y + totals.length * 20 + 30 > doc.page.height - doc.page.margins.bottom) doc.addPage();
   doc.y += 12;
   for (const [index, { label, value }] of totals.entries()) {
@@ -228,8 +239,8 @@ function drawTotals(
   }
 }
 
-/** Page numbers are decoration: whoever listens to the document is not interrupted by them. */
-function numberPages(doc: PDFKit.PDFDocument, { title, clinic }: Sheet, width: number): void {
+/** Page numbers are marked as decoration, so that a screen reader does not interrupt the text with them. */
+function numberPages({ doc, width }: Page, { title, clinic }: PrintableDocument): void {
   const { start, count } = doc.bufferedPageRange();
   for (let page = start; page < start + count; page += 1) {
     doc.switchToPage(page);

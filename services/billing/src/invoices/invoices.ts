@@ -1,8 +1,12 @@
-/** Invoices: charges on paper. A draft becomes issued with the next number of the year; paid is what all of whose charges are settled. */
-import { create } from "@bufbuild/protobuf";
+/** Invoices: charges on paper. A draft is issued under the next number of the year. An invoice is paid when all its charges are settled. */
+import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { insertAuditEntries } from "@pm/kit/audit/audit";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError, invalidFields } from "@pm/kit/errors";
+import { insertOutboxEvents } from "@pm/kit/kafka/outbox";
+import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
+import type { RequestContext } from "@pm/kit/request-context";
 import {
   type CreateInvoiceRequest,
   type CreateInvoiceResponse,
@@ -20,23 +24,16 @@ import {
   type VoidInvoiceResponse,
   VoidInvoiceResponseSchema,
 } from "@pm/proto/billing/v1/billing";
-import { accountNotFound, defaultPageSize } from "../accounts/accounts.ts";
-import {
-  type AccountsTable,
-  announce,
-  type BillingDatabase,
-  type Context,
-  lockAccounts,
-  type Queries,
-  transaction,
-} from "../accounts/store.ts";
+import { accountNotFound } from "../accounts/accounts.ts";
+import { toMoney } from "../accounts/messages.ts";
+import { lockAccounts } from "../accounts/store.ts";
 import { addDays, isDate, toDate } from "../dates.ts";
-import { once, type RequestKey, requireEtag } from "../idempotency.ts";
-import { toOutboxEvent } from "../ledger/messages.ts";
+import { toOutboxEvent } from "../events.ts";
+import { once, type RequestKey, requireEtag, retries } from "../idempotency/idempotency.ts";
 import type { ChargeRow } from "../ledger/store.ts";
-import { toMoney } from "../money.ts";
+import { readPage } from "../paging.ts";
+import type { BillingDatabase, Row } from "../tables.ts";
 import {
-  addAudit,
   chargesFor,
   findInvoice,
   type InvoiceLineRow,
@@ -45,148 +42,169 @@ import {
   issueDraft,
   linesOf,
   listInvoices,
-  voidIssued,
+  voidInvoice,
 } from "./store.ts";
 
 const maxLines = 500;
 const daysToPay = 30;
 
 export type Invoices = {
-  create(request: CreateInvoiceRequest, key: RequestKey, context: Context): Promise<CreateInvoiceResponse>;
-  issue(request: IssueInvoiceRequest, key: RequestKey, context: Context): Promise<IssueInvoiceResponse>;
-  void(request: VoidInvoiceRequest, key: RequestKey, context: Context): Promise<VoidInvoiceResponse>;
+  create(request: CreateInvoiceRequest, key: RequestKey, context: RequestContext): Promise<CreateInvoiceResponse>;
+  issue(request: IssueInvoiceRequest, key: RequestKey, context: RequestContext): Promise<IssueInvoiceResponse>;
+  void(request: VoidInvoiceRequest, key: RequestKey, context: RequestContext): Promise<VoidInvoiceResponse>;
   /** @throws AppError not_found */
   get(id: string): Promise<Invoice>;
   list(request: ListInvoicesRequest): Promise<ListInvoicesResponse>;
 };
 
-export function createInvoices(options: {
+type InvoiceOptions = {
   db: BillingDatabase;
   cursors: Cursors;
   now: () => Date;
   newId: () => string;
+  /** Called after events were committed, with the accounts that have changed for those who watch them: none. */
   committed: (accountIds: string[]) => void;
-}): Invoices {
-  const { db, cursors, now, newId, committed } = options;
+};
 
-  /** Locks the account of an invoice, so that neither the invoice nor its charges change under our feet. */
-  async function lockInvoice(tx: Queries, id: string): Promise<{ account: AccountsTable; invoice: InvoiceRow }> {
-    const found = await findInvoice(tx, id);
-    if (!found) throw invoiceNotFound();
-    const [account] = await lockAccounts(tx, [found.account_id]);
-    const invoice = await findInvoice(tx, id);
-    if (!account || !invoice) throw invoiceNotFound();
-    return { account, invoice };
-  }
-
-  async function issue(tx: Queries, account: AccountsTable, invoice: InvoiceRow, context: Context): Promise<void> {
-    const today = toDate(now());
-    const dueDate = invoice.due_date && invoice.due_date >= today ? invoice.due_date : addDays(today, daysToPay);
-    await issueDraft(tx, invoice.id, today, dueDate);
-    const issued = await read(tx, invoice.id);
-    const value = { invoiceId: invoice.id, invoiceNumber: issued.number, total: toMoney(invoice.total, account.currency), dueDate };
-    const { traceparent, actor } = context;
-    await announce(
-      tx,
-      toOutboxEvent({ id: account.id, patientId: account.patient_id }, { case: "invoiceIssued", value }, { now: now(), traceparent }),
-    );
-    const details = { invoiceId: invoice.id, number: issued.number };
-    await addAudit(tx, { action: "invoice.issued", subject: account.id, details, actor });
-  }
-
-  async function read(tx: Queries, id: string): Promise<Invoice> {
-    const row = await findInvoice(tx, id);
-    if (!row) throw invoiceNotFound();
-    return toInvoice(row, await linesOf(tx, id));
-  }
-
+export function createInvoices(options: InvoiceOptions): Invoices {
+  const { db, cursors, now } = options;
   return {
-    async create(request, key, context) {
-      const at = now();
-      if (request.dueDate !== "" && (!isDate(request.dueDate) || request.dueDate < toDate(at)))
-        throw invalidFields([{ path: "due_date", message: "must be a day of the calendar, today or later" }]);
-      const answer = await transaction(db, async (tx) => {
-        const [account] = await lockAccounts(tx, [request.accountId]);
-        if (!account) throw accountNotFound();
-        return once(tx, key, CreateInvoiceResponseSchema, at, async () => {
-          requireNotClosed(account);
-          const charges = await chargesFor(tx, account.id, request.chargeIds, maxLines);
-          requireInvoiceable(charges, request.chargeIds);
-          const id = newId();
-          await insertInvoice(tx, {
-            id,
-            accountId: account.id,
-            total: charges.reduce((sum, charge) => sum + charge.amount, 0n),
-            dueDate: request.dueDate || null,
-            createdAt: at,
-            chargeIds: charges.map((charge) => charge.id),
-          });
-          const details = { invoiceId: id, charges: charges.length };
-          await addAudit(tx, { action: "invoice.created", subject: account.id, details, actor: context.actor });
-          if (request.issue) await issue(tx, account, (await findInvoice(tx, id)) as InvoiceRow, context);
-          return create(CreateInvoiceResponseSchema, { invoice: await read(tx, id) });
-        });
-      });
-      committed([]);
-      return answer;
-    },
+    create: (request, key, context) => createInvoice(options, request, key, context),
 
-    async issue(request, key, context) {
-      const answer = await transaction(db, async (tx) => {
-        const { account, invoice } = await lockInvoice(tx, request.invoiceId);
-        return once(tx, key, IssueInvoiceResponseSchema, now(), async () => {
-          requireNotClosed(account);
-          requireEtag(request.etag, etagOf(invoice), "invoice");
-          if (invoice.status !== "DRAFT") throw notPossible("INVOICE_NOT_DRAFT", "Only a draft can be issued.");
-          await issue(tx, account, invoice, context);
-          return create(IssueInvoiceResponseSchema, { invoice: await read(tx, invoice.id) });
-        });
-      });
-      committed([]);
-      return answer;
-    },
+    issue: (request, key, context) =>
+      changeInvoice(options, request, key, IssueInvoiceResponseSchema, async (tx, account, invoice) => {
+        if (invoice.status !== "DRAFT") throw notPossible("INVOICE_NOT_DRAFT", "Only a draft can be issued.");
+        await issue(tx, account, invoice, { now: now(), context });
+        return create(IssueInvoiceResponseSchema, { invoice: await read(tx, invoice.id) });
+      }),
 
-    async void(request, key, context) {
-      const answer = await transaction(db, async (tx) => {
-        const { account, invoice } = await lockInvoice(tx, request.invoiceId);
-        return once(tx, key, VoidInvoiceResponseSchema, now(), async () => {
-          requireNotClosed(account);
-          requireEtag(request.etag, etagOf(invoice), "invoice");
-          if (invoice.status === "VOID") throw notPossible("INVOICE_VOIDED", "The invoice has been voided already.");
-          if (invoice.status === "ISSUED" && invoice.outstanding === 0n)
-            throw notPossible("INVOICE_PAID", "The invoice is paid. Refund the payment first.");
-          await voidIssued(tx, invoice.id, now());
-          const details = { invoiceId: invoice.id, reason: request.reason };
-          await addAudit(tx, { action: "invoice.voided", subject: account.id, details, actor: context.actor });
-          return create(VoidInvoiceResponseSchema, { invoice: await read(tx, invoice.id) });
-        });
-      });
-      committed([]);
-      return answer;
-    },
+    void: (request, key, context) =>
+      changeInvoice(options, request, key, VoidInvoiceResponseSchema, async (tx, account, invoice) => {
+        if (invoice.status === "VOID") throw notPossible("INVOICE_VOIDED", "The invoice has been voided already.");
+        if (invoice.status === "ISSUED" && invoice.outstanding === 0n)
+          throw notPossible("INVOICE_PAID", "The invoice is paid. Refund the payment first.");
+        await voidInvoice(tx, invoice.id, now());
+        const details = { invoiceId: invoice.id, reason: request.reason };
+        await insertAuditEntries(tx, [{ ...context, action: "invoice.voided", subject: account.id, details }]);
+        return create(VoidInvoiceResponseSchema, { invoice: await read(tx, invoice.id) });
+      }),
 
     get: (id) => read(db, id),
 
-    async list({ accountId, status, overdueOnly, pageSize, pageToken }) {
+    async list(request) {
+      const { accountId, status, overdueOnly } = request;
       const filter = {
         accountId: accountId || undefined,
         status: status === InvoiceStatus.UNSPECIFIED ? undefined : InvoiceStatus[status],
         dueBefore: overdueOnly ? toDate(now()) : undefined,
       };
-      const query = ["invoices", accountId, status, overdueOnly];
-      const limit = pageSize || defaultPageSize;
-      const before = pageToken ? String(cursors.open(query, pageToken, "page_token")[0]) : undefined;
-      const rows = await listInvoices(db, filter, { before, limit: limit + 1 });
-      const last = rows.length > limit ? rows[limit - 1] : undefined;
-      return create(ListInvoicesResponseSchema, {
-        invoices: rows.slice(0, limit).map((row) => toInvoice(row, [])),
-        nextPageToken: last ? cursors.seal(query, [last.id]) : "",
+      const { rows, nextPageToken } = await readPage(cursors, request, {
+        query: ["invoices", accountId, status, overdueOnly],
+        read: (page) => listInvoices(db, filter, page),
+        positionOf: ({ id }) => id,
       });
+      return create(ListInvoicesResponseSchema, { invoices: rows.map((row) => toInvoice(row, [])), nextPageToken });
     },
   };
 }
 
-/** Charges must be there, on no invoice and not voided. */
+async function createInvoice(
+  { db, now, newId, committed }: InvoiceOptions,
+  request: CreateInvoiceRequest,
+  key: RequestKey,
+  context: RequestContext,
+): Promise<CreateInvoiceResponse> {
+  const at = now();
+  if (request.dueDate !== "" && (!isDate(request.dueDate) || request.dueDate < toDate(at)))
+    throw invalidFields([{ path: "due_date", message: "must be a day of the calendar, today or later" }]);
+
+  async function work(tx: Queries, account: Row<"accounts">): Promise<CreateInvoiceResponse> {
+    requireNotClosed(account);
+    const charges = await chargesFor(tx, account.id, request.chargeIds, maxLines);
+    requireInvoiceable(charges, request.chargeIds);
+    const id = newId();
+    await insertInvoice(tx, {
+      id,
+      accountId: account.id,
+      total: charges.reduce((sum, charge) => sum + charge.amount, 0n),
+      dueDate: request.dueDate || null,
+      createdAt: at,
+      chargeIds: charges.map((charge) => charge.id),
+    });
+    const details = { invoiceId: id, charges: charges.length };
+    await insertAuditEntries(tx, [{ ...context, action: "invoice.created", subject: account.id, details }]);
+    if (request.issue) await issue(tx, account, await findOrThrow(tx, id), { now: now(), context });
+    return create(CreateInvoiceResponseSchema, { invoice: await read(tx, id) });
+  }
+
+  const answer = await inTransaction(
+    db,
+    async (tx) => {
+      const [account] = await lockAccounts(tx, [request.accountId]);
+      if (!account) throw accountNotFound();
+      return once(tx, key, CreateInvoiceResponseSchema, at, () => work(tx, account));
+    },
+    retries,
+  );
+  committed([]);
+  return answer;
+}
+
+/** Changes an invoice under the lock of its account, so that nobody else changes it or its charges. */
+async function changeInvoice<Output extends DescMessage>(
+  { db, now, committed }: InvoiceOptions,
+  { invoiceId, etag }: { invoiceId: string; etag: string },
+  key: RequestKey,
+  output: Output,
+  work: (tx: Queries, account: Row<"accounts">, invoice: InvoiceRow) => Promise<MessageShape<Output>>,
+): Promise<MessageShape<Output>> {
+  const answer = await inTransaction(
+    db,
+    async (tx) => {
+      const { account_id: accountId } = await findOrThrow(tx, invoiceId);
+      const [account] = await lockAccounts(tx, [accountId]);
+      // Read again, because it may have changed before it was locked.
+      const invoice = await findOrThrow(tx, invoiceId);
+      if (!account) throw invoiceNotFound();
+      return once(tx, key, output, now(), async () => {
+        requireNotClosed(account);
+        requireEtag(etag, etagOf(invoice), "invoice");
+        return work(tx, account, invoice);
+      });
+    },
+    retries,
+  );
+  committed([]);
+  return answer;
+}
+
+async function issue(
+  tx: Queries,
+  account: Row<"accounts">,
+  invoice: InvoiceRow,
+  { now, context }: { now: Date; context: RequestContext },
+): Promise<void> {
+  const today = toDate(now);
+  const dueDate = invoice.due_date && invoice.due_date >= today ? invoice.due_date : addDays(today, daysToPay);
+  const number = await issueDraft(tx, invoice.id, today, dueDate);
+  const value = { invoiceId: invoice.id, invoiceNumber: number, total: toMoney(invoice.total, account.currency), dueDate };
+  const event = toOutboxEvent(account, { case: "invoiceIssued", value }, { at: now, traceparent: context.traceparent });
+  await insertOutboxEvents(tx, [event]);
+  const details = { invoiceId: invoice.id, number };
+  await insertAuditEntries(tx, [{ ...context, action: "invoice.issued", subject: account.id, details }]);
+}
+
+async function read(db: Queries, id: string): Promise<Invoice> {
+  return toInvoice(await findOrThrow(db, id), await linesOf(db, id));
+}
+
+async function findOrThrow(db: Queries, id: string): Promise<InvoiceRow> {
+  const invoice = await findInvoice(db, id);
+  if (!invoice) throw invoiceNotFound();
+  return invoice;
+}
+
+/** The charges must exist, be on no invoice, and not be voided. */
 function requireInvoiceable(charges: ChargeRow[], named: string[]): void {
   if (charges.length === 0 && named.length === 0)
     throw notPossible("NOTHING_TO_INVOICE", "The account has no charges that are on no invoice.");
@@ -201,11 +219,11 @@ function requireInvoiceable(charges: ChargeRow[], named: string[]): void {
   if (wrong.length > 0) throw invalidFields(wrong);
 }
 
-export function etagOf(invoice: Pick<InvoiceRow, "version">): string {
+function etagOf(invoice: Pick<InvoiceRow, "version">): string {
   return `v${invoice.version}`;
 }
 
-export function toInvoice(row: InvoiceRow, lines: InvoiceLineRow[]): Invoice {
+function toInvoice(row: InvoiceRow, lines: InvoiceLineRow[]): Invoice {
   const { currency } = row;
   const isPaid = row.status === "ISSUED" && row.outstanding === 0n;
   return create(InvoiceSchema, {
@@ -229,7 +247,7 @@ export function toInvoice(row: InvoiceRow, lines: InvoiceLineRow[]): Invoice {
   });
 }
 
-function requireNotClosed({ status }: AccountsTable): void {
+function requireNotClosed({ status }: Row<"accounts">): void {
   if (status === "CLOSED") throw notPossible("ACCOUNT_CLOSED", "The account is closed. Set its status to ACTIVE to use it again.");
 }
 

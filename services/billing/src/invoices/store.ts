@@ -1,25 +1,17 @@
 /** Invoices in Postgres. */
 import type { Statement } from "@pm/kit/postgres/database";
-import type { Actor, Queries } from "../accounts/store.ts";
+import type { Queries } from "@pm/kit/postgres/transaction";
 import { type ChargeRow, chargeColumns } from "../ledger/store.ts";
+import type { Row } from "../tables.ts";
 
-export type InvoiceRow = {
-  id: string;
-  account_id: string;
-  number: string | null;
-  status: "DRAFT" | "ISSUED" | "VOID";
-  total: bigint;
-  issue_date: string | null;
-  due_date: string | null;
-  version: bigint;
-  created_at: Date;
-  voided_at: Date | null;
+export type InvoiceRow = Row<"invoices"> & {
+  /** Of its account. */
   currency: string;
-  /** What is open on its charges: whether it is paid follows from them. */
+  /** The open amount of its charges. Zero means that the invoice is paid. */
   outstanding: bigint;
 };
 
-export type InvoiceLineRow = { charge_id: string; description: string; service_date: string; amount: bigint };
+export type InvoiceLineRow = Omit<Row<"invoice_lines">, "invoice_id" | "position">;
 
 const invoiceColumns = `invoices.id, invoices.account_id, number, invoices.status, total, issue_date, due_date, invoices.version, invoices.created_at,
   invoices.voided_at, currency,
@@ -50,9 +42,9 @@ const listStatement: Statement = {
     order by id desc limit $5`,
 };
 
-export type InvoiceFilter = { accountId: string | undefined; status: string | undefined; dueBefore: string | undefined };
+type InvoiceFilter = { accountId: string | undefined; status: string | undefined; dueBefore: string | undefined };
 
-/** Invoices, the newest first (ids rise with time), from the one after `before`. */
+/** Invoices after the id `before`, the newest first: ids rise with time. */
 export function listInvoices(
   db: Queries,
   filter: InvoiceFilter,
@@ -76,7 +68,7 @@ const namedStatement: Statement = {
   text: `select ${chargeColumns} from charges where account_id = $1 and id = any($2::uuid[]) order by sequence`,
 };
 
-/** The charges for an invoice: the oldest that are on none, or those that are named, whatever their state. */
+/** The charges for an invoice: those that are named, in any state; or, if none is, the oldest that are on no invoice. */
 export function chargesFor(tx: Queries, accountId: string, named: string[], limit: number): Promise<ChargeRow[]> {
   return named.length > 0 ? tx.query(namedStatement, [accountId, named]) : tx.query(uninvoicedStatement, [accountId, limit]);
 }
@@ -101,7 +93,8 @@ export async function insertInvoice(
   await tx.query(createStatement, [invoice.id, invoice.accountId, invoice.total, invoice.dueDate, invoice.createdAt, invoice.chargeIds]);
 }
 
-// The row of the year stays locked until the transaction ends: numbers have no gaps, because nobody takes the next one before this one counts.
+// The row of the year stays locked until the transaction ends. So nobody takes the next number before this one is committed,
+// and numbers have no gaps.
 const numberStatement: Statement = {
   name: "invoice_number_next",
   text: `insert into invoice_years (year, last_number) values ($1, 1)
@@ -112,12 +105,13 @@ const issueStatement: Statement = {
   text: "update invoices set status = 'ISSUED', number = $2, issue_date = $3, due_date = $4, version = version + 1 where id = $1",
 };
 
-/** Issues a draft under the next number of its year. */
-export async function issueDraft(tx: Queries, id: string, issueDate: string, dueDate: string): Promise<void> {
+/** Issues a draft under the next number of its year, and gives the number. */
+export async function issueDraft(tx: Queries, id: string, issueDate: string, dueDate: string): Promise<string> {
   const year = Number(issueDate.slice(0, 4));
   const [row] = await tx.query<{ last_number: number }>(numberStatement, [year]);
   const number = `${year}-${String(row?.last_number).padStart(6, "0")}`;
   await tx.query(issueStatement, [id, number, issueDate, dueDate]);
+  return number;
 }
 
 const voidStatement: Statement = {
@@ -127,15 +121,6 @@ const voidStatement: Statement = {
 };
 
 /** Voids an invoice and frees its charges for another one. Its lines stay. */
-export async function voidIssued(tx: Queries, id: string, now: Date): Promise<void> {
+export async function voidInvoice(tx: Queries, id: string, now: Date): Promise<void> {
   await tx.query(voidStatement, [id, now]);
-}
-
-const auditStatement: Statement = {
-  name: "audit_add",
-  text: "insert into audit_entries (actor, action, subject, request_id, details) values ($1, $2, $3, $4, $5::jsonb)",
-};
-
-export async function addAudit(tx: Queries, entry: { action: string; subject: string; details: unknown; actor: Actor }): Promise<void> {
-  await tx.query(auditStatement, [entry.actor.id, entry.action, entry.subject, entry.actor.requestId, JSON.stringify(entry.details)]);
 }

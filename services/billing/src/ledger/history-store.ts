@@ -1,30 +1,19 @@
-/** The ledger as it is read: pages of transactions, charges and payments, and balances at a moment. */
+/** The ledger's history in Postgres: pages of transactions, charges and payments, and the balance at a moment. */
 import type { Statement } from "@pm/kit/postgres/database";
-import type { Queries } from "../accounts/store.ts";
+import type { Queries } from "@pm/kit/postgres/transaction";
+import type { Row } from "../tables.ts";
 import { type ChargeRow, chargeColumns, type PaymentRow, paymentColumns } from "./store.ts";
 
-export type TransactionKind = "CHARGE" | "VOID" | "PAYMENT" | "REFUND";
+export type TransactionKind = Row<"transactions">["type"];
 
-export type TransactionRow = {
-  id: string;
-  account_id: string;
-  sequence: bigint;
-  type: TransactionKind;
-  amount: bigint;
-  balance: bigint;
-  charge_id: string | null;
-  payment_id: string | null;
-  refund_id: string | null;
-  description: string;
-  request_id: string;
-  created_at: Date;
+export type TransactionRow = Row<"transactions"> & {
   /** `RECEIVABLE 1250,REVENUE -1250` */
   entries: string;
-  /** A charge and an amount for each allocation, in the same form; null where there are none. */
+  /** A charge and an amount for each allocation, in the same form; null if there are none. */
   allocations: string | null;
 };
 
-// A statement has thousands of these: as JSON, sorted and summed up here, entries and allocations cost Postgres twice as much.
+// As text: as sorted and summed JSON, entries and allocations take Postgres twice as long, and a statement has thousands.
 const transactionColumns = `t.id, t.account_id, t.sequence, t.type, t.amount, t.balance, t.charge_id, t.payment_id, t.refund_id, t.description,
   t.request_id, t.created_at,
   (select string_agg(ledger_account || ' ' || amount, ',') from entries where transaction_id = t.id) as entries,
@@ -38,18 +27,21 @@ const pageStatement: Statement = {
     order by sequence desc limit $6`,
 };
 
-export type TransactionFilter = { types: TransactionKind[]; from: Date | undefined; to: Date | undefined };
+/** Above every sequence number. */
+const noLimit = 2n ** 62n;
 
-/** Transactions of an account, the newest first, from the one below a sequence number. */
+type TransactionFilter = { types: TransactionKind[]; from: Date | undefined; to: Date | undefined };
+
+/** Transactions of an account below the sequence number `before`, the newest first. */
 export function pageOfTransactions(
   db: Queries,
   accountId: string,
   filter: TransactionFilter,
-  page: { before: bigint | undefined; limit: number },
+  page: { before: string | undefined; limit: number },
 ): Promise<TransactionRow[]> {
   return db.query(pageStatement, [
     accountId,
-    page.before ?? 2n ** 62n,
+    page.before ?? noLimit,
     filter.types,
     filter.from ?? "-infinity",
     filter.to ?? "infinity",
@@ -62,7 +54,7 @@ const sinceStatement: Statement = {
   text: `select ${transactionColumns} from transactions t where account_id = $1 and sequence > $2 order by sequence limit $3`,
 };
 
-/** Transactions of an account in their order, from the one after a sequence number. */
+/** Transactions of an account above a sequence number, the oldest first. */
 export function transactionsSince(db: Queries, accountId: string, sequence: bigint, limit: number): Promise<TransactionRow[]> {
   return db.query(sinceStatement, [accountId, sequence, limit]);
 }
@@ -72,7 +64,7 @@ const balanceStatement: Statement = {
   text: `select balance from transactions where account_id = $1 and created_at < $2 order by created_at desc, sequence desc limit 1`,
 };
 
-/** The balance of an account before a moment: kept with each transaction, so that no history has to be summed up. */
+/** The balance of an account before a moment. Each transaction has the balance after it, so nothing is summed up. */
 export async function balanceBefore(db: Queries, accountId: string, moment: Date): Promise<bigint> {
   const [row] = await db.query<{ balance: bigint }>(balanceStatement, [accountId, moment]);
   return row?.balance ?? 0n;
@@ -100,9 +92,9 @@ export function pageOfCharges(
   db: Queries,
   accountId: string,
   filter: { openOnly: boolean; uninvoicedOnly: boolean },
-  page: { before: bigint | undefined; limit: number },
+  page: { before: string | undefined; limit: number },
 ): Promise<ChargeRow[]> {
-  return db.query(chargesStatement, [accountId, page.before ?? 2n ** 62n, filter.openOnly, filter.uninvoicedOnly, page.limit]);
+  return db.query(chargesStatement, [accountId, page.before ?? noLimit, filter.openOnly, filter.uninvoicedOnly, page.limit]);
 }
 
 const paymentsStatement: Statement = {
@@ -110,6 +102,6 @@ const paymentsStatement: Statement = {
   text: `select ${paymentColumns} from payments where account_id = $1 and sequence < $2 order by sequence desc limit $3`,
 };
 
-export function pageOfPayments(db: Queries, accountId: string, page: { before: bigint | undefined; limit: number }): Promise<PaymentRow[]> {
-  return db.query(paymentsStatement, [accountId, page.before ?? 2n ** 62n, page.limit]);
+export function pageOfPayments(db: Queries, accountId: string, page: { before: string | undefined; limit: number }): Promise<PaymentRow[]> {
+  return db.query(paymentsStatement, [accountId, page.before ?? noLimit, page.limit]);
 }

@@ -1,4 +1,4 @@
-/** The ledger as callers read it: pages of transactions, charges and payments, and statements of a period. */
+/** What callers read of the ledger: pages of transactions, charges and payments, and statements of a period. */
 import { create } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { Cursors } from "@pm/kit/cursor";
@@ -17,10 +17,12 @@ import {
   ListTransactionsResponseSchema,
   TransactionType,
 } from "@pm/proto/billing/v1/billing";
-import { accountNotFound, defaultPageSize } from "../accounts/accounts.ts";
-import { type AccountsTable, type BillingDatabase, findAccount } from "../accounts/store.ts";
+import { accountNotFound } from "../accounts/accounts.ts";
+import { toAccount, toMoney } from "../accounts/messages.ts";
+import { findAccount } from "../accounts/store.ts";
 import { addDays, isDate, startOf } from "../dates.ts";
-import { toMoney } from "../money.ts";
+import { readPage } from "../paging.ts";
+import type { BillingDatabase, Row } from "../tables.ts";
 import {
   balanceBefore,
   pageOfCharges,
@@ -30,101 +32,101 @@ import {
   type TransactionRow,
   transactionsInPeriod,
 } from "./history-store.ts";
-import { toAccount, toCharge, toPayment, toTransaction } from "./messages.ts";
+import { toCharge, toPayment, toTransaction } from "./messages.ts";
 
-/** More than anybody reads; it bounds what one statement costs. */
+/** Bounds the cost of one statement; nobody reads a longer one. */
 const maxStatementLines = 5_000;
-/** What an int64 of a message holds: a thousand charges as large as a balance may be, each voided before the next one. */
+/** The largest int64. A thousand of the largest charges, each voided before the next one, exceed it. */
 const maxSum = 2n ** 63n - 1n;
 
-export type Period = { accountId: string; fromDate: string; toDate: string };
+type Period = { accountId: string; fromDate: string; toDate: string };
 
 export type History = {
   transactions(request: ListTransactionsRequest): Promise<ListTransactionsResponse>;
   charges(request: ListChargesRequest): Promise<ListChargesResponse>;
   payments(request: ListPaymentsRequest): Promise<ListPaymentsResponse>;
+  /** @throws AppError failed_precondition if the period has too many transactions, or a sum that is too large */
   statement(period: Period): Promise<GetStatementResponse>;
 };
 
-export function createHistory(options: { db: BillingDatabase; cursors: Cursors }): History {
-  const { db, cursors } = options;
-
-  async function accountOf(accountId: string): Promise<AccountsTable> {
-    const account = await findAccount(db, { accountId });
-    if (!account) throw accountNotFound();
-    return account;
-  }
-
-  /** One row more than asked for tells whether there is a next page. */
-  async function page<Row extends { sequence: bigint }>(
-    query: unknown[],
-    { pageSize, pageToken }: { pageSize: number; pageToken: string },
-    fetch: (page: { before: bigint | undefined; limit: number }) => Promise<Row[]>,
-  ): Promise<{ rows: Row[]; nextPageToken: string }> {
-    const limit = pageSize || defaultPageSize;
-    const before = pageToken ? BigInt(String(cursors.open(query, pageToken, "page_token")[0])) : undefined;
-    const rows = await fetch({ before, limit: limit + 1 });
-    const last = rows.length > limit ? rows[limit - 1] : undefined;
-    return { rows: rows.slice(0, limit), nextPageToken: last ? cursors.seal(query, [String(last.sequence)]) : "" };
-  }
+export function createHistory({ db, cursors }: { db: BillingDatabase; cursors: Cursors }): History {
+  const positionOf = ({ sequence }: { sequence: bigint }) => String(sequence);
 
   return {
     async transactions(request) {
-      const { id, currency } = await accountOf(request.accountId);
+      const { id, currency } = await findOrThrow(db, request.accountId);
       const filter = {
         types: request.types.filter((type) => type !== TransactionType.UNSPECIFIED).map((type) => TransactionType[type] as TransactionKind),
         from: request.startTime && timestampDate(request.startTime),
         to: request.endTime && timestampDate(request.endTime),
       };
-      const { rows, nextPageToken } = await page(["transactions", id, filter], request, (where) =>
-        pageOfTransactions(db, id, filter, where),
-      );
+      const { rows, nextPageToken } = await readPage(cursors, request, {
+        query: ["transactions", id, filter],
+        read: (page) => pageOfTransactions(db, id, filter, page),
+        positionOf,
+      });
       return create(ListTransactionsResponseSchema, { transactions: rows.map((row) => toTransaction(row, currency)), nextPageToken });
     },
 
     async charges(request) {
-      const { id, currency } = await accountOf(request.accountId);
+      const { id, currency } = await findOrThrow(db, request.accountId);
       const filter = { openOnly: request.openOnly, uninvoicedOnly: request.uninvoicedOnly };
-      const { rows, nextPageToken } = await page(["charges", id, filter], request, (where) => pageOfCharges(db, id, filter, where));
+      const { rows, nextPageToken } = await readPage(cursors, request, {
+        query: ["charges", id, filter],
+        read: (page) => pageOfCharges(db, id, filter, page),
+        positionOf,
+      });
       return create(ListChargesResponseSchema, { charges: rows.map((row) => toCharge(row, currency)), nextPageToken });
     },
 
     async payments(request) {
-      const { id, currency } = await accountOf(request.accountId);
-      const { rows, nextPageToken } = await page(["payments", id], request, (where) => pageOfPayments(db, id, where));
+      const { id, currency } = await findOrThrow(db, request.accountId);
+      const { rows, nextPageToken } = await readPage(cursors, request, {
+        query: ["payments", id],
+        read: (page) => pageOfPayments(db, id, page),
+        positionOf,
+      });
       return create(ListPaymentsResponseSchema, { payments: rows.map((row) => toPayment(row, currency)), nextPageToken });
     },
 
-    async statement({ accountId, fromDate, toDate }) {
-      requirePeriod(fromDate, toDate);
-      const account = await accountOf(accountId);
-      const { currency } = account;
-      const [from, to] = [startOf(fromDate), startOf(addDays(toDate, 1))];
-      const rows = await transactionsInPeriod(db, account.id, from, to, maxStatementLines + 1);
-      if (rows.length > maxStatementLines) throw tooLong(`The period has more than ${maxStatementLines} transactions.`);
-      const charged = sumOf(rows, "CHARGE");
-      const voided = -sumOf(rows, "VOID");
-      const paid = -sumOf(rows, "PAYMENT");
-      const refunded = sumOf(rows, "REFUND");
-      if ([charged, voided, paid, refunded].some((sum) => sum > maxSum))
-        throw tooLong(`A sum of the period is above ${maxSum} minor units, the most that an answer holds.`);
-      const first = rows[0];
-      const opening = first ? first.balance - first.amount : await balanceBefore(db, account.id, from);
-      return create(GetStatementResponseSchema, {
-        account: toAccount(account),
-        fromDate,
-        toDate,
-        openingBalance: toMoney(opening, currency),
-        // Not asked for separately: a transaction that was posted in between would make it disagree with the lines.
-        closingBalance: toMoney(rows.at(-1)?.balance ?? opening, currency),
-        charged: toMoney(charged, currency),
-        voided: toMoney(voided, currency),
-        paid: toMoney(paid, currency),
-        refunded: toMoney(refunded, currency),
-        transactions: rows.map((row) => toTransaction(row, currency)),
-      });
-    },
+    statement: (period) => readStatement(db, period),
   };
+}
+
+async function readStatement(db: BillingDatabase, { accountId, fromDate, toDate }: Period): Promise<GetStatementResponse> {
+  requirePeriod(fromDate, toDate);
+  const account = await findOrThrow(db, accountId);
+  const { currency } = account;
+  const [from, to] = [startOf(fromDate), startOf(addDays(toDate, 1))];
+  const rows = await transactionsInPeriod(db, account.id, from, to, maxStatementLines + 1);
+  if (rows.length > maxStatementLines) throw tooLong(`The period has more than ${maxStatementLines} transactions.`);
+  const charged = sumOf(rows, "CHARGE");
+  const voided = -sumOf(rows, "VOID");
+  const paid = -sumOf(rows, "PAYMENT");
+  const refunded = sumOf(rows, "REFUND");
+  if ([charged, voided, paid, refunded].some((sum) => sum > maxSum))
+    throw tooLong(`A sum of the period is above ${maxSum} minor units, the most that an answer holds.`);
+  const first = rows[0];
+  const opening = first ? first.balance - first.amount : await balanceBefore(db, account.id, from);
+  return create(GetStatementResponseSchema, {
+    account: toAccount(account),
+    fromDate,
+    toDate,
+    openingBalance: toMoney(opening, currency),
+    // From the rows: a balance from a second query could include a transaction that the rows lack.
+    closingBalance: toMoney(rows.at(-1)?.balance ?? opening, currency),
+    charged: toMoney(charged, currency),
+    voided: toMoney(voided, currency),
+    paid: toMoney(paid, currency),
+    refunded: toMoney(refunded, currency),
+    transactions: rows.map((row) => toTransaction(row, currency)),
+  });
+}
+
+async function findOrThrow(db: BillingDatabase, accountId: string): Promise<Row<"accounts">> {
+  const account = await findAccount(db, { accountId });
+  if (!account) throw accountNotFound();
+  return account;
 }
 
 function tooLong(why: string): AppError {

@@ -1,12 +1,7 @@
-/** Rows as messages: what callers are answered, and what the other services are told on the topic `billing.v1`. */
-import { randomUUIDv7 } from "node:crypto";
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+/** The ledger as the messages that callers get. */
+import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import type { OutboxEvent } from "@pm/kit/kafka/outbox";
 import {
-  type BillingAccount,
-  BillingAccountSchema,
-  BillingAccountStatus,
   type Charge,
   ChargeSchema,
   EntrySchema,
@@ -18,52 +13,13 @@ import {
   TransactionSchema,
   TransactionType,
 } from "@pm/proto/billing/v1/billing";
-import { type Allocation, AllocationSchema, BillingEventSchema } from "@pm/proto/billing/v1/events";
-import type { AccountStatus, AccountsTable } from "../accounts/store.ts";
-import { toMoney } from "../money.ts";
+import { type Allocation, AllocationSchema } from "@pm/proto/billing/v1/events";
+import { toMoney } from "../accounts/messages.ts";
 import type { TransactionRow } from "./history-store.ts";
 import { byCharge } from "./postings.ts";
 import type { ChargeRow, PaymentRow } from "./store.ts";
 
-export const topic = "billing.v1";
-
-export type Happening = Exclude<NonNullable<MessageInitShape<typeof BillingEventSchema>["event"]>, { case: undefined }>;
-
-/** The outbox row for something that happened to an account. `type` is the name of the event's message, as in `billing.v1.ChargeCreated`. */
-export function toOutboxEvent(
-  account: { id: string; patientId: string },
-  event: Happening,
-  context: { now: Date; traceparent: string },
-): OutboxEvent {
-  const message = create(BillingEventSchema, {
-    accountId: account.id,
-    patientId: account.patientId,
-    occurredAt: timestampFromDate(context.now),
-    event,
-  });
-  const name = event.case.charAt(0).toUpperCase() + event.case.slice(1);
-  return {
-    eventId: randomUUIDv7(),
-    topic,
-    key: account.id,
-    type: `billing.v1.${name}`,
-    payload: toBinary(BillingEventSchema, message),
-    traceparent: context.traceparent,
-  };
-}
-
-const statuses: Record<AccountStatus, BillingAccountStatus> = {
-  ACTIVE: BillingAccountStatus.ACTIVE,
-  SUSPENDED: BillingAccountStatus.SUSPENDED,
-  CLOSED: BillingAccountStatus.CLOSED,
-};
-
-/** The status as rows have it; undefined for "not said". */
-export function fromStatus(status: BillingAccountStatus): AccountStatus | undefined {
-  return (Object.keys(statuses) as AccountStatus[]).find((name) => statuses[name] === status);
-}
-
-/** How payments are made, by the numbers of the enum. */
+/** The payment methods as rows have them, by the numbers of the enum. */
 export const paymentMethods: Readonly<Record<number, string>> = {
   [PaymentMethod.UNSPECIFIED]: "UNSPECIFIED",
   [PaymentMethod.CASH]: "CASH",
@@ -71,28 +27,6 @@ export const paymentMethods: Readonly<Record<number, string>> = {
   [PaymentMethod.TRANSFER]: "TRANSFER",
   [PaymentMethod.INSURANCE]: "INSURANCE",
 };
-
-export function accountEtag(account: Pick<AccountsTable, "version">): string {
-  return `v${account.version}`;
-}
-
-export function toAccount(account: AccountsTable): BillingAccount {
-  const { currency } = account;
-  return create(BillingAccountSchema, {
-    accountId: account.id,
-    patientId: account.patient_id,
-    status: statuses[account.status],
-    balance: toMoney(account.receivable - account.credit, currency),
-    outstanding: toMoney(account.receivable, currency),
-    credit: toMoney(account.credit, currency),
-    transactionCount: account.transaction_count,
-    name: account.name,
-    email: account.email,
-    etag: accountEtag(account),
-    createTime: timestampFromDate(account.created_at),
-    updateTime: timestampFromDate(account.updated_at),
-  });
-}
 
 export function toAllocations(allocations: { chargeId: string; amount: bigint }[], currency: string): Allocation[] {
   return allocations.map(({ chargeId, amount }) => create(AllocationSchema, { chargeId, amount: toMoney(amount, currency) }));
@@ -152,6 +86,7 @@ export function toTransaction(row: TransactionRow, currency: string): Transactio
   });
 }
 
+/** The amounts in a text such as `RECEIVABLE 1250,REVENUE -1250`. */
 function amountsIn(text: string | null): { of: string; amount: bigint }[] {
   if (text === null) return [];
   return text.split(",").map((part) => {

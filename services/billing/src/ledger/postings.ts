@@ -1,18 +1,18 @@
 /**
- * What a charge, a payment, a refund or a void does to an account, as pure arithmetic: no database, no clock, no ids of its
- * own. Two rules decide everything: a payment settles the oldest open charges first, and a charge is settled by the oldest
- * credit first. So an account never has credit and open charges at once.
+ * What a charge, a payment, a refund or a void does to an account. It is pure arithmetic: no database, no clock, no ids of
+ * its own. It follows two rules: a payment settles the oldest open charges first, and the oldest credit settles a charge
+ * first. So an account never has both credit and open charges.
  */
 import { AppError } from "@pm/kit/errors";
 
-/** The most that any balance may be, in minor units: 2^53, which every client holds exactly. */
+/** The largest balance, in minor units: 2^53, because every client can hold that exactly. */
 export const maxMinorUnits = 2n ** 53n;
 
-/** The four ledger accounts of a patient, each on its normal side; `receivable + cash = revenue + credit`. */
-export type Balances = { receivable: bigint; credit: bigint; revenue: bigint; cash: bigint };
+/** The four ledger accounts of a patient, each positive on its normal side: `receivable + cash = revenue + credit`. */
+type Balances = { receivable: bigint; credit: bigint; revenue: bigint; cash: bigint };
 
-export type AccountState = Balances & { id: string; status: "ACTIVE" | "SUSPENDED" | "CLOSED"; currency: string; transactionCount: bigint };
-export type ChargeState = {
+type AccountState = Balances & { id: string; status: "ACTIVE" | "SUSPENDED" | "CLOSED"; currency: string; transactionCount: bigint };
+type ChargeState = {
   id: string;
   sequence: bigint;
   amount: bigint;
@@ -20,17 +20,17 @@ export type ChargeState = {
   isVoid: boolean;
   invoiceId: string | undefined;
 };
-export type PaymentState = { id: string; sequence: bigint; amount: bigint; allocated: bigint; refunded: bigint };
+type PaymentState = { id: string; sequence: bigint; amount: bigint; allocated: bigint; refunded: bigint };
 /** How much of a payment settles a charge. */
-export type AllocationState = { paymentId: string; chargeId: string; amount: bigint };
+type AllocationState = { paymentId: string; chargeId: string; amount: bigint };
 
-/** What has to be known of an account to post to it. Changed in place, so that the next posting sees this one. */
+/** What a posting has to know about an account. A posting changes it in place, so that the next posting sees the result. */
 export type Book = {
   account: AccountState;
-  /** Charges by id: those that are open, and those that a command names or that settle by what it names. */
+  /** By id: open charges, the charges that commands name, and the charges that the named payments settle. */
   charges: Map<string, ChargeState>;
   payments: Map<string, PaymentState>;
-  /** Complete for charges that are to be voided and payments that are to be refunded. */
+  /** All allocations of the charges to void and of the payments to refund; perhaps not those of others. */
   allocations: AllocationState[];
 };
 
@@ -43,19 +43,19 @@ export type Command =
 export type Posting = {
   sequence: bigint;
   type: "CHARGE" | "VOID" | "PAYMENT" | "REFUND";
-  /** What it does to the balance. */
+  /** By how much it changes the balance. */
   amount: bigint;
-  /** Receivable minus credit after it. */
+  /** Receivable minus credit, after it. */
   balance: bigint;
-  /** Debits positive, credits negative; they sum to zero. */
+  /** Debits are positive, credits negative. They sum to zero. */
   entries: { ledgerAccount: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH"; amount: bigint }[];
-  /** At most one for each pair of payment and charge; none is zero. */
+  /** At most one for each pair of a payment and a charge; none of them is zero. */
   allocations: AllocationState[];
 };
 
 /**
- * Posts a command: changes the book and says what is to be written.
- * @throws AppError failed_precondition or invalid_argument where a rule refuses it; the book is then as it was.
+ * Posts a command: changes the book and gives what is to be written.
+ * @throws AppError failed_precondition or invalid_argument if a rule refuses it; the book is then unchanged
  */
 export function post(book: Book, command: Command): Posting {
   const { account } = book;
@@ -70,69 +70,17 @@ export function post(book: Book, command: Command): Posting {
 
   const before: Balances = { ...account };
   const moves: AllocationState[] = [];
-  const move = (payment: PaymentState, charge: ChargeState, amount: bigint): void => {
+  const move: Move = (payment, charge, amount) => {
     payment.allocated += amount;
     charge.settled += amount;
     account.receivable -= amount;
     account.credit -= amount;
     moves.push({ paymentId: payment.id, chargeId: charge.id, amount });
   };
-  const sequence = account.transactionCount + 1n;
-
-  switch (command.kind) {
-    case "charge": {
-      requireRoom(before.receivable + command.amount, before.revenue + command.amount);
-      account.receivable += command.amount;
-      account.revenue += command.amount;
-      const charge = { id: command.chargeId, sequence, amount: command.amount, settled: 0n, isVoid: false, invoiceId: undefined };
-      book.charges.set(charge.id, charge);
-      break;
-    }
-    case "payment": {
-      requireRoom(before.credit + command.amount, before.cash + command.amount);
-      account.cash += command.amount;
-      account.credit += command.amount;
-      const payment = { id: command.paymentId, sequence, amount: command.amount, allocated: 0n, refunded: 0n };
-      book.payments.set(payment.id, payment);
-      break;
-    }
-    case "refund": {
-      const payment = book.payments.get(command.paymentId);
-      if (!payment) throw new Error("the payment was not loaded");
-      const left = payment.amount - payment.refunded;
-      const amount = command.amount ?? left;
-      if (amount > left || left === 0n) throw refundExceeds(left, account.currency);
-      requireRoom(before.receivable + amount);
-      // What settles no charge goes back first, then what settles the newest charges.
-      let missing = amount - creditOf(payment);
-      for (const { charge, settled } of settledBy(book, payment)) {
-        if (missing <= 0n) break;
-        const part = min(settled, missing);
-        move(payment, charge, -part);
-        missing -= part;
-      }
-      payment.refunded += amount;
-      account.cash -= amount;
-      account.credit -= amount;
-      break;
-    }
-    case "void": {
-      const charge = book.charges.get(command.chargeId);
-      if (!charge) throw new Error("the charge was not loaded");
-      if (charge.isVoid) throw refused("CHARGE_VOIDED", "The charge has been voided already.");
-      if (charge.invoiceId)
-        throw refused("CHARGE_INVOICED", "The charge is on an invoice. Void the invoice first.", { invoiceId: charge.invoiceId });
-      requireRoom(before.credit + charge.settled);
-      for (const { payment, settled } of settling(book, charge)) move(payment, charge, -settled);
-      charge.isVoid = true;
-      account.receivable -= charge.amount;
-      account.revenue -= charge.amount;
-      break;
-    }
-  }
+  carryOut(book, command, move);
   settle(book, move);
 
-  account.transactionCount = sequence;
+  account.transactionCount += 1n;
   const allocations = merge(moves, ({ paymentId, chargeId }) => `${paymentId}:${chargeId}`);
   book.allocations = merge([...book.allocations, ...moves], ({ paymentId, chargeId }) => `${paymentId}:${chargeId}`);
   const entries = [
@@ -143,7 +91,7 @@ export function post(book: Book, command: Command): Posting {
   ];
   const balance = account.receivable - account.credit;
   return {
-    sequence,
+    sequence: account.transactionCount,
     type: command.kind.toUpperCase() as Posting["type"],
     amount: balance - (before.receivable - before.credit),
     balance,
@@ -152,23 +100,83 @@ export function post(book: Book, command: Command): Posting {
   };
 }
 
-/** What is open on a charge. */
+/** Lets a payment settle more of a charge, or less if the amount is negative. */
+type Move = (payment: PaymentState, charge: ChargeState, amount: bigint) => void;
+type CommandOf<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
+
+function carryOut(book: Book, command: Command, move: Move): void {
+  if (command.kind === "charge") addCharge(book, command);
+  else if (command.kind === "payment") addPayment(book, command);
+  else if (command.kind === "refund") refund(book, command, move);
+  else voidCharge(book, command, move);
+}
+
+function addCharge({ account, charges }: Book, { amount, chargeId: id }: CommandOf<"charge">): void {
+  requireRoom(account.receivable + amount, account.revenue + amount);
+  account.receivable += amount;
+  account.revenue += amount;
+  charges.set(id, { id, sequence: account.transactionCount + 1n, amount, settled: 0n, isVoid: false, invoiceId: undefined });
+}
+
+function addPayment({ account, payments }: Book, { amount, paymentId: id }: CommandOf<"payment">): void {
+  requireRoom(account.credit + amount, account.cash + amount);
+  account.cash += amount;
+  account.credit += amount;
+  payments.set(id, { id, sequence: account.transactionCount + 1n, amount, allocated: 0n, refunded: 0n });
+}
+
+function refund(book: Book, command: CommandOf<"refund">, move: Move): void {
+  const { account } = book;
+  const payment = book.payments.get(command.paymentId);
+  if (!payment) throw new Error("the payment was not loaded");
+  const left = payment.amount - payment.refunded;
+  const amount = command.amount ?? left;
+  if (amount > left || left === 0n) throw refundExceeds(left, account.currency);
+  requireRoom(account.receivable + amount);
+  // Credit is refunded first, then the part that settles charges, the newest charges first.
+  let missing = amount - creditOf(payment);
+  for (const { charge, settled } of settledBy(book, payment)) {
+    if (missing <= 0n) break;
+    const part = min(settled, missing);
+    move(payment, charge, -part);
+    missing -= part;
+  }
+  payment.refunded += amount;
+  account.cash -= amount;
+  account.credit -= amount;
+}
+
+function voidCharge(book: Book, { chargeId }: CommandOf<"void">, move: Move): void {
+  const { account } = book;
+  const charge = book.charges.get(chargeId);
+  if (!charge) throw new Error("the charge was not loaded");
+  if (charge.isVoid) throw refused("CHARGE_VOIDED", "The charge has been voided already.");
+  if (charge.invoiceId)
+    throw refused("CHARGE_INVOICED", "The charge is on an invoice. Void the invoice first.", { invoiceId: charge.invoiceId });
+  requireRoom(account.credit + charge.settled);
+  for (const { payment, settled } of settling(book, charge)) move(payment, charge, -settled);
+  charge.isVoid = true;
+  account.receivable -= charge.amount;
+  account.revenue -= charge.amount;
+}
+
+/** The amount that is open on a charge. */
 export function openOf(charge: ChargeState): bigint {
   return charge.isVoid ? 0n : charge.amount - charge.settled;
 }
 
-/** What of a payment is credit. */
+/** The part of a payment that is credit. */
 export function creditOf(payment: PaymentState): bigint {
   return payment.amount - payment.allocated - payment.refunded;
 }
 
-/** What allocations mean for each charge: settled more (positive) or open again (negative). */
+/** By how much each charge is settled (positive) or open again (negative). */
 export function byCharge(allocations: { chargeId: string; amount: bigint }[]): { chargeId: string; amount: bigint }[] {
   return merge(allocations, ({ chargeId }) => chargeId).map(({ chargeId, amount }) => ({ chargeId, amount }));
 }
 
-/** Credit settles open charges: oldest with oldest. */
-function settle(book: Book, move: (payment: PaymentState, charge: ChargeState, amount: bigint) => void): void {
+/** Lets credit settle open charges: the oldest credit settles the oldest charge. */
+function settle(book: Book, move: Move): void {
   if (book.account.credit === 0n || book.account.receivable === 0n) return;
   const charges = [...book.charges.values()].filter((charge) => openOf(charge) > 0n).sort(bySequence);
   const payments = [...book.payments.values()].filter((payment) => creditOf(payment) > 0n).sort(bySequence);

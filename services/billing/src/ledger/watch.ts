@@ -1,129 +1,87 @@
 /**
- * The stream of an account. It is woken in this process by a commit, and by other replicas' commits through one query a
- * second for all accounts that are watched here: no notification in any transaction, and nothing that depends on Kafka.
+ * The stream of an account. A commit in this process wakes it; for the commits of other replicas, one query per second asks
+ * for the versions of all accounts that are watched here. So no transaction sends notifications, and Kafka is not needed.
  *
- * What a caller gets depends only on the ledger and on its own `position`, so a stream that broke is continued by another
- * replica, or by the same one after a restart, as if nothing had happened.
+ * What a caller gets depends only on the ledger and on their `position`. After a break, another replica, or the same one
+ * after a restart, continues the stream without a gap.
  */
 import { create } from "@bufbuild/protobuf";
 import { AppError } from "@pm/kit/errors";
 import type { Logger } from "@pm/kit/log";
-import type { Statement } from "@pm/kit/postgres/database";
 import { type WatchAccountResponse, WatchAccountResponseSchema } from "@pm/proto/billing/v1/billing";
 import { accountNotFound } from "../accounts/accounts.ts";
-import { type BillingDatabase, findAccount } from "../accounts/store.ts";
+import { toAccount } from "../accounts/messages.ts";
+import { findAccount, versionsOf } from "../accounts/store.ts";
+import type { BillingDatabase } from "../tables.ts";
 import { transactionsSince } from "./history-store.ts";
-import { toAccount, toTransaction } from "./messages.ts";
+import { toTransaction } from "./messages.ts";
 
-export type WatchRequest = {
+type WatchRequest = {
   accountId: string;
-  /** The sequence number of the last transaction that the caller has; undefined where only new ones are wanted. */
+  /** The sequence number of the last transaction that the caller has; undefined if they only want new ones. */
   position: bigint | undefined;
-  /** Throws when the caller may no longer see the account. Asked every second. */
+  /** Throws if the caller may no longer see the account. It is called every second. */
   stillAllowed: () => Promise<unknown>;
-  /** The caller went away. */
+  /** Aborted when the caller goes away. */
   signal: AbortSignal;
 };
 
 export type Watch = {
   account(request: WatchRequest): AsyncGenerator<WatchAccountResponse>;
-  /** Says that accounts have changed. */
+  /** Wakes the streams of accounts that have changed. */
   changed(accountIds: string[]): void;
-  /** Ends all streams, so that their callers go on elsewhere. */
+  /** Ends all streams, so that their callers continue at another replica. */
   close(): void;
 };
 
 const maxTransactions = 500;
-const lookMs = 1_000;
+const pollMs = 1_000;
+/** After this time without a change, the account is sent again, to show that the stream is alive. */
 const quietMs = 30_000;
 
-type Watcher = { accountId: string; seenVersion: bigint; isStale: boolean; wake: () => void };
+type Watcher = {
+  accountId: string;
+  /** The version of the account that was last sent. */
+  seenVersion: bigint;
+  /** Whether the account may have changed since it was last read. */
+  isStale: boolean;
+  isClosed: boolean;
+  wake: () => void;
+};
 
-const versionsStatement: Statement = { name: "account_versions", text: "select id, version from accounts where id = any($1::uuid[])" };
-
-export function createWatch(options: { db: BillingDatabase; log: Logger }): Watch {
-  const { db, log } = options;
+export function createWatch({ db, log }: { db: BillingDatabase; log: Logger }): Watch {
   const watchers = new Set<Watcher>();
   let isClosed = false;
-  let isLooking = false;
+  let isPolling = false;
 
-  const timer = setInterval(() => void look(), lookMs);
+  const timer = setInterval(() => void poll(), pollMs);
   timer.unref();
 
   /** Finds accounts that another replica has changed. */
-  async function look(): Promise<void> {
-    if (watchers.size === 0 || isLooking) return;
-    isLooking = true;
+  async function poll(): Promise<void> {
+    if (watchers.size === 0 || isPolling) return;
+    isPolling = true;
     try {
-      const ids = [...new Set([...watchers].map((watcher) => watcher.accountId))];
-      const versions = new Map(
-        (await db.query<{ id: string; version: bigint }>(versionsStatement, [ids])).map((row) => [row.id, row.version]),
-      );
+      const versions = await versionsOf(db, [...new Set([...watchers].map((watcher) => watcher.accountId))]);
       for (const watcher of watchers) if (versions.get(watcher.accountId) !== watcher.seenVersion) markStale(watcher);
     } catch (error) {
-      log.debug({ err: error }, "watched accounts could not be looked at");
+      log.debug({ err: error }, "the versions of watched accounts could not be read");
     } finally {
-      isLooking = false;
-    }
-  }
-
-  function markStale(watcher: Watcher): void {
-    watcher.isStale = true;
-    watcher.wake();
-  }
-
-  function wait(watcher: Watcher, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        clearTimeout(limit);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const limit = setTimeout(done, lookMs);
-      watcher.wake = done;
-      signal.addEventListener("abort", done);
-      if (watcher.isStale || isClosed || signal.aborted) done();
-    });
-  }
-
-  async function* stream({ accountId, position: given, stillAllowed, signal }: WatchRequest): AsyncGenerator<WatchAccountResponse> {
-    const watcher: Watcher = { accountId: accountId.toLowerCase(), seenVersion: 0n, isStale: true, wake: () => undefined };
-    watchers.add(watcher);
-    let position = given;
-    let toldAt = 0;
-    try {
-      while (!signal.aborted) {
-        if (isClosed) throw goElsewhere();
-        await stillAllowed();
-        if (!watcher.isStale && Date.now() - toldAt < quietMs) {
-          await wait(watcher, signal);
-          continue;
-        }
-        watcher.isStale = false;
-        const rows = position === undefined ? [] : await transactionsSince(db, watcher.accountId, position, maxTransactions);
-        const account = await findAccount(db, { accountId: watcher.accountId });
-        if (!account) throw accountNotFound();
-        if (position !== undefined && position > account.transaction_count) throw positionAhead();
-        const hasNews = account.version !== watcher.seenVersion || rows.length > 0;
-        position = rows.at(-1)?.sequence ?? position ?? account.transaction_count;
-        watcher.seenVersion = account.version;
-        // More than fits, or posted between the two questions.
-        watcher.isStale ||= account.transaction_count > position;
-        if (!hasNews && Date.now() - toldAt < quietMs) continue;
-        yield create(WatchAccountResponseSchema, {
-          account: toAccount(account),
-          transactions: rows.map((row) => toTransaction(row, account.currency)),
-          position,
-        });
-        toldAt = Date.now();
-      }
-    } finally {
-      watchers.delete(watcher);
+      isPolling = false;
     }
   }
 
   return {
-    account: stream,
+    async *account(request) {
+      const accountId = request.accountId.toLowerCase();
+      const watcher: Watcher = { accountId, seenVersion: 0n, isStale: true, isClosed, wake: () => undefined };
+      watchers.add(watcher);
+      try {
+        yield* stream(db, watcher, request);
+      } finally {
+        watchers.delete(watcher);
+      }
+    },
     changed(accountIds) {
       if (watchers.size === 0) return;
       const ids = new Set(accountIds);
@@ -132,12 +90,70 @@ export function createWatch(options: { db: BillingDatabase; log: Logger }): Watc
     close() {
       isClosed = true;
       clearInterval(timer);
-      for (const watcher of watchers) watcher.wake();
+      for (const watcher of watchers) {
+        watcher.isClosed = true;
+        watcher.wake();
+      }
     },
   };
 }
 
-function goElsewhere(): AppError {
+function markStale(watcher: Watcher): void {
+  watcher.isStale = true;
+  watcher.wake();
+}
+
+async function* stream(
+  db: BillingDatabase,
+  watcher: Watcher,
+  { position: given, stillAllowed, signal }: WatchRequest,
+): AsyncGenerator<WatchAccountResponse> {
+  const { accountId } = watcher;
+  let position = given;
+  let sentAt = 0;
+  while (!signal.aborted) {
+    if (watcher.isClosed) throw shuttingDown();
+    await stillAllowed();
+    if (!watcher.isStale && Date.now() - sentAt < quietMs) {
+      await waitForChange(watcher, signal);
+      continue;
+    }
+    watcher.isStale = false;
+    const rows = position === undefined ? [] : await transactionsSince(db, accountId, position, maxTransactions);
+    const account = await findAccount(db, { accountId });
+    if (!account) throw accountNotFound();
+    if (position !== undefined && position > account.transaction_count) throw positionAhead();
+    const hasNews = account.version !== watcher.seenVersion || rows.length > 0;
+    position = rows.at(-1)?.sequence ?? position ?? account.transaction_count;
+    watcher.seenVersion = account.version;
+    // There are more than fit into a message, or one was posted between the two queries.
+    watcher.isStale ||= account.transaction_count > position;
+    if (!hasNews && Date.now() - sentAt < quietMs) continue;
+    yield create(WatchAccountResponseSchema, {
+      account: toAccount(account),
+      transactions: rows.map((row) => toTransaction(row, account.currency)),
+      position,
+    });
+    sentAt = Date.now();
+  }
+}
+
+/** Waits until the watcher is woken or the caller goes away, but no longer than until the caller's rights are due to be checked. */
+function waitForChange(watcher: Watcher, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(limit);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const limit = setTimeout(done, pollMs);
+    watcher.wake = done;
+    signal.addEventListener("abort", done);
+    if (watcher.isStale || watcher.isClosed || signal.aborted) done();
+  });
+}
+
+function shuttingDown(): AppError {
   const message = "The service shuts down. Call again with the last position.";
   return new AppError("unavailable", message, { reason: "SHUTTING_DOWN", retryAfterSeconds: 1 });
 }

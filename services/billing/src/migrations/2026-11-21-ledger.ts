@@ -1,12 +1,12 @@
 /**
- * The ledger. Transactions, their entries and allocations are facts: the service may add and read them, nothing else.
- * What changes (balances, what is open on a charge, what is left of a payment) follows from them, is kept beside them in
- * the same transaction, and `verify-ledger.ts` proves that it does.
+ * The ledger. Transactions, entries and allocations are facts: the service may add and read them, nothing else. Balances, the
+ * open amount of a charge and the rest of a payment are derived from them. They are written in the same transaction as the
+ * facts, and `verify-ledger.ts` proves that they agree.
  */
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // The four ledger accounts of one patient, each on its normal side. 2^53 is the most that every client holds exactly.
+  // The four ledger accounts of one patient, each positive on its normal side. Every client holds up to 2^53 exactly.
   await sql`
     alter table accounts
       add receivable bigint not null default 0,
@@ -20,7 +20,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
         receivable between 0 and 9007199254740992 and credit between 0 and 9007199254740992
         and revenue between 0 and 9007199254740992 and cash between 0 and 9007199254740992
       )`.execute(db);
-  // Balances change far more often than anything that is indexed: room for new versions on the same page.
+  // Balances change often and are not indexed. With room on the page, an update needs no new index entries.
   await sql`alter table accounts set (fillfactor = 70)`.execute(db);
 
   await sql`
@@ -30,7 +30,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       -- 1, 2, 3, … per account, without gaps.
       sequence bigint not null check (sequence > 0),
       type text not null check (type in ('CHARGE', 'VOID', 'PAYMENT', 'REFUND')),
-      -- What it does to the balance (receivable − credit), and the balance after it.
+      -- By how much it changes the balance (receivable − credit), and the balance after it.
       amount bigint not null check (amount <> 0),
       balance bigint not null,
       charge_id uuid,
@@ -41,7 +41,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       created_at timestamptz not null,
       constraint transactions_in_sequence unique (account_id, sequence)
     )`.execute(db);
-  // Statements and filters by time. Within an account, time never runs against the sequence.
+  // For statements and filters by time. Within an account, time never runs against the sequence.
   await sql`create index transactions_by_time on transactions (account_id, created_at, sequence)`.execute(db);
 
   await sql`
@@ -53,8 +53,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       amount bigint not null check (amount <> 0),
       primary key (transaction_id, ledger_account)
     )`.execute(db);
-  // A statement must add whole transactions. Since entries can only be added, a transaction that was balanced stays so; and
-  // one check per statement costs less than a deferred one per row.
+  // Each SQL statement must add whole transactions. Entries can only be added, so a balanced transaction stays balanced. One
+  // check per SQL statement costs less than a deferred check per row.
   await sql`
     create function entries_check() returns trigger language plpgsql as $$
     begin
@@ -77,7 +77,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     create table invoices (
       id uuid primary key,
       account_id uuid not null references accounts,
-      -- Null while it is a draft. Kept when it is voided.
+      -- Null while it is a draft. It stays when the invoice is voided.
       number text constraint invoices_number_once unique,
       status text not null check (status in ('DRAFT', 'ISSUED', 'VOID')),
       total bigint not null check (total > 0),
@@ -96,7 +96,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     create table charges (
       id uuid primary key,
       account_id uuid not null references accounts,
-      -- The sequence of the transaction that made it: the order in which charges are settled.
+      -- The sequence number of the transaction that created it. Charges are settled in this order.
       sequence bigint not null,
       transaction_id uuid not null references transactions,
       amount bigint not null check (amount > 0),
@@ -151,7 +151,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       created_at timestamptz not null
     )`.execute(db);
 
-  // How much of which payment settles which charge: the sum over all rows of the pair.
+  // How much of a payment settles a charge: the sum over all rows of the pair.
   await sql`
     create table allocations (
       transaction_id uuid not null references transactions,

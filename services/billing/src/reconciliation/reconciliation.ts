@@ -1,49 +1,52 @@
 /**
- * Every patient has one account and every account a patient. Events and retries keep it so; this finds where it is not so
- * nevertheless (a restored backup, a hand in the database), reports it, and repairs it.
+ * Every patient has one account, and every account has a patient. Events and retries keep it so. Reconciliation finds
+ * exceptions (a restored backup, a manual change in the database), reports them and repairs them.
  */
 import { randomUUID } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import { Gauge, metrics } from "@pm/kit/metrics";
-import type { DatabaseSettings, Statement } from "@pm/kit/postgres/database";
+import type { DatabaseSettings } from "@pm/kit/postgres/database";
 import { runAsLeader } from "@pm/kit/postgres/leader";
+import type { RequestContext } from "@pm/kit/request-context";
 import { BillingAccountStatus, BillingService } from "@pm/proto/billing/v1/billing";
 import type { Pool } from "pg";
-import type { AccountRequest, Accounts } from "../accounts/accounts.ts";
-import type { AccountStatus, BillingDatabase, Context } from "../accounts/store.ts";
-import { requestKey } from "../idempotency.ts";
+import type { Accounts } from "../accounts/accounts.ts";
+import { type AccountOfPatient, accountsOfPatients } from "../accounts/store.ts";
+import { requestKey } from "../idempotency/idempotency.ts";
 import type { Patients } from "../patient-client.ts";
+import type { BillingDatabase } from "../tables.ts";
 
-export type ReconciliationReport = {
+type ReconciliationReport = {
   patients: number;
   accounts: number;
-  /** Patients without an account, but for those whose account patient-service is about to open. */
+  /** Patients without an account. Those for whom patient-service is about to open one are left out. */
   patientsWithoutAccount: string[];
-  /** Accounts whose patient patient-service does not know; nothing can be charged to them any more. */
+  /** Accounts whose patient does not exist in patient-service. */
   accountsWithoutPatient: string[];
-  /** What was opened or suspended. */
+  /** How many accounts were opened or suspended. */
   repaired: number;
 };
 
-export type Reconciliation = {
-  /** @param options.maxSuspended accounts without a patient are suspended only where there are no more of them; without a bound where it is not said */
+type Reconciliation = {
+  /** @param options.maxSuspended if more accounts have no patient, none is suspended; no limit by default */
   run(options: { repair: boolean; maxSuspended?: number }): Promise<ReconciliationReport>;
 };
 
-/** Younger accounts may belong to patients who were registered after their page was read. */
+type ReconciliationOptions = {
+  db: BillingDatabase;
+  accounts: Accounts;
+  patients: Patients;
+  now: () => Date;
+  log: Logger;
+};
+
+/** The patient of a younger account may have been registered after the page of patients was read. */
 const graceMs = 5 * 60_000;
 
-/** They are asked for together, so that patient-service reads them by one statement, and get their accounts by another one. */
+/** Patients who are looked up at once. Patient-service reads them by one statement, and one statement opens their accounts. */
 const patientsAtOnce = 100;
-
-const accountsStatement: Statement = {
-  name: "accounts_by_patient_range",
-  text: `select id, patient_id, status, created_at from accounts
-    where patient_id > $1 and ($2::uuid is null or patient_id <= $2) order by patient_id`,
-};
-type AccountOfPatient = { id: string; patient_id: string; status: AccountStatus; created_at: Date };
 
 const findings = new Gauge({
   name: "reconciliation_findings",
@@ -52,99 +55,94 @@ const findings = new Gauge({
   registers: [metrics],
 });
 
-export function createReconciliation(options: {
-  db: BillingDatabase;
-  accounts: Accounts;
-  patients: Patients;
-  now: () => Date;
-  log: Logger;
-}): Reconciliation {
-  const { db, accounts, patients, now, log } = options;
-
+export function createReconciliation(options: ReconciliationOptions): Reconciliation {
+  const { db, patients, now, log } = options;
   return {
-    /**
-     * Walks through both lists, which are in the order of patient ids, a page of patients at a time.
-     * @throws AppError unavailable where patient-service does not answer; running it again does no harm.
-     */
+    /** @throws AppError unavailable if patient-service does not answer. It can be run again at any time. */
     async run({ repair, maxSuspended = Number.POSITIVE_INFINITY }) {
-      const report: ReconciliationReport = {
-        patients: 0,
-        accounts: 0,
-        patientsWithoutAccount: [],
-        accountsWithoutPatient: [],
-        repaired: 0,
-      };
+      const context = { actorId: "service:billing", requestId: `reconciliation-${randomUUID()}`, traceparent: "" };
       const oldEnough = new Date(now().getTime() - graceMs);
-      const context: Context = { actor: { id: "service:billing", requestId: `reconciliation-${randomUUID()}` }, traceparent: "" };
-      const missing: string[] = [];
-      const orphans: AccountOfPatient[] = [];
-      let cursor: string | undefined;
-      let after = "00000000-0000-0000-0000-000000000000";
-      do {
-        const page = await patients.ids(cursor);
-        const isLast = page.nextCursor === undefined;
-        const last = page.ids.at(-1) ?? after;
-        const rows = await db.query<AccountOfPatient>(accountsStatement, [after, isLast ? null : last]);
-        const [known, billed, opening] = [new Set(page.ids), new Set(rows.map((row) => row.patient_id)), new Set(page.opening)];
-        report.patients += page.ids.length;
-        report.accounts += rows.length;
-        missing.push(...page.ids.filter((id) => !billed.has(id) && !opening.has(id)));
-        orphans.push(...rows.filter((row) => !known.has(row.patient_id) && row.created_at < oldEnough));
-        after = last;
-        cursor = page.nextCursor;
-      } while (cursor !== undefined);
-      report.accountsWithoutPatient = orphans.map((row) => row.id);
-      for (let first = 0; first < missing.length; first += patientsAtOnce) {
-        const found = await Promise.all(missing.slice(first, first + patientsAtOnce).map(find));
-        // Of a deleted patient nothing is to be billed.
-        const wanted = found.filter((patient) => patient !== undefined);
-        report.patientsWithoutAccount.push(...wanted.map(({ patientId }) => patientId));
-        if (!repair || wanted.length === 0) continue;
-        await accounts.openAll(wanted, context);
-        report.repaired += wanted.length;
-      }
+      const { missing, orphans, ...counts } = await compare(db, patients, oldEnough);
+      const withoutAccount = await openMissing(options, missing, repair ? context : undefined);
       const toSuspend = orphans.filter(({ status }) => status === "ACTIVE");
       const isTooMany = toSuspend.length > maxSuspended;
       if (repair && isTooMany)
         log.error({ accounts: toSuspend.length, maxSuspended }, "too many accounts have no patient; run reconcile.ts to suspend them all");
-      for (const { id } of repair && !isTooMany ? toSuspend : []) {
-        await suspend(id, context);
-        report.repaired += 1;
-      }
-      findings.set({ kind: "patient_without_account" }, report.patientsWithoutAccount.length);
-      findings.set({ kind: "account_without_patient" }, report.accountsWithoutPatient.length);
-      const { patientsWithoutAccount, accountsWithoutPatient, ...counts } = report;
-      const found = { patientsWithoutAccount: patientsWithoutAccount.length, accountsWithoutPatient: accountsWithoutPatient.length };
-      log.info({ ...counts, ...found }, "reconciled patients and accounts");
-      return report;
+      const suspended = repair && !isTooMany ? toSuspend : [];
+      for (const { id } of suspended) await suspend(options.accounts, id, context);
+      const repaired = (repair ? withoutAccount.length : 0) + suspended.length;
+      findings.set({ kind: "patient_without_account" }, withoutAccount.length);
+      findings.set({ kind: "account_without_patient" }, orphans.length);
+      const found = { patientsWithoutAccount: withoutAccount.length, accountsWithoutPatient: orphans.length };
+      log.info({ ...counts, repaired, ...found }, "reconciled patients and accounts");
+      return { ...counts, patientsWithoutAccount: withoutAccount, accountsWithoutPatient: orphans.map(({ id }) => id), repaired };
     },
   };
+}
 
-  /** Under the id that patient-service has noted, if it has one: an account that was lost comes back as the one that is known. */
-  async function find(patientId: string): Promise<AccountRequest | undefined> {
-    const patient = await patients.find(patientId);
-    return patient && { patientId, ...patient, requestId: "", currencyCode: "" };
-  }
+/** Reads both lists side by side, in the order of the patient ids, a page of patients at a time. */
+async function compare(db: BillingDatabase, patients: Patients, oldEnough: Date) {
+  const counts = { patients: 0, accounts: 0 };
+  const missing: string[] = [];
+  const orphans: AccountOfPatient[] = [];
+  let cursor: string | undefined;
+  let after = "00000000-0000-0000-0000-000000000000";
+  do {
+    const page = await patients.ids(cursor);
+    const isLast = page.nextCursor === undefined;
+    const last = page.ids.at(-1) ?? after;
+    const rows = await accountsOfPatients(db, after, isLast ? undefined : last);
+    const [known, billed, opening] = [new Set(page.ids), new Set(rows.map((row) => row.patient_id)), new Set(page.opening)];
+    counts.patients += page.ids.length;
+    counts.accounts += rows.length;
+    missing.push(...page.ids.filter((id) => !billed.has(id) && !opening.has(id)));
+    orphans.push(...rows.filter((row) => !known.has(row.patient_id) && row.created_at < oldEnough));
+    after = last;
+    cursor = page.nextCursor;
+  } while (cursor !== undefined);
+  return { ...counts, missing, orphans };
+}
 
-  async function suspend(accountId: string, context: Context): Promise<void> {
-    const method = BillingService.method.updateBillingAccount;
-    const request = create(method.input, {
-      account: { accountId, status: BillingAccountStatus.SUSPENDED },
-      updateMask: { paths: ["status"] },
-      requestId: randomUUID(),
-    });
-    await accounts.update(request, requestKey(method, request), context);
+/**
+ * Opens the missing accounts if there is a context; without one it only looks. Gives the patients who need an account:
+ * deleted patients do not. If patient-service has stored an account id for a patient, the lost account is opened under it.
+ */
+async function openMissing(
+  { accounts, patients }: ReconciliationOptions,
+  missing: string[],
+  context: RequestContext | undefined,
+): Promise<string[]> {
+  const patientIds: string[] = [];
+  for (let first = 0; first < missing.length; first += patientsAtOnce) {
+    const ids = missing.slice(first, first + patientsAtOnce);
+    const found = await Promise.all(ids.map((patientId) => patients.find(patientId)));
+    const requests = found.flatMap((patient, index) =>
+      patient ? [{ patientId: ids[index] as string, ...patient, requestId: "", currencyCode: "" }] : [],
+    );
+    patientIds.push(...requests.map(({ patientId }) => patientId));
+    if (context && requests.length > 0) await accounts.openAll(requests, context);
   }
+  return patientIds;
+}
+
+async function suspend(accounts: Accounts, accountId: string, context: RequestContext): Promise<void> {
+  const method = BillingService.method.updateBillingAccount;
+  const request = create(method.input, {
+    account: { accountId, status: BillingAccountStatus.SUSPENDED },
+    updateMask: { paths: ["status"] },
+    requestId: randomUUID(),
+  });
+  await accounts.update(request, requestKey(method, request), context);
 }
 
 const firstAfterMs = 60_000;
 /**
- * How many accounts are suspended with nobody looking. When patient-service's database was set back to an earlier day, thousands
- * would be, and no clinic could charge anything: then a person decides, by the command.
+ * The most accounts that are suspended without an operator. After patient-service's database was restored to an earlier day,
+ * there would be thousands, and the clinic could not charge them any more. Then an operator decides, by the command.
  */
 const maxSuspended = 100;
 
-/** Reconciles again and again, in one process of all replicas; not at once, because the services of a platform start together. */
+/** Reconciles periodically, in one of all replicas. The first time is not at the start, because other services may be starting too. */
 export function startReconciling(options: {
   reconciliation: Reconciliation;
   everyMs: number;

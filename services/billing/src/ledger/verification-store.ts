@@ -1,11 +1,14 @@
-/** Proves that what is kept beside the facts (balances, what is open, numbers) follows from them. Reads one snapshot and changes nothing. */
+/**
+ * Proves that everything that is derived from the facts (balances, open amounts, numbers) follows from them. It reads one
+ * snapshot and changes nothing.
+ */
 import type { Pool } from "pg";
 
-/** A rule that does not hold, and the ids of up to 20 rows that break it. */
-export type Finding = { rule: string; ids: string[] };
-export type Verification = { holds: boolean; transactions: number; entries: number; accounts: number; findings: Finding[] };
+/** A rule that does not hold, with the ids of up to 20 rows that break it. */
+type Finding = { rule: string; ids: string[] };
+type Verification = { holds: boolean; transactions: number; entries: number; accounts: number; findings: Finding[] };
 
-/** Each statement gives the ids of the rows that break its rule. */
+/** Each statement selects the ids of the rows that break its rule. */
 const rules: Record<string, string> = {
   "the entries of every transaction sum to zero, and there are some": `
     select t.id from transactions t left join (select transaction_id, sum(amount) as sum from entries group by transaction_id, currency) e
@@ -77,7 +80,7 @@ const maxIds = 20;
 export async function verifyLedger(pool: Pool): Promise<Verification> {
   const client = await pool.connect();
   try {
-    // One snapshot for all questions, so that it may run while the service works.
+    // One snapshot for all statements, so that they agree while the service writes.
     await client.query("begin isolation level repeatable read read only");
     await client.query("set local statement_timeout = 0");
     const findings: Finding[] = [];

@@ -1,9 +1,9 @@
-/** Sums over the whole ledger at one moment, so that analytics can compare what it has counted. */
+/** The sums of the whole ledger at one moment, by which analytics checks its own figures. */
 import type { Statement } from "@pm/kit/postgres/database";
-import type { BillingDatabase } from "../accounts/store.ts";
+import type { BillingDatabase } from "../tables.ts";
 
-/** Amounts as text in minor units: sums may exceed what a JSON number holds. */
-export type CurrencyTotals = {
+/** Amounts are text, in minor units: a sum may exceed what a JSON number holds exactly. */
+type CurrencyTotals = {
   currencyCode: string;
   charged: string;
   voided: string;
@@ -13,17 +13,14 @@ export type CurrencyTotals = {
   credit: string;
 };
 
-export type LedgerTotals = {
-  asOf: string;
+type LedgerTotals = {
   accounts: { active: number; suspended: number; closed: number };
   transactions: number;
   pendingEvents: number;
   currencies: CurrencyTotals[];
 };
 
-export type Totals = () => Promise<LedgerTotals>;
-
-// One statement sees one snapshot.
+// One statement, because it sees one snapshot.
 const totalsStatement: Statement = {
   name: "ledger_totals",
   text: `
@@ -47,11 +44,8 @@ const totalsStatement: Statement = {
         from by_account left join by_type using (currency)) as currencies`,
 };
 
-export function createTotals({ db, now }: { db: BillingDatabase; now: () => Date }): Totals {
-  return async () => {
-    const asOf = now().toISOString();
-    const [row] = await db.query<Omit<LedgerTotals, "asOf">>(totalsStatement, []);
-    if (!row) throw new Error("the ledger gave no totals");
-    return { asOf, ...row };
-  };
+export async function readTotals(db: BillingDatabase): Promise<LedgerTotals> {
+  const [totals] = await db.query<LedgerTotals>(totalsStatement, []);
+  if (!totals) throw new Error("the ledger gave no totals");
+  return totals;
 }

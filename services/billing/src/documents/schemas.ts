@@ -1,0 +1,94 @@
+/** Invoices and statements as JSON: the protobuf JSON of their messages, which leaves out empty texts and zeros. */
+import { z } from "@hono/zod-openapi";
+
+const id = z.string().openapi({ format: "uuid", example: "0199b1c2-7d3e-7f00-8a4b-5c6d7e8f9a0b" });
+const day = z.string().openapi({ format: "date", example: "2026-11-21" });
+const time = z.string().openapi({ format: "date-time", example: "2026-11-21T09:30:00Z" });
+const int64 = z.string().openapi({ description: "A whole number, as text.", example: "12500" });
+
+const MoneySchema = z
+  .object({
+    currencyCode: z.string().optional().openapi({ description: "ISO 4217.", example: "EUR" }),
+    minorUnits: int64.optional().openapi({ description: "Minor units, such as cents, as text. Left out if it is 0." }),
+  })
+  .openapi("Money");
+const money = MoneySchema.optional();
+
+const AllocationSchema = z
+  .object({ chargeId: id, amount: money })
+  .openapi("Allocation", { description: "How much of a charge is settled (positive) or open again (negative)." });
+
+export const InvoiceJsonSchema = z
+  .object({
+    invoiceId: id,
+    accountId: id,
+    number: z.string().optional().openapi({ description: "Left out for a draft.", example: "2026-000001" }),
+    status: z.enum(["INVOICE_STATUS_DRAFT", "INVOICE_STATUS_ISSUED", "INVOICE_STATUS_PAID", "INVOICE_STATUS_VOID"]),
+    total: money,
+    outstanding: money,
+    issueDate: day.optional(),
+    dueDate: day.optional(),
+    lines: z.array(
+      z.object({ chargeId: id, description: z.string().openapi({ example: "Consultation" }), serviceDate: day, amount: money }),
+    ),
+    createTime: time,
+    voidTime: time.optional(),
+    etag: z.string().openapi({ example: "v2" }),
+  })
+  .openapi("Invoice");
+
+const TransactionSchema = z
+  .object({
+    transactionId: id,
+    accountId: id,
+    sequence: int64.openapi({ description: "1, 2, 3, … within the account, as text.", example: "1" }),
+    type: z.enum(["TRANSACTION_TYPE_CHARGE", "TRANSACTION_TYPE_VOID", "TRANSACTION_TYPE_PAYMENT", "TRANSACTION_TYPE_REFUND"]),
+    amount: money,
+    balance: money,
+    chargeId: id.optional(),
+    paymentId: id.optional(),
+    refundId: id.optional(),
+    description: z.string().optional().openapi({ example: "Consultation" }),
+    createTime: time,
+    entries: z.array(
+      z.object({
+        ledgerAccount: z.enum(["LEDGER_ACCOUNT_RECEIVABLE", "LEDGER_ACCOUNT_CREDIT", "LEDGER_ACCOUNT_REVENUE", "LEDGER_ACCOUNT_CASH"]),
+        amount: money,
+      }),
+    ),
+    allocations: z.array(AllocationSchema).optional(),
+    requestId: id,
+  })
+  .openapi("Transaction");
+
+const AccountSchema = z
+  .object({
+    accountId: id,
+    patientId: id,
+    status: z.enum(["BILLING_ACCOUNT_STATUS_ACTIVE", "BILLING_ACCOUNT_STATUS_SUSPENDED", "BILLING_ACCOUNT_STATUS_CLOSED"]),
+    balance: money,
+    createTime: time,
+    updateTime: time,
+    name: z.string().openapi({ example: "Ada Lovelace" }),
+    email: z.string().openapi({ example: "ada@example.com" }),
+    etag: z.string().openapi({ example: "v3" }),
+    outstanding: money,
+    credit: money,
+    transactionCount: int64.optional().openapi({ example: "1" }),
+  })
+  .openapi("BillingAccount");
+
+export const StatementJsonSchema = z
+  .object({
+    account: AccountSchema,
+    fromDate: day,
+    toDate: day,
+    openingBalance: money,
+    closingBalance: money,
+    charged: money,
+    voided: money,
+    paid: money,
+    refunded: money,
+    transactions: z.array(TransactionSchema).optional(),
+  })
+  .openapi("Statement", { description: "Opening balance + charged − voided − paid + refunded = closing balance." });

@@ -1,0 +1,176 @@
+/** Posts a request to a batch, and records what follows from it: rows, an event, an audit entry and the answer. */
+import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import {
+  CreateChargeResponseSchema,
+  RecordPaymentResponseSchema,
+  RefundPaymentResponseSchema,
+  VoidChargeResponseSchema,
+} from "@pm/proto/billing/v1/billing";
+import type { Allocation } from "@pm/proto/billing/v1/events";
+import { toMoney } from "../accounts/messages.ts";
+import { later } from "../dates.ts";
+import { type DomainEvent, toOutboxEvent } from "../events.ts";
+import type { Row } from "../tables.ts";
+import { type Batch, chargeNow, paymentNow } from "./batch.ts";
+import { paymentMethods, toAllocations, toCharge, toPayment } from "./messages.ts";
+import { auditActions, type PostingRequest, type RequestOf, toCommand } from "./posting-request.ts";
+import { byCharge, type Posting, post } from "./postings.ts";
+import type { Writes } from "./store.ts";
+
+/**
+ * Posts a request to the book of its account, and collects what is to be written.
+ * @returns the encoded answer
+ * @throws AppError if a rule refuses the request; the batch is then as it was
+ */
+export function postRequest(
+  batch: Batch,
+  request: PostingRequest,
+  account: Row<"accounts">,
+  { now, newId }: { now: Date; newId: () => string },
+): Uint8Array {
+  const { books, changed, writes } = batch;
+  const book = books.get(account.id);
+  if (!book) throw new Error("the book was not loaded");
+  // The clocks of replicas differ by milliseconds. Within an account, time must not go back.
+  const at = later(now, account.updated_at);
+  const id = newId();
+  const posting = post(book, toCommand(request, id));
+  const transactionId = newId();
+  for (const { chargeId, paymentId } of posting.allocations) {
+    changed.charges.add(chargeId);
+    changed.payments.add(paymentId);
+  }
+  const { currency } = account;
+  const allocations = toAllocations(byCharge(posting.allocations), currency);
+  const { transaction, event, details, answer } = record(batch, request, { id, transactionId, at, account, posting, allocations });
+  const { sequence, type, amount, balance } = posting;
+  writes.transactions.push({
+    ...{ id: transactionId, account_id: account.id, sequence, type, amount, balance },
+    ...{ charge_id: null, payment_id: null, refund_id: null, ...transaction },
+    ...{ request_id: request.key.id, created_at: at },
+  });
+  collectLines(writes, posting, transactionId, currency);
+  const { actorId, requestId, traceparent } = request.context;
+  writes.events.push(toOutboxEvent(account, event, { at: now, traceparent }));
+  writes.audit.push({ actorId, action: auditActions[request.kind], subject: account.id, requestId, details });
+  writes.requests.push({ ...request.key, response: answer, created_at: at });
+  changed.accounts.set(account.id, at);
+  return answer;
+}
+
+function collectLines(writes: Writes, posting: Posting, transactionId: string, currency: string): void {
+  for (const { ledgerAccount, amount } of posting.entries)
+    writes.entries.push({ transaction_id: transactionId, ledger_account: ledgerAccount, currency, amount });
+  for (const { paymentId, chargeId, amount } of posting.allocations)
+    writes.allocations.push({ transaction_id: transactionId, payment_id: paymentId, charge_id: chargeId, amount });
+}
+
+/** A posting with the ids and the time that it gets. */
+type Posted = {
+  /** Of the charge, payment or refund that is created. */
+  id: string;
+  transactionId: string;
+  at: Date;
+  account: Row<"accounts">;
+  posting: Posting;
+  allocations: Allocation[];
+};
+
+/** What is particular to a kind of posting. */
+type Particulars = {
+  transaction: { charge_id?: string; payment_id?: string; refund_id?: string; description: string };
+  event: DomainEvent;
+  details: Record<string, string>;
+  answer: Uint8Array;
+};
+
+/** Adds the rows of the posting's own kind to the batch. */
+function record(batch: Batch, { kind, request }: PostingRequest, posted: Posted): Particulars {
+  switch (kind) {
+    case "charge":
+      return recordCharge(batch, request, posted);
+    case "payment":
+      return recordPayment(batch, request, posted);
+    case "refund":
+      return recordRefund(batch, request, posted);
+    case "void":
+      return recordVoid(batch, request, posted);
+  }
+}
+
+/** The columns that new charges and new payments have in common. */
+function newRow({ id, transactionId, at, account, posting }: Posted) {
+  return { id, account_id: account.id, sequence: posting.sequence, transaction_id: transactionId, created_at: at };
+}
+
+function recordCharge(batch: Batch, request: RequestOf<"charge">, posted: Posted): Particulars {
+  const { amount, description, serviceDate } = request;
+  const { id, allocations } = posted;
+  const { currency } = posted.account;
+  const row = { ...newRow(posted), amount: amount.minorUnits, settled: 0n, description, service_date: serviceDate };
+  batch.newCharges.set(id, row);
+  batch.charges.set(id, { ...row, invoice_id: null, voided_at: null });
+  return {
+    transaction: { charge_id: id, description },
+    event: { case: "chargeCreated", value: { chargeId: id, amount, allocations } },
+    details: { chargeId: id, amount: String(amount.minorUnits), currency },
+    answer: encode(CreateChargeResponseSchema, { charge: toCharge(chargeNow(batch, id), currency) }),
+  };
+}
+
+function recordPayment(batch: Batch, request: RequestOf<"payment">, posted: Posted): Particulars {
+  const { amount, method, reference } = request;
+  const { id, allocations } = posted;
+  const { currency } = posted.account;
+  const state = { amount: amount.minorUnits, allocated: 0n, refunded: 0n };
+  const row = { ...newRow(posted), ...state, method: paymentMethods[method] ?? "", reference };
+  batch.newPayments.set(id, row);
+  batch.payments.set(id, row);
+  return {
+    transaction: { payment_id: id, description: reference },
+    event: { case: "paymentRecorded", value: { paymentId: id, amount, allocations } },
+    details: { paymentId: id, amount: String(amount.minorUnits), currency },
+    answer: encode(RecordPaymentResponseSchema, { payment: toPayment(paymentNow(batch, id), currency), allocations }),
+  };
+}
+
+function recordRefund(batch: Batch, request: RequestOf<"refund">, posted: Posted): Particulars {
+  const { paymentId, reason } = request;
+  const { id, transactionId, at, account, posting, allocations } = posted;
+  const { currency } = account;
+  const amount = toMoney(posting.amount, currency);
+  batch.changed.payments.add(paymentId);
+  const row = { id, payment_id: paymentId, transaction_id: transactionId, amount: posting.amount, reason, created_at: at };
+  batch.writes.refunds.push(row);
+  return {
+    transaction: { payment_id: paymentId, refund_id: id, description: reason },
+    event: { case: "paymentRefunded", value: { paymentId, refundId: id, amount, allocations } },
+    details: { paymentId, refundId: id, amount: String(posting.amount), currency },
+    answer: encode(RefundPaymentResponseSchema, {
+      refund: { refundId: id, paymentId, accountId: account.id, amount, reason, createTime: timestampFromDate(at) },
+      payment: toPayment(paymentNow(batch, paymentId), currency),
+      allocations,
+    }),
+  };
+}
+
+function recordVoid(batch: Batch, request: RequestOf<"void">, posted: Posted): Particulars {
+  const { chargeId, reason } = request;
+  const { at, account, allocations } = posted;
+  const { currency } = account;
+  batch.changed.charges.add(chargeId);
+  const charge = { ...chargeNow(batch, chargeId), voided_at: at };
+  batch.charges.set(chargeId, charge);
+  const amount = toMoney(charge.amount, currency);
+  return {
+    transaction: { charge_id: chargeId, description: reason },
+    event: { case: "chargeVoided", value: { chargeId, amount, allocations } },
+    details: { chargeId, amount: String(charge.amount), currency },
+    answer: encode(VoidChargeResponseSchema, { charge: toCharge(charge, currency), allocations }),
+  };
+}
+
+function encode<Schema extends DescMessage>(schema: Schema, init: MessageInitShape<Schema>): Uint8Array {
+  return toBinary(schema, create(schema, init));
+}

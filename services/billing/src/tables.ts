@@ -1,0 +1,97 @@
+/** The tables of billing as types. `test/tables.int.test.ts` compares them with the migrations. */
+import type { AuditTables } from "@pm/kit/audit/audit";
+import type { OutboxTables } from "@pm/kit/kafka/outbox";
+import type { Database } from "@pm/kit/postgres/database";
+import type { Generated, Selectable } from "kysely";
+
+export type AccountStatus = "ACTIVE" | "SUSPENDED" | "CLOSED";
+
+/** Amounts are minor units of the account's currency. A date is `YYYY-MM-DD`. */
+export type Tables = {
+  accounts: {
+    id: string;
+    patient_id: string;
+    currency: string;
+    status: Generated<AccountStatus>;
+    name: string;
+    email: string;
+    receivable: Generated<bigint>;
+    credit: Generated<bigint>;
+    revenue: Generated<bigint>;
+    cash: Generated<bigint>;
+    transaction_count: Generated<bigint>;
+    version: Generated<bigint>;
+    created_at: Date;
+    updated_at: Date;
+  };
+  requests: { id: string; method: string; hash: Uint8Array; response: Uint8Array; created_at: Date };
+  transactions: {
+    id: string;
+    account_id: string;
+    sequence: bigint;
+    type: "CHARGE" | "VOID" | "PAYMENT" | "REFUND";
+    amount: bigint;
+    balance: bigint;
+    charge_id: string | null;
+    payment_id: string | null;
+    refund_id: string | null;
+    description: string;
+    request_id: string;
+    created_at: Date;
+  };
+  entries: { transaction_id: string; ledger_account: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH"; currency: string; amount: bigint };
+  allocations: { transaction_id: string; payment_id: string; charge_id: string; amount: bigint };
+  charges: {
+    id: string;
+    account_id: string;
+    sequence: bigint;
+    transaction_id: string;
+    amount: bigint;
+    settled: Generated<bigint>;
+    description: string;
+    service_date: string;
+    invoice_id: string | null;
+    created_at: Date;
+    voided_at: Date | null;
+  };
+  payments: {
+    id: string;
+    account_id: string;
+    sequence: bigint;
+    transaction_id: string;
+    amount: bigint;
+    allocated: Generated<bigint>;
+    refunded: Generated<bigint>;
+    method: string;
+    reference: string;
+    created_at: Date;
+  };
+  refunds: { id: string; payment_id: string; transaction_id: string; amount: bigint; reason: string; created_at: Date };
+  invoices: {
+    id: string;
+    account_id: string;
+    number: string | null;
+    status: "DRAFT" | "ISSUED" | "VOID";
+    total: bigint;
+    issue_date: string | null;
+    due_date: string | null;
+    version: Generated<bigint>;
+    created_at: Date;
+    voided_at: Date | null;
+  };
+  invoice_lines: {
+    invoice_id: string;
+    position: number;
+    charge_id: string;
+    description: string;
+    service_date: string;
+    amount: bigint;
+  };
+  invoice_years: { year: number; last_number: number };
+} & AuditTables &
+  OutboxTables;
+
+/** A row of a table as a query gives it. */
+export type Row<Table extends keyof Tables> = Selectable<Tables[Table]>;
+
+export type BillingDatabase = Database<Tables>;
