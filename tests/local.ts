@@ -1,10 +1,12 @@
-/** The platform that `npm start` runs in this folder, for commands that work on its data. */
+/** Finds the platform that `npm start` runs in this folder, for commands that work on its data. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 const data = process.env.PM_DATA_DIR || join(import.meta.dirname, "..", ".data");
 
-/** The superuser's URL of a database of `npm start`: the password is among its secrets, the port in Postgres' own file. */
+/**
+ * The superuser's URL of a database of `npm start`. Its secrets contain the password, and Postgres' own file the port.
+ */
 export function localDatabaseUrl(database: string): string {
   try {
     const { postgresPassword } = JSON.parse(readFileSync(join(data, "secrets.json"), "utf8")) as { postgresPassword: string };
@@ -18,7 +20,7 @@ function port(): string {
   try {
     return readFileSync(join(data, "postgres", "data", "postmaster.pid"), "utf8").split("\n")[3] ?? "15432";
   } catch {
-    // In a container the file is out of reach; the stack prefers this port.
+    // In a container the file cannot be read. The stack prefers this port.
     return "15432";
   }
 }

@@ -1,4 +1,4 @@
-/** The house rules, checked instead of hoped for (docs/architecture.md). */
+/** Checks the rules of docs/architecture.md. */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
@@ -31,7 +31,10 @@ test("no service imports another, and packages import no service", () => {
   expect(wrong).toEqual([]);
 });
 
-/** What a file is for, by its name: `rest`, `rpc` and `store` also as a suffix (`users-rest.ts`, `history-store.ts`). */
+/**
+ * The role of a file, by its name. `rest`, `rpc` and `store` may also be suffixes (`users-rest.ts`,
+ * `history-store.ts`).
+ */
 type Role = "main" | "command" | "door" | "rules" | "store" | "base" | "migration";
 
 function roleOf(file: string): Role {
@@ -44,10 +47,10 @@ function roleOf(file: string): Role {
   return foundations.has(name) ? "base" : "rules";
 }
 
-/** What rules and stores of a service both stand on: the tables as types, the database and its unit of work. */
+/** Files that rules and stores of a service both import: the tables as types, the database and its unit of work. */
 const foundations = new Set(["tables", "database", "unit-of-work", "config", "types"]);
 
-/** Which roles a file of a role may import from its own service. */
+/** The roles that a file of each role may import from its own service. */
 const mayImport: Record<Role, Role[]> = {
   main: ["door", "rules", "store", "base"],
   command: ["rules", "store", "base"],
@@ -75,7 +78,7 @@ test("SQL stands in stores and nowhere else", () => {
   expect(wrong).toEqual([]);
 });
 
-/** The circles of a graph, each named once by its members in order. */
+/** The circles of a graph. Each is given once, by its members in order. */
 function circlesOf(edges: Import[]): string[] {
   const next = Map.groupBy(edges, ({ from }) => from);
   const circles = new Set<string>();
@@ -96,7 +99,7 @@ test("no files import each other in a circle", () => {
 });
 
 test("no folders import each other in a circle", () => {
-  // The top level of a service or package is no folder: main.ts imports every noun, and every noun the tables.
+  // The top level does not count as a folder: main.ts imports every noun, and every noun imports the tables.
   const folderOf = (file: string) => /^((?:services|packages)\/[^/]+\/src\/[^/]+)\//.exec(file)?.[1];
   const edges = imports.flatMap(({ from, to }) => {
     const [source, target] = [folderOf(from), folderOf(to)];
@@ -116,6 +119,14 @@ test("the top level of a service shows at most eight files beside the folders of
 test("no file has more than 300 lines", () => {
   const lines = (file: string) => (text.get(file) ?? "").split("\n").length - 1;
   expect(sources.filter((file) => !isTest(file) && lines(file) > 300).map((file) => `${file}: ${lines(file)}`)).toEqual([]);
+});
+
+test("the linter lets no function but a describe block have more than 80 lines", () => {
+  const rule = "lint/complexity/" + "noExcessiveLinesPerFunction";
+  const wrong = sources.filter((file) =>
+    (text.get(file) ?? "").split("\n").some((line, index, lines) => line.includes(rule) && !/^describe\b/.test(lines[index + 1] ?? "")),
+  );
+  expect(wrong).toEqual([]);
 });
 
 test("integration tests and test helpers stand in test/, unit tests beside their file", () => {
@@ -147,7 +158,7 @@ test("nothing is left for later", () => {
 });
 
 test("no default exports and no barrels", () => {
-  // vitest wants the configuration and a reporter as default exports.
+  // vitest expects default exports for its configuration and for reporters.
   const allowed = new Set(["tests/reporter.ts", "vitest.config.ts"]);
   expect(sources.filter((file) => !allowed.has(file) && /^export default/m.test(text.get(file) ?? ""))).toEqual([]);
   expect(sources.filter((file) => basename(file) === "index.ts")).toEqual([]);
@@ -155,7 +166,7 @@ test("no default exports and no barrels", () => {
 
 test("every file is imported, run or tested by somebody", () => {
   const imported = new Set(imports.map(({ to }) => to));
-  // What npm scripts, manifests, configurations and other programs run by its path.
+  // The text of all files that may run a source by its path: npm scripts, manifests, configurations, other programs.
   const runBy = tracked
     .filter(
       (file) =>

@@ -1,6 +1,7 @@
 /**
- * `npm run audit:verify [-- --expect number:hash]` and `npm run ledger:verify`: prove the audit trails of all services, and
- * billing's ledger, in the databases of `npm start` or, where it is set, in that of `DATABASE_URL`. Exits 1 where one does not hold.
+ * `npm run audit:verify [-- --expect number:hash]` verifies the audit trails of all services, `npm run ledger:verify`
+ * verifies billing's ledger: in the database `DATABASE_URL`, or in those of `npm start`. Exits with 1 if something is
+ * wrong.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";

@@ -1,6 +1,6 @@
 /**
- * The whole platform, two more consumers of analytics' group, and everything dies now and then while people work: each event
- * counts once, and in the end analytics' numbers are those of patient and of billing's ledger.
+ * The whole platform with two more replicas of analytics. Services and Kafka are killed while people work. Each event
+ * still counts once, and in the end the numbers of analytics match patient-service and billing's ledger.
  */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -40,7 +40,10 @@ afterAll(async () => {
 const patients = 600;
 const workers = 6;
 
-/** Sends a request again until it is answered with `status`; whoever dies may take an answer along, so each has an id of its own. */
+/**
+ * Repeats a request until its answer has this status. A killed process may swallow an answer, so each request has an
+ * id.
+ */
 async function certainly(method: string, path: string, body: object | undefined, status: number): Promise<unknown> {
   const headers = { "idempotency-key": randomUUID() };
   for (let tries = 0; ; tries++) {
@@ -54,7 +57,7 @@ const billing = (operation: string, body: object) =>
   certainly("POST", `/billing.v1.BillingService/${operation}`, { ...body, requestId: randomUUID() }, 200);
 const euros = (minorUnits: number) => ({ currencyCode: "EUR", minorUnits: String(minorUnits) });
 
-/** What happens to one patient: two charges, a payment, and for some a refund, a void, a deletion or a restoration. */
+/** The life of one patient: two charges, a payment, and for some a refund, a void, a deletion or a restoration. */
 async function live(index: number): Promise<void> {
   const { id, billing: account } = (await certainly("POST", "/patients", person(), 201)) as PatientAnswer;
   let accountId = account.accountId;
@@ -82,7 +85,8 @@ async function live(index: number): Promise<void> {
 test("consumers killed with -9, a broker that restarts, rebalances and redeliveries: each event is counted once, and nothing drifts", {
   timeout: 400_000,
 }, async () => {
-  // Every other batch is published again, as by a relay that died between Kafka's acknowledgement and its own note of it.
+  // Publish every other batch again, like a relay that was killed after Kafka's acknowledgement and before its own
+  // commit.
   const kafka = createKafka({ brokers: platform.kafka.brokers, clientId: "chaos" }, log);
   const sender = createSender(kafka);
   closers.push(() => sender.close());
@@ -164,7 +168,7 @@ test("consumers killed with -9, a broker that restarts, rebalances and redeliver
     `events sent ${ids.size + again} (${ids.size} different), seen ${seen}, counted: ${registered} registered, ${deleted} deleted, ${restored} restored\n`,
   );
   expect(report.totals).toMatchObject({ registered: patients, deleted: patients / 3, restored: patients / 6 });
-  // A rebuild adds up the same from the log.
+  // A rebuild from the log gives the same numbers.
   const location = (await admin.send("POST", "/analytics:rebuild")).headers.get("location") ?? "";
   await expect.poll(async () => (await admin.get(location)).body, { timeout: 60_000 }).toMatchObject({ state: "done" });
   await expect.poll(consistency, { timeout: 30_000, interval: 1_000 }).toMatchObject(quiet);

@@ -24,6 +24,7 @@ const args = [
 ];
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: a describe block
 describe.skipIf(!isInstalled)("the dashboard", { timeout: 120_000, meta }, () => {
   let platform: Platform;
   let admin: Client;
@@ -42,7 +43,7 @@ describe.skipIf(!isInstalled)("the dashboard", { timeout: 120_000, meta }, () =>
     rmSync(dataDir, { recursive: true, force: true });
   });
 
-  /** A page of a fresh browser that fails the test on whatever the console complains of. */
+  /** Opens a page in a fresh browser context. `complaints` collects the warnings and errors of its console. */
   async function open(
     options: { javaScript?: boolean; dark?: boolean } = {},
   ): Promise<{ page: Page; context: BrowserContext; complaints: string[] }> {
@@ -118,7 +119,7 @@ describe.skipIf(!isInstalled)("the dashboard", { timeout: 120_000, meta }, () =>
   test.each([false, true])("has no accessibility violation that axe-core knows of (dark: %s)", async (dark) => {
     const { page, context } = await open({ dark });
     const check = async () => {
-      // The page's policy lets no script in but its own; the checker comes in beside it.
+      // The page's policy only allows its own scripts, so evaluate the checker from outside.
       const violations = await page.evaluate(
         `(async () => { ${axe}; return (await axe.run()).violations.map((v) => v.id + ": " + v.nodes.map((n) => n.html).join(" | ")) })()`,
       );
@@ -135,7 +136,7 @@ describe.skipIf(!isInstalled)("the dashboard", { timeout: 120_000, meta }, () =>
     const { page, context } = await open();
     await signIn(page, "?interval=day");
     await page.reload();
-    // As text: it runs in the browser, whose types are none of this project's.
+    // Passed as text, because it runs in the browser and this project does not have the browser's types.
     const { bytes, shift } = await page.evaluate<{ bytes: number; shift: number }>(`(async () => {
       const entries = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
       const shift = await new Promise((resolve) => {

@@ -1,6 +1,6 @@
 /**
- * What an operator does to a running platform: dead letters, a rebuild, the commands, a dashboard that stays open for longer
- * than a token lives, and amounts that only earlier releases took.
+ * What operators do: handle dead letters, rebuild, run commands, keep a dashboard open for longer than a token lives, and
+ * undo amounts that only earlier releases accepted.
  */
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -24,7 +24,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { openReplica } from "../../services/billing/test/testing.ts";
 import { logIn, person } from "../e2e/client.ts";
 
-/** Short: a dashboard outlives it within seconds. */
+/** Short, so that a dashboard soon outlives it. */
 const tokenSeconds = 10;
 const dataDir = mkdtempSync(join(tmpdir(), "pm-operators-"));
 let platform: Platform;
@@ -66,7 +66,8 @@ test("an event that cannot be counted waits with those behind it, is inspected, 
 }, async () => {
   const created = await (await logIn(platform)).send("POST", "/patients", person());
   expect(created.status, created.text).toBe(201);
-  // Nothing is wrong yet. A check that begins where nobody lets it through is patient, as it has to be in a pod that has just started.
+  // Nothing is wrong yet. The check waits for a service that refuses connections, as it has to in a pod that has just
+  // started.
   await platform.services.patient.stop();
   const wall = createServer((socket) => socket.destroy()).listen(platform.ports.patient, "127.0.0.1");
   const checking = run("check-consistency.ts");
@@ -106,7 +107,7 @@ test("an event that cannot be counted waits with those behind it, is inspected, 
   const metrics = await (await fetch(`${platform.services.analytics.url}/metrics`)).text();
   expect(metrics).toContain('consumer_dead_letters_waiting{group="analytics"} 2');
   expect(metrics).toContain('consumer_dead_letters_total{group="analytics",topic="patient.v1"} 2');
-  // On Kafka too, for whoever watches there.
+  // The offsets are committed to Kafka too, for tools that watch the lag there.
   expect(metrics).toMatch(/consumer_lag_events\{group="analytics",topic="patient\.v1",partition="\d"\} 0/);
 
   const again = await operator.send("POST", `/analytics/dead-letters/${first?.id}:replay`);
@@ -118,7 +119,7 @@ test("an event that cannot be counted waits with those behind it, is inspected, 
   expect((await list()).items).toEqual([]);
   expect(await run("replay-dead-letters.ts")).toEqual({ code: 0, said: { replayed: 0, waiting: 0 } });
 
-  // What was counted now is a patient that the patient service does not have: the check must see that.
+  // The counted patient does not exist in patient-service. The check has to notice that.
   const drifting = await run("check-consistency.ts");
   expect(drifting.code).toBe(1);
   const checks = drifting.said.checks as { name: string; here: string; there: string; holds: boolean }[];

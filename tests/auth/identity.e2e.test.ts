@@ -1,4 +1,7 @@
-/** Out means out, keys rotate unseen, and nothing secret is written: through the gateway, over all services. */
+/**
+ * Logging out works in every service, key rotations go unnoticed, and no log contains a secret. All through the
+ * gateway.
+ */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,7 +17,7 @@ type Answer = { status: number; body: Record<string, unknown> };
 let platform: Platform;
 let mailbox: Mailbox;
 const dataDir = mkdtempSync(join(tmpdir(), "pm-identity-"));
-/** Everything that must be in no log. */
+/** What no log may contain. */
 const secrets = new Set<string>();
 
 beforeAll(async () => {
@@ -49,7 +52,7 @@ async function call(method: string, path: string, options: { token?: string; bod
   return { status: response.status, body: /json/.test(response.headers.get("content-type") ?? "") && text !== "" ? JSON.parse(text) : {} };
 }
 
-/** Notes what must not be logged. */
+/** Adds the tokens to what no log may contain. */
 function keep(pair: Answer): Pair {
   expect(pair.status, JSON.stringify(pair.body)).toBe(200);
   const { token, refreshToken } = pair.body as Pair;
@@ -72,7 +75,7 @@ test("whoever reads the discovery document can reach every address in it", async
   }
 });
 
-/** One read of every service; anything but 401 means that the token was taken. */
+/** One read of every service. Any answer except 401 means that the service accepted the token. */
 const reads: Record<string, (token: string) => Promise<Answer>> = {
   auth: (token) => call("GET", "/auth/validate", { token }),
   patient: (token) => call("GET", "/patients?limit=1", { token }),
@@ -81,7 +84,7 @@ const reads: Record<string, (token: string) => Promise<Answer>> = {
   analytics: (token) => call("GET", "/analytics/patients?interval=day", { token }),
 };
 
-/** Milliseconds until a service refuses a token. */
+/** Returns how many milliseconds it takes until a service refuses a token. */
 async function untilRefused(read: (token: string) => Promise<Answer>, token: string, since: number, limitMs: number): Promise<number> {
   for (;;) {
     const { status } = await read(token);
@@ -208,7 +211,7 @@ test("no password, token, code, e-mail address or name of this run is in any log
   const link = await mailbox.token(email, /Confirm your account/);
   secrets.add(link);
   expect((await call("POST", "/auth/invites/accept", { body: { token: link, password } })).status).toBe(204);
-  // What goes wrong is where secrets slip into logs.
+  // Failures are where secrets slip into logs.
   await call("POST", "/auth/login", { body: { email, password: `${password}-wrong` } });
   await call("POST", "/auth/login", { body: { email: password, password: email } });
   await call("POST", "/auth/signup", { body: { email, name, password } });

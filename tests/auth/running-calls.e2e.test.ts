@@ -1,4 +1,4 @@
-/** What runs ends with its caller's session, and not with the token: imports, exports and watches, through the gateway. */
+/** Running imports, exports and watches end with the caller's session, not with the token. All through the gateway. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -40,8 +40,8 @@ async function newUser(): Promise<{ id: string; email: string; password: string 
 }
 
 /**
- * Lines of patients whose addresses begin with a word of their own, so that they can be counted. They end in spaces, since
- * nothing is stored before the first MiB is examined.
+ * Lines of patients. Their addresses begin with a unique word, so that they can be counted. Lines are padded with
+ * spaces, because nothing is stored before the first MiB is examined.
  */
 const linesOf = (word: string, from: number, count: number, street = "12 Elm Street") =>
   Array.from(
@@ -62,7 +62,7 @@ function beginImport(token: string, key: string): Import {
     method: "POST",
     headers: { authorization: `Bearer ${token}`, "content-type": "application/x-ndjson", "idempotency-key": key },
   });
-  // What is sent after the answer breaks the connection, which is what is wanted.
+  // Sending after the answer breaks the connection. That is intended.
   call.on("error", () => undefined);
   const answer = once(call, "response").then(async ([response]: IncomingMessage[]) => {
     const at = performance.now();
@@ -141,7 +141,7 @@ test("an export that nobody reads any further and a watch end with the session, 
   const { token } = await logIn(platform, user);
   const word = `w${randomUUID()}`;
   const imported = beginImport(token, randomUUID());
-  // More than lies in the buffers between the database and the client.
+  // More than fits into the buffers between the database and the client.
   imported.call.end(linesOf(word, 0, 20_000, "x".repeat(490)));
   expect(JSON.parse((await imported.answer).text)).toMatchObject({ created: 20_000 });
 

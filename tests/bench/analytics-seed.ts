@@ -1,4 +1,4 @@
-/** Fills the analytics log with years of a clinic, by COPY: what ingestion would have written, without the wait. */
+/** Copies the events of two years into the log of analytics, as ingestion would write them. */
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -12,7 +12,7 @@ import { from as copyFrom } from "pg-copy-streams";
 const dayMs = 86_400_000;
 const sexes = ["female", "male", "female", "male", "other", "unknown", ""];
 
-/** A generator of the same numbers for the same seed (mulberry32): runs can be compared. */
+/** Pseudo-random numbers, the same for the same seed (mulberry32), so that runs can be compared. */
 function randomness(seed: number): () => number {
   let state = seed;
   return () => {
@@ -29,8 +29,7 @@ function uuid(name: string): string {
 }
 
 /**
- * Writes `patients` registrations over the last two years and five billing events for each of them on average.
- * @returns how many events were written.
+ * Writes `patients` registrations and on average five billing events for each patient. Returns the number of events.
  */
 export async function seedAnalytics(databaseUrl: string, patients: number, now: number): Promise<number> {
   const random = randomness(1);

@@ -1,14 +1,21 @@
-/** What a file of rows gets: a running platform of the bench's own, and clients for it. */
+/** What every part of the bench gets: a running platform, clients for it, and the baselines. */
 import type { Platform } from "@pm/stack/platform";
 import { type Dispatcher, Pool } from "undici";
-import type { Processes, Row } from "./measure.ts";
+import { type Baselines, createBaselines } from "./baselines.ts";
+import type { Row } from "./measure.ts";
+import type { Processes } from "./processes.ts";
 
 export type BenchContext = {
   platform: Platform;
   processes: Processes;
-  /** An access token of the admin, always valid for another minute or more. */
+  baselines: Baselines;
+  /** An access token of the admin that is valid for at least another minute. */
   token: () => Promise<string>;
-  /** JSON, or lines of JSON where the body is a text, over HTTP/1.1 with kept connections, as the admin or with the token `as`. @throws Error where the status is not `status`. */
+  /**
+   * One request over a kept HTTP/1.1 connection, as the admin or with the token `as`. A body is sent as JSON, or as
+   * lines of JSON if it is a text.
+   * @throws Error if the status is not `status` (200).
+   */
   http: (
     base: string,
     method: "GET" | "POST",
@@ -17,7 +24,7 @@ export type BenchContext = {
   ) => Promise<string>;
 };
 
-/** A file of rows: `tests/bench/<part>.ts` exports one of these as `rows`. It may prepare data first. */
+/** Each part of the bench exports one of these as `rows`. It may prepare data first. */
 export type Rows = (context: BenchContext) => Promise<Row[]>;
 
 export function createContext(platform: Platform): BenchContext {
@@ -57,10 +64,13 @@ export function createContext(platform: Platform): BenchContext {
     kafka: () => platform.kafka.pids(),
     ...Object.fromEntries(Object.entries(platform.services).map(([name, service]) => [name, () => [service.pid]])),
   };
-  return { platform, processes, token, http };
+  return { platform, processes, baselines: createBaselines(platform), token, http };
 }
 
-/** One request by undici's lowest interface: its streams and promises would take as much of the two cores as a service does. */
+/**
+ * One request by undici's lowest interface. Its streams and promises would use as much of the two cores as a service
+ * does.
+ */
 function send(pool: Pool, options: Dispatcher.DispatchOptions): Promise<{ code: number; text: string }> {
   return new Promise((resolve, reject) => {
     let code = 0;

@@ -1,26 +1,27 @@
 /**
- * Files of a million patients, in and out through the gateway, each in one request: how fast, and whether patient-service
- * holds more memory the longer it takes. `BENCH_PATIENTS` makes them fewer.
+ * A million patients in one file, in and out through the gateway: how fast, and whether patient-service needs more
+ * memory the longer it takes. `BENCH_PATIENTS` makes them fewer.
  */
 import { randomUUID } from "node:crypto";
 import { Readable } from "node:stream";
 import { request } from "undici";
 import { personAt } from "../seed/people.ts";
 import type { Rows } from "./context.ts";
-import { type Row, residentMiB } from "./measure.ts";
+import type { Row } from "./measure.ts";
+import { residentMiB } from "./processes.ts";
 
 const patients = Number(process.env.BENCH_PATIENTS || 1_000_000);
 const sampleMs = 5_000;
-/** How much more it may hold in the second half than in the first, in MiB: what one garbage collection is late. */
+/** How many more MiB it may hold in the second half than in the first: one garbage collection may come late. */
 const noise = 40;
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
 export const rows: Rows = async ({ platform, processes, token }) => {
   const run = randomUUID().slice(0, 8);
-  const resident = () => residentMiB({ patient: processes.patient ?? (() => []) }).patient ?? Number.NaN;
+  const resident = () => residentMiB(processes).patient ?? Number.NaN;
 
-  /** A row of one request. `transfer` tells how many lines went by, as they do. */
+  /** A row of one request. `transfer` reports lines as they pass and returns their number. */
   function fileRow(name: string, transfer: (passed: (lines: number) => void) => Promise<number>): Row {
     const samples: { lines: number; mib: number }[] = [];
     let lines = 0;
@@ -28,8 +29,7 @@ export const rows: Rows = async ({ platform, processes, token }) => {
       name: `${name}, ${patients} in one file`,
       concurrency: 1,
       things: patients,
-      warmUpSeconds: 0,
-      seconds: 1,
+      seconds: 0,
       async request() {
         const sample = () => samples.push({ lines, mib: resident() });
         sample();
@@ -43,7 +43,7 @@ export const rows: Rows = async ({ platform, processes, token }) => {
       after() {
         const shown = [0, 0.25, 0.5, 0.75, 1].map((share) => samples.find((sample) => sample.lines >= share * patients) ?? samples.at(-1));
         say(`patient-service, MiB (Pss): ${shown.map((sample) => `${sample?.mib.toFixed(0)} at ${sample?.lines}`).join(", ")}`);
-        // Without the first sample, from before anything was asked of it.
+        // Without the first sample, which is from before the request.
         const { early = [], late = [] } = Object.groupBy(samples.slice(1), ({ lines }) => (lines < patients / 2 ? "early" : "late"));
         if (early.length === 0) return [];
         const [first, second] = [early, late].map((each) => Math.max(...each.map(({ mib }) => mib))) as [number, number];

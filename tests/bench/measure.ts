@@ -1,192 +1,186 @@
 /**
- * Measuring: a closed loop of workers against one address, latencies by percentile, and what every process of the platform
- * spent on it, from /proc. CPU time per request is what to compare: the wall clock of a shared machine is noise.
+ * Measures rows: a closed loop of workers, latencies by percentile, and the CPU time of every process of the platform.
+ *
+ * An aim is a multiple of a baseline: work that is not ours, such as one bare insert. Row and baseline take turns, so
+ * both see the same machine in the same minute, and a slow machine slows both. Absolute figures are information.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { cpuSeconds, type Processes } from "./processes.ts";
 
-/** One row of the bench. `request` does one request and throws where the answer is not what it should be. */
-export type Row = {
-  /** Unique; what the table and the JSON call it. */
+export type Work = {
+  /** The name in the table and in the JSON. Unique. */
   name: string;
-  /** Requests in flight; 16 where it is not said. */
+  /** Requests in flight. 16 by default; a baseline takes its row's. */
   concurrency?: number;
-  /** Seconds to measure; 8 where it is not said, 60 at most. */
-  seconds?: number;
-  /** Seconds to warm up, 4 where it is not said: until V8 has compiled what every process of the row's way runs. */
-  warmUpSeconds?: number;
-  /** How many things one request does; rates and CPU time are told per thing. 1 where it is not said. */
+  /** Things that one request does, such as the rows of a file. Rates and CPU times are per thing. 1 by default. */
   things?: number;
-  /** Runs once before the row. */
+  /** Runs once before the work. */
   prepare?: () => Promise<void>;
-  /** A number that it gives is its latency in ms, where it waited for its turn before. */
+  /** One request. Throws if its answer is wrong. A number that it returns replaces its latency in ms. */
   request: (worker: number, iteration: number) => Promise<unknown>;
-  /** Runs before each of six slices of the row, not counted: what the row is compared with is then measured on the same machine in the same minute. */
-  between?: () => Promise<void>;
-  /** Runs once after the row; gives what else did not hold. */
-  after?: () => string[] | Promise<string[]>;
-  /** What has to hold for the row; the bench says so and exits 1 where it does not. */
-  limits?: { cpuMs?: number; perSecond?: number; p99Ms?: number };
 };
 
-/** Processes by name, as pids of their roots; what they spawned counts with them. */
-export type Processes = Record<string, () => number[]>;
+export type Row = Work & {
+  /** Seconds to measure, 8 by default, in all turns together. 0 measures a single request, without warm-up. */
+  seconds?: number;
+  /** Seconds to warm up, 4 by default: until V8 has compiled what the row runs. */
+  warmUpSeconds?: number;
+  /** How often row and baseline take turns, 3 by default. The baseline has the first and the last turn. */
+  turns?: number;
+  baseline?: Work;
+  aims?: Aims;
+  /** Runs once after the row and returns everything else that did not hold. */
+  after?: (figures: Figures) => string[] | Promise<string[]>;
+};
 
-export type Result = {
-  name: string;
+/** Bounds as multiples of the baseline's figure. */
+type Aims = { maxCpu?: number; minRate?: number; maxP99?: number };
+
+type Figures = {
   concurrency: number;
   requests: number;
   perSecond: number;
   p50Ms: number;
   p95Ms: number;
   p99Ms: number;
-  /** CPU milliseconds per request of all processes but this one, the load generator. */
+  /**
+   * CPU milliseconds per thing of all processes of the platform. This process, the load generator, is not one of them.
+   */
   cpuMs: number;
-  /** The same, per process. */
   cpuMsBy: Record<string, number>;
-  /** Limits that did not hold. */
+};
+
+/** A figure as a multiple of the baseline's, and the bound for it. */
+export type Comparison = { what: "CPU" | "rate" | "p99"; times: number; bound: number; holds: boolean };
+
+export type Result = Figures & {
+  name: string;
+  baseline: (Figures & { name: string }) | undefined;
+  comparisons: Comparison[];
+  /** Everything that did not hold. */
   missed: string[];
 };
 
-/** Clock ticks per second of /proc/<pid>/stat: 100 on every Linux that Node runs on. */
-const ticksPerSecond = 100;
-
-type Stat = { pid: number; parent: number; cpuSeconds: number };
-
-function readStats(): Stat[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((pid) => {
-      try {
-        const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-        // The name in brackets may hold spaces; what follows it does not.
-        const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-        const [parent, user, system, deadUser, deadSystem] = [1, 11, 12, 13, 14].map((index) => Number(fields[index])) as [
-          number,
-          number,
-          number,
-          number,
-          number,
-        ];
-        return [{ pid: Number(pid), parent, cpuSeconds: (user + system + deadUser + deadSystem) / ticksPerSecond }];
-      } catch {
-        return [];
-      }
-    });
-}
-
-function withDescendants(roots: number[], stats: Stat[]): Stat[] {
-  const wanted = new Set(roots);
-  // Children have higher pids than their parents until pids wrap, so go on until nothing is added.
-  for (let before = -1; before !== wanted.size; ) {
-    before = wanted.size;
-    for (const stat of stats) if (wanted.has(stat.parent)) wanted.add(stat.pid);
-  }
-  return stats.filter((stat) => wanted.has(stat.pid));
-}
-
-/** CPU seconds so far, per name. */
-export function cpuSeconds(processes: Processes): Record<string, number> {
-  const stats = readStats();
-  return Object.fromEntries(
-    Object.entries(processes).map(([name, pids]) => [name, withDescendants(pids(), stats).reduce((sum, stat) => sum + stat.cpuSeconds, 0)]),
-  );
-}
-
-/** Resident memory in MiB, per name; shared pages are divided among those who share them (Pss). */
-export function residentMiB(processes: Processes): Record<string, number> {
-  const stats = readStats();
-  const pss = (pid: number): number => {
-    try {
-      return Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))?.[1] ?? 0) / 1_024;
-    } catch {
-      return 0;
-    }
-  };
-  return Object.fromEntries(
-    Object.entries(processes).map(([name, pids]) => [name, withDescendants(pids(), stats).reduce((sum, stat) => sum + pss(stat.pid), 0)]),
-  );
-}
+const defaultConcurrency = 16;
+/** The beginning of a turn is not counted: the platform has still to digest the turn before, such as its events. */
+const leadSeconds = 0.5;
+const baselineSeconds = 1;
 
 export async function measure(row: Row, processes: Processes): Promise<Result> {
-  const { name, concurrency = 16, warmUpSeconds = 4, seconds = 8, things = 1 } = row;
+  const { seconds = 8, warmUpSeconds = 4, baseline } = row;
+  const turns = baseline && seconds > 0 ? (row.turns ?? 3) : 1;
+  await baseline?.prepare?.();
   await row.prepare?.();
-  let iteration = 0;
-  const run = async (milliseconds: number): Promise<number[]> => {
-    const latencies: number[] = [];
-    const end = performance.now() + milliseconds;
-    const work = async (worker: number): Promise<void> => {
-      while (performance.now() < end) {
-        const started = performance.now();
-        const told = await row.request(worker, iteration++);
-        latencies.push(typeof told === "number" ? told : performance.now() - started);
-      }
-    };
-    await Promise.all(Array.from({ length: concurrency }, (_, worker) => work(worker)));
-    return latencies;
-  };
-  await run(warmUpSeconds * 1_000);
-  const latencies: number[] = [];
-  const spent = Object.fromEntries(Object.keys(processes).map((key) => [key, 0]));
-  let elapsed = 0;
-  const slices = row.between ? 6 : 1;
-  for (let slice = 0; slice < slices; slice++) {
-    await row.between?.();
-    const before = cpuSeconds(processes);
-    const started = performance.now();
-    latencies.push(...(await run((Math.min(seconds, 60) * 1_000) / slices)));
-    elapsed += (performance.now() - started) / 1_000;
-    const after = cpuSeconds(processes);
-    for (const key of Object.keys(spent)) spent[key] = (spent[key] ?? 0) + (after[key] ?? 0) - (before[key] ?? 0);
+  const rowTally = createTally(row, row.concurrency ?? defaultConcurrency, processes);
+  const baselineTally = baseline && createTally(baseline, baseline.concurrency ?? row.concurrency ?? defaultConcurrency, processes);
+  if (seconds > 0) await rowTally.warmUp(warmUpSeconds);
+  for (let turn = 0; turn < turns; turn++) {
+    await baselineTally?.takeTurn(leadSeconds, baselineSeconds);
+    await rowTally.takeTurn(seconds > 0 ? leadSeconds : 0, seconds / turns);
   }
-  // Read now, because preparing or what ran between may have found out what the limit is.
-  const { limits = {} } = row;
-  latencies.sort((a, b) => a - b);
-  const percentile = (share: number) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? 0;
-  const done = latencies.length * things;
-  const cpuMsBy = Object.fromEntries(Object.entries(spent).map(([key, cpu]) => [key, (cpu * 1_000) / done]));
-  const result = {
-    name,
-    concurrency,
-    requests: latencies.length,
-    perSecond: done / elapsed,
-    p50Ms: percentile(0.5),
-    p95Ms: percentile(0.95),
-    p99Ms: percentile(0.99),
-    cpuMs: Object.values(cpuMsBy).reduce((sum, each) => sum + each, 0),
-    cpuMsBy,
+  await baselineTally?.takeTurn(leadSeconds, baselineSeconds);
+  const figures = rowTally.figures();
+  const comparisons = baselineTally ? compare(figures, baselineTally.figures(), row.aims ?? {}) : [];
+  const missed = comparisons.filter(({ holds }) => !holds).map((comparison) => describe(comparison));
+  return {
+    name: row.name,
+    ...figures,
+    baseline: baseline && baselineTally && { name: baseline.name, ...baselineTally.figures() },
+    comparisons,
+    missed: [...missed, ...((await row.after?.(figures)) ?? [])],
   };
-  const missed = [
-    ...(limits.cpuMs !== undefined && result.cpuMs > limits.cpuMs ? [`CPU ${result.cpuMs.toFixed(2)} ms > ${limits.cpuMs}`] : []),
-    ...(limits.perSecond !== undefined && result.perSecond < limits.perSecond
-      ? [`${result.perSecond.toFixed(0)}/s < ${limits.perSecond}`]
-      : []),
-    ...(limits.p99Ms !== undefined && result.p99Ms > limits.p99Ms ? [`p99 ${result.p99Ms.toFixed(1)} ms > ${limits.p99Ms}`] : []),
-    ...((await row.after?.()) ?? []),
-  ];
-  return { ...result, missed };
 }
 
-/** A Markdown table of results. */
+/** How much of some work is done per second just now, after a warm-up. */
+export async function rateOf(work: Work): Promise<number> {
+  const tally = createTally(work, defaultConcurrency, {});
+  await tally.takeTurn(4, 4);
+  return tally.figures().perSecond;
+}
+
+/** Such as `CPU 13.4 × (at most 15)`. */
+export const describe = ({ what, times, bound }: Comparison): string =>
+  `${what} ${times.toFixed(2)} × (${what === "rate" ? "at least" : "at most"} ${bound})`;
+
+function createTally(work: Work, concurrency: number, processes: Processes) {
+  const latencies: number[] = [];
+  const spent: Record<string, number> = {};
+  let elapsed = 0;
+  let iteration = 0;
+  /** Each worker sends at least one request. */
+  const run = async (seconds: number): Promise<number[]> => {
+    const taken: number[] = [];
+    const end = performance.now() + seconds * 1_000;
+    const loop = async (worker: number): Promise<void> => {
+      do {
+        const started = performance.now();
+        const answer = await work.request(worker, iteration++);
+        taken.push(typeof answer === "number" ? answer : performance.now() - started);
+      } while (performance.now() < end);
+    };
+    await Promise.all(Array.from({ length: concurrency }, (_, worker) => loop(worker)));
+    return taken;
+  };
+  return {
+    warmUp: run,
+    async takeTurn(lead: number, seconds: number): Promise<void> {
+      if (lead > 0) await run(lead);
+      const before = cpuSeconds(processes);
+      const started = performance.now();
+      latencies.push(...(await run(seconds)));
+      elapsed += (performance.now() - started) / 1_000;
+      for (const [name, after] of Object.entries(cpuSeconds(processes))) spent[name] = (spent[name] ?? 0) + after - (before[name] ?? 0);
+    },
+    figures(): Figures {
+      const done = latencies.length * (work.things ?? 1);
+      const cpuMsBy = Object.fromEntries(Object.entries(spent).map(([name, cpu]) => [name, (cpu * 1_000) / done]));
+      return {
+        concurrency,
+        requests: latencies.length,
+        perSecond: done / elapsed,
+        p50Ms: percentile(latencies, 0.5),
+        p95Ms: percentile(latencies, 0.95),
+        p99Ms: percentile(latencies, 0.99),
+        cpuMs: Object.values(cpuMsBy).reduce((sum, each) => sum + each, 0),
+        cpuMsBy,
+      };
+    },
+  };
+}
+
+function compare(row: Figures, baseline: Figures, { maxCpu, minRate, maxP99 }: Aims): Comparison[] {
+  const atMost = (what: Comparison["what"], times: number, bound: number | undefined): Comparison[] =>
+    bound === undefined ? [] : [{ what, times, bound, holds: times <= bound }];
+  const rate = row.perSecond / baseline.perSecond;
+  return [
+    ...atMost("CPU", row.cpuMs / baseline.cpuMs, maxCpu),
+    ...(minRate === undefined ? [] : [{ what: "rate" as const, times: rate, bound: minRate, holds: rate >= minRate }]),
+    ...atMost("p99", row.p99Ms / baseline.p99Ms, maxP99),
+  ];
+}
+
+/** The value below which this share of the values lies. */
+export function percentile(values: number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+/** A Markdown table of results, each row above its baseline. */
 export function toTable(results: Result[]): string {
-  const lines = results.map((result) => {
-    const by = Object.entries(result.cpuMsBy)
+  const line = (name: string, figures: Figures, comparisons: string) => {
+    const { concurrency, perSecond, p50Ms, p95Ms, p99Ms, cpuMs, cpuMsBy } = figures;
+    const by = Object.entries(cpuMsBy)
       .filter(([, milliseconds]) => milliseconds >= 0.005)
       .sort(([, a], [, b]) => b - a)
-      .map(([process, milliseconds]) => `${process} ${milliseconds.toFixed(2)}`)
-      .join(", ");
-    const numbers = [
-      result.concurrency,
-      result.perSecond.toFixed(0),
-      result.p50Ms.toFixed(1),
-      result.p95Ms.toFixed(1),
-      result.p99Ms.toFixed(1),
-      result.cpuMs.toFixed(2),
-    ];
-    return `| ${result.name} | ${numbers.join(" | ")} | ${by} |`;
-  });
+      .map(([process, milliseconds]) => `${process} ${milliseconds.toFixed(2)}`);
+    const latencies = [p50Ms, p95Ms, p99Ms].map((milliseconds) => milliseconds.toFixed(1));
+    return `| ${[name, concurrency, perSecond.toFixed(0), ...latencies, cpuMs.toFixed(2), by.join(", "), comparisons].join(" | ")} |`;
+  };
   return [
-    "| row | in flight | requests/s | p50 ms | p95 ms | p99 ms | CPU ms | of it |",
-    "|---|---|---|---|---|---|---|---|",
-    ...lines,
+    "| row | in flight | per second | p50 ms | p95 ms | p99 ms | CPU ms | of it | times the baseline |",
+    "|---|---|---|---|---|---|---|---|---|",
+    ...results.flatMap(({ name, baseline, comparisons, ...figures }) => [
+      line(name, figures, comparisons.map(describe).join(", ")),
+      ...(baseline ? [line(`– ${baseline.name}`, baseline, "")] : []),
+    ]),
   ].join("\n");
 }

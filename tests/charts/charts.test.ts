@@ -66,6 +66,7 @@ test("alerts and the dashboard ask for metrics that services have", () => {
 /** How a suite is declared that needs what cannot be had here for the given reason. */
 const options = (skipped: string | undefined) => ({ timeout: 120_000, meta: { ...(skipped !== undefined && { skipped }) } });
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: a describe block
 describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
   test("passes helm lint --strict", () => {
     for (const values of Object.values(renders)) {

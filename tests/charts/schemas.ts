@@ -8,7 +8,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cached } from "@pm/stack/programs/cache";
-import { installWheel, missingForWheels, packagesIn } from "@pm/stack/programs/wheels";
+import { installPythonProgram, missingForPythonProgram, packagesIn } from "@pm/stack/programs/python";
 import { KUBERNETES_SCHEMAS } from "@pm/stack/versions";
 import { parseAllDocuments } from "yaml";
 import { kubernetesVersion, run, say } from "./render.ts";
@@ -35,12 +35,12 @@ export async function schemaLocations(): Promise<string[] | Error> {
 
 function fromPackage(): Promise<string> {
   return cached(`kubernetes-schemas-${kubernetesVersion}`, say, async (folder) => {
-    const missing = await missingForWheels("the schemas of Kubernetes");
+    const missing = await missingForPythonProgram("the schemas of Kubernetes");
     if (missing.length > 0) throw new Error(missing.join(", "));
     const venv = mkdtempSync(join(tmpdir(), "pm-schemas-"));
     try {
       say("kubeconform: downloading the schemas of Kubernetes with pip (23 MB, once)");
-      await installWheel(venv, KUBERNETES_SCHEMAS.requirement, KUBERNETES_SCHEMAS.sha256);
+      await installPythonProgram(venv, KUBERNETES_SCHEMAS.requirement, KUBERNETES_SCHEMAS.sha256);
       const source = join(packagesIn(venv), "kubernetes_validate/kubernetes-json-schema", `v${kubernetesVersion}-local-strict`);
       for (const name of readdirSync(source)) {
         // As they are, they name each other by addresses that only their own program understands.

@@ -2,9 +2,9 @@ import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 /**
- * The end-to-end suite as it is, against the release in the namespace that CLUSTER_NAMESPACE names: what starts a platform on
- * this machine elsewhere finds the one in the cluster here. Freezing a process (SIGSTOP) is left out: nobody outside a
- * container may stop its first process.
+ * Runs the end-to-end suite against the release in the namespace CLUSTER_NAMESPACE. The alias replaces the platform of
+ * this machine by the one in the cluster. Tests that freeze a process (SIGSTOP) are left out, because nobody outside a
+ * container can stop its first process.
  */
 export default defineConfig({
   resolve: { alias: { "@pm/stack/platform": fileURLToPath(new URL("./platform.ts", import.meta.url)) } },
@@ -14,6 +14,6 @@ export default defineConfig({
     fileParallelism: false,
     testTimeout: 180_000,
     hookTimeout: 300_000,
-    reporters: ["default", "./tests/reporter.ts"],
+    reporters: ["default", fileURLToPath(new URL("../reporter.ts", import.meta.url))],
   },
 });

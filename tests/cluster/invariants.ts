@@ -1,9 +1,9 @@
-/** What must hold whatever was killed: nothing that was answered is lost, nothing is there twice, everybody agrees. */
+/** What holds no matter what was killed: nothing that was answered is lost or stored twice, and all services agree. */
 import { expect } from "vitest";
 import { sql, until } from "./kubernetes.ts";
 import { tokenSource } from "./load.ts";
 
-/** Waits until the platform has caught up, then holds the three services' data against each other. */
+/** Waits until the platform has caught up, then compares the data of the three services. */
 export async function expectConsistent(
   namespace: string,
   gatewayUrl: string,

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 
 const execute = promisify(execFile);
 
-/** Why there is nothing to test here, or undefined where a cluster and the programs for it answer. */
+/** Why these tests cannot run here; undefined if a cluster and the programs for it answer. */
 export function missing(): string | undefined {
   if (!process.env.KUBECONFIG) return "KUBECONFIG is not set: these tests install the chart on the cluster that it points at";
   for (const [program, ...args] of [
@@ -18,7 +18,7 @@ export function missing(): string | undefined {
   return undefined;
 }
 
-/** Runs a program and gives what it printed. @throws Error with what it said where it fails. */
+/** Runs a program and returns its output. @throws Error with the output if it fails. */
 export async function run(program: string, ...args: string[]): Promise<string> {
   try {
     return (await execute(program, args, { maxBuffer: 64 * 1024 * 1024 })).stdout;
@@ -28,7 +28,7 @@ export async function run(program: string, ...args: string[]): Promise<string> {
   }
 }
 
-/** Asks until it holds. @throws Error with the last answer where it does not within `seconds`. */
+/** Asks until the answer is neither undefined nor false. @throws Error with the last answer after `seconds`. */
 export async function until<T>(what: string, seconds: number, ask: () => Promise<T | undefined | false>): Promise<T> {
   const deadline = Date.now() + seconds * 1_000;
   for (let last: unknown; ; await delay(250)) {
@@ -45,7 +45,7 @@ export async function until<T>(what: string, seconds: number, ask: () => Promise
 
 export type Forward = { url: string; close(): void };
 
-/** `kubectl port-forward`, begun anew on the same port when the pod behind it goes away. */
+/** `kubectl port-forward`. It starts again on the same port when its pod goes away. */
 export async function forward(namespace: string, target: string, port: number): Promise<Forward> {
   let child: ChildProcess;
   let closed = false;
@@ -60,7 +60,8 @@ export async function forward(namespace: string, target: string, port: number): 
       });
       child.stderr?.on("data", (chunk: Buffer) => {
         said += chunk.toString();
-        // It reports a pod that is gone and stays: a new one has to be chosen.
+        // When its pod is gone, kubectl only reports that and keeps running. End it, so that a new one chooses another
+        // pod.
         if (/lost connection|container not running|network namespace/.test(said)) child.kill();
       });
       child.on("exit", () => reject(new Error(`port-forward ${target}: ${said}`)));
@@ -83,20 +84,20 @@ export async function forward(namespace: string, target: string, port: number): 
   };
 }
 
-/** The value of a Secret's key. */
+/** The value of one key of a Secret. */
 export async function secret(namespace: string, name: string, key: string): Promise<string> {
   const data = await run("kubectl", "-n", namespace, "get", "secret", name, "-o", `jsonpath={.data.${key.replaceAll(".", "\\.")}}`);
   return Buffer.from(data, "base64").toString();
 }
 
-/** Rows of a database of k8s/standalone, one line each. */
+/** Runs a query in the Postgres of k8s/standalone. Returns one line per row. */
 export async function sql(namespace: string, database: string, statement: string): Promise<string[]> {
   const psql = ["psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-qAt", "-U", "postgres", "-d", database, "-c", statement];
   const text = await run("kubectl", "-n", namespace, "exec", "postgres-0", "-c", "postgres", "--", ...psql);
   return text.split("\n").filter(Boolean);
 }
 
-/** Memory that each container of a namespace really holds (working set), in MiB, as the nodes' kubelets measure it. */
+/** The working set of each pod of a namespace in MiB, as the kubelets measure it. */
 export async function workingSets(namespace: string): Promise<Map<string, number>> {
   const nodes = (await run("kubectl", "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}")).split(" ");
   const sets = new Map<string, number>();

@@ -1,19 +1,19 @@
-/** People at work: a steady mix of requests through the gateway, and what became of each. */
+/** A steady mix of requests through the gateway, and how each was answered. */
 import { setTimeout as delay } from "node:timers/promises";
 
-export type Work = {
+type Work = {
   /** Patients whose creation was answered with 201. */
   created: string[];
-  /** Requests that were answered as they should be. */
+  /** The number of requests with the expected answer. */
   answered: number;
-  /** What every other request got: a status with its body, or the error of a broken connection. */
+  /** The answers of all other requests: a status with its body, or the error of a broken connection. */
   failed: string[];
 };
 
-export type Load = { work: Work; stop(): Promise<Work> };
+type Load = { work: Work; stop(): Promise<Work> };
 
 const workers = 4;
-/** Between two requests of a worker, in milliseconds: some forty requests a second, less than any part can do. */
+/** The pause between two requests of a worker. It gives forty requests a second, fewer than any part can take. */
 const pauseMs = 80;
 let people = 0;
 
@@ -74,7 +74,7 @@ export function startLoad(gatewayUrl: string, admin: { email: string; password: 
   };
 }
 
-/** Access tokens live for five minutes; a person's page gets a new one in time. */
+/** Returns a token that is valid for at least three minutes. Access tokens live for five. */
 export function tokenSource(gatewayUrl: string, admin: { email: string; password: string }): () => Promise<string> {
   let current: { token: Promise<string>; until: number } | undefined;
   return () => {

@@ -1,9 +1,6 @@
-/** What the end-to-end suite needs of a platform, given by the release in the namespace CLUSTER_NAMESPACE. */
+/** The platform in the namespace CLUSTER_NAMESPACE, as far as the end-to-end suite needs one. */
+import { PUBLIC_PORTS, SERVICES, type ServiceName } from "@pm/stack/names";
 import { type Forward, forward, run, secret, until } from "./kubernetes.ts";
-import { services } from "./release.ts";
-
-type ServiceName = (typeof services)[number];
-const ports: Record<ServiceName, number> = { patient: 4000, billing: 4001, analytics: 4002, auth: 4005 };
 
 export async function startPlatform() {
   const namespace = process.env.CLUSTER_NAMESPACE ?? "";
@@ -13,21 +10,21 @@ export async function startPlatform() {
     forwards.push(opened);
     return opened.url;
   };
-  const gatewayUrl = await to("svc/gateway", 4004);
+  const gatewayUrl = await to("svc/gateway", PUBLIC_PORTS.gateway);
   const postgresUrl = new URL((await to("svc/postgres-rw", 5432)).replace("http:", "postgres:"));
   postgresUrl.username = "postgres";
   postgresUrl.password = await secret(namespace, "postgres-superuser", "password");
   const admin = { email: "admin@example.com", password: await secret(namespace, "patient-management", "admin-password") };
   const serviceOf = async (name: ServiceName) => [
     name,
-    { url: await to(`svc/${name}`, ports[name]), ...workload(namespace, "deployment", name) },
+    { url: await to(`svc/${name}`, PUBLIC_PORTS[name]), ...workload(namespace, "deployment", name) },
   ];
   return {
     gatewayUrl,
     admin,
     postgres: { url: postgresUrl.href },
     kafka: { ...workload(namespace, "statefulset", "kafka"), start: workload(namespace, "statefulset", "kafka").restart },
-    services: Object.fromEntries(await Promise.all(services.map(serviceOf))) as Record<
+    services: Object.fromEntries(await Promise.all(SERVICES.map(serviceOf))) as Record<
       ServiceName,
       { url: string; kill(): Promise<void>; restart(): Promise<void> }
     >,
@@ -37,13 +34,13 @@ export async function startPlatform() {
   };
 }
 
-/** A workload that can be taken away in the middle of its work, and given back. */
+/** A workload that can be killed and started again. */
 function workload(namespace: string, kind: "deployment" | "statefulset", name: string) {
   return {
     async kill(): Promise<void> {
       await run("kubectl", "-n", namespace, "scale", kind, name, "--replicas=0");
-      // One second of grace is less than any part needs to end by itself. Without any, the pod would be gone from the API
-      // server before its processes are.
+      // One second of grace is less than any part needs to end by itself. With zero the API server would forget the pod
+      // before its processes have ended.
       const pods = ["delete", "pod", "-l", `app.kubernetes.io/name=${name}`, "--grace-period=1", "--wait"];
       await run("kubectl", "-n", namespace, ...pods);
     },

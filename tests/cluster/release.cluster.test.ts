@@ -1,14 +1,16 @@
 /**
- * The chart on a real cluster, from install to uninstall, in order. It takes a fresh namespace and leaves none behind;
- * CLUSTER_KEEP=1 keeps it after a failure. Images: CLUSTER_IMAGE_TAG, and CLUSTER_IMAGE_TAG_NEXT to upgrade to.
+ * The chart on a real cluster, from install to uninstall, in this order. It runs in a new namespace, which is deleted
+ * at the end; CLUSTER_KEEP=1 keeps it after a failure. CLUSTER_IMAGE_TAG names the images, CLUSTER_IMAGE_TAG_NEXT those
+ * to upgrade to.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { resolve } from "node:path";
+import { SERVICES } from "@pm/stack/names";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { expectConsistent } from "./invariants.ts";
 import { type Forward, forward, missing, run, secret, sql, until, workingSets } from "./kubernetes.ts";
 import { startLoad } from "./load.ts";
-import { applyStandalone, createNamespace, helmTest, imageTag, rollback, services, uninstall, upgrade } from "./release.ts";
+import { applyStandalone, createNamespace, helmTest, imageTag, rollback, uninstall, upgrade } from "./release.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const reason = missing();
@@ -18,6 +20,7 @@ const nextTag = process.env.CLUSTER_IMAGE_TAG_NEXT;
 const say = (line: string) => process.stdout.write(`${line}\n`);
 const seconds = (since: number) => `${((performance.now() - since) / 1_000).toFixed(1)} s`;
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: a describe block
 describe.skipIf(reason !== undefined)("a release", { meta }, () => {
   let namespace: string;
   let gateway: Forward;
@@ -34,7 +37,7 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
     if (!(failed && process.env.CLUSTER_KEEP)) await run("kubectl", "delete", "namespace", namespace, "--wait=false");
   });
 
-  /** A test that later ones build on. */
+  /** A test that later tests build on. */
   function step(name: string, act: () => Promise<void>): void {
     test(name, async ({ onTestFailed }) => {
       onTestFailed(() => {
@@ -102,7 +105,7 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
   });
 
   step("loses nothing that it answered when each pod is killed in turn under load", async () => {
-    const targets = [...services, "gateway", "kafka", "postgres"];
+    const targets = [...SERVICES, "gateway", "kafka", "postgres"];
     for (const target of targets) {
       const load = startLoad(gateway.url, admin);
       const before = load.work.created.length;
@@ -117,7 +120,7 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
         return lines.some((line) => line.endsWith("True") && !killed.includes(line.split(" ")[0] ?? ""));
       });
       const back = seconds(started);
-      // Creates are answered again, whatever the pod was for.
+      // Whichever pod was killed, patients can be created again.
       const seen = load.work.created.length;
       await until("patients are created again", 60, async () => load.work.created.length > seen + 5);
       const work = await load.stop();
@@ -135,7 +138,7 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
     await run("kubectl", "-n", namespace, "delete", "job", "secrets", "--ignore-not-found");
     await applyStandalone(namespace);
     const password = await until("a new password", 60, async () => secret(namespace, "postgres-patient", "password"));
-    // Postgres' pod sees it first, then the service's: a minute or two, as long as the kubelet takes to look again.
+    // The kubelet updates mounted Secrets every minute or two: first in Postgres' pod, then in the service's.
     await until("Postgres' pod has the new password", 180, async () => {
       const mounted = await run("kubectl", "-n", namespace, "exec", "postgres-0", "--", "cat", "/etc/postgresql/passwords/patient");
       return mounted === password;
@@ -177,7 +180,7 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
     created.push(...work.created);
     say(`    ${work.answered} answered while every service was replaced`);
     expect(work.failed).toEqual([]);
-    // Of the Deployments: pods that are about to go may still be there.
+    // Look at Deployments, because old pods may still be terminating.
     const images = await run(
       "kubectl",
       ...["-n", namespace, "get", "deployments", "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}"],
@@ -199,7 +202,7 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
   });
 
   step("replaces the gateway under load without cutting a request off", async () => {
-    // A port-forward ends with its pod, so the requests come from inside: from a pod that has a Node.
+    // A port-forward ends with its pod, so send the requests from inside the cluster, from a pod that has Node.
     const script = `
       let ok = 0, bad = [];
       const end = Date.now() + 45_000;

@@ -1,18 +1,17 @@
-/** A release of the chart over k8s/standalone in a namespace of its own. */
+/** A release of the chart on top of k8s/standalone, in its own namespace. */
 import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import { run } from "./kubernetes.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const chart = resolve(root, "charts/patient-management");
-export const release = "pms";
-export const services = ["patient", "billing", "analytics", "auth"] as const;
+const release = "pms";
 
-/** What the images are called on this cluster: CLUSTER_IMAGE_REGISTRY, CLUSTER_IMAGE_TAG (`dev` where not set). */
+/** The images on this cluster: CLUSTER_IMAGE_REGISTRY, and CLUSTER_IMAGE_TAG (`dev` by default). */
 export const imageTag = process.env.CLUSTER_IMAGE_TAG ?? "dev";
 const settings = process.env.CLUSTER_IMAGE_REGISTRY ? ["--set", `image.registry=${process.env.CLUSTER_IMAGE_REGISTRY}`] : [];
 
-/** A fresh namespace where Pod Security `restricted` is enforced. */
+/** Creates a namespace that enforces Pod Security `restricted`. */
 export async function createNamespace(): Promise<string> {
   const namespace = `pm-test-${randomBytes(3).toString("hex")}`;
   await run("kubectl", "create", "namespace", namespace);
@@ -20,12 +19,12 @@ export async function createNamespace(): Promise<string> {
   return namespace;
 }
 
-/** Postgres and Kafka, applied and not waited for: the chart's migrations wait. */
+/** Applies Postgres and Kafka. Does not wait for them, because the chart's migrations do. */
 export async function applyStandalone(namespace: string): Promise<void> {
   await run("kubectl", "-n", namespace, "apply", "-k", resolve(root, "k8s/standalone"));
 }
 
-/** Installs or upgrades, and returns when every pod of it is ready. */
+/** Installs or upgrades the release. Returns when all its pods are ready. */
 export async function upgrade(namespace: string, ...values: string[]): Promise<void> {
   const args = ["upgrade", "--install", release, chart, "-n", namespace, "--set", `image.tag=${imageTag}`, ...settings];
   await run("helm", ...args, ...values.flatMap((value) => ["--set", value]), "--wait", "--timeout", "9m");

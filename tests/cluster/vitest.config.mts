@@ -1,6 +1,7 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-/** `npm run test:cluster`: the chart on the cluster at KUBECONFIG. One file, in order, and no further after a failure. */
+/** `npm run test:cluster`: tests the chart on the cluster at KUBECONFIG, in order, and stops at the first failure. */
 export default defineConfig({
   test: {
     include: ["tests/cluster/*.cluster.test.ts"],
@@ -8,6 +9,6 @@ export default defineConfig({
     testTimeout: 600_000,
     hookTimeout: 600_000,
     bail: 1,
-    reporters: ["verbose", "./tests/reporter.ts"],
+    reporters: ["verbose", fileURLToPath(new URL("../reporter.ts", import.meta.url))],
   },
 });

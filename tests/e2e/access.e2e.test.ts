@@ -1,6 +1,6 @@
 /**
- * Access coverage: every operation of every service, as its own OpenAPI document or proto descriptor lists it, answers 401 to nobody and 403
- * to somebody whose role lacks its scope; and the table of operations lists nothing that does not exist.
+ * Access coverage. Every operation that an OpenAPI document or a proto descriptor lists answers 401 without a token and
+ * 403 if the role lacks its scope. The table of operations lists no operation that does not exist.
  */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -95,7 +95,8 @@ test("a role without the scope gets 403 from every operation that needs one", as
       if ((roles[role] as readonly string[]).includes(access)) continue;
       asked += 1;
       const status = await call(operation, token);
-      // Users may ask for the account of a patient: patient-service decides, and an unknown patient is not found.
+      // Users may ask for the account of a patient. Patient-service decides whether they see this patient, so the
+      // answer is 404.
       const patientDecides = role === "user" && operation.name.endsWith("/GetBillingAccount");
       if (status !== 403 && !(patientDecides && [400, 404].includes(status))) wrong.push(`${operation.name} as ${role}: ${status}`);
     }

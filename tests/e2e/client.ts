@@ -1,7 +1,7 @@
-/** A person's client: JSON through the gateway, with a token where there is one. */
+/** A client that sends JSON through the gateway, with or without a token. */
 import type { Platform } from "@pm/stack/platform";
 
-export type Answer = { status: number; headers: Headers; body: unknown; text: string };
+type Answer = { status: number; headers: Headers; body: unknown; text: string };
 export type Client = {
   token: string;
   get(path: string, headers?: Record<string, string>): Promise<Answer>;
@@ -45,7 +45,7 @@ export type PatientAnswer = {
 
 let people = 0;
 
-/** A body as S0–S3 send it, with an e-mail address that nobody else has. */
+/** A body for creating a patient, in the older form (address as text), with an unused e-mail address. */
 export function person(): { name: string; email: string; address: string; dateOfBirth: string } {
   people += 1;
   return {

@@ -1,4 +1,4 @@
-/** The main job on real input: five processes, real Postgres, Kafka and Envoy, from outside. */
+/** The main path from outside: four services behind a real Envoy, with real Postgres and Kafka. */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
@@ -27,7 +27,7 @@ afterAll(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
-/** Rows of a service's database, read by the superuser. */
+/** Queries a service's database as the superuser. */
 async function rows(database: string, query: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
   const url = new URL(platform.postgres.url);
   url.pathname = `/${database}`;
@@ -67,7 +67,7 @@ async function untilActive(id: string, timeout = 30_000): Promise<PatientAnswer>
   return patient as PatientAnswer;
 }
 
-/** Exactly one account for each, whatever happened. */
+/** Expects exactly one account for each patient. */
 async function expectOneAccountEach(ids: string[]): Promise<void> {
   const accounts = await rows("billing", "select patient_id::text from accounts where patient_id = any($1::uuid[])", [ids]);
   expect(accounts.map((account) => account.patient_id).sort()).toEqual([...ids].sort());
@@ -165,7 +165,8 @@ describe("bad input", () => {
   });
 
   test("a body over 1 MiB is 413, and the connection that brought it is closed", async () => {
-    // On a connection of its own: the gateway closes it without having read everything, and a pooled one could be taken for the next request.
+    // Use a separate connection: the gateway closes it before it has read everything, and a pooled one could serve the
+    // next request.
     const body = JSON.stringify({ ...person(), name: "x".repeat(1_100_000) });
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       const headers = { authorization: `Bearer ${admin.token}`, "content-type": "application/json", "content-length": body.length };
@@ -262,7 +263,7 @@ describe("faults", () => {
     await platform.services.patient.kill("SIGKILL");
     await creating;
     await platform.services.patient.restart();
-    // Through the gateway again: Envoy notices by its health check.
+    // Envoy routes to the service again after its next health check.
     await expect.poll(async () => (await admin.get("/patients?limit=1")).status, { timeout: 20_000 }).toBe(200);
     const stored = (await total()) - storedBefore;
     expect(stored).toBeGreaterThanOrEqual(answered.length);

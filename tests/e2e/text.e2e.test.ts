@@ -1,6 +1,7 @@
 /**
- * Every operation that takes text refuses text that is none: bytes that are not UTF-8, halves of surrogate pairs, compressed
- * bodies and other character sets, in bodies, paths and queries, as each service's own document and the proto list them.
+ * Every operation that takes text refuses broken text: bytes that are not UTF-8, halves of surrogate pairs, compressed
+ * bodies and other character sets, in bodies, paths and queries. The services' OpenAPI documents and the proto list the
+ * operations.
  */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -39,7 +40,7 @@ async function operationsOf(service: "patient" | "auth" | "analytics" | "billing
   return Object.entries(document.paths ?? {}).flatMap(([path, operations]) =>
     Object.entries(operations).map(([method, { operationId, requestBody }]) => ({
       ...{ name: `${service}.${operationId}`, method: method.toUpperCase(), url: `${base}${path}` },
-      // Files go line by line and answer line by line (services/patient/test/files.int.test.ts).
+      // Imports are read and answered line by line (services/patient/test/files.int.test.ts).
       types: Object.keys(requestBody?.content ?? {}).filter((type) => /^application\/([\w-]+\+)?json$/.test(type) || type === form),
     })),
   );
@@ -97,7 +98,7 @@ test("every parameter in a path, and any in a query, of every REST operation", a
     for (const { path, target } of [...inPath, { path: "q", target: `${url}?q=%C3%28` }]) {
       const { status, text } = await send(method, target);
       const isRefused = text.includes(`"path":"${path}"`) && text.includes("is not UTF-8");
-      // A service's own operations are refused to people before anything of them is read.
+      // Operations for services refuse people before they read anything of the request.
       if (!(status === 400 && isRefused) && status !== 403) wrong.push(`${name} ${target}: ${status} ${text}`);
     }
   }

@@ -1,9 +1,9 @@
 /**
- * `npm run fuzz`: schemathesis against the running patient service by the service's own OpenAPI document: all checks,
- * stateful, as an admin and as nobody. Ends within five minutes, with 1 where it found something. It asks the service
- * itself, because the gateway keeps some operations inside and answers some broken requests before the service sees them.
+ * `npm run fuzz`: runs schemathesis against patient-service with the service's own OpenAPI document: all checks,
+ * stateful, as an admin and without a token. Ends within five minutes, and exits with 1 if it finds something. It calls
+ * the service directly, because the gateway hides internal operations and answers some broken requests itself.
  *
- *   FUZZ_URL, FUZZ_TOKEN   a patient service that runs already and an access token; without them a platform is started
+ *   FUZZ_URL, FUZZ_TOKEN   a running patient-service and an access token; without them a platform is started
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -40,15 +40,15 @@ async function findTarget(): Promise<Target> {
   return { url: platform.services.patient.url, token, stop };
 }
 
-/** Whoever ends this process gives it the time to stop the platform and to remove its data. */
+/** SIGTERM ends the run early, but still stops the platform and removes its data. */
 const stopping = new AbortController();
 process.once("SIGTERM", () => stopping.abort());
 
-/** Runs schemathesis and gives its exit code. */
+/** Runs schemathesis and returns its exit code. */
 function fuzz(dir: string, target: Target, seconds: number, options: string[]): Promise<number> {
   if (stopping.signal.aborted) return Promise.resolve(1);
   const config = join(import.meta.dirname, "schemathesis.toml");
-  // All checks are on; to name them here would undo what the configuration says of single operations.
+  // The configuration enables all checks, except some of single operations. Naming checks here would override that.
   const args = ["--config-file", config, "run", `${target.url}/openapi-internal.json`, "--url", target.url];
   const limits = ["--max-time", String(seconds), "--continue-on-failure", "--request-timeout", "10", "--warnings", "off"];
   return new Promise((resolve, reject) => {
@@ -56,7 +56,7 @@ function fuzz(dir: string, target: Target, seconds: number, options: string[]): 
       stdio: "inherit",
       cwd: tmpdir(),
     });
-    // It ends itself by its time budget; shrinking what it found may take longer, and must not take forever.
+    // schemathesis keeps its time budget, but minimising what it found may take longer. Limit that too.
     const end = () => child.kill("SIGTERM");
     const limit = setTimeout(end, (seconds + 30) * 1_000);
     stopping.signal.addEventListener("abort", end);

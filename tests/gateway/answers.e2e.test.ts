@@ -41,7 +41,7 @@ describe("a request", () => {
       expect(await answer.json()).toMatchObject({ title: "Temporarily unavailable", status: 503, code: "unavailable" });
     }
     expect((await get("/patients")).status).toBe(200);
-    // Long enough for the health check to have noticed, too.
+    // Wait until the health check has noticed too.
     await eventually(
       () => clusterHealth("analytics"),
       (flags) => flags.includes("failed_active_hc"),

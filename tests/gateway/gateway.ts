@@ -1,5 +1,9 @@
-/** A real Envoy with the real template, in front of servers that show what reaches them, and tokens signed by real keys. */
+/**
+ * A real Envoy with the real template, in front of servers that answer with what reached them. Tokens have real
+ * signatures.
+ */
 import { join } from "node:path";
+import { SERVICES, type ServiceName } from "@pm/stack/names";
 import { type Envoy, startEnvoy } from "@pm/stack/native/envoy";
 import { freePort } from "@pm/stack/programs/ports";
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from "jose";
@@ -9,9 +13,6 @@ export const template = join(import.meta.dirname, "../../services/gateway/envoy.
 export const issuer = "http://localhost:4004";
 export const audience = "patient-management";
 
-const services = ["patient", "billing", "analytics", "auth"] as const;
-export type ServiceName = (typeof services)[number];
-
 export type SigningKey = { id: string; publicJwk: JWK; privateKey: CryptoKey };
 
 export async function createSigningKey(id: string): Promise<SigningKey> {
@@ -19,12 +20,12 @@ export async function createSigningKey(id: string): Promise<SigningKey> {
   return { id, privateKey, publicJwk: { ...(await exportJWK(publicKey)), kid: id, alg: "ES256", use: "sig" } };
 }
 
-/** Claims of an access token that tests change; times are seconds since the epoch. */
+/** Claims of an access token that a test changes. Times are seconds since the epoch. */
 export type TokenOptions = { issuer?: string; audience?: string; expiresAt?: number | undefined };
 
 export const inSeconds = (seconds: number): number => Math.floor(Date.now() / 1_000) + seconds;
 
-/** Signs an access token of user-1 in session-1 as auth does; `options` makes it wrong in one way. */
+/** Signs an access token of user-1 in session-1 as auth does. `options` make it wrong in one way. */
 export function signToken(key: SigningKey, options: TokenOptions = {}): Promise<string> {
   const token = new SignJWT({ sid: "session-1", roles: ["admin"], scope: "patient:read patient:write", jti: crypto.randomUUID() })
     .setProtectedHeader({ alg: "ES256", typ: "at+jwt", kid: key.id })
@@ -39,33 +40,33 @@ export function signToken(key: SigningKey, options: TokenOptions = {}): Promise<
 
 export type Gateway = {
   url: string;
-  /** Where Kubernetes and Prometheus ask. */
+  /** The port for Kubernetes and Prometheus. */
   internalUrl: string;
   adminUrl: string;
   upstreams: Record<ServiceName, Upstream>;
-  /** What auth publishes at this moment; tests may change the list. */
+  /** The keys that auth publishes now. Tests may change the list. */
   keys: SigningKey[];
-  /** How often the keys were fetched. */
+  /** How often Envoy has fetched the keys. */
   keyFetches(): number;
-  /** Headers with a token that holds. */
+  /** Headers with a valid token. */
   signedIn: { authorization: string };
-  /** What Envoy wrote, line by line. */
+  /** The lines of Envoy's output. */
   log: string[];
   stop(): Promise<void>;
 };
 
 export type GatewayOptions = {
-  /** Changes to the variables of the template. */
+  /** Placeholders of the template to change. */
   variables?: Record<string, string>;
-  /** Upstreams that do not listen yet. */
+  /** Upstreams that do not listen at first. */
   down?: ServiceName[];
 };
 
 export async function startGateway({ variables = {}, down = [] }: GatewayOptions = {}): Promise<Gateway> {
   const key = await createSigningKey("key-1");
   const keys = [key];
-  const started = await Promise.all(services.map(startUpstream));
-  const upstreams = Object.fromEntries(services.map((name, index) => [name, started[index]])) as Record<ServiceName, Upstream>;
+  const started = await Promise.all(SERVICES.map(startUpstream));
+  const upstreams = Object.fromEntries(SERVICES.map((name, index) => [name, started[index]])) as Record<ServiceName, Upstream>;
   let fetches = 0;
   upstreams.auth.handler = (request, answer) => {
     if (request.url !== "/.well-known/jwks.json") return false;
@@ -78,7 +79,7 @@ export async function startGateway({ variables = {}, down = [] }: GatewayOptions
 
   const [port, healthPort, adminPort] = [await freePort(), await freePort(), await freePort()];
   const log: string[] = [];
-  const addresses = services.flatMap((name) => [
+  const addresses = SERVICES.flatMap((name) => [
     [`${name.toUpperCase()}_HOST`, "127.0.0.1"],
     [`${name.toUpperCase()}_PORT`, String(upstreams[name].port)],
   ]);
@@ -117,7 +118,7 @@ export async function startGateway({ variables = {}, down = [] }: GatewayOptions
     log,
     async stop() {
       await envoy.stop();
-      await Promise.all(services.map((name) => upstreams[name].stop()));
+      await Promise.all(SERVICES.map((name) => upstreams[name].stop()));
     },
   };
 }

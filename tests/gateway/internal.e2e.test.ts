@@ -52,6 +52,6 @@ test("Envoy takes the template without a warning, and every placeholder is descr
     [...readme.matchAll(/^\|(?: `[A-Z_]+`,?)+/gm)].flatMap(([cell]) => [...cell.matchAll(/`([A-Z_]+)`/g)].map(([, name]) => name)),
   );
   expect([...described].sort()).toEqual([...used].sort());
-  // Helm reads it as a file, not as a template, but nobody should have to know that.
+  // Helm reads it as a file and not as a template, but readers should not have to know that.
   expect(text).not.toContain("{".repeat(2));
 });

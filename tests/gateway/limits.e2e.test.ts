@@ -101,7 +101,7 @@ describe("who asks too often", () => {
   const ask = (path: string, address: string) =>
     fetch(`${gateway.url}${path}`, { method: "POST", headers: { "x-forwarded-for": address }, body: "{}" });
 
-  /** Asks until it is refused, faster than a bucket fills. */
+  /** Asks until a request is refused, faster than the token bucket refills. */
   async function exhaust(path: string, address: string): Promise<{ passed: number; refused: Response }> {
     for (let passed = 0; passed < 50; passed += 1) {
       const answer = await ask(path, address);
@@ -118,7 +118,7 @@ describe("who asks too often", () => {
     ["/auth/refresh", 4],
   ])("%s is told 429 and when to come back", async (path, rate) => {
     const { passed, refused } = await exhaust(path, `203.0.113.${Math.floor(Math.random() * 250)}`);
-    // A bucket may be filled once more while it is being emptied.
+    // The bucket may be refilled once while it is being emptied.
     expect(passed).toBeGreaterThanOrEqual(rate);
     expect(passed).toBeLessThanOrEqual(2 * rate);
     expect(refused.status).toBe(429);

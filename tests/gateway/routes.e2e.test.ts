@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => gateway.stop());
 
-/** Sends a path as it stands, where `fetch` would tidy it first. */
+/** Sends a path unchanged. `fetch` would normalise it. */
 function request(
   method: string,
   path: string,
@@ -27,7 +27,7 @@ function request(
   });
 }
 
-/** Method and path as a client sends them; who gets it; the path that arrives, where it is another one. */
+/** Method and path of the client's request; the service that gets it; the path that arrives, if it differs. */
 type Row = [request: string, service: string, arrives?: string];
 
 const withoutToken: Row[] = [

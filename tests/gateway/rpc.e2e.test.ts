@@ -96,7 +96,7 @@ test("a client that has read a whole answer may use its connection again, whatev
       });
       asking.on("error", reject).end("{}");
     });
-  // All bytes that it announced, but not the end: that is when billing dies.
+  // Send all announced bytes, but not the end of the answer. Then billing dies.
   billing.handler = (request, answer) => {
     if (!request.url?.startsWith("/billing.v1.")) return false;
     answer.writeHead(200, { "content-type": "application/json", "content-length": "2" });

@@ -90,7 +90,7 @@ describe("a token", () => {
   });
 
   test("that was accepted before is refused when it has expired", async () => {
-    // Envoy grants five seconds of clock difference, so this one has one or two seconds left.
+    // Envoy allows for five seconds of clock difference, so this token is valid for one or two more seconds.
     const headers = bearer(await signToken(key(), { expiresAt: inSeconds(-3) }));
     const ask = async () => (await fetch(`${gateway.url}/patients`, { headers })).status;
     expect(await ask()).toBe(200);
@@ -115,7 +115,7 @@ describe("signing keys", () => {
     })();
     const untilFetched = async () => {
       const before = gateway.keyFetches();
-      // Two, because the first may have been on its way before the list changed.
+      // Wait for two, because the first one may have started before the list changed.
       await eventually(gateway.keyFetches, (now) => now >= before + 2, 10_000);
     };
     for (const id of ["key-2", "key-3"]) {

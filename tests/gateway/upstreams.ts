@@ -1,6 +1,6 @@
 /**
- * What stands behind the gateway in its tests: small servers that answer what reached them. They do nothing that services
- * do; they only show what Envoy lets through, to whom, and in which shape.
+ * Small servers behind the gateway in its tests. They answer with the request that reached them, so that a test sees
+ * what Envoy lets through, to which service, and in which form.
  */
 import { once } from "node:events";
 import http from "node:http";
@@ -12,7 +12,7 @@ import { BillingService } from "@pm/proto/billing/v1/billing";
 import { Health, HealthCheckResponse_ServingStatus } from "@pm/proto/grpc/health/v1/health";
 import { ServerReflection } from "@pm/proto/grpc/reflection/v1/reflection";
 
-/** A request as it reached a server. */
+/** A request in the form in which it reached a server. */
 export type Arrival = {
   service: string;
   method: string;
@@ -23,16 +23,16 @@ export type Arrival = {
   bodyBytes: number;
 };
 
-/** Answers a request in a test's own way; false leaves it to the echo. */
-export type Handler = (request: http.IncomingMessage, answer: http.ServerResponse) => boolean | Promise<boolean>;
+/** A test's own answer to a request. If it returns false, the server answers with the request. */
+type Handler = (request: http.IncomingMessage, answer: http.ServerResponse) => boolean | Promise<boolean>;
 
 export type Upstream = {
   port: number;
-  /** Called before the echo; tests replace it. */
+  /** Called before the server answers. Tests replace it. */
   handler: Handler;
-  /** Stops listening and cuts what is open, as a crash would. */
+  /** Stops listening and cuts open connections, as a crash would. */
   stop(): Promise<void>;
-  /** Listens again, on the same port. */
+  /** Listens again on the same port. */
   start(): Promise<void>;
 };
 
@@ -52,7 +52,7 @@ export async function startUpstream(service: string): Promise<Upstream> {
 
   const listener = connectNodeAdapter({
     routes,
-    // HTTP/2's request and answer have all that is used here of HTTP/1.1's.
+    // The requests and answers of HTTP/2 have everything that the echo uses.
     fallback: (request, answer) => void echo(request as http.IncomingMessage, answer as http.ServerResponse),
   });
   const http1 = http.createServer({ keepAliveTimeout: 75_000 }, listener);
@@ -68,7 +68,7 @@ export async function startUpstream(service: string): Promise<Upstream> {
       const head: Buffer | null = socket.read();
       if (head === null) return;
       socket.unshift(head);
-      // "PRI" begins HTTP/2's preface and no HTTP/1 method.
+      // HTTP/2's preface begins with "PRI", and no HTTP/1 method does.
       if (head.toString("latin1", 0, 3) === "PRI") http2Server.emit("connection", socket);
       else serveHttp1.call(http1, socket);
     });
@@ -94,7 +94,7 @@ export async function startUpstream(service: string): Promise<Upstream> {
   return upstream;
 }
 
-/** A few of billing's methods: they answer what they were told about the caller, or go on for as long as he listens. */
+/** A few of billing's methods. They answer with what they know about the caller, or stream until the caller leaves. */
 function routes(router: ConnectRouter): void {
   router.service(Health, { check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }) });
   router.service(ServerReflection, {

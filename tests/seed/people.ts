@@ -1,20 +1,20 @@
-/** Synthetic people: names and places from Faker with a fixed seed, combined by number, so that person 17 is the same in every run. */
+/** Synthetic people by number. Faker's seed is fixed, so person 17 is the same in every run. */
 import { type Faker, fakerAR, fakerDE, fakerEN_US, fakerES, fakerFR, fakerPL, fakerVI, fakerZH_CN } from "@faker-js/faker";
 import type { PatientRecord, Sex } from "../../services/patient/src/tables.ts";
 
 const seed = 20_261_121;
-/** The moment at which the last of `count` people is registered. */
+/** The last person registers at this moment. */
 const until = Date.UTC(2026, 10, 20);
 const span = 3 * 365 * 86_400_000;
 
-/** Locales with how many of ten people have names from there. */
+/** Locales, and how many of eight common people have names from there. */
 const locales: [Faker, number][] = [
   [fakerEN_US, 5],
   [fakerES, 1],
   [fakerDE, 1],
   [fakerFR, 1],
 ];
-/** One of twenty people has a name in another script or with more marks than Latin letters usually have. */
+/** One of twenty people has a name in another script or with many diacritics. */
 const rare = [fakerPL, fakerVI, fakerAR, fakerZH_CN];
 
 type Pool = { female: string[]; male: string[]; last: string[]; inOneWord: boolean };
@@ -39,7 +39,7 @@ const places = Array.from({ length: 800 }, () => {
   return { city: fakerEN_US.location.city(), state, zipCode: fakerEN_US.location.zipCode("#####") };
 });
 
-/** Numbers that look random and depend on `index` only (splitmix32). */
+/** Pseudo-random numbers that only depend on `index` (splitmix32). */
 function createRandom(index: number): (below: number) => number {
   let state = (index * 2_654_435_761 + seed) | 0;
   return (below) => {
@@ -58,7 +58,7 @@ const hex = (value: number, digits: number) => value.toString(16).padStart(digit
 
 export type Person = { id: string; at: Date; record: PatientRecord };
 
-/** Person number `index` of `count`, who registers after all with lower numbers. */
+/** Person number `index` of `count`. People register in the order of their numbers. */
 export function personAt(index: number, count: number): Person {
   const random = createRandom(index);
   const at = new Date(until - span + Math.floor((span * (index + 1)) / count));
@@ -83,7 +83,7 @@ export function personAt(index: number, count: number): Person {
     ...(random(50) > 0 && { sex }),
     registeredDate: day(at.getTime()),
   };
-  // A UUIDv7 of the moment whose random part is made of the number, so that every pass over the people gives the same id.
+  // A UUIDv7 of the registration whose random part is derived from the number, so that every run gives the same id.
   const time = hex(at.getTime(), 12);
   const [a, b, c] = [random(2 ** 12), random(2 ** 14), random(2 ** 32)];
   const id = `${time.slice(0, 8)}-${time.slice(8)}-7${hex(a, 3)}-${hex(0x8000 | b, 4)}-${hex(c, 8)}${hex(index & 0xffff, 4)}`;

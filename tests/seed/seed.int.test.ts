@@ -1,4 +1,4 @@
-/** What the seed writes is what the service would have written. */
+/** The seed writes what the service would write. */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";

@@ -1,11 +1,11 @@
 /**
- * `npm run seed -- --patients 1000000`: synthetic patients straight into the database, as if they had been imported: with
- * their first versions, audit entries, events, and billing accounts that the service then opens in the background.
+ * `npm run seed -- --patients 1000000`: writes synthetic patients straight into the database, as an import would: with
+ * their first versions, audit entries and events. The service opens their billing accounts in the background.
  *
- *   --patients N     how many more (1,000)
- *   --records-only   no events and no billing accounts: for measuring lists and search without what follows from patients
+ *   --patients N     how many to add (1,000)
+ *   --records-only   no events and no billing accounts, for measuring lists and search alone
  *
- * The target is `MIGRATION_DATABASE_URL` or, where that is not set, the Postgres of the `npm start` that runs in this folder.
+ * The target is `MIGRATION_DATABASE_URL`, or the Postgres of the `npm start` that runs in this folder.
  */
 import { hash } from "node:crypto";
 import { Readable } from "node:stream";
@@ -21,17 +21,17 @@ import { type Person, personAt } from "./people.ts";
 
 const actor = "seed";
 const rowsPerText = 500;
-/** How many people are kept at once, because every table wants them. */
+/** So many people are kept in memory, because several tables need each of them. */
 const peopleAtOnce = 20_000;
 
-/** COPY's text format: tab-separated, `\N` for null. */
+/** A value in COPY's text format: `\N` is null, tabs and line ends are escaped. */
 const cell = (value: unknown) =>
   value === undefined || value === null
     ? "\\N"
     : String(value).replace(/[\\\t\n\r]/g, (char) => ({ "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r" })[char] ?? "");
 const sha256 = (text: string) => hash("sha256", text);
 
-/** A person with what several tables want of them. */
+/** A person, with derived values that several tables need. */
 type Seeded = Person & { words: SearchWords; json: string };
 type Target = { table: string; columns: string; row: (person: Seeded) => unknown[] };
 
@@ -75,7 +75,7 @@ const outbox: Target = {
   },
 };
 
-/** People by number, which are also put into `kept`. */
+/** Yields people by number and puts each into `kept`. */
 function* makePeople(first: number, end: number, count: number, kept: Seeded[]): Generator<Seeded> {
   for (let index = first; index < end; index++) {
     const person = personAt(index, count);
@@ -85,7 +85,7 @@ function* makePeople(first: number, end: number, count: number, kept: Seeded[]):
   }
 }
 
-/** How far the work is, on one line of a terminal, or a line for each tenth where the output is no terminal. */
+/** Shows progress: on a terminal as one changing line, elsewhere as a line for each tenth. */
 function createProgress(total: number) {
   const started = performance.now();
   let shown = -1;
@@ -125,7 +125,10 @@ async function copy(
   await pipeline(Readable.from(text()), client.query(copyFrom(`copy ${table} (${columns}) from stdin`)));
 }
 
-/** Indexes that are quicker to make than to keep while a million rows come in: all but those of constraints. */
+/**
+ * Drops the indexes that no constraint needs and returns their definitions. Creating them again is quicker than
+ * updating them.
+ */
 async function takeIndexes(client: Client): Promise<string[]> {
   const { rows } = await client.query<{ name: string; definition: string }>(
     `select i.indexrelid::regclass::text as name, pg_get_indexdef(i.indexrelid) as definition from pg_index i
@@ -148,7 +151,7 @@ async function main(): Promise<void> {
   });
   await client.connect();
   const started = performance.now();
-  // One transaction: either all of them, with everything that belongs to them, or none.
+  // One transaction: either all patients with everything that belongs to them, or none.
   await client.query("begin");
   await client.query("set local maintenance_work_mem = '512MB'");
   const { rows } = await client.query<{ all: number; seeded: number }>(
@@ -158,7 +161,7 @@ async function main(): Promise<void> {
   const { all = 0, seeded = 0 } = rows[0] ?? {};
   const due = recordsOnly ? null : new Date().toISOString();
   const targets = [patients, versions, audit, billing(due), ...(recordsOnly ? [] : [outbox])];
-  // Making indexes anew is worth it where most of the rows are new, and locks others out meanwhile.
+  // Creating the indexes again only pays if most rows are new. It locks others out meanwhile.
   const indexes = count > 50_000 && count > all ? await takeIndexes(client) : [];
   const weight = count / 10;
   const total = targets.length * count + indexes.length * weight;
@@ -167,7 +170,7 @@ async function main(): Promise<void> {
   const names = new Set<string>();
   for (let first = seeded; first < seeded + count; first += peopleAtOnce) {
     const people: Seeded[] = [];
-    // Made while Postgres takes in the first ones, and kept for the other tables.
+    // Made while Postgres stores the first ones, and kept for the other tables.
     const made = makePeople(first, Math.min(first + peopleAtOnce, seeded + count), seeded + count, people);
     for (const target of targets)
       await copy(client, target, target === patients ? made : people, (copied) => {
@@ -183,7 +186,7 @@ async function main(): Promise<void> {
   }
   await client.query("insert into patient_words select unnest($1::text[]) on conflict do nothing", [[...names]]);
   await client.query("commit");
-  // Else Postgres does it by itself in the next minutes, whatever is measured or shown then.
+  // Otherwise autovacuum does it in the next minutes and disturbs what is measured then.
   await client.query(`vacuum (analyze) patient_words, ${targets.map((target) => target.table).join(", ")}`);
   await client.end();
   const seconds = (performance.now() - started) / 1_000;

@@ -1,9 +1,9 @@
-import type { Ports, ServiceName } from "./platform.ts";
+import type { Ports, ServiceName } from "./names.ts";
 import type { Secrets } from "./secrets.ts";
 
 const AUDIENCE = "patient-management";
 
-export type Facts = {
+type PlatformAddresses = {
   secrets: Secrets;
   ports: Ports;
   gatewayUrl: string;
@@ -12,25 +12,19 @@ export type Facts = {
   databases: Record<ServiceName, { databaseUrl: string }>;
 };
 
-/** Each service's environment, as docs/architecture.md names it. */
-export function environmentFor({
-  secrets,
-  ports,
-  gatewayUrl,
-  host,
-  brokers,
-  databases,
-}: Facts): Record<ServiceName, Record<string, string>> {
-  const at = (name: ServiceName) => `http://127.0.0.1:${ports[name]}`;
-  const { clientSecrets, cursorKey, keyEncryptionKey, adminEmail, adminPassword } = secrets;
+/** Each service's environment variables (docs/configuration.md). */
+export function environmentFor(platform: PlatformAddresses): Record<ServiceName, Record<string, string>> {
+  const { ports, databases } = platform;
+  const { clientSecrets, cursorKey, keyEncryptionKey, adminEmail, adminPassword } = platform.secrets;
+  const urlOf = (name: ServiceName) => `http://127.0.0.1:${ports[name]}`;
   const common = (name: ServiceName) => ({
-    HOST: host,
+    HOST: platform.host,
     DATABASE_URL: databases[name].databaseUrl,
-    KAFKA_BROKERS: brokers.join(","),
-    AUTH_ISSUER: gatewayUrl,
+    KAFKA_BROKERS: platform.brokers.join(","),
+    AUTH_ISSUER: platform.gatewayUrl,
     AUTH_AUDIENCE: AUDIENCE,
   });
-  const urls = { AUTH_URL: at("auth"), BILLING_URL: at("billing"), PATIENT_URL: at("patient") };
+  const urls = { AUTH_URL: urlOf("auth"), BILLING_URL: urlOf("billing"), PATIENT_URL: urlOf("patient") };
   return {
     auth: {
       ...common("auth"),
@@ -48,7 +42,7 @@ export function environmentFor({
   };
 }
 
-/** What services/gateway/envoy.yaml leaves open, for one machine. */
+/** The values of the placeholders in services/gateway/envoy.yaml, for one machine. */
 export function gatewayVariables(services: readonly ServiceName[], ports: Ports, gatewayUrl: string, host: string): Record<string, string> {
   const upstreams = services.flatMap((name) => [
     [`${name.toUpperCase()}_HOST`, "127.0.0.1"],
@@ -59,7 +53,7 @@ export function gatewayVariables(services: readonly ServiceName[], ports: Ports,
     ADDRESS: host,
     PORT: String(ports.gateway),
     HEALTH_PORT: String(ports.gatewayHealth),
-    // The admin interface can stop Envoy: it is for this machine only.
+    // The admin interface can stop Envoy, so it listens for this machine only.
     ADMIN_ADDRESS: "127.0.0.1",
     ADMIN_PORT: String(ports.gatewayAdmin),
     AUTH_ISSUER: gatewayUrl,

@@ -3,13 +3,18 @@ import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isAlive } from "./programs/processes.ts";
 
-/** What this process holds: a file with our pid that is not among them was left by an earlier process of that number. */
+/**
+ * The locks of this process. A file with our pid that is not listed here is left from an earlier process with that pid.
+ */
 const held = new Set<string>();
 
-/** Takes a lock file for this process: returns its release, or the pid of the living process that has it. */
+/**
+ * Takes a lock file for this process. Returns the function that releases it, or the pid of the living process that
+ * holds it.
+ */
 export function takeLock(path: string): (() => void) | number {
   mkdirSync(dirname(path), { recursive: true });
-  // The file appears with its content at once: a reader must never see a lock without an owner.
+  // Write our pid to a file of our own and link it: the lock appears with its content, so it never has no owner.
   const mine = `${path}.${process.pid}`;
   writeFileSync(mine, String(process.pid));
   try {
@@ -27,7 +32,7 @@ export function takeLock(path: string): (() => void) | number {
       const owner = ownerOf(path);
       if (owner === process.pid && held.has(path)) return owner;
       if (owner !== undefined && owner !== process.pid && isAlive(owner)) return owner;
-      // Its owner was killed. Two processes may see that at once; the look at the file just before keeps the window tiny.
+      // The owner was killed. Two processes may see that at once; reading the file again keeps the window tiny.
       if (ownerOf(path) === owner) rmSync(path, { force: true });
     }
   } finally {
@@ -35,10 +40,12 @@ export function takeLock(path: string): (() => void) | number {
   }
 }
 
-/** Runs `work` while no other process does; waits its turn, and calls `waiting` once where it has to. */
-export async function withLock<T>(path: string, work: () => Promise<T>, waiting: () => void = () => undefined): Promise<T> {
-  let told = false;
-  for (;;) {
+/**
+ * Runs `work` while this process holds the lock. Waits for the lock, and calls `onWait` once if another process holds
+ * it.
+ */
+export async function withLock<T>(path: string, work: () => Promise<T>, onWait: () => void): Promise<T> {
+  for (let waited = false; ; waited = true) {
     const release = takeLock(path);
     if (typeof release === "function") {
       try {
@@ -47,8 +54,7 @@ export async function withLock<T>(path: string, work: () => Promise<T>, waiting:
         release();
       }
     }
-    if (!told) waiting();
-    told = true;
+    if (!waited) onWait();
     await sleep(200);
   }
 }

@@ -1,23 +1,21 @@
 import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
-import { chooseWay } from "./docker/docker.ts";
+import { chooseRuntime } from "./docker/docker.ts";
 import { environmentFor, gatewayVariables } from "./environment.ts";
+import { type Ports, PUBLIC_PORTS, SERVICES, type ServiceName } from "./names.ts";
 import { type Envoy, installEnvoy, missingForEnvoy, startEnvoy } from "./native/envoy.ts";
-import { type Kafka, missingForKafka, startKafka, type Topic } from "./native/kafka.ts";
-import { type Postgres, startPostgres } from "./native/postgres.ts";
+import { type Kafka, startKafka, type Topic } from "./native/kafka.ts";
+import { missingForKafka } from "./native/kafka-installation.ts";
+import { type DatabaseUrls, type Postgres, startPostgres } from "./native/postgres.ts";
 import type { Progress } from "./programs/cache.ts";
 import { freePort } from "./programs/ports.ts";
 import { until } from "./programs/server.ts";
 import { loadSecrets, type Secrets } from "./secrets.ts";
 import { migrate, ROOT, type Service, type ServiceOptions, startService } from "./services.ts";
 
-export const SERVICES = ["auth", "billing", "patient", "analytics"] as const;
-export type ServiceName = (typeof SERVICES)[number];
-export type Ports = Record<ServiceName | "gateway" | "gatewayAdmin" | "gatewayHealth" | "postgres" | "kafka", number>;
-
-/** The whole platform on this machine: Postgres, Kafka, the four services and Envoy, each a process of its own. */
+/** The whole platform on this machine: Postgres, Kafka, the four services and Envoy, each in its own process. */
 export type Platform = {
-  /** `http://localhost:<port>`: what clients use, and the issuer of access tokens. */
+  /** `http://localhost:<port>`: clients use it, and it is the issuer of access tokens. */
   gatewayUrl: string;
   admin: { email: string; password: string };
   ports: Ports;
@@ -25,31 +23,35 @@ export type Platform = {
   kafka: Kafka;
   envoy: Envoy;
   services: Record<ServiceName, Service>;
-  /** The two URLs of each service's database. */
-  databases: Record<ServiceName, { databaseUrl: string; migrationDatabaseUrl: string }>;
+  databases: Databases;
   secrets: Secrets;
-  /** Stops everything, the youngest first. The data stays. */
+  /** Stops everything, youngest first. The data stays. */
   stop(): Promise<void>;
 };
 
-export type PlatformOptions = {
-  /** Data, secrets and logs; a later start finds them. */
+type Databases = Record<ServiceName, DatabaseUrls>;
+
+type PlatformOptions = {
+  /** Keeps data, secrets and logs for later starts. */
   dataDir: string;
-  /** Free ones where not said. */
+  /** By default free ones. */
   ports?: Partial<Ports>;
-  /** Where the services and the gateway listen; the loopback interface where not said. */
+  /** The address that the services and the gateway listen on, by default the loopback interface. */
   host?: string;
-  /** See `startPostgres`. */
+  /** See `PostgresOptions`. */
   durable?: boolean;
   log?: Progress;
-  /** Variables on top of those of docs/architecture.md, for all services or for one. */
+  /** Environment variables to add or to change, for one service or for all. */
   env?: Partial<Record<ServiceName | "all", Record<string, string>>>;
-  /** On top of those of the gateway's template. */
+  /** Placeholders of the gateway's template to change. */
   gateway?: Record<string, string>;
 };
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-/** `auth.v1` is read from its beginning by every service that starts: it has to reach back as far as a session can live. */
+/**
+ * Every service that starts reads `auth.v1` from its beginning, so the topic has to reach back as far as a session can
+ * live.
+ */
 const TOPICS: Topic[] = [
   ...["patient.v1", "billing.v1", "patient.v1.dead", "billing.v1.dead", "auth.v1.dead"].map((topic) => ({
     topic,
@@ -58,7 +60,7 @@ const TOPICS: Topic[] = [
   { topic: "auth.v1", config: { "cleanup.policy": "delete", "retention.ms": String(400 * DAY_MS) } },
 ];
 
-/** Starts everything and returns when requests through the gateway are answered; where that fails, stops what runs and throws. */
+/** Starts everything and returns when the gateway answers. If anything fails, stops what runs already and throws. */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
   const { dataDir, host = "127.0.0.1", log = () => undefined } = options;
   const layers = createLayers(log);
@@ -91,11 +93,11 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
 type Layers = ReturnType<typeof createLayers>;
 type Layer = "parts" | "services" | "gateway";
 
-/** Keeps how to stop what runs. A layer is stopped together, and before the one that it stands on. */
+/** Remembers how to stop the parts that run. The parts of a layer stop together, and before the layer below. */
 function createLayers(log: Progress) {
   const open: Record<Layer, (() => Promise<void>)[]> = { gateway: [], services: [], parts: [] };
   return {
-    /** Says when `starting` is done, and how long it took. */
+    /** Waits for a part to start and logs how long that took. */
     async begin<T extends { stop(): Promise<void> }>(layer: Layer, name: string, starting: Promise<T>): Promise<T> {
       const since = performance.now();
       const part = await starting;
@@ -111,7 +113,7 @@ function createLayers(log: Progress) {
 
 type Start = { layers: Layers; secrets: Secrets; ports: Ports; logFile: (name: string) => string; log: Progress };
 
-/** Postgres and Kafka. The databases are migrated while Kafka is still on its way, and Envoy is downloaded meanwhile. */
+/** Starts Postgres and Kafka. Meanwhile migrates the databases and downloads Envoy. */
 async function startParts({ dataDir, durable = true }: PlatformOptions, { layers, secrets, ports, logFile, log }: Start) {
   const common = (name: string) => ({
     dataDir: join(dataDir, name),
@@ -127,12 +129,12 @@ async function startParts({ dataDir, durable = true }: PlatformOptions, { layers
     startingKafka,
     startingPostgres.then((server) => migrateAll(server, logFile, log)),
     startingKafka.then((broker) => broker.createTopics(TOPICS)),
-    chooseWay().then((way) => (way === "native" ? installEnvoy(log) : undefined)),
+    chooseRuntime().then((runtime) => (runtime === "native" ? installEnvoy(log) : undefined)),
   ]);
   return { postgres, kafka, databases };
 }
 
-/** All services at once: they wait for each other where they have to. Where one fails, the others are given up. */
+/** Starts all services at once; they wait for each other. If one fails, the others are given up. */
 async function startServices(layers: Layers, optionsOf: (name: ServiceName) => ServiceOptions): Promise<Platform["services"]> {
   const giveUp = new AbortController();
   const one = async (name: ServiceName) => {
@@ -147,7 +149,10 @@ async function startServices(layers: Layers, optionsOf: (name: ServiceName) => S
   return { auth, billing, patient, analytics };
 }
 
-/** Like Promise.all, with the error that came first; but the others are awaited too: only then is it known what there is to stop. */
+/**
+ * Like Promise.all, but waits for all promises before it throws the first error. Only then the caller knows what to
+ * stop.
+ */
 async function all<T extends readonly unknown[]>(promises: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
   const errors: unknown[] = [];
   await Promise.all(promises.map((promise) => promise.catch((error: unknown) => errors.push(error))));
@@ -155,7 +160,7 @@ async function all<T extends readonly unknown[]>(promises: readonly [...{ [K in 
   return (await Promise.all(promises)) as unknown as T;
 }
 
-/** The log file of each part; that of the last run is kept beside it. */
+/** Names the log file of each part, and keeps the one of the last run beside it. */
 function logFilesIn(folder: string): (name: string) => string {
   mkdirSync(folder, { recursive: true });
   return (name) => {
@@ -165,21 +170,20 @@ function logFilesIn(folder: string): (name: string) => string {
   };
 }
 
-/** What has to be installed on this machine before `startPlatform` can work; empty where nothing is missing. */
+/** What this machine lacks to run the platform; empty if it lacks nothing. */
 export async function missingPrograms(): Promise<string[]> {
-  if ((await chooseWay()) === "docker") return [];
+  if ((await chooseRuntime()) === "docker") return [];
   const kafka = process.env.KAFKA_BROKERS ? [] : await missingForKafka();
   return [...kafka, ...(await missingForEnvoy())];
 }
 
 async function choosePorts(given: Partial<Ports>): Promise<Ports> {
-  const names = [...SERVICES, "gateway", "gatewayAdmin", "gatewayHealth", "postgres", "kafka"] as const;
+  const publicNames = Object.keys(PUBLIC_PORTS) as (keyof typeof PUBLIC_PORTS)[];
+  const names = [...publicNames, "gatewayAdmin", "gatewayHealth", "postgres", "kafka"] as const;
   const ports: Partial<Ports> = {};
   for (const name of names) ports[name] = given[name] ?? (await freePort());
   return ports as Ports;
 }
-
-type Databases = Platform["databases"];
 
 async function migrateAll(postgres: Postgres, logFile: (name: string) => string, log: Progress): Promise<Databases> {
   const one = async (name: ServiceName) => {

@@ -2,9 +2,9 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** What an installation makes up once and keeps with its data. */
+/** The secrets of one installation, generated once and kept with its data. */
 export type Secrets = {
-  /** Names the Docker volumes of this data folder: another clone has others. */
+  /** Part of the names of the Docker volumes, so that two clones do not share data. */
   id: string;
   postgresPassword: string;
   clientSecrets: { patient: string; billing: string; analytics: string };
@@ -16,8 +16,8 @@ export type Secrets = {
 };
 
 /**
- * The secrets of a data folder; makes them at its first use, readable for this user only. The first admin is
- * `ADMIN_EMAIL` and `ADMIN_PASSWORD` where they are set at that time; later changes to them change nothing.
+ * Reads the secrets of a data folder. The first call generates them, readable for this user only. It takes the first
+ * admin from `ADMIN_EMAIL` and `ADMIN_PASSWORD` if they are set; later calls ignore both.
  */
 export function loadSecrets(dataDir: string): Secrets {
   const file = join(dataDir, "secrets.json");

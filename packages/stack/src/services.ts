@@ -4,56 +4,63 @@ import { cacheDir } from "./programs/cache.ts";
 import { type Child, type Exit, type Output, startChild } from "./programs/child.ts";
 import { untilReady } from "./programs/server.ts";
 
-/** The folder of this clone. */
+/** The root folder of this clone. */
 export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-/** One of our services as a process of its own, as it runs in a cluster. */
+/** One of our services in its own process, as in a cluster. */
 export type Service = {
   name: string;
-  /** Of the process that runs now; another one after `restart`. */
+  /** The pid of the current process. `restart` changes it. */
   readonly pid: number;
   /** `http://127.0.0.1:<port>` */
   url: string;
-  /** SIGTERM, and SIGKILL after 15 s; returns when it is gone. */
+  /** Sends SIGTERM, and SIGKILL after 15 s. Returns when the process has ended. */
   stop(): Promise<void>;
-  /** Sends a signal (SIGKILL where none is named) and waits for the end where the signal means one. */
+  /** Sends a signal, by default SIGKILL. Waits for the end of the process unless the signal is SIGSTOP or SIGCONT. */
   kill(signal?: NodeJS.Signals): Promise<void>;
-  /** Starts it again, on the same port; returns when it is ready. Stops it first where it runs. */
+  /** Stops the service if it runs and starts it again on the same port. Returns when it is ready. */
   restart(): Promise<void>;
-  /** How the process that runs now ends. */
+  /** Resolves when the current process ends. */
   readonly exited: Promise<Exit>;
   running(): boolean;
-  /** The last lines that it wrote. */
+  /** The last lines of its output. */
   tail(): Promise<string[]>;
 };
 
 export type ServiceOptions = Output & {
   name: string;
-  /** What docs/architecture.md says for this service, without PORT. The process sees nothing else but PATH and the like. */
+  /**
+   * The service's variables (docs/configuration.md) except PORT. Of our own environment the service only gets PATH and
+   * the like.
+   */
   env: Record<string, string>;
   port: number;
-  /** Aborted: no longer waits until the service is ready, but stops it and throws. */
+  /** An abort stops the service and throws if the service is not ready yet. */
   signal?: AbortSignal;
 };
 
 /**
- * A small young generation, because a request's garbage dies young anyway, and an old one that is cleared when it has grown by
- * two fifths: V8's own measures keep tens of MiB per process for nothing. The images have the same flags.
+ * Memory flags of V8, the same as in the images: V8's defaults keep tens of MiB per process for nothing. The young
+ * generation is small, because a request's garbage dies young anyway. The old generation is collected when it has grown
+ * by two fifths.
  */
 const FLAGS = ["--max-semi-space-size=8", "--heap-growing-percent=40", "--disable-warning=ExperimentalWarning"];
-/** glibc would let each of a process' dozen threads keep what it once held. The images have the same. */
+/** The same as in the images. By default each of the dozen threads of a process keeps the memory that it once used. */
 const MEMORY = { MALLOC_ARENA_MAX: "2" };
-/** What Node makes of our TypeScript is kept: a service starts in half the time and without the memory of the compiler. */
+/** Keeps compiled TypeScript, so that a service starts in half the time and without the compiler's memory. */
 const COMPILED = { NODE_COMPILE_CACHE: join(cacheDir(), "compiled") };
 const READY_MS = 60_000;
 const STOP_MS = 15_000;
 
-/** Migrates the service's database, starts the service and returns when it is ready. Throws with its last lines where it does not get there. */
+/**
+ * Migrates the service's database, starts the service and returns when it is ready. Throws with its last lines if it
+ * does not get ready.
+ */
 export async function startService(options: ServiceOptions): Promise<Service> {
   const { name, port } = options;
   if (options.env.MIGRATION_DATABASE_URL !== undefined) await migrate(options);
   const url = `http://127.0.0.1:${port}`;
-  // A service never has the owner's rights: the address of the owner role stays with the migration.
+  // The service must not have the owner's rights, so only the migration gets the owner's URL.
   const { MIGRATION_DATABASE_URL: _, ...env } = options.env;
   let child: Child;
   const start = async () => {
@@ -96,7 +103,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   };
 }
 
-/** Runs the service's migrations with the owner role (`MIGRATION_DATABASE_URL` in `env`). */
+/** Runs the service's migrations as the owner role (`MIGRATION_DATABASE_URL` in `env`). */
 export async function migrate({ name, env, logFile, onLog }: Omit<ServiceOptions, "port">): Promise<void> {
   const child = await startChild({
     ...{ name: `${name} migrations`, logFile, onLog, cwd: ROOT },
@@ -115,7 +122,10 @@ async function ready(url: string): Promise<void> {
   if (answer.status !== 200) throw new Error(`/health/ready answered ${answer.status}: ${text.slice(0, 200)}`);
 }
 
-/** What every program expects to find. Not all of our environment: a DATABASE_URL of the shell must not reach a service by accident. */
+/**
+ * The variables that every program expects. The rest of our environment stays here: a service must not get the shell's
+ * DATABASE_URL.
+ */
 function inherited(): Record<string, string> {
   const names = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "NODE_OPTIONS", "SYSTEMROOT"];
   return Object.fromEntries(names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name] as string]])));

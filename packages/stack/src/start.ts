@@ -5,9 +5,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { removeVolumes } from "./docker/docker.ts";
 import { takeLock } from "./lock.ts";
+import { PUBLIC_PORTS } from "./names.ts";
 import { stopLeftOverKafka } from "./native/kafka.ts";
-import { stopLeftOverPostgres } from "./native/postgres.ts";
-import { missingPrograms, type Platform, type Ports, type SERVICES, startPlatform } from "./platform.ts";
+import { stopLeftOverPostgres } from "./native/postgres-cluster.ts";
+import { missingPrograms, type Platform, startPlatform } from "./platform.ts";
 import { stopChildren } from "./programs/child.ts";
 import { freePort, holderOf, isFree } from "./programs/ports.ts";
 import { commandLine, isAlive, parentOf } from "./programs/processes.ts";
@@ -21,21 +22,32 @@ Ctrl-C stops everything; the data stays in .data and the next start finds it.
   --reset   forget the data of earlier runs first
   --help    this text
 
-Environment: STACK=docker|native forces how Postgres, Kafka and Envoy are run (Docker where an engine answers).
-PORT_GATEWAY, PORT_PATIENT, PORT_BILLING, PORT_ANALYTICS, PORT_AUTH move a port; HOST=0.0.0.0 lets other machines in;
-POSTGRES_URL (a superuser's, PostgreSQL 18) and KAFKA_BROKERS point to servers that already run: nothing stops them, and
---reset leaves their data and the secrets that belong to it; LOG_LEVEL sets what services log;
-ADMIN_EMAIL and ADMIN_PASSWORD name the first admin at the very first start; PM_DATA_DIR is where the data is
-kept instead of .data, PM_CACHE_DIR where downloads are (~/.cache/patient-management).`;
+Environment variables:
+
+  STACK            docker or native: how Postgres, Kafka and Envoy run (by default in Docker if an engine answers)
+  PORT_GATEWAY, PORT_PATIENT, PORT_BILLING, PORT_ANALYTICS, PORT_AUTH
+                   other ports to listen on
+  HOST             0.0.0.0 lets other machines in
+  POSTGRES_URL, KAFKA_BROKERS
+                   servers that already run (the URL is of a PostgreSQL 18 superuser): they are not stopped, and --reset
+                   keeps their data and the secrets that belong to it
+  LOG_LEVEL        the log level of the services
+  ADMIN_EMAIL, ADMIN_PASSWORD
+                   the first admin; only read at the very first start
+  PM_DATA_DIR      the folder of the data (.data)
+  PM_CACHE_DIR     the folder of downloads (~/.cache/patient-management)`;
 
 const DATA = resolve(process.env.PM_DATA_DIR || join(ROOT, ".data"));
-/** npm passes on a signal that the terminal has already sent to all of us: a second one that soon is the same key. */
+/**
+ * The terminal sends a signal to all of us, and npm passes it on: a second signal within this time is the same
+ * keypress.
+ */
 const SAME_KEY_MS = 1_000;
 const WATCH_MS = 500;
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
-/** Ends the process with a message that names the cause and the way out. What is still running is ended by the guard of child.ts. */
+/** Ends the process with a message that names the cause and the way out. The guard of child.ts ends what still runs. */
 function fail(message: string): never {
   process.stderr.write(`\nnpm start: ${message}\n`);
   process.exit(1);
@@ -48,19 +60,19 @@ async function main(): Promise<void> {
   process.on("exit", release);
   process.stdout.on("error", () => undefined);
   const starting = handleSignals();
-  let where = "";
+  let hint = "";
   try {
     if (reset) await forget();
     await checkPorts(ports);
     await checkPrograms();
     const preferred = { gatewayAdmin: await freePort(9901), postgres: await freePort(15432), kafka: await freePort(19092) };
-    where = `\n\nThe logs are in ${relative(process.cwd(), join(DATA, "logs"))}.`;
+    hint = `\n\nThe logs are in ${relative(process.cwd(), join(DATA, "logs"))}.`;
     const platform = await startPlatform({
       dataDir: DATA,
       ports: { ...ports, ...preferred },
       host: process.env.HOST || "127.0.0.1",
       log: (line) => say(`  ${line}`),
-      // Nobody has a mail server at hand: links to confirm, invite and reset are printed into auth's log.
+      // Few people have a mail server at hand: auth prints its mails (confirmations, invitations, resets) into its log.
       env: { all: process.env.LOG_LEVEL ? { LOG_LEVEL: process.env.LOG_LEVEL } : {}, auth: { MAIL_URL: "print:" } },
     });
     starting.done(platform);
@@ -68,7 +80,7 @@ async function main(): Promise<void> {
     watch(platform, starting);
   } catch (error) {
     if (starting.stopping()) return starting.unwound();
-    fail(`${error instanceof Error ? error.message : String(error)}${where}`);
+    fail(`${error instanceof Error ? error.message : String(error)}${hint}`);
   }
 }
 
@@ -85,22 +97,15 @@ function readArguments(): { reset: boolean } {
   process.exit(0);
 }
 
-type PublicPorts = Pick<Ports, "gateway" | (typeof SERVICES)[number]>;
-
-function readPorts(): PublicPorts {
+function readPorts(): typeof PUBLIC_PORTS {
   const read = (name: string, standard: number): number => {
     const text = process.env[name] || String(standard);
     const port = Number(text);
     if (!Number.isInteger(port) || port < 1 || port > 65_535) fail(`${name} is "${text}"; it has to be a port, 1 to 65535`);
     return port;
   };
-  return {
-    patient: read("PORT_PATIENT", 4000),
-    billing: read("PORT_BILLING", 4001),
-    analytics: read("PORT_ANALYTICS", 4002),
-    gateway: read("PORT_GATEWAY", 4004),
-    auth: read("PORT_AUTH", 4005),
-  };
+  const ports = Object.entries(PUBLIC_PORTS).map(([name, standard]) => [name, read(`PORT_${name.toUpperCase()}`, standard)]);
+  return Object.fromEntries(ports) as typeof PUBLIC_PORTS;
 }
 
 function lock(): () => void {
@@ -109,7 +114,7 @@ function lock(): () => void {
   return taken;
 }
 
-async function checkPorts(ports: PublicPorts): Promise<void> {
+async function checkPorts(ports: typeof PUBLIC_PORTS): Promise<void> {
   const problems: string[] = [];
   for (const [name, port] of Object.entries(ports)) {
     if (await isFree(port)) continue;
@@ -131,7 +136,7 @@ async function checkPrograms(): Promise<void> {
   );
 }
 
-/** Everything in .data but the lock that we hold and what is still needed. */
+/** Removes everything in .data except our lock and what is still needed. */
 async function forget(): Promise<void> {
   await stopLeftOverPostgres(join(DATA, "postgres"));
   await stopLeftOverKafka(join(DATA, "kafka"));
@@ -140,7 +145,8 @@ async function forget(): Promise<void> {
     const { id } = JSON.parse(readFileSync(secrets, "utf8")) as { id: string };
     await removeVolumes([`pm-${id}-postgres`, `pm-${id}-kafka`]);
   }
-  // What stays in a Postgres of somebody else was sealed by these secrets, and its first admin has this password.
+  // A Postgres that runs elsewhere keeps its data, which is encrypted with these secrets. Its first admin has this
+  // password.
   const stays = process.env.POSTGRES_URL ? ["lock", "secrets.json"] : ["lock"];
   for (const name of readdirSync(DATA)) if (!stays.includes(name)) rmSync(join(DATA, name), { recursive: true, force: true });
   const kept = ["POSTGRES_URL", "KAFKA_BROKERS"].filter((name) => process.env[name]);
@@ -149,10 +155,12 @@ async function forget(): Promise<void> {
 
 type Starting = { done(platform: Platform): void; stopping(): boolean; unwound(): void };
 
-/** A start-up that is given up ends within this time, or is left to the guard of child.ts and to Docker's Ryuk. */
+/**
+ * How long a start-up that was given up may take to end. After that the guard of child.ts and Docker's Ryuk clean up.
+ */
 const UNWIND_MS = 20_000;
 
-/** Ctrl-C, `kill` and a closed terminal stop everything in order; a second Ctrl-C does not wait. */
+/** Ctrl-C, `kill` and a closed terminal stop everything in order. A second Ctrl-C does not wait for that. */
 function handleSignals(): Starting {
   let platform: Platform | undefined;
   let since: number | undefined;
@@ -177,7 +185,7 @@ function handleSignals(): Starting {
     );
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
-  // Where npm itself was killed nobody would ever stop us.
+  // If npm itself is killed, nobody else would ever stop us.
   const npm = npmAbove();
   if (npm !== undefined) setInterval(() => since === undefined && !isAlive(npm) && stop(), WATCH_MS).unref();
   return {
@@ -189,13 +197,13 @@ function handleSignals(): Starting {
   };
 }
 
-/** The npm that runs us, where one does. Between it and us there is a shell, unless that shell became us. */
+/** The pid of the npm that runs us, if one does. There may be a shell between npm and us. */
 function npmAbove(): number | undefined {
   if (process.env.npm_lifecycle_event === undefined) return undefined;
   return / -c /.test(commandLine(process.ppid)) ? parentOf(process.ppid) : process.ppid;
 }
 
-/** A part that ends by itself ends all: a platform of which a part is missing is worse than none. */
+/** If a part ends by itself, everything is stopped: an incomplete platform is worse than none. */
 function watch({ postgres, kafka, envoy, services, stop }: Platform, starting: Starting): void {
   const parts = { postgres, kafka, gateway: envoy, ...services };
   const timer = setInterval(async () => {

@@ -7,63 +7,66 @@ import { join } from "node:path";
 import { inject } from "vitest";
 import type { TestProject } from "vitest/node";
 import { type Kafka, startKafka } from "./native/kafka.ts";
-import { type Postgres, query, startPostgres } from "./native/postgres.ts";
+import { type DatabaseUrls, type Postgres, query, startPostgres } from "./native/postgres.ts";
 import { migrate, ROOT } from "./services.ts";
 
-/** A database of its own for a test file, with the service's migrations applied. */
-export type TestDatabase = { databaseUrl: string; migrationDatabaseUrl: string; drop(): Promise<void> };
+/** A database for one test file, with the service's migrations applied. */
+export type TestDatabase = DatabaseUrls & { drop(): Promise<void> };
 
-/** The broker that this test run shares. */
-export type TestKafka = {
+/** The broker that all test files of a run share. */
+type TestKafka = {
   brokers: string[];
-  /** Makes `<base>.<random>` (3 partitions) and its `.dead`; returns the first one's name. */
+  /**
+   * Creates the topics `<base>.<random>` (3 partitions) and `<base>.<random>.dead`, and returns the first one's name.
+   */
   freshTopic(base: string): Promise<string>;
 };
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** Where the process that runs the tests lends Postgres and Kafka. */
+    /** The URL at which the process that runs the tests provides Postgres and Kafka. */
     stackUrl: string;
   }
 }
 
 /**
- * A new database and its two URLs. Where `service` is the name of a service its migrations are applied; under any other
- * name (a package's tests) the database is empty. The first call of a run starts Postgres; migrations run once, into a
+ * Creates a database. If `service` is the name of a service, its migrations are applied; for any other name (a
+ * package's tests) the database is empty. The first call of a run starts Postgres. Migrations run once, into a
  * template, and every database is a copy of it.
  */
 export async function testDatabase(service: string): Promise<TestDatabase> {
-  const urls = await borrow<{ databaseUrl: string; migrationDatabaseUrl: string }>("database", service);
+  const urls = await request<DatabaseUrls>("database", service);
   const name = new URL(urls.databaseUrl).pathname.slice(1);
-  return { ...urls, drop: async () => void (await borrow("drop", name)) };
+  return { ...urls, drop: async () => void (await request("drop", name)) };
 }
 
-/** The broker of this run; the first call starts it. */
+/** The broker of this run. The first call starts it. */
 export async function testKafka(): Promise<TestKafka> {
-  const { brokers } = await borrow<{ brokers: string[] }>("kafka");
-  return { brokers, freshTopic: async (base) => (await borrow<{ topic: string }>("topic", base)).topic };
+  const { brokers } = await request<{ brokers: string[] }>("kafka");
+  return { brokers, freshTopic: async (base) => (await request<{ topic: string }>("topic", base)).topic };
 }
 
-/** Asks the process that runs the tests. Throws what went wrong there, such as a program that is missing. */
-async function borrow<T>(what: string, name = ""): Promise<T> {
+/** Asks the process that runs the tests. Throws its error, such as a program that is missing. */
+async function request<T>(what: string, name = ""): Promise<T> {
   const answer = await fetch(`${inject("stackUrl")}/${what}/${name}`, { method: "POST" });
   if (answer.status !== 200) throw new Error(await answer.text());
   return (await answer.json()) as T;
 }
 
 /**
- * vitest's globalSetup. It starts nothing but a small server, which starts Postgres and Kafka when the first test asks
- * for them: a run of unit tests has neither, and all test files of a run, each in a process of its own, share one of each.
+ * vitest's globalSetup. It only starts a small HTTP server, which starts Postgres and Kafka when the first test asks
+ * for them. A run of unit tests therefore starts neither, and all test files of a run share one of each, although every
+ * file runs in its own process.
  */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const lender = createLender((line) => process.stderr.write(`${line}\n`));
-  // Whoever changed a migration while vitest watches gets it in the next run.
-  project.onTestsRerun(lender.forgetTemplates);
-  // Only who knows the first part of the path is served: other users of this machine share its loopback interface.
+  const provisioner = createProvisioner((line) => process.stderr.write(`${line}\n`));
+  // In watch mode a changed migration takes effect in the next run.
+  project.onTestsRerun(provisioner.forgetTemplates);
+  // Other users of this machine share its loopback interface, so a request has to know the first part of the path.
   const secret = randomBytes(16).toString("hex");
   const server = createServer((request, response) => {
     const [, key, what = "", name = ""] = (request.url ?? "").split("/");
-    const answer = key === secret ? lender.lend(what, name) : Promise.reject(new Error("unknown path"));
+    const answer = key === secret ? provisioner.provide(what, name) : Promise.reject(new Error("unknown path"));
     answer.then(
       (body) => response.end(JSON.stringify(body)),
       (error: unknown) => response.writeHead(500).end(error instanceof Error ? error.message : String(error)),
@@ -74,11 +77,11 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   return async () => {
     server.close();
     server.closeAllConnections();
-    await lender.close();
+    await provisioner.close();
   };
 }
 
-function createLender(progress: (line: string) => void) {
+function createProvisioner(progress: (line: string) => void) {
   let postgres: Promise<Postgres> | undefined;
   let kafka: Promise<Kafka> | undefined;
   const templates = new Map<string, Promise<string>>();
@@ -107,7 +110,7 @@ function createLender(progress: (line: string) => void) {
       client.query(`DROP DATABASE IF EXISTS ${client.escapeIdentifier(name)} WITH (FORCE)`),
     );
   };
-  const lenders: Record<string, (name: string) => Promise<object>> = {
+  const provisions: Record<string, (name: string) => Promise<object>> = {
     async database(service) {
       let template = templates.get(service);
       if (template === undefined) {
@@ -132,15 +135,15 @@ function createLender(progress: (line: string) => void) {
     },
   };
   return {
-    async lend(what: string, name: string): Promise<object> {
-      const lender = lenders[what];
-      if (!lender) throw new Error(`nothing is lent under "${what}"`);
-      return lender(name);
+    async provide(what: string, name: string): Promise<object> {
+      const provision = provisions[what];
+      if (!provision) throw new Error(`there is no provision called "${what}"`);
+      return provision(name);
     },
     forgetTemplates: () => templates.clear(),
     async close() {
       const [database, broker] = await Promise.allSettled([postgres, kafka]);
-      // A server of somebody else goes on living: nothing of ours stays in it.
+      // A server that runs elsewhere keeps running, so leave nothing of this run in it.
       if (process.env.POSTGRES_URL) for (const name of databases) await drop(name).catch(() => undefined);
       if (broker.status === "fulfilled") await broker.value?.stop();
       if (database.status === "fulfilled") await database.value?.stop();

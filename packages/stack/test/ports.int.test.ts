@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { freePort, isFree } from "../src/programs/ports.ts";
 
-/** Asks for a port from another process, as another test run would. */
+/** Another process asks for a port, as another test run would. */
 function portOfAnother(preferred: number): number {
   const program = `import { freePort } from ${JSON.stringify(join(import.meta.dirname, "../src/programs/ports.ts"))}; console.log(await freePort(${preferred}));`;
   return Number(execFileSync(process.execPath, ["--input-type=module", "--eval", program], { encoding: "utf8" }));

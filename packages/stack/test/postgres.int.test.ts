@@ -6,14 +6,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { chooseWay } from "../src/docker/docker.ts";
+import { chooseRuntime } from "../src/docker/docker.ts";
 import { type Postgres, query, startPostgres } from "../src/native/postgres.ts";
 import { freePort } from "../src/programs/ports.ts";
 import { isAlive } from "../src/programs/processes.ts";
 import { until } from "../src/programs/server.ts";
 
 const rows = (url: string, sql: string) => query(url, async (client) => (await client.query(sql)).rows);
-const native = (await chooseWay()) === "native";
+const native = (await chooseRuntime()) === "native";
 
 describe("a Postgres server", { timeout: 120_000 }, () => {
   let postgres: Postgres;
@@ -108,7 +108,7 @@ describe("Postgres with a data folder", { timeout: 120_000 }, () => {
   });
 
   test.runIf(native)("is stopped by its guard where its parent is killed, and what is left is taken over", async () => {
-    // Another process starts it and is killed with -9.
+    // Another process starts the server and is killed with SIGKILL.
     const program = `
       import { startPostgres } from ${JSON.stringify(new URL("../src/native/postgres.ts", import.meta.url).href)};
       const postgres = await startPostgres({ dataDir: ${JSON.stringify(dataDir)}, password: "secret", durable: false });
@@ -121,7 +121,7 @@ describe("Postgres with a data folder", { timeout: 120_000 }, () => {
     await rows(migrationDatabaseUrl, "CREATE TABLE kept AS SELECT 1 AS one");
     expect(isAlive(pid)).toBe(true);
     parent.kill("SIGKILL");
-    // No waiting for the guard: the next start has to cope with a server that is still there.
+    // Do not wait for the guard: the next start has to cope with a server that still runs.
     const next = await startPostgres({ dataDir, password: "secret", durable: false });
     await until(
       () => !isAlive(pid),

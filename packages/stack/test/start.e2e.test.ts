@@ -1,4 +1,4 @@
-/** `npm start` as a person meets it: what it prints, what it refuses, and what it leaves behind. */
+/** `npm start` from a person's view: what it prints, what it refuses, and what it leaves behind. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -7,10 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
-import { chooseWay } from "../src/docker/docker.ts";
+import { chooseRuntime } from "../src/docker/docker.ts";
+import { SERVICES } from "../src/names.ts";
 import { startKafka } from "../src/native/kafka.ts";
 import { startPostgres } from "../src/native/postgres.ts";
-import { SERVICES } from "../src/platform.ts";
 import { freePort } from "../src/programs/ports.ts";
 import { commandLine, isAlive, withDescendants } from "../src/programs/processes.ts";
 import { until } from "../src/programs/server.ts";
@@ -42,7 +42,7 @@ async function ready(run: Run): Promise<string> {
   return run.text();
 }
 
-/** Pastes the curl lines into a shell and returns what each printed. */
+/** Runs the printed curl lines in a shell and returns the output of each. */
 function paste(text: string): string[] {
   const lines = text.split("\n").filter((line) => /^ {2}(TOKEN=|curl )/.test(line));
   expect(lines).toHaveLength(3);
@@ -56,7 +56,10 @@ async function refusal(env: Record<string, string>, args: string[] = []): Promis
   return run.text();
 }
 
-/** Waits for the last to go: the guard of child.ts, which wakes up when the one that it guards is not there any more. */
+/**
+ * Waits until all processes have ended. The last one is the guard of child.ts, which outlives the process that it
+ * guards.
+ */
 const gone = (processes: number[]) =>
   until(
     () => !processes.some(isAlive),
@@ -130,14 +133,14 @@ test("a port in use is named, with who has it and the way out", { timeout: 60_00
   expect(message).toMatch(/PORT_GATEWAY=\d+ npm start/);
 });
 
-test.runIf((await chooseWay()) === "native")("programs that are missing are all named at once", { timeout: 60_000 }, async () => {
+test.runIf((await chooseRuntime()) === "native")("programs that are missing are all named at once", { timeout: 60_000 }, async () => {
   const bin = mkdtempSync(join(folder, "bin-"));
   for (const name of ["sh", "dirname"])
     symlinkSync(execFileSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8" }).trim(), join(bin, name));
   const bare = { PATH: bin, JAVA_HOME: "", PM_CACHE_DIR: join(folder, "empty") };
   const message = await refusal(bare);
   for (const what of ["Java 17 or newer", "Maven", "Python 3 with venv"]) expect(message).toContain(what);
-  // A Java that is too old is not a Java.
+  // A Java that is too old does not count.
   writeFileSync(join(bin, "java"), "#!/bin/sh\necho 'openjdk 11.0.20 2023-07-18'\n", { mode: 0o755 });
   expect(await refusal(bare)).toContain('"java" is Java 11');
 });

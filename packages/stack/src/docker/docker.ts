@@ -7,11 +7,13 @@ import type { Progress } from "../programs/cache.ts";
 import type { Output } from "../programs/child.ts";
 import type { Server } from "../programs/server.ts";
 
-export type Way = "docker" | "native";
+/** How Postgres, Kafka and Envoy run: in containers, or as programs of this machine. */
+type Runtime = "docker" | "native";
 
+const TAIL_LINES = 30;
 let found: Promise<ContainerRuntimeClient | undefined> | undefined;
 
-/** The Docker engine of this machine, if one answers. Asked once per process. */
+/** The Docker engine of this machine, if one answers. Looked for once per process. */
 function engine(): Promise<ContainerRuntimeClient | undefined> {
   found ??= mayHaveEngine()
     ? import("testcontainers").then((library) => library.getContainerRuntimeClient()).catch(() => undefined)
@@ -19,7 +21,7 @@ function engine(): Promise<ContainerRuntimeClient | undefined> {
   return found;
 }
 
-/** Loading testcontainers takes half a second: not where there is nothing that it could talk to. */
+/** Loading testcontainers takes half a second, so look first whether there can be an engine. */
 function mayHaveEngine(): boolean {
   const home = homedir();
   const sockets = [
@@ -37,8 +39,8 @@ function mayHaveEngine(): boolean {
   );
 }
 
-/** How the parts are run: in containers where a Docker engine answers, else natively; `STACK` decides where it is set. */
-export async function chooseWay(): Promise<Way> {
+/** Docker if an engine answers, else native. The environment variable `STACK` overrides that. */
+export async function chooseRuntime(): Promise<Runtime> {
   const wish = process.env.STACK ?? "";
   if (wish !== "" && wish !== "docker" && wish !== "native")
     throw new Error(`STACK is "${wish}"; it has to be "docker", "native" or unset`);
@@ -49,46 +51,50 @@ export async function chooseWay(): Promise<Way> {
   return "native";
 }
 
-export type ContainerOptions = Output & {
+type ContainerOptions = Output & {
   name: string;
   image: string;
   environment?: Record<string, string>;
   command?: string[];
-  /** Port in the container → port on this machine. None in host networking. */
+  /** Port in the container → port on this machine. */
   ports?: Record<number, number>;
+  /** The container shares the network of this machine. Then there are no `ports` to map. */
   hostNetwork?: boolean;
-  /** A named volume, which also names the container, and where it is mounted; without one the data goes with the container. */
+  /**
+   * A named volume, and where it is mounted. The container gets the same name. Without it the data is removed with the
+   * container.
+   */
   volume?: { name: string; path: string } | undefined;
   files?: { source: string; target: string }[];
   sharedMemoryBytes?: number;
   progress: Progress;
 };
 
-/** A server in a container. It is removed when it is stopped; testcontainers' Ryuk removes it where this process is killed. */
+/**
+ * A server in a container. `stop` removes the container; if this process is killed, testcontainers' Ryuk removes it.
+ */
 export async function dockerServer(options: ContainerOptions): Promise<Server> {
-  const { GenericContainer, Wait } = await import("testcontainers");
   const client = await engine();
   if (!client) throw new Error("no Docker engine answers");
-  const docker = client.container.dockerode;
   let id: string | undefined;
   let running = false;
   let pid: number | undefined;
   const lines: string[] = [];
   const container = () => {
     if (id === undefined) throw new Error(`the container of ${options.name} was never started`);
-    return docker.getContainer(id);
+    return client.container.dockerode.getContainer(id);
   };
-  const take = (line: string) => {
+  const keep = (line: string) => {
     lines.push(line);
-    if (lines.length > 30) lines.shift();
+    if (lines.length > TAIL_LINES) lines.shift();
     options.onLog?.(line);
     if (options.logFile !== undefined) appendFileSync(options.logFile, `${line}\n`);
   };
-  /** Follows one run of the container, from its start to its end. */
+  /** Follows one run of the container from its start to its end. */
   const follow = async (sinceMs: number) => {
     running = true;
     const log = await client.container.logs(container(), { since: Math.floor(sinceMs / 1000) });
-    createInterface({ input: log }).on("line", take);
+    createInterface({ input: log }).on("line", keep);
     pid = (await container().inspect()).State.Pid || undefined;
     const ended = () => {
       running = false;
@@ -98,31 +104,8 @@ export async function dockerServer(options: ContainerOptions): Promise<Server> {
   return {
     async launch() {
       const since = Date.now();
-      if (id !== undefined) {
-        await container().start();
-        return follow(since);
-      }
-      options.progress(`${options.name}: ${options.image} in Docker (its image is downloaded where it is missing)`);
-      const started = new GenericContainer(options.image)
-        .withEnvironment(options.environment ?? {})
-        .withExposedPorts(...Object.entries(options.ports ?? {}).map(([inside, host]) => ({ container: Number(inside), host })))
-        .withBindMounts(options.volume ? [{ source: options.volume.name, target: options.volume.path }] : [])
-        .withCopyFilesToContainer(options.files ?? [])
-        // Ready is what the server itself says, asked in the same way as of a native one.
-        .withWaitStrategy(Wait.forAll([]));
-      if (options.command) started.withCommand(options.command);
-      if (options.hostNetwork) started.withNetworkMode("host");
-      if (options.volume) {
-        // Two servers on one volume would destroy it: the name keeps a second container from being made, and finds the
-        // one that a killed run may have left behind.
-        await docker
-          .getContainer(options.volume.name)
-          .remove({ force: true })
-          .catch(() => undefined);
-        started.withName(options.volume.name);
-      }
-      if (options.sharedMemoryBytes !== undefined) started.withSharedMemorySize(options.sharedMemoryBytes);
-      id = (await started.start()).getId();
+      if (id !== undefined) await container().start();
+      else id = await startContainer(client, options);
       await follow(since);
     },
     async stop() {
@@ -145,20 +128,46 @@ export async function dockerServer(options: ContainerOptions): Promise<Server> {
     },
     pause: async () => void (await container().pause()),
     resume: async () => void (await container().unpause()),
-    // Where Docker runs in a virtual machine, the number means nothing here.
+    // If Docker runs in a virtual machine, the pid is not one of this machine.
     pids: () => (running && pid !== undefined && process.platform === "linux" ? [pid] : []),
     running: () => running,
     tail: async () => [...lines],
   };
 }
 
-/** The address under which containers' ports are reached from this process. */
+/** Creates and starts a container and returns its id. */
+async function startContainer(client: ContainerRuntimeClient, options: ContainerOptions): Promise<string> {
+  const { GenericContainer, Wait } = await import("testcontainers");
+  options.progress(`${options.name}: ${options.image} in Docker (the image is downloaded if it is missing)`);
+  const container = new GenericContainer(options.image)
+    .withEnvironment(options.environment ?? {})
+    .withExposedPorts(...Object.entries(options.ports ?? {}).map(([inside, host]) => ({ container: Number(inside), host })))
+    .withBindMounts(options.volume ? [{ source: options.volume.name, target: options.volume.path }] : [])
+    .withCopyFilesToContainer(options.files ?? [])
+    // Wait for nothing here: the caller asks the server itself, as it asks a native one.
+    .withWaitStrategy(Wait.forAll([]));
+  if (options.command) container.withCommand(options.command);
+  if (options.hostNetwork) container.withNetworkMode("host");
+  if (options.volume) {
+    // Two servers on one volume would destroy it. The fixed name prevents a second container, and finds the one that a
+    // killed run has left behind.
+    await client.container.dockerode
+      .getContainer(options.volume.name)
+      .remove({ force: true })
+      .catch(() => undefined);
+    container.withName(options.volume.name);
+  }
+  if (options.sharedMemoryBytes !== undefined) container.withSharedMemorySize(options.sharedMemoryBytes);
+  return (await container.start()).getId();
+}
+
+/** The address at which this process reaches the ports of containers. */
 export async function dockerHost(): Promise<string> {
   const host = (await engine())?.info.containerRuntime.host ?? "localhost";
   return host === "localhost" ? "127.0.0.1" : host;
 }
 
-/** Forgets the data of earlier runs. Volumes that are not there are nothing to complain about. */
+/** Removes the data of earlier runs. Missing volumes are ignored. */
 export async function removeVolumes(names: string[]): Promise<void> {
   const client = await engine();
   if (!client) return;

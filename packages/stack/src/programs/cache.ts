@@ -4,29 +4,29 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { withLock } from "../lock.ts";
 
-/** Progress for people, one line at a time. */
+/** Shows people what is going on, one line per call. */
 export type Progress = (line: string) => void;
 
-/** Downloads are kept outside the clone, so that a second clone needs none: `PM_CACHE_DIR`, else `~/.cache/patient-management`. */
+/** The folder of all downloads: `PM_CACHE_DIR`, or `~/.cache/patient-management`. All clones share it. */
 export function cacheDir(): string {
   const base = process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache");
   return process.env.PM_CACHE_DIR ?? join(base, "patient-management");
 }
 
-/** Whether `name` is in the cache, complete and checked. */
+/** Whether the cache holds `name`. What it holds is complete and checked. */
 export function isCached(name: string): boolean {
   return existsSync(join(cacheDir(), name));
 }
 
 /**
- * The folder `name` in the cache; where it is missing, `install` fills a temporary one, which is then renamed. So the
- * folder is there completely or not at all, however an install ends, and two processes never do the same work twice.
+ * Returns the folder `name` of the cache. If it is missing, `install` fills a temporary folder, which is then renamed,
+ * so a broken install leaves nothing behind. Other processes wait for it instead of installing the same.
  */
 export async function cached(name: string, progress: Progress, install: (dir: string) => Promise<void>): Promise<string> {
   const dir = join(cacheDir(), name);
   if (existsSync(dir)) return dir;
   mkdirSync(cacheDir(), { recursive: true });
-  const waiting = () => progress(`waiting for another process that is downloading ${name}`);
+  const onWait = () => progress(`waiting for another process that is downloading ${name}`);
   await withLock(
     `${dir}.lock`,
     async () => {
@@ -41,12 +41,12 @@ export async function cached(name: string, progress: Progress, install: (dir: st
         rmSync(partial, { recursive: true, force: true });
       }
     },
-    waiting,
+    onWait,
   );
   return dir;
 }
 
-/** One SHA-256 for all files of a folder: of the lines `<sha256>  <name>`, sorted by name, as `sha256sum * | sha256sum` says. */
+/** One SHA-256 for all files of a folder, the same as `sha256sum * | sha256sum` prints. */
 export function digestOf(dir: string): string {
   const all = createHash("sha256");
   for (const name of readdirSync(dir).sort()) {

@@ -4,25 +4,25 @@ import type { Socket } from "node:net";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 
-/** Where a program's output goes: appended to a file without passing through this process, or line by line to a function. */
+/** Where a program writes: into a file, without passing through this process, or line by line to a function. */
 export type Output = { logFile?: string | undefined; onLog?: ((line: string) => void) | undefined };
 
 export type Exit = { code: number | null; signal: NodeJS.Signals | null };
 
-/** A program that this process started and that does not outlive it. */
+/** A program that this process started. It ends with this process, however that ends. */
 export type Child = {
   name: string;
   pid: number;
   exited: Promise<Exit>;
   running(): boolean;
-  /** The last lines that it wrote. */
+  /** The last lines of its output. */
   tail(): string[];
   signal(signal: NodeJS.Signals): void;
-  /** Asks it to end by its stop signal; after `graceMs` (10,000 where not said) it is killed. Returns when it is gone. */
+  /** Sends the stop signal, and SIGKILL after `graceMs` (10,000 by default). Returns when the program has ended. */
   stop(graceMs?: number): Promise<void>;
 };
 
-export type ChildOptions = Output & {
+type ChildOptions = Output & {
   name: string;
   command: string;
   args: string[];
@@ -34,24 +34,24 @@ export type ChildOptions = Output & {
 };
 
 const TAIL_LINES = 20;
-/** A line of JSON with a stack in it would hide all others. */
+/** Long lines are cut: one line of JSON with a stack trace would hide all others. */
 const TAIL_LINE_LETTERS = 400;
 const TAIL_BYTES = 32 * 1024;
 const GRACE_MS = 10_000;
-/** How long the last lines of a program that has ended may take to get here. */
+/** How long to wait for the last lines of a program that has ended. */
 const LAST_WORDS_MS = 500;
 
-/** All that run now, in the order in which they were started. */
+/** All running programs, oldest first. */
 const children = new Set<{ stop(graceMs?: number): Promise<void> }>();
 let closing = false;
 
 /**
- * Starts a program in a session of its own, so that a Ctrl-C on the terminal reaches only this process, which then
- * stops its children in the right order. Throws where the program does not exist or must not be run.
+ * Starts a program in its own session. Ctrl-C on the terminal then reaches only this process, which stops its children
+ * in the right order. Throws if the program does not exist or may not be run.
  */
 export async function startChild(options: ChildOptions): Promise<Child> {
   const { name, command, args, stopSignal = "SIGTERM", logFile, onLog } = options;
-  if (closing) throw new Error(`${name} is not started any more: everything is being stopped`);
+  if (closing) throw new Error(`${name} is not started, because everything is being stopped`);
   const lines: string[] = [];
   const log = logFile === undefined ? undefined : openSync(logFile, "a");
   const child = spawn(command, args, {
@@ -78,7 +78,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
         children.delete(handle);
         resolve(ended);
       };
-      // Its pipes close after its last line, unless a program that it started keeps them open.
+      // The pipes close after the last line, unless a program that it started keeps them open.
       const patience = setTimeout(end, LAST_WORDS_MS);
       child.once("close", () => {
         clearTimeout(patience);
@@ -105,7 +105,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     signal: (signal) => void (ended ?? child.kill(signal)),
     async stop(graceMs = GRACE_MS) {
       if (ended) return;
-      // A frozen process gets no signal but these two.
+      // A frozen process reacts to no other signal than SIGCONT and SIGKILL.
       child.kill("SIGCONT");
       child.kill(stopSignal);
       const force = setTimeout(() => child.kill("SIGKILL"), graceMs);
@@ -117,20 +117,20 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   return handle;
 }
 
-/** Stops all children, the youngest first, and lets no new one start: what is left of a start-up that is given up. */
+/** Stops all children, youngest first, and refuses to start new ones. Ends a start-up that was given up. */
 export async function stopChildren(graceMs?: number): Promise<void> {
   closing = true;
   if (graceMs === 0) await Promise.all([...children].map((child) => child.stop(0)));
   for (const child of [...children].reverse()) await child.stop(graceMs);
 }
 
-/** Runs a program to its end and returns what it wrote to standard output; throws with the last lines of its errors. */
+/** Runs a program to its end and returns its standard output. Throws with its last lines if it fails. */
 export async function run(
   command: string,
   args: string[],
   options: { env?: NodeJS.ProcessEnv; cwd?: string; uid?: number; gid?: number } = {},
 ): Promise<string> {
-  if (closing) throw new Error(`${command} is not started any more: everything is being stopped`);
+  if (closing) throw new Error(`${command} is not started, because everything is being stopped`);
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
   const handle = { stop: async () => void child.kill("SIGTERM") };
   children.add(handle);
@@ -147,11 +147,11 @@ export async function run(
     child.once("close", resolve);
   }).finally(() => children.delete(handle));
   if (code === 0) return output;
-  const said = `${output}\n${errors}`.trim().split("\n").slice(-TAIL_LINES).join("\n");
-  throw new Error(`${command} ${args.join(" ")} failed (exit code ${code}):\n${said}`);
+  const lastLines = `${output}\n${errors}`.trim().split("\n").slice(-TAIL_LINES).join("\n");
+  throw new Error(`${command} ${args.join(" ")} failed (exit code ${code}):\n${lastLines}`);
 }
 
-/** Whether a program of that name is on the path. */
+/** Whether the PATH has a program of that name. */
 export async function hasProgram(command: string): Promise<boolean> {
   return run("sh", ["-c", 'command -v "$1"', "sh", command]).then(
     () => true,
@@ -159,7 +159,7 @@ export async function hasProgram(command: string): Promise<boolean> {
   );
 }
 
-/** Whether `stopChildren` was called: what is still on its way up need not get there. */
+/** Whether `stopChildren` was called. Start-ups that are still under way give up then. */
 export const isClosing = (): boolean => closing;
 
 function lastLines(file: string): string[] {
@@ -180,9 +180,9 @@ function pidOf(child: ChildProcess): number {
 }
 
 /**
- * A shell that outlives this process by a few seconds. It knows every child and its stop signal, reads from a pipe
- * that the kernel closes whenever this process ends, and then stops whoever is left: so not even `kill -9` of
- * `npm start` or of a test run leaves a database behind. It costs one megabyte, and asks nothing of the children.
+ * A shell that outlives this process by a few seconds, so that not even `kill -9` of `npm start` or of a test run
+ * leaves a database running. It reads the pids of all children and their stop signals from a pipe. The kernel closes
+ * the pipe when this process ends; the shell then stops the children that still run. It costs one megabyte.
  */
 const GUARD = `
 trap '' INT TERM HUP
@@ -207,7 +207,7 @@ for entry in $watched; do kill -KILL "\${entry%%:*}"; done
 
 function createGuard() {
   let pipe: Socket | undefined;
-  const tell = (line: string): void => {
+  const send = (line: string): void => {
     if (!pipe || pipe.destroyed) {
       const shell = spawn("sh", ["-c", GUARD], { detached: true, stdio: ["pipe", "ignore", "ignore"] });
       shell.unref();
@@ -218,10 +218,13 @@ function createGuard() {
     pipe.write(`${line}\n`);
   };
   return {
-    watch: (pid: number, signal: NodeJS.Signals) => tell(`watch ${pid} ${signal.replace("SIG", "")}`),
-    forget: (pid: number) => tell(`forget ${pid} -`),
+    watch: (pid: number, signal: NodeJS.Signals) => send(`watch ${pid} ${signal.replace("SIG", "")}`),
+    forget: (pid: number) => send(`forget ${pid} -`),
   };
 }
 
-/** Tells the guard about processes that are not children of this one but that it brought about, such as frozen backends. */
+/**
+ * The guard of this process. Callers also register processes that are no children of this one, such as frozen Postgres
+ * backends.
+ */
 export const guard = createGuard();

@@ -4,9 +4,9 @@ import { hasProgram, run } from "./child.ts";
 import { commandLine } from "./processes.ts";
 
 /**
- * A port nobody listens on, and nobody else gets from here as long as this process lives. Chosen below the range from which
- * the kernel takes the near end of outgoing connections: a client that tries again and again to reach a killed broker could
- * otherwise be given the broker's own port, connect to itself, and keep the broker from starting again.
+ * Returns a free port that no other caller gets while this process lives. It lies below the kernel's range for outgoing
+ * connections. Otherwise a client that keeps trying to reach a killed broker could be assigned the broker's port,
+ * connect to itself, and keep the broker from starting again.
  */
 export async function freePort(preferred?: number): Promise<number> {
   if (preferred !== undefined && (await reserve(preferred))) return preferred;
@@ -17,8 +17,9 @@ export async function freePort(preferred?: number): Promise<number> {
 }
 
 /**
- * Seconds pass between choosing a port and listening on it, and another test run may be choosing too. So ports come in pairs: who
- * listens on one of a pair has the other one reserved. The kernel ends that with the process, however it ends.
+ * Reserves a port for this process by listening on its neighbour: ports come in pairs. Seconds pass between choosing a
+ * port and listening on it, and another test run may choose meanwhile. The kernel ends the reservation with the
+ * process.
  */
 async function reserve(port: number): Promise<boolean> {
   const neighbour = await listen(port ^ 1, "127.0.0.1");
@@ -29,13 +30,13 @@ async function reserve(port: number): Promise<boolean> {
   return false;
 }
 
-/** Whether a server may listen on that port, on every interface and on the loopback one. */
+/** Whether a server can listen on the port, on all interfaces and on the loopback interface. */
 export async function isFree(port: number): Promise<boolean> {
   for (const host of ["127.0.0.1", "0.0.0.0", "::"]) if (!(await canListen(port, host))) return false;
   return true;
 }
 
-/** Who listens on a port, such as `pid 4711 (python3 -m http.server)`, where the system tells. */
+/** The process that listens on a port, such as `pid 4711 (python3 -m http.server)`, if the system says so. */
 export async function holderOf(port: number): Promise<string | undefined> {
   const pid = await pidOnPort(port);
   if (pid === undefined) return undefined;

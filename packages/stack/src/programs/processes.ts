@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Whether a process with that pid is there, ours or not. */
+/** Whether a process with that pid runs, of this user or another. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -12,7 +12,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** A process and everything that it started, itself first. */
+/** The pids of a process and its descendants, the process first. */
 export function withDescendants(pid: number): number[] {
   const parents = allParents();
   const found = [pid];
@@ -20,10 +20,10 @@ export function withDescendants(pid: number): number[] {
   return found;
 }
 
-/** The process that started this one, or took it over. */
+/** The pid of the parent of a process. */
 export const parentOf = (pid: number): number | undefined => allParents().get(pid);
 
-/** The command line of a process, or an empty string where it is gone. */
+/** The command line of a process, or an empty string if the process has ended. */
 export function commandLine(pid: number): string {
   try {
     if (process.platform === "linux") return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
@@ -34,8 +34,8 @@ export function commandLine(pid: number): string {
 }
 
 /**
- * Stops a process that an earlier run left behind. `mark` has to occur in its command line: a pid file may be older
- * than the last reboot, and the number may belong to somebody else by now. Returns whether there was one.
+ * Stops a process that an earlier run left behind and returns whether there was one. Its command line must contain
+ * `mark`: a pid file may be older than the last reboot, and its number may belong to an unrelated process by now.
  */
 export async function stopOrphan(pid: number, mark: string, signal: NodeJS.Signals): Promise<boolean> {
   if (!isAlive(pid) || !commandLine(pid).includes(mark)) return false;
@@ -68,13 +68,13 @@ function allParents(): Map<number, number> {
     for (const name of readdirSync("/proc")) {
       if (!/^\d+$/.test(name)) continue;
       try {
-        // The name of the program, in parentheses, may itself hold spaces and parentheses.
+        // Cut the program's name: it stands in parentheses and may contain spaces and parentheses.
         const fields = readFileSync(`/proc/${name}/stat`, "utf8")
           .replace(/^.*\) /s, "")
           .split(" ");
         parents.set(Number(name), Number(fields[1]));
       } catch {
-        // It ended while we looked.
+        // The process has ended in the meantime.
       }
     }
     return parents;

@@ -1,10 +1,12 @@
-/** Programs that come as wheels of PyPI: each in a virtual environment of its own, from exactly the file that is named by its hash. */
+/** Python programs: each is one wheel of PyPI, installed into its own virtual environment and checked by its hash. */
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hasProgram, run } from "./child.ts";
 
-/** What has to be installed before a wheel can be; empty where nothing is missing. */
-export async function missingForWheels(what: string): Promise<string[]> {
+/**
+ * What this machine lacks to install a Python program; empty if it lacks nothing. `what` names the program to people.
+ */
+export async function missingForPythonProgram(what: string): Promise<string[]> {
   if (!(await hasProgram("python3")))
     return [
       `Python 3 with venv (program "python3"; Debian: apt install python3-venv, macOS: brew install python), once, to download ${what}`,
@@ -16,8 +18,8 @@ export async function missingForWheels(what: string): Promise<string[]> {
   return hasVenv ? [] : [`Python's venv module (Debian: apt install python3-venv), once, to download ${what}`];
 }
 
-/** Makes a virtual environment with one package in it. */
-export async function installWheel(venv: string, requirement: string, sha256: string): Promise<void> {
+/** Makes a virtual environment in the folder `venv` and installs one wheel into it. */
+export async function installPythonProgram(venv: string, requirement: string, sha256: string): Promise<void> {
   const requirements = join(venv, "requirements.txt");
   await run("python3", ["-m", "venv", venv]);
   writeFileSync(requirements, `${requirement} --hash=sha256:${sha256}\n`);
@@ -25,7 +27,7 @@ export async function installWheel(venv: string, requirement: string, sha256: st
   await run(join(venv, "bin", "python"), [...pip, requirements]);
 }
 
-/** Where a virtual environment has its packages. */
+/** The folder of a virtual environment that holds the installed packages. */
 export function packagesIn(venv: string): string {
   const library = join(venv, "lib");
   const python = readdirSync(library).find((name) => name.startsWith("python"));
