@@ -1,43 +1,49 @@
 /**
- * Local days as instants. Time zones come from ICU, in Node, and from nowhere else: a second source with other rules would
- * put a registration on one day here and on another there.
+ * Local days as instants. Time zones come only from the ICU data of Node: a second source with other rules could put a
+ * registration on another day.
  */
 import { LRUCache } from "lru-cache";
 
-/** `YYYY-MM-DD`, a day of a calendar on somebody's wall. */
+/** A day of the calendar, `YYYY-MM-DD`. */
 export type LocalDate = string;
 /** Milliseconds since the epoch. */
 export type Instant = number;
 
 export type Interval = "day" | "week" | "month";
 
-/** A part of a period: local days `start` to `end` (inclusive), instants `from` (inclusive) to `until` (exclusive). */
+/**
+ * A part of a period: local days from `start` to `end` (inclusive), which are the instants from `from` (inclusive) to
+ * `until` (exclusive).
+ */
 export type Span = { start: LocalDate; end: LocalDate; from: Instant; until: Instant };
 
 export const dayMs = 86_400_000;
 
 /**
- * A function that remembers what it gave. A report of a year asks for the same days again and again, and writing or reading one
- * costs more than all else about it. When there is too much to remember it forgets everything, which is cheaper than to know what
+ * Keeps the results of a function. A report of a year needs the same days again and again, and to format or parse them
+ * takes longer than all else. When there are `maxSize` results, all are dropped: that is cheaper than to note which one
  * was used last.
  */
-export function remember<Key, Value>(most: number, make: (key: Key) => Value): (key: Key) => Value {
+export function memoize<Key, Value>(maxSize: number, make: (key: Key) => Value): (key: Key) => Value {
   const known = new Map<Key, Value>();
   return (key) => {
     let value = known.get(key);
     if (value === undefined) {
       value = make(key);
-      if (known.size >= most) known.clear();
+      if (known.size >= maxSize) known.clear();
       known.set(key, value);
     }
     return value;
   };
 }
 
-/** There are some 600 names, and each may be spelled in every mix of cases, while a formatter takes tens of kilobytes. */
+// A formatter takes tens of kilobytes. There are some 600 zones, and each name may be in any mix of cases.
 const formats = new LRUCache<string, Intl.DateTimeFormat>({ max: 100 });
 
-/** The formatter of a zone; undefined where there is no such zone. Offsets such as `+02:00` are no zones: they have no daylight saving. */
+/**
+ * The formatter of a zone; undefined if there is no such zone. An offset such as `+02:00` is no zone, because it does
+ * not change with daylight saving time.
+ */
 function formatOf(timeZone: string): Intl.DateTimeFormat | undefined {
   let format = formats.get(timeZone);
   if (format) return format;
@@ -55,7 +61,7 @@ export function isTimeZone(name: string): boolean {
   return formatOf(name) !== undefined;
 }
 
-/** What a zone's clocks are ahead of UTC at an instant, in milliseconds. */
+/** How far the clocks of a zone are ahead of UTC at an instant, in milliseconds. */
 function offsetAt(instant: Instant, timeZone: string): number {
   const match = /GMT(?:([+-])(\d\d):(\d\d)(?::(\d\d))?)?$/.exec(formatOf(timeZone)?.format(instant) ?? "");
   const [, sign, hours, minutes, seconds = "0"] = match ?? [];
@@ -67,10 +73,10 @@ export function localDateAt(instant: Instant, timeZone: string): LocalDate {
   return toDate(instant + offsetAt(instant, timeZone));
 }
 
-const startsIn = remember(20, (timeZone: string) =>
-  remember(2_000, (date: LocalDate): Instant => {
+const startsIn = memoize(20, (timeZone: string) =>
+  memoize(2_000, (date: LocalDate): Instant => {
     const midnight = utcMidnight(date);
-    // Clocks change at most once around a midnight: the offset is that of the day before or that of the day after.
+    // Clocks change at most once around a midnight, so its offset is the one of the day before or of the day after.
     const before = offsetAt(midnight - dayMs, timeZone);
     const after = offsetAt(midnight + dayMs, timeZone);
     const candidates = [midnight - before, midnight - after].sort((a, b) => a - b);
@@ -78,14 +84,14 @@ const startsIn = remember(20, (timeZone: string) =>
   }),
 );
 
-/** The first instant of a local day. It is not midnight where clocks jump over midnight. */
+/** The first instant of a local day. It is not midnight if clocks jump over midnight. */
 export function startOfDay(date: LocalDate, timeZone: string): Instant {
   return startsIn(timeZone)(date);
 }
 
-export const utcMidnight: (date: LocalDate) => Instant = remember(5_000, (date) => Date.parse(`${date}T00:00:00Z`));
+export const utcMidnight: (date: LocalDate) => Instant = memoize(5_000, (date) => Date.parse(`${date}T00:00:00Z`));
 
-const dateOf = remember(5_000, (day: number): LocalDate => new Date(day * dayMs).toISOString().slice(0, 10));
+const dateOf = memoize(5_000, (day: number): LocalDate => new Date(day * dayMs).toISOString().slice(0, 10));
 
 export function toDate(instant: Instant): LocalDate {
   return dateOf(Math.floor(instant / dayMs));
@@ -99,13 +105,13 @@ export function addDays(date: LocalDate, days: number): LocalDate {
   return toDate(utcMidnight(date) + days * dayMs);
 }
 
-/** The same day of another year; 29 February becomes the 28th where there is none. */
+/** The same day of another year; 29 February becomes the 28th if that year has no 29th. */
 export function addYears(date: LocalDate, years: number): LocalDate {
   const moved = `${Number(date.slice(0, 4)) + years}${date.slice(4)}`;
   return date.endsWith("-02-29") && !isDate(moved) ? moved.replace(/29$/, "28") : moved;
 }
 
-/** Completed years of life on a day. Somebody born on 29 February is a year older on 1 March. */
+/** Completed years of life on a day. A person who was born on 29 February is a year older on 1 March. */
 export function ageOn(birth: LocalDate, date: LocalDate): number {
   const years = Number(date.slice(0, 4)) - Number(birth.slice(0, 4));
   return date.slice(5) < birth.slice(5) ? years - 1 : years;
@@ -115,10 +121,13 @@ export function spanOf(start: LocalDate, end: LocalDate, timeZone: string): Span
   return { start, end, from: startOfDay(start, timeZone), until: startOfDay(addDays(end, 1), timeZone) };
 }
 
-/** How many intervals a report may have. */
+/** How many intervals a report has at most. */
 export const maxSpans = 400;
 
-/** Splits the local days `from` to `to` (inclusive) by interval. Weeks begin on Monday. The first and the last are cut to the period. */
+/**
+ * Splits the local days from `from` to `to` (inclusive) by interval. Weeks begin on Monday. The first and the last
+ * interval are cut to the period.
+ */
 export function split(from: LocalDate, to: LocalDate, interval: Interval, timeZone: string): Span[] {
   const spans: Span[] = [];
   for (let start = from; start <= to; ) {
@@ -130,7 +139,7 @@ export function split(from: LocalDate, to: LocalDate, interval: Interval, timeZo
   return spans;
 }
 
-/** How many intervals `split` would make, cheaply and at most one too many. */
+/** How many intervals `split` would make, or one more. It does not compute them. */
 export function countSpans(from: LocalDate, to: LocalDate, interval: Interval): number {
   const days = (utcMidnight(to) - utcMidnight(from)) / dayMs + 1;
   return interval === "day" ? days : interval === "week" ? Math.ceil(days / 7) + 1 : Math.ceil(days / 28) + 1;

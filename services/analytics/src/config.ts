@@ -1,6 +1,6 @@
 import { callerConfig, commonConfig, databaseConfig, kafkaConfig, port, readEnvironment, serviceUrl } from "@pm/kit/config";
 
-/** The environment of this service; docs/architecture.md says what each variable means. */
+/** Reads the environment of this service. docs/configuration.md says what each variable means. */
 export const readConfig = () =>
   readEnvironment({
     ...commonConfig,

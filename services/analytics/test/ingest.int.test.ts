@@ -6,10 +6,12 @@ import { testDatabase } from "@pm/stack/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { addDays, localDateAt } from "../src/calendar.ts";
 import { applyEvents } from "../src/ingest/ingest.ts";
+import { unmatchedPatients } from "../src/ingest/store.ts";
 import type { PeriodQuery } from "../src/reports/period.ts";
 import { createReports } from "../src/reports/reports.ts";
-import { createSumsOf } from "../src/rollups/query.ts";
-import { type AnalyticsDatabase, activeGeneration, unmatchedSubjects } from "../src/rollups/store.ts";
+import { createRollupQueries } from "../src/rollups/query.ts";
+import { activeGeneration } from "../src/rollups/store.ts";
+import type { AnalyticsDatabase } from "../src/tables.ts";
 import { billingEvent, idOf, patientEvent, registered } from "./testing.ts";
 
 const log = createLogger("test", "silent");
@@ -61,11 +63,11 @@ test("patients without account and accounts without patient are counted and name
   const generation = await activeGeneration(database.kysely);
   const measures = ["consistency.patientsWithoutAccount", "consistency.accountsWithoutPatient"];
   const counts = async () => {
-    const now = await createSumsOf(database)(generation).now(measures);
+    const now = await createRollupQueries(database)(generation).now(measures);
     return measures.map((measure) => now.count(measure));
   };
-  const withoutAccount = () => unmatchedSubjects(database, "patient.v1", "billing.v1", 10_000);
-  const withoutPatient = () => unmatchedSubjects(database, "billing.v1", "patient.v1", 10_000);
+  const withoutAccount = () => unmatchedPatients(database, "patient.v1", "billing.v1", 10_000);
+  const withoutPatient = () => unmatchedPatients(database, "billing.v1", "patient.v1", 10_000);
   const at = "2026-04-04T10:00:00Z";
   const opened = (patient: string) => billingEvent(patient, { at }, { case: "accountOpened", value: { currencyCode: "EUR" } });
   const [patients = 0, accounts = 0] = await counts();
@@ -75,7 +77,7 @@ test("patients without account and accounts without patient are counted and name
   expect(named).toHaveLength(patients + 1);
   expect(named).toContain(idOf("alone"));
   expect(named).toEqual(named.toSorted().toReversed());
-  expect(await unmatchedSubjects(database, "patient.v1", "billing.v1", 1)).toEqual(named.slice(0, 1));
+  expect(await unmatchedPatients(database, "patient.v1", "billing.v1", 1)).toEqual(named.slice(0, 1));
   expect(await withoutPatient()).toEqual([idOf("orphan")]);
   await apply(opened("alone"), registered("orphan", at));
   expect(await counts()).toEqual([patients, accounts]);

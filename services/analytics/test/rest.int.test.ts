@@ -3,8 +3,9 @@
 import type { Caller } from "@pm/kit/auth/verifier";
 import { AppError } from "@pm/kit/errors";
 import { createRestApp, type RestApp } from "@pm/kit/http/rest";
-import { deadLetter, lockGroup } from "@pm/kit/kafka/dead-letter-store";
+import { deadLetter } from "@pm/kit/kafka/dead-letter-store";
 import { createDeadLetters } from "@pm/kit/kafka/dead-letters";
+import type { ConsumedEvent } from "@pm/kit/kafka/event";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
 import { inTransaction } from "@pm/kit/postgres/transaction";
@@ -12,13 +13,13 @@ import { testDatabase } from "@pm/stack/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createCharts } from "../src/charts/renderer.ts";
 import { applyEvents } from "../src/ingest/ingest.ts";
-import { createAudit, registerAdmin } from "../src/operations/rest.ts";
+import { registerOperations } from "../src/operations/rest.ts";
 import { createRebuilds } from "../src/rebuild/rebuild.ts";
 import { createReports } from "../src/reports/reports.ts";
 import { registerReports } from "../src/reports/rest.ts";
 import { about } from "../src/reports/schemas.ts";
-import type { AnalyticsDatabase } from "../src/rollups/store.ts";
-import { authEvent, billingEvent, idOf, money, patientEvent, registered } from "./testing.ts";
+import type { AnalyticsDatabase } from "../src/tables.ts";
+import { applyBatch, authEvent, billingEvent, idOf, money, patientEvent, registered } from "./testing.ts";
 
 const log = createLogger("test", "silent");
 const now = () => Date.parse("2026-11-21T12:00:00Z");
@@ -27,12 +28,8 @@ let app: RestApp["app"];
 let closeCharts: () => unknown;
 let drop: () => Promise<void>;
 
-type Events = Parameters<typeof applyEvents>[0];
-const apply = (...events: Events) =>
-  database.kysely.transaction().execute(async (transaction) => {
-    await lockGroup(transaction, "analytics");
-    await applyEvents(events, transaction);
-  });
+type Events = ConsumedEvent[];
+const apply = (...events: Events) => applyBatch(database, events);
 
 /** `Bearer <scope> <scope>`: what the caller may. */
 const verifier = {
@@ -62,11 +59,11 @@ beforeAll(async () => {
   const rest = createRestApp({ service: "analytics", ...about, log, lifecycle, verifier });
   const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
   registerReports(rest, { reports: createReports({ database, now }), charts });
-  registerAdmin(rest, {
+  registerOperations(rest, {
+    database,
     deadLetters: createDeadLetters({ database, groupId: "analytics", apply: applyEvents }),
-    rebuilds: createRebuilds({ db: database.kysely, groupId: "analytics", log }),
+    rebuilds: createRebuilds({ database, groupId: "analytics", log }),
     consistency: { check: () => Promise.reject(new AppError("unavailable", "Nobody is there.")) },
-    audit: createAudit(database),
     wakeRebuilder: () => undefined,
   });
   app = rest.app;
@@ -141,7 +138,7 @@ test("an unchanged report is 304, and a new event makes it another one", async (
   const strong = etag.replace("W/", "");
   for (const tag of [strong, `"another", ${strong}`, "*"])
     expect((await get(path, "analytics:read", { "if-none-match": tag })).status, tag).toBe(304);
-  // Somebody who may see more is not told that nothing changed.
+  // A caller who sees more gets the report, not a 304.
   expect(
     (
       await get(`${path}&by=city`, "analytics:read analytics:detail", {
@@ -200,7 +197,7 @@ test("charges, payments, refunds and voids move what is outstanding, and it grow
       { at },
       { case: "paymentRecorded", value: { paymentId: at, amount: money(cents), allocations: [{ chargeId, amount: money(settled) }] } },
     );
-  // The payment is heard of before the charge that it settles.
+  // The payment comes before the charge that it settles.
   await apply(pay("2026-08-20T10:00:00Z", 4_000, "a"));
   await apply(
     charge("a", "2026-08-01T10:00:00Z", 10_000),
@@ -276,7 +273,7 @@ test("a rebuild is asked for once, answers where it is, and leaves an audit entr
   expect(started.status).toBe(202);
   const location = started.headers.get("location") ?? "";
   expect((await post()).status).toBe(409);
-  await createRebuilds({ db: database.kysely, groupId: "analytics", log }).step();
+  await createRebuilds({ database, groupId: "analytics", log }).step();
   const progress = (await (await get(location, "analytics:admin")).json()) as { state: string; eventsDone: number; eventsTotal: number };
   expect(progress.state).toBe("done");
   expect(progress.eventsDone).toBe(progress.eventsTotal);

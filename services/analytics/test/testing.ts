@@ -1,11 +1,15 @@
-/** Events as the other services would publish them, for tests and for seeding. */
+/** Events as the other services publish them. */
 import { createHash, randomUUID } from "node:crypto";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { lockGroup } from "@pm/kit/kafka/dead-letter-store";
 import type { ConsumedEvent } from "@pm/kit/kafka/event";
+import { inTransaction } from "@pm/kit/postgres/transaction";
 import { AuthEventSchema } from "@pm/proto/auth/v1/events";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { PatientEventSchema } from "@pm/proto/patient/v1/events";
+import { applyEvents } from "../src/ingest/ingest.ts";
+import type { AnalyticsDatabase } from "../src/tables.ts";
 
 type Rest = { at: string | number; id?: string };
 type What<T extends { event?: unknown }> = NonNullable<T["event"]>;
@@ -45,7 +49,7 @@ export function patientEvent(
   return consumed("patient.v1", patientId, toBinary(PatientEventSchema, message), time, id);
 }
 
-/** A registration at a moment, of somebody born on 1 June 1980 in Springfield unless said otherwise. */
+/** A registration at an instant, by default of a patient in Springfield who was born on 1 June 1980. */
 export function registered(
   patient: string,
   at: string | number,
@@ -78,6 +82,14 @@ export function authEvent({ at, id }: Rest, event: What<MessageInitShape<typeof 
   const time = new Date(at).getTime();
   const message = create(AuthEventSchema, { occurredAt: timestampFromMs(time), event });
   return consumed("auth.v1", randomUUID(), toBinary(AuthEventSchema, message), time, id);
+}
+
+/** Applies a batch of events as the consumer does: one batch at a time. */
+export function applyBatch(database: AnalyticsDatabase, events: ConsumedEvent[]): Promise<void> {
+  return inTransaction(database, async ({ kysely: transaction }) => {
+    await lockGroup(transaction, "analytics");
+    await applyEvents(events, transaction);
+  });
 }
 
 export const money = (minorUnits: number | bigint, currencyCode = "EUR") => ({ currencyCode, minorUnits: BigInt(minorUnits) });

@@ -1,5 +1,5 @@
-/** Numbers, amounts and days as people read them. English, whatever the machine speaks, so that charts are the same everywhere. */
-import { LRUCache } from "lru-cache";
+/** Numbers and days as people read them, in English on every machine, so that charts are the same everywhere. */
+import { minorUnitDigits } from "@pm/kit/money";
 import type { Interval, LocalDate } from "../calendar.ts";
 
 const counts = new Intl.NumberFormat("en-GB");
@@ -20,33 +20,7 @@ export function labelOf(start: LocalDate, interval: Interval): string {
   return (interval === "month" ? month : day).format(Date.parse(`${start}T00:00:00Z`));
 }
 
-/** There are some 170 currencies; a formatter for each bar of a chart would take longer than to draw it. */
-const knownDigits = new LRUCache<string, number>({ max: 200 });
-
-/** How many minor units make a major one, as a power of ten: 2 for EUR, 0 for JPY. */
-function digitsOf(currency: string): number {
-  const known = knownDigits.get(currency);
-  if (known !== undefined) return known;
-  let found = 2;
-  try {
-    found = new Intl.NumberFormat("en-GB", { style: "currency", currency }).resolvedOptions().maximumFractionDigits ?? 2;
-  } catch {
-    // Not the form of a currency's code: then it is written as most are.
-  }
-  knownDigits.set(currency, found);
-  return found;
-}
-
-/** For the height of a bar, and for nothing else: sums stay in minor units. */
+/** The height of a bar. It is rounded, so it is good for nothing else: sums stay in minor units. */
 export function majorUnits(minorUnits: bigint, currency: string): number {
-  return Number(minorUnits) / 10 ** digitsOf(currency);
-}
-
-/** `EUR 1,234.50`. The decimals are cut from the digits, never divided out. */
-export function formatAmount(minorUnits: bigint, currency: string): string {
-  const digits = digitsOf(currency);
-  const text = String(minorUnits < 0n ? -minorUnits : minorUnits).padStart(digits + 1, "0");
-  const whole = counts.format(BigInt(text.slice(0, text.length - digits)));
-  const fraction = digits > 0 ? `.${text.slice(-digits)}` : "";
-  return `${minorUnits < 0n ? "−" : ""}${currency} ${whole}${fraction}`;
+  return Number(minorUnits) / 10 ** minorUnitDigits(currency);
 }

@@ -1,8 +1,8 @@
-/** The colours of charts, in light and dark. */
+/** The colours of charts, for light and for dark backgrounds. */
 
 /**
- * Colours that people with any colour vision tell apart by hue or by lightness, each at least 3:1 against its background;
- * `dark` is the same colour where the background is dark.
+ * People with any colour vision can tell these apart, by hue or by lightness. Each has a contrast of at least 3:1 to
+ * its background.
  */
 export const colors = [
   { light: "#0072b2", dark: "#5ab4ea" },
@@ -15,7 +15,7 @@ export const colors = [
 export const ink = { light: "#333c47", dark: "#d5dbe1" };
 export const line = { light: "#d4d9de", dark: "#3d4650" };
 
-/** The rules that make a chart dark, for the page or the file that it stands in. */
+/** The CSS rules that make a chart dark, for the page or the file that contains it. */
 export const darkRules = [...colors, ink, line]
   .flatMap(({ light, dark }) => [`[fill="${light}"]{fill:${dark}}`, `[stroke="${light}"]{stroke:${dark}}`])
   .join("");

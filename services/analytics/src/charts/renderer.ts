@@ -1,43 +1,44 @@
 /**
- * Charts of reports. They are drawn in a thread of their own, one after the other: ECharts computes for 3 to 20 ms each, and
- * other answers, events and probes must not wait for it.
+ * Draws charts in a thread of their own, one after the other. ECharts computes for 3 to 20 ms per chart, and requests,
+ * events and probes must not wait for it.
  */
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import Tinypool from "tinypool";
 import { darkRules } from "./palette.ts";
 
-export type Series = {
+type Series = {
   name: string;
-  /** null where there is nothing to draw: hidden, or not yet. */
+  /** null if there is nothing to draw: the count is hidden. */
   values: (number | null)[];
   kind: "bar" | "line";
-  /** Series of one stack stand on each other. */
+  /** The bars of series with the same stack are on top of each other. */
   stack?: string;
-  /** Which of the colours, from 0. */
+  /** The index of a colour of the palette. */
   color: number;
   dashed?: boolean;
 };
 
 export type Chart = {
   title: string;
-  /** What the chart says, in a sentence or two, for those who do not see it. */
+  /** What the chart shows, in a sentence or two, for people who do not see it. */
   description: string;
   categories: string[];
   series: Series[];
-  /** Bars that lie: for long names, and for pyramids. */
+  /** Horizontal bars, for long names and for pyramids. */
   horizontal?: boolean;
-  /** Negative values are only those to the left, and written without their sign. */
+  /** Negative values mean "to the left". They are written without their sign. */
   mirrored?: boolean;
   width?: number;
   height?: number;
 };
 
 export type Charts = {
-  /** The chart as SVG, whose colours change with the reader's colour scheme where `darkRules` are in force. */
+  /** The chart as SVG. Its colours follow the reader's colour scheme if the page has `darkRules`. */
   draw(chart: Chart): Promise<string>;
 };
 
-/** Twenty MiB stay in use, and what is drawn leaves as much behind between two collections; with 64, they came too often. */
+// 20 MiB stay in use, and drawing leaves as much again between two garbage collections. With 64 MiB, collections were
+// too frequent.
 const resourceLimits = { maxOldGenerationSizeMb: 96 };
 
 export function createCharts(lifecycle: Pick<Lifecycle, "onClose">): Charts {
@@ -47,7 +48,7 @@ export function createCharts(lifecycle: Pick<Lifecycle, "onClose">): Charts {
   return { draw: (chart) => pool.run(chart) };
 }
 
-/** A chart as a file of its own: with the rules that a page would bring. */
+/** A chart as a file of its own, with the CSS rules that a page would have. */
 export function standAlone(svg: string): string {
   return svg.replace("</desc>", `</desc><style>@media (prefers-color-scheme:dark){svg{background:#14181d}${darkRules}}</style>`);
 }

@@ -1,6 +1,7 @@
 /**
- * Draws a chart as SVG, by ECharts. The same data gives the same bytes. Nothing in it needs a script or a style attribute, so
- * a strict Content-Security-Policy can stay strict. `charts.ts` runs it in a thread of its own.
+ * Draws a chart as SVG, by ECharts. The same data gives the same bytes. The SVG has neither scripts nor style
+ * attributes, so it fits into a page with a strict Content-Security-Policy. `renderer.ts` runs this file in a thread of
+ * its own.
  */
 import { BarChart, LineChart } from "echarts/charts";
 import { GridComponent, LegendComponent } from "echarts/components";
@@ -12,22 +13,22 @@ import type { Chart } from "./renderer.ts";
 
 use([BarChart, LineChart, GridComponent, LegendComponent, SVGRenderer]);
 
-/** With more, all series together, lines are easier to read than bars, and half of the work or less. */
+/**
+ * More bars than this, of all series together, are drawn as lines: these are easier to read, and take half the time.
+ */
 const maxBars = 62;
+const text = { color: ink.light, fontSize: 12, fontFamily: "system-ui, sans-serif" };
 
 export function drawChart(chart: Chart): string {
   const { categories, series, horizontal = false, mirrored = false, width = 640, height = 300 } = chart;
-  const bars = categories.length * series.filter(({ kind }) => kind === "bar").length;
-  const asLines = !horizontal && bars > maxBars;
-  const text = { color: ink.light, fontSize: 12, fontFamily: "system-ui, sans-serif" };
-  const named = {
+  const categoryAxis = {
     type: "category" as const,
     data: categories,
     axisLabel: { ...text, hideOverlap: true },
     axisLine: { lineStyle: { color: ink.light } },
     axisTick: { show: false },
   };
-  const valued = {
+  const valueAxis = {
     type: "value" as const,
     axisLabel: { ...text, formatter: (value: number) => formatCompact(mirrored ? Math.abs(value) : value) },
     splitLine: { lineStyle: { color: line.light } },
@@ -38,39 +39,46 @@ export function drawChart(chart: Chart): string {
     animation: false,
     legend: series.length > 1 ? { top: 0, left: 0, itemWidth: 18, itemGap: 22, textStyle: text, selectedMode: false } : { show: false },
     grid: { left: 8, right: 14, top: series.length > 1 ? 34 : 12, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
-    xAxis: horizontal ? valued : named,
-    yAxis: horizontal ? { ...named, inverse: true } : valued,
-    series: series.map(({ name, values, kind, stack, color, dashed = false }) => {
-      const hue = colors[color % colors.length]?.light ?? ink.light;
-      return {
-        name,
-        type: asLines ? ("line" as const) : kind,
-        // As numbers alone: of a list, ECharts looks into every value for what options of its third version may be in it.
-        dimensions: ["x", "y"],
-        data: Float64Array.from(
-          values.flatMap((value, index) => (horizontal ? [value ?? Number.NaN, index] : [index, value ?? Number.NaN])),
-        ),
-        color: hue,
-        silent: true,
-        emphasis: { disabled: true },
-        ...(stack !== undefined && { stack }),
-        ...(kind === "bar" && asLines && stack !== undefined && { areaStyle: { color: hue } }),
-        ...(kind === "bar" && !asLines
-          ? { barMaxWidth: 36 }
-          : {
-              showSymbol: categories.length === 1,
-              symbol: "circle",
-              lineStyle: { width: 2, color: hue, type: dashed ? ("dashed" as const) : ("solid" as const) },
-            }),
-      };
-    }),
+    xAxis: horizontal ? valueAxis : categoryAxis,
+    yAxis: horizontal ? { ...categoryAxis, inverse: true } : valueAxis,
+    series: seriesOf(chart),
   });
   const svg = instance.renderToSVGString();
   instance.dispose();
   return tidy(svg, chart.title, chart.description);
 }
 
-/** Takes out what differs from run to run, scripts' hooks and style attributes, and names the picture. */
+function seriesOf({ categories, series, horizontal = false }: Chart) {
+  const bars = categories.length * series.filter(({ kind }) => kind === "bar").length;
+  const asLines = !horizontal && bars > maxBars;
+  return series.map(({ name, values, kind, stack, color, dashed = false }) => {
+    const hue = colors[color % colors.length]?.light ?? ink.light;
+    return {
+      name,
+      type: asLines ? ("line" as const) : kind,
+      // An array of numbers only. In any other list, ECharts searches every value for options of its third version.
+      dimensions: ["x", "y"],
+      data: Float64Array.from(values.flatMap((value, index) => (horizontal ? [value ?? Number.NaN, index] : [index, value ?? Number.NaN]))),
+      color: hue,
+      silent: true,
+      emphasis: { disabled: true },
+      ...(stack !== undefined && { stack }),
+      ...(kind === "bar" && asLines && stack !== undefined && { areaStyle: { color: hue } }),
+      ...(kind === "bar" && !asLines
+        ? { barMaxWidth: 36 }
+        : {
+            showSymbol: categories.length === 1,
+            symbol: "circle",
+            lineStyle: { width: 2, color: hue, type: dashed ? ("dashed" as const) : ("solid" as const) },
+          }),
+    };
+  });
+}
+
+/**
+ * Removes what differs from run to run, what scripts would use, and style attributes. Adds the title and the
+ * description.
+ */
 function tidy(svg: string, title: string, description: string): string {
   const ids = new Map<string, string>();
   const slug = title
@@ -87,7 +95,7 @@ function tidy(svg: string, title: string, description: string): string {
         .map(([name, value]) => (name && value ? ` ${name}="${value.replace(/px$/, "")}"` : ""))
         .join(""),
     )
-    // Said once for the whole picture.
+    // These stand once, on the root element.
     .replaceAll(` font-family="system-ui, sans-serif"`, "")
     .replaceAll(` font-size="12"`, "")
     .replace(/zr\d+-[a-z]+\d+/g, (id) => {
@@ -106,7 +114,7 @@ function tidy(svg: string, title: string, description: string): string {
     .trim();
 }
 
-export function escapeXml(text: string): string {
+function escapeXml(text: string): string {
   const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
   return text.replace(/[&<>"']/g, (character) => entities[character] ?? character);
 }

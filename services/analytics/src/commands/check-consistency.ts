@@ -1,6 +1,7 @@
 /**
- * `node services/analytics/src/commands/check-consistency.ts`: prints what `GET /analytics/consistency` answers, and exits 1 where
- * something drifts, or where nothing stands still or somebody does not answer for a minute. `helm test` runs it.
+ * `node services/analytics/src/commands/check-consistency.ts`: prints the answer of `GET /analytics/consistency`. It
+ * waits up to a minute until all events are counted and all services answer. It exits with 1 if numbers differ or did
+ * not stand still. `helm test` runs it.
  */
 import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { createKafka, kafkaSettings, offsetsOf } from "@pm/kit/kafka/client";
@@ -10,8 +11,7 @@ import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
 import { readConfig } from "../config.ts";
 import { applyEvents } from "../ingest/ingest.ts";
 import { createConsistency } from "../operations/consistency.ts";
-import type { Tables } from "../rollups/store.ts";
-import { streams } from "../rollups/types.ts";
+import { streams, type Tables } from "../tables.ts";
 
 const config = readConfig();
 const log = createLogger("analytics", "error");

@@ -1,4 +1,4 @@
-/** `node services/analytics/src/commands/verify-audit.ts`: whether the audit trail of operators' changes is as it was written. */
+/** `node services/analytics/src/commands/verify-audit.ts`: checks whether the audit trail of operators was changed. */
 import { runAuditVerification } from "@pm/kit/audit/verify";
 
 await runAuditVerification();

@@ -1,9 +1,10 @@
-/** The dashboard's HTML. It says everything without a script; the script only keeps it fresh. */
+/** The HTML of the dashboard. The page is complete without its script, which only refreshes it. */
+import { formatMoneyWithCode } from "@pm/kit/money";
 import { html, raw } from "hono/html";
 import { addDays, addYears, type Interval } from "../calendar.ts";
-import { formatAmount, formatCount } from "../charts/labels.ts";
+import { formatCount } from "../charts/labels.ts";
 import type { Chart, Charts } from "../charts/renderer.ts";
-import { agingBuckets } from "../ingest/billing-account.ts";
+import { agingBuckets } from "../measures.ts";
 import type { ActivityReport } from "../reports/activity.ts";
 import type { BillingReport } from "../reports/billing.ts";
 import type { Breakdown } from "../reports/breakdown.ts";
@@ -21,13 +22,20 @@ import type { Head } from "../reports/reports.ts";
 import { largestHidden, type Shown } from "../reports/suppression.ts";
 import { cookiePath } from "./session.ts";
 
-/** What the page shows. `wanted` is the interval that was asked for, where the period is too long for it. */
-export type Pick = { from: string; to: string; interval: Interval; timeZone: string; currency: string | undefined; wanted: Interval };
+/** What the page shows. `interval` differs from `requestedInterval` if the period is too long for that one. */
+export type DashboardQuery = {
+  from: string;
+  to: string;
+  interval: Interval;
+  requestedInterval: Interval;
+  timeZone: string;
+  currency: string | undefined;
+};
 
 type Html = ReturnType<typeof html>;
 type WithBreakdown = Head & { breakdown: Breakdown };
 
-export type DashboardReports = {
+type DashboardReports = {
   patients: Head & PatientReport;
   byAge: WithBreakdown;
   bySex: WithBreakdown;
@@ -36,7 +44,7 @@ export type DashboardReports = {
   activity: Head & ActivityReport;
 };
 
-/** Suggested to type less; every IANA name will do. */
+/** Suggestions. The field takes every IANA name. */
 const zones = [
   "UTC",
   "Europe/London",
@@ -112,64 +120,64 @@ export function problemPage(options: { release: string; message: string; signedI
 export async function dashboardPage(options: {
   release: string;
   tag: string;
-  pick: Pick;
+  query: DashboardQuery;
   reports: DashboardReports;
   charts: Charts;
 }): Promise<string> {
-  const { release, tag, pick, reports, charts } = options;
+  const { release, tag, query, reports, charts } = options;
   const figures = await Promise.all(
     figuresOf(reports).map(async (each) => figure(each, await charts.draw({ ...each.chart, height: 260 }))),
   );
   return page({
-    title: `Clinic dashboard, ${pick.from} to ${pick.to}`,
+    title: `Clinic dashboard, ${query.from} to ${query.to}`,
     release,
     script: true,
     body: html`<header>
 <h1>Clinic dashboard</h1>
-<p class="note">${pick.from} to ${pick.to}, ${pick.timeZone}, by ${pick.interval}</p>
+<p class="note">${query.from} to ${query.to}, ${query.timeZone}, by ${query.interval}</p>
 ${signOut}
 </header>
 <main>
-${picker(pick, reports.billing)}
+${picker(query, reports.billing)}
 <p class="note problem screen" id="status" role="status"></p>
 <div id="live" data-tag="${tag}">
-${content(pick, reports, figures)}
+${content(query, reports, figures)}
 </div>
 </main>`,
   });
 }
 
-function picker(pick: Pick, { currency, currencies, to }: Head & BillingReport): Html {
+function picker(query: DashboardQuery, { currency, currencies, to }: Head & BillingReport): Html {
   const link = (text: string, from: string) => {
-    const query = new URLSearchParams({ from, to, interval: "day", timeZone: pick.timeZone });
-    return html`<a href="${cookiePath}?${query.toString()}">${text}</a>`;
+    const search = new URLSearchParams({ from, to, interval: "day", timeZone: query.timeZone });
+    return html`<a href="${cookiePath}?${search.toString()}">${text}</a>`;
   };
   const option = (value: string, chosen: string) => html`<option${value === chosen ? raw(" selected") : ""}>${value}</option>`;
   return html`<form class="picker" method="get" action="${cookiePath}">
-<label>From <input type="date" name="from" value="${pick.from}" required></label>
-<label>To <input type="date" name="to" value="${pick.to}" required></label>
-<label>By <select name="interval">${["day", "week", "month"].map((each) => option(each, pick.wanted))}</select></label>
-<label>Time zone <input name="timeZone" value="${pick.timeZone}" list="zones" maxlength="64" required></label>
+<label>From <input type="date" name="from" value="${query.from}" required></label>
+<label>To <input type="date" name="to" value="${query.to}" required></label>
+<label>By <select name="interval">${["day", "week", "month"].map((each) => option(each, query.requestedInterval))}</select></label>
+<label>Time zone <input name="timeZone" value="${query.timeZone}" list="zones" maxlength="64" required></label>
 <datalist id="zones">${zones.map((zone) => html`<option value="${zone}"></option>`)}</datalist>
 ${currencies.length > 1 ? html`<label>Currency <select name="currency">${currencies.map((each) => option(each, currency))}</select></label>` : ""}
 <button>Show</button>
 </form>
 <p class="note screen">${link("Last 7 days", addDays(to, -6))} · ${link("Last 30 days", addDays(to, -29))} · ${link("Last 12 months", addDays(addYears(to, -1), 1))}
-${pick.wanted === pick.interval ? "" : html` · Shown by ${pick.interval}: the period is too long for one bar a ${pick.wanted}.`}</p>`;
+${query.requestedInterval === query.interval ? "" : html` · Shown by ${query.interval}: the period is too long for one bar a ${query.requestedInterval}.`}</p>`;
 }
 
-function content(pick: Pick, reports: DashboardReports, figures: Html[]): Html {
+function content(query: DashboardQuery, reports: DashboardReports, figures: Html[]): Html {
   const { patients, byAge, bySex, byCity, billing, activity } = reports;
   const { currency } = billing;
-  const money = (amount: bigint) => formatAmount(amount, currency);
-  const heard = [patients, billing, activity].some(({ asOf }) => asOf.eventTime !== null);
+  const money = (amount: bigint) => formatMoneyWithCode({ currencyCode: currency, minorUnits: amount });
+  const hasEvents = [patients, billing, activity].some(({ asOf }) => asOf.eventTime !== null);
   const times = [patients, billing, activity]
     .map(({ asOf }) => asOf.eventTime)
     .filter((time) => time !== null)
     .sort();
   const offsets = Object.entries({ ...patients.asOf.offsets, ...billing.asOf.offsets, ...activity.asOf.offsets });
   const hidden = [byAge, bySex, byCity].some(({ breakdown }) => breakdown.hidden);
-  return html`${heard ? "" : html`<p class="card" role="status">No events yet. As soon as a patient is registered, an account charged or somebody signs in, the numbers appear here.</p>`}
+  return html`${hasEvents ? "" : html`<p class="card" role="status">No events yet. As soon as a patient is registered, an account is charged or somebody signs in, the numbers appear here.</p>`}
 <h2>Patients</h2>
 <dl class="numbers">
 ${number("Active", formatCount(patients.totals.activeAtEnd), `${signed(patients.totals.net)} in the period`)}
@@ -195,8 +203,8 @@ ${figures}
 </div>
 <h2 class="screen">Who they are</h2>
 <div class="charts screen">${[bySex, byCity].map(breakdownTable)}</div>
-${hidden ? html`<p class="note">Counts of 1 to ${largestHidden} are hidden, and those that would give them away.</p>` : ""}
-<p class="note">As of ${times.at(-1) ?? "no event yet"}, the time of the latest event that is counted; days of ${pick.timeZone}.</p>
+${hidden ? html`<p class="note">Counts of 1 to ${largestHidden} are hidden, and so are counts from which one of these would follow.</p>` : ""}
+<p class="note">As of ${times.at(-1) ?? "no event yet"}, the time of the latest event that is counted; days of ${query.timeZone}.</p>
 <details id="offsets"><summary>How far the events were read</summary><p class="note">${offsets.map(([place, offset]) => `${place}: ${offset}`).join(", ") || "Nothing was read yet."}</p></details>`;
 }
 
@@ -204,11 +212,11 @@ function number(name: string, value: string, beside: string): Html {
   return html`<div><dt>${name}</dt><dd>${value} <small>${beside}</small></dd></div>`;
 }
 
-/** A chart, and the table that says the same. */
+/** A chart, and the table with the same numbers. */
 type Figure = { id: string; chart: Chart; columns: string[]; rows: string[][] };
 
 function figuresOf({ patients, byAge, billing, activity }: DashboardReports): Figure[] {
-  const money = (amount: bigint) => formatAmount(amount, billing.currency);
+  const money = (amount: bigint) => formatMoneyWithCode({ currencyCode: billing.currency, minorUnits: amount });
   const pyramid = pyramidChart(byAge);
   return [
     {
@@ -275,7 +283,7 @@ function breakdownTable({ breakdown }: WithBreakdown): Html {
   const rows = breakdown.rows
     .slice(0, listedPlaces)
     .map(({ value, registered, active }) => [value || "not known", shown(active), shown(registered)]);
-  return html`<section class="card"><h3>${title}</h3>${rows.length === 0 ? html`<p class="note">Nothing that may be shown.</p>` : table(title, [dimensionNames[breakdown.by], "Active", "Registered"], rows)}</section>`;
+  return html`<section class="card"><h3>${title}</h3>${rows.length === 0 ? html`<p class="note">There are no counts that may be shown.</p>` : table(title, [dimensionNames[breakdown.by], "Active", "Registered"], rows)}</section>`;
 }
 
 function signed(value: number): string {

@@ -1,29 +1,38 @@
-/** The dashboard's routes: who may see it, in which state it is, and its files. */
+/** The routes of the dashboard: the page, signing in and out, and the files of the page. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError, toAppError } from "@pm/kit/errors";
 import { matchesIfNoneMatch, type RestApp, type RestContext } from "@pm/kit/http/rest";
+import { errorAnswers } from "@pm/kit/http/schemas";
 import { getCookie } from "hono/cookie";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { countSpans, type Interval } from "../calendar.ts";
 import { darkRules } from "../charts/palette.ts";
 import type { Charts } from "../charts/renderer.ts";
 import { isPeriod, periodFrom } from "../reports/period.ts";
-import type { Reports } from "../reports/reports.ts";
-import { dashboardPage, type Pick, problemPage, signInPage } from "./page.ts";
-import { cookieHeader, cookieName, cookiePath, type DashboardSessions, type Origin, refuseForeignPost, type Viewer } from "./session.ts";
+import { type Reports, tagOf } from "../reports/reports.ts";
+import { type DashboardQuery, dashboardPage, problemPage, signInPage } from "./page.ts";
+import {
+  type ClientRequest,
+  cookieHeader,
+  cookieName,
+  cookiePath,
+  type DashboardSessions,
+  refuseForeignPost,
+  type Viewer,
+} from "./session.ts";
 
-const assetOf = (name: string) => readFileSync(join(import.meta.dirname, "assets", name), "utf8");
+const readAsset = (name: string) => readFileSync(join(import.meta.dirname, "assets", name), "utf8");
 const assets = {
   "dashboard.css": {
     type: "text/css; charset=utf-8",
-    body: `${assetOf("dashboard.css")}@media screen and (prefers-color-scheme: dark) {${darkRules}}\n`,
+    body: `${readAsset("dashboard.css")}@media screen and (prefers-color-scheme: dark) {${darkRules}}\n`,
   },
-  "dashboard.js": { type: "text/javascript; charset=utf-8", body: assetOf("dashboard.js") },
+  "dashboard.js": { type: "text/javascript; charset=utf-8", body: readAsset("dashboard.js") },
 } as const;
-/** Part of the page's tag, and of the files' addresses: a new release is fetched anew. */
+/** Part of the tag of the page and of the addresses of its files, so that browsers fetch those of a new release. */
 const release = createHash("sha256").update(JSON.stringify(assets)).digest("base64url").slice(0, 10);
 
 const pageHeaders = {
@@ -36,60 +45,89 @@ const pageHeaders = {
   "referrer-policy": "same-origin",
 };
 
-const html = { content: { "text/html": { schema: z.string() } } };
-const form = <T extends z.ZodObject>(schema: T) => ({
-  body: { content: { "application/x-www-form-urlencoded": { schema } }, required: true },
+const tags = ["Dashboard"];
+const page = (description: string) => ({
+  description,
+  content: { "text/html": { schema: z.string(), example: "<!doctype html>…" } },
 });
-const pickQuery = z.object({
-  from: z.string().max(20).optional(),
-  to: z.string().max(20).optional(),
-  interval: z.string().max(10).optional(),
-  timeZone: z.string().max(64).optional(),
-  currency: z.string().max(3).optional(),
-});
+const isThere = (description: string) => ({ description });
+const problemPages = {
+  500: page("A page that says that it failed"),
+  503: page("A page that says what cannot be reached, and to try again"),
+};
+const file = z.string().openapi({ example: "…" });
 
+const dashboardQuery = z.object({
+  from: z.string().max(20).optional().openapi({ example: "2026-11-01", description: "The first day." }),
+  to: z.string().max(20).optional().openapi({ example: "2026-11-30", description: "The last day." }),
+  interval: z.string().max(10).optional().openapi({ example: "week", description: "`day`, `week` or `month`." }),
+  timeZone: z.string().max(64).optional().openapi({ example: "Europe/Berlin", description: "An IANA time zone." }),
+  currency: z.string().max(3).optional().openapi({ example: "EUR" }),
+});
 const dashboard = createRoute({
   operationId: "dashboard",
   method: "get",
   path: cookiePath,
-  tags: ["Dashboard"],
-  summary: "The dashboard, or the form to sign in",
-  request: { query: pickQuery },
-  responses: { 200: { description: "The page", ...html }, 304: { description: "The page is what it was" } },
+  tags,
+  summary: "Show the dashboard, or the form to sign in",
+  description: "A value that cannot be used is replaced by a usable one; the page has no errors of fields.",
+  request: { query: dashboardQuery },
+  responses: {
+    200: page("The page"),
+    304: isThere("The page has not changed since the ETag in If-None-Match"),
+    403: page("A page that says that the scope analytics:read is missing"),
+    ...problemPages,
+  },
 });
 const dashboardLogin = createRoute({
   operationId: "dashboardLogin",
   method: "post",
   path: `${cookiePath}/login`,
-  tags: ["Dashboard"],
-  summary: "Sign in by the form",
-  request: form(
-    z.object({
-      email: z.string().max(320),
-      password: z.string().max(1_000),
-      code: z.string().max(40).optional(),
-      next: z.string().max(1_000).optional(),
-    }),
-  ),
-  responses: { 303: { description: "To the dashboard, with a cookie" }, 401: { description: "The form again", ...html } },
+  tags,
+  summary: "Sign in with the form",
+  request: {
+    body: {
+      required: true,
+      content: {
+        "application/x-www-form-urlencoded": {
+          schema: z
+            .object({
+              email: z.string().max(320),
+              password: z.string().max(1_000),
+              code: z.string().max(40).optional().openapi({ description: "Of an authenticator app." }),
+              next: z.string().max(1_000).optional().openapi({ description: "The query of the page to show next." }),
+            })
+            .openapi({ example: { email: "ada@example.com", password: "correct horse battery staple", next: "?interval=week" } }),
+        },
+      },
+    },
+  },
+  responses: {
+    303: isThere("To the dashboard, with a cookie"),
+    401: page("The form, which says what is wrong"),
+    403: page("The form: it came from another site, or the scope analytics:read is missing"),
+    429: page("The form: there were too many attempts"),
+    ...problemPages,
+  },
 });
 const dashboardLogout = createRoute({
   operationId: "dashboardLogout",
   method: "post",
   path: `${cookiePath}/logout`,
-  tags: ["Dashboard"],
+  tags,
   summary: "End the session",
-  responses: { 303: { description: "To the form" } },
+  responses: { 303: isThere("To the form"), ...errorAnswers("permission_denied") },
 });
 const dashboardFile = createRoute({
   operationId: "dashboardFile",
   method: "get",
   path: `${cookiePath}/{file}`,
-  tags: ["Dashboard"],
-  summary: "Style and script of the dashboard",
-  request: { params: z.object({ file: z.string().max(40) }) },
+  tags,
+  summary: "Read the style sheet or the script of the dashboard",
+  request: { params: z.object({ file: z.string().max(40).openapi({ example: "dashboard.css" }) }) },
   responses: {
-    200: { description: "The file", content: { "text/css": { schema: z.string() }, "text/javascript": { schema: z.string() } } },
+    200: { description: "The file", content: { "text/css": { schema: file }, "text/javascript": { schema: file } } },
+    ...errorAnswers("not_found"),
   },
 });
 
@@ -100,20 +138,20 @@ export function registerDashboard(
   operation(dashboard, async (c) => {
     let viewer: Viewer | undefined;
     try {
-      viewer = await sessions.viewer(getCookie(c, cookieName), originOf(c));
+      viewer = await sessions.viewer(getCookie(c, cookieName), clientRequestOf(c));
       if (!viewer) return c.body(signInPage({ release, next: searchOf(c), email: "" }), 200, pageHeaders);
       if (viewer.cookie) c.header("set-cookie", cookieHeader(viewer.cookie, { secure: isSecure(c) }));
-      const pick = pickFrom(c.req.valid("query"));
-      const { tag, show } = await plan(pick, { reports, charts }, viewer.caller.scopes.has("analytics:detail"));
+      const query = usableQuery(c.req.valid("query"));
+      const { tag, show } = await planPage(query, { reports, charts }, viewer.caller.scopes.has("analytics:detail"));
       const etag = `W/"${tag}"`;
       if (matchesIfNoneMatch(c.req.header("if-none-match"), etag)) return c.body(null, 304, { ...pageHeaders, etag });
       return c.body(await reports.text(etag, show), 200, { ...pageHeaders, etag });
     } catch (error) {
       const known = toAppError(error);
       if (known.status >= 500) c.get("log").error({ err: known, requestId: c.get("requestId") }, "the dashboard failed");
-      const page = problemPage({ release, message: known.message, signedIn: viewer !== undefined, requestId: c.get("requestId") });
-      // Through the context: the tokens may have been renewed for this request, and the old ones are used up.
-      return c.body(page, known.status as ContentfulStatusCode, { ...pageHeaders, "cache-control": "no-store" });
+      const text = problemPage({ release, message: known.message, signedIn: viewer !== undefined, requestId: c.get("requestId") });
+      // By the context, which has the cookie: if the tokens were renewed for this request, the old ones are used up.
+      return c.body(text, known.status as ContentfulStatusCode, { ...pageHeaders, "cache-control": "no-store" });
     }
   });
 
@@ -121,21 +159,21 @@ export function registerDashboard(
     const { email, password, code, next } = c.req.valid("form");
     try {
       refuseForeign(c);
-      const cookie = await sessions.signIn({ email, password, code: code || undefined }, originOf(c));
-      // Only a query may follow: a whole address could lead elsewhere.
+      const cookie = await sessions.signIn({ email, password, code: code || undefined }, clientRequestOf(c));
+      // Only a query may follow, because a whole address could lead to another site.
       const search = next?.startsWith("?") ? next : "";
       return c.body(null, 303, { location: `${cookiePath}${search}`, "set-cookie": cookieHeader(cookie, { secure: isSecure(c) }) });
     } catch (error) {
       const known = toAppError(error);
       if (known.status >= 500) c.get("log").error({ err: known, requestId: c.get("requestId") }, "signing in failed");
-      const page = signInPage({ release, next: next ?? "", email, problem: known.message });
-      return new Response(page, { status: known.status, headers: { ...pageHeaders, "cache-control": "no-store" } });
+      const text = signInPage({ release, next: next ?? "", email, problem: known.message });
+      return new Response(text, { status: known.status, headers: { ...pageHeaders, "cache-control": "no-store" } });
     }
   });
 
   operation(dashboardLogout, async (c) => {
     refuseForeign(c);
-    await sessions.signOut(getCookie(c, cookieName), originOf(c));
+    await sessions.signOut(getCookie(c, cookieName), clientRequestOf(c));
     return c.body(null, 303, { location: cookiePath, "set-cookie": cookieHeader("", { secure: isSecure(c), ended: true }) });
   });
 
@@ -150,24 +188,22 @@ export function registerDashboard(
   });
 }
 
-/** Plans every report of the page; the page has a tag before anything is added up. */
-async function plan(
-  pick: Pick,
+/** Plans every report of the page, so that the page has a tag before anything is added up. */
+async function planPage(
+  query: DashboardQuery,
   { reports, charts }: { reports: Reports; charts: Charts },
   detail: boolean,
 ): Promise<{ tag: string; show: () => Promise<string> }> {
-  const query = { from: pick.from, to: pick.to, interval: pick.interval, timeZone: pick.timeZone };
+  const period = { from: query.from, to: query.to, interval: query.interval, timeZone: query.timeZone };
   const [patients, byAge, bySex, byCity, billing, activity] = await Promise.all([
-    reports.patients(query, detail),
-    reports.breakdown({ ...query, by: "ageBand" }, detail),
-    reports.breakdown({ ...query, by: "sex" }, detail),
-    reports.breakdown({ ...query, by: "city" }, detail),
-    reports.billing({ ...query, currency: pick.currency }),
-    reports.activity(query, detail),
+    reports.patients(period, detail),
+    reports.breakdown({ ...period, by: "ageBand" }, detail),
+    reports.breakdown({ ...period, by: "sex" }, detail),
+    reports.breakdown({ ...period, by: "city" }, detail),
+    reports.billing({ ...period, currency: query.currency }),
+    reports.activity(period, detail),
   ]);
-  const plans = [patients, byAge, bySex, byCity, billing, activity];
-  const key = JSON.stringify([release, pick, plans.map(({ tag }) => tag)]);
-  const tag = createHash("sha256").update(key).digest("base64url").slice(0, 22);
+  const tag = tagOf([release, query, [patients, byAge, bySex, byCity, billing, activity].map((plan) => plan.tag)]);
   return {
     tag,
     async show() {
@@ -179,7 +215,7 @@ async function plan(
         billing.make(),
         activity.make(),
       ]);
-      const madeReports = {
+      const made = {
         patients: madePatients,
         byAge: madeAge,
         bySex: madeSex,
@@ -187,36 +223,37 @@ async function plan(
         billing: madeBilling,
         activity: madeActivity,
       };
-      return dashboardPage({ release, tag: `W/"${tag}"`, pick, reports: madeReports, charts });
+      return dashboardPage({ release, tag: `W/"${tag}"`, query, reports: made, charts });
     },
   };
 }
 
-/** The largest number of intervals that a chart shows well, and a page of 100 kB holds. */
-const maxBars = 62;
+/** More intervals are hard to read in a chart, and the page should stay below 100 kB. */
+const maxIntervals = 62;
 
-/** What the person picked, or what makes sense instead: a page is no place for a list of wrong fields. */
-function pickFrom({ from, to, interval, timeZone, currency }: z.infer<typeof pickQuery>): Pick {
-  const zone = isPeriod({ timeZone }) ? (timeZone ?? "UTC") : "UTC";
+/** The query with a usable value in place of each wrong one: a page is no place for a list of wrong fields. */
+function usableQuery(query: z.infer<typeof dashboardQuery>): DashboardQuery {
+  const { interval, currency } = query;
+  const timeZone = query.timeZone && isPeriod({ timeZone: query.timeZone }) ? query.timeZone : "UTC";
   const day = (text: string | undefined) => (text && isPeriod({ from: text }) ? text : undefined);
-  let [first, last] = [day(from), day(to)];
+  let [first, last] = [day(query.from), day(query.to)];
   if (first && last && first > last) [first, last] = [last, first];
-  const wanted: Interval = interval === "week" || interval === "month" ? interval : "day";
-  const period = periodFrom({ from: first, to: last, interval: "month", timeZone: zone }, Date.now());
-  const fits = (["day", "week", "month"] as const).filter((each) => countSpans(period.from, period.to, each) <= maxBars);
-  const fitting = fits.includes(wanted) ? wanted : (fits[0] ?? "month");
+  const requested: Interval = interval === "week" || interval === "month" ? interval : "day";
+  const { from, to } = periodFrom({ from: first, to: last, interval: "month", timeZone }, Date.now());
+  const fitting = (["day", "week", "month"] as const).filter((each) => countSpans(from, to, each) <= maxIntervals);
   return {
-    from: period.from,
-    to: period.to,
-    interval: fitting,
-    timeZone: zone,
+    from,
+    to,
+    interval: fitting.includes(requested) ? requested : (fitting[0] ?? "month"),
+    requestedInterval: requested,
+    timeZone,
     currency: currency && /^[A-Z]{3}$/.test(currency) ? currency : undefined,
-    wanted,
   };
 }
 
-function originOf(c: RestContext): Origin {
-  // The gateway sets it for everybody who comes from outside; passed on, auth throttles the person and not this service.
+function clientRequestOf(c: RestContext): ClientRequest {
+  // The gateway sets the address for every request from outside. Passed on, it makes auth limit the attempts of the
+  // person, and not those of this service.
   return { address: c.req.header("x-envoy-external-address"), userAgent: c.req.header("user-agent"), requestId: c.get("requestId") };
 }
 

@@ -1,33 +1,33 @@
-/** What the log keeps of an event, and how it is read from a message and from the log again. */
+/** Events as the log has them: read from a message of Kafka, and read again from the log. */
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { ConsumedEvent } from "@pm/kit/kafka/event";
+import { isUuid } from "@pm/kit/uuid";
 import { type AuthEvent, AuthEventSchema } from "@pm/proto/auth/v1/events";
 import { type BillingEvent, BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { type PatientEvent, PatientEventSchema } from "@pm/proto/patient/v1/events";
 import type { Instant } from "../calendar.ts";
-import { type StoredEvent, streams } from "../rollups/types.ts";
+import { streams } from "../tables.ts";
+import type { StoredEvent } from "./store.ts";
 
 type Common = {
   id: string;
-  /** When it happened, by the service that it happened in. */
+  /** When it happened, by the clock of the service in which it happened. */
   at: Instant;
   /** The patient whose numbers it changes. */
-  subject: string | null;
+  patientId: string | null;
   /** A second patient whose numbers it changes: the other side of a merge. */
-  related: string | null;
-  /** Orders the events of a patient record; 0 where the stream has none. */
+  otherPatientId: string | null;
+  /** Orders the events of a patient record; 0 in streams without versions. */
   version: bigint;
 };
 
-export type LoggedEvent =
-  | (Common & { stream: "patient.v1"; what: PatientEvent["event"] })
-  | (Common & { stream: "billing.v1"; account: string; what: BillingEvent["event"] })
-  | (Common & { stream: "auth.v1"; what: AuthEvent["event"] });
+export type LoggedPatientEvent = Common & { stream: "patient.v1"; change: PatientEvent["event"] };
+export type LoggedBillingEvent = Common & { stream: "billing.v1"; accountId: string; change: BillingEvent["event"] };
+export type LoggedAuthEvent = Common & { stream: "auth.v1"; change: AuthEvent["event"] };
+export type LoggedEvent = LoggedPatientEvent | LoggedBillingEvent | LoggedAuthEvent;
 
-const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
-/** @throws Error that says what is wrong with it, for events that no log could count. */
+/** @throws Error that says what is wrong, for an event that can never be counted. */
 export function readMessage(event: ConsumedEvent): LoggedEvent {
   const stream = streams.find((name) => event.topic === name || event.topic.startsWith(`${name}.`));
   if (!stream) throw new Error(`events of the topic ${event.topic} are not counted`);
@@ -37,26 +37,28 @@ export function readMessage(event: ConsumedEvent): LoggedEvent {
 /** Reads an event of the log, or one that is about to be added to it. */
 export function readEvent({ event_id: id, stream, payload }: StoredEvent): LoggedEvent {
   if (stream === "patient.v1") {
-    const { patientId, version, occurredAt, event: what } = fromBinary(PatientEventSchema, payload);
-    const other = what.case === "merged" ? what.value.mergedPatientId : what.case === "unmerged" ? what.value.unmergedPatientId : undefined;
-    const related = other === undefined ? null : asUuid(other, "the other patient of a merge");
-    return { id, stream, at: instantOf(occurredAt), subject: asUuid(patientId, "patient_id"), related, version, what };
+    const { patientId, version, occurredAt, event: change } = fromBinary(PatientEventSchema, payload);
+    const other =
+      change.case === "merged" ? change.value.mergedPatientId : change.case === "unmerged" ? change.value.unmergedPatientId : undefined;
+    const otherPatientId = other === undefined ? null : toUuid(other, "the other patient of a merge");
+    return { id, stream, at: toInstant(occurredAt), patientId: toUuid(patientId, "patient_id"), otherPatientId, version, change };
   }
   if (stream === "billing.v1") {
-    const { accountId, patientId, occurredAt, event: what } = fromBinary(BillingEventSchema, payload);
-    const account = asUuid(accountId, "account_id");
-    return { id, stream, at: instantOf(occurredAt), subject: asUuid(patientId, "patient_id"), related: null, version: 0n, account, what };
+    const event = fromBinary(BillingEventSchema, payload);
+    const accountId = toUuid(event.accountId, "account_id");
+    const patientId = toUuid(event.patientId, "patient_id");
+    return { id, stream, at: toInstant(event.occurredAt), patientId, otherPatientId: null, version: 0n, accountId, change: event.event };
   }
-  const { occurredAt, event: what } = fromBinary(AuthEventSchema, payload);
-  return { id, stream, at: instantOf(occurredAt), subject: null, related: null, version: 0n, what };
+  const { occurredAt, event: change } = fromBinary(AuthEventSchema, payload);
+  return { id, stream, at: toInstant(occurredAt), patientId: null, otherPatientId: null, version: 0n, change };
 }
 
-function instantOf(time: Timestamp | undefined): Instant {
+function toInstant(time: Timestamp | undefined): Instant {
   if (!time) throw new Error("occurred_at is missing");
   return timestampMs(time);
 }
 
-function asUuid(text: string, what: string): string {
-  if (!uuidForm.test(text)) throw new Error(`${what} is not a UUID`);
+function toUuid(text: string, field: string): string {
+  if (!isUuid(text)) throw new Error(`${field} is not a UUID`);
   return text.toLowerCase();
 }

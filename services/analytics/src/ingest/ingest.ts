@@ -1,22 +1,16 @@
 /** From a batch of messages to the log and the roll-ups, in the transaction that the consumer opened. */
 import type { Apply, ConsumedEvent } from "@pm/kit/kafka/event";
-import { createTally } from "../rollups/aggregate.ts";
-import {
-  activeGeneration,
-  addToRollups,
-  advanceWatermarks,
-  type CollectedSums,
-  collectSums,
-  type Db,
-  eventsOfSubjects,
-  insertEvents,
-  type Tables,
-  type Watermark,
-} from "../rollups/store.ts";
-import { readEvent, readMessage } from "./event.ts";
-import { subjectsOf, tallyChange } from "./patient-facts.ts";
+import { createAggregate } from "../rollups/aggregate.ts";
+import { activeGeneration, addToRollups, collectChanges, type RollupChanges } from "../rollups/store.ts";
+import type { Db, Tables } from "../tables.ts";
+import { type LoggedEvent, readEvent, readMessage } from "./event.ts";
+import { addChangedFacts, patientsOf } from "./patient-facts.ts";
+import { advanceWatermarks, eventsOfPatients, insertEvents, type Watermark } from "./store.ts";
 
-/** Counts events once each, whatever order and however often they come. @throws Error for an event that cannot be read. */
+/**
+ * Counts each event once, in whatever order and however often it comes.
+ * @throws Error for an event that cannot be read.
+ */
 export const applyEvents: Apply<Tables> = async (messages, transaction) => {
   const { changes, marks } = await logEvents(messages, transaction);
   await addToRollups(transaction, await activeGeneration(transaction), changes);
@@ -24,17 +18,17 @@ export const applyEvents: Apply<Tables> = async (messages, transaction) => {
 };
 
 /**
- * Adds events to the log. Gives what those of them change that are new, and how far each partition was read; the events
- * themselves are gone before the sums are written, which takes long enough for the garbage collector to meet them again.
+ * Adds events to the log. Returns only what the new ones change and how far partitions were read, so that the decoded
+ * events can be collected before the slow write of the roll-ups.
  */
-async function logEvents(messages: ConsumedEvent[], transaction: Db): Promise<{ changes: CollectedSums; marks: Watermark[] }> {
+async function logEvents(messages: ConsumedEvent[], transaction: Db): Promise<{ changes: RollupChanges; marks: Watermark[] }> {
   const events = new Map(messages.map((message) => [message.id, { message, event: readMessage(message) }]));
   const rows = events.values().map(({ message, event }) => ({
     event_id: event.id,
     stream: event.stream,
     payload: message.value,
-    subject: event.subject,
-    related: event.related,
+    patientId: event.patientId,
+    otherPatientId: event.otherPatientId,
     version: event.version,
     at: event.at,
     topic: message.topic,
@@ -43,19 +37,23 @@ async function logEvents(messages: ConsumedEvent[], transaction: Db): Promise<{ 
   }));
   const added = await insertEvents(transaction, rows);
   const fresh = [...events.values()].flatMap(({ event }) => (added.known.has(event.id) ? [] : event));
-  const subjects = [...new Set(fresh.flatMap(subjectsOf))];
-  // One batch is added at a time, so whatever was known before this one stands before any event of it.
+  const patients = [...new Set(fresh.flatMap(patientsOf))];
+  // One batch is added at a time, so all events before this batch have a lower number than all events of it.
   const before = (added.first ?? 0n) - 1n;
-  const known = subjects.length === 0 ? [] : (await eventsOfSubjects(transaction, subjects, before)).map(readEvent);
+  const known = patients.length === 0 ? [] : (await eventsOfPatients(transaction, patients, before)).map(readEvent);
 
-  const tally = createTally();
-  tallyChange(fresh, known, tally);
+  const aggregate = createAggregate();
+  addChangedFacts(fresh, known, aggregate);
+  return { changes: collectChanges(aggregate.rows()), marks: watermarksOf(messages, (id) => events.get(id)?.event) };
+}
+
+/** By messages and not by events: if an event comes twice, its second message may be the last of the partition. */
+function watermarksOf(messages: ConsumedEvent[], eventOf: (id: string) => LoggedEvent | undefined): Watermark[] {
   const marks = new Map<string, Watermark>();
-  // By the messages and not by the events: of an event that came twice, the second message may be the last of its partition.
   for (const { id, topic, partition, offset } of messages) {
     const before = marks.get(`${topic}/${partition}`);
-    const eventTime = new Date(Math.max(events.get(id)?.event.at ?? 0, before?.eventTime.getTime() ?? 0));
+    const eventTime = new Date(Math.max(eventOf(id)?.at ?? 0, before?.eventTime.getTime() ?? 0));
     marks.set(`${topic}/${partition}`, { topic, partition, nextOffset: offset + 1n, eventTime });
   }
-  return { changes: collectSums(tally.rows()), marks: [...marks.values()] };
+  return [...marks.values()];
 }

@@ -1,64 +1,64 @@
 /**
- * A patient's numbers as one function of everything known about the patient, and changes to roll-ups as differences of that
- * function. The incremental way and a rebuild use the same two functions, so they cannot disagree for long.
+ * The numbers of a patient are one function of all events of the patient. A change of the roll-ups is that function
+ * after the change, less that function before it. Ingestion and rebuilds use the same function, so they agree.
  */
-
+import { measures } from "../measures.ts";
 import type { Facts } from "../rollups/aggregate.ts";
-import { tallyAccount } from "./billing-account.ts";
-import type { LoggedEvent } from "./event.ts";
-import { tallyPatient } from "./patient-record.ts";
-import { tallySignIn } from "./sign-in.ts";
+import { addAccountFacts } from "./billing-account.ts";
+import type { LoggedBillingEvent, LoggedEvent, LoggedPatientEvent } from "./event.ts";
+import { addRecordFacts } from "./patient-record.ts";
+import { addSignInFacts } from "./sign-in.ts";
 
-/** Adds, or with `sign` -1 takes away, what everything known about a patient counts for. */
-export function tallySubject(patient: string, events: Iterable<LoggedEvent>, tally: Facts, sign: 1n | -1n): void {
-  const own: Extract<LoggedEvent, { stream: "patient.v1" }>[] = [];
-  const merges: typeof own = [];
-  const accounts = new Map<string, Extract<LoggedEvent, { stream: "billing.v1" }>[]>();
+/** Adds the facts of a patient, or subtracts them if `sign` is -1. `events` are all that touch the patient. */
+export function addPatientFacts(patientId: string, events: Iterable<LoggedEvent>, facts: Facts, sign: 1n | -1n): void {
+  const own: LoggedPatientEvent[] = [];
+  const mergesOfOthers: LoggedPatientEvent[] = [];
+  const accounts = new Map<string, LoggedBillingEvent[]>();
   for (const event of events) {
     if (event.stream === "patient.v1") {
-      if (event.subject === patient) own.push(event);
-      else if (event.related === patient) merges.push(event);
-    } else if (event.stream === "billing.v1" && event.subject === patient) {
-      const known = accounts.get(event.account);
+      if (event.patientId === patientId) own.push(event);
+      else if (event.otherPatientId === patientId) mergesOfOthers.push(event);
+    } else if (event.stream === "billing.v1" && event.patientId === patientId) {
+      const known = accounts.get(event.accountId);
       if (known) known.push(event);
-      else accounts.set(event.account, [event]);
+      else accounts.set(event.accountId, [event]);
     }
   }
-  tallyPatient(patient, own, merges, tally, sign);
-  for (const account of accounts.values()) tallyAccount(account, tally, sign);
+  addRecordFacts(patientId, own, mergesOfOthers, facts, sign);
+  for (const account of accounts.values()) addAccountFacts(account, facts, sign);
 
-  // Only how many there are; who they are is looked up when somebody asks (unmatchedSubjects). Any event shows that it is there.
-  if (own.length > 0 && accounts.size === 0) tally.holds("consistency.patientsWithoutAccount", "", sign);
-  if (accounts.size > 0 && own.length === 0) tally.holds("consistency.accountsWithoutPatient", "", sign);
+  // Any event shows that a record or an account exists. Only counts are kept; `unmatchedPatients` finds the ids.
+  if (own.length > 0 && accounts.size === 0) facts.holds(measures.consistency.patientsWithoutAccount, "", sign);
+  if (accounts.size > 0 && own.length === 0) facts.holds(measures.consistency.accountsWithoutPatient, "", sign);
 }
 
 /**
- * Adds what `fresh` events change, given everything that was known before about the patients they touch (`known`, which may
- * hold the fresh ones too).
+ * Adds what new events change. `known` are the events from before of all patients that the new ones touch; it may have
+ * the new ones too.
  */
-export function tallyChange(fresh: LoggedEvent[], known: LoggedEvent[], tally: Facts): void {
+export function addChangedFacts(fresh: LoggedEvent[], known: LoggedEvent[], facts: Facts): void {
   const freshIds = new Set(fresh.map((event) => event.id));
-  const before = groupBySubject(known.filter((event) => !freshIds.has(event.id)));
-  for (const [patient, events] of groupBySubject(fresh)) {
-    const older = before.get(patient) ?? [];
-    tallySubject(patient, older, tally, -1n);
-    tallySubject(patient, [...older, ...events], tally, 1n);
+  const before = groupByPatient(known.filter((event) => !freshIds.has(event.id)));
+  for (const [patientId, events] of groupByPatient(fresh)) {
+    const older = before.get(patientId) ?? [];
+    addPatientFacts(patientId, older, facts, -1n);
+    addPatientFacts(patientId, [...older, ...events], facts, 1n);
   }
-  for (const event of fresh) if (event.stream === "auth.v1") tallySignIn(event, tally);
+  for (const event of fresh) if (event.stream === "auth.v1") addSignInFacts(event, facts);
 }
 
 /** The patients whose numbers an event changes. */
-export function subjectsOf(event: Pick<LoggedEvent, "subject" | "related">): string[] {
-  return [...new Set([event.subject, event.related].filter((id) => id !== null))];
+export function patientsOf({ patientId, otherPatientId }: Pick<LoggedEvent, "patientId" | "otherPatientId">): string[] {
+  return [...new Set([patientId, otherPatientId].filter((id) => id !== null))];
 }
 
-function groupBySubject(events: LoggedEvent[]): Map<string, LoggedEvent[]> {
+function groupByPatient(events: LoggedEvent[]): Map<string, LoggedEvent[]> {
   const groups = new Map<string, LoggedEvent[]>();
   for (const event of events) {
-    for (const patient of subjectsOf(event)) {
-      const group = groups.get(patient);
+    for (const patientId of patientsOf(event)) {
+      const group = groups.get(patientId);
       if (group) group.push(event);
-      else groups.set(patient, [event]);
+      else groups.set(patientId, [event]);
     }
   }
   return groups;

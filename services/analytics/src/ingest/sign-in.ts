@@ -1,23 +1,23 @@
-/** What events of auth count for: each by itself. */
+/** What the events of auth count for. Each counts by itself. */
 import { SignInFailureReason } from "@pm/proto/auth/v1/events";
+import { type FailureReason, measures } from "../measures.ts";
 import type { Facts } from "../rollups/aggregate.ts";
-import type { LoggedEvent } from "./event.ts";
+import type { LoggedAuthEvent } from "./event.ts";
 
-type AuthEvent = Extract<LoggedEvent, { stream: "auth.v1" }>;
-
-export const failureReasons: Record<SignInFailureReason, string> = {
+const reasons: Record<SignInFailureReason, FailureReason> = {
   [SignInFailureReason.UNSPECIFIED]: "unknown",
   [SignInFailureReason.CREDENTIALS]: "credentials",
   [SignInFailureReason.SECOND_FACTOR]: "secondFactor",
   [SignInFailureReason.THROTTLED]: "throttled",
 };
 
-export function tallySignIn({ at, what }: AuthEvent, tally: Facts): void {
-  if (what.case === "signedIn") tally.atInstant("activity.signedIn", "", at, 1n);
-  if (what.case === "signInFailed") {
-    tally.atInstant("activity.failed", "", at, 1n);
-    tally.atInstant("activity.failed.reason", failureReasons[what.value.reason] ?? "unknown", at, 1n);
+export function addSignInFacts({ at, change }: LoggedAuthEvent, facts: Facts): void {
+  const { signedIn, failed, failedBy, sessionsEnded, usersDisabled } = measures.activity;
+  if (change.case === "signedIn") facts.atInstant(signedIn, "", at, 1n);
+  if (change.case === "signInFailed") {
+    facts.atInstant(failed, "", at, 1n);
+    facts.atInstant(failedBy, reasons[change.value.reason] ?? "unknown", at, 1n);
   }
-  if (what.case === "sessionRevoked") tally.atInstant("activity.sessionEnded", "", at, 1n);
-  if (what.case === "userDisabled") tally.atInstant("activity.userDisabled", "", at, 1n);
+  if (change.case === "sessionRevoked") facts.atInstant(sessionsEnded, "", at, 1n);
+  if (change.case === "userDisabled") facts.atInstant(usersDisabled, "", at, 1n);
 }

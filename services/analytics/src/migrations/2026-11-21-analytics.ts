@@ -4,7 +4,8 @@ import { createOutboxTable } from "@pm/kit/kafka/outbox";
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // Everything that was ever heard, once each. Events are facts: the runtime role may add and read them, and nothing else.
+  // Every event that was ever received, once. The runtime role may only add and read events. `subject` is the patient
+  // whose numbers the event changes, `related` the other patient of a merge.
   await sql`
     create table events (
       event_id uuid primary key,
@@ -21,13 +22,14 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       received_at timestamptz not null default clock_timestamp()
     )`.execute(db);
   await sql`create unique index events_by_seq on events (seq)`.execute(db);
-  // Whatever a patient's numbers are made of is found by the patient.
+  // The numbers of a patient are computed from all events of the patient.
   await sql`create index events_by_subject on events (subject) where subject is not null`.execute(db);
   await sql`create index events_by_related on events (related) where related is not null`.execute(db);
   await sql`create index events_without_subject on events (seq) where subject is null`.execute(db);
   await sql`grant select, insert on events to analytics`.execute(db);
 
-  // Sums of facts, see tally.ts. Two sets, of which rollup_state names the one that counts: a rebuild fills the other one.
+  // Sums of facts, see rollups/aggregate.ts. There are two generations. Reports read the one that rollup_state names,
+  // and a rebuild fills the other one.
   await sql`
     create table rollups (
       generation smallint not null,
@@ -39,7 +41,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       primary key (generation, measure, grain, slot, value)
     ) partition by list (generation)`.execute(db);
   for (const generation of [0, 1]) {
-    // Hot rows change with every batch: room in their page, and vacuum by what changed, keep updates cheap.
+    // Some rows change with every batch. Free space in their pages, and a vacuum after few changes, keep updates cheap.
     await sql`create table ${sql.table(`rollups_${generation}`)} partition of rollups for values in (${sql.lit(generation)})
       with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)`.execute(db);
     await sql`grant truncate on ${sql.table(`rollups_${generation}`)} to analytics`.execute(db);
@@ -54,7 +56,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`insert into rollup_state (generation) values (0)`.execute(db);
   await sql`grant select, update on rollup_state to analytics`.execute(db);
 
-  // Requests to make the roll-ups anew. The one that works on a request may die: the next one begins it again.
+  // Requests to rebuild the roll-ups. If a process ends during a rebuild, the next process begins it again.
   await sql`
     create table rebuilds (
       id bigint generated always as identity primary key,
@@ -68,7 +70,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create unique index rebuilds_one_at_a_time on rebuilds ((true)) where state <> 'done'`.execute(db);
   await sql`grant select, insert, update on rebuilds to analytics`.execute(db);
 
-  // How far each partition was read, in the same transaction as what was read: what a report calls "as of".
+  // How far each partition was read, written in the transaction of its events: a report calls it "as of".
   await sql`
     create table watermarks (
       topic text not null,

@@ -1,13 +1,13 @@
 import { type Kysely, sql } from "kysely";
 
 /**
- * Days say how much of them there was by each quarter of an hour, in place of rows for hours and quarters: a year of local
- * days is then two parts of each day to read, and not up to 24 hours.
+ * A day has the amount by the end of each of its quarters of an hour, instead of rows for hours and quarters. A local
+ * day is then read from two rows, and not from up to 24.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // Right from the start; then all is made anew from the log, because the release before may still be adding to the old rows.
-  // Added up before the column is there, because from then on nobody else can read a report until this is committed. Every
-  // day of every measure takes a look at its quarters: it costs by days, not by patients, about 15 s for two years in two sets.
+  // The numbers are right at once. Then a rebuild computes them again from the log, because the release before may
+  // still add to the old rows. The sums are computed before the column is added, because that locks out all reports
+  // until the commit. It takes about 15 s for two years in two generations, however many patients there are.
   await sql`
     create temporary table day_parts on commit drop as
     select d.generation, d.measure, d.slot, d.value, array(

@@ -1,19 +1,19 @@
-/** Compares what is counted here with what the services that own it say. */
+/** Compares what is counted here with what the services that own the data have. */
 import { setTimeout as delay } from "node:timers/promises";
 import { AppError, toAppError } from "@pm/kit/errors";
 import type { DeadLetters } from "@pm/kit/kafka/dead-letters";
 import { z } from "zod";
 import { spanOf } from "../calendar.ts";
-import { flows } from "../ingest/patient-record.ts";
+import { readFreshness, unmatchedPatients } from "../ingest/store.ts";
+import { agingBuckets, measures, patientFlows } from "../measures.ts";
 import { type AsOf, asOfFrom } from "../reports/reports.ts";
 import { moneyIn } from "../rollups/money.ts";
-import { createSumsOf } from "../rollups/query.ts";
-import { type AnalyticsDatabase, readFreshness, unmatchedSubjects } from "../rollups/store.ts";
-import { type Stream, streams } from "../rollups/types.ts";
+import { createRollupQueries } from "../rollups/query.ts";
+import { type AnalyticsDatabase, type Stream, streams } from "../tables.ts";
 
-export type Check = { name: string; here: string; there: string; holds: boolean };
-export type Unmatched = { count: number; ids: string[] };
-export type ConsistencyReport = {
+type Check = { name: string; here: string; there: string; holds: boolean };
+type Unmatched = { count: number; ids: string[] };
+type ConsistencyReport = {
   asOf: AsOf;
   drift: number;
   settled: boolean;
@@ -26,9 +26,10 @@ export type ConsistencyReport = {
 
 export type Consistency = {
   /**
-   * Compares at a moment at which both sides stand still: nothing waits to be published, nothing to be counted, and the
-   * owners say before and after the same. Where no such moment comes within `patienceMs`, it compares all the same and says so.
-   * @throws AppError unavailable where a service or the database does not answer for as long.
+   * Compares at a moment at which both sides stand still: no event waits to be published or to be counted, and the
+   * other services have the same numbers before and after. If there is no such moment within `patienceMs`, it compares
+   * anyway, and `settled` is false.
+   * @throws AppError unavailable if a service or the database does not answer for that long
    */
   check(patienceMs?: number): Promise<ConsistencyReport>;
 };
@@ -57,25 +58,78 @@ const billingTotals = z.object({
     }),
   ),
 });
+/** What the services that own the data have. */
 type Owners = { patient: z.infer<typeof patientTotals>; billing: z.infer<typeof billingTotals> };
-type Here = { checks: Check[]; patientsWithoutAccount: number; accountsWithoutPatient: number; asOf: AsOf };
 
-/** How many of those that are not matched are named. */
-export const maxNamed = 20;
+/** How many ids of unmatched patients and accounts a report has at most. */
+export const maxIds = 20;
 
-export function createConsistency(options: {
-  database: AnalyticsDatabase;
-  deadLetters: Pick<DeadLetters, "waiting">;
+/** Where every partition of the topics begins and ends, by `<topic>/<partition>`. */
+type Offsets = Map<string, { low: bigint; high: bigint }>;
+
+type OwnerAddresses = {
   patientUrl: string;
   billingUrl: string;
   /** This service's own token, with the scope internal:totals. */
   serviceToken: () => Promise<string>;
-  /** Where every partition of the topics begins and ends, by `<topic>/<partition>`. */
-  offsets: () => Promise<Map<string, { low: bigint; high: bigint }>>;
-}): Consistency {
-  const { database, deadLetters, patientUrl, billingUrl, serviceToken, offsets } = options;
-  const sumsOf = createSumsOf(database);
+};
 
+export function createConsistency(
+  options: OwnerAddresses & {
+    database: AnalyticsDatabase;
+    deadLetters: Pick<DeadLetters, "waiting">;
+    offsets: () => Promise<Offsets>;
+  },
+): Consistency {
+  const { database, deadLetters, offsets } = options;
+  const compare = createComparison(database);
+
+  /** Compares once. `settled` says whether both sides stood still meanwhile. */
+  async function look(before: Owners | undefined) {
+    const owners = before ?? (await askOwners(options));
+    const lag = await lagOf(database, offsets);
+    const here = await compare(owners);
+    const after = await askOwners(options);
+    const isQuiet = after.patient.pendingEvents === 0 && after.billing.pendingEvents === 0 && lag === 0;
+    const settled = isQuiet && JSON.stringify(after) === JSON.stringify(owners);
+    return { here: { ...here, drift: here.checks.filter(({ holds }) => !holds).length }, settled, lag, after };
+  }
+
+  /** The newest ids for a count. The search reads the whole log, so it is left out for a count of 0. */
+  async function withIds(count: number, present: Stream, missing: Stream): Promise<Unmatched> {
+    const limit = Math.min(count, maxIds);
+    return { count, ids: limit > 0 ? await unmatchedPatients(database, present, missing, limit) : [] };
+  }
+
+  return {
+    async check(patienceMs = 3_000) {
+      const deadline = Date.now() + patienceMs;
+      const isLate = () => Date.now() > deadline;
+      let owners: Owners | undefined;
+      for (;;) {
+        const found = await look(owners).catch((error: unknown) => {
+          if (isLate() || toAppError(error).code !== "unavailable") throw error;
+        });
+        // A difference may be an event on its way between services. It is reported only when time is up.
+        if (found && ((found.settled && found.here.drift === 0) || isLate())) {
+          const { here, settled, lag } = found;
+          return {
+            ...here,
+            settled,
+            patientsWithoutAccount: await withIds(here.patientsWithoutAccount, "patient.v1", "billing.v1"),
+            accountsWithoutPatient: await withIds(here.accountsWithoutPatient, "billing.v1", "patient.v1"),
+            deadLetters: await deadLetters.waiting(),
+            lag,
+          };
+        }
+        owners = found?.after;
+        await delay(250);
+      }
+    },
+  };
+}
+
+async function askOwners({ patientUrl, billingUrl, serviceToken }: OwnerAddresses): Promise<Owners> {
   async function ask<T>(url: string, schema: z.ZodType<T>): Promise<T> {
     try {
       const headers = { authorization: `Bearer ${await serviceToken()}` };
@@ -89,114 +143,71 @@ export function createConsistency(options: {
       });
     }
   }
+  const [patient, billing] = await Promise.all([
+    ask(`${patientUrl}/patients:totals`, patientTotals),
+    ask(`${billingUrl}/billing:totals`, billingTotals),
+  ]);
+  return { patient, billing };
+}
 
-  async function askOwners(): Promise<Owners> {
-    const [patient, billing] = await Promise.all([
-      ask(`${patientUrl}/patients:totals`, patientTotals),
-      ask(`${billingUrl}/billing:totals`, billingTotals),
-    ]);
-    return { patient, billing };
-  }
+/** How many events in Kafka are not counted yet; null if Kafka does not answer. */
+async function lagOf(database: AnalyticsDatabase, offsets: () => Promise<Offsets>): Promise<number | null> {
+  const ends = await offsets().catch(() => undefined);
+  if (!ends) return null;
+  const { watermarks } = await readFreshness(database);
+  const read = new Map(watermarks.map(({ topic, partition, nextOffset }) => [`${topic}/${partition}`, nextOffset]));
+  return [...ends].reduce((sum, [place, { low, high }]) => sum + Math.max(0, Number(high - (read.get(place) ?? low))), 0);
+}
 
-  /** Events in Kafka that are not counted; null where Kafka does not answer. */
-  async function lagNow(): Promise<number | null> {
-    const ends = await offsets().catch(() => undefined);
-    if (!ends) return null;
-    const { watermarks } = await readFreshness(database);
-    const read = new Map(watermarks.map(({ topic, partition, nextOffset }) => [`${topic}/${partition}`, nextOffset]));
-    return [...ends].reduce((sum, [place, { low, high }]) => sum + Math.max(0, Number(high - (read.get(place) ?? low))), 0);
-  }
+type Comparison = { checks: Check[]; patientsWithoutAccount: number; accountsWithoutPatient: number; asOf: AsOf };
 
-  async function compare({ patient, billing }: Owners): Promise<Here> {
+function createComparison(database: AnalyticsDatabase): (owners: Owners) => Promise<Comparison> {
+  const queryOf = createRollupQueries(database);
+  const { charged, voided, collected, refunded, credit } = measures.billing;
+  const { status } = measures.accounts;
+  const { patientsWithoutAccount, accountsWithoutPatient } = measures.consistency;
+  const open = agingBuckets.map(({ measure }) => measure);
+  const end = spanOf("2200-01-01", "2200-01-01", "UTC");
+
+  return async ({ patient, billing }) => {
     const freshness = await readFreshness(database);
-    const sums = sumsOf(freshness.generation);
-    const end = spanOf("2200-01-01", "2200-01-01", "UTC");
-    const money = ["billing.charged", "billing.voided", "billing.collected", "billing.refunded", "billing.credit", "accounts.opened"];
-    const open = ["billing.open.0-30", "billing.open.31-60", "billing.open.61-90", "billing.open.90+"];
+    const rollups = queryOf(freshness.generation);
     const [patients, ledger, now] = await Promise.all([
-      sums.before(Object.keys(flows), end),
-      sums.before([...money, ...open], end),
-      sums.now(["accounts.status", "consistency.patientsWithoutAccount", "consistency.accountsWithoutPatient"]),
-    ]);
-    // Over all values: the release before kept one for each patient.
-    const held = (measure: string) => now.counts(measure).reduce((sum, [, count]) => sum + count, 0);
-    const patientsWithoutAccount = held("consistency.patientsWithoutAccount");
-    const active = Object.entries(flows).reduce((sum, [flow, sign]) => sum + sign * patients.of(flow), 0n);
-    const check = (name: string, here: number | bigint, there: number | string): Check => ({
-      name,
-      here: String(here),
-      there: String(there),
-      holds: String(here) === String(there),
-    });
-    const byCurrency = billing.currencies.flatMap(({ currencyCode: currency, charged, voided, paid, refunded, outstanding, credit }) => [
-      check(`${currency} charged`, moneyIn([ledger], "billing.charged", currency), charged),
-      check(`${currency} voided`, moneyIn([ledger], "billing.voided", currency), voided),
-      check(`${currency} collected`, moneyIn([ledger], "billing.collected", currency), paid),
-      check(`${currency} refunded`, moneyIn([ledger], "billing.refunded", currency), refunded),
-      check(
-        `${currency} outstanding`,
-        open.reduce((sum, measure) => sum + moneyIn([ledger], measure, currency), 0n),
-        outstanding,
+      rollups.before(
+        patientFlows.map(({ measure }) => measure),
+        end,
       ),
-      check(`${currency} credit`, moneyIn([ledger], "billing.credit", currency), credit),
+      rollups.before([charged, voided, collected, refunded, credit, ...open], end),
+      rollups.now([status, patientsWithoutAccount, accountsWithoutPatient]),
     ]);
+    const money = (currency: string, ...of: string[]) => of.reduce((sum, measure) => sum + moneyIn([ledger], measure, currency), 0n);
+    // Over all values, because earlier releases kept one for each patient.
+    const unmatched = (measure: string) => now.counts(measure).reduce((sum, [, count]) => sum + count, 0);
+    const active = patientFlows.reduce((sum, { measure, sign }) => sum + sign * patients.of(measure), 0n);
     return {
       asOf: asOfFrom(freshness, streams),
       checks: [
-        check("patients", patients.of("patients.registered"), patient.active + patient.deleted),
+        check("patients", patients.of(measures.patients.registered), patient.active + patient.deleted),
         check("active patients", active, patient.active),
-        check("patients without account", patientsWithoutAccount, patient.withoutAccount),
-        check("active accounts", now.of("accounts.status", "ACTIVE"), billing.accounts.active),
-        check("suspended accounts", now.of("accounts.status", "SUSPENDED"), billing.accounts.suspended),
-        check("closed accounts", now.of("accounts.status", "CLOSED"), billing.accounts.closed),
-        ...byCurrency,
+        check("patients without account", unmatched(patientsWithoutAccount), patient.withoutAccount),
+        check("active accounts", now.of(status, "ACTIVE"), billing.accounts.active),
+        check("suspended accounts", now.of(status, "SUSPENDED"), billing.accounts.suspended),
+        check("closed accounts", now.of(status, "CLOSED"), billing.accounts.closed),
+        ...billing.currencies.flatMap(({ currencyCode: currency, ...there }) => [
+          check(`${currency} charged`, money(currency, charged), there.charged),
+          check(`${currency} voided`, money(currency, voided), there.voided),
+          check(`${currency} collected`, money(currency, collected), there.paid),
+          check(`${currency} refunded`, money(currency, refunded), there.refunded),
+          check(`${currency} outstanding`, money(currency, ...open), there.outstanding),
+          check(`${currency} credit`, money(currency, credit), there.credit),
+        ]),
       ],
-      patientsWithoutAccount,
-      accountsWithoutPatient: held("consistency.accountsWithoutPatient"),
+      patientsWithoutAccount: unmatched(patientsWithoutAccount),
+      accountsWithoutPatient: unmatched(accountsWithoutPatient),
     };
-  }
-
-  /** Names the latest of so many patients. Where there are none, nobody looks: it takes a walk through the log. */
-  async function name(count: number, told: Stream, silent: Stream): Promise<Unmatched> {
-    const limit = Math.min(count, maxNamed);
-    return { count, ids: limit > 0 ? await unmatchedSubjects(database, told, silent, limit) : [] };
-  }
-
-  return {
-    async check(patienceMs = 3_000) {
-      const deadline = Date.now() + patienceMs;
-      const isLate = () => Date.now() > deadline;
-      let owners: Owners | undefined;
-      for (;;) {
-        const found = await look(owners).catch((error: unknown) => {
-          if (isLate() || toAppError(error).code !== "unavailable") throw error;
-        });
-        // A difference is believed only when nothing is under way, and then once more: an event may be between two hands.
-        if (found && ((found.settled && found.here.drift === 0) || isLate())) {
-          const { here, settled, lag } = found;
-          return {
-            ...here,
-            settled,
-            patientsWithoutAccount: await name(here.patientsWithoutAccount, "patient.v1", "billing.v1"),
-            accountsWithoutPatient: await name(here.accountsWithoutPatient, "billing.v1", "patient.v1"),
-            deadLetters: await deadLetters.waiting(),
-            lag,
-          };
-        }
-        owners = found?.after;
-        await delay(250);
-      }
-    },
   };
+}
 
-  /** What is counted here beside what the owners said before, and whether they say the same after. */
-  async function look(before: Owners | undefined) {
-    const owners = before ?? (await askOwners());
-    const lag = await lagNow();
-    const compared = await compare(owners);
-    const after = await askOwners();
-    const quiet = after.patient.pendingEvents === 0 && after.billing.pendingEvents === 0 && lag === 0;
-    const settled = quiet && JSON.stringify(after) === JSON.stringify(owners);
-    return { here: { ...compared, drift: compared.checks.filter(({ holds }) => !holds).length }, settled, lag, after };
-  }
+function check(name: string, here: number | bigint, there: number | string): Check {
+  return { name, here: String(here), there: String(there), holds: String(here) === String(there) };
 }

@@ -1,123 +1,125 @@
-/** What an operator does: dead letters, rebuilds, the consistency check. Every change leaves an audit entry. */
+/** What operators do: dead letters, rebuilds, and the consistency check. Every change leaves an audit entry. */
 import { createRoute, z } from "@hono/zod-openapi";
-import type { RestApp, RestContext } from "@pm/kit/http/rest";
+import { insertAuditEntries } from "@pm/kit/audit/audit";
+import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
+import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import type { DeadLetter, DeadLetters } from "@pm/kit/kafka/dead-letters";
 import type { Rebuilds } from "../rebuild/rebuild.ts";
-import { ConsistencySchema, DeadLetterSchema, DeadLettersSchema, RebuildSchema, ReplaySchema } from "../reports/schemas.ts";
-import { type AnalyticsDatabase, insertAuditEntry } from "../rollups/store.ts";
+import type { AnalyticsDatabase } from "../tables.ts";
 import type { Consistency } from "./consistency.ts";
+import { ConsistencySchema, DeadLetterSchema, DeadLettersSchema, RebuildSchema, ReplaySchema } from "./schemas.ts";
 
-/** Notes who did what. */
-export type Audit = (entry: { actor: string; action: string; subject: string; requestId: string; details?: object }) => Promise<void>;
-
-export function createAudit(database: AnalyticsDatabase): Audit {
-  return async ({ actor, action, subject, requestId, details = {} }) => {
-    await insertAuditEntry(database, [actor, action, subject, requestId, details]);
-  };
-}
-
-const id = z.object({
+const tags = ["Operations"];
+const params = z.object({
   id: z
     .string()
     .regex(/^\d{1,18}$/, "must be a number")
     .openapi({ example: "1" }),
 });
-const json = <T extends z.ZodType>(schema: T, description: string) => ({ description, content: { "application/json": { schema } } });
+const topic = z.string().max(200).optional().openapi({ example: "patient.v1", description: "Only dead letters of this topic." });
 
 const listDeadLetters = createRoute({
   operationId: "listDeadLetters",
   method: "get",
   path: "/analytics/dead-letters",
-  tags: ["Operation"],
-  summary: "Events that could not be counted, newest first",
+  tags,
+  summary: "List events that could not be counted",
+  description: "Newest first. An event of a key that has a dead letter waits behind it as another one.",
   request: {
     query: z.strictObject({
-      state: z.enum(["waiting", "replayed", "discarded"]).optional(),
-      topic: z.string().max(200).optional(),
+      state: z.enum(["waiting", "replayed", "discarded"]).optional().openapi({ example: "waiting" }),
+      topic,
       limit: z.coerce.number().int().min(1).max(200).default(50),
       cursor: z
         .string()
-        .regex(/^\d{1,18}$/, "must be a cursor from an answer")
-        .optional(),
+        .regex(/^\d{1,18}$/, "must be the nextCursor of an answer")
+        .optional()
+        .openapi({ example: "1" }),
     }),
   },
-  responses: { 200: json(DeadLettersSchema, "The dead letters") },
+  responses: { 200: jsonAnswer(DeadLettersSchema, "A page of dead letters") },
 });
 const getDeadLetter = createRoute({
   operationId: "getDeadLetter",
   method: "get",
   path: "/analytics/dead-letters/{id}",
-  tags: ["Operation"],
-  summary: "One of them, with its payload",
-  request: { params: id },
-  responses: { 200: json(DeadLetterSchema, "The dead letter") },
+  tags,
+  summary: "Read a dead letter with its payload",
+  request: { params },
+  responses: { 200: jsonAnswer(DeadLetterSchema, "The dead letter"), ...errorAnswers("not_found") },
 });
 const replayDeadLetter = createRoute({
   operationId: "replayDeadLetter",
   method: "post",
   path: "/analytics/dead-letters/{id}:replay",
-  tags: ["Operation"],
-  summary: "Count it after all, with all that wait for the same key, first to last",
-  request: { params: id },
-  responses: { 200: json(ReplaySchema, "How many were counted") },
+  tags,
+  summary: "Count the dead letters of a key",
+  description: "Counts all dead letters that wait for the key of this one, first to last, and stops at the first that fails again.",
+  request: { params },
+  responses: { 200: jsonAnswer(ReplaySchema, "What was counted"), ...errorAnswers("not_found", "failed_precondition") },
 });
 const discardDeadLetter = createRoute({
   operationId: "discardDeadLetter",
   method: "post",
   path: "/analytics/dead-letters/{id}:discard",
-  tags: ["Operation"],
-  summary: "Give it up, so that those behind it can be replayed",
-  request: { params: id },
-  responses: { 204: { description: "It is given up" } },
+  tags,
+  summary: "Give up a dead letter",
+  description: "It is never counted. The dead letters behind it can then be replayed.",
+  request: { params },
+  responses: { 204: { description: "It is given up" }, ...errorAnswers("not_found", "failed_precondition") },
 });
 const replayDeadLetters = createRoute({
   operationId: "replayDeadLetters",
   method: "post",
   path: "/analytics/dead-letters:replay",
-  tags: ["Operation"],
-  summary: "Count all that wait, after what was in their way is repaired",
-  request: { query: z.strictObject({ topic: z.string().max(200).optional() }) },
-  responses: { 200: json(ReplaySchema, "How many were counted, and how many wait still") },
+  tags,
+  summary: "Count all dead letters that wait",
+  description: "For when the cause is repaired. A key that fails again does not hold up the others.",
+  request: { query: z.strictObject({ topic }) },
+  responses: { 200: jsonAnswer(ReplaySchema, "What was counted") },
 });
 const rebuild = createRoute({
   operationId: "rebuild",
   method: "post",
   path: "/analytics:rebuild",
-  tags: ["Operation"],
-  summary: "Make the roll-ups anew from every event that was ever seen; reports go on meanwhile",
-  responses: { 202: json(RebuildSchema, "It has begun; see Location for how far it is") },
+  tags,
+  summary: "Build the roll-ups again from all events",
+  description: "Reports continue meanwhile. `Location` says where to read the progress.",
+  responses: { 202: jsonAnswer(RebuildSchema, "The rebuild that was requested"), ...errorAnswers("failed_precondition") },
 });
 const getRebuild = createRoute({
   operationId: "getRebuild",
   method: "get",
   path: "/analytics/rebuilds/{id}",
-  tags: ["Operation"],
-  summary: "How far a rebuild is",
-  request: { params: id },
-  responses: { 200: json(RebuildSchema, "The rebuild") },
+  tags,
+  summary: "Read the progress of a rebuild",
+  request: { params },
+  responses: { 200: jsonAnswer(RebuildSchema, "The rebuild"), ...errorAnswers("not_found") },
 });
 const checkConsistency = createRoute({
   operationId: "checkConsistency",
   method: "get",
   path: "/analytics/consistency",
-  tags: ["Reports"],
-  summary: "Whether what is counted here is what patient and billing have",
+  tags,
+  summary: "Compare the numbers with patient and billing",
+  description: "Waits for up to 3 s for a moment at which all events are counted.",
   request: { query: z.strictObject({}) },
-  responses: { 200: json(ConsistencySchema, "What was compared") },
+  responses: { 200: jsonAnswer(ConsistencySchema, "What was compared") },
 });
 
-export function registerAdmin(
+export function registerOperations(
   { operation }: RestApp,
-  {
-    deadLetters,
-    rebuilds,
-    consistency,
-    audit,
-    wakeRebuilder,
-  }: { deadLetters: DeadLetters; rebuilds: Rebuilds; consistency: Consistency; audit: Audit; wakeRebuilder: () => void },
+  parts: {
+    database: AnalyticsDatabase;
+    deadLetters: DeadLetters;
+    rebuilds: Rebuilds;
+    consistency: Consistency;
+    wakeRebuilder: () => void;
+  },
 ): void {
-  const note = (c: RestContext, action: string, subject: string, details: object = {}) =>
-    audit({ actor: c.get("caller").id, action, subject, requestId: c.get("requestId"), details });
+  const { database, deadLetters, rebuilds, consistency, wakeRebuilder } = parts;
+  const audit = (c: RestContext, action: string, subject: string) =>
+    insertAuditEntries(database, [{ ...requestContext(c), action, subject }]);
 
   operation(listDeadLetters, async (c) => {
     const { cursor, limit, ...filter } = c.req.valid("query");
@@ -132,32 +134,31 @@ export function registerAdmin(
   });
   operation(replayDeadLetter, async (c) => {
     const { id } = c.req.valid("param");
-    await note(c, "dead-letter.replayed", id);
+    await audit(c, "dead-letter.replayed", id);
     const replayed = await deadLetters.replay(id);
     return c.json({ replayed, waiting: await deadLetters.waiting() }, 200);
   });
   operation(discardDeadLetter, async (c) => {
     const { id } = c.req.valid("param");
     await deadLetters.discard(id);
-    await note(c, "dead-letter.discarded", id);
+    await audit(c, "dead-letter.discarded", id);
     return c.body(null, 204);
   });
   operation(replayDeadLetters, async (c) => {
     const { topic } = c.req.valid("query");
-    await note(c, "dead-letters.replayed", topic ?? "all topics");
+    await audit(c, "dead-letters.replayed", topic ?? "all topics");
     return c.json(await deadLetters.replayAll(topic), 200);
   });
   operation(rebuild, async (c) => {
-    const started = await rebuilds.request();
-    await note(c, "rollups.rebuild-requested", started.id);
+    const requested = await rebuilds.request();
+    await audit(c, "rollups.rebuild-requested", requested.id);
     wakeRebuilder();
-    return c.json(started, 202, { location: `/analytics/rebuilds/${started.id}` });
+    return c.json(requested, 202, { location: `/analytics/rebuilds/${requested.id}` });
   });
   operation(getRebuild, async (c) => c.json(await rebuilds.get(c.req.valid("param").id), 200));
   operation(checkConsistency, async (c) => c.json(await consistency.check(), 200, { "cache-control": "no-store" }));
 }
 
-function toJson(letter: DeadLetter) {
-  const { eventTime, failedAt, settledAt, ...rest } = letter;
-  return { ...rest, eventTime: eventTime.toISOString(), failedAt: failedAt.toISOString(), settledAt: settledAt?.toISOString() ?? null };
+function toJson({ eventTime, failedAt, settledAt, ...letter }: DeadLetter) {
+  return { ...letter, eventTime: eventTime.toISOString(), failedAt: failedAt.toISOString(), settledAt: settledAt?.toISOString() ?? null };
 }

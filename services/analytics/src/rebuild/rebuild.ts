@@ -1,36 +1,39 @@
 /**
- * Makes the roll-ups anew from the log, beside those that count, and swaps them when they have caught up. Reports and
- * ingestion go on meanwhile; ingestion stands still only for the last few events and the swap.
+ * Builds the roll-ups again from the log, in the generation that reports do not read, and switches reports to it when
+ * it has caught up. Reports and ingestion continue meanwhile. Ingestion waits only for the last events and the switch.
  */
-
 import { AppError } from "@pm/kit/errors";
 import { lockGroup } from "@pm/kit/kafka/dead-letter-store";
 import type { Logger } from "@pm/kit/log";
-import { readEvent } from "../ingest/event.ts";
-import { subjectsOf, tallyChange, tallySubject } from "../ingest/patient-facts.ts";
-import { createBulkTally, createTally, type Facts, profileMeasure, type Tally } from "../rollups/aggregate.ts";
-import { activeGeneration, addToRollups, collectSums, type Db, eventsOfSubjects } from "../rollups/store.ts";
+import { inTransaction } from "@pm/kit/postgres/transaction";
+import { type LoggedEvent, readEvent } from "../ingest/event.ts";
+import { addChangedFacts, addPatientFacts, patientsOf } from "../ingest/patient-facts.ts";
+import { eventsOfPatients } from "../ingest/store.ts";
+import { measures } from "../measures.ts";
+import { type Aggregate, createAggregate, createBulkAggregate, type Facts } from "../rollups/aggregate.ts";
+import { activeGeneration, addToRollups, collectChanges } from "../rollups/store.ts";
 import type { RollupRow } from "../rollups/types.ts";
+import type { AnalyticsDatabase, Db } from "../tables.ts";
 import {
   activate,
   clearRollups,
   countEvents,
-  eventsOfSubject,
+  eventsOfPatient,
   findRebuild,
   insertRebuild,
   latestSeq,
-  nextBySubject,
+  mergesOfOthers,
+  nextByPatient,
   nextInLog,
-  nextWithoutSubject,
+  nextWithoutPatient,
   noteRebuildDone,
   noteRebuildProgress,
   noteRebuildStarted,
   openRebuild,
   type RebuildRow,
-  relatedBetween,
 } from "./store.ts";
 
-export type Rebuild = {
+type Rebuild = {
   id: string;
   state: RebuildRow["state"];
   eventsDone: number;
@@ -41,90 +44,29 @@ export type Rebuild = {
 };
 
 export type Rebuilds = {
-  /** Asks for a rebuild. @throws AppError failed_precondition while another one is open. */
+  /** Requests a rebuild. @throws AppError failed_precondition while another one is open */
   request(): Promise<Rebuild>;
-  /** @throws AppError not_found. */
+  /** @throws AppError not_found */
   get(id: string): Promise<Rebuild>;
-  /** Works on the open rebuild, if there is one, to its end. One process at a time may call this. */
-  step(): Promise<"more" | "done">;
+  /** Does the open rebuild, if there is one. Only one process at a time may call this. */
+  step(): Promise<"done">;
 };
 
-const chunk = 2_000;
-/** So many pages of sums, of about 1 kB each, are held before they are written: some years of all that has no place in it. */
+type Options = { database: AnalyticsDatabase; groupId: string; log: Logger };
+
+/** How many events, or rows, are read or written at once. */
+const chunkSize = 2_000;
+/** How many pages of sums, of about 1 kB each, are held in memory before they are written. */
 const maxPages = 50_000;
-/** Of what is hardly ever twice the same, so many. */
-const maxSingles = 10_000;
+/** How many profiles are held in memory: hardly two are alike, so holding more would not make them fewer. */
+const maxProfiles = 10_000;
+/** How many events the last pass has at most. Ingestion waits for it. */
+const lastPassSize = 1_000;
 const noteProgressMs = 1_000;
-/** The final pass, with ingestion waiting, has at most so many events. */
-const lastPass = 1_000;
-const noSubject = "00000000-0000-0000-0000-000000000000";
+const lowestId = "00000000-0000-0000-0000-000000000000";
 
-export function createRebuilds(options: { db: Db; groupId: string; log: Logger }): Rebuilds {
-  const { db, groupId, log } = options;
-
-  /** The end of the log, with nothing under way before it. */
-  const settledSeq = () =>
-    db.transaction().execute(async (transaction) => {
-      await lockGroup(transaction, groupId);
-      return latestSeq(transaction);
-    });
-
-  async function rebuild({ id }: RebuildRow): Promise<void> {
-    const started = Date.now();
-    const generation = 1 - (await activeGeneration(db));
-    await clearRollups(db, generation);
-    const boundary = await settledSeq();
-    await noteRebuildStarted(db, id, await countEvents(db));
-    let done = 0n;
-    let noted = 0;
-    const progress = async (events: number) => {
-      done += BigInt(events);
-      if (Date.now() - noted < noteProgressMs) return;
-      noted = Date.now();
-      await noteRebuildProgress(db, id, done);
-    };
-
-    const sums = createBulkTally();
-    // Hardly two people are alike: their profiles would fill the memory without getting fewer by waiting.
-    const singles = createTally();
-    const facts: Facts = {
-      onDate: sums.onDate,
-      holds: singles.holds,
-      atInstant: (measure, ...rest) => (measure === profileMeasure ? singles : sums).atInstant(measure, ...rest),
-    };
-    const count = async (events: number, limits = { pages: maxPages, singles: maxSingles }) => {
-      if (singles.size > limits.singles) await writeOut(db, generation, singles);
-      if (sums.size > limits.pages) await writeOut(db, generation, sums);
-      await progress(events);
-    };
-    for await (const patients of byPatient(db, boundary)) {
-      for (const [patient, events] of patients.groups) tallySubject(patient, events, facts, 1n);
-      await count(patients.count);
-    }
-    for (let after = 0n; ; ) {
-      const rows = await nextWithoutSubject(db, after, boundary, chunk);
-      if (rows.length === 0) break;
-      tallyChange(rows.map(readEvent), [], facts);
-      after = rows.at(-1)?.seq ?? after;
-      await count(rows.length);
-    }
-    await count(0, { pages: 0, singles: 0 });
-
-    // What came in meanwhile; then the rest and the swap while ingestion waits.
-    let caughtUp = boundary;
-    for (let end = await settledSeq(); end - caughtUp > BigInt(lastPass); end = await settledSeq()) {
-      await progress(await catchUp(db, generation, caughtUp, end));
-      caughtUp = end;
-    }
-    await db.transaction().execute(async (transaction) => {
-      await lockGroup(transaction, groupId);
-      await catchUp(transaction, generation, caughtUp, await latestSeq(transaction));
-      await activate(transaction, generation);
-      await noteRebuildDone(transaction, id);
-    });
-    log.info({ rebuild: String(id), events: String(done), seconds: (Date.now() - started) / 1_000 }, "the roll-ups were rebuilt");
-  }
-
+export function createRebuilds(options: Options): Rebuilds {
+  const db = options.database.kysely;
   return {
     async request() {
       const row = await insertRebuild(db);
@@ -139,73 +81,149 @@ export function createRebuilds(options: { db: Db; groupId: string; log: Logger }
     },
     async step() {
       const open = await openRebuild(db);
-      if (open) await rebuild(open);
+      if (open) await rebuild(options, open);
       return "done";
     },
   };
 }
 
-type Patients = { groups: Map<string, ReturnType<typeof readEvent>[]>; count: number };
+async function rebuild(options: Options, { id }: RebuildRow): Promise<void> {
+  const { database, groupId, log } = options;
+  const db = database.kysely;
+  const started = Date.now();
+  const generation = 1 - (await activeGeneration(db));
+  await clearRollups(db, generation);
+  let caughtUp = await settledSeq(options);
+  await noteRebuildStarted(db, id, await countEvents(db));
+  const progress = createProgress(db, id);
+  await addLog(db, generation, caughtUp, progress.add);
 
-/** The log by patient: whole patients only, in chunks. */
+  for (let end = await settledSeq(options); end - caughtUp > BigInt(lastPassSize); end = await settledSeq(options)) {
+    await progress.add(await catchUp(db, generation, caughtUp, end));
+    caughtUp = end;
+  }
+  await inTransaction(database, async ({ kysely: transaction }) => {
+    await lockGroup(transaction, groupId);
+    await catchUp(transaction, generation, caughtUp, await latestSeq(transaction));
+    await activate(transaction, generation);
+    await noteRebuildDone(transaction, id);
+  });
+  const seconds = (Date.now() - started) / 1_000;
+  log.info({ rebuild: String(id), events: String(progress.done()), seconds }, "the roll-ups were rebuilt");
+}
+
+/** The number of the last event, when no event with a lower number can follow. */
+function settledSeq({ database, groupId }: Options): Promise<bigint> {
+  return inTransaction(database, async ({ kysely: transaction }) => {
+    await lockGroup(transaction, groupId);
+    return latestSeq(transaction);
+  });
+}
+
+function createProgress(db: Db, id: bigint) {
+  let done = 0n;
+  let notedAt = 0;
+  return {
+    done: () => done,
+    async add(events: number) {
+      done += BigInt(events);
+      if (Date.now() - notedAt < noteProgressMs) return;
+      notedAt = Date.now();
+      await noteRebuildProgress(db, id, done);
+    },
+  };
+}
+
+/** Adds the log up to a number to an empty generation. */
+async function addLog(db: Db, generation: number, upTo: bigint, noteDone: (events: number) => Promise<void>): Promise<void> {
+  const sums = createBulkAggregate();
+  const profiles = createAggregate();
+  const facts: Facts = {
+    onDate: sums.onDate,
+    holds: profiles.holds,
+    atInstant: (measure, ...rest) => (measure === measures.patients.registeredProfile ? profiles : sums).atInstant(measure, ...rest),
+  };
+  const write = async (limits = { pages: maxPages, profiles: maxProfiles }) => {
+    if (profiles.size > limits.profiles) await writeOut(db, generation, profiles);
+    if (sums.size > limits.pages) await writeOut(db, generation, sums);
+  };
+  for await (const { events, count } of byPatient(db, upTo)) {
+    for (const [patientId, own] of events) addPatientFacts(patientId, own, facts, 1n);
+    await write();
+    await noteDone(count);
+  }
+  for (let after = 0n; ; ) {
+    const rows = await nextWithoutPatient(db, after, upTo, chunkSize);
+    if (rows.length === 0) break;
+    addChangedFacts(rows.map(readEvent), [], facts);
+    after = rows.at(-1)?.seq ?? after;
+    await write();
+    await noteDone(rows.length);
+  }
+  await write({ pages: 0, profiles: 0 });
+}
+
+type Patients = { events: Map<string, LoggedEvent[]>; count: number };
+
+/**
+ * The log by patient, in chunks of whole patients. A record that only merges of other records name counts for nothing.
+ */
 async function* byPatient(db: Db, upTo: bigint): AsyncGenerator<Patients> {
-  for (let after = noSubject; ; ) {
-    let rows = await nextBySubject(db, after, upTo, chunk);
-    if (rows.length === 0) {
-      // Records that exist only on the other side of a merge count for nothing.
-      return;
-    }
-    if (rows.length === chunk) {
-      // The last patient may go on beyond the chunk.
+  for (let after = lowestId; ; ) {
+    let rows = await nextByPatient(db, after, upTo, chunkSize);
+    if (rows.length === 0) return;
+    if (rows.length === chunkSize) {
+      // The last patient may have further events.
       const cut = rows.at(-1)?.subject ?? "";
       const whole = rows.filter((row) => row.subject !== cut);
-      rows = whole.length > 0 ? whole : await eventsOfSubject(db, cut, upTo);
+      rows = whole.length > 0 ? whole : await eventsOfPatient(db, cut, upTo);
     }
     const last = rows.at(-1)?.subject ?? after;
-    const groups: Patients["groups"] = new Map();
+    const events: Patients["events"] = new Map();
     for (const row of rows) {
-      const group = groups.get(row.subject);
-      if (group) group.push(readEvent(row));
-      else groups.set(row.subject, [readEvent(row)]);
+      const own = events.get(row.subject);
+      if (own) own.push(readEvent(row));
+      else events.set(row.subject, [readEvent(row)]);
     }
-    for (const row of await relatedBetween(db, after, last, upTo)) {
+    for (const row of await mergesOfOthers(db, after, last, upTo)) {
       const event = readEvent(row);
-      if (event.related !== null) groups.get(event.related)?.push(event);
+      if (event.otherPatientId !== null) events.get(event.otherPatientId)?.push(event);
     }
-    yield { groups, count: rows.length };
+    yield { events, count: rows.length };
     after = last;
   }
 }
 
-/** Adds what the events between two places of the log changed, and says how many they were. */
+/** Adds what the events between two numbers of the log change, and returns how many they are. */
 async function catchUp(db: Db, generation: number, from: bigint, to: bigint): Promise<number> {
   let count = 0;
   for (let after = from; after < to; ) {
-    const rows = await nextInLog(db, after, to, lastPass);
+    const rows = await nextInLog(db, after, to, lastPassSize);
     if (rows.length === 0) break;
     const fresh = rows.map(readEvent);
-    const subjects = [...new Set(fresh.flatMap(subjectsOf))];
-    const known = subjects.length === 0 ? [] : (await eventsOfSubjects(db, subjects, after)).map(readEvent);
+    const patients = [...new Set(fresh.flatMap(patientsOf))];
+    const known = patients.length === 0 ? [] : (await eventsOfPatients(db, patients, after)).map(readEvent);
     after = rows.at(-1)?.seq ?? to;
-    const tally = createTally();
-    tallyChange(fresh, known, tally);
-    await writeOut(db, generation, tally);
+    const aggregate = createAggregate();
+    addChangedFacts(fresh, known, aggregate);
+    await writeOut(db, generation, aggregate);
     count += rows.length;
   }
   return count;
 }
 
-async function writeOut(db: Db, generation: number, tally: Pick<Tally, "rows" | "clear">): Promise<void> {
+/** Adds the rows of an aggregate to the roll-ups, and empties it. */
+async function writeOut(db: Db, generation: number, aggregate: Pick<Aggregate, "rows" | "clear">): Promise<void> {
   let rows: RollupRow[] = [];
-  for (const row of tally.rows()) {
+  for (const row of aggregate.rows()) {
     rows.push(row);
-    if (rows.length === chunk) {
-      await addToRollups(db, generation, collectSums(rows));
+    if (rows.length === chunkSize) {
+      await addToRollups(db, generation, collectChanges(rows));
       rows = [];
     }
   }
-  await addToRollups(db, generation, collectSums(rows));
-  tally.clear();
+  await addToRollups(db, generation, collectChanges(rows));
+  aggregate.clear();
 }
 
 function toRebuild(row: RebuildRow): Rebuild {

@@ -1,34 +1,28 @@
-/** What a rebuild asks of the tables. */
+/** Requests for a rebuild, and the log as a rebuild reads it. */
+import type { Selectable } from "kysely";
 import { sql } from "kysely";
-import type { Db } from "../rollups/store.ts";
-import type { StoredEvent } from "../rollups/types.ts";
+import type { StoredEvent } from "../ingest/store.ts";
+import type { Db, Tables } from "../tables.ts";
 
-export type RebuildState = "waiting" | "running" | "done";
-export type RebuildRow = {
-  id: bigint;
-  state: RebuildState;
-  events_done: bigint;
-  events_total: bigint;
-  requested_at: Date;
-  started_at: Date | null;
-  finished_at: Date | null;
-};
+export type RebuildRow = Selectable<Tables["rebuilds"]>;
 
-/** The rebuild that waits or runs; undefined where there is none. */
+/** The rebuild that waits or runs. There is at most one. */
 export async function openRebuild(db: Db): Promise<RebuildRow | undefined> {
-  const { rows } = await sql<RebuildRow>`select * from rebuilds where state <> 'done'`.execute(db);
-  return rows[0];
+  return await db.selectFrom("rebuilds").selectAll().where("state", "<>", "done").executeTakeFirst();
 }
 
 export async function findRebuild(db: Db, id: bigint): Promise<RebuildRow | undefined> {
-  const { rows } = await sql<RebuildRow>`select * from rebuilds where id = ${id}`.execute(db);
-  return rows[0];
+  return await db.selectFrom("rebuilds").selectAll().where("id", "=", id).executeTakeFirst();
 }
 
-/** Asks for a rebuild; undefined where one is open already. */
+/** Requests a rebuild. Returns undefined if one is open already. */
 export async function insertRebuild(db: Db): Promise<RebuildRow | undefined> {
-  const { rows } = await sql<RebuildRow>`insert into rebuilds default values on conflict do nothing returning *`.execute(db);
-  return rows[0];
+  return await db
+    .insertInto("rebuilds")
+    .defaultValues()
+    .onConflict((conflict) => conflict.doNothing())
+    .returningAll()
+    .executeTakeFirst();
 }
 
 export async function noteRebuildStarted(db: Db, id: bigint, eventsTotal: bigint): Promise<void> {
@@ -46,65 +40,91 @@ export async function noteRebuildDone(db: Db, id: bigint): Promise<void> {
   await sql`update rebuilds set state = 'done', finished_at = clock_timestamp(), events_done = events_total where id = ${id}`.execute(db);
 }
 
-/** Empties the set of roll-ups that does not count. */
+/** Empties the generation of roll-ups that reports do not read. */
 export async function clearRollups(db: Db, generation: number): Promise<void> {
   await sql`truncate ${sql.table(`rollups_${generation}`)}`.execute(db);
 }
 
-/** From here on this set of roll-ups counts. */
+/** From here on, reports read this generation of roll-ups. */
 export async function activate(db: Db, generation: number): Promise<void> {
   await sql`update rollup_state set generation = ${generation}, rebuilt_at = clock_timestamp()`.execute(db);
 }
 
-/** The last event of the log. Exact only for whoever holds the group's lock: else a lower one may still be under way. */
+/**
+ * The number of the last event. It is exact only under the group's lock: else an event with a lower number may follow.
+ */
 export async function latestSeq(db: Db): Promise<bigint> {
-  const { rows } = await sql<{ seq: bigint | null }>`select max(seq) as seq from events`.execute(db);
-  return rows[0]?.seq ?? 0n;
+  const { seq } = await db
+    .selectFrom("events")
+    .select(({ fn }) => fn.max<bigint | null>("seq").as("seq"))
+    .executeTakeFirstOrThrow();
+  return seq ?? 0n;
 }
 
 export async function countEvents(db: Db): Promise<bigint> {
-  const { rows } = await sql<{ count: bigint }>`select count(*) as count from events`.execute(db);
-  return rows[0]?.count ?? 0n;
+  const { count } = await db
+    .selectFrom("events")
+    .select(({ fn }) => fn.countAll<bigint>().as("count"))
+    .executeTakeFirstOrThrow();
+  return count;
 }
 
-export type SubjectEvent = StoredEvent & { subject: string };
+const eventColumns = ["event_id", "stream", "payload"] as const;
 
-/** The next events by patient: up to `limit`, beginning with the patient after `after`. */
-export async function nextBySubject(db: Db, after: string, upTo: bigint, limit: number): Promise<SubjectEvent[]> {
-  const { rows } = await sql<SubjectEvent>`
-    select subject, event_id, stream, payload from events where subject > ${after}::uuid and seq <= ${upTo}
-    order by subject limit ${limit}`.execute(db);
-  return rows;
+type PatientEventRow = StoredEvent & { subject: string };
+
+/** Up to `limit` events of the patients that come after the patient `after`, patient by patient. */
+export async function nextByPatient(db: Db, after: string, upTo: bigint, limit: number): Promise<PatientEventRow[]> {
+  return await db
+    .selectFrom("events")
+    .select(["subject", ...eventColumns])
+    .$narrowType<{ subject: string }>()
+    .where("subject", ">", after)
+    .where("seq", "<=", upTo)
+    .orderBy("subject")
+    .limit(limit)
+    .execute();
 }
 
-export async function eventsOfSubject(db: Db, subject: string, upTo: bigint): Promise<SubjectEvent[]> {
-  const { rows } = await sql<SubjectEvent>`
-    select subject, event_id, stream, payload from events where subject = ${subject}::uuid and seq <= ${upTo}`.execute(db);
-  return rows;
+export async function eventsOfPatient(db: Db, patientId: string, upTo: bigint): Promise<PatientEventRow[]> {
+  return await db
+    .selectFrom("events")
+    .select(["subject", ...eventColumns])
+    .$narrowType<{ subject: string }>()
+    .where("subject", "=", patientId)
+    .where("seq", "<=", upTo)
+    .execute();
 }
 
-/** Merges that touch a patient in a range from the other side. */
-export async function relatedBetween(db: Db, after: string, last: string, upTo: bigint): Promise<StoredEvent[]> {
-  const { rows } = await sql<StoredEvent>`
-    select event_id, stream, payload from events where related > ${after}::uuid and related <= ${last}::uuid and seq <= ${upTo}`.execute(
-    db,
-  );
-  return rows;
+/** Merges whose other patient comes after the patient `after`, up to the patient `last`. */
+export async function mergesOfOthers(db: Db, after: string, last: string, upTo: bigint): Promise<StoredEvent[]> {
+  return await db
+    .selectFrom("events")
+    .select(eventColumns)
+    .where("related", ">", after)
+    .where("related", "<=", last)
+    .where("seq", "<=", upTo)
+    .execute();
 }
 
-export type NumberedEvent = StoredEvent & { seq: bigint };
+type NumberedEvent = StoredEvent & { seq: bigint };
 
-/** Events of no patient, in the order of the log. */
-export async function nextWithoutSubject(db: Db, after: bigint, upTo: bigint, limit: number): Promise<NumberedEvent[]> {
-  const { rows } = await sql<NumberedEvent>`
-    select seq, event_id, stream, payload from events where subject is null and seq > ${after} and seq <= ${upTo}
-    order by seq limit ${limit}`.execute(db);
-  return rows;
+/** The next events of no patient, in the order of the log. */
+export async function nextWithoutPatient(db: Db, after: bigint, upTo: bigint, limit: number): Promise<NumberedEvent[]> {
+  return await nextEvents(db, after, upTo, limit).where("subject", "is", null).execute();
 }
 
-/** All events in the order of the log. */
+/** The next events, in the order of the log. */
 export async function nextInLog(db: Db, after: bigint, upTo: bigint, limit: number): Promise<NumberedEvent[]> {
-  const { rows } = await sql<NumberedEvent>`
-    select seq, event_id, stream, payload from events where seq > ${after} and seq <= ${upTo} order by seq limit ${limit}`.execute(db);
-  return rows;
+  return await nextEvents(db, after, upTo, limit).execute();
+}
+
+function nextEvents(db: Db, after: bigint, upTo: bigint, limit: number) {
+  return db
+    .selectFrom("events")
+    .select(["seq", ...eventColumns])
+    .where("seq", ">", after)
+    .where("seq", "<=", upTo)
+    .orderBy("seq")
+    .limit(limit);
 }

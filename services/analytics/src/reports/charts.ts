@@ -1,23 +1,26 @@
-/** Which charts a report has. */
-
-import { formatAmount, formatCount, labelOf, majorUnits } from "../charts/labels.ts";
+/** The charts of the reports. */
+import { formatMoneyWithCode } from "@pm/kit/money";
+import { formatCount, labelOf, majorUnits } from "../charts/labels.ts";
 import type { Chart } from "../charts/renderer.ts";
-import { agingBuckets } from "../ingest/billing-account.ts";
-import type { Dimension } from "../rollups/types.ts";
+import { agingBuckets, type Dimension } from "../measures.ts";
 import type { ActivityReport } from "./activity.ts";
 import type { BillingReport } from "./billing.ts";
 import type { Breakdown } from "./breakdown.ts";
 import type { PatientReport } from "./patients.ts";
 import type { Head } from "./reports.ts";
 
-const whenOf = ({ from, to, timeZone }: Head) => `${from} to ${to} (${timeZone})`;
+const periodText = ({ from, to, timeZone }: Head) => `${from} to ${to} (${timeZone})`;
+const moneyText =
+  ({ currency: currencyCode }: BillingReport) =>
+  (minorUnits: bigint) =>
+    formatMoneyWithCode({ currencyCode, minorUnits });
 const asOfText = ({ asOf }: Head) => (asOf.eventTime === null ? "No events yet." : `As of ${asOf.eventTime}.`);
 
 export function registrationsChart(report: Head & PatientReport): Chart {
   const { series, totals, lastYear, interval } = report;
   return {
     title: `Registrations per ${interval}`,
-    description: `${formatCount(totals.registered)} patients registered from ${whenOf(report)}; ${formatCount(lastYear.registered)} in the same days a year before. ${asOfText(report)}`,
+    description: `${formatCount(totals.registered)} patients registered from ${periodText(report)}; ${formatCount(lastYear.registered)} in the same days a year before. ${asOfText(report)}`,
     categories: series.map(({ start }) => labelOf(start, interval)),
     series: [
       { name: "Registered", kind: "bar", color: 0, values: series.map((row) => row.registered) },
@@ -30,7 +33,7 @@ export function activePatientsChart(report: Head & PatientReport): Chart {
   const { series, totals, interval } = report;
   return {
     title: "Active patients",
-    description: `From ${formatCount(totals.activeAtStart)} to ${formatCount(totals.activeAtEnd)} active patients, ${whenOf(report)}. ${asOfText(report)}`,
+    description: `From ${formatCount(totals.activeAtStart)} to ${formatCount(totals.activeAtEnd)} active patients, ${periodText(report)}. ${asOfText(report)}`,
     categories: series.map(({ start }) => labelOf(start, interval)),
     series: [{ name: "Active", kind: "line", color: 0, values: series.map((row) => row.active) }],
   };
@@ -40,7 +43,7 @@ export function flowsChart(report: Head & PatientReport): Chart {
   const { series, totals, interval } = report;
   return {
     title: "Patients gained and lost",
-    description: `Net change ${formatCount(totals.net)}, ${whenOf(report)}: ${formatCount(totals.registered)} registered, ${formatCount(totals.restored + totals.unmerged)} came back, ${formatCount(totals.deleted)} deleted, ${formatCount(totals.merged)} merged into others. ${asOfText(report)}`,
+    description: `Net change ${formatCount(totals.net)}, ${periodText(report)}: ${formatCount(totals.registered)} registered, ${formatCount(totals.restored + totals.unmerged)} came back, ${formatCount(totals.deleted)} deleted, ${formatCount(totals.merged)} merged into others. ${asOfText(report)}`,
     categories: series.map(({ start }) => labelOf(start, interval)),
     series: [
       { name: "Registered", kind: "bar", stack: "flows", color: 0, values: series.map((row) => row.registered) },
@@ -52,15 +55,15 @@ export function flowsChart(report: Head & PatientReport): Chart {
 }
 
 export const dimensionNames: Record<Dimension, string> = { sex: "sex", ageBand: "age", city: "city", state: "state" };
-const largestBreakdown = 20;
+const maxBreakdownRows = 20;
 
 export function breakdownChart(report: Head & { breakdown: Breakdown }): Chart {
   const { breakdown } = report;
-  const rows = breakdown.rows.slice(0, largestBreakdown);
+  const rows = breakdown.rows.slice(0, maxBreakdownRows);
   const hidden = breakdown.hidden ? " Small counts are hidden." : "";
   return {
     title: `Patients by ${dimensionNames[breakdown.by]}`,
-    description: `Registered from ${whenOf(report)}, and active now.${hidden} ${asOfText(report)}`,
+    description: `Registered from ${periodText(report)}, and active now.${hidden} ${asOfText(report)}`,
     categories: rows.map(({ value, registered, active }) => `${value || "not known"}${registered === null || active === null ? " *" : ""}`),
     series: [
       { name: "Active", kind: "bar", color: 0, values: rows.map((row) => row.active) },
@@ -71,7 +74,7 @@ export function breakdownChart(report: Head & { breakdown: Breakdown }): Chart {
   };
 }
 
-/** Undefined where the breakdown is not by age. */
+/** Undefined if the breakdown is not by age. */
 export function pyramidChart(report: Head & { breakdown: Breakdown }): Chart | undefined {
   const { rows, pyramid, hidden } = report.breakdown;
   if (!pyramid) return undefined;
@@ -94,10 +97,11 @@ export function pyramidChart(report: Head & { breakdown: Breakdown }): Chart | u
 
 export function moneyChart(report: Head & BillingReport): Chart {
   const { series, totals, currency, interval } = report;
+  const money = moneyText(report);
   const inMajor = (amount: bigint) => majorUnits(amount, currency);
   return {
     title: `Charged and collected per ${interval}, ${currency}`,
-    description: `${formatAmount(totals.charged, currency)} charged, ${formatAmount(totals.collected, currency)} collected and ${formatAmount(totals.refunded, currency)} refunded from ${whenOf(report)}. ${asOfText(report)}`,
+    description: `${money(totals.charged)} charged, ${money(totals.collected)} collected and ${money(totals.refunded)} refunded from ${periodText(report)}. ${asOfText(report)}`,
     categories: series.map(({ start }) => labelOf(start, interval)),
     series: [
       { name: "Charged", kind: "bar", color: 0, values: series.map((row) => inMajor(row.charged - row.voided)) },
@@ -107,14 +111,15 @@ export function moneyChart(report: Head & BillingReport): Chart {
   };
 }
 
-/** From the youngest to the oldest, ever more urgent. */
+/** From the newest charges to the oldest: each colour is more urgent than the one before. */
 const agingColors = [0, 2, 1, 3];
 
 export function outstandingChart(report: Head & BillingReport): Chart {
   const { series, totals, currency, interval } = report;
+  const money = moneyText(report);
   return {
     title: `Outstanding by age, ${currency}`,
-    description: `${formatAmount(totals.outstandingAtEnd, currency)} outstanding at the end, ${whenOf(report)}; stacked by days since the charge. ${asOfText(report)}`,
+    description: `${money(totals.outstandingAtEnd)} outstanding at the end, ${periodText(report)}; stacked by days since the charge. ${asOfText(report)}`,
     categories: series.map(({ start }) => labelOf(start, interval)),
     series: agingBuckets.map(({ label }, bucket) => ({
       name: `${label} days`,
@@ -128,9 +133,10 @@ export function outstandingChart(report: Head & BillingReport): Chart {
 
 export function agingChart(report: Head & BillingReport): Chart {
   const { aging, currency } = report;
+  const money = moneyText(report);
   return {
     title: `Ageing at the end, ${currency}`,
-    description: `${aging.map(({ bucket, amount }) => `${bucket} days: ${formatAmount(amount, currency)}`).join("; ")}. ${asOfText(report)}`,
+    description: `${aging.map(({ bucket, amount }) => `${bucket} days: ${money(amount)}`).join("; ")}. ${asOfText(report)}`,
     categories: aging.map(({ bucket }) => `${bucket} days`),
     series: [{ name: "Open", kind: "bar", color: 0, values: aging.map(({ amount }) => majorUnits(amount, currency)) }],
   };
@@ -140,7 +146,7 @@ export function signInsChart(report: Head & ActivityReport): Chart {
   const { series, totals, interval } = report;
   return {
     title: `Sign-ins per ${interval}`,
-    description: `${formatCount(totals.signedIn)} sign-ins and ${formatCount(totals.failed)} failed attempts from ${whenOf(report)}. ${asOfText(report)}`,
+    description: `${formatCount(totals.signedIn)} sign-ins and ${formatCount(totals.failed)} failed attempts from ${periodText(report)}. ${asOfText(report)}`,
     categories: series.map(({ start }) => labelOf(start, interval)),
     series: [
       { name: "Signed in", kind: "bar", stack: "all", color: 0, values: series.map((row) => row.signedIn) },

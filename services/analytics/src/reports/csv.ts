@@ -1,7 +1,6 @@
-/** In which form a report is wanted, and reports as CSV. */
-import { AppError } from "@pm/kit/errors";
+/** Reports as CSV. */
 import { stringify } from "csv-stringify/sync";
-import { agingBuckets } from "../ingest/billing-account.ts";
+import { agingBuckets } from "../measures.ts";
 import type { ActivityReport } from "./activity.ts";
 import type { BillingReport } from "./billing.ts";
 import type { Breakdown } from "./breakdown.ts";
@@ -9,45 +8,14 @@ import type { PatientReport } from "./patients.ts";
 import type { SummaryReport } from "./summary.ts";
 import type { Shown } from "./suppression.ts";
 
-export const formats = ["json", "csv", "svg"] as const;
-export type Format = (typeof formats)[number];
-
-export const mediaTypes: Record<Format, string> = { json: "application/json", csv: "text/csv", svg: "image/svg+xml" };
-
-/**
- * The form that is asked for by `?format=`, or else the one of those offered that `Accept` likes best (RFC 9110, 12.5.1).
- * @throws AppError not_acceptable where it likes none.
- */
-export function negotiate(offered: readonly Format[], format: Format | undefined, accept: string | undefined): Format {
-  if (format && offered.includes(format)) return format;
-  const ranges = (accept?.trim() || "*/*").split(",").map((range) => {
-    const [type = "", ...parameters] = range.split(";").map((part) => part.trim().toLowerCase());
-    const quality = Number(parameters.find((parameter) => parameter.startsWith("q="))?.slice(2) ?? 1);
-    return { type, quality: Number.isNaN(quality) ? 0 : quality };
-  });
-  const liking = (mediaType: string): number => {
-    const wildcard = `${mediaType.split("/")[0]}/*`;
-    // The most exact range decides, not the highest.
-    const range = [mediaType, wildcard, "*/*"].map((type) => ranges.find((each) => each.type === type)).find((each) => each !== undefined);
-    return range?.quality ?? 0;
-  };
-  const best = format === undefined ? offered.toSorted((a, b) => liking(mediaTypes[b]) - liking(mediaTypes[a]))[0] : undefined;
-  if (!best || liking(mediaTypes[best]) === 0) {
-    const choice = offered.map((each) => `${mediaTypes[each]} (?format=${each})`).join(", ");
-    throw new AppError("not_acceptable", `This report comes as ${choice}.`);
-  }
-  return best;
-}
-
 type Cell = string | number | bigint;
 
 function table(columns: string[], rows: Cell[][]): string {
-  // A spreadsheet takes a cell that begins with =, +, - or @ for a formula; a city may be called anything.
+  // Spreadsheets take a cell that begins with =, +, - or @ for a formula, and a city may have any name.
   return stringify(rows, { header: true, columns, escape_formulas: true });
 }
 
-const hiddenText = "hidden";
-const shown = (value: Shown): Cell => value ?? hiddenText;
+const shown = (value: Shown): Cell => value ?? "hidden";
 
 export function patientsCsv({ series }: PatientReport): string {
   const columns = [
@@ -78,7 +46,7 @@ export function breakdownCsv({ by, rows, pyramid }: Breakdown): string {
   );
 }
 
-/** Amounts are in minor units. */
+/** Amounts are minor units. */
 export function billingCsv({ currency, series }: BillingReport): string {
   const columns = ["charged", "voided", "collected", "refunded", "invoiced", "outstanding", "credit"] as const;
   return table(

@@ -1,10 +1,11 @@
-/** Registrations and what became of them. */
+/** Registrations, and what became of the patients. */
 import { addYears, type Span, spanOf } from "../calendar.ts";
-import { flows } from "../ingest/patient-record.ts";
-import type { Amounts, Sums } from "../rollups/query.ts";
+import { measures, patientFlows } from "../measures.ts";
+import type { Amounts } from "../rollups/amounts.ts";
+import type { RollupQuery } from "../rollups/query.ts";
 import type { Period } from "./period.ts";
 
-/** What happened to the number of patients within a stretch of days. */
+/** How the number of patients changed. */
 export type PatientFlows = { registered: number; deleted: number; restored: number; merged: number; unmerged: number; net: number };
 
 export type PatientReport = {
@@ -14,49 +15,48 @@ export type PatientReport = {
   series: (PatientFlows & { start: string; end: string; active: number; registeredLastYear: number })[];
 };
 
-const measures = Object.keys(flows);
+const flowMeasures = patientFlows.map(({ measure }) => measure);
+const { registered, deleted, restored, merged, unmerged } = measures.patients;
 
-export async function reportPatients(period: Period, sums: Sums): Promise<PatientReport> {
+export async function reportPatients(period: Period, rollups: RollupQuery): Promise<PatientReport> {
   const { spans, timeZone } = period;
   const whole = spanOf(period.from, period.to, timeZone);
   const yearBefore = (span: Span) => spanOf(addYears(span.start, -1), addYears(span.end, -1), timeZone);
   const lastYearWhole = yearBefore(whole);
   const [before, within, lastYear, lastYearSeries] = await Promise.all([
-    sums.before(measures, whole),
-    sums.within(measures, spans),
-    sums.within(measures, [lastYearWhole]),
-    sums.within(["patients.registered"], spans.map(yearBefore)),
+    rollups.before(flowMeasures, whole),
+    rollups.within(flowMeasures, spans),
+    rollups.within(flowMeasures, [lastYearWhole]),
+    rollups.within([registered], spans.map(yearBefore)),
   ]);
-  const activeAtStart = flowsOf([before]).net;
+  const activeAtStart = flowsIn([before]).net;
   let active = activeAtStart;
   const series = spans.map(({ start, end }, index) => {
-    const flows = flowsOf(within.slice(index, index + 1));
+    const flows = flowsIn(within.slice(index, index + 1));
     active += flows.net;
-    return { start, end, ...flows, active, registeredLastYear: lastYearSeries[index]?.count("patients.registered") ?? 0 };
+    return { start, end, ...flows, active, registeredLastYear: lastYearSeries[index]?.count(registered) ?? 0 };
   });
   return {
-    totals: { ...flowsOf(within), activeAtStart, activeAtEnd: active },
-    lastYear: { from: lastYearWhole.start, to: lastYearWhole.end, ...flowsOf(lastYear) },
+    totals: { ...flowsIn(within), activeAtStart, activeAtEnd: active },
+    lastYear: { from: lastYearWhole.start, to: lastYearWhole.end, ...flowsIn(lastYear) },
     series,
   };
 }
 
-const signs = Object.entries(flows).map(([measure, sign]) => ({ measure, sign: Number(sign) }));
-
-function flowsOf(amounts: Amounts[]): PatientFlows {
+function flowsIn(amounts: Amounts[]): PatientFlows {
   const count = (measure: string): number => {
     let sum = 0;
     for (const each of amounts) sum += each.count(measure);
     return sum;
   };
   let net = 0;
-  for (const { measure, sign } of signs) net += sign * count(measure);
+  for (const { measure, sign } of patientFlows) net += Number(sign) * count(measure);
   return {
-    registered: count("patients.registered"),
-    deleted: count("patients.deleted"),
-    restored: count("patients.restored"),
-    merged: count("patients.merged"),
-    unmerged: count("patients.unmerged"),
+    registered: count(registered),
+    deleted: count(deleted),
+    restored: count(restored),
+    merged: count(merged),
+    unmerged: count(unmerged),
     net,
   };
 }

@@ -1,4 +1,4 @@
-/** What every report is asked for: local days `from` to `to`, an interval, a time zone. */
+/** What every report is asked for: local days from `from` to `to`, an interval, and a time zone. */
 import { z } from "@hono/zod-openapi";
 import { invalidFields } from "@pm/kit/errors";
 import {
@@ -25,8 +25,10 @@ const date = z
 export const periodQuery = {
   from: date
     .optional()
-    .openapi({ format: "date", example: "2026-11-01", description: "First day, in the time zone. 29 days before `to` where not given." }),
-  to: date.optional().openapi({ format: "date", example: "2026-11-30", description: "Last day, included. Today where not given." }),
+    .openapi({ format: "date", example: "2026-11-01", description: "The first day, in the time zone. By default 29 days before `to`." }),
+  to: date
+    .optional()
+    .openapi({ format: "date", example: "2026-11-30", description: "The last day; it is part of the period. By default today." }),
   interval: z
     .enum(["day", "week", "month"])
     .default("day")
@@ -36,18 +38,20 @@ export const periodQuery = {
     .max(64)
     .refine(isTimeZone, "must be an IANA time zone, such as Europe/Berlin")
     .default("UTC")
-    .openapi({ example: "Europe/Berlin", description: "Whose days, weeks and months." }),
+    .openapi({ example: "Europe/Berlin", description: "Its days, weeks and months count." }),
 };
 
 export type PeriodQuery = { from?: string | undefined; to?: string | undefined; interval: Interval; timeZone: string };
 
-/** @throws AppError invalid_argument where the days are the wrong way round or the intervals too many. */
+/** @throws AppError invalid_argument if `from` is after `to`, or if there are too many intervals */
 export function periodFrom({ from: givenFrom, to: givenTo, interval, timeZone }: PeriodQuery, now: Instant): Period {
   const to = givenTo ?? laterOf(localDateAt(now, timeZone), givenFrom);
   const from = givenFrom ?? addDays(to, -29);
   if (from > to) throw invalidFields([{ path: "from", message: "must not be after `to`" }]);
   if (countSpans(from, to, interval) > maxSpans)
-    throw invalidFields([{ path: "interval", message: `gives more than ${maxSpans} intervals; choose a longer one or fewer days` }]);
+    throw invalidFields([
+      { path: "interval", message: `gives more than ${maxSpans} intervals; choose a longer interval or a shorter period` },
+    ]);
   return { from, to, interval, timeZone, spans: split(from, to, interval, timeZone) };
 }
 
@@ -55,7 +59,7 @@ function laterOf(date: LocalDate, other: LocalDate | undefined): LocalDate {
   return other !== undefined && other > date ? other : date;
 }
 
-/** Whether these are values that `periodQuery` takes. */
+/** Whether `periodQuery` accepts these values. */
 export function isPeriod(part: { from?: string | undefined; timeZone?: string | undefined }): boolean {
   return z.object({ from: periodQuery.from, timeZone: periodQuery.timeZone }).safeParse(part).success;
 }

@@ -2,9 +2,11 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { type Instant, localDateAt } from "../calendar.ts";
-import { createSumsOf, type Sums } from "../rollups/query.ts";
-import { type AnalyticsDatabase, type Freshness, readFreshness } from "../rollups/store.ts";
-import type { Dimension, Stream } from "../rollups/types.ts";
+import { type Freshness, readFreshness } from "../ingest/store.ts";
+import type { Dimension } from "../measures.ts";
+import { createRollupQueries, type RollupQuery } from "../rollups/query.ts";
+import { slotOf } from "../rollups/slots.ts";
+import type { AnalyticsDatabase, Stream } from "../tables.ts";
 import { type ActivityReport, reportActivity } from "./activity.ts";
 import { type BillingReport, reportBilling } from "./billing.ts";
 import { type Breakdown, breakDown } from "./breakdown.ts";
@@ -12,9 +14,9 @@ import { type PatientReport, reportPatients } from "./patients.ts";
 import { type Period, type PeriodQuery, periodFrom } from "./period.ts";
 import { type SummaryReport, summarize } from "./summary.ts";
 
-/** How far the log had come when a report was made. What came later may be in it too. */
+/** How far the events were read when a report was made. Later events may be in it too. */
 export type AsOf = {
-  /** The latest event; null while there is none. */
+  /** The time of the latest event; null if there is none yet. */
   eventTime: string | null;
   /** The next offset of each partition, by `<topic>/<partition>`. */
   offsets: Record<string, string>;
@@ -22,9 +24,10 @@ export type AsOf = {
 
 export type Head = { from: string; to: string; interval: "day" | "week" | "month"; timeZone: string; asOf: AsOf };
 
-/** A report that can be made, and a tag of what it would say: the same tag, the same numbers. */
+/** A report that can be made. Reports with the same tag have the same numbers. */
 export type Plan<T> = { tag: string; asOf: AsOf; make(): Promise<Head & T> };
 
+/** `detail`: with small counts. */
 export type Reports = {
   patients(query: PeriodQuery & { by?: Dimension | undefined }, detail: boolean): Promise<Plan<PatientReport & { breakdown?: Breakdown }>>;
   /** The breakdown alone, over the whole period. */
@@ -32,42 +35,38 @@ export type Reports = {
   billing(query: PeriodQuery & { currency?: string | undefined }): Promise<Plan<BillingReport>>;
   activity(query: PeriodQuery, detail: boolean): Promise<Plan<ActivityReport>>;
   summary(query: PeriodQuery & { currency?: string | undefined }): Promise<Plan<SummaryReport>>;
-  /** What a report, or a page of them, says in one form: by its tag where that was written before, and once for all who ask at the same time. */
+  /**
+   * The text of a report, or of a page of reports, by its tag. It is written only if it is not kept from before;
+   * callers that ask at the same time share it.
+   */
   text(tag: string, write: () => Promise<string>): Promise<string>;
 };
 
 export function createReports(options: { database: AnalyticsDatabase; now: () => Instant }): Reports {
   const { database, now } = options;
-  const sumsOf = createSumsOf(database);
-  let reading: Promise<Freshness> | undefined;
-  /** One reading for all the reports that are planned at once: a page has six of them. */
-  function freshnessNow(): Promise<Freshness> {
-    reading ??= Promise.resolve().then(() => {
-      reading = undefined;
-      return readFreshness(database);
-    });
-    return reading;
-  }
+  const queryOf = createRollupQueries(database);
+  const freshness = shareWhileStarting(() => readFreshness(database));
 
+  /** @param further what the numbers depend on besides the period and the events */
   async function plan<T>(
     name: string,
     query: PeriodQuery,
     streams: readonly Stream[],
-    make: (period: Period, sums: Sums) => Promise<T>,
+    make: (period: Period, rollups: RollupQuery) => Promise<T>,
     further: unknown[] = [],
   ): Promise<Plan<T>> {
     const period = periodFrom(query, now());
-    const freshness = await freshnessNow();
-    const asOf = asOfFrom(freshness, streams);
+    const known = await freshness();
+    const { generation, replayedAt } = known;
+    const asOf = asOfFrom(known, streams);
     const { from, to, interval, timeZone } = period;
-    // Ages and what is overdue change with the day, even where nothing happens.
-    const { generation, replayedAt } = freshness;
-    const key = [name, from, to, interval, timeZone, localDateAt(now(), timeZone), generation, replayedAt, asOf, further];
-    const tag = createHash("sha256").update(JSON.stringify(key)).digest("base64url").slice(0, 22);
+    // Ages and what is overdue change with the day, even if nothing happens.
+    const today = localDateAt(now(), timeZone);
+    const tag = tagOf([name, from, to, interval, timeZone, today, generation, replayedAt, asOf, further]);
     return {
       tag,
       asOf,
-      make: async () => ({ from, to, interval, timeZone, asOf, ...(await make(period, sumsOf(generation))) }),
+      make: async () => ({ from, to, interval, timeZone, asOf, ...(await make(period, queryOf(generation))) }),
     };
   }
 
@@ -78,35 +77,53 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
         "patients",
         query,
         ["patient.v1"],
-        async (period, sums) => {
+        async (period, rollups) => {
           const [report, breakdown] = await Promise.all([
-            reportPatients(period, sums),
-            by === undefined ? undefined : breakDown(period, by, detail, sums, now()),
+            reportPatients(period, rollups),
+            by === undefined ? undefined : breakDown(period, by, detail, rollups, now()),
           ]);
           return { ...report, ...(breakdown && { breakdown }) };
         },
         [by, by !== undefined && detail],
       ),
-    breakdown: ({ by, ...query }, detail) =>
-      plan("breakdown", query, ["patient.v1"], async (period, sums) => ({ breakdown: await breakDown(period, by, detail, sums, now()) }), [
-        by,
-        detail,
-      ]),
-    billing: ({ currency, ...query }) =>
+    breakdown({ by, ...query }, detail) {
+      const make = async (period: Period, rollups: RollupQuery) => ({ breakdown: await breakDown(period, by, detail, rollups, now()) });
+      return plan("breakdown", query, ["patient.v1"], make, [by, detail]);
+    },
+    billing({ currency, ...query }) {
+      const make = (period: Period, rollups: RollupQuery) => reportBilling(period, currency, rollups, now());
       // Charges grow older by the quarter of an hour.
-      plan("billing", query, ["billing.v1"], (period, sums) => reportBilling(period, currency, sums, now()), [currency, quarterOf(now())]),
-    activity: (query, detail) => plan("activity", query, ["auth.v1"], (period, sums) => reportActivity(period, detail, sums), [detail]),
-    summary: ({ currency, ...query }) =>
-      plan("summary", query, ["patient.v1", "billing.v1", "auth.v1"], (period, sums) => summarize(period, currency, sums, now()), [
-        currency,
-        quarterOf(now()),
-      ]),
+      return plan("billing", query, ["billing.v1"], make, [currency, slotOf(now())]);
+    },
+    activity: (query, detail) =>
+      plan("activity", query, ["auth.v1"], (period, rollups) => reportActivity(period, detail, rollups), [detail]),
+    summary({ currency, ...query }) {
+      const make = (period: Period, rollups: RollupQuery) => summarize(period, currency, rollups, now());
+      return plan("summary", query, ["patient.v1", "billing.v1", "auth.v1"], make, [currency, slotOf(now())]);
+    },
+  };
+}
+
+/** A short name for a version of an answer. */
+export function tagOf(parts: unknown[]): string {
+  return createHash("sha256").update(JSON.stringify(parts)).digest("base64url").slice(0, 22);
+}
+
+/** Callers within the same moment share one call: a page plans six reports at once. */
+function shareWhileStarting<T>(call: () => Promise<T>): () => Promise<T> {
+  let starting: Promise<T> | undefined;
+  return () => {
+    starting ??= Promise.resolve().then(() => {
+      starting = undefined;
+      return call();
+    });
+    return starting;
   };
 }
 
 /**
- * A dashboard on the wall asks again and again. Kept are the texts and not the reports that they are made of: to the garbage
- * collector a text is one thing, and the report of a year thousands.
+ * A dashboard that is open all day asks again and again. Texts are kept, not the reports that they are made of: to the garbage
+ * collector, a text is one object, and the report of a year is thousands.
  */
 function createTexts(): Reports["text"] {
   const written = new LRUCache<string, string>({ maxSize: 4 * 1024 * 1024, sizeCalculation: (text) => text.length + 1 });
@@ -124,10 +141,6 @@ function createTexts(): Reports["text"] {
       underWay.delete(tag);
     }
   };
-}
-
-function quarterOf(now: Instant): number {
-  return Math.floor(now / 900_000);
 }
 
 export function asOfFrom({ watermarks }: Freshness, streams: readonly Stream[]): AsOf {

@@ -1,9 +1,12 @@
+/** The reports over REST, each as JSON, as CSV or as a chart. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError } from "@pm/kit/errors";
 import { toExactJson } from "@pm/kit/exact-json";
+import { preferredType } from "@pm/kit/http/accept";
 import { matchesIfNoneMatch, type RestApp, type RestContext } from "@pm/kit/http/rest";
+import { errorAnswers } from "@pm/kit/http/schemas";
 import { type Chart, type Charts, standAlone } from "../charts/renderer.ts";
-import { dimensions } from "../rollups/types.ts";
+import { dimensions } from "../measures.ts";
 import {
   activePatientsChart,
   agingChart,
@@ -15,143 +18,191 @@ import {
   registrationsChart,
   signInsChart,
 } from "./charts.ts";
-import { activityCsv, billingCsv, breakdownCsv, type Format, formats, mediaTypes, negotiate, patientsCsv, summaryCsv } from "./csv.ts";
+import { activityCsv, billingCsv, breakdownCsv, patientsCsv, summaryCsv } from "./csv.ts";
 import { periodQuery } from "./period.ts";
 import type { AsOf, Head, Plan, Reports } from "./reports.ts";
-import { ActivityReportSchema, BillingReportSchema, PatientReportSchema, SummarySchema } from "./schemas.ts";
+import {
+  ActivityReportSchema,
+  activityCsvExample,
+  BillingReportSchema,
+  billingCsvExample,
+  chartExample,
+  PatientReportSchema,
+  patientsCsvExample,
+  SummarySchema,
+  summaryCsvExample,
+} from "./schemas.ts";
 
+const mediaTypes = { json: "application/json", csv: "text/csv", svg: "image/svg+xml" } as const;
+type Format = keyof typeof mediaTypes;
+const contentTypes: Record<Format, string> = { ...mediaTypes, csv: `${mediaTypes.csv}; charset=utf-8` };
+
+const withChart = ["json", "csv", "svg"] as const;
+const withoutChart = ["json", "csv"] as const;
+type Formats = typeof withChart | typeof withoutChart;
+
+const tags = ["Reports"];
+const formatQuery = <Offered extends Formats>(offered: Offered) =>
+  z.enum(offered).optional().openapi({ description: "The format. By default, the header `Accept` decides.", example: "json" });
 const currency = z
   .string()
   .regex(/^[A-Z]{3}$/, "must be an ISO 4217 code, such as EUR")
   .optional()
-  .openapi({ description: "The one with the most charges where not given." });
-const formatOf = (offered: readonly Format[]) =>
-  z
-    .enum(offered as [Format, ...Format[]])
-    .optional()
-    .openapi({ description: "Instead of `Accept`." });
-const text = { schema: z.string() };
-const responses = (schema: z.ZodType, offered: readonly Format[]) => ({
-  200: {
-    description: "The report",
-    content: {
-      "application/json": { schema },
-      ...(offered.includes("csv") && { "text/csv": text }),
-      ...(offered.includes("svg") && { "image/svg+xml": text }),
+  .openapi({ description: "By default the currency with the most charges.", example: "EUR" });
+const text = (example: string) => ({ schema: z.string(), example });
+
+function answers(schema: z.ZodType, csvExample: string, offered: Formats) {
+  return {
+    200: {
+      description: "The report",
+      content: {
+        "application/json": { schema },
+        "text/csv": text(csvExample),
+        ...(offered === withChart && { "image/svg+xml": text(chartExample) }),
+      },
     },
-  },
-  304: { description: "The report is what it was for the ETag in If-None-Match" },
-});
+    304: { description: "The report has not changed since the ETag in If-None-Match" },
+    ...errorAnswers("not_acceptable"),
+  };
+}
 
 const reportPatients = createRoute({
   operationId: "reportPatients",
   method: "get",
   path: "/analytics/patients",
-  tags: ["Reports"],
-  summary: "Registrations per day, week or month, what became of them, and who they are",
+  tags,
+  summary: "Report registrations and active patients",
+  description: "Per day, week or month. With `by` also by sex, age, city or state.",
   request: {
     query: z.strictObject({
       ...periodQuery,
-      by: z.enum(dimensions).optional().openapi({ description: "Breaks registrations of the period and active patients down." }),
-      chart: z.enum(["registrations", "active", "flows"]).default("registrations").openapi({ description: "With SVG and without `by`." }),
-      format: formatOf(formats),
+      by: z
+        .enum(dimensions)
+        .optional()
+        .openapi({ description: "Breaks down the registrations of the period and the active patients.", example: "ageBand" }),
+      chart: z
+        .enum(["registrations", "active", "flows"])
+        .default("registrations")
+        .openapi({ description: "Which chart, if the format is SVG and `by` is not given." }),
+      format: formatQuery(withChart),
     }),
   },
-  responses: responses(PatientReportSchema, formats),
+  responses: answers(PatientReportSchema, patientsCsvExample, withChart),
 });
 const reportBilling = createRoute({
   operationId: "reportBilling",
   method: "get",
   path: "/analytics/billing",
-  tags: ["Reports"],
-  summary: "Charged, collected, refunded, outstanding and for how long",
+  tags,
+  summary: "Report charges, payments and what is outstanding",
+  description: "Per day, week or month, in one currency. What is outstanding is also given by the age of the charges.",
   request: {
     query: z.strictObject({
       ...periodQuery,
       currency,
-      chart: z.enum(["money", "outstanding", "aging"]).default("money").openapi({ description: "With SVG." }),
-      format: formatOf(formats),
+      chart: z.enum(["money", "outstanding", "aging"]).default("money").openapi({ description: "Which chart, if the format is SVG." }),
+      format: formatQuery(withChart),
     }),
   },
-  responses: responses(BillingReportSchema, formats),
+  responses: answers(BillingReportSchema, billingCsvExample, withChart),
 });
 const reportActivity = createRoute({
   operationId: "reportActivity",
   method: "get",
   path: "/analytics/activity",
-  tags: ["Reports"],
-  summary: "Sign-ins and failed attempts",
-  request: { query: z.strictObject({ ...periodQuery, format: formatOf(formats) }) },
-  responses: responses(ActivityReportSchema, formats),
+  tags,
+  summary: "Report sign-ins and failed attempts",
+  request: { query: z.strictObject({ ...periodQuery, format: formatQuery(withChart) }) },
+  responses: answers(ActivityReportSchema, activityCsvExample, withChart),
 });
-const withoutCharts = ["json", "csv"] as const;
 const summarize = createRoute({
   operationId: "summarize",
   method: "get",
   path: "/analytics/summary",
-  tags: ["Reports"],
-  summary: "The numbers of a period, each beside the same days a year before",
-  request: { query: z.strictObject({ ...periodQuery, currency, format: formatOf(withoutCharts) }) },
-  responses: responses(SummarySchema, withoutCharts),
+  tags,
+  summary: "Summarize a period",
+  description: "Each number with the one of the same days a year before.",
+  request: { query: z.strictObject({ ...periodQuery, currency, format: formatQuery(withoutChart) }) },
+  responses: answers(SummarySchema, summaryCsvExample, withoutChart),
 });
 
-/** Reports, each as JSON, CSV or a chart. */
-export function registerReports({ operation }: RestApp, { reports, charts }: { reports: Reports; charts: Charts }): void {
+export function registerReports({ operation }: RestApp, parts: { reports: Reports; charts: Charts }): void {
+  const { reports } = parts;
+  const seesDetail = (c: RestContext) => c.get("caller").scopes.has("analytics:detail");
   operation(reportPatients, async (c) => {
     const { format, chart, ...query } = c.req.valid("query");
-    const plan = await reports.patients(query, c.get("caller").scopes.has("analytics:detail"));
-    return answer(c, { reports, charts }, plan, formats, format, [chart], {
+    const plan = await reports.patients(query, seesDetail(c));
+    return answer(c, parts, plan, {
+      offered: withChart,
+      format,
+      variant: chart,
       csv: (report) => (report.breakdown ? breakdownCsv(report.breakdown) : patientsCsv(report)),
       svg: (report) => {
         const { breakdown } = report;
         if (breakdown) return pyramidChart({ ...report, breakdown }) ?? breakdownChart({ ...report, breakdown });
-        return chart === "active" ? activePatientsChart(report) : chart === "flows" ? flowsChart(report) : registrationsChart(report);
+        return { registrations: registrationsChart, active: activePatientsChart, flows: flowsChart }[chart](report);
       },
     });
   });
   operation(reportBilling, async (c) => {
     const { format, chart, ...query } = c.req.valid("query");
-    const draw = { money: moneyChart, outstanding: outstandingChart, aging: agingChart }[chart];
-    return answer(c, { reports, charts }, await reports.billing(query), formats, format, [chart], { csv: billingCsv, svg: draw });
+    const svg = { money: moneyChart, outstanding: outstandingChart, aging: agingChart }[chart];
+    return answer(c, parts, await reports.billing(query), { offered: withChart, format, variant: chart, csv: billingCsv, svg });
   });
   operation(reportActivity, async (c) => {
     const { format, ...query } = c.req.valid("query");
-    const plan = await reports.activity(query, c.get("caller").scopes.has("analytics:detail"));
-    return answer(c, { reports, charts }, plan, formats, format, [], { csv: activityCsv, svg: signInsChart });
+    const plan = await reports.activity(query, seesDetail(c));
+    return answer(c, parts, plan, { offered: withChart, format, csv: activityCsv, svg: signInsChart });
   });
   operation(summarize, async (c) => {
     const { format, ...query } = c.req.valid("query");
-    return answer(c, { reports, charts }, await reports.summary(query), withoutCharts, format, [], { csv: summaryCsv });
+    return answer(c, parts, await reports.summary(query), { offered: withoutChart, format, csv: summaryCsv });
   });
 }
 
-const contentTypes: Record<Format, string> = { ...mediaTypes, csv: `${mediaTypes.csv}; charset=utf-8` };
+type Presentation<Report> = {
+  offered: Formats;
+  /** The format that the query names. */
+  format: Format | undefined;
+  /** What else the text depends on. */
+  variant?: string;
+  csv: (report: Report) => string;
+  svg?: (report: Report) => Chart;
+};
 
-/** Answers in the wanted form, or 304 where the caller has it already: that is known before anything is added up. */
-async function answer<T>(
+/**
+ * Answers in the requested format, or 304 if the caller has this version: that is decided before anything is added up.
+ */
+async function answer<Report>(
   c: RestContext,
   { reports, charts }: { reports: Reports; charts: Charts },
-  plan: Plan<T>,
-  offered: readonly Format[],
-  wanted: Format | undefined,
-  variant: string[],
-  ways: { csv: (report: Head & T) => string; svg?: (report: Head & T) => Chart },
+  plan: Plan<Report>,
+  { offered, format = formatFrom(c, offered), variant, csv, svg }: Presentation<Head & Report>,
 ): Promise<Response> {
-  const format = negotiate(offered, wanted, c.req.header("accept"));
-  const etag = `W/"${[plan.tag, format, ...variant].join("-")}"`;
+  const etag = `W/"${[plan.tag, format, ...(variant ? [variant] : [])].join("-")}"`;
   const headers = { etag, vary: "Accept, Authorization", "cache-control": "private, no-cache", "x-as-of": asOfHeader(plan.asOf) };
   if (matchesIfNoneMatch(c.req.header("if-none-match"), etag)) return c.body(null, 304, headers);
-  const text = await reports.text(etag, async () => {
+  const body = await reports.text(etag, async () => {
     const report = await plan.make();
-    if (format === "json") return toExactJson(report);
-    if (format === "csv") return ways.csv(report);
-    if (!ways.svg) throw new AppError("not_acceptable", "This report has no chart.");
-    return standAlone(await charts.draw(ways.svg(report)));
+    if (format === "svg" && svg) return standAlone(await charts.draw(svg(report)));
+    return format === "csv" ? csv(report) : toExactJson(report);
   });
-  return c.body(text, 200, { ...headers, "content-type": contentTypes[format] });
+  return c.body(body, 200, { ...headers, "content-type": contentTypes[format] });
 }
 
-/** The event time, and how far each partition was read: `2026-11-21T16:00:00.000Z; patient.v1/0=1204, patient.v1/1=1180`. */
+/** @throws AppError not_acceptable if the caller takes none of the formats */
+function formatFrom(c: RestContext, offered: Formats): Format {
+  const preferred = preferredType(c, [mediaTypes.json, ...offered.slice(1).map((format) => mediaTypes[format])]);
+  const format = offered.find((each) => mediaTypes[each] === preferred);
+  if (format) return format;
+  const choice = offered.map((each) => `${mediaTypes[each]} (?format=${each})`).join(", ");
+  throw new AppError("not_acceptable", `This report is available as ${choice}.`);
+}
+
+/**
+ * The event time, and how far each partition was read: `2026-11-21T16:00:00.000Z; patient.v1/0=1204,
+ * patient.v1/1=1180`.
+ */
 function asOfHeader({ eventTime, offsets }: AsOf): string {
   const places = Object.entries(offsets).map(([partition, offset]) => `${partition}=${offset}`);
   return `${eventTime ?? "never"}; ${places.join(", ")}`;

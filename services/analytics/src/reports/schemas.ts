@@ -1,59 +1,66 @@
-/** The shapes of answers, as the OpenAPI document shows them. */
+/** What callers get, as the OpenAPI document shows it. */
 import { z } from "@hono/zod-openapi";
-import { agingBuckets } from "../ingest/billing-account.ts";
-import { maxNamed } from "../operations/consistency.ts";
+import { agingBuckets, dimensions, failureReasons } from "../measures.ts";
 import { largestHidden } from "./suppression.ts";
 
-/** What the OpenAPI document says of itself. */
+/** What the OpenAPI document says of the service. */
 export const about = {
   title: "Analytics",
   description:
-    "Numbers about patients, billing and sign-ins, counted from every event of the platform. Days are local days of `timeZone`; intervals in which nothing happened are zero. `asOf` and the header `x-as-of` say how far the events were read.",
+    "Numbers about patients, billing and sign-ins, counted from every event of the platform. Days are local days of `timeZone`. Intervals in which nothing happened have zeros. `asOf` and the header `x-as-of` say how far the events were read.",
 };
 
 const count = z.int();
 const amount = z.int().openapi({
   description:
-    "Minor units of the currency, in full: a sum may be above 2^53, which a reader that makes a double of every number would round.",
+    "Minor units of the currency, as an integer with all its digits. A sum may be above 2^53; a reader that makes a double of every number would round it.",
 });
 const shown = z
   .int()
   .nullable()
-  .openapi({ description: `null where it is hidden: a count of 1 to ${largestHidden}, or one that would give such a count away.` });
+  .openapi({ description: `null if it is hidden: counts from 1 to ${largestHidden}, and counts from which one of these would follow.` });
 
-const asOf = z
+export const exampleAsOf = { eventTime: "2026-11-21T16:00:00.000Z", offsets: { "patient.v1/0": "1204" } };
+export const AsOfSchema = z
   .object({
-    eventTime: z.string().nullable().openapi({ description: "When the latest event that is counted happened; null while there is none." }),
-    offsets: z
-      .record(z.string(), z.string())
-      .openapi({ description: "The next offset of each partition.", example: { "patient.v1/0": "1204" } }),
+    eventTime: z.iso
+      .datetime()
+      .nullable()
+      .openapi({ description: "When the latest event that is counted happened; null if there is none yet." }),
+    offsets: z.record(z.string(), z.string()).openapi({ description: "The next offset of each partition." }),
   })
-  .openapi("AsOf");
+  .openapi("AsOf", { example: exampleAsOf });
+
 const head = {
-  from: z.string().openapi({ example: "2026-11-01" }),
-  to: z.string().openapi({ example: "2026-11-30" }),
+  from: z.iso.date(),
+  to: z.iso.date(),
   interval: z.enum(["day", "week", "month"]),
   timeZone: z.string(),
-  asOf,
+  asOf: AsOfSchema,
 };
-const span = { start: z.string(), end: z.string() };
-const period = { from: z.string(), to: z.string() };
+const exampleHead = { from: "2026-11-01", to: "2026-11-30", interval: "month" as const, timeZone: "Europe/Berlin", asOf: exampleAsOf };
+const span = { start: z.iso.date(), end: z.iso.date() };
+const exampleSpan = { start: "2026-11-01", end: "2026-11-30" };
+const period = { from: z.iso.date(), to: z.iso.date() };
+const exampleLastYear = { from: "2025-11-01", to: "2025-11-30" };
 
 const patientFlows = { registered: count, deleted: count, restored: count, merged: count, unmerged: count, net: count };
+const exampleFlows = { registered: 60, deleted: 2, restored: 1, merged: 0, unmerged: 0, net: 59 };
+const exampleFlowsLastYear = { registered: 41, deleted: 0, restored: 0, merged: 1, unmerged: 0, net: 40 };
 const BreakdownSchema = z
   .object({
-    by: z.enum(["sex", "ageBand", "city", "state"]),
-    rows: z.array(
-      z.object({ value: z.string().openapi({ description: "Empty where it is not known." }), registered: shown, active: shown }),
-    ),
+    by: z.enum(dimensions),
+    rows: z.array(z.object({ value: z.string().openapi({ description: "Empty if it is not known." }), registered: shown, active: shown })),
     pyramid: z
       .array(z.object({ female: shown, male: shown, other: shown }))
       .optional()
-      .openapi({ description: "Active patients by age and sex, row by row as `rows`; with `by=ageBand`." }),
-    hidden: z.boolean().openapi({ description: "Some counts are hidden; the scope analytics:detail shows them." }),
-    truncated: z.boolean().openapi({ description: "Only the values with the most patients are listed." }),
+      .openapi({ description: "With `by=ageBand`: the active patients of each row by sex." }),
+    hidden: z.boolean().openapi({ description: "Whether some counts are hidden. The scope analytics:detail shows them." }),
+    truncated: z.boolean().openapi({ description: "Whether values are missing. Those with the most patients are listed." }),
   })
-  .openapi("Breakdown");
+  .openapi("Breakdown", {
+    example: { by: "city", rows: [{ value: "Bonn", registered: 30, active: 410 }], hidden: true, truncated: false },
+  });
 export const PatientReportSchema = z
   .object({
     ...head,
@@ -62,31 +69,66 @@ export const PatientReportSchema = z
     series: z.array(z.object({ ...span, ...patientFlows, active: count, registeredLastYear: count })),
     breakdown: BreakdownSchema.optional(),
   })
-  .openapi("PatientReport");
+  .openapi("PatientReport", {
+    example: {
+      ...exampleHead,
+      totals: { ...exampleFlows, activeAtStart: 1_000, activeAtEnd: 1_059 },
+      lastYear: { ...exampleLastYear, ...exampleFlowsLastYear },
+      series: [{ ...exampleSpan, ...exampleFlows, active: 1_059, registeredLastYear: 41 }],
+    },
+  });
+export const patientsCsvExample =
+  "start,end,registered,deleted,restored,merged,unmerged,net,active,registeredLastYear\n2026-11-01,2026-11-30,60,2,1,0,0,59,1059,41\n";
 
 const money = { charged: amount, voided: amount, collected: amount, refunded: amount, invoiced: amount };
+const exampleMoney = { charged: 120_050, voided: 1_000, collected: 80_000, refunded: 2_500, invoiced: 0 };
+const exampleMoneyLastYear = { charged: 90_000, voided: 0, collected: 85_000, refunded: 0, invoiced: 0 };
 export const BillingReportSchema = z
   .object({
     ...head,
     currency: z.string(),
-    currencies: z.array(z.string()),
+    currencies: z.array(z.string()).openapi({ description: "Every currency that has charges." }),
     totals: z.object({ ...money, outstandingAtEnd: amount, creditAtEnd: amount, charges: count, payments: count }),
     lastYear: z.object({ ...period, ...money }),
-    aging: z.array(z.object({ bucket: z.string().openapi({ example: agingBuckets[0].label }), amount })),
+    aging: z
+      .array(z.object({ bucket: z.string(), amount }))
+      .openapi({ description: "What is outstanding at the end, by full days since the charge." }),
     series: z.array(z.object({ ...span, ...money, outstanding: amount, credit: amount, aging: z.array(amount) })),
   })
-  .openapi("BillingReport");
+  .openapi("BillingReport", {
+    example: {
+      ...exampleHead,
+      currency: "EUR",
+      currencies: ["EUR"],
+      totals: { ...exampleMoney, outstandingAtEnd: 39_050, creditAtEnd: 0, charges: 12, payments: 8 },
+      lastYear: { ...exampleLastYear, ...exampleMoneyLastYear },
+      aging: agingBuckets.map(({ label }, index) => ({ bucket: label, amount: [39_050, 0, 0, 0][index] ?? 0 })),
+      series: [{ ...exampleSpan, ...exampleMoney, outstanding: 39_050, credit: 0, aging: [39_050, 0, 0, 0] }],
+    },
+  });
+export const billingCsvExample = `start,end,currency,charged,voided,collected,refunded,invoiced,outstanding,credit,${agingBuckets.map(({ label }) => `open ${label} days`).join()}\n2026-11-01,2026-11-30,EUR,120050,1000,80000,2500,0,39050,0,39050,0,0,0\n`;
 
 const activity = { signedIn: count, failed: count, sessionsEnded: count, usersDisabled: count };
+const exampleActivity = { signedIn: 420, failed: 31, sessionsEnded: 12, usersDisabled: 0 };
+const exampleActivityLastYear = { signedIn: 300, failed: 12, sessionsEnded: 9, usersDisabled: 1 };
 export const ActivityReportSchema = z
   .object({
     ...head,
     totals: z.object(activity),
     lastYear: z.object({ ...period, ...activity }),
-    failures: z.array(z.object({ reason: z.string(), count: shown })),
+    failures: z.array(z.object({ reason: z.enum(failureReasons), count: shown })).openapi({ description: "Failed attempts by reason." }),
     series: z.array(z.object({ ...span, ...activity })),
   })
-  .openapi("ActivityReport");
+  .openapi("ActivityReport", {
+    example: {
+      ...exampleHead,
+      totals: exampleActivity,
+      lastYear: { ...exampleLastYear, ...exampleActivityLastYear },
+      failures: [{ reason: "credentials", count: 31 }],
+      series: [{ ...exampleSpan, ...exampleActivity }],
+    },
+  });
+export const activityCsvExample = "start,end,signedIn,failed,sessionsEnded,usersDisabled\n2026-11-01,2026-11-30,420,31,12,0\n";
 
 export const SummarySchema = z
   .object({
@@ -98,61 +140,17 @@ export const SummarySchema = z
     }),
     activity: z.object({ now: z.object(activity), lastYear: z.object(activity) }),
   })
-  .openapi("Summary");
+  .openapi("Summary", {
+    example: {
+      ...exampleHead,
+      patients: { now: { ...exampleFlows, activeAtEnd: 1_059 }, lastYear: exampleFlowsLastYear },
+      billing: {
+        now: { currency: "EUR", ...exampleMoney, outstandingAtEnd: 39_050, creditAtEnd: 0 },
+        lastYear: exampleMoneyLastYear,
+      },
+      activity: { now: exampleActivity, lastYear: exampleActivityLastYear },
+    },
+  });
+export const summaryCsvExample = "part,measure,value,lastYear\npatients,registered,60,41\nbilling,charged,120050,90000\n";
 
-export const RebuildSchema = z
-  .object({
-    id: z.string(),
-    state: z.enum(["waiting", "running", "done"]),
-    eventsDone: count,
-    eventsTotal: count,
-    requestedAt: z.string(),
-    startedAt: z.string().nullable(),
-    finishedAt: z.string().nullable(),
-  })
-  .openapi("Rebuild");
-
-const deadLetter = {
-  id: z.string(),
-  eventId: z.uuid(),
-  topic: z.string(),
-  partition: z.int(),
-  offset: z.string(),
-  key: z.string(),
-  type: z.string(),
-  eventTime: z.string(),
-  reason: z.string(),
-  tries: z.int().openapi({ description: "0 where it only follows an earlier dead letter of its key." }),
-  state: z.enum(["waiting", "replayed", "discarded"]),
-  failedAt: z.string(),
-  settledAt: z.string().nullable(),
-};
-export const DeadLetterSchema = z
-  .object({ ...deadLetter, payload: z.string().openapi({ description: "The event as it was sent, in base64." }) })
-  .openapi("DeadLetter");
-export const DeadLettersSchema = z
-  .object({ items: z.array(z.object(deadLetter)), nextCursor: z.string().optional() })
-  .openapi("DeadLetters");
-export const ReplaySchema = z.object({ replayed: count, waiting: count }).openapi("Replay");
-
-const unmatched = z.object({ count, ids: z.array(z.uuid()).max(maxNamed).openapi({ description: "The latest of them." }) });
-
-export const ConsistencySchema = z
-  .object({
-    asOf,
-    drift: count.openapi({ description: "How many checks do not hold. 0 is what it should be." }),
-    settled: z.boolean().openapi({ description: "The numbers on both sides stood still while they were compared; else compare again." }),
-    checks: z.array(
-      z.object({
-        name: z.string(),
-        here: z.string().openapi({ description: "What analytics has counted." }),
-        there: z.string().openapi({ description: "What the service that owns it says." }),
-        holds: z.boolean(),
-      }),
-    ),
-    patientsWithoutAccount: unmatched,
-    accountsWithoutPatient: unmatched,
-    deadLetters: count.openapi({ description: "Events that wait for an operator." }),
-    lag: count.nullable().openapi({ description: "Events in Kafka that are not counted yet; null where Kafka does not answer." }),
-  })
-  .openapi("Consistency");
+export const chartExample = '<svg role="img" xmlns="http://www.w3.org/2000/svg" width="640" height="300">…</svg>';

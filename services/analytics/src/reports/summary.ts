@@ -1,7 +1,6 @@
-/** The numbers of a period on one page, each beside that of the same days a year before. */
-
+/** The numbers of a period on one page, each with the one of the same days a year before. */
 import { type Instant, spanOf } from "../calendar.ts";
-import type { Sums } from "../rollups/query.ts";
+import type { RollupQuery } from "../rollups/query.ts";
 import { type ActivityFlows, reportActivity } from "./activity.ts";
 import { type MoneyFlows, reportBilling } from "./billing.ts";
 import { type PatientFlows, reportPatients } from "./patients.ts";
@@ -13,19 +12,19 @@ export type SummaryReport = {
   activity: { now: ActivityFlows; lastYear: ActivityFlows };
 };
 
-export async function summarize(period: Period, currency: string | undefined, sums: Sums, now: Instant): Promise<SummaryReport> {
+export async function summarize(period: Period, currency: string | undefined, rollups: RollupQuery, now: Instant): Promise<SummaryReport> {
   const whole = { ...period, spans: [spanOf(period.from, period.to, period.timeZone)] };
   const [patients, billing, activity] = await Promise.all([
-    reportPatients(whole, sums),
-    reportBilling(whole, currency, sums, now),
-    reportActivity(whole, false, sums),
+    reportPatients(whole, rollups),
+    reportBilling(whole, currency, rollups, now),
+    reportActivity(whole, false, rollups),
   ]);
   const { activeAtStart: _, ...patientsNow } = patients.totals;
   const { charges: _charges, payments: _payments, ...money } = billing.totals;
-  const without = <T extends { from: string; to: string }>({ from: _from, to: _to, ...rest }: T) => rest;
+  const withoutDays = <T extends { from: string; to: string }>({ from: _from, to: _to, ...rest }: T) => rest;
   return {
-    patients: { now: patientsNow, lastYear: without(patients.lastYear) },
-    billing: { now: { currency: billing.currency, ...money }, lastYear: without(billing.lastYear) },
-    activity: { now: activity.totals, lastYear: without(activity.lastYear) },
+    patients: { now: patientsNow, lastYear: withoutDays(patients.lastYear) },
+    billing: { now: { currency: billing.currency, ...money }, lastYear: withoutDays(billing.lastYear) },
+    activity: { now: activity.totals, lastYear: withoutDays(activity.lastYear) },
   };
 }

@@ -4,7 +4,10 @@ import { largestHidden, type Shown, suppressList, suppressTable } from "./suppre
 
 const count = fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 12 }), fc.integer({ min: 0, max: 500 }));
 
-/** Every table with the same shown cells and the same sums of rows (and, where there are several, of columns): what a reader has to choose from. */
+/**
+ * Every table with the same shown cells and the same sums of rows (and, where there are several, of columns): what a
+ * reader has to choose from.
+ */
 function candidates(table: number[][], shown: Shown[][]): number[][][] {
   const isList = table.length === 1;
   const sum = (values: (number | undefined)[]) => values.reduce<number>((total, value) => total + (value ?? 0), 0);

@@ -1,20 +1,20 @@
 /**
- * Small counts are hidden, because "one patient of 90 or older in a village" is a person. Hiding only them would not do: a
- * sum beside them gives them away, so further cells are hidden until no hidden one can be computed from what is shown.
- * Whoever reads is assumed to know every sum of a row and of a column, whether it is shown or not.
+ * Hides small counts: "one patient of 90 or older in a village" is a person. To hide only these is not enough, because
+ * a reader can subtract the other counts from a sum. So further cells are hidden until no hidden cell follows from what
+ * is shown. Readers are assumed to know every sum of a row and of a column, whether it is shown or not.
  */
 
-/** Counts from 1 to this are hidden. */
+/** Counts from 1 to this one are hidden. */
 export const largestHidden = 10;
 
-/** A count, or null where it is hidden. */
+/** A count, or null if it is hidden. */
 export type Shown = number | null;
 
-/** The cells of a table whose rows and columns add up to known sums. A list is a table of one row. */
+/** What is shown of a table. The sums of its rows and columns are known. A table of one row is a list. */
 export function suppressTable(table: readonly (readonly number[])[]): Shown[][] {
   const hidden = table.map((row) => row.map((count) => count >= 1 && count <= largestHidden));
   for (const line of linesOf(table)) coverLine(table, hidden, line);
-  // A cover in one line may leave a lone hidden cell in another: go round until nothing changes.
+  // To hide a cell in one line may leave it the only hidden cell of another line: repeat until nothing changes.
   for (let changed = true; changed; ) {
     changed = false;
     for (const line of linesOf(table)) if (coverLine(table, hidden, line)) changed = true;
@@ -24,7 +24,7 @@ export function suppressTable(table: readonly (readonly number[])[]): Shown[][] 
   return table.map((row, r) => row.map((count, c) => (hidden[r]?.[c] ? null : count)));
 }
 
-/** The cells of a list whose sum is known. */
+/** What is shown of a list. Its sum is known. */
 export function suppressList(counts: readonly number[]): Shown[] {
   return suppressTable([counts])[0] ?? [];
 }
@@ -43,10 +43,11 @@ function linesOf(table: Table): Cell[][] {
 }
 
 /**
- * In a line, what is hidden adds up to the line's sum less what is shown. So beside small counts always something else is
- * hidden, and together they are more than a small count. All cells of a value are hidden or none: then the hidden values
- * could change places and the line would look the same, and since they are not all equal, none of them follows, not even for
- * a reader of this file. Says whether it hid something.
+ * A reader knows the sum of the hidden cells of a line: it is the sum of the line, less the shown cells. So a larger
+ * count or a zero is hidden with the small ones, until their sum is above a small count. Cells with equal values are
+ * hidden together. Then the hidden values could be in any other order, and the line would look the same. They are not
+ * all equal, so none of them follows, even for a reader who knows this algorithm.
+ * @returns whether it hid a cell
  */
 function coverLine(table: Table, hidden: Hidden, line: Cell[]): boolean {
   let changed = false;
@@ -62,7 +63,7 @@ function coverLine(table: Table, hidden: Hidden, line: Cell[]): boolean {
   }
 }
 
-/** What to hide next: all shown cells of the smallest value above zero, or all zeros where there is none. */
+/** What to hide next: all shown cells with the smallest value above 0; if there is none, all zeros. */
 function cheapest(table: Table, hidden: Hidden, cells: Cell[]): Cell[] {
   const shown = cells.filter(([r, c]) => !hidden[r]?.[c]);
   const smallest = shown.reduce(
@@ -79,12 +80,12 @@ function hide(hidden: Hidden, [r, c]: Cell): void {
 }
 
 /**
- * A hidden cell whose value follows from the sums. It does not follow where another table has the same sums and shown cells:
- * that is, where a closed walk through hidden cells, up one and down the next, can change the cell without a count below zero.
+ * A hidden cell whose value follows from the sums. It does not follow if another table has the same sums and shown
+ * cells. There is one if a cycle of hidden cells can change: up one cell, down the next, and no count falls below 0.
  */
 function unprotected(table: Table, hidden: Hidden): Cell | undefined {
   const cells = hidden.flatMap((row, r) => row.flatMap((isHidden, c): Cell[] => (isHidden ? [[r, c]] : [])));
-  // One row has no columns' sums to follow from; coverLine has seen to it.
+  // A single row has no columns with sums, and coverLine has protected the row.
   if (table.length === 1) return undefined;
   return cells.find(([r, c]) => {
     const up = canShift(table, hidden, r, c);
@@ -93,9 +94,10 @@ function unprotected(table: Table, hidden: Hidden): Cell | undefined {
   });
 }
 
-/** Whether the cell can go one up (or down) while others make up for it: a path from its column back to its row. */
+/** Whether a cell can go up (or down) by one, and others compensate it: a path from its column back to its row. */
 function canShift(table: Table, hidden: Hidden, row: number, column: number, down = false): boolean {
-  // From a column we go to a row by a cell that changes against the first one, from a row to a column by one that changes with it.
+  // A cell on the way from a column to a row changes against the first cell, one from a row to a column changes with
+  // it.
   const rows = new Set<number>();
   const columns = [column];
   const seen = new Set(columns);

@@ -1,78 +1,31 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { coverDates, coverFor, createBulkTally, createTally, nextSlot, profileMeasure, slotOf } from "./aggregate.ts";
-import { grains } from "./types.ts";
+import { createAggregate, createBulkAggregate } from "./aggregate.ts";
+import { slotOf } from "./slots.ts";
 
 const slot = fc.integer({ min: slotOf(Date.UTC(2023, 0, 1)), max: slotOf(Date.UTC(2027, 0, 1)) });
 const facts = fc.array(fc.tuple(slot, fc.bigInt({ min: -100n, max: 100n })), { maxLength: 40 });
 
-test("whatever stretch is asked for, its cover adds up to exactly what happened in it", () => {
-  fc.assert(
-    fc.property(facts, slot, slot, (facts, a, b) => {
-      const [from, until] = [Math.min(a, b), Math.max(a, b)];
-      const inside = facts.filter(([at]) => at >= from && at < until).reduce((total, [, amount]) => total + amount, 0n);
-      /** What a report over the stretch adds up of some measures that stand for the same thing. */
-      const sumOf = (measures: string[]) => {
-        const tally = createTally();
-        for (const measure of measures) for (const [at, amount] of facts) tally.atInstant(measure, "", at * 900_000 + 1, amount);
-        const rows = [...tally.rows()];
-        let sum = 0n;
-        for (const { grain, part, from: start, until: end, sign } of coverFor(measures)(from, until))
-          for (let at = start; at < end; at = nextSlot(grain, at))
-            for (const row of rows.filter((each) => each.grain === grain && each.slot === at))
-              sum += BigInt(sign) * (part === 0 ? row.amount : (row.byQuarter?.[part - 1] ?? 0n));
-        return sum;
-      };
-      expect(sumOf(["patients.registered"])).toBe(inside);
-      // A breakdown has days and months by value, and profiles for the rest.
-      expect(sumOf(["patients.registered.city", profileMeasure])).toBe(inside);
-    }),
-  );
-});
-
-test("a tally of a whole log has the rows that one of a batch has", () => {
-  const rowsOf = (tally: Pick<ReturnType<typeof createTally>, "atInstant" | "onDate" | "rows">, facts: [number, bigint][]) => {
+test("an aggregate of a whole log has the rows that one of a batch has", () => {
+  const rowsOf = (aggregate: Pick<ReturnType<typeof createAggregate>, "atInstant" | "onDate" | "rows">, facts: [number, bigint][]) => {
     for (const [at, amount] of facts) {
-      for (const measure of ["patients.registered", "patients.registered.city"]) tally.atInstant(measure, "Köln", at * 900_000, amount);
-      tally.onDate("patients.active.born", "female", Math.floor(at / 96) * 86_400_000, amount);
+      for (const measure of ["patients.registered", "patients.registered.city"]) aggregate.atInstant(measure, "Köln", at * 900_000, amount);
+      aggregate.onDate("patients.active.born", "female", Math.floor(at / 96) * 86_400_000, amount);
     }
     const key = (row: object) => JSON.stringify(row, (_, value) => (typeof value === "bigint" ? String(value) : value));
-    return [...tally.rows()].map(key).sort();
+    return [...aggregate.rows()].map(key).sort();
   };
   fc.assert(
     fc.property(facts, (facts) => {
-      expect(rowsOf(createBulkTally(), facts)).toEqual(rowsOf(createTally(), facts));
+      expect(rowsOf(createBulkAggregate(), facts)).toEqual(rowsOf(createAggregate(), facts));
     }),
   );
 });
 
-test("a year of local days is read from a row for each day and one for each midnight, whatever the zone", () => {
-  const midnights = Array.from({ length: 366 }, (_, day) => slotOf(Date.parse("2025-11-30T18:30:00Z")) + day * 96);
-  const days = midnights.slice(1).flatMap((until, index) => coverFor(["billing.charged"])(midnights[index] ?? 0, until));
-  expect(new Set(days.map(({ grain, part, from }) => `${grain} ${part} ${from}`)).size).toBe(365 + 366);
-});
-
-test("a year is twelve months, less what there was before its first midnight in UTC, with what there was before its last", () => {
-  const [from, until] = [slotOf(Date.parse("2025-11-30T18:30:00Z")), slotOf(Date.parse("2026-11-30T18:30:00Z"))];
-  const cover = coverFor(["billing.charged"])(from, until);
-  expect(cover.filter((segment) => segment.from < segment.until).map(({ grain, sign }) => [grain, sign])).toEqual([
-    [grains.day, -1],
-    [grains.day, 1],
-    [grains.month, 1],
-    [grains.day, 1],
-    [grains.day, -1],
-  ]);
-});
-
-test("days known by their date alone are covered by months and days, before the epoch too", () => {
-  const cover = coverDates(slotOf(Date.parse("1949-12-30")), slotOf(Date.parse("1950-03-02")));
-  expect(cover.map(({ grain }) => grain)).toEqual([grains.date, grains.dateMonth, grains.date]);
-});
-
 test("what adds up to nothing leaves nothing", () => {
-  const tally = createTally();
-  tally.atInstant("m", "v", 0, 5n);
-  tally.atInstant("m", "v", 0, -5n);
-  expect([...tally.rows()]).toEqual([]);
-  expect(tally.size).toBe(0);
+  const aggregate = createAggregate();
+  aggregate.atInstant("m", "v", 0, 5n);
+  aggregate.atInstant("m", "v", 0, -5n);
+  expect([...aggregate.rows()]).toEqual([]);
+  expect(aggregate.size).toBe(0);
 });

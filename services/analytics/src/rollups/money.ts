@@ -1,20 +1,21 @@
 /**
- * Money in the roll-ups. Postgres adds up in 64 bits, which a thousand of the largest amounts there may be would fill. So an
- * amount is counted in two parts, under the currency what is below 2^32 and under a name of its own how many times 2^32 are
- * in it: a sum of billions of either fits. Amounts that were counted whole, as they once were, add up with these.
+ * Money in the roll-ups. Postgres adds up in 64 bits, and a thousand of the largest amounts would overflow them. So an
+ * amount is counted in two parts: what is below 2^32 under the currency, and how many times 2^32 fit into it under
+ * another value. A sum of billions of either fits. Earlier releases counted whole amounts under the currency; they add
+ * up with these.
  */
 import type { Instant } from "../calendar.ts";
 import type { Facts } from "./aggregate.ts";
-import type { Amounts } from "./query.ts";
+import type { Amounts } from "./amounts.ts";
 
 const large = 2n ** 32n;
 const largePartOf = (currency: string) => `${currency} × 2^32`;
 
 /** Adds an amount at an instant, in minor units. */
-export function countMoney(tally: Facts, measure: string, currency: string, at: Instant, minorUnits: bigint): void {
+export function addMoney(facts: Facts, measure: string, currency: string, at: Instant, minorUnits: bigint): void {
   const times = minorUnits / large;
-  tally.atInstant(measure, currency, at, minorUnits % large);
-  if (times !== 0n) tally.atInstant(measure, largePartOf(currency), at, times);
+  facts.atInstant(measure, currency, at, minorUnits % large);
+  if (times !== 0n) facts.atInstant(measure, largePartOf(currency), at, times);
 }
 
 /** The sum of a currency, in minor units. */

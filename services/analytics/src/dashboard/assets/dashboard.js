@@ -1,4 +1,4 @@
-// Keeps the page fresh: asks for it again and takes over what changed. Without this script the page is the same, but stands still.
+// Refreshes the page: fetches it again and replaces what changed. Without this script, the page is complete but stays as it is.
 const pollMs = 2_000;
 const live = document.getElementById("live");
 const status = document.getElementById("status");
@@ -15,7 +15,7 @@ async function refresh() {
     if (response.status === 200) {
       const next = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
       if (next) {
-        // Tables that somebody has opened stay open.
+        // Tables that are open stay open.
         const open = new Set([...live.querySelectorAll("details[open]")].map((details) => details.id));
         live.replaceChildren(...next.childNodes);
         for (const details of live.querySelectorAll("details")) details.open = open.has(details.id);
