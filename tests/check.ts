@@ -5,6 +5,7 @@ const steps: Step[] = [
   { name: "generated code is what the proto tree gives", command: "npm run -s generate && git diff --exit-code --stat -- proto/gen" },
   { name: "format and lint", command: "biome ci --colors=off --error-on-warnings" },
   { name: "types", command: "tsc --noEmit" },
+  { name: "unused files, exports and dependencies", command: "knip" },
   { name: "unit tests", command: "vitest run --project unit" },
   { name: "chart tests", command: "vitest run --project charts" },
   { name: "integration tests", command: "vitest run --project integration" },

@@ -21,10 +21,10 @@ type PodSpec = {
   securityContext?: { runAsNonRoot?: boolean; runAsUser?: number; seccompProfile?: { type?: string } };
   volumes?: Record<string, unknown>[];
 };
-export type Pod = { owner: string; kind: string; labels: Record<string, string>; spec: PodSpec };
+type Pod = { owner: string; kind: string; labels: Record<string, string>; spec: PodSpec };
 
 /** The pods that manifests make. */
-export function podsOf(manifests: Manifest[]): Pod[] {
+function podsOf(manifests: Manifest[]): Pod[] {
   return manifests.flatMap((manifest) => {
     const owner = `${manifest.kind} ${manifest.metadata.name}`;
     if (manifest.kind === "Pod") {

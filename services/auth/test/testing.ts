@@ -10,7 +10,7 @@ import { Pool } from "pg";
 export const admin = { email: "admin@example.com", password: "the-first-password" };
 export const secrets = { patient: "patient-secret-0123", billing: "billing-secret-0123", analytics: "analytics-secret-0123" };
 
-export type Answer = { status: number; headers: Headers; body: Record<string, unknown> };
+type Answer = { status: number; headers: Headers; body: Record<string, unknown> };
 export type AuthUnderTest = {
   url: string;
   service: Service;
@@ -59,7 +59,7 @@ export function clientFor(url: string): AuthUnderTest["call"] {
 }
 
 /** The environment of auth for tests. Without brokers, Kafka is away, which no request may notice. */
-export function authEnvironment(databaseUrl: string, overrides: Record<string, string> = {}): Record<string, string> {
+function authEnvironment(databaseUrl: string, overrides: Record<string, string> = {}): Record<string, string> {
   return {
     HOST: "127.0.0.1",
     LOG_LEVEL: "info",

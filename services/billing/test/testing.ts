@@ -24,8 +24,8 @@ import { createHistory } from "../src/ledger/history.ts";
 import { createLedger } from "../src/ledger/ledger.ts";
 import type { Tables } from "../src/tables.ts";
 
-export const issuer = "http://localhost:4004";
-export const audience = "patient-management";
+const issuer = "http://localhost:4004";
+const audience = "patient-management";
 
 export type Issuer = {
   /** Serves the JWKS, `POST /auth/token` and `GET /auth/revocations` as auth does. */

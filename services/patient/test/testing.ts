@@ -25,7 +25,7 @@ import { registerTotals } from "../src/patients/totals-rest.ts";
 import { registerDocs } from "../src/swagger-ui.ts";
 import type { Tables } from "../src/tables.ts";
 
-export type Answer = { status: number; headers: Headers; text: string; body: ReturnType<typeof JSON.parse> };
+type Answer = { status: number; headers: Headers; text: string; body: ReturnType<typeof JSON.parse> };
 
 export type Client = {
   caller: Caller;

@@ -21,7 +21,7 @@ import {
 
 export type Page<Item> = { items: Item[]; nextCursor?: string };
 
-export type UserUpdate = { email?: string | undefined; name?: string | undefined; roles?: Role[] | undefined };
+type UserUpdate = { email?: string | undefined; name?: string | undefined; roles?: Role[] | undefined };
 
 export type Users = {
   list(filter: UserFilter, page: { cursor?: string | undefined; limit: number }): Promise<Page<UserRow>>;

@@ -2,7 +2,7 @@
 import type { Logger } from "@pm/kit/log";
 import { createTransport } from "nodemailer";
 
-export type Mail = { to: string; subject: string; text: string };
+type Mail = { to: string; subject: string; text: string };
 
 export type Mailer = {
   /** Whether mail is set up. */

@@ -19,7 +19,7 @@ export const limits = {
   state: 100,
   zipCode: 20,
 };
-export const earliestDate = "1880-01-01";
+const earliestDate = "1880-01-01";
 
 /** Reads one value. If it is wrong, adds a problem and gives undefined. */
 type Reader<T> = (value: unknown, path: string, problems: FieldError[]) => T | undefined;

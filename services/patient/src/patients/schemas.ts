@@ -25,7 +25,7 @@ const record = {
   registeredDate: "2026-01-28",
 } as const;
 
-export const examplePatient = {
+const examplePatient = {
   id: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f",
   ...record,
   version: 1,
