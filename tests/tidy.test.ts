@@ -188,6 +188,17 @@ function statIsText(file: string): boolean {
   return !/\.(png|pdf|ico|woff2?)$/.test(file);
 }
 
+test("every file that a document names exists", () => {
+  const documents = tracked.filter((file) => file.endsWith(".md"));
+  const missing = documents.flatMap((document) =>
+    [...readFileSync(join(root, document), "utf8").matchAll(/\b(?:services|packages|tests|proto|charts|k8s|docs)\/[\w./-]+\.\w+/g)]
+      .map(([path]) => path)
+      .filter((path) => /\.(m?ts|ya?ml|md|json|sh|sql)$/.test(path) && !existsSync(join(root, path)))
+      .map((path) => `${document}: ${path}`),
+  );
+  expect(missing).toEqual([]);
+});
+
 test("no file names a machine, a registry's host or a neighbour of the repository", () => {
   const words = ["/work/", "/ro" + "ot/", "../sha" + "red", "registry.npm" + "js", "pypi." + "org", "maven." + "org"];
   const wrong = tracked
