@@ -26,7 +26,10 @@ export function later(a: Date, b: Date): Date {
   return new Date(Math.max(a.getTime(), b.getTime()));
 }
 
-/** The latest day for which a service may be charged: tomorrow in UTC, because east of Greenwich that day has already begun. */
+/**
+ * The latest day for which a service may be charged: tomorrow in UTC, because east of Greenwich that day has already
+ * begun.
+ */
 export function latestServiceDate(now: Date): string {
   return addDays(toDate(now), 1);
 }

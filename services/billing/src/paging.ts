@@ -1,4 +1,7 @@
-/** Pages of lists (AIP-158). A page token contains the position after which the next page begins, and fits one list only. */
+/**
+ * Pages of lists (AIP-158). A page token contains the position after which the next page begins, and fits one list
+ * only.
+ */
 import type { Cursors } from "@pm/kit/cursor";
 
 const defaultPageSize = 50;

@@ -1,4 +1,6 @@
-/** Billing's questions to patient-service: may a caller see a patient, who is the patient, and which patients are there? */
+/**
+ * Billing's questions to patient-service: may a caller see a patient, who is the patient, and which patients are there?
+ */
 import { AppError } from "@pm/kit/errors";
 import { z } from "zod";
 

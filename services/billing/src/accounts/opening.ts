@@ -33,7 +33,9 @@ export type OpeningOptions = {
 export type Opening = {
   /** The account of a patient. It is opened if there is none. */
   open(request: AccountRequest, context: RequestContext): Promise<AccountKey>;
-  /** The account of each patient, in the order of the requests. Those that do not exist are opened in one transaction. */
+  /**
+   * The account of each patient, in the order of the requests. Those that do not exist are opened in one transaction.
+   */
   openAll(requests: AccountRequest[], context: RequestContext): Promise<AccountKey[]>;
 };
 
@@ -97,7 +99,10 @@ function toNewAccount({ defaultCurrency, now }: OpeningOptions, request: Account
   };
 }
 
-/** Opens all in one statement. If that fails, any of them may be the cause, so each is opened alone and gets its own answer. */
+/**
+ * Opens all in one statement. If that fails, any of them may be the cause, so each is opened alone and gets its own
+ * answer.
+ */
 async function openTogetherOrAlone(options: OpeningOptions, wanted: NewAccount[]): Promise<(AccountKey | AppError)[]> {
   const together = await openWanted(options, wanted).catch(() => undefined);
   if (together) return together;
@@ -132,8 +137,8 @@ async function openWanted(options: OpeningOptions, wanted: NewAccount[]): Promis
 }
 
 /**
- * Stores the request for an account that existed before. From then on its id belongs to the patient, as the id of a request
- * that has opened an account does.
+ * Stores the request for an account that existed before. From then on its id belongs to the patient, as the id of a
+ * request that has opened an account does.
  * @throws AppError already_exists if the id was used for another request
  */
 async function storeRequest(

@@ -46,8 +46,8 @@ const openStatement: Statement = {
 
 const byPatientsStatement: Statement = {
   name: "accounts_by_patients",
-  // One index lookup per patient (Postgres cannot flatten a subquery with `offset 0`): while a table is young and has no
-  // statistics, Postgres would read all of it instead.
+  // One index lookup per patient (Postgres cannot flatten a subquery with `offset 0`): while a table is young and has
+  // no statistics, Postgres would read all of it instead.
   text: `select a.id, a.patient_id, a.status from unnest($1::uuid[]) as w (patient_id)
     cross join lateral (select id, patient_id, status from accounts where patient_id = w.patient_id offset 0) a`,
 };
@@ -106,8 +106,8 @@ export async function findAccount(db: Queries, key: AccountId): Promise<Row<"acc
 
 const lockStatement: Statement = {
   name: "accounts_lock",
-  // In the order of their ids, so that transactions do not deadlock. Not FOR UPDATE: inserts that refer to an account would
-  // wait for that lock.
+  // In the order of their ids, so that transactions do not deadlock. Not FOR UPDATE: inserts that refer to an account
+  // would wait for that lock.
   text: `select ${accountColumns} from accounts where id = any($1::uuid[]) order by id for no key update`,
 };
 
@@ -147,7 +147,9 @@ const byPatientRangeStatement: Statement = {
 
 export type AccountOfPatient = Pick<Row<"accounts">, "id" | "patient_id" | "status" | "created_at">;
 
-/** Accounts of the patients after one id, up to and including another one or to the end, in the order of the patients. */
+/**
+ * Accounts of the patients after one id, up to and including another one or to the end, in the order of the patients.
+ */
 export function accountsOfPatients(db: Queries, after: string, last: string | undefined): Promise<AccountOfPatient[]> {
   return db.query(byPatientRangeStatement, [after, last ?? null]);
 }

@@ -1,6 +1,6 @@
 /**
- * `node services/billing/src/commands/reconcile.ts [--report]`: reconciles patients and accounts now, and prints the report as
- * JSON. With `--report` it repairs nothing.
+ * `node services/billing/src/commands/reconcile.ts [--report]`: reconciles patients and accounts now, and prints the
+ * report as JSON. With `--report` it repairs nothing.
  */
 import { randomUUIDv7 } from "node:crypto";
 import { createServiceTokens } from "@pm/kit/auth/service-tokens";

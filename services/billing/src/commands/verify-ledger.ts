@@ -1,6 +1,6 @@
 /**
- * `node services/billing/src/commands/verify-ledger.ts`: verifies the ledger, prints the findings as JSON, and exits 1 if there
- * are any. It needs DATABASE_URL only.
+ * `node services/billing/src/commands/verify-ledger.ts`: verifies the ledger, prints the findings as JSON, and exits 1
+ * if there are any. It needs DATABASE_URL only.
  */
 import { commonConfig, databaseConfig, readEnvironment } from "@pm/kit/config";
 import { createLogger } from "@pm/kit/log";

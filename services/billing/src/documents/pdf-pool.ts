@@ -1,6 +1,6 @@
 /**
- * The thread that makes PDFs: one page takes as long as a hundred charges, and these must not wait for it. It starts with the
- * first document and ends after a minute without one.
+ * The thread that makes PDFs: one page takes as long as a hundred charges, and these must not wait for it. It starts
+ * with the first document and ends after a minute without one.
  */
 import { AppError } from "@pm/kit/errors";
 import type { Lifecycle } from "@pm/kit/lifecycle";
@@ -41,7 +41,8 @@ export function createPdfPool({ log, lifecycle }: { log: Logger; lifecycle: Pick
       try {
         return await pool.run({ document, createdAt });
       } catch (error) {
-        // The thread has ended. Tinypool starts the next one for the next call only, so those who wait now would wait for it.
+        // The thread has ended. Tinypool starts the next one for the next call only, so those who wait now would wait
+        // for it.
         if (pool.threads.length === 0) pool.cancelPendingTasks();
         throw error;
       } finally {

@@ -1,14 +1,14 @@
 /**
- * A printable document as PDF/UA: tagged in reading order (headings, paragraphs, a table with header cells), with language,
- * title and embedded fonts, so that a screen reader reads all of it.
+ * A printable document as PDF/UA: tagged in reading order (headings, paragraphs, a table with header cells), with
+ * language, title and embedded fonts, so that a screen reader reads all of it.
  */
 import { fileURLToPath } from "node:url";
 import PDFDocument from "pdfkit";
 import type { PrintableDocument } from "./document.ts";
 
 /**
- * For Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and more, but not for Chinese, Japanese or Korean. They are given by
- * path, because pdfkit caches fonts by path; it would parse their content again for every cell of a table.
+ * For Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and more, but not for Chinese, Japanese or Korean. They are
+ * given by path, because pdfkit caches fonts by path; it would parse their content again for every cell of a table.
  */
 const fonts = { regular: pathOf("DejaVuSans.ttf"), bold: pathOf("DejaVuSans-Bold.ttf") };
 const accent = "#0b5c6b";
@@ -21,7 +21,9 @@ function pathOf(font: string): string {
   return fileURLToPath(import.meta.resolve(`dejavu-fonts-ttf/ttf/${font}`));
 }
 
-/** A PDF under construction. What is drawn by `add` is content for screen readers; what is drawn by `decorate` is not. */
+/**
+ * A PDF under construction. What is drawn by `add` is content for screen readers; what is drawn by `decorate` is not.
+ */
 type Page = {
   doc: PDFKit.PDFDocument;
   root: PDFKit.PDFStructureElement;
@@ -143,8 +145,8 @@ function canWrite(codePoint: number): boolean {
 const unwritable = "[…]";
 
 /**
- * The document with the characters that the fonts have. The others would be empty boxes; a mark takes their place, and a
- * note says where to read them.
+ * The document with the characters that the fonts have. The others would be empty boxes; a mark takes their place, and
+ * a note says where to read them.
  */
 export function writable(document: PrintableDocument, hasGlyph: (codePoint: number) => boolean): PrintableDocument {
   let isWhole = true;

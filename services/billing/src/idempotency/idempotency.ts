@@ -1,4 +1,7 @@
-/** Every mutation has a request id, which belongs to one request for ever: a repeated request gets the answer of the first one. */
+/**
+ * Every mutation has a request id, which belongs to one request for ever: a repeated request gets the answer of the
+ * first one.
+ */
 import { createHash } from "node:crypto";
 import { type DescMessage, type DescMethod, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { AppError } from "@pm/kit/errors";
@@ -33,8 +36,8 @@ export function answerTo(key: RequestKey, stored: Pick<Row<"requests">, "method"
 }
 
 /**
- * Runs the work of a request and stores the answer; a repeated request gets the stored answer instead. The caller holds the
- * lock of what the work changes.
+ * Runs the work of a request and stores the answer; a repeated request gets the stored answer instead. The caller holds
+ * the lock of what the work changes.
  */
 export async function once<Output extends DescMessage>(
   tx: Queries,

@@ -1,4 +1,7 @@
-/** Invoices: charges on paper. A draft is issued under the next number of the year. An invoice is paid when all its charges are settled. */
+/**
+ * Invoices: charges on paper. A draft is issued under the next number of the year. An invoice is paid when all its
+ * charges are settled.
+ */
 import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { insertAuditEntries } from "@pm/kit/audit/audit";

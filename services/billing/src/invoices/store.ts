@@ -68,7 +68,9 @@ const namedStatement: Statement = {
   text: `select ${chargeColumns} from charges where account_id = $1 and id = any($2::uuid[]) order by sequence`,
 };
 
-/** The charges for an invoice: those that are named, in any state; or, if none is, the oldest that are on no invoice. */
+/**
+ * The charges for an invoice: those that are named, in any state; or, if none is, the oldest that are on no invoice.
+ */
 export function chargesFor(tx: Queries, accountId: string, named: string[], limit: number): Promise<ChargeRow[]> {
   return named.length > 0 ? tx.query(namedStatement, [accountId, named]) : tx.query(uninvoicedStatement, [accountId, limit]);
 }
@@ -93,8 +95,8 @@ export async function insertInvoice(
   await tx.query(createStatement, [invoice.id, invoice.accountId, invoice.total, invoice.dueDate, invoice.createdAt, invoice.chargeIds]);
 }
 
-// The row of the year stays locked until the transaction ends. So nobody takes the next number before this one is committed,
-// and numbers have no gaps.
+// The row of the year stays locked until the transaction ends. So nobody takes the next number before this one is
+// committed, and numbers have no gaps.
 const numberStatement: Statement = {
   name: "invoice_number_next",
   text: `insert into invoice_years (year, last_number) values ($1, 1)

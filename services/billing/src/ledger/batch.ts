@@ -1,6 +1,6 @@
 /**
- * A batch of postings: the books of its accounts are loaded under their locks, requests are posted to them in memory, one
- * after the other (recording.ts), and what is to be written is collected for one statement.
+ * A batch of postings: the books of its accounts are loaded under their locks, requests are posted to them in memory,
+ * one after the other (recording.ts), and what is to be written is collected for one statement.
  */
 import type { Queries } from "@pm/kit/postgres/transaction";
 import type { Row } from "../tables.ts";
@@ -11,7 +11,10 @@ import { type ChargeRow, loadCredits, loadOpenCharges, loadTargets, noWrites, ty
 export type Batch = {
   /** By the ids of the accounts. */
   books: Map<string, Book>;
-  /** Rows by their ids, as they were loaded or created. The books know what is settled, allocated and refunded of them now. */
+  /**
+   * Rows by their ids, as they were loaded or created. The books know what is settled, allocated and refunded of them
+   * now.
+   */
   charges: Map<string, ChargeRow>;
   payments: Map<string, PaymentRow>;
   newCharges: Map<string, Writes["newCharges"][number]>;
@@ -22,7 +25,8 @@ export type Batch = {
 };
 
 /**
- * Loads what the requests may change. Of an account with a long history, that is only the oldest open items that they reach.
+ * Loads what the requests may change. Of an account with a long history, that is only the oldest open items that they
+ * reach.
  * @param accountIds the account of each request
  * @param accounts the locked accounts, by their ids
  */
@@ -81,8 +85,8 @@ function addPayment(batch: Batch, row: PaymentRow): void {
 }
 
 /**
- * The most that the requests can move in each account: credit that they may bring to an account with open charges, and open
- * charges that they may bring to an account with credit.
+ * The most that the requests can move in each account: credit that they may bring to an account with open charges, and
+ * open charges that they may bring to an account with credit.
  */
 function reachOf(
   batch: Batch,

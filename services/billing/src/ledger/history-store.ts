@@ -13,7 +13,8 @@ export type TransactionRow = Row<"transactions"> & {
   allocations: string | null;
 };
 
-// As text: as sorted and summed JSON, entries and allocations take Postgres twice as long, and a statement has thousands.
+// As text: as sorted and summed JSON, entries and allocations take Postgres twice as long, and a statement has
+// thousands.
 const transactionColumns = `t.id, t.account_id, t.sequence, t.type, t.amount, t.balance, t.charge_id, t.payment_id, t.refund_id, t.description,
   t.request_id, t.created_at,
   (select string_agg(ledger_account || ' ' || amount, ',') from entries where transaction_id = t.id) as entries,

@@ -1,7 +1,7 @@
 /**
- * What a charge, a payment, a refund or a void does to an account. It is pure arithmetic: no database, no clock, no ids of
- * its own. It follows two rules: a payment settles the oldest open charges first, and the oldest credit settles a charge
- * first. So an account never has both credit and open charges.
+ * What a charge, a payment, a refund or a void does to an account. It is pure arithmetic: no database, no clock, no ids
+ * of its own. It follows two rules: a payment settles the oldest open charges first, and the oldest credit settles a
+ * charge first. So an account never has both credit and open charges.
  */
 import { AppError } from "@pm/kit/errors";
 
@@ -24,7 +24,9 @@ type PaymentState = { id: string; sequence: bigint; amount: bigint; allocated: b
 /** How much of a payment settles a charge. */
 type AllocationState = { paymentId: string; chargeId: string; amount: bigint };
 
-/** What a posting has to know about an account. A posting changes it in place, so that the next posting sees the result. */
+/**
+ * What a posting has to know about an account. A posting changes it in place, so that the next posting sees the result.
+ */
 export type Book = {
   account: AccountState;
   /** By id: open charges, the charges that commands name, and the charges that the named payments settle. */

@@ -84,7 +84,10 @@ const paymentsStatement: Statement = { name: "ledger_payments", text: `select ${
 /** How much of a payment settles a charge: the sum over all their allocations. */
 type SettledRow = Omit<Row<"allocations">, "transaction_id">;
 
-/** The charges to void and the payments to refund, with the payments that settle the former and the charges that the latter settle. */
+/**
+ * The charges to void and the payments to refund, with the payments that settle the former and the charges that the
+ * latter settle.
+ */
 export async function loadTargets(
   tx: Queries,
   chargeIds: string[],
@@ -197,7 +200,10 @@ export async function write(tx: Queries, writes: Writes): Promise<void> {
   await tx.query(writeStatement, tables.map(toJson));
 }
 
-/** Rows as JSON that Postgres reads: int8 in quotes, bytes as `\\x…`. A replacer of `JSON.stringify` would take three times as long. */
+/**
+ * Rows as JSON that Postgres reads: int8 in quotes, bytes as `\\x…`. A replacer of `JSON.stringify` would take three
+ * times as long.
+ */
 function toJson(rows: object[]): string {
   return JSON.stringify(
     rows.map((row) => {

@@ -1,6 +1,6 @@
 /**
- * Proves that everything that is derived from the facts (balances, open amounts, numbers) follows from them. It reads one
- * snapshot and changes nothing.
+ * Proves that everything that is derived from the facts (balances, open amounts, numbers) follows from them. It reads
+ * one snapshot and changes nothing.
  */
 import type { Pool } from "pg";
 

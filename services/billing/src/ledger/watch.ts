@@ -1,9 +1,10 @@
 /**
- * The stream of an account. A commit in this process wakes it; for the commits of other replicas, one query per second asks
- * for the versions of all accounts that are watched here. So no transaction sends notifications, and Kafka is not needed.
+ * The stream of an account. A commit in this process wakes it; for the commits of other replicas, one query per second
+ * asks for the versions of all accounts that are watched here. So no transaction sends notifications, and Kafka is not
+ * needed.
  *
- * What a caller gets depends only on the ledger and on their `position`. After a break, another replica, or the same one
- * after a restart, continues the stream without a gap.
+ * What a caller gets depends only on the ledger and on their `position`. After a break, another replica, or the same
+ * one after a restart, continues the stream without a gap.
  */
 import { create } from "@bufbuild/protobuf";
 import { AppError } from "@pm/kit/errors";
@@ -138,7 +139,10 @@ async function* stream(
   }
 }
 
-/** Waits until the watcher is woken or the caller goes away, but no longer than until the caller's rights are due to be checked. */
+/**
+ * Waits until the watcher is woken or the caller goes away, but no longer than until the caller's rights are due to be
+ * checked.
+ */
 function waitForChange(watcher: Watcher, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {

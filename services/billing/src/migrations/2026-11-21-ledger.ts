@@ -1,7 +1,7 @@
 /**
- * The ledger. Transactions, entries and allocations are facts: the service may add and read them, nothing else. Balances, the
- * open amount of a charge and the rest of a payment are derived from them. They are written in the same transaction as the
- * facts, and `verify-ledger.ts` proves that they agree.
+ * The ledger. Transactions, entries and allocations are facts: the service may add and read them, nothing else.
+ * Balances, the open amount of a charge and the rest of a payment are derived from them. They are written in the same
+ * transaction as the facts, and `verify-ledger.ts` proves that they agree.
  */
 import { type Kysely, sql } from "kysely";
 
@@ -53,8 +53,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       amount bigint not null check (amount <> 0),
       primary key (transaction_id, ledger_account)
     )`.execute(db);
-  // Each SQL statement must add whole transactions. Entries can only be added, so a balanced transaction stays balanced. One
-  // check per SQL statement costs less than a deferred check per row.
+  // Each SQL statement must add whole transactions. Entries can only be added, so a balanced transaction stays
+  // balanced. One check per SQL statement costs less than a deferred check per row.
   await sql`
     create function entries_check() returns trigger language plpgsql as $$
     begin
