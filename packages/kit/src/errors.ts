@@ -85,11 +85,15 @@ export class AppError extends Error {
   }
 }
 
+/** Callers can name a field with a megabyte of text. */
+const maxPathLength = 200;
+
 /**
  * An invalid_argument error that names every wrong field. The message names the first, for clients that show nothing
  * else.
  */
-export function invalidFields(errors: FieldError[]): AppError {
+export function invalidFields(wrong: FieldError[]): AppError {
+  const errors = wrong.map(({ path, message }) => ({ path: path.slice(0, maxPathLength), message }));
   const first = errors[0];
   const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
   const message = first ? `${first.path === "" ? "The body" : first.path}: ${first.message}${more}` : "The request is invalid.";

@@ -9,7 +9,6 @@ import { requireExactNumbers } from "./exact-json.ts";
 const strict = new TextDecoder("utf-8", { fatal: true });
 /** UTF-8 without such an escape has whole pairs only. */
 const surrogateEscape = /\\u[dD][89a-fA-F]/;
-const maxPathLength = 200;
 
 /**
  * The text of a JSON body, for a parser.
@@ -80,7 +79,7 @@ export function notUtf8(path: string): AppError {
 
 /** Names one field, because a caller that encodes one text wrong encodes all of them wrong. */
 function wrong(path: string, message: string): AppError {
-  return invalidFields([{ path: path.slice(0, maxPathLength), message }]);
+  return invalidFields([{ path, message }]);
 }
 
 /**

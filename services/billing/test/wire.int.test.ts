@@ -141,10 +141,14 @@ test("a number in JSON that would be rounded is refused by the name of its field
     expect(await (await charge(number)).json()).toMatchObject({ charge: { amount: { minorUnits: "1000000000000" } } });
 });
 
-test.each(["CreateCharge", "RecordPayment", "RefundPayment"])("%s takes at most 10^12 minor units", async (method) => {
-  const accountId = (await client.createBillingAccount(newPatient(), headers)).accountId;
+test.each([
+  ["CreateCharge", { accountId: "", description: "Surgery" }],
+  ["RecordPayment", { accountId: "" }],
+  ["RefundPayment", { paymentId: randomUUID(), reason: "Cancelled" }],
+])("%s takes at most 10^12 minor units", async (method, fields) => {
+  const { accountId } = await client.createBillingAccount(newPatient(), headers);
   const request = (minorUnits: bigint) => ({
-    ...{ accountId, paymentId: randomUUID(), description: "Surgery", reason: "Cancelled", requestId: randomUUID() },
+    ...{ ...fields, ...("accountId" in fields && { accountId }), requestId: randomUUID() },
     amount: { currencyCode: "EUR", minorUnits: String(minorUnits) },
   });
   for (const minorUnits of [10n ** 12n + 1n, 2n ** 53n, 0n, -1n]) {

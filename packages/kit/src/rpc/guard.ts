@@ -159,6 +159,9 @@ async function* validateEach(schema: DescMessage, messages: AsyncIterable<Messag
   }
 }
 
+/** What protobuf says of a field in JSON that the message does not have. It names the field without its path. */
+const unknownField = /^cannot decode message (\S+) from JSON: key "(.*)" is unknown$/s;
+
 /** Errors that Connect raises itself (an unreadable message, a deadline, too many bytes) are for the caller to read. */
 function fromConnect(error: ConnectError, typeName: string): AppError {
   if (error.cause instanceof AppError) return error.cause;
@@ -168,6 +171,8 @@ function fromConnect(error: ConnectError, typeName: string): AppError {
     const message = isText ? "A text of the message is not UTF-8; send text as UTF-8." : `The message cannot be read as a ${typeName}.`;
     return new AppError("invalid_argument", message, { cause: error });
   }
+  const [, type, field] = unknownField.exec(error.rawMessage) ?? [];
+  if (field !== undefined) return invalidFields([{ path: field, message: `is not a known field of ${type}; check its spelling` }]);
   const code = codesOfConnect.get(error.code);
   return code ? new AppError(code, error.rawMessage, { cause: error }) : toAppError(error);
 }

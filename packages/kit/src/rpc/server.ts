@@ -28,8 +28,8 @@ const silenceMs = 10_000;
 /** The longest deadline that a caller may set. */
 const maxTimeoutMs = 3_600_000;
 
-/** RPC decodes JSON as REST does. Connect passes the decoder on, but its type does not name it. */
-const jsonOptions = { ignoreUnknownFields: true, textDecoder: { decode: decodeJson } };
+/** RPC reads JSON as REST does. Connect passes the decoder on, but its type does not name it. */
+const jsonOptions = { ignoreUnknownFields: false, textDecoder: { decode: decodeJson } };
 
 type Handler = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 

@@ -189,6 +189,32 @@ test("wrong text in JSON is refused by the name of its field, and as a violation
   expect((await post("application/json", `{"accountId":"${accountId}"}`)).status).toBe(200);
 });
 
+test("a field that a message does not have is refused by its name, in the JSON of every method and protocol", async () => {
+  for (const { name, methodKind, input } of BillingService.methods) {
+    const body = latin1('{"paymentDate":"2026-11-27"}');
+    const { text } =
+      methodKind === "unary"
+        ? await post("application/json", body, {}, name)
+        : await post("application/connect+json", frame(body), {}, name);
+    expect(text).toContain(`"message":"paymentDate: is not a known field of ${input.typeName}; check its spelling"`);
+    expect(text).toContain('"field":"paymentDate"');
+    const web = await post("application/grpc-web+json", frame(body), {}, name);
+    expect(web.text).toMatch(/grpc-message: paymentDate.*\r\ngrpc-status: 3\r\n/);
+  }
+  expect(await send(frame(latin1('{"accountNumber":"1"}')), { "content-type": "application/grpc+json" })).toMatchObject({
+    ...{ code: Code.InvalidArgument, message: expect.stringMatching(/^accountNumber: is not a known field/) },
+  });
+});
+
+test("an unknown field of an inner message, and an unknown value of an enum, are refused with the name of its type", async () => {
+  const money = await post("application/json", '{"amount":{"currencyCode":"EUR","minorUnit":1}}', {}, "CreateCharge");
+  expect(money.text).toContain('"message":"minorUnit: is not a known field of common.v1.Money; check its spelling"');
+  const accounts = await post("application/json", '{"status":"BILLING_ACCOUNT_STATUS_SHUT"}', {}, "ListBillingAccounts");
+  expect(accounts.text).toMatch(/"code":"invalid_argument","message":"[^,]*BillingAccountStatus[^,]*BILLING_ACCOUNT_STATUS_SHUT/);
+  const many = await post("application/json", `{"${"x".repeat(1_000_000)}":1}`);
+  expect(many.text.length).toBeLessThan(2_000);
+});
+
 test("what cannot be read is the caller's to mend, not an error of the service", async () => {
   for (const [type, body, headers] of [
     ["application/proto", Buffer.from([255, 255]), {}],
