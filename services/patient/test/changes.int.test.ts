@@ -81,6 +81,28 @@ test("a lost race is 412 with If-Match, and merged without", async () => {
   expect(both.map((answer) => answer.status).sort()).toEqual([200, 412]);
 });
 
+test("a weak tag is compared by its value, and If-Match of another form is refused before the patient is looked for", async () => {
+  const patient = await create();
+  const path = `/patients/${patient.id}`;
+  const weak = (tag: string, name: string) => admin.send("PATCH", path, { name }, { "if-match": tag });
+  expect((await weak('W/"1"', "Weak")).body).toMatchObject({ version: 2, name: "Weak" });
+  expect((await weak('"7", W/"2"', "Weaker")).body).toMatchObject({ version: 3, name: "Weaker" });
+  expect((await weak('W/"1"', "Late")).status).toBe(412);
+  for (const [method, target, body] of [
+    ["PUT", path, someBody()],
+    ["PATCH", path, { name: "Malformed" }],
+    ["DELETE", path, undefined],
+    ["POST", `${path}:restore`, undefined],
+    ["DELETE", "/patients/nobody", undefined],
+  ] as const)
+    for (const tag of ["3", 'W/"3', '"3" "4"', 'w/"3"', '*, "3"']) {
+      const refused = await admin.send(method, target, body, { "if-match": tag });
+      expect([refused.status, refused.body.errors[0].path], tag).toEqual([400, "if-match"]);
+      expect(refused.body.detail).toMatch(/^if-match: must be an ETag in its quotes \("4"\)/);
+    }
+  expect((await admin.send("GET", path)).body).toMatchObject({ version: 3, name: "Weaker" });
+});
+
 test("a deleted patient is gone, frees its e-mail, and comes back as it was", async () => {
   const patient = await create();
   const path = `/patients/${patient.id}`;

@@ -5,7 +5,7 @@ import type { Caller, Verifier } from "../auth/verifier.ts";
 import { AppError } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import { createLogger } from "../log.ts";
-import { createRestApp, matchesIfNoneMatch, requestContext } from "./rest.ts";
+import { createRestApp, entityTags, matchesIfMatch, matchesIfNoneMatch, requestContext } from "./rest.ts";
 import { errorAnswers, jsonAnswer, ProblemSchema } from "./schemas.ts";
 
 const callers: Record<string, Scope[]> = { reader: ["patient:read"], writer: ["patient:read", "patient:write"] };
@@ -325,4 +325,25 @@ test.each([
   [undefined, '"x"', false],
 ])("If-None-Match %s and the tag %s: the caller has it already is %s", (header, etag, has) => {
   expect(matchesIfNoneMatch(header, etag)).toBe(has);
+});
+
+test.each([
+  ['"4"', true],
+  ['W/"4"', true],
+  ['"3", W/"4"', true],
+  ["*", true],
+  ['"44"', false],
+  ['W/"3"', false],
+  ['"4 "', false],
+])("If-Match %s names version 4: %s", (header, matches) => {
+  expect(matchesIfMatch(header, '"4"')).toBe(matches);
+});
+
+test("an entity tag has quotes, and a list of them has commas", () => {
+  for (const header of ["*", '""', '"4"', 'W/"4"', '"3",W/"4"', '"3" , "4"', '"a,b"']) expect(header).toMatch(entityTags);
+  for (const header of ["", "4", "W/4", '"4', '4"', 'w/"4"', 'W/ "4"', '"3" "4"', '"3",', '*, "4"', "'4'", '"4" x', '"a b"'])
+    expect(header).not.toMatch(entityTags);
+  const started = performance.now();
+  expect(entityTags.test(`${'"",'.repeat(50_000)} `)).toBe(false);
+  expect(performance.now() - started).toBeLessThan(200);
 });

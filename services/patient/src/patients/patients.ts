@@ -2,6 +2,7 @@
 import { randomUUIDv7 } from "node:crypto";
 import { createBatcher } from "@pm/kit/batcher";
 import { AppError } from "@pm/kit/errors";
+import { matchesIfMatch } from "@pm/kit/http/rest";
 import { isUuid } from "@pm/kit/uuid";
 import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
@@ -133,7 +134,7 @@ function createChanges({ db, now, committed }: Options) {
     for (let tries = 1; tries <= maxTries; tries++) {
       const found = await findPatient(db, id, viewerOf(call.caller));
       if (!found) throw notFound();
-      if (ifMatch !== undefined && !matches(ifMatch, found.version)) throw lostRace(found.version);
+      if (ifMatch !== undefined && !matchesIfMatch(ifMatch, `"${found.version}"`)) throw lostRace(found.version);
       const at = now();
       const next = decide(found, at);
       const patient = next ? await write(call, found, next, at) : found;
@@ -168,11 +169,6 @@ function createChanges({ db, now, committed }: Options) {
     restore: (call: Call, id: string, ifMatch?: string) =>
       change(call, id, ifMatch, ({ deleted, record }) => (deleted ? { action: "restored", record, deleted: false } : undefined)),
   };
-}
-
-/** Whether an `If-Match` header (RFC 9110, 13.1.1) names a version. */
-function matches(ifMatch: string, version: number): boolean {
-  return ifMatch.split(",").some((tag) => tag.trim() === "*" || tag.trim() === `"${version}"`);
 }
 
 function lostRace(version: number): AppError {

@@ -1,6 +1,7 @@
 /** What routes on patients share: parameters, headers, filters of lists, and how an answer shows a patient. */
 import { z } from "@hono/zod-openapi";
 import { unprintable } from "@pm/kit/errors";
+import { entityTags } from "@pm/kit/http/rest";
 import type { Patient } from "../tables.ts";
 import type { Filters } from "./list.ts";
 import { printable } from "./schemas.ts";
@@ -21,10 +22,15 @@ export const params = z.object({
   id: z.string().openapi({ param: { name: "id", in: "path" }, format: "uuid", example: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f" }),
 });
 export const ifMatch = z.object({
-  "if-match": z.string().max(1_000).optional().openapi({
-    description: "The ETag of the version that you change. If the patient has another version now, the answer is 412.",
-    example: '"1"',
-  }),
+  "if-match": z
+    .string()
+    .max(1_000)
+    .regex(entityTags, 'must be an ETag in its quotes ("4"), several of them with commas between, or *')
+    .optional()
+    .openapi({
+      description: "The ETag of the version that you change, strong or weak. If the patient has another version now, the answer is 412.",
+      example: '"1"',
+    }),
 });
 export const limit = z.coerce.number().int().min(1).max(200).default(50);
 export const cursor = z.string().min(1).max(2_000).optional().openapi({ description: "`nextCursor` of the page before." });
