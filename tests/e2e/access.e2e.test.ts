@@ -6,7 +6,8 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Access, operations, type Role, roles } from "@pm/kit/auth/access";
+import { type Access, isForServicesOnly, operations, type Role, roles } from "@pm/kit/auth/access";
+import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -108,7 +109,26 @@ test("a role without the scope gets 403 from every operation that needs one", as
 
 test("a token of a service is good for its own scopes only, and no person has a service's scope", () => {
   const ofPeople = new Set(Object.values(roles).flat() as string[]);
-  const onlyForServices = Object.values(operations).filter((access) => /^(auth:internal|internal:)/.test(access));
+  const onlyForServices = Object.values(operations).filter(isForServicesOnly);
   expect(onlyForServices.length).toBeGreaterThan(0);
   expect(onlyForServices.filter((scope) => ofPeople.has(scope))).toEqual([]);
+});
+
+test("at the gateway, a service's token opens nothing, and an operation for services only has no spelling", async () => {
+  const clientSecret = platform.secrets.clientSecrets.analytics;
+  const ofService = await createServiceTokens({ authUrl: platform.services.auth.url, clientId: "analytics", clientSecret })();
+  const admin = (await logIn(platform)).token;
+  const wrong: string[] = [];
+  const ask = async (operation: Operation, path: string, token: string, statuses: number[]) => {
+    const status = await call({ ...operation, url: `${platform.gatewayUrl}${path}` }, token);
+    if (!statuses.includes(status)) wrong.push(`${operation.name} at ${path}: ${status}`);
+  };
+  for (const operation of found.filter(({ access }) => access !== "public")) {
+    const path = new URL(operation.url).pathname;
+    await ask(operation, path, ofService, [403, 404]);
+    if (operation.access === undefined || !isForServicesOnly(operation.access)) continue;
+    for (const mark of [":", "/@", "/%40", "//@", "/./@", "/:", "%3A"])
+      for (const token of [ofService, admin]) await ask(operation, path.replace(":", mark), token, [403, 404]);
+  }
+  expect(wrong).toEqual([]);
 });

@@ -21,7 +21,7 @@ export async function createSigningKey(id: string): Promise<SigningKey> {
 }
 
 /** Claims of an access token that a test changes. Times are seconds since the epoch. */
-export type TokenOptions = { issuer?: string; audience?: string; expiresAt?: number | undefined };
+export type TokenOptions = { issuer?: string; audience?: string; subject?: string; expiresAt?: number | undefined };
 
 export const inSeconds = (seconds: number): number => Math.floor(Date.now() / 1_000) + seconds;
 
@@ -31,7 +31,7 @@ export function signToken(key: SigningKey, options: TokenOptions = {}): Promise<
     .setProtectedHeader({ alg: "ES256", typ: "at+jwt", kid: key.id })
     .setIssuer(options.issuer ?? issuer)
     .setAudience(options.audience ?? audience)
-    .setSubject("user-1")
+    .setSubject(options.subject ?? "user-1")
     .setIssuedAt();
   if (!("expiresAt" in options)) token.setExpirationTime("5m");
   else if (options.expiresAt !== undefined) token.setExpirationTime(options.expiresAt);

@@ -148,6 +148,16 @@ test.each([
   ["GET", "/auth/revocations"],
   ["GET", "/patients:ids"],
   ["POST", "/api/patients:totals"],
+  ...["ids", "totals", "import"].flatMap((method) =>
+    ["/@", "//@", "/%40", "//%40", "/./@", "/x/../@", "%3A", "%3a", "/:", "//:", "/%3A", "\\@", "/1/@", "/1%3A"].flatMap((mark) =>
+      [`/patients${mark}${method}`, `//api//patients${mark}${method}`].map((path): [string, string] => ["GET", path]),
+    ),
+  ),
+  ["GET", "/patients:%69ds"],
+  ["POST", "/patients/1/@restore"],
+  ["POST", "/auth/keys/@rotate"],
+  ["POST", "/analytics/@rebuild"],
+  ["GET", "/billing/@totals"],
   ["GET", "/auth"],
   ["GET", "/auth/metrics"],
   ["GET", "/AUTH/ME"],
@@ -177,7 +187,10 @@ test.each([
   }
 });
 
-test("a slash that is hidden in a path is refused", async () => {
-  const { status, type } = await request("GET", "/patients/..%2f..%2fauth%2ftoken", gateway.signedIn);
-  expect({ status, type }).toEqual({ status: 400, type: "application/problem+json" });
-});
+test.each(["/patients/..%2f..%2fauth%2ftoken", "/patients%2f@ids", "/patients%2F%40ids", "/patients%5C@ids"])(
+  "a slash that is hidden in a path is refused: %s",
+  async (path) => {
+    const { status, type } = await request("GET", path, gateway.signedIn);
+    expect({ status, type }).toEqual({ status: 400, type: "application/problem+json" });
+  },
+);

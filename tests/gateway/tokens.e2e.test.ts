@@ -98,6 +98,33 @@ describe("a token", () => {
   });
 });
 
+test("a token of a service reaches nobody: 403 for every route that needs a token", async () => {
+  const gateway = await startGateway();
+  const headers = bearer(await signToken(gateway.keys[0] ?? expect.fail(), { subject: "service:analytics" }));
+  let reached = 0;
+  for (const upstream of [gateway.upstreams.patient, gateway.upstreams.billing, gateway.upstreams.analytics])
+    upstream.handler = ({ url = "" }) => {
+      if (!url.startsWith("/health")) reached += 1;
+      return false;
+    };
+  for (const path of ["/patients", "/api/patients", "/patients:export", "/analytics/summary", "/auth/me", "/billing/invoices/1"]) {
+    const answer = await fetch(`${gateway.url}${path}`, { headers });
+    expect([answer.status, answer.headers.get("content-type")], path).toEqual([403, "application/problem+json"]);
+    expect(await answer.json()).toMatchObject({
+      title: "Not allowed",
+      status: 403,
+      code: "permission_denied",
+      requestId: expect.any(String),
+    });
+  }
+  const call = `${gateway.url}/billing.v1.BillingService/GetBillingAccount`;
+  expect((await fetch(call, { method: "POST", headers: { ...headers, "content-type": "application/json" }, body: "{}" })).status).toBe(403);
+  const grpc = await fetch(call, { method: "POST", headers: { ...headers, "content-type": "application/grpc" } });
+  expect([grpc.status, grpc.headers.get("grpc-status")]).toEqual([200, "7"]);
+  expect(reached).toBe(0);
+  await gateway.stop();
+});
+
 describe("signing keys", () => {
   let gateway: Gateway;
   afterEach(() => gateway.stop());

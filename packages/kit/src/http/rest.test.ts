@@ -100,7 +100,7 @@ function send(method: string, path: string, options: Sent = {}) {
 }
 
 async function problemOf(response: Response) {
-  return (await response.json()) as { requestId: string; errors: { path: string }[] };
+  return (await response.json()) as { requestId: string; code: string; errors: { path: string }[] };
 }
 
 test("a number that would be rounded is refused by the name of its field, after who calls is known", async () => {
@@ -122,6 +122,20 @@ test("a custom method is an operation of its own, beside the resource that it en
     id: "7:x:writer",
   });
   expect(await (await send("GET", "/things/7", { as: "reader" })).json()).toEqual({ id: "7" });
+});
+
+test("a custom method has one spelling: every other is 404, for every method", async () => {
+  for (const [collection, custom] of [
+    ["/things", "totals"],
+    ["/things", "all"],
+    ["/things/7", "rename"],
+  ])
+    for (const mark of ["/@", "/%40", "//@", "//%40", "/./@", "/x/../@", "%3A", "%3a", "//:", "/:", "/%3a", "/%3A"])
+      for (const method of ["GET", "POST", "PUT"]) {
+        const path = `${collection}${mark}${custom}`;
+        const response = await send(method, `http://service${path}`, { as: "writer" });
+        expect([response.status, (await problemOf(response)).code], `${method} ${path}`).toEqual([404, "not_found"]);
+      }
 });
 
 test("who calls is asked before what they send", async () => {

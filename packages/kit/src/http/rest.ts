@@ -63,7 +63,8 @@ export function createRestApp(options: {
     getPath: (request) => {
       const start = request.url.indexOf("/", request.url.indexOf("://") + 3);
       const end = request.url.indexOf("?", start);
-      return toInternalPath(request.url.slice(start, end === -1 ? undefined : end));
+      const path = request.url.slice(start, end === -1 ? undefined : end);
+      return anotherSpelling.test(path) ? "/@" : toInternalPath(path);
     },
     defaultHook: (result) => {
       if (!result.success) throw toInvalidFields(result.error);
@@ -117,6 +118,12 @@ export function createRestApp(options: {
 
   return { app, operation };
 }
+
+/**
+ * Other spellings of a custom method than `:name`, above all the one that is used inside. They are no paths, because a
+ * gateway that refuses `/patients:ids` to clients cannot know all of them.
+ */
+const anotherSpelling = /\/(?:@|%40|:)|%3a/i;
 
 /** Inside, a custom method is a path segment of its own, because a parameter of the router ends at a slash. */
 function toInternalPath(path: string): string {
