@@ -1,7 +1,7 @@
 /** The tokens of services, signing keys and discovery over HTTP. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/http/rest";
-import { jsonAnswer } from "@pm/kit/http/schemas";
+import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import type { ContextOf } from "../client-address.ts";
 import { exampleTime, noStore } from "../http/schemas.ts";
 import type { ServiceClients, Tokens } from "./access-tokens.ts";
@@ -108,6 +108,7 @@ const jwksRoute = createRoute({
       }),
       "The key set",
     ),
+    ...errorAnswers("invalid_argument"),
   },
 });
 
@@ -125,6 +126,7 @@ const openidConfigurationRoute = createRoute({
         .openapi({ example: { issuer: "http://localhost:4004", jwks_uri: "http://localhost:4004/.well-known/jwks.json" } }),
       "The metadata",
     ),
+    ...errorAnswers("invalid_argument"),
   },
 });
 
