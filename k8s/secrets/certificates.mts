@@ -1,7 +1,7 @@
 /**
- * X.509 certificates with nothing but node:crypto, which makes keys and signatures but has no function that writes a
- * certificate. What is written here is the smallest profile that OpenSSL, the JDK and Node all accept for TLS: version 3,
- * an ECDSA P-256 key, SHA-256, basic constraints, key usage, extended key usage and subject alternative names (RFC 5280).
+ * X.509 certificates with node:crypto alone. It makes keys and signatures, but has no function that writes a
+ * certificate. This file writes the smallest profile that OpenSSL, the JDK and Node all accept for TLS: version 3, an
+ * ECDSA P-256 key, SHA-256, basic constraints, key usage, extended key usage and subject alternative names (RFC 5280).
  */
 
 import type { KeyObject } from "node:crypto";
@@ -13,11 +13,11 @@ export interface Pair {
   key: string;
 }
 
-/** What goes into a certificate. `hosts` are DNS names and IPv4 addresses; none makes a client certificate. */
+/** The content of a certificate. `hosts` are DNS names and IPv4 addresses; without any, it is a client certificate. */
 export interface Request {
   commonName: string;
   hosts: readonly string[];
-  /** Full days from now until it expires; it is valid from an hour ago, for clocks that are behind. */
+  /** Full days from now until it expires. It is valid from an hour ago, for clocks that are slow. */
   days: number;
   now: Date;
 }
@@ -41,14 +41,14 @@ export function createAuthority(commonName: string, days: number, now: Date): Pa
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const extensions = [
     extension(EXTENSION.basicConstraints, true, sequence(boolean(true), integer(Buffer.from([0])))),
-    // Bits 5 and 6 of the key usage: may sign certificates and revocation lists, and nothing else.
+    // Bits 5 and 6 of the key usage: the key may sign certificates and revocation lists, and nothing else.
     extension(EXTENSION.keyUsage, true, bitString(Buffer.from([0b0000_0110]), 1)),
     extension(EXTENSION.subjectKeyIdentifier, false, octetString(keyIdentifier(publicKey))),
   ];
   return certificate({ commonName, hosts: [], days, now }, commonName, privateKey, privateKey, publicKey, extensions);
 }
 
-/** A certificate signed by `authority`: for a server where `hosts` are given, for a client always. */
+/** A certificate signed by `authority`, for a client, and also for a server if it has `hosts`. */
 export function issue(request: Request, authority: Pair): Pair {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const signer = createPrivateKey(authority.key);
@@ -96,7 +96,7 @@ function certificate(
   return { certificate: pem("CERTIFICATE", der), key: privateKey.export({ type: "pkcs8", format: "pem" }).toString() };
 }
 
-// DER, only what is used above. https://www.itu.int/rec/T-REC-X.690
+// DER, as far as it is used above. https://www.itu.int/rec/T-REC-X.690
 
 function tagged(tag: number, ...parts: Buffer[]): Buffer {
   const body = Buffer.concat(parts);
@@ -143,7 +143,7 @@ function distinguishedName(commonName: string): Buffer {
   return sequence(tagged(0x31, sequence(objectIdentifier(COMMON_NAME), value)));
 }
 
-/** UTCTime holds the years 1950 to 2049; RFC 5280 asks for GeneralizedTime from 2050 on. */
+/** UTCTime holds the years 1950 to 2049. RFC 5280 requires GeneralizedTime from 2050 on. */
 function time(at: Date): Buffer {
   const digits = at.toISOString().replace(/\.\d+|\D/g, "");
   return at.getUTCFullYear() < 2050 ? tagged(0x17, Buffer.from(`${digits.slice(2)}Z`)) : tagged(0x18, Buffer.from(`${digits}Z`));

@@ -1,7 +1,7 @@
 /**
- * Makes the Secrets that /wanted/secrets.json lists and that the namespace lacks: passwords, certificate authorities and
- * certificates. What is there stays as it is, except a certificate that expires within RENEW_DAYS, which is issued again by
- * the same authority. So this may run as often as one likes, and `kubectl delete secret` plus a run is how one is rotated.
+ * Makes the Secrets that /wanted/secrets.json lists and that the namespace lacks: passwords, certificate authorities
+ * and certificates. Existing Secrets stay as they are, except a certificate that expires within RENEW_DAYS: the same
+ * authority issues it again. So this may run at any time. To rotate a Secret, delete it and run this.
  *
  * It runs in a Job with the rights to create Secrets and to read and replace the listed ones, in the plain Node image.
  */
@@ -31,7 +31,7 @@ const namespace = (await readFile(`${ACCOUNT}/namespace`, "utf8")).trim();
 const token = (await readFile(`${ACCOUNT}/token`, "utf8")).trim();
 const wanted = JSON.parse(await readFile("/wanted/secrets.json", "utf8")) as Wanted[];
 
-// Authorities come first, for the certificates below need them.
+// Authorities come first, because the certificates below need them.
 const authorities = new Map<string, Pair>();
 for (const want of wanted) {
   if (want.kind !== "authority") continue;
@@ -42,7 +42,7 @@ for (const want of wanted) {
   authorities.set(want.name, pair);
   if (have) say(want.name, "kept");
   else await write(want.name, undefined, { "ca.crt": pair.certificate, "ca.key": pair.key });
-  // Strimzi keeps the certificate that clients read in a Secret without the private key; so does this.
+  // Clients read a Secret that has the certificate but not the private key, as with Strimzi.
   if (want.publicName && !(await read(want.publicName))) await write(want.publicName, undefined, { "ca.crt": pair.certificate });
 }
 
@@ -81,7 +81,7 @@ for (const want of wanted) {
   }
 }
 
-/** Every name under which a Service answers inside the cluster. */
+/** Every DNS name of a Service inside the cluster. */
 function hostsOf(service: string): string[] {
   return [service, `${service}.${namespace}`, `${service}.${namespace}.svc`, `${service}.${namespace}.svc.cluster.local`];
 }

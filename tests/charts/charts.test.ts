@@ -1,4 +1,4 @@
-/** The chart and the manifests of k8s/: rendered, compared with golden files, held against schemas and the house's policy. */
+/** Renders the chart and the manifests of k8s/, and checks them by golden files, schemas and the policy of policy.ts. */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -17,7 +17,7 @@ const renders = {
 };
 const kustomizations = ["standalone", "strimzi", "strimzi/monitoring", "postgres", "postgres-backup", "kind/operators"];
 
-/** Compares with a golden file, or writes it where UPDATE is set. */
+/** Compares with a golden file, or writes it if UPDATE is set. */
 function expectGolden(file: string, text: string): void {
   if (process.env.UPDATE) {
     mkdirSync(golden, { recursive: true });
@@ -26,7 +26,7 @@ function expectGolden(file: string, text: string): void {
   expect(text).toBe(readFileSync(file, "utf8"));
 }
 
-/** Without what differs from render to render (generated secrets) and what has tests of its own (the gateway's configuration). */
+/** Leaves out what each render makes anew (secrets) and what has tests of its own (the gateway's configuration). */
 function stable(yaml: string): string {
   return yaml
     .replace(/^( {2}[a-z-]+: )"[A-Za-z0-9+/]+={0,2}"$/gm, '$1"<generated>"')
@@ -63,7 +63,7 @@ test("alerts and the dashboard ask for metrics that services have", () => {
   expect(asked.filter((name) => !others.test(name) && !defined.has(name))).toEqual([]);
 });
 
-/** How a suite is declared that needs what cannot be had here for the given reason. */
+/** The options of a suite that cannot run here for the given reason. */
 const options = (skipped: string | undefined) => ({ timeout: 120_000, meta: { ...(skipped !== undefined && { skipped }) } });
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: a describe block
@@ -126,7 +126,7 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
         service,
       ).toEqual([]);
     }
-    // In a pod, a service listens on every address; what migrations read, their Jobs have.
+    // In a pod, a service listens on every address. The variables of migrations are in their Jobs.
     const common = readBy("packages/kit/src/config.ts").map((name) => name.replace(/_FILE$/, ""));
     expect(common.length).toBeGreaterThan(10);
     expect(common.filter((name) => !services.some((service) => given(service).includes(name)))).toEqual(["HOST"]);
@@ -148,7 +148,7 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
     expect(settings(spec.containers[0] ?? {})).toEqual(settings(own?.containers[0] ?? {}));
     expect([spec.volumes, spec.serviceAccountName]).toEqual([own?.volumes, own?.serviceAccountName]);
 
-    // The Services would send it requests if it looked like analytics; those whom it asks, Postgres and Kafka let it in by its labels.
+    // With the labels of analytics, it would get requests. Services, Postgres and Kafka admit it by labels of its own.
     const labels = check?.metadata.labels ?? {};
     type Policy = {
       podSelector: Selector;
@@ -212,7 +212,7 @@ describe.skipIf(whyNot("kustomize"))("the manifests of k8s", options(whyNot("kus
     expect(users.filter((user) => !certificates.includes(`"kafka-user-${user}"`))).toEqual([]);
   });
 
-  // Brokers of Strimzi and instances of CloudNativePG read their certificates there; without it they do not start.
+  // Brokers of Strimzi and instances of CloudNativePG read their certificates there, and do not start without them.
   test.each(["strimzi", "postgres"])("what the operator of %s runs reaches the API server", (variant) => {
     type Egress = { to?: unknown; ports?: { port: number }[] }[];
     const policies = parse(renderKustomization(variant)).filter(({ kind }) => kind === "NetworkPolicy");
@@ -245,7 +245,7 @@ function describeTopic({ metadata, spec }: Manifest): [string, number, number] {
   return [metadata.name, partitions, config["retention.ms"]];
 }
 
-/** Groups of the types that operators bring along; Kubernetes itself knows all others. */
+/** API groups of the operators' types. Kubernetes itself knows all others. */
 const operators = /^(kafka\.strimzi\.io|(postgresql|barmancloud)\.cnpg\.io|monitoring\.coreos\.com|gateway\.networking\.k8s\.io)\//;
 const locations = whyNot("kubeconform") === undefined ? await schemaLocations() : [];
 const unchecked =

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { violations } from "./policy.ts";
 import type { Manifest } from "./render.ts";
 
-/** A Deployment with its policy and budget that breaks no rule. */
+/** A Deployment with its NetworkPolicy and PodDisruptionBudget that breaks no rule. */
 function good(): Manifest[] {
   const labels = { "app.kubernetes.io/name": "x" };
   const probe = { httpGet: { path: "/health/live", port: "http" } };

@@ -1,4 +1,4 @@
-/** What every workload of the house must have, whoever renders it: limits, probes, a security context, a policy. */
+/** What every workload must have, in any render: limits, probes, a security context, a NetworkPolicy. */
 import type { Manifest } from "./render.ts";
 
 type Container = {
@@ -23,7 +23,7 @@ type PodSpec = {
 };
 type Pod = { owner: string; kind: string; labels: Record<string, string>; spec: PodSpec };
 
-/** The pods that manifests make. */
+/** The pods of the workloads in the manifests. */
 function podsOf(manifests: Manifest[]): Pod[] {
   return manifests.flatMap((manifest) => {
     const owner = `${manifest.kind} ${manifest.metadata.name}`;
@@ -36,7 +36,7 @@ function podsOf(manifests: Manifest[]): Pod[] {
   });
 }
 
-/** Everything that is wrong with the manifests, one sentence each; empty where all is well. */
+/** Everything that is wrong with the manifests, one sentence each. Empty if nothing is. */
 export function violations(manifests: Manifest[]): string[] {
   const pods = podsOf(manifests);
   return [
@@ -89,7 +89,7 @@ function podViolations({ owner, kind, spec }: Pod): string[] {
   return wrong;
 }
 
-/** Each pod is chosen by policies for both directions, and by one of its own: a default deny alone names no callers. */
+/** Policies select each pod for both directions, and one of them is its own, because a default deny names no callers. */
 function policyViolations({ owner, labels }: Pod, manifests: Manifest[]): string[] {
   const policies = manifests.filter(
     (manifest) =>

@@ -35,7 +35,7 @@ ${lines.join("\n")}
 `;
 }
 
-/** Only keys with a description: what is not described is like what stands above it. */
+/** Only keys with a description. A key without one means the same as in the block above. */
 function rowsOf(pairs: Pair<Node, Node | null>[], path: string[], toJs: (node: Node) => unknown): Row[] {
   return pairs.flatMap((pair) => {
     const key = isScalar(pair.key) ? String(pair.key.value) : "";
@@ -43,7 +43,7 @@ function rowsOf(pairs: Pair<Node, Node | null>[], path: string[], toJs: (node: N
     const description = /(?:^|\n) ?-- ([^\n]*)/.exec(pair.key.commentBefore ?? "")?.[1];
     const below = isMap(pair.value) ? rowsOf(pair.value.items as Pair<Node, Node | null>[], here, toJs) : [];
     if (description === undefined) return below;
-    // A value with described keys of its own is described by them.
+    // If keys of the value are described, these descriptions say what the value is.
     const value = isMap(pair.value) && below.length > 0 ? "…" : JSON.stringify(isAlias(pair.value) ? "…" : pair.value && toJs(pair.value));
     return [{ key: here.join("."), value, description: description.replaceAll("|", "\\|") }, ...below];
   });

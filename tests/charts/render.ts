@@ -1,4 +1,4 @@
-/** Renders of the chart and of the kustomizations, as the tools of their users make them. */
+/** Renders the chart and the kustomizations by the tools that operators use. */
 import { spawnSync } from "node:child_process";
 import { join, resolve } from "node:path";
 import { installGoPrograms } from "@pm/stack/programs/go-programs";
@@ -7,10 +7,10 @@ import { parseAllDocuments } from "yaml";
 export const root = resolve(import.meta.dirname, "../..");
 export const chart = join(root, "charts/patient-management");
 
-/** The Kubernetes that renders are made for; a client without a cluster may believe in a much older one. */
+/** The Kubernetes version of the renders. A client without a cluster may assume a much older one. */
 export const kubernetesVersion = "1.34.0";
 
-/** A Kubernetes object, as far as the tests look at every one of them. */
+/** A Kubernetes object, with the fields that the tests read of every object. */
 export type Manifest = {
   apiVersion: string;
   kind: string;
@@ -20,10 +20,10 @@ export type Manifest = {
   [key: string]: unknown;
 };
 
-/** Each on the path or built once; the error that says why it cannot be had. */
+/** Each is on the path or built once. Otherwise an error says why it is missing. */
 export const programs = await installGoPrograms(["helm", "kubeconform", "kustomize"], say);
 
-/** Why tests that need these programs cannot run here; undefined where they can. */
+/** Why tests that need these programs cannot run here. Undefined if they can. */
 export function whyNot(...names: (keyof typeof programs)[]): string | undefined {
   const reasons = names.flatMap((name) => (programs[name] instanceof Error ? [`no ${name}: ${programs[name].message}`] : []));
   return reasons.length > 0 ? reasons.join("; ") : undefined;
@@ -33,7 +33,7 @@ export function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** @throws Error with what the program said where it fails. */
+/** @throws Error with the output of the program, if it fails. */
 export function run(program: string, args: string[], input?: string): string {
   const result = spawnSync(program, args, { encoding: "utf8", input, maxBuffer: 64 * 1024 * 1024 });
   if (result.status !== 0) throw new Error(`${program} ${args.join(" ")}\n${result.stdout}\n${result.stderr}`);
@@ -42,7 +42,7 @@ export function run(program: string, args: string[], input?: string): string {
 
 const rendered = new Map<string, string>();
 
-/** What a command prints, run once however often it is asked for. */
+/** What a command prints. The same command runs only once. */
 function once(program: string, args: string[]): string {
   const key = [program, ...args].join(" ");
   const text = rendered.get(key) ?? run(program, args);
@@ -59,12 +59,12 @@ export function renderChart(valuesFiles: string[], settings: string[] = []): str
   ]);
 }
 
-/** What `kubectl apply -k` sends of a folder of k8s/. */
+/** What `kubectl apply -k` sends for a folder of k8s/. */
 export function renderKustomization(name: string): string {
   return once(String(programs.kustomize), ["build", join(root, "k8s", name)]);
 }
 
-/** @throws Error where the text is not YAML. */
+/** @throws Error if the text is not YAML. */
 export function parse(yaml: string): Manifest[] {
   return parseAllDocuments(yaml).flatMap((document) => {
     if (document.errors.length > 0) throw document.errors[0];

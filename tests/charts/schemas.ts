@@ -1,7 +1,7 @@
 /**
- * JSON schemas for kubeconform: those of KUBECONFORM_SCHEMA_LOCATION, else of the types that the API server at KUBECONFIG has
- * (the operators' too where their definitions are installed), else those of a package. Besides, those of the files of
- * CustomResourceDefinitions in the folder that CRD_DIRECTORY names. Closed: a field that the type does not have is an error.
+ * JSON schemas for kubeconform. They come from KUBECONFORM_SCHEMA_LOCATION, otherwise from the API server at KUBECONFIG (the
+ * operators' types too, if their definitions are installed), otherwise from a package. The CustomResourceDefinitions in the
+ * folder CRD_DIRECTORY are added. The schemas are closed: a field that the type does not have is an error.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,7 +15,7 @@ import { kubernetesVersion, run, say } from "./render.ts";
 
 type Schema = { [key: string]: unknown };
 
-/** Where kubeconform looks, in this order; the error that says why where there are no schemas of Kubernetes' own types. */
+/** Where kubeconform looks, in this order. If there are no schemas of Kubernetes' own types, an error that says why. */
 export async function schemaLocations(): Promise<string[] | Error> {
   const { KUBECONFORM_SCHEMA_LOCATION: given, KUBECONFIG: kubeconfig, CRD_DIRECTORY: crdDirectory } = process.env;
   const cluster = !given && kubeconfig !== undefined && spawnSync("kubectl", ["get", "--raw", "/readyz"]).status === 0;
@@ -43,7 +43,7 @@ function fromPackage(): Promise<string> {
       await installPythonProgram(venv, KUBERNETES_SCHEMAS.requirement, KUBERNETES_SCHEMAS.sha256);
       const source = join(packagesIn(venv), "kubernetes_validate/kubernetes-json-schema", `v${kubernetesVersion}-local-strict`);
       for (const name of readdirSync(source)) {
-        // As they are, they name each other by addresses that only their own program understands.
+        // The schemas refer to each other by addresses that only kubernetes-validate understands.
         const { $id: _, ...schema } = JSON.parse(readFileSync(join(source, name), "utf8")) as Schema;
         writeFileSync(join(folder, name), JSON.stringify(schema).replaceAll('"/api/_definitions.json#', '"_definitions.json#'));
       }
@@ -79,7 +79,7 @@ function fromDefinitions(folder: string, directory: string): void {
       const { group, names, versions } = definition.spec;
       for (const { name, schema } of versions) {
         const open = schema.openAPIV3Schema;
-        // A definition leaves `metadata` open; the API server closes it by its own type, which is not in the file.
+        // A definition leaves `metadata` open. The API server checks it by its own type, which is not in the file.
         const properties = { ...(open.properties as Schema), apiVersion: { type: "string" }, kind: { type: "string" } };
         const closed = close({ ...open, properties }) as Schema & { properties: Schema };
         write(
@@ -93,11 +93,11 @@ function fromDefinitions(folder: string, directory: string): void {
 }
 
 function write(folder: string, type: { group: string; version: string; kind: string }, schema: Schema): void {
-  // For kubeconform the core group, which has no name, is called like its version.
+  // kubeconform calls the core group, which has no name, by its version.
   writeFileSync(join(folder, `${type.kind.toLowerCase()}-${type.group || type.version}-${type.version}.json`), JSON.stringify(schema));
 }
 
-/** Refuses unknown fields wherever a schema lists fields and does not say that there may be others. */
+/** Refuses unknown fields where a schema lists its fields and does not allow others. */
 function close(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(close);
   if (typeof schema !== "object" || schema === null) return schema;

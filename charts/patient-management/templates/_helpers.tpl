@@ -3,7 +3,7 @@
 {{ .root.Values.namePrefix }}{{ .name }}
 {{- end }}
 
-{{/* The labels that select a component's pods; they never change, for a Deployment's selector cannot. */}}
+{{/* The labels that select a component's pods. They never change, because the selector of a Deployment is immutable. */}}
 {{- define "pm.selector" -}}
 app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -17,7 +17,7 @@ app.kubernetes.io/version: {{ include "pm.tag" .root | quote }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
-{{/* Without version and chart: a pod that does not change is not replaced by an upgrade. */}}
+{{/* Without version and chart, so that an upgrade does not replace pods that have not changed. */}}
 {{- define "pm.podLabels" -}}
 {{ include "pm.selector" . }}
 app.kubernetes.io/part-of: patient-management
@@ -36,17 +36,17 @@ app.kubernetes.io/part-of: patient-management
 {{- end -}}
 {{- end }}
 
-{{/* A value as a string in quotes. Helm reads numbers as floats, and printing one would give 2.592e+06. */}}
+{{/* A value as a string in quotes. Helm reads numbers as floats and would print 2592000 as 2.592e+06. */}}
 {{- define "pm.text" -}}
 {{ kindIs "string" . | ternary . (toJson .) | quote }}
 {{- end }}
 
-{{/* The Secret with the services' own secrets. */}}
+{{/* The name of the Secret with the services' own secrets. */}}
 {{- define "pm.secret" -}}
 {{ .Values.secrets.existingSecret | default (include "pm.name" (dict "root" . "name" "patient-management")) }}
 {{- end }}
 
-{{/* What Pod Security "restricted" asks of a pod, and of a container. pm.podSecurity (dict "user" 1000) */}}
+{{/* What Pod Security "restricted" requires of a pod, then of a container: pm.podSecurity (dict "user" 1000) */}}
 {{- define "pm.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: {{ .user }}
@@ -65,7 +65,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Where a component's pods may run: anywhere that the values allow, spread over nodes and zones. */}}
+{{/* Where a component's pods may run: where the values allow it, spread over nodes and zones. */}}
 {{- define "pm.scheduling" -}}
 {{- with .root.Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -94,7 +94,7 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 
-{{/* The volume with Postgres' authority and one role's password. pm.databaseVolume (dict "root" $ "role" "patient-owner") */}}
+{{/* The volume with Postgres' CA and the password of a role: pm.databaseVolume (dict "root" $ "role" "patient-owner") */}}
 {{- define "pm.databaseVolume" -}}
 - name: database
   projected:
@@ -108,7 +108,10 @@ topologySpreadConstraints:
           items: [{key: password, path: password}]
 {{- end }}
 
-{{/* The volume with Kafka's authority and a service's certificate, and that with the service's secrets. pm.kafkaVolume (dict "root" $ "name" "patient") */}}
+{{/*
+The volume with Kafka's CA and a service's certificate, then the volume with the service's secrets:
+pm.kafkaVolume (dict "root" $ "name" "patient")
+*/}}
 {{- define "pm.kafkaVolume" -}}
 - name: kafka
   projected:
@@ -140,8 +143,8 @@ postgres://{{ .role }}@{{ .root.Values.postgres.host }}:{{ .root.Values.postgres
 {{- end }}
 
 {{/*
-Envoy's configuration: services/gateway/envoy.yaml with its placeholders replaced, and a failure where one is left.
-Services are named by their headless Services, so that Envoy sees every pod and checks each by itself.
+Envoy's configuration: services/gateway/envoy.yaml with its placeholders replaced. It fails if a placeholder is left.
+Envoy uses the headless Services, so that it sees every pod and checks each by itself.
 */}}
 {{- define "pm.envoy" -}}
 {{- $root := . -}}

@@ -1,8 +1,8 @@
 #!/bin/bash
-# A database and two roles for every service: <service>_owner migrates and owns the tables, <service> runs. The image runs
-# this once, when the volume is new; run it again by hand to take up changed passwords or a new service:
+# Makes a database and two roles for every service: <service>_owner migrates and owns the tables, <service> is for run
+# time. The image runs this once, when the volume is new. After a changed password or for a new service, run it by hand:
 #   kubectl exec postgres-0 -- bash /docker-entrypoint-initdb.d/roles.sh
-# In a subshell, for an entry point may read this file into itself instead of running it.
+# In a subshell, because the image's entry point may source this file instead of running it.
 (
   set -euo pipefail
   for service in patient billing analytics auth; do
@@ -13,13 +13,13 @@ SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest(ARRAY[:'service', :'owne
   WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 ALTER ROLE :"service" PASSWORD :'password';
 ALTER ROLE :"owner" PASSWORD :'owner_password';
--- Sorting and upper case by Unicode, whatever the locale of the image is.
+-- The database sorts and changes case by Unicode, with any locale of the image.
 SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING ''UTF8'' LOCALE_PROVIDER builtin BUILTIN_LOCALE ''C.UTF-8'' LOCALE ''C''', :'service', :'owner')
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'service') \gexec
 REVOKE ALL ON DATABASE :"service" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"service" TO :"service";
 \connect :"service"
--- Migrations rely on these; they are made here so that an owner needs no right to make any.
+-- Migrations need these. The superuser makes them, so that an owner needs no right to make extensions.
 CREATE EXTENSION IF NOT EXISTS citext;
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 SQL

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Topics, and who may do what with them; the same as k8s/strimzi declares. It may run again at any time.
+# Creates the topics and their access rules, the same as in k8s/strimzi. It may run again at any time.
 set -euo pipefail
 mkdir -p /tmp/kafka
 cat /etc/kafka/tls/tls.key /etc/kafka/tls/tls.crt >/tmp/kafka/keystore.pem
@@ -23,14 +23,14 @@ allow() { # allow USER OPERATIONS TOPIC…
   for t in "${@:3}"; do topics+=(--topic "$t"); done
   tool AclCommand --add --allow-principal "User:$1" "${operations[@]}" "${topics[@]}" >/dev/null
 }
-groups() { # groups USER: every consumer group whose name begins with the user's
+groups() { # groups USER: every consumer group whose name begins with the name of the user
   tool AclCommand --add --allow-principal "User:$1" --resource-pattern-type prefixed --operation Read --operation Describe --operation Delete --group "$1" >/dev/null
 }
 
 until tool TopicCommand --list >/dev/null 2>&1; do sleep 1; done
 
-# Events are kept for ever, for analytics can be rebuilt from them, and dead letters until somebody decides about them;
-# sign-ins for longer than any session lives.
+# Events are kept for ever, because analytics can be rebuilt from them. Dead letters are kept until somebody decides
+# about them. Sign-ins are kept for a year, which is longer than any session.
 year=31536000000
 topic patient.v1 6 -1
 topic billing.v1 6 -1
