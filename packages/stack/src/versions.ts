@@ -9,18 +9,17 @@ export const POSTGRES = { image: "postgres:18", major: "18" };
 export const KAFKA = {
   image: "apache/kafka:4.3.1",
   version: "4.3.1",
-  /** The artifacts that Maven downloads. Without a log4j binding the broker logs nothing, not even why it stopped. */
-  artifacts: [
-    { group: "org.apache.kafka", artifact: "kafka_2.13", version: "4.3.1" },
-    { group: "org.apache.logging.log4j", artifact: "log4j-slf4j-impl", version: "2.25.4" },
-  ],
-  /** The plugin that copies them. Without a version each Maven release picks another one. */
-  plugin: "org.apache.maven.plugins:maven-dependency-plugin:3.8.1",
+  /** Maven downloads these. Without a log4j binding the broker logs nothing, not even why it stopped. */
+  artifacts: ["org.apache.kafka:kafka_2.13:4.3.1", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"],
+  isTransitive: true,
   /** Of all jars and their names, as `digestOf` in cache.ts computes it: one jar more or less changes it. */
   sha256: "6953bfc4d23c24004ed3d44b741c7a4538a923f476f85ff7cf086e87ead4b49c",
   /** The oldest major version of Java that runs this broker. */
   java: 17,
 };
+
+/** The plugin that copies jars. Without a version each Maven release picks another one. */
+export const MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
 
 export const ENVOY = {
   image: "envoyproxy/envoy:distroless-v1.40.0",
@@ -57,4 +56,24 @@ export const GO = {
 export const KUBERNETES_SCHEMAS = {
   requirement: "kubernetes-validate==1.37.0",
   sha256: "85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9",
+};
+
+/** For a judge of the OpenAPI documents: the generator, and the dependencies that its Java clients name in their pom.xml. */
+export const OPENAPI_GENERATOR = {
+  version: "7.25.0",
+  artifacts: [
+    "org.openapitools:openapi-generator-cli:7.25.0",
+    "com.fasterxml.jackson.core:jackson-annotations:2.21",
+    "com.fasterxml.jackson.core:jackson-core:2.21.5",
+    "com.fasterxml.jackson.core:jackson-databind:2.21.5",
+    "com.fasterxml.jackson.datatype:jackson-datatype-jsr310:2.21.5",
+    "com.google.code.findbugs:jsr305:3.0.2",
+    "jakarta.annotation:jakarta.annotation-api:1.3.5",
+    "org.apache.httpcomponents:httpclient:4.5.14",
+    "org.apache.httpcomponents:httpcore:4.4.16",
+    "org.apache.httpcomponents:httpmime:4.5.14",
+    "org.openapitools:jackson-databind-nullable:0.2.11",
+  ],
+  isTransitive: false,
+  sha256: "88cae64ab824f517a9e475961c19b9c400198448b061e38ef07f6c714d41bcec",
 };

@@ -7,11 +7,12 @@ import { type Admin, Kafka as Client, logLevel } from "kafkajs";
 import { chooseRuntime, dockerHost, dockerServer } from "../docker/docker.ts";
 import type { Progress } from "../programs/cache.ts";
 import { type Output, run, startChild } from "../programs/child.ts";
+import { javaProgram } from "../programs/java.ts";
 import { freePort } from "../programs/ports.ts";
 import { stopOrphan } from "../programs/processes.ts";
 import { nativeServer, type RunningServer, remoteServer, type Server, startServer, until } from "../programs/server.ts";
 import { KAFKA } from "../versions.ts";
-import { installKafka, javaCommand } from "./kafka-installation.ts";
+import { installKafka } from "./kafka-installation.ts";
 import { CLUSTER_ID, HEAP, JVM_OPTIONS, PARTITIONS, settingsFor, toEnvironment, toProperties } from "./kafka-settings.ts";
 
 /** One Kafka broker (KRaft) on this machine, or a cluster that runs elsewhere (`KAFKA_BROKERS`). */
@@ -73,7 +74,7 @@ async function startNatively({ dataDir, logFile, onLog }: KafkaOptions, port: nu
   const java = [...HEAP, ...JVM_OPTIONS, "-Dorg.apache.logging.log4j.level=WARN", "-cp", join(jars, "*")];
   const server = nativeServer(async () => {
     const args = [...java, "kafka.Kafka", properties];
-    const child = await startChild({ name: "kafka", command: javaCommand(), args, cwd: home, logFile, onLog });
+    const child = await startChild({ name: "kafka", command: javaProgram("java"), args, cwd: home, logFile, onLog });
     writeFileSync(pidFileOf(home), String(child.pid));
     return child;
   });
@@ -156,7 +157,7 @@ async function formatData(jars: string, properties: string, home: string, progre
   rmSync(fresh, { recursive: true, force: true });
   writeFileSync(forFormat, readFileSync(properties, "utf8").replace(/^log\.dirs=.*$/m, `log.dirs=${fresh}`));
   const format = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", forFormat];
-  await run(javaCommand(), ["-Xmx128m", ...JVM_OPTIONS, "-cp", join(jars, "*"), ...format]);
+  await run(javaProgram("java"), ["-Xmx128m", ...JVM_OPTIONS, "-cp", join(jars, "*"), ...format]);
   rmSync(forFormat);
   renameSync(fresh, join(home, "data"));
 }
