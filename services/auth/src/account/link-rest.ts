@@ -5,7 +5,7 @@ import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody, ProblemSchema } from "@pm/kit/http/schemas";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { ContextOf } from "../client-address.ts";
-import { Email, exampleId, LinkToken, NewPassword, noContent, noStore, PersonName } from "../http/schemas.ts";
+import { Email, exampleId, LinkToken, NewPassword, newPasswordDescription, noContent, noStore, PersonName } from "../http/schemas.ts";
 import { linkPage, linkPageHeaders } from "./link-page.ts";
 import type { PasswordReset } from "./password-reset.ts";
 import type { Signup } from "./signup.ts";
@@ -18,13 +18,17 @@ const Accepted = z.object({ status: z.literal("accepted"), message: z.string() }
 
 const LinkAnswer = z.object({ token: LinkToken, password: NewPassword });
 const linkExample = { token: "Zk3vQ0y8sX1mB7cT5nR9wE2pL6uJ4aHdGfKiOqYtSxM", password: "correct horse battery staple" };
-// The page sends a form, programs send JSON. Both are checked by `answerLink`, which answers a form with a page.
+/** Takes any text: `answerLink` checks a form, and answers a wrong one with a page. */
+const LinkForm = z.object({
+  token: z.string().openapi({ minLength: 1, maxLength: 256, example: linkExample.token }),
+  password: z.string().openapi(newPasswordDescription),
+});
+// The page sends a form, programs send JSON. The document describes both by one schema: openapi-generator makes clients
+// that do not compile if a form has a schema of its own beside one of JSON.
 const linkBody = {
   content: {
-    "application/json": { schema: LinkAnswer.partial().openapi({ example: linkExample }) },
-    "application/x-www-form-urlencoded": {
-      schema: z.object({ token: z.string(), password: z.string() }).partial().openapi({ example: linkExample }),
-    },
+    "application/json": { schema: LinkAnswer.partial().openapi("LinkAnswer", { example: linkExample }) },
+    "application/x-www-form-urlencoded": { schema: LinkForm.partial().openapi("LinkAnswer", { example: linkExample }) },
   },
 };
 const linkQuery = z.object({ token: z.string().default("").openapi({ example: linkExample.token }) });

@@ -24,13 +24,15 @@ export const Email = z
   .openapi({ type: "string", format: "email", example: "ada.lovelace@example.com" });
 /** A password that is checked. The rules for choosing one may have changed since it was set. */
 export const Password = z.string().min(1).max(maxPasswordLength).openapi({ format: "password", example: "correct horse battery staple" });
-/** A password that is chosen. passwords/policy.ts checks it. */
-export const NewPassword = z.string().max(1_000, `must have at most ${maxPasswordLength} characters`).openapi({
+/** How the OpenAPI document describes a password that is chosen. */
+export const newPasswordDescription = {
   format: "password",
   minLength: minPasswordLength,
   maxLength: maxPasswordLength,
   example: "another correct horse",
-});
+};
+/** A password that is chosen. passwords/policy.ts checks it. */
+export const NewPassword = z.string().max(1_000, `must have at most ${maxPasswordLength} characters`).openapi(newPasswordDescription);
 export const Code = z
   .string()
   .trim()
