@@ -6,6 +6,11 @@ const steps: Step[] = [
   { name: "format and lint", command: "biome ci --colors=off --error-on-warnings" },
   { name: "types", command: "tsc --noEmit" },
   { name: "unused files, exports and dependencies", command: "knip" },
+  {
+    name: "OpenAPI lint",
+    // At a terminal it would look on the network for a newer version of itself.
+    command: "REDOCLY_SUPPRESS_UPDATE_NOTICE=true redocly lint --config tests/openapi/redocly.yaml services/*/openapi.json",
+  },
   { name: "unit tests", command: "vitest run --project unit" },
   { name: "chart tests", command: "vitest run --project charts" },
   { name: "integration tests", command: "vitest run --project integration" },

@@ -3,6 +3,7 @@
  * A judge that cannot be had here, or does not end in time, is skipped, and never counts as passed.
  */
 import { installSchemathesis } from "./fuzz/schemathesis.ts";
+import { installGenerator } from "./openapi/generator.ts";
 import { runSteps, type Step } from "./steps.ts";
 
 const minutes = Number(process.env.JUDGES_MINUTES ?? 15);
@@ -17,6 +18,11 @@ const needs = (install: () => Promise<unknown>) => () =>
   );
 
 const judges: Step[] = [
+  {
+    name: "openapi-generator: its clients in Java and TypeScript compile",
+    command: "node tests/openapi/clients.ts",
+    missing: needs(() => installGenerator(say)),
+  },
   {
     name: "schemathesis: patient does what its OpenAPI document says",
     command: "node tests/fuzz/fuzz.ts",
