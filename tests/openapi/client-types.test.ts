@@ -38,14 +38,14 @@ function programFor({ service, document }: Service): string {
     );
     return [call, ...answers.filter(Boolean)];
   });
-  const imports = ['import createClient from "openapi-fetch";', `import type { paths } from "./${service}.d.ts";`];
+  const imports = ['import createClient from "openapi-fetch";', `import type { paths } from "./${service}-types.ts";`];
   return [...imports, 'const client = createClient<paths>({ baseUrl: "https://example.com" });', ...lines, ""].join("\n");
 }
 
 test("the types of every document fit the examples of its operations", { timeout: 30_000 }, async () => {
   const root = resolve(import.meta.dirname, "../..");
   for (const service of services) {
-    writeFileSync(join(folder, `${service.service}.d.ts`), astToString(await openapiTS(JSON.stringify(service.document))));
+    writeFileSync(join(folder, `${service.service}-types.ts`), astToString(await openapiTS(JSON.stringify(service.document))));
     writeFileSync(join(folder, `${service.service}-client.ts`), programFor(service));
   }
   writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
