@@ -133,7 +133,7 @@ test("a poisonous event waits as a dead letter with the later ones of its key; o
   await until(async () => expect(await numbers("ill")).toEqual(["1", "bad", "3", "4", "5"]));
 });
 
-test("a message that is no event is deadLettered at once, and a discarded letter stays away when it is delivered again", async () => {
+test("a message that is no event becomes a dead letter at once, and a discarded letter stays away when it is delivered again", async () => {
   await sender.send([{ topic, messages: [{ key: "odd", value: Buffer.from("x"), headers: {} }] }]);
   const letters = createDeadLetters({ database, groupId, apply });
   await until(async () => {
@@ -164,4 +164,31 @@ test("events of several partitions share a transaction, and a poisonous one cost
   expect(transactions.length).toBeLessThan(30);
   const [letter] = await waiting();
   await letters.discard(letter?.id ?? "");
+});
+
+test("a letter that is being replayed cannot be discarded as well", async () => {
+  poison.add("twice");
+  await send("contested", "twice");
+  const letters = createDeadLetters({ database, groupId, apply });
+  const waiting = () => letters.list({ state: "waiting", topic, limit: 10 });
+  await until(async () => expect((await waiting()).map(({ key }) => key)).toEqual(["contested"]));
+  const id = (await waiting())[0]?.id ?? "";
+  poison.delete("twice");
+  const [begun, mayEnd] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const slowly = createDeadLetters({
+    database,
+    groupId,
+    async apply(events, transaction) {
+      begun.resolve();
+      await mayEnd.promise;
+      await apply(events, transaction);
+    },
+  });
+  const replaying = slowly.replay(id);
+  await begun.promise;
+  const discarding = expect(letters.discard(id)).rejects.toThrow("was replayed already");
+  mayEnd.resolve();
+  expect(await replaying).toBe(1);
+  await discarding;
+  expect(await numbers("contested")).toEqual(["twice"]);
 });

@@ -1,6 +1,7 @@
 /** The ledger on a real Postgres: constraints, races, replays and crashes. */
 import { randomUUID } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { AppError } from "@pm/kit/errors";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { query } from "@pm/stack/native/postgres";
@@ -287,4 +288,20 @@ test("the checker names what somebody with the owner's rights has tampered with"
     { rule: "what an account owes is open on its charges", ids: [accountId] },
   ]);
   await expectToHold();
+});
+
+test("an event has the time of its transaction, also on a replica whose clock is behind", async () => {
+  const behind = openReplica(database.databaseUrl, { now: () => new Date(Date.now() - 60_000) });
+  const accountId = await one.newAccount();
+  await one.charge(accountId, 100n);
+  await behind.charge(accountId, 200n);
+  await behind.close();
+  const transactions = await rows("select created_at from transactions where account_id = $1 order by sequence", [accountId]);
+  const events = (await rows("select payload from outbox where key = $1 order by id", [accountId])).map(({ payload }) =>
+    fromBinary(BillingEventSchema, payload),
+  );
+  const charged = events
+    .filter(({ event }) => event.case === "chargeCreated")
+    .map(({ occurredAt }) => occurredAt && timestampDate(occurredAt));
+  expect(charged).toEqual(transactions.map((row) => row.created_at));
 });

@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { AppError } from "@pm/kit/errors";
-import { matchesIfNoneMatch, type RestApp } from "@pm/kit/http/rest";
+import { matchesIfNoneMatch } from "@pm/kit/http/etag";
+import type { RestApp } from "@pm/kit/http/rest";
 
 const page = `<!doctype html>
 <html lang="en">

@@ -5,7 +5,8 @@ import type { Caller, Verifier } from "../auth/verifier.ts";
 import { AppError } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import { createLogger } from "../log.ts";
-import { createRestApp, entityTags, matchesIfMatch, matchesIfNoneMatch, requestContext } from "./rest.ts";
+import { entityTags, matchesIfMatch, matchesIfNoneMatch } from "./etag.ts";
+import { createRestApp, requestContext } from "./rest.ts";
 import { errorAnswers, jsonAnswer, ProblemSchema } from "./schemas.ts";
 
 const callers: Record<string, Scope[]> = { reader: ["patient:read"], writer: ["patient:read", "patient:write"] };

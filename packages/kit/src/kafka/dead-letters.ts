@@ -82,8 +82,8 @@ export function createDeadLetters<Tables>(options: { database: Database<Tables>;
   const waiting = () => countWaiting(db, groupId);
   groups.set(groupId, waiting);
 
-  async function find(id: string): Promise<DeadLetterRow> {
-    const row = await findDeadLetter(db, groupId, id);
+  async function find(id: string, kysely = db): Promise<DeadLetterRow> {
+    const row = await findDeadLetter(kysely, groupId, id);
     if (!row) throw new AppError("not_found", "There is no dead letter with this id.");
     return row;
   }
@@ -135,11 +135,14 @@ export function createDeadLetters<Tables>(options: { database: Database<Tables>;
       }
       return { replayed, waiting: await waiting() };
     },
-    async discard(id) {
-      const row = await find(id);
-      if (row.state !== "waiting") throw new AppError("failed_precondition", `This dead letter was ${row.state} already.`);
-      await settleDeadLetter(db, row.id, "discarded");
-    },
+    discard: (id) =>
+      inTransaction(database, async ({ kysely }) => {
+        // A replay holds the same lock, so a letter that is being replayed cannot be discarded as well.
+        await lockGroup(kysely, groupId);
+        const row = await find(id, kysely);
+        if (row.state !== "waiting") throw new AppError("failed_precondition", `This dead letter was ${row.state} already.`);
+        await settleDeadLetter(kysely, row.id, "discarded");
+      }),
   };
 }
 

@@ -52,7 +52,7 @@ export function postRequest(
   });
   collectLines(writes, posting, transactionId, currency);
   const { actorId, requestId, traceparent } = request.context;
-  writes.events.push(toOutboxEvent(account, event, { at: now, traceparent }));
+  writes.events.push(toOutboxEvent(account, event, { at, traceparent }));
   writes.audit.push({ actorId, action: auditActions[request.kind], subject: account.id, requestId, details });
   writes.requests.push({ ...request.key, response: answer, created_at: at });
   changed.accounts.set(account.id, at);

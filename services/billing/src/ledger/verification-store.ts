@@ -93,9 +93,12 @@ export async function verifyLedger(pool: Pool): Promise<Verification> {
         (select count(*)::int from accounts) as accounts`,
     );
     await client.query("commit");
+    client.release();
     const counts = rows[0] ?? { transactions: 0, entries: 0, accounts: 0 };
     return { holds: findings.length === 0, ...counts, findings };
-  } finally {
-    client.release();
+  } catch (error) {
+    // The transaction is still open, so the connection is closed instead of used again.
+    client.release(true);
+    throw error;
   }
 }

@@ -2,7 +2,7 @@
 import { randomUUIDv7 } from "node:crypto";
 import { createBatcher } from "@pm/kit/batcher";
 import { AppError } from "@pm/kit/errors";
-import { matchesIfMatch } from "@pm/kit/http/rest";
+import { matchesIfMatch } from "@pm/kit/http/etag";
 import { isUuid } from "@pm/kit/uuid";
 import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";

@@ -1,7 +1,7 @@
 /** What routes on patients share: parameters, headers, filters of lists, and how an answer shows a patient. */
 import { z } from "@hono/zod-openapi";
 import { unprintable } from "@pm/kit/errors";
-import { entityTags } from "@pm/kit/http/rest";
+import { entityTags } from "@pm/kit/http/etag";
 import type { Patient } from "../tables.ts";
 import type { Filters } from "./list.ts";
 import { printable } from "./schemas.ts";
