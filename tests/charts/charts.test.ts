@@ -95,6 +95,7 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
     ["the tag latest", "image.tag=latest", "tag"],
     ["a secret as an environment variable", "services.patient.env.CLIENT_SECRET=x", "CLIENT_SECRET"],
     ["the mail server's password in the environment", "services.auth.env.MAIL_URL=smtp://me:secret@host", "MAIL_URL"],
+    ["an offset in place of the clinic's time zone", "clinic.timeZone=+02:00", "timeZone"],
     ["a port that is none", "services.patient.port=99999", "port"],
     ["a word that a setting does not have", "services.auth.settings.signup=sometimes", "signup"],
     ["a setting of another service", "services.patient.settings.signup=off", "signup"],

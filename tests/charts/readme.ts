@@ -1,5 +1,5 @@
 /** The chart's README: a table of its values, from the comments in values.yaml that begin with two dashes. */
-import { isAlias, isMap, isScalar, type Node, type Pair, parseDocument } from "yaml";
+import { isAlias, isMap, isScalar, type Node, type Pair, parseDocument, type YAMLMap } from "yaml";
 
 type Row = { key: string; value: string; description: string };
 
@@ -7,9 +7,7 @@ type Row = { key: string; value: string; description: string };
 export function renderReadme(chartYaml: string, valuesYaml: string): string {
   const chart = parseDocument(chartYaml).toJS() as { name: string; description: string; kubeVersion: string };
   const document = parseDocument(valuesYaml);
-  const rows = isMap(document.contents)
-    ? rowsOf(document.contents.items as Pair<Node, Node | null>[], [], (node) => node.toJS(document))
-    : [];
+  const rows = isMap(document.contents) ? rowsOf(document.contents, [], (node) => node.toJS(document)) : [];
   const lines = rows.map(({ key, value, description }) => `| \`${key}\` | \`${value}\` | ${description} |`);
   return `# ${chart.name}
 
@@ -36,12 +34,14 @@ ${lines.join("\n")}
 }
 
 /** Only keys with a description. A key without one means the same as in the block above. */
-function rowsOf(pairs: Pair<Node, Node | null>[], path: string[], toJs: (node: Node) => unknown): Row[] {
-  return pairs.flatMap((pair) => {
+function rowsOf(map: YAMLMap, path: string[], toJs: (node: Node) => unknown): Row[] {
+  return (map.items as Pair<Node, Node | null>[]).flatMap((pair, index) => {
     const key = isScalar(pair.key) ? String(pair.key.value) : "";
     const here = [...path, key];
-    const description = /(?:^|\n) ?-- ([^\n]*)/.exec(pair.key.commentBefore ?? "")?.[1];
-    const below = isMap(pair.value) ? rowsOf(pair.value.items as Pair<Node, Node | null>[], here, toJs) : [];
+    // The parser gives a comment above the first key of a block to the block.
+    const comment = pair.key.commentBefore ?? (index === 0 ? map.commentBefore : undefined);
+    const description = /(?:^|\n) ?-- ([^\n]*)/.exec(comment ?? "")?.[1];
+    const below = isMap(pair.value) ? rowsOf(pair.value, here, toJs) : [];
     if (description === undefined) return below;
     // If keys of the value are described, these descriptions say what the value is.
     const value = isMap(pair.value) && below.length > 0 ? "…" : JSON.stringify(isAlias(pair.value) ? "…" : pair.value && toJs(pair.value));

@@ -1,6 +1,7 @@
 /** Reads the environment. One message names every mistake, and every variable can come from a file. */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
+import { isTimeZone } from "./calendar.ts";
 import "./validation-messages.ts";
 
 type Environment = Record<string, string | undefined>;
@@ -44,6 +45,11 @@ export const callerConfig = { ...tokenConfig, AUTH_URL: url, CLIENT_SECRET: z.st
 
 export const serviceUrl = url;
 export const cursorKey = z.string().min(32, "must have at least 32 characters");
+/** The zone whose days are the clinic's: today, the days of invoices and statements, and those of reports by default. */
+export const clinicTimeZone = z
+  .string()
+  .refine(isTimeZone, "must be the name of an IANA time zone, such as Europe/Berlin or UTC; an offset such as +02:00 is none")
+  .default("UTC");
 export const port = (standard: number) => z.coerce.number().int().min(0).max(65_535).default(standard);
 
 /** Variables whose `_FILE` form is a setting of its own: the file is read again at each use, not once here. */

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { clinicTimeZone, readEnvironment } from "@pm/kit/config";
 import { removeVolumes } from "./docker/docker.ts";
 import { takeLock } from "./lock.ts";
 import { PUBLIC_PORTS } from "./names.ts";
@@ -31,6 +32,8 @@ Environment variables:
   POSTGRES_URL, KAFKA_BROKERS
                    servers that already run (the URL is of a PostgreSQL 18 superuser): they are not stopped, and --reset
                    keeps their data and the secrets that belong to it
+  CLINIC_TIME_ZONE the clinic's time zone, such as Europe/Berlin (UTC): its days are those of registrations, invoices and
+                   reports
   LOG_LEVEL        the log level of the services
   ADMIN_EMAIL, ADMIN_PASSWORD
                    the first admin; only read at the very first start
@@ -56,6 +59,7 @@ function fail(message: string): never {
 async function main(): Promise<void> {
   const { reset } = readArguments();
   const ports = readPorts();
+  const clinic = readClinic();
   const release = lock();
   process.on("exit", release);
   process.stdout.on("error", () => undefined);
@@ -73,7 +77,7 @@ async function main(): Promise<void> {
       host: process.env.HOST || "127.0.0.1",
       log: (line) => say(`  ${line}`),
       // Few people have a mail server at hand: auth prints its mails (confirmations, invitations, resets) into its log.
-      env: { all: process.env.LOG_LEVEL ? { LOG_LEVEL: process.env.LOG_LEVEL } : {}, auth: { MAIL_URL: "print:" } },
+      env: { all: { ...clinic, ...(process.env.LOG_LEVEL && { LOG_LEVEL: process.env.LOG_LEVEL }) }, auth: { MAIL_URL: "print:" } },
     });
     starting.done(platform);
     welcome(platform);
@@ -106,6 +110,15 @@ function readPorts(): typeof PUBLIC_PORTS {
   };
   const ports = Object.entries(PUBLIC_PORTS).map(([name, standard]) => [name, read(`PORT_${name.toUpperCase()}`, standard)]);
   return Object.fromEntries(ports) as typeof PUBLIC_PORTS;
+}
+
+/** Services check it too, but only when Postgres and Kafka run. */
+function readClinic(): { CLINIC_TIME_ZONE: string } {
+  try {
+    return readEnvironment({ CLINIC_TIME_ZONE: clinicTimeZone });
+  } catch (error) {
+    fail((error as Error).message);
+  }
 }
 
 function lock(): () => void {

@@ -133,6 +133,11 @@ test("a port in use is named, with who has it and the way out", { timeout: 60_00
   expect(message).toMatch(/PORT_GATEWAY=\d+ npm start/);
 });
 
+test("a time zone of the clinic that does not exist is refused before anything starts", { timeout: 60_000 }, async () => {
+  const message = await refusal({ CLINIC_TIME_ZONE: "Berlin" });
+  expect(message).toMatch(/^\s*npm start: [\s\S]*CLINIC_TIME_ZONE: must be the name of an IANA time zone, such as Europe\/Berlin/);
+});
+
 test.runIf((await chooseRuntime()) === "native")("programs that are missing are all named at once", { timeout: 60_000 }, async () => {
   const bin = mkdtempSync(join(folder, "bin-"));
   for (const name of ["sh", "dirname"])

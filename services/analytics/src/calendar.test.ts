@@ -1,20 +1,8 @@
+import { dayMs, localDateAt, toDate } from "@pm/kit/calendar";
 import { expect, test } from "vitest";
-import { addYears, ageOn, countSpans, dayMs, isDate, isTimeZone, localDateAt, split, startOfDay, toDate } from "./calendar.ts";
+import { addYears, ageOn, countSpans, split } from "./calendar.ts";
 
 const at = (text: string) => Date.parse(text);
-
-test("a registration at half past eleven at night is on that local day", () => {
-  expect(localDateAt(at("2026-11-20T22:30:00Z"), "Europe/Berlin")).toBe("2026-11-20");
-  expect(localDateAt(at("2026-11-20T23:30:00Z"), "Europe/Berlin")).toBe("2026-11-21");
-  expect(localDateAt(at("2026-11-21T04:30:00Z"), "America/New_York")).toBe("2026-11-20");
-  expect(localDateAt(at("2026-11-20T18:20:00Z"), "Asia/Kathmandu")).toBe("2026-11-21");
-});
-
-test("a local day begins at midnight, and an hour later where clocks skip midnight", () => {
-  expect(startOfDay("2026-11-21", "Europe/Berlin")).toBe(at("2026-11-20T23:00:00Z"));
-  expect(startOfDay("2026-11-21", "Asia/Kolkata")).toBe(at("2026-11-20T18:30:00Z"));
-  expect(startOfDay("2018-11-04", "America/Sao_Paulo")).toBe(at("2018-11-04T03:00:00Z"));
-});
 
 test("the days on which clocks change have 23 and 25 hours", () => {
   const hours = (day: string) => split(day, day, "day", "Europe/Berlin").map(({ from, until }) => (until - from) / 3_600_000);
@@ -69,12 +57,6 @@ test("intervals are never more than was announced", () => {
 
 test("somebody born on 29 February is a year older on 1 March", () => {
   expect([ageOn("2016-02-29", "2026-02-28"), ageOn("2016-02-29", "2026-03-01"), ageOn("2016-02-29", "2024-02-29")]).toEqual([9, 10, 8]);
-});
-
-test("days that do not exist and offsets are refused", () => {
-  expect(["2026-02-29", "2026-13-01", "26-01-01", "2026-1-1"].filter(isDate)).toEqual([]);
-  expect(["+02:00", "Europe/Atlantis", "", "Mars/Olympus"].filter(isTimeZone)).toEqual([]);
-  expect(["UTC", "Europe/Berlin", "Asia/Kathmandu"].filter(isTimeZone)).toHaveLength(3);
 });
 
 test("a year later is the same day, but for 29 February", () => {

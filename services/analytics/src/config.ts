@@ -1,4 +1,4 @@
-import { callerConfig, commonConfig, databaseConfig, kafkaConfig, port, readEnvironment, serviceUrl } from "@pm/kit/config";
+import { callerConfig, clinicTimeZone, commonConfig, databaseConfig, kafkaConfig, port, readEnvironment, serviceUrl } from "@pm/kit/config";
 
 /** Reads the environment of this service. docs/configuration.md says what each variable means. */
 export const readConfig = () =>
@@ -8,6 +8,7 @@ export const readConfig = () =>
     ...kafkaConfig,
     ...callerConfig,
     PORT: port(4002),
+    CLINIC_TIME_ZONE: clinicTimeZone,
     PATIENT_URL: serviceUrl,
     BILLING_URL: serviceUrl,
   });

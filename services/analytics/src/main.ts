@@ -20,6 +20,7 @@ import { about } from "./reports/schemas.ts";
 import { streams, type Tables } from "./tables.ts";
 
 const config = readConfig();
+const clinicTimeZone = config.CLINIC_TIME_ZONE;
 const groupId = "analytics";
 const parts = startService<Tables>({ service: "analytics", config });
 const { log, lifecycle, settings, database, kafka, relay } = parts;
@@ -43,17 +44,18 @@ const consistency = createConsistency({
   deadLetters,
   patientUrl: config.PATIENT_URL,
   billingUrl: config.BILLING_URL,
+  clinicTimeZone,
   serviceToken,
   offsets: () => offsetsOf(kafka, [...streams]),
 });
 
-const reports = createReports({ database, now: Date.now });
+const reports = createReports({ database, now: Date.now, clinicTimeZone });
 const charts = createCharts(lifecycle);
 const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, secret: config.CLIENT_SECRET, now: Date.now });
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerReports(rest, { reports, charts });
 registerOperations(rest, { database, deadLetters, rebuilds, consistency, wakeRebuilder: rebuildLeader.wake });
-registerDashboard(rest, { reports, charts, sessions });
+registerDashboard(rest, { reports, charts, sessions, clinicTimeZone });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });
 
 startGroupConsumer({ kafka, groupId, topics: [...streams], database, apply: applyEvents, relay, log, lifecycle });

@@ -45,9 +45,9 @@ beforeAll(async () => {
     verifier: { verify: async () => caller, onRevoked: () => () => undefined },
   });
   const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
-  const reports = createReports({ database, now: () => Date.parse("2026-11-21T12:00:00Z") });
+  const reports = createReports({ database, now: () => Date.parse("2026-11-21T12:00:00Z"), clinicTimeZone: "UTC" });
   registerReports(rest, { reports, charts });
-  registerDashboard(rest, { reports, charts, sessions });
+  registerDashboard(rest, { reports, charts, sessions, clinicTimeZone: "UTC" });
   app = rest.app;
 });
 afterAll(async () => {

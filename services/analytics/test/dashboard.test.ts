@@ -15,24 +15,43 @@ function dashboardWith(sessions: object, reports: object, draw: () => Promise<ne
     onRevoked: () => () => undefined,
   };
   const rest = createRestApp({ service: "analytics", ...about, log: createLogger("test", "silent"), lifecycle, verifier });
-  registerDashboard(rest, { reports: reports as Reports, charts: { draw }, sessions: sessions as DashboardSessions });
+  registerDashboard(rest, {
+    reports: reports as Reports,
+    charts: { draw },
+    sessions: sessions as DashboardSessions,
+    clinicTimeZone: "Pacific/Kiritimati",
+  });
   return rest.app;
 }
 
 const away = () => Promise.reject(new AppError("unavailable", "The numbers cannot be read right now."));
 
+const caller = {
+  kind: "user",
+  id: "u",
+  sessionId: "s",
+  roles: [],
+  scopes: new Set(["analytics:read"]),
+  teams: [],
+  token: "",
+  expiresAt: 0,
+};
+
+test("the days are the clinic's where the query names no zone that there is", async () => {
+  const asked: unknown[] = [];
+  const patients = (query: { timeZone: string }) => {
+    asked.push(query.timeZone);
+    return away();
+  };
+  const reports = { patients, breakdown: away, billing: away, activity: away };
+  const app = dashboardWith({ viewer: async () => ({ caller }) }, reports, away);
+  for (const query of ["", "?timeZone=Mars/Olympus", "?timeZone=Europe/Berlin"])
+    await app.request(`/analytics/dashboard${query}`, { headers: { cookie: "pm_session=old" } });
+  expect(asked).toEqual(["Pacific/Kiritimati", "Pacific/Kiritimati", "Europe/Berlin"]);
+});
+
 test("a cookie that was renewed reaches the browser even where the numbers cannot be read", async () => {
-  const caller = {
-    kind: "user",
-    id: "u",
-    sessionId: "s",
-    roles: [],
-    scopes: new Set(["analytics:read"]),
-    teams: [],
-    token: "",
-    expiresAt: 0,
-  } as const;
-  const sessions = { viewer: async () => ({ caller: { ...caller, scopes: new Set(["analytics:read" as const]) }, cookie: "renewed" }) };
+  const sessions = { viewer: async () => ({ caller, cookie: "renewed" }) };
   const reports = { patients: away, breakdown: away, billing: away, activity: away, summary: away, text: away };
   const response = await dashboardWith(sessions, reports, away).request("/analytics/dashboard", { headers: { cookie: "pm_session=old" } });
   expect(response.status).toBe(503);

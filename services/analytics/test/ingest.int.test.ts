@@ -1,10 +1,10 @@
 /** The log and the roll-ups over a real Postgres. */
 
+import { addDays, localDateAt } from "@pm/kit/calendar";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
 import { testDatabase } from "@pm/stack/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { addDays, localDateAt } from "../src/calendar.ts";
 import { applyEvents } from "../src/ingest/ingest.ts";
 import { unmatchedPatients } from "../src/ingest/store.ts";
 import type { PeriodQuery } from "../src/reports/period.ts";
@@ -31,7 +31,7 @@ afterAll(async () => {
 const apply = (...events: Parameters<typeof applyEvents>[0]) =>
   database.kysely.transaction().execute((transaction) => applyEvents(events, transaction));
 const patients = async (query: PeriodQuery) => {
-  const reports = createReports({ database, now: () => Date.parse("2026-11-21T12:00:00Z") });
+  const reports = createReports({ database, now: () => Date.parse("2026-11-21T12:00:00Z"), clinicTimeZone: "UTC" });
   return (await reports.patients(query, true)).make();
 };
 
@@ -106,7 +106,7 @@ test.each(["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata", "Pacific/
     const instants = Array.from({ length: 1_600 }, (_, index) => Date.parse("2024-12-31T00:10:00Z") + index * 19_740_000);
     if (timeZone === "UTC") await apply(...instants.map((at, index) => registered(`year ${index}`, at)));
     const byDay = Map.groupBy(instants, (at) => localDateAt(at, timeZone));
-    const reports = createReports({ database, now: () => now });
+    const reports = createReports({ database, now: () => now, clinicTimeZone: "UTC" });
     const { series } = await (await reports.patients({ from: "2025-01-01", to: "2025-12-31", interval: "day", timeZone }, true)).make();
     expect(series.map(({ start, registered }) => [start, registered])).toEqual(
       Array.from({ length: 365 }, (_, day) => addDays("2025-01-01", day)).map((date) => [date, byDay.get(date)?.length ?? 0]),

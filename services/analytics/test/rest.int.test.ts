@@ -58,7 +58,7 @@ beforeAll(async () => {
   const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
   const rest = createRestApp({ service: "analytics", ...about, log, lifecycle, verifier });
   const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
-  registerReports(rest, { reports: createReports({ database, now }), charts });
+  registerReports(rest, { reports: createReports({ database, now, clinicTimeZone: "UTC" }), charts });
   registerOperations(rest, {
     database,
     deadLetters: createDeadLetters({ database, groupId: "analytics", apply: applyEvents }),

@@ -1,5 +1,15 @@
 /** Billing's settings, from the environment. */
-import { callerConfig, commonConfig, cursorKey, databaseConfig, kafkaConfig, port, readEnvironment, serviceUrl } from "@pm/kit/config";
+import {
+  callerConfig,
+  clinicTimeZone,
+  commonConfig,
+  cursorKey,
+  databaseConfig,
+  kafkaConfig,
+  port,
+  readEnvironment,
+  serviceUrl,
+} from "@pm/kit/config";
 import { isCurrency } from "@pm/kit/money";
 import { z } from "zod";
 
@@ -11,6 +21,7 @@ export function readConfig() {
     ...kafkaConfig,
     ...callerConfig,
     PORT: port(4001),
+    CLINIC_TIME_ZONE: clinicTimeZone,
     PATIENT_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
     /** The currency of accounts that are opened without one. */

@@ -32,7 +32,15 @@ const committed = (accountIds: string[]) => {
 };
 const patients = createPatients({ patientUrl: config.PATIENT_URL, serviceToken });
 const now = () => new Date();
-const shared = { db, cursors: createCursors(config.CURSOR_KEY), now, newId: randomUUIDv7, committed };
+const clinicTimeZone = config.CLINIC_TIME_ZONE;
+const shared = {
+  db,
+  cursors: createCursors(config.CURSOR_KEY),
+  now,
+  newId: randomUUIDv7,
+  committed,
+  clinicTimeZone,
+};
 const accounts = createAccounts({ ...shared, defaultCurrency: config.CURRENCY });
 const ledger = createLedger(shared);
 const invoices = createInvoices(shared);
@@ -40,7 +48,7 @@ const history = createHistory(shared);
 
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
-registerDocuments(rest, { accounts, invoices, history, pdfPool: createPdfPool({ log, lifecycle }), clinic, now });
+registerDocuments(rest, { accounts, invoices, history, pdfPool: createPdfPool({ log, lifecycle }), clinic, clinicTimeZone, now });
 registerTotals(rest, shared);
 await listenRpc({
   routes: (router) => registerBilling(router, { accounts, ledger, invoices, history, watch, patients, verifier }),

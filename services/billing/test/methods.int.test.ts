@@ -201,6 +201,7 @@ test("strange input is the caller's fault and never an internal error", async ()
 test("the totals are for services only, and say what the ledger says", async () => {
   const answer = await page("/billing:totals", "application/json", await issuer.service("analytics"));
   const totals = (await answer.json()) as { currencies: Record<string, string>[]; transactions: number };
+  expect(totals).toMatchObject({ timeZone: "UTC" });
   const [sums] = await rows(
     "select sum(receivable)::text as outstanding, sum(credit)::text as credit from accounts where currency = 'EUR'",
   );

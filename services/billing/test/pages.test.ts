@@ -2,13 +2,14 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { inflateSync } from "node:zlib";
 import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { createRestApp } from "@pm/kit/http/rest";
 import { createLogger } from "@pm/kit/log";
 import { formatMoney } from "@pm/kit/money";
-import { InvoiceSchema, InvoiceStatus } from "@pm/proto/billing/v1/billing";
+import { GetStatementResponseSchema, InvoiceSchema, InvoiceStatus } from "@pm/proto/billing/v1/billing";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { invoiceDocument } from "../src/documents/document.ts";
+import { invoiceDocument, statementDocument } from "../src/documents/document.ts";
 import { toHtml } from "../src/documents/html.ts";
 import { toPdf, writable } from "../src/documents/pdf.ts";
 import { about, registerDocuments } from "../src/documents/rest.ts";
@@ -137,4 +138,11 @@ test("amounts are written with every digit that they have, and with as many deci
       expect(BigInt(digits)).toBe(minorUnits < 0n ? -minorUnits : minorUnits);
     }),
   );
+});
+
+test("a statement gives each transaction the day that it was in the clinic's zone", () => {
+  const createTime = timestampFromMs(Date.parse("2026-12-31T23:30:00Z"));
+  const statement = create(GetStatementResponseSchema, { fromDate: "2027-01-01", toDate: "2027-01-31", transactions: [{ createTime }] });
+  const dayIn = (zone: string) => statementDocument(statement, clinic, zone).table.rows.at(-1)?.[0];
+  expect(["UTC", "Europe/Berlin", "America/New_York"].map(dayIn)).toEqual(["31 Dec 2026", "1 Jan 2027", "31 Dec 2026"]);
 });

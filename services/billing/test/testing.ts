@@ -146,13 +146,14 @@ export async function openCounter() {
 }
 
 /** The rules on a test database, as one replica has them. Tests may kill its connections. */
-export function openReplica(databaseUrl: string, options: { now?: () => Date } = {}) {
+export function openReplica(databaseUrl: string, options: { now?: () => Date; clinicTimeZone?: string } = {}) {
   const log = createLogger("billing", "silent");
   const db = openDatabase<Tables>({ settings: { url: databaseUrl }, poolSize: 10, applicationName: "billing", log });
   const shared = {
     db,
     cursors: createCursors("0123456789abcdef0123456789abcdef"),
     now: options.now ?? (() => new Date()),
+    clinicTimeZone: options.clinicTimeZone ?? "UTC",
     newId: randomUUIDv7,
     committed: () => undefined,
   };
@@ -169,8 +170,8 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date } =
       const request = { patientId: randomUUID(), name: "Ada Lovelace", email: "ada@example.com", requestId: "", currencyCode: "" };
       return (await this.accounts.open(request, context)).id;
     },
-    charge(accountId: string, minorUnits: bigint, requestId: string = randomUUID(), description = "Consultation") {
-      const request = { accountId, amount: euros(minorUnits), description, serviceDate: "", requestId };
+    charge(accountId: string, minorUnits: bigint, requestId: string = randomUUID(), description = "Consultation", serviceDate = "") {
+      const request = { accountId, amount: euros(minorUnits), description, serviceDate, requestId };
       return ledger.charge(request, requestKey(method.createCharge, create(method.createCharge.input, request)), context);
     },
     pay(accountId: string, minorUnits: bigint, requestId: string = randomUUID()) {

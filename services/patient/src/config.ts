@@ -1,4 +1,14 @@
-import { callerConfig, commonConfig, cursorKey, databaseConfig, kafkaConfig, port, readEnvironment, serviceUrl } from "@pm/kit/config";
+import {
+  callerConfig,
+  clinicTimeZone,
+  commonConfig,
+  cursorKey,
+  databaseConfig,
+  kafkaConfig,
+  port,
+  readEnvironment,
+  serviceUrl,
+} from "@pm/kit/config";
 
 /** The environment of the patient service; see docs/configuration.md. */
 export const readConfig = () =>
@@ -8,6 +18,7 @@ export const readConfig = () =>
     ...kafkaConfig,
     ...callerConfig,
     PORT: port(4000),
+    CLINIC_TIME_ZONE: clinicTimeZone,
     BILLING_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
   });

@@ -28,20 +28,21 @@ const billing = createBillingAccounts({ db, log, ask: createAskBilling({ billing
 startCleanup({ db, log, lifecycle });
 
 const now = () => new Date();
+const clinicTimeZone = config.CLINIC_TIME_ZONE;
 const cursors = createCursors(config.CURSOR_KEY);
 const committed = relay.wake;
 const lists = createLists({ db, cursors });
-const imports = createImports({ db, committed, now });
+const imports = createImports({ db, committed, now, clinicTimeZone });
 billing.startWorker(lifecycle, imports.isRunning);
 
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerFiles(rest, { lists, imports });
 registerPatients(rest, {
-  patients: createPatients({ db, billing, committed, now }),
+  patients: createPatients({ db, billing, committed, now, clinicTimeZone }),
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),
 });
-registerTotals(rest, createTotals({ db, cursors, now }));
+registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone }));
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

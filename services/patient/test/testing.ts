@@ -70,17 +70,17 @@ export async function startPatientApp(
   };
   const rest = createRestApp({ service: "patient", ...about, log, lifecycle, verifier });
   registerDocs(rest);
-  const [now, committed] = [() => new Date(), () => undefined];
+  const [now, committed, clinicTimeZone] = [() => new Date(), () => undefined, "UTC"];
   const cursors = createCursors("a key for cursors, long enough to be one");
   const lists = createLists({ db, cursors });
-  registerFiles(rest, { lists, imports: createImports({ db, committed, now }) });
+  registerFiles(rest, { lists, imports: createImports({ db, committed, now, clinicTimeZone }) });
   registerPatients(rest, {
-    patients: createPatients({ db, billing, committed, now }),
+    patients: createPatients({ db, billing, committed, now, clinicTimeZone }),
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),
   });
-  registerTotals(rest, createTotals({ db, cursors, now }));
+  registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone }));
 
   return {
     db,

@@ -1280,7 +1280,7 @@ export declare type Invoice = Message<"billing.v1.Invoice"> & {
   accountId: string;
 
   /**
-   * `2026-000001`, without gaps within a year of UTC; empty while it is a draft.
+   * `2026-000001`, without gaps within a year of the clinic's time zone; empty while it is a draft.
    *
    * @generated from field: string number = 3;
    */
@@ -2090,8 +2090,8 @@ export declare const InvoiceStatusSchema: GenEnum<InvoiceStatus>;
  * another request with a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
  *
  * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`. An invalid request also has
- * a
- * google.rpc.BadRequest that names every wrong field. Times are UTC; dates are days in UTC, `YYYY-MM-DD`.
+ * a google.rpc.BadRequest that names every wrong field. Times are UTC; dates are days in the clinic's time zone,
+ * `YYYY-MM-DD`.
  *
  * @generated from service billing.v1.BillingService
  */

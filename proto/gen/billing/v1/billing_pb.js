@@ -414,8 +414,8 @@ export const InvoiceStatus = /*@__PURE__*/
  * another request with a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
  *
  * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`. An invalid request also has
- * a
- * google.rpc.BadRequest that names every wrong field. Times are UTC; dates are days in UTC, `YYYY-MM-DD`.
+ * a google.rpc.BadRequest that names every wrong field. Times are UTC; dates are days in the clinic's time zone,
+ * `YYYY-MM-DD`.
  *
  * @generated from service billing.v1.BillingService
  */

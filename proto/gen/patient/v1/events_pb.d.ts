@@ -156,7 +156,8 @@ export declare type PatientRegistered = Message<"patient.v1.PatientRegistered"> 
   demographics?: Demographics | undefined;
 
   /**
-   * The day of registration that the clinic gave, `YYYY-MM-DD`; the day of `registered_at` where it gave none.
+   * The day of registration that the clinic gave, `YYYY-MM-DD`. If it gave none, the day of `registered_at` in the
+   * clinic's time zone.
    *
    * @generated from field: string registered_date = 2;
    */

@@ -1,6 +1,8 @@
 /** Numbers and days as people read them, in English on every machine, so that charts are the same everywhere. */
+
+import type { LocalDate } from "@pm/kit/calendar";
 import { minorUnitDigits } from "@pm/kit/money";
-import type { Interval, LocalDate } from "../calendar.ts";
+import type { Interval } from "../calendar.ts";
 
 const counts = new Intl.NumberFormat("en-GB");
 const compact = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 });

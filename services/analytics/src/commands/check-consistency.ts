@@ -22,6 +22,7 @@ const { check } = createConsistency({
   deadLetters: createDeadLetters({ database, groupId: "analytics", apply: applyEvents }),
   patientUrl: config.PATIENT_URL,
   billingUrl: config.BILLING_URL,
+  clinicTimeZone: config.CLINIC_TIME_ZONE,
   serviceToken: createServiceTokens({ authUrl: config.AUTH_URL, clientId: "analytics", clientSecret: config.CLIENT_SECRET }),
   offsets: () => offsetsOf(kafka, [...streams]),
 });

@@ -1,7 +1,9 @@
 /** The HTML of the dashboard. The page is complete without its script, which only refreshes it. */
+
+import { addDays } from "@pm/kit/calendar";
 import { formatMoneyWithCode } from "@pm/kit/money";
 import { html, raw } from "hono/html";
-import { addDays, addYears, type Interval } from "../calendar.ts";
+import { addYears, type Interval } from "../calendar.ts";
 import { formatCount } from "../charts/labels.ts";
 import type { Chart, Charts } from "../charts/renderer.ts";
 import { agingBuckets } from "../measures.ts";

@@ -62,7 +62,7 @@ const dashboardQuery = z.object({
   from: z.string().max(20).optional().openapi({ example: "2026-11-01", description: "The first day." }),
   to: z.string().max(20).optional().openapi({ example: "2026-11-30", description: "The last day." }),
   interval: z.string().max(10).optional().openapi({ example: "week", description: "`day`, `week` or `month`." }),
-  timeZone: z.string().max(64).optional().openapi({ example: "Europe/Berlin", description: "An IANA time zone." }),
+  timeZone: z.string().max(64).optional().openapi({ example: "Europe/Berlin", description: "An IANA time zone. By default the clinic's." }),
   currency: z.string().max(3).optional().openapi({ example: "EUR" }),
 });
 const dashboard = createRoute({
@@ -134,15 +134,16 @@ const dashboardFile = createRoute({
 
 export function registerDashboard(
   { operation }: RestApp,
-  { reports, charts, sessions }: { reports: Reports; charts: Charts; sessions: DashboardSessions },
+  parts: { reports: Reports; charts: Charts; sessions: DashboardSessions; clinicTimeZone: string },
 ): void {
+  const { reports, charts, sessions, clinicTimeZone } = parts;
   operation(dashboard, async (c) => {
     let viewer: Viewer | undefined;
     try {
       viewer = await sessions.viewer(getCookie(c, cookieName), clientRequestOf(c));
       if (!viewer) return c.body(signInPage({ release, next: searchOf(c), email: "" }), 200, pageHeaders);
       if (viewer.cookie) c.header("set-cookie", cookieHeader(viewer.cookie, { secure: isSecure(c) }));
-      const query = usableQuery(c.req.valid("query"));
+      const query = usableQuery(c.req.valid("query"), clinicTimeZone);
       const { tag, show } = await planPage(query, { reports, charts }, viewer.caller.scopes.has("analytics:detail"));
       const etag = `W/"${tag}"`;
       if (matchesIfNoneMatch(c.req.header("if-none-match"), etag)) return c.body(null, 304, { ...pageHeaders, etag });
@@ -233,14 +234,14 @@ async function planPage(
 const maxIntervals = 62;
 
 /** The query with a usable value in place of each wrong one: a page is no place for a list of wrong fields. */
-function usableQuery(query: z.infer<typeof dashboardQuery>): DashboardQuery {
+function usableQuery(query: z.infer<typeof dashboardQuery>, clinicTimeZone: string): DashboardQuery {
   const { interval, currency } = query;
-  const timeZone = query.timeZone && isPeriod({ timeZone: query.timeZone }) ? query.timeZone : "UTC";
+  const timeZone = query.timeZone && isPeriod({ timeZone: query.timeZone }) ? query.timeZone : clinicTimeZone;
   const day = (text: string | undefined) => (text && isPeriod({ from: text }) ? text : undefined);
   let [first, last] = [day(query.from), day(query.to)];
   if (first && last && first > last) [first, last] = [last, first];
   const requested: Interval = interval === "week" || interval === "month" ? interval : "day";
-  const { from, to } = periodFrom({ from: first, to: last, interval: "month", timeZone }, Date.now());
+  const { from, to } = periodFrom({ from: first, to: last, interval: "month", timeZone }, Date.now(), clinicTimeZone);
   const fitting = (["day", "week", "month"] as const).filter((each) => countSpans(from, to, each) <= maxIntervals);
   return {
     from,

@@ -1,7 +1,8 @@
 /** What the events of a billing account count for: a pure function of the set of events, as in patient-record.ts. */
+
+import { dayMs, type Instant } from "@pm/kit/calendar";
 import type { Allocation } from "@pm/proto/billing/v1/events";
 import type { Money } from "@pm/proto/common/v1/money";
-import { dayMs, type Instant } from "../calendar.ts";
 import { agingBuckets, countOf, measures } from "../measures.ts";
 import type { Facts } from "../rollups/aggregate.ts";
 import { addMoney } from "../rollups/money.ts";

@@ -1,12 +1,12 @@
 /** Events as the log has them: read from a message of Kafka, and read again from the log. */
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Instant } from "@pm/kit/calendar";
 import type { ConsumedEvent } from "@pm/kit/kafka/event";
 import { isUuid } from "@pm/kit/uuid";
 import { type AuthEvent, AuthEventSchema } from "@pm/proto/auth/v1/events";
 import { type BillingEvent, BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { type PatientEvent, PatientEventSchema } from "@pm/proto/patient/v1/events";
-import type { Instant } from "../calendar.ts";
 import { streams } from "../tables.ts";
 import type { StoredEvent } from "./store.ts";
 

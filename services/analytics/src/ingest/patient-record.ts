@@ -3,8 +3,9 @@
  * come nor repetition matters.
  */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { dayMs, type Instant, isDate, type LocalDate, utcMidnight } from "@pm/kit/calendar";
 import type { Demographics } from "@pm/proto/patient/v1/events";
-import { ageOn, dayMs, type Instant, isDate, type LocalDate, utcMidnight } from "../calendar.ts";
+import { ageOn } from "../calendar.ts";
 import { ageBands, dimensions, measures, sexes } from "../measures.ts";
 import type { Facts } from "../rollups/aggregate.ts";
 import type { LoggedPatientEvent } from "./event.ts";

@@ -34,7 +34,10 @@ export type Consistency = {
   check(patienceMs?: number): Promise<ConsistencyReport>;
 };
 
+/** Releases before the setting had the days of UTC. */
+const timeZone = z.string().default("UTC");
 const patientTotals = z.object({
+  timeZone,
   active: z.int(),
   deleted: z.int(),
   withAccount: z.int(),
@@ -43,6 +46,7 @@ const patientTotals = z.object({
 });
 const digits = z.string().regex(/^-?\d+$/);
 const billingTotals = z.object({
+  timeZone,
   accounts: z.object({ active: z.int(), suspended: z.int(), closed: z.int() }),
   transactions: z.int(),
   pendingEvents: z.int(),
@@ -77,12 +81,13 @@ type OwnerAddresses = {
 export function createConsistency(
   options: OwnerAddresses & {
     database: AnalyticsDatabase;
+    clinicTimeZone: string;
     deadLetters: Pick<DeadLetters, "waiting">;
     offsets: () => Promise<Offsets>;
   },
 ): Consistency {
   const { database, deadLetters, offsets } = options;
-  const compare = createComparison(database);
+  const compare = createComparison(options);
 
   /** Compares once. `settled` says whether both sides stood still meanwhile. */
   async function look(before: Owners | undefined) {
@@ -161,7 +166,9 @@ async function lagOf(database: AnalyticsDatabase, offsets: () => Promise<Offsets
 
 type Comparison = { checks: Check[]; patientsWithoutAccount: number; accountsWithoutPatient: number; asOf: AsOf };
 
-function createComparison(database: AnalyticsDatabase): (owners: Owners) => Promise<Comparison> {
+type ComparisonOptions = { database: AnalyticsDatabase; clinicTimeZone: string };
+
+function createComparison({ database, clinicTimeZone }: ComparisonOptions): (owners: Owners) => Promise<Comparison> {
   const queryOf = createRollupQueries(database);
   const { charged, voided, collected, refunded, credit } = measures.billing;
   const { status } = measures.accounts;
@@ -187,6 +194,8 @@ function createComparison(database: AnalyticsDatabase): (owners: Owners) => Prom
     return {
       asOf: asOfFrom(freshness, streams),
       checks: [
+        check("time zone of patient", clinicTimeZone, patient.timeZone),
+        check("time zone of billing", clinicTimeZone, billing.timeZone),
         check("patients", patients.of(measures.patients.registered), patient.active + patient.deleted),
         check("active patients", active, patient.active),
         check("patients without account", unmatched(patientsWithoutAccount), patient.withoutAccount),
@@ -208,6 +217,6 @@ function createComparison(database: AnalyticsDatabase): (owners: Owners) => Prom
   };
 }
 
-function check(name: string, here: number | bigint, there: number | string): Check {
+function check(name: string, here: number | bigint | string, there: number | string): Check {
   return { name, here: String(here), there: String(there), holds: String(here) === String(there) };
 }

@@ -1,5 +1,6 @@
 /** Charges, payments, and what is outstanding for how long. Amounts are minor units of one currency. */
-import { addYears, type Instant, type Span, spanOf } from "../calendar.ts";
+import type { Instant } from "@pm/kit/calendar";
+import { addYears, type Span, spanOf } from "../calendar.ts";
 import { agingBuckets, countOf, measures } from "../measures.ts";
 import type { Amounts } from "../rollups/amounts.ts";
 import { moneyIn } from "../rollups/money.ts";

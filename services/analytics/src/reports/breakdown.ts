@@ -2,7 +2,8 @@
  * Registrations and active patients by sex, age, city or state. Small counts are hidden here, and not where answers are
  * written, so that no format can forget it.
  */
-import { addDays, addYears, type Instant, type LocalDate, localDateAt, type Span, spanOf } from "../calendar.ts";
+import { addDays, type Instant, type LocalDate, localDateAt } from "@pm/kit/calendar";
+import { addYears, type Span, spanOf } from "../calendar.ts";
 import { ageBands, type Dimension, dimensions, measures, sexes } from "../measures.ts";
 import type { Amounts } from "../rollups/amounts.ts";
 import type { RollupQuery } from "../rollups/query.ts";

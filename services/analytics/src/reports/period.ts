@@ -1,19 +1,8 @@
 /** What every report is asked for: local days from `from` to `to`, an interval, and a time zone. */
 import { z } from "@hono/zod-openapi";
+import { addDays, type Instant, isDate, isTimeZone, type LocalDate, localDateAt } from "@pm/kit/calendar";
 import { invalidFields } from "@pm/kit/errors";
-import {
-  addDays,
-  countSpans,
-  type Instant,
-  type Interval,
-  isDate,
-  isTimeZone,
-  type LocalDate,
-  localDateAt,
-  maxSpans,
-  type Span,
-  split,
-} from "../calendar.ts";
+import { countSpans, type Interval, maxSpans, type Span, split } from "../calendar.ts";
 
 export type Period = { from: LocalDate; to: LocalDate; interval: Interval; timeZone: string; spans: Span[] };
 
@@ -37,14 +26,23 @@ export const periodQuery = {
     .string()
     .max(64)
     .refine(isTimeZone, "must be an IANA time zone, such as Europe/Berlin")
-    .default("UTC")
-    .openapi({ example: "Europe/Berlin", description: "Its days, weeks and months count." }),
+    .optional()
+    .openapi({ example: "Europe/Berlin", description: "Its days, weeks and months count. By default the clinic's." }),
 };
 
-export type PeriodQuery = { from?: string | undefined; to?: string | undefined; interval: Interval; timeZone: string };
+export type PeriodQuery = {
+  from?: string | undefined;
+  to?: string | undefined;
+  interval: Interval;
+  timeZone?: string | undefined;
+};
 
-/** @throws AppError invalid_argument if `from` is after `to`, or if there are too many intervals */
-export function periodFrom({ from: givenFrom, to: givenTo, interval, timeZone }: PeriodQuery, now: Instant): Period {
+/**
+ * @param clinicTimeZone the zone of a query that names none
+ * @throws AppError invalid_argument if `from` is after `to`, or if there are too many intervals
+ */
+export function periodFrom(query: PeriodQuery, now: Instant, clinicTimeZone: string): Period {
+  const { from: givenFrom, to: givenTo, interval, timeZone = clinicTimeZone } = query;
   const to = givenTo ?? laterOf(localDateAt(now, timeZone), givenFrom);
   const from = givenFrom ?? addDays(to, -29);
   if (from > to) throw invalidFields([{ path: "from", message: "must not be after `to`" }]);

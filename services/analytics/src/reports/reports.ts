@@ -1,7 +1,7 @@
 /** Every report as data: the same for JSON, CSV, charts and the dashboard. */
 import { createHash } from "node:crypto";
+import { type Instant, localDateAt } from "@pm/kit/calendar";
 import { LRUCache } from "lru-cache";
-import { type Instant, localDateAt } from "../calendar.ts";
 import { type Freshness, readFreshness } from "../ingest/store.ts";
 import type { Dimension } from "../measures.ts";
 import { createRollupQueries, type RollupQuery } from "../rollups/query.ts";
@@ -42,8 +42,8 @@ export type Reports = {
   text(tag: string, write: () => Promise<string>): Promise<string>;
 };
 
-export function createReports(options: { database: AnalyticsDatabase; now: () => Instant }): Reports {
-  const { database, now } = options;
+export function createReports(options: { database: AnalyticsDatabase; now: () => Instant; clinicTimeZone: string }): Reports {
+  const { database, now, clinicTimeZone } = options;
   const queryOf = createRollupQueries(database);
   const freshness = shareWhileStarting(() => readFreshness(database));
 
@@ -55,7 +55,7 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
     make: (period: Period, rollups: RollupQuery) => Promise<T>,
     further: unknown[] = [],
   ): Promise<Plan<T>> {
-    const period = periodFrom(query, now());
+    const period = periodFrom(query, now(), clinicTimeZone);
     const known = await freshness();
     const { generation, replayedAt } = known;
     const asOf = asOfFrom(known, streams);

@@ -1,5 +1,6 @@
 /** The numbers of a period on one page, each with the one of the same days a year before. */
-import { type Instant, spanOf } from "../calendar.ts";
+import type { Instant } from "@pm/kit/calendar";
+import { spanOf } from "../calendar.ts";
 import type { RollupQuery } from "../rollups/query.ts";
 import { type ActivityFlows, reportActivity } from "./activity.ts";
 import { type MoneyFlows, reportBilling } from "./billing.ts";

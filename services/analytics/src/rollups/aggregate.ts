@@ -3,7 +3,7 @@
  * within a day or a month of UTC. The row of a day also has the amount by the end of each of its quarters of an hour,
  * so the sum of a local day is read from two rows, whatever its time zone is.
  */
-import type { Instant } from "../calendar.ts";
+import type { Instant } from "@pm/kit/calendar";
 import { measures } from "../measures.ts";
 import { lengthOf, rowOf, slotOf, slotsPerDay } from "./slots.ts";
 import { type Grain, grains, type RollupRow, type Slot } from "./types.ts";

@@ -4,7 +4,7 @@
  * another value. A sum of billions of either fits. Earlier releases counted whole amounts under the currency; they add
  * up with these.
  */
-import type { Instant } from "../calendar.ts";
+import type { Instant } from "@pm/kit/calendar";
 import type { Facts } from "./aggregate.ts";
 import type { Amounts } from "./amounts.ts";
 

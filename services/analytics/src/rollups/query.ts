@@ -1,6 +1,7 @@
 /** Sums over local days: what every report asks of the roll-ups. */
 import { createBatcher } from "@pm/kit/batcher";
-import { addDays, type Span, utcMidnight } from "../calendar.ts";
+import { addDays, utcMidnight } from "@pm/kit/calendar";
+import type { Span } from "../calendar.ts";
 import { datedMeasures } from "../measures.ts";
 import type { AnalyticsDatabase } from "../tables.ts";
 import { type Amount, type Amounts, Columns, noAmounts, parseAmounts } from "./amounts.ts";

@@ -2,7 +2,7 @@
  * Time in the roll-ups. It is counted in slots of a quarter of an hour since the epoch, because every time zone has its
  * midnight at the start of one. A row of a coarser grain is stored under its first slot.
  */
-import { type Instant, memoize } from "../calendar.ts";
+import { type Instant, memoize } from "@pm/kit/calendar";
 import { type Grain, grains, type Slot } from "./types.ts";
 
 const slotMs = 900_000;

@@ -1,9 +1,9 @@
 /** Invoices and statements as printable documents: all their texts and tables, before they become HTML or PDF. */
-import { timestampDate } from "@bufbuild/protobuf/wkt";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { localDateAt, utcMidnight } from "@pm/kit/calendar";
 import { formatMoney } from "@pm/kit/money";
 import { type BillingAccount, type GetStatementResponse, type Invoice, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
 import type { Money } from "@pm/proto/common/v1/money";
-import { startOf, toDate } from "../dates.ts";
 
 /** The sender. */
 export type Clinic = { name: string; address: string; paymentDetails: string };
@@ -83,7 +83,8 @@ const movements: Record<TransactionType, string> = {
   [TransactionType.REFUND]: "Refund",
 };
 
-export function statementDocument(statement: GetStatementResponse, clinic: Clinic): PrintableDocument {
+/** @param clinicTimeZone the zone that gives each transaction its day */
+export function statementDocument(statement: GetStatementResponse, clinic: Clinic, clinicTimeZone: string): PrintableDocument {
   const { account, fromDate, toDate: lastDate, openingBalance, closingBalance } = statement;
   const closing = closingBalance?.minorUnits ?? 0n;
   return {
@@ -107,7 +108,7 @@ export function statementDocument(statement: GetStatementResponse, clinic: Clini
       rows: [
         [readableDate(fromDate), "Balance brought forward", "", formatMoney(openingBalance)],
         ...statement.transactions.map((transaction) => [
-          readableDate(transaction.createTime ? toDate(timestampDate(transaction.createTime)) : ""),
+          readableDate(transaction.createTime ? localDateAt(timestampMs(transaction.createTime), clinicTimeZone) : ""),
           [movements[transaction.type], transaction.description].filter(Boolean).join(": "),
           formatMoney(transaction.amount),
           formatMoney(transaction.balance),
@@ -132,7 +133,7 @@ const dateFormat = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZ
 /** `21 Nov 2026`, which no reader takes for another day. */
 function readableDate(date: string): string {
   if (date === "") return "";
-  return dateFormat.format(startOf(date));
+  return dateFormat.format(utcMidnight(date));
 }
 
 function absolute(money: Money | undefined): Pick<Money, "currencyCode" | "minorUnits"> | undefined {

@@ -66,8 +66,8 @@ const showStatement = createRoute({
   request: {
     params: z.object({ accountId: id }),
     query: z.object({
-      from: day.openapi({ description: "The first day of the period.", example: "2026-01-01" }),
-      to: day.openapi({ description: "The last day of the period.", example: "2026-12-31" }),
+      from: day.openapi({ description: "The first day of the period, in the clinic's time zone.", example: "2026-01-01" }),
+      to: day.openapi({ description: "The last day of the period, in the clinic's time zone.", example: "2026-12-31" }),
       format,
     }),
   },
@@ -83,10 +83,12 @@ type Rules = {
   history: History;
   pdfPool: PdfPool;
   clinic: Clinic;
+  clinicTimeZone: string;
   now: () => Date;
 };
 
-export function registerDocuments({ operation }: RestApp, { accounts, invoices, history, pdfPool, clinic, now }: Rules): void {
+export function registerDocuments({ operation }: RestApp, rules: Rules): void {
+  const { accounts, invoices, history, pdfPool, clinic, clinicTimeZone, now } = rules;
   async function answer(c: RestContext, format: Format, document: PrintableDocument, json: () => string): Promise<Response> {
     const headers = {
       "content-type": format === "pdf" ? mediaTypes.pdf : `${mediaTypes[format]}; charset=utf-8`,
@@ -113,7 +115,9 @@ export function registerDocuments({ operation }: RestApp, { accounts, invoices, 
     const { from: fromDate, to: toDate, ...query } = c.req.valid("query");
     const format = formatOf(c, query.format);
     const statement = await history.statement({ accountId: c.req.valid("param").accountId, fromDate, toDate });
-    return answer(c, format, statementDocument(statement, clinic), () => toJsonString(GetStatementResponseSchema, statement));
+    return answer(c, format, statementDocument(statement, clinic, clinicTimeZone), () =>
+      toJsonString(GetStatementResponseSchema, statement),
+    );
   });
 }
 

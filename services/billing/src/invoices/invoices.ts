@@ -5,6 +5,7 @@
 import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { insertAuditEntries } from "@pm/kit/audit/audit";
+import { addDays, isDate } from "@pm/kit/calendar";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import { insertOutboxEvents } from "@pm/kit/kafka/outbox";
@@ -30,7 +31,7 @@ import {
 import { accountNotFound } from "../accounts/accounts.ts";
 import { toMoney } from "../accounts/messages.ts";
 import { lockAccounts } from "../accounts/store.ts";
-import { addDays, isDate, toDate } from "../dates.ts";
+import { today } from "../dates.ts";
 import { toOutboxEvent } from "../events.ts";
 import { once, type RequestKey, requireEtag, retries } from "../idempotency/idempotency.ts";
 import type { ChargeRow } from "../ledger/store.ts";
@@ -64,20 +65,21 @@ type InvoiceOptions = {
   db: BillingDatabase;
   cursors: Cursors;
   now: () => Date;
+  clinicTimeZone: string;
   newId: () => string;
   /** Called after events were committed, with the accounts that have changed for those who watch them: none. */
   committed: (accountIds: string[]) => void;
 };
 
 export function createInvoices(options: InvoiceOptions): Invoices {
-  const { db, cursors, now } = options;
+  const { db, cursors, now, clinicTimeZone } = options;
   return {
     create: (request, key, context) => createInvoice(options, request, key, context),
 
     issue: (request, key, context) =>
       changeInvoice(options, request, key, IssueInvoiceResponseSchema, async (tx, account, invoice) => {
         if (invoice.status !== "DRAFT") throw notPossible("INVOICE_NOT_DRAFT", "Only a draft can be issued.");
-        await issue(tx, account, invoice, { now: now(), context });
+        await issue(tx, account, invoice, { now: now(), clinicTimeZone, context });
         return create(IssueInvoiceResponseSchema, { invoice: await read(tx, invoice.id) });
       }),
 
@@ -99,7 +101,7 @@ export function createInvoices(options: InvoiceOptions): Invoices {
       const filter = {
         accountId: accountId || undefined,
         status: status === InvoiceStatus.UNSPECIFIED ? undefined : InvoiceStatus[status],
-        dueBefore: overdueOnly ? toDate(now()) : undefined,
+        dueBefore: overdueOnly ? today(now(), clinicTimeZone) : undefined,
       };
       const { rows, nextPageToken } = await readPage(cursors, request, {
         query: ["invoices", accountId, status, overdueOnly],
@@ -112,13 +114,13 @@ export function createInvoices(options: InvoiceOptions): Invoices {
 }
 
 async function createInvoice(
-  { db, now, newId, committed }: InvoiceOptions,
+  { db, now, clinicTimeZone, newId, committed }: InvoiceOptions,
   request: CreateInvoiceRequest,
   key: RequestKey,
   context: RequestContext,
 ): Promise<CreateInvoiceResponse> {
   const at = now();
-  if (request.dueDate !== "" && (!isDate(request.dueDate) || request.dueDate < toDate(at)))
+  if (request.dueDate !== "" && (!isDate(request.dueDate) || request.dueDate < today(at, clinicTimeZone)))
     throw invalidFields([{ path: "due_date", message: "must be a day of the calendar, today or later" }]);
 
   async function work(tx: Queries, account: Row<"accounts">): Promise<CreateInvoiceResponse> {
@@ -136,7 +138,7 @@ async function createInvoice(
     });
     const details = { invoiceId: id, charges: charges.length };
     await insertAuditEntries(tx, [{ ...context, action: "invoice.created", subject: account.id, details }]);
-    if (request.issue) await issue(tx, account, await findOrThrow(tx, id), { now: now(), context });
+    if (request.issue) await issue(tx, account, await findOrThrow(tx, id), { now: now(), clinicTimeZone, context });
     return create(CreateInvoiceResponseSchema, { invoice: await read(tx, id) });
   }
 
@@ -185,11 +187,11 @@ async function issue(
   tx: Queries,
   account: Row<"accounts">,
   invoice: InvoiceRow,
-  { now, context }: { now: Date; context: RequestContext },
+  { now, clinicTimeZone, context }: { now: Date; clinicTimeZone: string; context: RequestContext },
 ): Promise<void> {
-  const today = toDate(now);
-  const dueDate = invoice.due_date && invoice.due_date >= today ? invoice.due_date : addDays(today, daysToPay);
-  const number = await issueDraft(tx, invoice.id, today, dueDate);
+  const issueDate = today(now, clinicTimeZone);
+  const dueDate = invoice.due_date && invoice.due_date >= issueDate ? invoice.due_date : addDays(issueDate, daysToPay);
+  const number = await issueDraft(tx, invoice.id, issueDate, dueDate);
   const value = { invoiceId: invoice.id, invoiceNumber: number, total: toMoney(invoice.total, account.currency), dueDate };
   const event = toOutboxEvent(account, { case: "invoiceIssued", value }, { at: now, traceparent: context.traceparent });
   await insertOutboxEvents(tx, [event]);

@@ -1,6 +1,7 @@
 /** What callers read of the ledger: pages of transactions, charges and payments, and statements of a period. */
 import { create } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
+import { addDays, isDate, startOfDay } from "@pm/kit/calendar";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import {
@@ -20,7 +21,6 @@ import {
 import { accountNotFound } from "../accounts/accounts.ts";
 import { toAccount, toMoney } from "../accounts/messages.ts";
 import { findAccount } from "../accounts/store.ts";
-import { addDays, isDate, startOf } from "../dates.ts";
 import { readPage } from "../paging.ts";
 import type { BillingDatabase, Row } from "../tables.ts";
 import {
@@ -49,7 +49,9 @@ export type History = {
   statement(period: Period): Promise<GetStatementResponse>;
 };
 
-export function createHistory({ db, cursors }: { db: BillingDatabase; cursors: Cursors }): History {
+type HistoryOptions = { db: BillingDatabase; cursors: Cursors; clinicTimeZone: string };
+
+export function createHistory({ db, cursors, clinicTimeZone }: HistoryOptions): History {
   const positionOf = ({ sequence }: { sequence: bigint }) => String(sequence);
 
   return {
@@ -89,15 +91,17 @@ export function createHistory({ db, cursors }: { db: BillingDatabase; cursors: C
       return create(ListPaymentsResponseSchema, { payments: rows.map((row) => toPayment(row, currency)), nextPageToken });
     },
 
-    statement: (period) => readStatement(db, period),
+    statement: (period) => readStatement(db, period, clinicTimeZone),
   };
 }
 
-async function readStatement(db: BillingDatabase, { accountId, fromDate, toDate }: Period): Promise<GetStatementResponse> {
+async function readStatement(db: BillingDatabase, period: Period, clinicTimeZone: string): Promise<GetStatementResponse> {
+  const { accountId, fromDate, toDate } = period;
   requirePeriod(fromDate, toDate);
   const account = await findOrThrow(db, accountId);
   const { currency } = account;
-  const [from, to] = [startOf(fromDate), startOf(addDays(toDate, 1))];
+  const from = new Date(startOfDay(fromDate, clinicTimeZone));
+  const to = new Date(startOfDay(addDays(toDate, 1), clinicTimeZone));
   const rows = await transactionsInPeriod(db, account.id, from, to, maxStatementLines + 1);
   if (rows.length > maxStatementLines) throw tooLong(`The period has more than ${maxStatementLines} transactions.`);
   const charged = sumOf(rows, "CHARGE");

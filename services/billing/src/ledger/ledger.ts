@@ -5,6 +5,7 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import { createBatcher } from "@pm/kit/batcher";
+import { isDate } from "@pm/kit/calendar";
 import { AppError, invalidFields, toAppError } from "@pm/kit/errors";
 import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { RequestContext } from "@pm/kit/request-context";
@@ -19,7 +20,7 @@ import {
   VoidChargeResponseSchema,
 } from "@pm/proto/billing/v1/billing";
 import { lockAccounts } from "../accounts/store.ts";
-import { isDate, latestServiceDate, toDate } from "../dates.ts";
+import { latestServiceDate, today } from "../dates.ts";
 import { answerTo, type RequestKey, retries } from "../idempotency/idempotency.ts";
 import { findRequests } from "../idempotency/store.ts";
 import type { BillingDatabase } from "../tables.ts";
@@ -37,7 +38,7 @@ import { postRequest } from "./recording.ts";
 import { findOwners, write } from "./store.ts";
 
 export type Ledger = {
-  /** An empty service date means today. */
+  /** An empty service date means today in the clinic's zone. */
   charge(request: NewCharge, key: RequestKey, context: RequestContext): Promise<CreateChargeResponse>;
   pay(request: NewPayment, key: RequestKey, context: RequestContext): Promise<RecordPaymentResponse>;
   refund(request: NewRefund, key: RequestKey, context: RequestContext): Promise<RefundPaymentResponse>;
@@ -47,6 +48,7 @@ export type Ledger = {
 type LedgerOptions = {
   db: BillingDatabase;
   now: () => Date;
+  clinicTimeZone: string;
   newId: () => string;
   /** Called after a batch was committed, with the accounts that it has changed. */
   committed: (accountIds: string[]) => void;
@@ -69,7 +71,7 @@ export function createLedger(options: LedgerOptions): Ledger {
 
   return {
     async charge(given, key, context) {
-      const request = { ...given, serviceDate: serviceDateOf(given, options.now()) };
+      const request = { ...given, serviceDate: serviceDateOf(given, options) };
       return fromBinary(CreateChargeResponseSchema, await submit({ kind: "charge", request, key, context }));
     },
     async pay(request, key, context) {
@@ -84,10 +86,14 @@ export function createLedger(options: LedgerOptions): Ledger {
   };
 }
 
-function serviceDateOf({ serviceDate: given }: NewCharge, now: Date): string {
-  const serviceDate = given || toDate(now);
-  if (!isDate(serviceDate)) throw invalidFields([{ path: "service_date", message: "is not a day of the calendar" }]);
-  if (serviceDate > latestServiceDate(now)) throw invalidFields([{ path: "service_date", message: "must not be in the future" }]);
+function serviceDateOf({ serviceDate: given }: NewCharge, { now, clinicTimeZone }: LedgerOptions): string {
+  const at = now();
+  const serviceDate = given || today(at, clinicTimeZone);
+  // Postgres has no day before the year 1.
+  if (!isDate(serviceDate) || serviceDate < "0001-01-01")
+    throw invalidFields([{ path: "service_date", message: "is not a day of the calendar" }]);
+  if (serviceDate > latestServiceDate(at, clinicTimeZone))
+    throw invalidFields([{ path: "service_date", message: "must not be in the future" }]);
   return serviceDate;
 }
 

@@ -19,6 +19,7 @@ const TotalsSchema = z
       description: "The number of transactions. Each has one event: of a charge, a payment, a refund or a void.",
       example: 240,
     }),
+    timeZone: z.string().openapi({ description: "The clinic's time zone, whose days count here.", example: "Europe/Berlin" }),
     pendingEvents: z.int().openapi({ description: "Events that are not in Kafka yet.", example: 0 }),
     currencies: z.array(
       z.object({
@@ -43,9 +44,10 @@ const readBillingTotals = createRoute({
   responses: { 200: jsonAnswer(TotalsSchema, "The sums at one moment") },
 });
 
-export function registerTotals({ operation }: RestApp, { db, now }: { db: BillingDatabase; now: () => Date }): void {
+export function registerTotals({ operation }: RestApp, options: { db: BillingDatabase; now: () => Date; clinicTimeZone: string }): void {
+  const { db, now, clinicTimeZone } = options;
   operation(readBillingTotals, async (c) => {
     const asOf = now().toISOString();
-    return c.json({ asOf, ...(await readTotals(db)) }, 200);
+    return c.json({ asOf, timeZone: clinicTimeZone, ...(await readTotals(db)) }, 200);
   });
 }

@@ -8,7 +8,7 @@ import { AppError, type FieldError } from "@pm/kit/errors";
 import type { Call } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import { registeredEvent } from "../patients/events.ts";
-import { importedRecord } from "../patients/record.ts";
+import { daysAt, importedRecord } from "../patients/record.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
 import type { ImportLine } from "./formats.ts";
@@ -39,6 +39,7 @@ type Batch = {
 type Options = {
   db: PatientDatabase;
   now: () => Date;
+  clinicTimeZone: string;
   /** Called after each commit that wrote events. */
   committed: () => void;
 };
@@ -99,7 +100,7 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
 }
 
 /** Collects lines into a batch, and writes one batch while the next one is collected. */
-function createWriter({ db, now, committed }: Options, call: Call, { dryRun, signal }: Run, started: ImportProgress) {
+function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Call, { dryRun, signal }: Run, started: ImportProgress) {
   // The memory of batches that are written, for the next ones.
   const spare: CollectedPatients[] = [];
   // Names repeat: a word that this import has written need not be written again.
@@ -110,7 +111,7 @@ function createWriter({ db, now, committed }: Options, call: Call, { dryRun, sig
 
   function take({ number: line, body }: ImportLine): void {
     const at = now();
-    const record = importedRecord(body, at);
+    const record = importedRecord(body, daysAt(at.getTime(), clinicTimeZone));
     const id = randomUUIDv7();
     const { all, names } = searchWords(record);
     const words = { all, names: names.filter((word) => !knownWords.has(word)) };

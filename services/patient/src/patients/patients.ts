@@ -9,7 +9,7 @@ import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Action, Patient, PatientRecord } from "../tables.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
-import { diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
+import { type Days, daysAt, diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
 import { type Found, findPatient, type Reading, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
@@ -26,6 +26,7 @@ type Options = {
   db: PatientDatabase;
   billing: BillingAccounts;
   now: () => Date;
+  clinicTimeZone: string;
   /** Called after each commit that wrote events. */
   committed: () => void;
 };
@@ -49,7 +50,7 @@ function createReading(db: PatientDatabase) {
   };
 }
 
-function createRegistration({ db, billing, now, committed }: Options) {
+function createRegistration({ db, billing, now, clinicTimeZone, committed }: Options) {
   const creations = createBatcher<NewPatient, Creation>({
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
@@ -76,7 +77,7 @@ function createRegistration({ db, billing, now, committed }: Options) {
   return async (call: Call, body: unknown, key: string | undefined): Promise<Patient & { repeated: boolean }> => {
     const at = now();
     const id = randomUUIDv7();
-    const record = newRecord(body, at);
+    const record = newRecord(body, daysAt(at.getTime(), clinicTimeZone));
     const idempotency = key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) };
     const result = await creations.add({
       id,
@@ -104,7 +105,7 @@ function createRegistration({ db, billing, now, committed }: Options) {
 /** What a change makes of a patient. */
 type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; record: PatientRecord; deleted: boolean };
 
-function createChanges({ db, now, committed }: Options) {
+function createChanges({ db, now, clinicTimeZone, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
   async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
@@ -144,19 +145,19 @@ function createChanges({ db, now, committed }: Options) {
   }
 
   /** Changes the record. That of a deleted patient cannot be changed. */
-  const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, at: Date) => PatientRecord) =>
+  const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, days: Days) => PatientRecord) =>
     change(call, id, ifMatch, (found, at) => {
       if (found.deleted) throw notFound();
-      const record = make(found.record, at);
+      const record = make(found.record, daysAt(at.getTime(), clinicTimeZone));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
     });
 
   return {
     replace: (call: Call, id: string, body: unknown, ifMatch?: string) =>
-      edit(call, id, ifMatch, (current, at) => replacedRecord(body, current, at)),
+      edit(call, id, ifMatch, (current, days) => replacedRecord(body, current, days)),
 
     patch: (call: Call, id: string, body: unknown, ifMatch?: string) =>
-      edit(call, id, ifMatch, (current, at) => patchedRecord(body, current, at)),
+      edit(call, id, ifMatch, (current, days) => patchedRecord(body, current, days)),
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
       await change(call, id, ifMatch, ({ deleted, record }) => {

@@ -1,13 +1,13 @@
 import { AppError } from "@pm/kit/errors";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
+import { daysAt, diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 
-const now = new Date("2026-11-21T12:00:00Z");
+const days = daysAt(Date.parse("2026-11-21T12:00:00Z"), "UTC");
 const body = { name: "Ada Lovelace", email: "ada@example.com", dateOfBirth: "1987-04-12", address: "1 Main St" };
 const problems = (wrong: unknown) => {
   try {
-    newRecord(wrong, now);
+    newRecord(wrong, days);
   } catch (error) {
     if (error instanceof AppError) return error.options.errors?.map(({ path }) => path).sort();
   }
@@ -17,14 +17,14 @@ const problems = (wrong: unknown) => {
 test.each(["Cher", "O'Neill", "Jean-Luc d'Arc", "José", "Nguyễn Thị Ánh", "王小明", "محمد", "X Æ A-12", "de la Cruz, Jr.", "Ó"])(
   "the name %s is accepted",
   (name) => {
-    expect(newRecord({ ...body, name }, now).name).toBe(name);
+    expect(newRecord({ ...body, name }, days).name).toBe(name);
   },
 );
 
 test.each(["ada@example.com", "a+b.c_d@sub.example.co.uk", "o'neill@example.ie", "用户@例子.中国", "x@123.museum"])(
   "the e-mail %s is accepted",
   (email) => {
-    expect(newRecord({ ...body, email: ` ${email} ` }, now).email).toBe(email);
+    expect(newRecord({ ...body, email: ` ${email} ` }, days).email).toBe(email);
   },
 );
 
@@ -40,7 +40,7 @@ test.each([
 ])("the e-mail %s is refused", (email) => expect(problems({ ...body, email })).toEqual(["email"]));
 
 test("an address needs no state and no zip code, and one in parts gets its line", () => {
-  expect(newRecord({ ...body, address: { street: "Nørregade 10", city: "København" } }, now).address).toEqual({
+  expect(newRecord({ ...body, address: { street: "Nørregade 10", city: "København" } }, days).address).toEqual({
     text: "Nørregade 10, København",
     street: "Nørregade 10",
     city: "København",
@@ -57,7 +57,45 @@ test.each(["1879-12-31", "2026-11-24", "2023-02-29", "1987-4-12", "12.04.1987", 
 );
 
 test("a day that has begun somewhere is not in the future", () => {
-  expect(newRecord({ ...body, dateOfBirth: "2026-11-22" }, now).dateOfBirth).toBe("2026-11-22");
+  expect(newRecord({ ...body, dateOfBirth: "2026-11-22" }, days).dateOfBirth).toBe("2026-11-22");
+});
+
+test("a day begins and ends in the clinic's zone, also at the turn of the year and where clocks change", () => {
+  const isAccepted = (day: string, at: string, zone: string) => {
+    try {
+      return newRecord({ ...body, dateOfBirth: day, registeredDate: day }, daysAt(Date.parse(at), zone)).registeredDate === day;
+    } catch (error) {
+      expect((error as AppError).options.errors).toEqual(
+        ["dateOfBirth", "registeredDate"].map((path) => ({ path, message: "must not be in the future" })),
+      );
+      return false;
+    }
+  };
+  for (const [last, zone, today, tomorrow] of [
+    ["2026-12-31T22:59:59.999Z", "Europe/Berlin", "2026-12-31", "2027-01-01"],
+    ["2027-01-01T07:59:59.999Z", "America/Los_Angeles", "2026-12-31", "2027-01-01"],
+    ["2026-12-31T09:59:59.999Z", "Pacific/Kiritimati", "2026-12-31", "2027-01-01"],
+    ["2026-03-29T21:59:59.999Z", "Europe/Berlin", "2026-03-29", "2026-03-30"],
+    ["2026-10-25T22:59:59.999Z", "Europe/Berlin", "2026-10-25", "2026-10-26"],
+    ["2018-11-04T02:59:59.999Z", "America/Sao_Paulo", "2018-11-03", "2018-11-04"],
+  ] as const) {
+    const first = new Date(Date.parse(last) + 1).toISOString();
+    expect(newRecord(body, daysAt(Date.parse(last), zone)).registeredDate).toBe(today);
+    expect(newRecord(body, daysAt(Date.parse(first), zone)).registeredDate).toBe(tomorrow);
+    expect([isAccepted(today, last, zone), isAccepted(tomorrow, last, zone), isAccepted(tomorrow, first, zone)]).toEqual([
+      true,
+      false,
+      true,
+    ]);
+  }
+});
+
+test("a new zone of the clinic leaves the day of a registration as it is", () => {
+  const current = newRecord(body, daysAt(Date.parse("2026-11-21T12:00:00Z"), "Pacific/Kiritimati"));
+  const west = daysAt(Date.parse("2026-11-21T12:00:00Z"), "America/Los_Angeles");
+  expect(current.registeredDate).toBe("2026-11-22");
+  expect(patchedRecord({ name: "Ada King" }, current, west).registeredDate).toBe("2026-11-22");
+  expect(replacedRecord(body, current, west).registeredDate).toBe("2026-11-22");
 });
 
 test.each([
@@ -69,16 +107,16 @@ test.each([
   ["12", undefined],
   ["call me", undefined],
 ])("the phone number %s becomes %s", (phoneNumber, expected) => {
-  if (expected) expect(newRecord({ ...body, phoneNumber }, now).phoneNumber).toBe(expected);
+  if (expected) expect(newRecord({ ...body, phoneNumber }, days).phoneNumber).toBe(expected);
   else expect(problems({ ...body, phoneNumber })).toEqual(["phoneNumber"]);
 });
 
 test("null is like absent in a new record, read-only fields are unknown there and ignored in a changed one", () => {
-  expect(newRecord({ ...body, phoneNumber: null, sex: null, firstName: null }, now)).not.toHaveProperty("phoneNumber");
-  const current = newRecord(body, now);
+  expect(newRecord({ ...body, phoneNumber: null, sex: null, firstName: null }, days)).not.toHaveProperty("phoneNumber");
+  const current = newRecord(body, days);
   const shown = { ...body, id: "x", version: 3, createdAt: "x", updatedAt: "x", billing: {} };
   expect(problems(shown)).toEqual(["billing", "createdAt", "id", "updatedAt", "version"]);
-  expect(replacedRecord(shown, current, now)).toEqual(current);
+  expect(replacedRecord(shown, current, days)).toEqual(current);
 });
 
 test("no body makes anything but a record or a list of problems", { timeout: 30_000 }, () => {
@@ -100,10 +138,10 @@ test("no body makes anything but a record or a list of problems", { timeout: 30_
   fc.assert(
     fc.property(anyBody, (wrong) => {
       try {
-        const record = newRecord(wrong, now);
+        const record = newRecord(wrong, days);
         expect(JSON.stringify(record)).not.toMatch(/\\u0000/);
-        expect(replacedRecord(record, record, now)).toEqual(record);
-        expect(diffRecords(record, patchedRecord({}, record, now))).toEqual([]);
+        expect(replacedRecord(record, record, days)).toEqual(record);
+        expect(diffRecords(record, patchedRecord({}, record, days))).toEqual([]);
       } catch (error) {
         expect(error).toMatchObject({ code: "invalid_argument" });
         expect((error as AppError).options.errors?.length).toBeGreaterThan(0);

@@ -3,6 +3,7 @@
  * `address` in parts, or a mixture. This is not a schema of a library, because each message has to say what to do, and the
  * messages of libraries for "either this or that" do not.
  */
+import { type Instant, type LocalDate, localDateAt, toDate } from "@pm/kit/calendar";
 import { type FieldError, invalidFields, unprintable } from "@pm/kit/errors";
 import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import { type Address, type PatientRecord, type Sex, sexes } from "../tables.ts";
@@ -48,7 +49,7 @@ const email: Reader<string> = (value, path, problems) => {
 };
 
 const date =
-  (today: string): Reader<string> =>
+  (latest: LocalDate): Reader<string> =>
   (value, path, problems) => {
     const fail = (message: string) => void problems.push({ path, message });
     const parts = typeof value === "string" ? /^(\d{4})-(\d{2})-(\d{2})$/.exec(value) : null;
@@ -58,7 +59,7 @@ const date =
     const found = new Date(Date.UTC(year, month - 1, day));
     if (found.getUTCMonth() + 1 !== month || found.getUTCDate() !== day) return fail("is not a day of the calendar");
     if (value < earliestDate) return fail(`must not be before ${earliestDate}`);
-    if (value > today) return fail("must not be in the future");
+    if (value > latest) return fail("must not be in the future");
     return value;
   };
 
@@ -136,32 +137,43 @@ function readObject<T>(
   return fields as T;
 }
 
-const fieldReaders = (today: string) => ({
+const fieldReaders = (latest: LocalDate) => ({
   name: text(limits.name),
   firstName: text(limits.partOfName),
   lastName: text(limits.partOfName),
   email,
   phoneNumber,
-  dateOfBirth: date(today),
+  dateOfBirth: date(latest),
   address,
   sex,
-  registeredDate: date(today),
+  registeredDate: date(latest),
 });
 
-const dayMs = 86_400_000;
-let latest: { day: number; readers: ReturnType<typeof fieldReaders> } | undefined;
+/** The days of a request. */
+export type Days = { today: LocalDate; latest: LocalDate };
 
-/** The readers for today, created once a day. Today is the latest day that it is anywhere: zones are up to 14 hours ahead of UTC. */
-function readersAt(now: Date): ReturnType<typeof fieldReaders> {
-  const day = Math.floor((now.getTime() + 14 * 3_600_000) / dayMs);
-  if (latest?.day !== day) latest = { day, readers: fieldReaders(new Date(day * dayMs).toISOString().slice(0, 10)) };
-  return latest.readers;
+/**
+ * Today in the clinic's zone, and the latest day that is not in the future. They are the same day, unless the clinic has
+ * the default zone: then nobody may have said where it is, and a day counts as begun as soon as it has begun anywhere.
+ * Zones are up to 14 hours ahead of UTC.
+ */
+export function daysAt(now: Instant, clinicTimeZone: string): Days {
+  const today = localDateAt(now, clinicTimeZone);
+  return { today, latest: clinicTimeZone === "UTC" ? toDate(now + 14 * 3_600_000) : today };
 }
 
-function readFields(body: unknown, now: Date, ignored: string[], problems: FieldError[]): Fields {
+let known: { latest: LocalDate; readers: ReturnType<typeof fieldReaders> } | undefined;
+
+/** The readers of a day, created once a day. */
+function readersOf({ latest }: Days): ReturnType<typeof fieldReaders> {
+  if (known?.latest !== latest) known = { latest, readers: fieldReaders(latest) };
+  return known.readers;
+}
+
+function readFields(body: unknown, days: Days, ignored: string[], problems: FieldError[]): Fields {
   if (typeof body !== "object" || body === null || Array.isArray(body))
     throw invalidFields([{ path: "", message: "must be a JSON object" }]);
-  return readObject<Fields>(body, readersAt(now), ignored, "", problems);
+  return readObject<Fields>(body, readersOf(days), ignored, "", problems);
 }
 
 /** The address in one line: `1 Main St, Springfield, IL 62701`. */
@@ -173,7 +185,7 @@ function composeAddress(parts: AddressParts): string {
 const composeName = (first: string | null | undefined, last: string | null | undefined) => [first, last].filter(Boolean).join(" ");
 
 /** Makes the record, or throws all problems at once. For a patch, `fields` is merged with the old record already. */
-function toRecord(fields: Fields, defaultDate: () => string, problems: FieldError[]): PatientRecord {
+function toRecord(fields: Fields, defaultDate: LocalDate, problems: FieldError[]): PatientRecord {
   const reported = new Set(problems.map((problem) => problem.path.split(".")[0]));
   const require = (name: "email" | "dateOfBirth" | "address", value: unknown) => {
     if ((value === undefined || value === null) && !reported.has(name)) problems.push({ path: name, message: "is required" });
@@ -210,29 +222,29 @@ function toRecord(fields: Fields, defaultDate: () => string, problems: FieldErro
       ...(zipCode && { zipCode }),
     },
     ...(givenSex && { sex: givenSex }),
-    registeredDate: fields.registeredDate ?? defaultDate(),
+    registeredDate: fields.registeredDate ?? defaultDate,
   };
 }
 
 /** @throws AppError invalid_argument that names every wrong field. */
-export function newRecord(body: unknown, now: Date, ignored: string[] = []): PatientRecord {
+export function newRecord(body: unknown, days: Days, ignored: string[] = []): PatientRecord {
   const problems: FieldError[] = [];
-  return toRecord(readFields(body, now, ignored, problems), () => now.toISOString().slice(0, 10), problems);
+  return toRecord(readFields(body, days, ignored, problems), days.today, problems);
 }
 
 /** The record of a line of an import; the line may come from an export. @throws as `newRecord`. */
-export const importedRecord = (body: unknown, now: Date): PatientRecord => newRecord(body, now, readOnly);
+export const importedRecord = (body: unknown, days: Days): PatientRecord => newRecord(body, days, readOnly);
 
 /** The record after a PUT. An absent field is removed, except the day of registration. @throws as `newRecord`. */
-export function replacedRecord(body: unknown, current: PatientRecord, now: Date): PatientRecord {
+export function replacedRecord(body: unknown, current: PatientRecord, days: Days): PatientRecord {
   const problems: FieldError[] = [];
-  return toRecord(readFields(body, now, readOnly, problems), () => current.registeredDate, problems);
+  return toRecord(readFields(body, days, readOnly, problems), current.registeredDate, problems);
 }
 
 /** The record after a PATCH (RFC 7396): an absent field stays, null removes. @throws as `newRecord`. */
-export function patchedRecord(body: unknown, current: PatientRecord, now: Date): PatientRecord {
+export function patchedRecord(body: unknown, current: PatientRecord, days: Days): PatientRecord {
   const problems: FieldError[] = [];
-  const patch = readFields(body, now, readOnly, problems);
+  const patch = readFields(body, days, readOnly, problems);
   const merged: Fields = { ...current, ...patch };
   const namesPart = patch.firstName !== undefined || patch.lastName !== undefined;
   if (patch.name === null) problems.push({ path: "name", message: "cannot be removed, only changed" });
@@ -249,7 +261,7 @@ export function patchedRecord(body: unknown, current: PatientRecord, now: Date):
     const follows = current.address.text === composeAddress(current.address) && composeAddress(merged.address) !== "";
     if (patch.address.text === null || (patch.address.text === undefined && follows)) delete merged.address.text;
   }
-  return toRecord(merged, () => current.registeredDate, problems);
+  return toRecord(merged, current.registeredDate, problems);
 }
 
 /** A field that differs between two versions, by its path in an answer. */

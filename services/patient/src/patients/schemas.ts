@@ -139,7 +139,7 @@ const fields = {
   dateOfBirth: { ...date, description: "Not before 1880 and not in the future." },
   address: { anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }] },
   sex: nullable({ type: "string", enum: [...sexes] }),
-  registeredDate: { ...nullable(date), description: "The day of the request by default." },
+  registeredDate: { ...nullable(date), description: "The day of the request in the clinic's time zone by default." },
 } satisfies Record<string, Schema>;
 const { name, address, firstName, lastName, ...common } = record;
 const flat = { name, ...common, address: address.text };
@@ -244,10 +244,19 @@ export const TotalsSchema = z
     withAccount: z.int(),
     withoutAccount: z.int(),
     pendingEvents: z.int().openapi({ description: "Events that are not published yet." }),
+    timeZone: z.string().openapi({ description: "The clinic's time zone, whose days count here." }),
     asOf: z.iso.datetime(),
   })
   .openapi("PatientTotals", {
-    example: { active: 1_200, deleted: 3, withAccount: 1_203, withoutAccount: 0, pendingEvents: 0, asOf: "2026-01-28T09:30:00.000Z" },
+    example: {
+      active: 1_200,
+      deleted: 3,
+      withAccount: 1_203,
+      withoutAccount: 0,
+      pendingEvents: 0,
+      timeZone: "Europe/Berlin",
+      asOf: "2026-01-28T09:30:00.000Z",
+    },
   });
 export const IdsSchema = z
   .object({

@@ -3,11 +3,12 @@ import type { Cursors } from "@pm/kit/cursor";
 import type { PatientDatabase } from "../database.ts";
 import { readIds, readTotals } from "./totals-store.ts";
 
-export function createTotals({ db, cursors, now }: { db: PatientDatabase; cursors: Cursors; now: () => Date }) {
+export function createTotals(options: { db: PatientDatabase; cursors: Cursors; now: () => Date; clinicTimeZone: string }) {
+  const { db, cursors, now, clinicTimeZone } = options;
   return {
     async totals() {
       const asOf = now().toISOString();
-      return { ...(await readTotals(db)), asOf };
+      return { ...(await readTotals(db)), timeZone: clinicTimeZone, asOf };
     },
 
     /** Ids of all patients, deleted ones included, in the order of creation, and whose account is about to be opened. */
