@@ -186,8 +186,19 @@ test("a dashboard that is open for longer than a token lives goes on, with a new
     expect(cookieOf(response)).not.toBe(cookie);
     cookie = cookieOf(response);
   }
+  // Whoever signs out late has an access token that has expired.
+  await delay((tokenSeconds + 1) * 1_000);
   expect((await send("/logout", cookie, "POST")).status).toBe(303);
   await expect.poll(async () => isSignedIn(await send("", cookie)), { timeout: 5_000 }).toBe(false);
+});
+
+test("who may not see the dashboard leaves no session behind by signing in to it", async () => {
+  const { send } = await logIn(platform);
+  const credentials = { email: `${randomUUID()}@example.com`, password: "correct horse battery" };
+  const { body } = await send("POST", "/auth/users", { ...credentials, roles: ["user"] });
+  const form = { method: "POST", headers: { origin: platform.gatewayUrl }, body: new URLSearchParams(credentials) };
+  expect((await fetch(`${platform.gatewayUrl}/analytics/dashboard/login`, form)).status).toBe(403);
+  expect((await send("GET", `/auth/users/${(body as { id: string }).id}/sessions`)).body).toEqual({ items: [] });
 });
 
 test("charges of 2^53, which earlier releases took, are in every report and in the check of what is counted, and can be undone", {

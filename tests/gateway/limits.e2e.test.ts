@@ -116,6 +116,7 @@ describe("who asks too often", () => {
     ["/auth/signup", 2],
     ["/auth/password-reset", 2],
     ["/auth/refresh", 4],
+    ["/auth/logout", 4],
   ])("%s is told 429 and when to come back", async (path, rate) => {
     const { passed, refused } = await exhaust(path, `203.0.113.${Math.floor(Math.random() * 250)}`);
     // The bucket may be refilled once while it is being emptied.

@@ -34,12 +34,14 @@ const withoutToken: Row[] = [
   ["POST /auth/login", "auth"],
   ["POST /auth/signup", "auth"],
   ["POST /auth/refresh", "auth"],
+  ["POST /auth/logout", "auth"],
   ["POST /auth/password-reset", "auth"],
   ["POST /auth/password-reset/confirm", "auth"],
   ["POST /auth/invites/accept", "auth"],
   ["POST /api/auth/login", "auth", "/auth/login"],
   ["POST /api/auth/signup", "auth", "/auth/signup"],
   ["POST /api/auth/refresh", "auth", "/auth/refresh"],
+  ["POST /api/auth/logout", "auth", "/auth/logout"],
   ["GET /.well-known/openid-configuration", "auth"],
   ["GET /docs", "patient"],
   ["GET /docs/assets/page.js?v=1", "patient"],
@@ -55,7 +57,6 @@ const withoutToken: Row[] = [
 ];
 
 const withToken: Row[] = [
-  ["POST /auth/logout", "auth"],
   ["GET /auth/validate", "auth"],
   ["GET /auth/me", "auth"],
   ["GET /auth/sessions", "auth"],

@@ -59,6 +59,22 @@ test("a cookie that was renewed reaches the browser even where the numbers canno
   expect(response.headers.get("set-cookie")).toMatch(/^pm_session=renewed;/);
 });
 
+test("what follows a sign-in cannot end the header that it is in, nor lead elsewhere", async () => {
+  const app = dashboardWith({ signIn: async () => "cookie" }, {}, away);
+  const locationAfter = async (next: string) => {
+    const headers = { "content-type": "application/x-www-form-urlencoded", host: "localhost", origin: "http://localhost" };
+    const body = new URLSearchParams({ email: "ada@example.com", password: "x", next }).toString();
+    const response = await app.request("/analytics/dashboard/login", { method: "POST", headers, body });
+    return [response.status, response.headers.get("location"), response.headers.get("x-evil")];
+  };
+  const dashboard = "/analytics/dashboard";
+  expect(await locationAfter("?from=2026-01-01&to=2026-01-31")).toEqual([303, `${dashboard}?from=2026-01-01&to=2026-01-31`, null]);
+  expect(await locationAfter("?from=1\r\nx-evil: 1")).toEqual([303, `${dashboard}?from=1%0D%0Ax-evil%3A+1`, null]);
+  expect(await locationAfter("?city=\u03a9")).toEqual([303, `${dashboard}?city=%CE%A9`, null]);
+  for (const next of ["//evil.example", "https://evil.example/?x", "\r\n?", ""])
+    expect(await locationAfter(next)).toEqual([303, dashboard, null]);
+});
+
 test("a password that is not UTF-8 is refused by its name and nobody is asked to check it", async () => {
   let asked = 0;
   const app = dashboardWith({ signIn: async () => `cookie ${++asked}` }, {}, away);

@@ -10,9 +10,12 @@ const statements = [
     (select id from sessions where expires_at < now() - interval '1 day' or revoked_at < now() - interval '1 day' limit ${batchSize})`,
   `delete from sessions where id in
     (select id from sessions where last_used_at < now() - make_interval(secs => $1) - interval '1 day' limit ${batchSize})`,
-  // A response is replayed within the grace time, which is two minutes at most. That its token was used stays known.
+  // A response is replayed within the grace time, which is two minutes at most, and until its refresh token was used,
+  // which makes that token the one that was used later. That its own token was used stays known.
   `update refresh_tokens set sealed_answer = null where hash in
-    (select hash from refresh_tokens where sealed_answer is not null and used_at < now() - interval '5 minutes' limit ${batchSize})`,
+    (select hash from refresh_tokens t where sealed_answer is not null and used_at < now() - interval '5 minutes'
+      and exists (select from refresh_tokens later where later.session_id = t.session_id and later.used_at > t.used_at)
+      limit ${batchSize})`,
   `delete from links where hash in (select hash from links where expires_at < now() limit ${batchSize})`,
   `delete from throttles where key in
     (select key from throttles where blocked_until < now() and updated_at + make_interval(secs => level * leak_seconds) < now()

@@ -109,7 +109,7 @@ const verifier = createVerifier({ keys: keys.resolve, issuer, audience, revocati
 const description = "Accounts, sign-in, sessions and the keys of access tokens.";
 const rest = createRestApp({ service, title: "Auth", description, log, lifecycle, verifier });
 const contextOf = createContextReader(config.GATEWAY_NETWORKS);
-registerSessions(rest, { sessions, refresh, revocationSnapshot, contextOf });
+registerSessions(rest, { sessions, refresh, revocationSnapshot, verifier, contextOf });
 registerLinks(rest, { signup, passwordReset, contextOf });
 registerAccounts(rest, { accounts, sessions, contextOf });
 registerSecondFactor(rest, { secondFactorSetup, contextOf });

@@ -14,6 +14,7 @@ export type AuthTables = {
   users: {
     id: Generated<string>;
     email: string;
+    email_key: string | null;
     name: string;
     roles: Role[];
     password_hash: string | null;

@@ -1,5 +1,7 @@
+import { hash } from "@node-rs/argon2";
 import { decodeJwt } from "jose";
 import { afterAll, expect, test } from "vitest";
+import { argon2Options } from "../src/passwords/hashing.ts";
 import { type AuthUnderTest, admin, freshEmail, startAuth, startMailbox } from "./testing.ts";
 
 const mailbox = await startMailbox();
@@ -215,6 +217,36 @@ test.each([
   expect((await auth.call("POST", "/auth/users", { token: adminToken, body: { email, role: "user", password: good } })).status).toBe(201);
   expect(await signsIn(email, good)).toBe(200);
   expect(await signsIn(email, good.trim() === good ? good.replace(/^./u, "b") : good.trim())).toBe(401);
+});
+
+const composed = "Ünïcödé pässwörd";
+const decomposed = composed.normalize("NFD").replace(" ", "\u00a0");
+
+test("a password is the same in the spelling of every keyboard and system", async () => {
+  for (const [chosen, typed] of [
+    [composed, decomposed],
+    [decomposed, composed],
+    ["\u00c5".repeat(128), "A\u030a".repeat(128)],
+  ] as const) {
+    const email = freshEmail();
+    const body = { email, role: "user", password: chosen };
+    expect((await auth.call("POST", "/auth/users", { token: adminToken, body })).status).toBe(201);
+    for (const secret of [chosen, typed]) expect(await signsIn(email, secret)).toBe(200);
+    expect(await signsIn(email, typed.toLowerCase())).toBe(401);
+  }
+  const tooLong = await auth.call("POST", "/auth/login", { body: { email: freshEmail(), password: "A\u030a".repeat(129) } });
+  expect(tooLong).toMatchObject({ status: 400, body: { errors: [{ path: "password" }] } });
+});
+
+test("a password that was stored as it was typed signs in as it was typed, and in every spelling from then on", async () => {
+  const user = await newUser();
+  await auth.owner.query("update users set password_hash = $1 where id = $2", [await hash(decomposed, argon2Options), user.id]);
+  expect(await signsIn(user.email, composed)).toBe(401);
+  const answers = await Promise.all(Array.from({ length: 5 }, () => signsIn(user.email, decomposed)));
+  expect(answers).toEqual(answers.map(() => 200));
+  expect(await signsIn(user.email, composed)).toBe(200);
+  const session = await auth.login({ email: user.email, password: composed });
+  expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken: session.refreshToken } })).status).toBe(200);
 });
 
 test("a new e-mail address counts when it was confirmed; the former one is told and other sessions end", async () => {

@@ -24,7 +24,8 @@ test("sign-ins, failures, reuse, role changes and rotations are in the audit tra
   const session = await auth.login({ email, password });
   secrets.add(session.token).add(session.refreshToken);
   const next = await auth.call("POST", "/auth/refresh", { body: { refreshToken: session.refreshToken } });
-  secrets.add(String(next.body.refreshToken));
+  const last = await auth.call("POST", "/auth/refresh", { body: { refreshToken: next.body.refreshToken } });
+  secrets.add(String(next.body.refreshToken)).add(String(last.body.refreshToken));
   expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken: session.refreshToken } })).status).toBe(401);
   await auth.call("PATCH", `/auth/users/${user.id}`, { token, body: { roles: ["billing"] } });
   await auth.call("POST", "/auth/password-reset", { body: { email } });
@@ -38,6 +39,7 @@ test("sign-ins, failures, reuse, role changes and rotations are in the audit tra
     "user_created",
     "authn_login_fail",
     "authn_login_success",
+    "session_renewed",
     "session_renewed",
     "authn_token_reuse",
     "authz_change",

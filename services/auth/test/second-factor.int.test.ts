@@ -74,6 +74,23 @@ test("a code is used once, even by twenty at once, and one that is minutes old n
   expect((await login({ ...user, code: codeOf(secret, -120) })).status).toBe(401);
 });
 
+test("codes are taken with the spaces and hyphens that apps show", async () => {
+  const user = await newUser();
+  const { token } = await auth.login(user);
+  const { body } = await auth.call("POST", "/auth/mfa/totp", { token, body: { password } });
+  const secret = String(body.secret);
+  const spaced = (separator: string) => codeOf(secret).replace(/^.../, `$&${separator}`);
+  const confirmed = await auth.call("POST", "/auth/mfa/totp/confirm", { token, body: { code: spaced(" ") } });
+  expect(confirmed.status).toBe(200);
+  for (const separator of [" ", "-", "\u00a0", "\u202f", " \u2013 "]) {
+    await auth.owner.query("update second_factors set last_step = 0");
+    expect([separator, (await login({ ...user, code: ` ${spaced(separator)} ` })).status]).toEqual([separator, 200]);
+  }
+  const [recoveryCode = ""] = confirmed.body.recoveryCodes as string[];
+  expect((await login({ ...user, code: recoveryCode.replaceAll("-", " \u2010 ") })).status).toBe(200);
+  expect(await login({ ...user, code: "1 2 3 -  -" })).toMatchObject({ status: 400, body: { errors: [{ path: "code" }] } });
+});
+
 test("a recovery code signs in once, and new ones void the former", async () => {
   const user = await newUser();
   const { recoveryCodes } = await enrol((await auth.login(user)).token);
@@ -132,6 +149,54 @@ test("it can be removed by its owner with a code, and by an administrator for wh
   const removed = await auth.call("POST", `/auth/users/${user.id}:removeSecondFactor`, { token: await adminToken() });
   expect(removed.body).toMatchObject({ secondFactor: false });
   expect((await login(user)).status).toBe(200);
+});
+
+/** An administrator with a second factor and all rights. */
+async function newAdmin() {
+  const email = freshEmail();
+  const created = await auth.call("POST", "/auth/users", { token: await adminToken(), body: { email, role: "admin", password } });
+  const { token, refreshToken } = await auth.login({ email, password });
+  const factor = await enrol(token);
+  const { body } = await auth.call("POST", "/auth/refresh", { body: { refreshToken } });
+  return { ...factor, id: String(created.body.id), email, token: String(body.token), refreshToken: String(body.refreshToken) };
+}
+
+test("who removes a second factor that is required has no rights from then on, neither in this session nor by signing in", async () => {
+  const { email, token, refreshToken, secret } = await newAdmin();
+  expect((await auth.call("GET", "/auth/users", { token })).status).toBe(200);
+  expect((await auth.call("POST", "/auth/mfa/totp:remove", { token, body: { password, code: codeOf(secret) } })).status).toBe(204);
+  expect((await auth.call("GET", "/auth/users", { token })).status).toBe(401);
+  expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken } })).status).toBe(401);
+  const again = await login({ email, password });
+  expect(again).toMatchObject({ status: 200, body: { secondFactorSetupRequired: true } });
+  expect(decodeJwt(String(again.body.token))).toMatchObject({ roles: [], scope: "" });
+});
+
+test("a session that is opened while its second factor is removed has no rights", async () => {
+  const { id, email, secret } = await newAdmin();
+  const removal = await auth.owner.connect();
+  await removal.query("begin");
+  await removal.query("update users set updated_at = clock_timestamp() where id = $1", [id]);
+  const signIn = login({ email, password, code: codeOf(secret) });
+  // The sign-in has checked its code when it waits for the account.
+  await expect
+    .poll(async () => (await auth.owner.query("select count(*)::int as n from pg_locks where not granted")).rows[0].n)
+    .toBeGreaterThan(0);
+  for (const table of ["recovery_codes", "second_factors"]) await removal.query(`delete from ${table} where user_id = $1`, [id]);
+  await removal.query("commit");
+  removal.release();
+  const { status, body } = await signIn;
+  expect([status, body.secondFactorSetupRequired, decodeJwt(String(body.token)).scope]).toEqual([200, true, ""]);
+});
+
+test("a session keeps going without the second factor that its owner removed where none is required", async () => {
+  const user = await newUser();
+  const { token, refreshToken } = await auth.login(user);
+  const { secret } = await enrol(token);
+  expect((await auth.call("POST", "/auth/mfa/totp:remove", { token, body: { password, code: codeOf(secret) } })).status).toBe(204);
+  expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken } })).status).toBe(200);
+  const { body } = await auth.call("GET", "/auth/sessions", { token });
+  expect(body.items).toMatchObject([{ current: true, secondFactor: false }]);
 });
 
 test("asking which factor is needed does not make wrong codes forgotten", async () => {

@@ -73,26 +73,65 @@ test("fifty refreshes at once give one successor, and it goes on working", async
   expect(rows).toEqual([{ n: 3 }]);
 });
 
-test("a refresh token that is used again after the grace time ends its whole session, and that is audited", async () => {
-  const { token, refreshToken } = await auth.login();
-  const successor = await auth.call("POST", "/auth/refresh", { body: { refreshToken } });
-  const { sid } = decodeJwt(token);
-  await expect
-    .poll(
-      async () =>
-        (
-          await auth.pool.query(
-            "select now() - used_at > interval '2.1 s' as late from refresh_tokens where session_id = $1 and used_at is not null",
-            [sid],
-          )
-        ).rows[0].late,
-      { timeout: 10_000 },
-    )
-    .toBe(true);
-  expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken } })).status).toBe(401);
-  expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken: successor.body.refreshToken } })).status).toBe(401);
+const refreshWith = (refreshToken: unknown) => auth.call("POST", "/auth/refresh", { body: { refreshToken } });
+const parallel = <T>(count: number, call: (index: number) => Promise<T>) => Promise.all(Array.from({ length: count }, (_, i) => call(i)));
+
+/** A session whose first refresh token was exchanged longer ago than the grace time. */
+async function refreshedLongAgo() {
+  const { token, refreshToken: first } = await auth.login();
+  const { body } = await refreshWith(first);
+  const sid = String(decodeJwt(token).sid);
+  await auth.owner.query("update refresh_tokens set used_at = used_at - interval '1 hour' where session_id = $1", [sid]);
+  return { sid, first, successor: String(body.refreshToken) };
+}
+const actionsOf = async (sid: string) => {
   const { rows } = await auth.pool.query("select action from audit_entries where details->>'sessionId' = $1 order by id", [sid]);
-  expect(rows.map((row) => row.action)).toEqual(["authn_login_success", "session_renewed", "authn_token_reuse"]);
+  return rows.map((row) => row.action);
+};
+
+test("a refresh token that is used again after its successor was used ends its whole session, and that is audited", async () => {
+  const { sid, first, successor } = await refreshedLongAgo();
+  const last = await refreshWith(successor);
+  expect(new Set((await parallel(20, () => refreshWith(first))).map(({ status }) => status))).toEqual(new Set([401]));
+  for (const refreshToken of [successor, last.body.refreshToken]) expect((await refreshWith(refreshToken)).status).toBe(401);
+  expect((await auth.call("GET", "/auth/me", { token: String(last.body.token) })).status).toBe(401);
+  expect(await actionsOf(sid)).toEqual(["authn_login_success", "session_renewed", "session_renewed", "authn_token_reuse"]);
+});
+
+test("a client that never got its answer gets the same successor an hour later, with an access token that is valid", async () => {
+  const { sid, first, successor } = await refreshedLongAgo();
+  const answers = await parallel(10, () => refreshWith(first));
+  for (const { status, body } of answers) {
+    expect([status, body.refreshToken, body.expiresIn]).toEqual([200, successor, 300]);
+    const { iat = 0 } = decodeJwt(String(body.token));
+    expect(Date.now() / 1_000 - iat).toBeLessThan(60);
+    expect((await auth.call("GET", "/auth/me", { token: String(body.token) })).status).toBe(200);
+  }
+  expect((await refreshWith(successor)).status).toBe(200);
+  expect(await actionsOf(sid)).toEqual([
+    "authn_login_success",
+    "session_renewed",
+    ...answers.map(() => "session_renewed_again"),
+    "session_renewed",
+  ]);
+});
+
+test("of clients that race with a token and its successor each gets the one line of successors, or the theft is seen", async () => {
+  for (let round = 0; round < 5; round++) {
+    const { sid, first, successor } = await refreshedLongAgo();
+    const answers = await parallel(20, async (index) => ({
+      early: index % 2 === 0,
+      ...(await refreshWith(index % 2 ? successor : first)),
+    }));
+    const answered = (early: boolean) => answers.filter((answer) => answer.early === early && answer.status === 200);
+    expect(answered(true).every(({ body }) => body.refreshToken === successor)).toBe(true);
+    expect(new Set(answered(false).map(({ body }) => body.refreshToken)).size).toBeLessThanOrEqual(1);
+    const { rows } = await auth.pool.query("select count(*)::int as n from refresh_tokens where session_id = $1", [sid]);
+    expect(rows[0].n).toBeLessThanOrEqual(3);
+    const wasSeen = (await actionsOf(sid)).filter((action) => action === "authn_token_reuse").length;
+    expect(wasSeen).toBe(answers.some(({ status }) => status === 401) ? 1 : 0);
+    expect((await refreshWith(first)).status).toBe(401);
+  }
 });
 
 test("refresh tokens are not in the database, neither plain nor in the sealed answer", async () => {
@@ -115,6 +154,59 @@ test("after logout the session's refresh token is dead", async () => {
     { type: "auth.v1.session_revoked", n: 1 },
     { type: "auth.v1.signed_in", n: 1 },
   ]);
+});
+
+test("log-out takes the refresh token, with an access token that has expired or with none", async () => {
+  for (const token of [undefined, "an.expired.token"]) {
+    const session = await auth.login();
+    const { refreshToken } = session;
+    expect(await auth.call("POST", "/auth/logout", { token, body: { refreshToken } })).toMatchObject({ status: 204 });
+    expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken } })).status).toBe(401);
+    expect((await auth.call("GET", "/auth/me", { token: session.token })).status).toBe(401);
+    const { sid, sub } = decodeJwt(session.token);
+    const { rows } = await auth.pool.query(
+      "select actor, action, details->>'because' as because from audit_entries where details->>'sessionId' = $1 order by id desc limit 1",
+      [sid],
+    );
+    expect(rows).toEqual([{ actor: sub, action: "authn_token_revoked", because: "LOGOUT" }]);
+  }
+});
+
+test("any refresh token of a session ends it, the last one and those before", async () => {
+  const { refreshToken } = await auth.login();
+  const { body } = await auth.call("POST", "/auth/refresh", { body: { refreshToken } });
+  expect((await auth.call("POST", "/auth/logout", { body: { refreshToken } })).status).toBe(204);
+  expect((await auth.call("POST", "/auth/refresh", { body: { refreshToken: body.refreshToken } })).status).toBe(401);
+});
+
+test("log-out answers the same for refresh tokens that are alive, unknown, or of a session that has ended", async () => {
+  const { refreshToken } = await auth.login();
+  const bodies = [{ refreshToken }, { refreshToken }, { refreshToken: "nobody's" }];
+  const answers: unknown[] = [];
+  for (const body of bodies) {
+    const { status, headers, body: answer } = await auth.call("POST", "/auth/logout", { body });
+    answers.push([status, [...headers.keys()], answer]);
+  }
+  expect(answers).toEqual(bodies.map(() => answers[0]));
+  expect(await auth.call("POST", "/auth/logout", { body: { refreshToken: 1 } })).toMatchObject({
+    status: 400,
+    body: { errors: [{ path: "refreshToken" }] },
+  });
+});
+
+test("log-out with tokens of two sessions ends both", async () => {
+  const [one, other] = [await auth.login(), await auth.login()];
+  const { refreshToken } = other;
+  expect((await auth.call("POST", "/auth/logout", { token: one.token, body: { refreshToken } })).status).toBe(204);
+  for (const { token } of [one, other]) expect((await auth.call("GET", "/auth/me", { token })).status).toBe(401);
+});
+
+test("log-out without a refresh token takes a valid access token, also from clients that announce JSON and send none", async () => {
+  const { token } = await auth.login();
+  expect((await auth.call("POST", "/auth/logout")).status).toBe(401);
+  expect((await auth.call("POST", "/auth/logout", { token: "an.expired.token" })).status).toBe(401);
+  expect((await auth.call("POST", "/auth/logout", { token, headers: { "content-type": "application/json" } })).status).toBe(204);
+  expect((await auth.call("GET", "/auth/me", { token })).status).toBe(401);
 });
 
 test("a service gets its token by Basic or by form, and nobody else does", async () => {

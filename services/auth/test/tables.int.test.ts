@@ -9,6 +9,7 @@ test("the types of the tables match the migrations", async () => {
     users: {
       id: "uuid default",
       email: "citext",
+      email_key: "text null",
       name: "text",
       roles: "text[]",
       password_hash: "text null",

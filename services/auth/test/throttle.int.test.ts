@@ -32,6 +32,17 @@ test("after the sixth failure an address waits, twice as long each time, and the
   expect((await guess(anyAddress(), admin.email, admin.password)).status).toBe(200);
 });
 
+test("all spellings of an address have one account's guesses, and a Turkish capital i is no spelling of an i", async () => {
+  const attacker = anyAddress();
+  const spellings = ["ADMIN@example.com", "admin@EXAMPLE.com", "admin@\uff45xample.com", "Admin@Example.Com"];
+  const statuses: number[] = [];
+  for (const email of [...spellings, ...spellings]) statuses.push((await guess(attacker, email)).status);
+  expect(statuses).toEqual([401, 401, 401, 401, 401, 401, 429, 429]);
+  expect((await guess(anyAddress(), "ADMIN@\uff45xample.com", admin.password)).status).toBe(200);
+  for (const email of ["adm\u0130n@example.com", "ADM\u0130N@example.com", "adm\u0131n@example.com"])
+    expect((await guess(anyAddress(), email, admin.password)).status).toBe(401);
+});
+
 test("of a hundred guesses at once at two replicas six are checked", async () => {
   const replica = await startReplica(auth);
   const calls = [auth.call, clientFor(replica.url)];
@@ -113,6 +124,7 @@ test("attempts that come together are counted as if they came one by one", async
     account: { ...limit, capacity: 1_000, maxDelaySeconds: 0 },
     code: { ...limit, capacity: 1 },
     mail: { ...limit, capacity: 1 },
+    mailAnywhere: { ...limit, capacity: 1 },
   };
   const newThrottle = () => createThrottle({ database: { query } as unknown as AuthDatabase, secret: randomBytes(32), limits });
   const attempt = fc.record({ account: fc.constantFrom(admin.email, "b", "c"), address: fc.constantFrom("one", "two") });
@@ -179,6 +191,25 @@ test("replicas agree", async () => {
   for (let i = 0; i < 8; i++) statuses.push((await guess(attacker, admin.email, "a wrong guess", calls[i % 2])).status);
   await replica.stop();
   expect(statuses).toEqual([401, 401, 401, 401, 401, 401, 429, 429]);
+});
+
+const askReset = (address: string, email: string) => auth.call("POST", "/auth/password-reset", { body: { email }, headers: from(address) });
+
+test("resets that somebody asks for do not keep the owner from asking", async () => {
+  const [attacker, owner] = [anyAddress(), anyAddress()];
+  const statuses: number[] = [];
+  for (let i = 0; i < 6; i++) statuses.push((await askReset(attacker, admin.email)).status);
+  expect(statuses).toEqual([202, 202, 202, 202, 429, 429]);
+  expect((await askReset(owner, admin.email)).status).toBe(202);
+  expect((await askReset(attacker, freshEmail())).status).toBe(202);
+});
+
+test("while resets of an account are asked for from everywhere, new addresses have one each, and its owner too", async () => {
+  for (let i = 0; i < 20; i++) expect((await askReset(`203.0.113.${i}`, admin.email)).status).toBe(202);
+  const owner = anyAddress();
+  const statuses: number[] = [];
+  for (let i = 0; i < 4; i++) statuses.push((await askReset(owner, admin.email)).status);
+  expect(statuses).toEqual([202, 202, 429, 429]);
 });
 
 test("whoever does not come from a gateway's network cannot choose the address that he is counted by", async () => {

@@ -67,6 +67,8 @@ export const operations = {
 
   "auth.login": "public",
   "auth.refresh": "public",
+  // Takes a refresh token, because the access token may have expired.
+  "auth.logout": "public",
   "auth.signup": "public",
   "auth.requestPasswordReset": "public",
   "auth.passwordResetPage": "public",
@@ -78,7 +80,6 @@ export const operations = {
   // Needs a client id and secret. The gateway has no route to it, nor to the snapshot of revocations.
   "auth.issueServiceToken": "public",
   "auth.revocations": "auth:internal",
-  "auth.logout": "signed-in",
   "auth.validate": "signed-in",
   "auth.me": "signed-in",
   "auth.renameMe": "signed-in",

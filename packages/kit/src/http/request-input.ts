@@ -1,6 +1,6 @@
 /** Checks that run before the validators of an operation: the size of the body, and that all text is UTF-8. */
 import type { z } from "@hono/zod-openapi";
-import type { Context, MiddlewareHandler } from "hono";
+import type { Context, MiddlewareHandler, Next } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { AppError, invalidFields } from "../errors.ts";
 import { decodeHeader, decodeJson, isUtf8Encoded, notUtf8, requireUtf8, requireUtf8Form, requireUtf8Query } from "../text.ts";
@@ -14,9 +14,10 @@ export function tooLarge(): AppError {
 
 /**
  * Reads the body, up to its limit, and checks its text, so that the validators parse exactly what was sent. Bodies of
- * types that the operation does not accept are refused by the validators.
+ * types that the operation does not accept are refused by the validators. Many clients announce JSON with every
+ * request, so a body that is not required may be empty.
  */
-export const readBody: MiddlewareHandler = async (c, next) => {
+export async function readBody(c: Context, next: Next, { required }: { required?: boolean | undefined }): Promise<void> {
   const encoding = c.req.header("content-encoding");
   if (encoding !== undefined && encoding.toLowerCase() !== "identity")
     throw new AppError("unsupported_media_type", "No content-encoding is taken here. Send the body as it is, without a content-encoding.", {
@@ -31,10 +32,11 @@ export const readBody: MiddlewareHandler = async (c, next) => {
     const bytes = new Uint8Array(await c.req.arrayBuffer().catch(endedEarly));
     requireUtf8OfForm?.(bytes);
     // Hono parses a form from the bytes, but JSON from a text, for which it would replace bytes that are not UTF-8.
-    if (isJson) Object.assign(c.req.bodyCache, { text: Promise.resolve(decodeJson(bytes)) });
+    const isLeftOut = bytes.length === 0 && required !== true;
+    if (isJson) Object.assign(c.req.bodyCache, { text: Promise.resolve(isLeftOut ? "{}" : decodeJson(bytes)) });
   }
   await next();
-};
+}
 
 const jsonType = /^application\/([\w.-]+\+)?json$/;
 const formTypes = new Map([

@@ -104,10 +104,11 @@ export function createRestApp(options: {
 
     documents.add(route, access, streams);
     const { headers, ...request } = route.request ?? {};
+    const { body } = request;
     const middleware = [
       authenticate,
       requireUtf8Target(path),
-      ...(request.body && !streams ? [readBody] : []),
+      ...(body && !streams ? [((c, next) => readBody(c, next, body)) satisfies MiddlewareHandler] : []),
       ...(headers instanceof z.ZodObject ? [validateHeaders(headers)] : []),
     ];
     // A parameter does not begin with "@", or `/patients/{id}` would take `/patients:export` for a patient.

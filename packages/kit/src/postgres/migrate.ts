@@ -10,15 +10,23 @@ import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
 import { createLogger, type Logger } from "../log.ts";
 import { connectionConfig, type DatabaseSettings } from "./database.ts";
 
+/** What a service does with its rows once the schema is the newest. It runs each time, so it must be repeatable. */
+type AfterMigrations<Tables> = (db: Kysely<Tables>, log: Logger) => Promise<void>;
+
 /**
  * Brings a database to the newest schema: applies every file of a folder, in the order of their names. Each file
  * exports `up` and no `down`, because schemas only go forward. A lock makes two Jobs at the same time safe. Runs as the
  * owner role.
  * @throws the error of the migration that failed; its transaction is rolled back
  */
-async function migrate(settings: DatabaseSettings, folder: string, log: Logger): Promise<void> {
+async function migrate<Tables>(
+  settings: DatabaseSettings,
+  folder: string,
+  log: Logger,
+  afterwards?: AfterMigrations<Tables>,
+): Promise<void> {
   const pool = new Pool({ ...connectionConfig(settings), max: 1 });
-  const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
   try {
     const provider = {
       async getMigrations() {
@@ -30,6 +38,7 @@ async function migrate(settings: DatabaseSettings, folder: string, log: Logger):
     const { error, results } = await new Migrator({ db, provider }).migrateToLatest();
     for (const result of results ?? []) log.info({ migration: result.migrationName, status: result.status }, "migration");
     if (error) throw error;
+    await afterwards?.(db, log);
   } finally {
     await db.destroy();
   }
@@ -39,7 +48,7 @@ async function migrate(settings: DatabaseSettings, folder: string, log: Logger):
  * Migrates the database of `MIGRATION_DATABASE_URL`. Waits up to a minute for Postgres to answer. If a migration fails,
  * it logs the reason and exits with 1.
  */
-export async function runMigrations(service: string, folder: string): Promise<void> {
+export async function runMigrations<Tables>(service: string, folder: string, afterwards?: AfterMigrations<Tables>): Promise<void> {
   const config = readEnvironment({
     LOG_LEVEL: commonConfig.LOG_LEVEL,
     MIGRATION_DATABASE_URL: databaseConfig.DATABASE_URL,
@@ -55,7 +64,7 @@ export async function runMigrations(service: string, folder: string): Promise<vo
   const deadline = Date.now() + 60_000;
   for (;;) {
     try {
-      await migrate(settings, folder, log);
+      await migrate(settings, folder, log, afterwards);
       return;
     } catch (error) {
       const unreachable = error instanceof Error && "code" in error && /^(ECONN|ENOTFOUND|EAI_AGAIN|57P03)/.test(String(error.code));

@@ -162,8 +162,9 @@ export function registerDashboard(
     try {
       refuseForeign(c);
       const cookie = await sessions.signIn({ email, password, code: code || undefined }, clientRequestOf(c));
-      // Only a query may follow, because a whole address could lead to another site.
-      const search = next?.startsWith("?") ? next : "";
+      // Only a query may follow, because a whole address could lead to another site. It is encoded, because a header cannot
+      // hold every character.
+      const search = next?.startsWith("?") ? `?${new URLSearchParams(next)}` : "";
       return c.body(null, 303, { location: `${cookiePath}${search}`, "set-cookie": cookieHeader(cookie, { secure: isSecure(c) }) });
     } catch (error) {
       const known = toAppError(error);
@@ -175,7 +176,14 @@ export function registerDashboard(
 
   operation(dashboardLogout, async (c) => {
     refuseForeign(c);
-    await sessions.signOut(getCookie(c, cookieName), clientRequestOf(c));
+    try {
+      await sessions.signOut(getCookie(c, cookieName), clientRequestOf(c));
+    } catch (error) {
+      // The cookie stays, so that the session can still be ended with it.
+      const { status, message } = toAppError(error);
+      const page = problemPage({ release, message, signedIn: true, requestId: c.get("requestId") });
+      return new Response(page, { status, headers: { ...pageHeaders, "cache-control": "no-store" } });
+    }
     return c.body(null, 303, { location: cookiePath, "set-cookie": cookieHeader("", { secure: isSecure(c), ended: true }) });
   });
 

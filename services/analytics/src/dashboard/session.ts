@@ -32,7 +32,10 @@ export type DashboardSessions = {
    * @throws AppError permission_denied, unavailable
    */
   viewer(cookie: string | undefined, request: ClientRequest): Promise<Viewer | undefined>;
-  /** Ends the session in auth. If it has ended already, nothing happens. */
+  /**
+   * Ends the session in auth. If it has ended already, nothing happens.
+   * @throws AppError unavailable
+   */
   signOut(cookie: string | undefined, request: ClientRequest): Promise<void>;
 };
 
@@ -60,7 +63,7 @@ export function createDashboardSessions(options: {
     }
   }
 
-  async function post(path: string, body: object, request: ClientRequest, token?: string): Promise<Response> {
+  async function post(path: string, body: object, request: ClientRequest): Promise<Response> {
     try {
       return await fetch(`${authUrl}${path}`, {
         method: "POST",
@@ -69,7 +72,6 @@ export function createDashboardSessions(options: {
           "x-request-id": request.requestId,
           ...(request.address && { "x-envoy-external-address": request.address }),
           ...(request.userAgent && { "user-agent": request.userAgent }),
-          ...(token && { authorization: `Bearer ${token}` }),
         },
         body: JSON.stringify(body),
         signal: AbortSignal.timeout(5_000),
@@ -82,6 +84,12 @@ export function createDashboardSessions(options: {
   async function tokensFrom(response: Response): Promise<Tokens> {
     const { token, refreshToken, expiresIn } = signedIn.parse(await response.json());
     return { token, refreshToken, expiresAt: now() + expiresIn * 1_000 };
+  }
+
+  /** Ends the session by its refresh token, because its access token may have expired. */
+  async function end({ refreshToken }: Tokens, request: ClientRequest): Promise<void> {
+    const response = await post("/auth/logout", { refreshToken }, request);
+    if (!response.ok) throw new AppError("unavailable", "Signing out is not possible right now. Try again shortly.");
   }
 
   async function callerOf(token: string): Promise<Caller> {
@@ -97,7 +105,13 @@ export function createDashboardSessions(options: {
       if (response.status >= 500) throw new AppError("unavailable", "Signing in is not possible right now. Try again shortly.");
       if (!response.ok) throw new AppError("unauthenticated", "The e-mail address, the password or the code is not right.");
       const fresh = await tokensFrom(response);
-      await callerOf(fresh.token);
+      try {
+        await callerOf(fresh.token);
+      } catch (error) {
+        // A person without the scope keeps no session that nobody uses.
+        await end(fresh, request);
+        throw error;
+      }
       return toCookie(fresh);
     },
 
@@ -122,7 +136,7 @@ export function createDashboardSessions(options: {
 
     async signOut(cookie, request) {
       const held = fromCookie(cookie);
-      if (held) await post("/auth/logout", {}, request, held.token).catch(() => undefined);
+      if (held) await end(held, request);
     },
   };
 }

@@ -67,6 +67,7 @@ const removeRoute = createRoute({
   method: "post",
   path: "/auth/mfa/totp:remove",
   summary: "Remove your second factor",
+  description: "Ends your other sessions. If your roles require a second factor, this session ends too.",
   request: { body: jsonBody(z.object(Proof).openapi({ example: proofWithCode })) },
   responses: { ...noContent("The second factor is removed."), ...errorAnswers("permission_denied", "resource_exhausted") },
 });

@@ -3,12 +3,12 @@ import { AppError } from "@pm/kit/errors";
 import type { ClientContext } from "../client-address.ts";
 import type { MailMessages } from "../mail/messages.ts";
 import type { Credentials, Proof } from "../sessions/credentials.ts";
-import { markSecondFactor } from "../sessions/store.ts";
+import { setSecondFactor } from "../sessions/store.ts";
 import type { Throttle } from "../sessions/throttle.ts";
 import type { AuthDatabase } from "../tables.ts";
 import type { UnitOfWork } from "../unit-of-work.ts";
 import type { SecondFactors } from "../users/second-factor.ts";
-import { findUser } from "../users/store.ts";
+import { findUser, lockUser } from "../users/store.ts";
 import type { Me } from "./account.ts";
 
 export type SecondFactorSetup = {
@@ -17,7 +17,7 @@ export type SecondFactorSetup = {
   /** Takes the secret into use and ends the user's other sessions. This session counts as one with a second factor. */
   confirm(me: Me, code: string, context: ClientContext): Promise<string[]>;
   newRecoveryCodes(me: Me, proof: Proof, context: ClientContext): Promise<string[]>;
-  /** Removes the second factor and ends the user's other sessions. */
+  /** Removes the second factor and ends the user's other sessions, and this one too if the factor was required. */
   remove(me: Me, proof: Proof, context: ClientContext): Promise<void>;
 };
 
@@ -43,7 +43,7 @@ export function createSecondFactorSetup(options: {
       const recoveryCodes = await unitOfWork.run(context, async (change) => {
         const codes = await secondFactors.confirm(change, me.id, code);
         await change.endSessions(otherSessions(me), "CREDENTIALS_CHANGED");
-        if (me.sessionId !== undefined) await markSecondFactor(change.transaction, me.sessionId);
+        if (me.sessionId !== undefined) await setSecondFactor(change.transaction, me.sessionId, true);
         return codes;
       });
       await attempt.succeeded();
@@ -59,7 +59,10 @@ export function createSecondFactorSetup(options: {
       const account = await credentials.reauthenticate(me.id, proof, context);
       const removed = await unitOfWork.run(context, async (change) => {
         if (!(await secondFactors.remove(change, me.id))) return false;
-        await change.endSessions(otherSessions(me), "CREDENTIALS_CHANGED");
+        const { roles } = await lockUser(change.transaction, me.id);
+        const isRequired = secondFactors.isRequired(roles);
+        await change.endSessions(isRequired ? { userId: me.id } : otherSessions(me), "CREDENTIALS_CHANGED");
+        if (!isRequired && me.sessionId !== undefined) await setSecondFactor(change.transaction, me.sessionId, false);
         return true;
       });
       if (removed) messages.secondFactorRemoved(account.email);

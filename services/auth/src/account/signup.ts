@@ -48,8 +48,8 @@ export function createSignup(options: {
     });
 
   async function confirmSignup(link: Link, token: string, password: string, context: ClientContext): Promise<void> {
-    if (!(await passwords.verify(link.passwordHash, password)))
-      throw invalidFields([{ path: "password", message: "is not the one that you chose when you signed up" }]);
+    const { matches } = await passwords.verify(link.passwordHash, password);
+    if (!matches) throw invalidFields([{ path: "password", message: "is not the one that you chose when you signed up" }]);
     await createUser({ email: link.email, name: link.name ?? "", passwordHash: link.passwordHash }, context, { token });
   }
 

@@ -4,6 +4,7 @@ import { type Role, roles } from "@pm/kit/auth/access";
 import type { Caller } from "@pm/kit/auth/verifier";
 import { AppError, unprintable } from "@pm/kit/errors";
 import type { RestContext } from "@pm/kit/http/rest";
+import { toOpaqueString } from "../passwords/opaque-string.ts";
 import { maxPasswordLength, minPasswordLength } from "../passwords/policy.ts";
 
 export const noContent = (description: string) => ({ 204: { description } });
@@ -23,7 +24,12 @@ export const Email = z
   .pipe(z.email().max(254))
   .openapi({ type: "string", format: "email", example: "ada.lovelace@example.com" });
 /** A password that is checked. The rules for choosing one may have changed since it was set. */
-export const Password = z.string().min(1).max(maxPasswordLength).openapi({ format: "password", example: "correct horse battery staple" });
+export const Password = z
+  .string()
+  .min(1)
+  .max(1_000)
+  .refine((text) => [...toOpaqueString(text)].length <= maxPasswordLength, `must have at most ${maxPasswordLength} characters`)
+  .openapi({ format: "password", maxLength: maxPasswordLength, example: "correct horse battery staple" });
 /** How the OpenAPI document describes a password that is chosen. */
 export const newPasswordDescription = {
   format: "password",
@@ -33,12 +39,17 @@ export const newPasswordDescription = {
 };
 /** A password that is chosen. passwords/policy.ts checks it. */
 export const NewPassword = z.string().max(1_000, `must have at most ${maxPasswordLength} characters`).openapi(newPasswordDescription);
+/** Apps show codes in groups, so spaces and hyphens are left out. */
 export const Code = z
   .string()
-  .trim()
-  .min(6)
-  .max(40)
-  .openapi({ description: "Six digits of an authenticator app, or a recovery code.", example: "123456" });
+  .max(80)
+  .transform((text) => text.replace(/[\s\p{Pd}]/gu, ""))
+  .pipe(z.string().min(6).max(40))
+  .openapi({
+    type: "string",
+    description: "Six digits of an authenticator app, or a recovery code, with or without spaces and hyphens.",
+    example: "123 456",
+  });
 export const PersonName = plainText.max(200).openapi({ example: "Ada Lovelace" });
 export const RoleName = z.enum(Object.keys(roles) as [Role, ...Role[]]);
 export const LinkToken = z.string().min(1).max(256).openapi({ example: "Zk3vQ0y8sX1mB7cT5nR9wE2pL6uJ4aHdGfKiOqYtSxM" });

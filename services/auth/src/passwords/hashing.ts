@@ -8,6 +8,7 @@ import { availableParallelism, getPriority, setPriority } from "node:os";
 import { type Algorithm, hash, verify } from "@node-rs/argon2";
 import { AppError } from "@pm/kit/errors";
 import { Gauge, metrics } from "@pm/kit/metrics";
+import { toOpaqueString } from "./opaque-string.ts";
 
 /**
  * 19 MiB and two passes: OWASP's first choice for one lane. `Algorithm.Argon2id` is 2; its enum exists only as a type.
@@ -28,11 +29,12 @@ export type Passwords = {
   /** @throws AppError unavailable if the queue is full */
   hash(password: string): Promise<string>;
   /**
-   * Whether the hash is of this password. Without a hash (no such account, or no password set), it takes the same time
-   * and returns false.
+   * Whether the hash is of this password. `outdated` means that the hash is of the password as it was typed, from
+   * before passwords were normalised, and should be replaced. Without a hash (no such account, or no password set), it
+   * takes the same time and does not match.
    * @throws AppError unavailable if the queue is full
    */
-  verify(passwordHash: string | null | undefined, password: string): Promise<boolean>;
+  verify(passwordHash: string | null | undefined, password: string): Promise<{ matches: boolean; outdated: boolean }>;
 };
 
 /**
@@ -90,11 +92,15 @@ export async function createPasswords({ concurrency, maxQueue }: { concurrency: 
   return {
     checkRoom,
     isBusy: () => waiting.length >= concurrency,
-    hash: (password) => queued(() => hash(password, argon2Options)),
+    hash: (password) => queued(() => hash(toOpaqueString(password), argon2Options)),
     verify: (passwordHash, password) =>
       queued(async () => {
-        const matches = await verify(passwordHash ?? dummy, password);
-        return matches && passwordHash !== null && passwordHash !== undefined;
+        const exists = passwordHash !== null && passwordHash !== undefined;
+        const expected = passwordHash ?? dummy;
+        const normalised = toOpaqueString(password);
+        if (await verify(expected, normalised)) return { matches: exists, outdated: false };
+        const outdated = normalised !== password && (await verify(expected, password));
+        return { matches: exists && outdated, outdated };
       }),
   };
 }

@@ -1,6 +1,7 @@
 /** Which passwords users may choose: long enough, not common, and not made of the account's name or address. */
 import { invalidFields } from "@pm/kit/errors";
 import popularPasswords from "popular-passwords" with { type: "json" };
+import { toOpaqueString } from "./opaque-string.ts";
 
 export const minPasswordLength = 8;
 export const maxPasswordLength = 128;
@@ -37,15 +38,14 @@ export function checkNewPassword(password: string, about: string[], path = "pass
   const refuse = (message: string): never => {
     throw invalidFields([{ path, message }]);
   };
-  const length = [...password].length;
+  const text = toOpaqueString(password);
+  const length = [...text].length;
   if (length < minPasswordLength) refuse(`must have at least ${minPasswordLength} characters`);
   if (length > maxPasswordLength) refuse(`must have at most ${maxPasswordLength} characters`);
-  const lower = password.toLowerCase();
+  const lower = text.toLowerCase();
   if (commonPasswords.has(lower)) refuse("is one of the passwords that attackers try first; choose another one");
-  const words = [...about.flatMap((text) => text.toLowerCase().split(/[^\p{L}\p{N}]+/u)), ...contextWords].filter(
-    (word) => word.length >= 4,
-  );
-  const rest = words.sort((a, b) => b.length - a.length).reduce((text, word) => text.replaceAll(word, ""), lower);
+  const words = [...about.flatMap((one) => one.toLowerCase().split(/[^\p{L}\p{N}]+/u)), ...contextWords].filter((word) => word.length >= 4);
+  const rest = words.sort((a, b) => b.length - a.length).reduce((left, word) => left.replaceAll(word, ""), lower);
   if (rest !== lower && [...rest].length < minOtherCharacters)
     refuse("is little more than the name, the address or a word such as hospital; choose another one");
 }

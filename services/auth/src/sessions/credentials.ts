@@ -1,5 +1,6 @@
 /** Checks who signs in: throttle first, then password, then second factor. */
 import { createHash, randomUUID } from "node:crypto";
+import { emailKey } from "@pm/kit/email";
 import { AppError } from "@pm/kit/errors";
 import { SignInFailureReason } from "@pm/proto/auth/v1/events";
 import { LRUCache } from "lru-cache";
@@ -9,6 +10,7 @@ import type { AuthDatabase } from "../tables.ts";
 import { authEvent, type UnitOfWork } from "../unit-of-work.ts";
 import { type Account, findAccount } from "../users/account-lookup-store.ts";
 import type { SecondFactors } from "../users/second-factor.ts";
+import { replacePasswordHash } from "../users/store.ts";
 import { recordFailure } from "./store.ts";
 import type { Attempt, Throttle } from "./throttle.ts";
 
@@ -68,7 +70,7 @@ export function createCredentials(options: {
     try {
       return await count();
     } catch (error) {
-      const refusal = `${context.address} ${createHash("sha256").update(email.toLowerCase()).digest("hex")}`;
+      const refusal = `${context.address} ${createHash("sha256").update(emailKey(email)).digest("hex")}`;
       if (error instanceof AppError && error.code === "resource_exhausted" && !recordedRefusals.has(refusal)) {
         recordedRefusals.set(refusal, true);
         await fail(SignInFailureReason.THROTTLED, "unknown", context, "excess_rate_limit_exceeded");
@@ -87,12 +89,22 @@ export function createCredentials(options: {
     throw codeError("is wrong or was used before");
   }
 
+  /** Replaces the hash of a password and returns the new one, or the one by which a parallel sign-in replaced it. */
+  async function replaceHash(userId: string, oldHash: string, password: string): Promise<string> {
+    const newHash = await passwords.hash(password);
+    if (await replacePasswordHash(database, userId, oldHash, newHash)) return newHash;
+    const current = (await findAccount(database, userId))?.password_hash;
+    const isReplaced = (await passwords.verify(current, password)).matches;
+    return isReplaced && current ? current : oldHash;
+  }
+
   /** Takes the same time whether the account exists or not. */
   async function verify(account: Account | undefined, proof: Proof, attempt: Attempt, context: ClientContext): Promise<Proven> {
-    const matches = await passwords.verify(account?.password_hash, proof.password).catch(async (error: unknown) => {
+    const undo = async (error: unknown) => {
       await attempt.undo();
       throw error;
-    });
+    };
+    const { matches, outdated } = await passwords.verify(account?.password_hash, proof.password).catch(undo);
     if (!account?.password_hash || !matches || account.disabled) {
       await fail(SignInFailureReason.CREDENTIALS, account?.id ?? "unknown", context);
       throw wrongCredentials();
@@ -102,7 +114,10 @@ export function createCredentials(options: {
       throw codeNeeded();
     }
     if (account.enrolled) await checkCode(account.id, proof.code ?? "", context);
-    return { account, passwordHash: account.password_hash, secondFactor: account.enrolled };
+    const passwordHash = outdated
+      ? await replaceHash(account.id, account.password_hash, proof.password).catch(undo)
+      : account.password_hash;
+    return { account, passwordHash, secondFactor: account.enrolled };
   }
 
   return {

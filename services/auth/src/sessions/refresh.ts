@@ -1,7 +1,8 @@
 /**
- * Refreshing: a refresh token is exchanged once for the next pair of tokens. Within the grace time the same token gets
- * the same pair again, so that parallel tabs and lost responses sign nobody out. After it, the token counts as stolen
- * and its session ends.
+ * Refreshing: a refresh token is exchanged once for its successor. A client that lost the response sends the same token
+ * again and gets the same successor, however late. Once the successor was used, somebody has received it, so whoever
+ * still sends the old token has a copy: the token counts as stolen and its session ends. The grace time makes an
+ * exception for parallel tabs, which get the same pair again.
  */
 import { createEncryptor } from "@pm/kit/encryption";
 import { AppError } from "@pm/kit/errors";
@@ -30,28 +31,38 @@ export function createRefresh(options: {
 }): Refresh {
   const { database, unitOfWork, issueTokenPair, tokenSeconds, idleSeconds, graceSeconds, now } = options;
 
+  const find = (refreshToken: string) => findRefreshToken(database, hashToken(refreshToken), { idleSeconds, graceSeconds });
+
+  const issueFor = ({ id: userId, session_id: id, roles, teams, second_factor: secondFactor }: PresentedToken) =>
+    issueTokenPair({ id, userId, roles, teams, secondFactor });
+
   /** Answers a token that was used before. */
   async function replayRefreshResponse(presented: PresentedToken, refreshToken: string, context: ClientContext): Promise<SignedIn> {
     const { id: userId, session_id: sessionId, in_grace: inGrace, sealed_answer: response } = presented;
-    if (inGrace && response) {
+    if (response) {
       const pair = JSON.parse(responseEncryptor(refreshToken).decrypt(response, sessionId)) as TokenPair & { expiresAt: number };
-      return toSignedIn(pair, Math.max(0, Math.round((pair.expiresAt - now()) / 1_000)));
+      if (inGrace) return toSignedIn(pair, Math.max(0, Math.round((pair.expiresAt - now()) / 1_000)));
+      const successor = await find(pair.refreshToken);
+      if (!successor?.alive) throw invalidRefreshToken();
+      if (!successor.used) {
+        await unitOfWork.run({ ...context, actorId: userId }, async ({ audit }) => audit("session_renewed_again", userId, { sessionId }));
+        return toSignedIn({ ...(await issueFor(presented)), refreshToken: pair.refreshToken }, tokenSeconds);
+      }
     }
     await unitOfWork.run(context, (change) => change.endSessions({ userId, only: sessionId }, "REFRESH_TOKEN_REUSED"));
     throw invalidRefreshToken();
   }
 
   return async (refreshToken, context) => {
-    const hash = hashToken(refreshToken);
-    const presented = await findRefreshToken(database, hash, { idleSeconds, graceSeconds });
+    const presented = await find(refreshToken);
     if (!presented?.alive || presented.disabled) throw invalidRefreshToken();
     if (presented.used) return replayRefreshResponse(presented, refreshToken, context);
 
-    const { id: userId, session_id: sessionId, roles, teams, second_factor: secondFactor } = presented;
-    const pair = await issueTokenPair({ id: sessionId, userId, roles, teams, secondFactor });
+    const { session_id: sessionId } = presented;
+    const pair = await issueFor(presented);
     const response = JSON.stringify({ ...pair, expiresAt: now() + tokenSeconds * 1_000 });
     const rotated = await rotateRefreshToken(database, {
-      hash,
+      hash: hashToken(refreshToken),
       encryptedResponse: responseEncryptor(refreshToken).encrypt(response, sessionId),
       nextHash: hashToken(pair.refreshToken),
       sessionId,
@@ -59,7 +70,7 @@ export function createRefresh(options: {
     });
     if (rotated) return toSignedIn(pair, tokenSeconds);
     // A parallel request has used the token in the meantime.
-    const again = await findRefreshToken(database, hash, { idleSeconds, graceSeconds });
+    const again = await find(refreshToken);
     if (!again?.alive || !again.used) throw invalidRefreshToken();
     return replayRefreshResponse(again, refreshToken, context);
   };

@@ -1,6 +1,8 @@
 /** Signing in, refreshing and signing out over HTTP, and what services ask about ended sessions. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { type RevocationSnapshot, revocationSnapshotSchema } from "@pm/kit/auth/revocation-list";
+import type { Verifier } from "@pm/kit/auth/verifier";
+import { toAppError } from "@pm/kit/errors";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import type { ContextOf } from "../client-address.ts";
@@ -18,9 +20,10 @@ const Credentials = z
   })
   .openapi("Credentials", { example: { email: "ada.lovelace@example.com", password: "correct horse battery staple" } });
 
-const RefreshToken = z
-  .object({ refreshToken: z.string().min(1).max(256) })
-  .openapi("RefreshToken", { example: { refreshToken: "q0Yx3mT9vB5sK7wR1nZ8cL4hJ6dF2gPaEuIoWtXyQzM" } });
+const refreshToken = z.string().min(1).max(256);
+const refreshTokenExample = { example: { refreshToken: "q0Yx3mT9vB5sK7wR1nZ8cL4hJ6dF2gPaEuIoWtXyQzM" } };
+const RefreshToken = z.object({ refreshToken }).openapi("RefreshToken", refreshTokenExample);
+const Logout = z.object({ refreshToken: refreshToken.optional() }).openapi("Logout", refreshTokenExample);
 
 const ValidToken = z
   .object({ valid: z.literal(true), sub: z.string(), roles: z.array(z.string()), scope: z.string(), expiresAt: z.iso.datetime() })
@@ -53,7 +56,7 @@ const refreshRoute = createRoute({
   path: "/auth/refresh",
   summary: "Exchange a refresh token for a new pair of tokens",
   description:
-    "A refresh token works once. Sent again within 30 seconds, it gets the same answer. Sent again later, it counts as stolen and its session ends.",
+    "A refresh token works once. Sent again, because the answer was lost, it gets the same new refresh token, until that one is used. Sent again more than 30 seconds after its use, when the new one was used too, it counts as stolen and its session ends.",
   request: { body: jsonBody(RefreshToken) },
   responses: { 200: jsonAnswer(SignedInAnswer, "The next pair of tokens"), ...errorAnswers("unauthenticated") },
 });
@@ -63,8 +66,11 @@ const logoutRoute = createRoute({
   tags,
   method: "post",
   path: "/auth/logout",
-  summary: "End the session of the token that is sent",
-  responses: { ...noContent("The session has ended in all services."), ...errorAnswers("permission_denied") },
+  summary: "End the session of the refresh token, or of the access token, that is sent",
+  description:
+    "A refresh token needs no access token beside it, and the answer does not tell whether the token was known. Without one, the access token must be valid.",
+  request: { body: { ...jsonBody(Logout), required: false } },
+  responses: { ...noContent("The session has ended in all services."), ...errorAnswers("unauthenticated", "permission_denied") },
 });
 
 const validateRoute = createRoute({
@@ -88,13 +94,27 @@ const revocationsRoute = createRoute({
 
 export function registerSessions(
   { operation }: RestApp,
-  options: { sessions: Sessions; refresh: Refresh; revocationSnapshot: () => Promise<RevocationSnapshot>; contextOf: ContextOf },
+  options: {
+    sessions: Sessions;
+    refresh: Refresh;
+    revocationSnapshot: () => Promise<RevocationSnapshot>;
+    verifier: Verifier;
+    contextOf: ContextOf;
+  },
 ): void {
-  const { sessions, refresh, revocationSnapshot, contextOf } = options;
+  const { sessions, refresh, revocationSnapshot, verifier, contextOf } = options;
 
   operation(loginRoute, async (c) => c.json(await sessions.login(c.req.valid("json"), contextOf(c)), 200, noStore));
   operation(refreshRoute, async (c) => c.json(await refresh(c.req.valid("json").refreshToken, contextOf(c)), 200, noStore));
   operation(logoutRoute, async (c) => {
+    const { refreshToken } = c.req.valid("json");
+    if (refreshToken !== undefined) await sessions.endByRefreshToken(refreshToken, contextOf(c));
+    try {
+      c.set("caller", await verifier.verify(c.req.header("authorization")));
+    } catch (error) {
+      if (refreshToken !== undefined && toAppError(error).code === "unauthenticated") return c.body(null, 204);
+      throw error;
+    }
     const { id: userId, sessionId } = userOf(c);
     if (sessionId) await sessions.end({ userId, only: sessionId }, "LOGOUT", contextOf(c));
     return c.body(null, 204);

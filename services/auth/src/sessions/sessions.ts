@@ -8,7 +8,7 @@ import type { AuthDatabase } from "../tables.ts";
 import { authEvent, type EndReason, type SessionsOf, type UnitOfWork } from "../unit-of-work.ts";
 import { findAccount } from "../users/account-lookup-store.ts";
 import { type Credentials, codeNeeded, type Proof, type Proven, wrongCredentials } from "./credentials.ts";
-import { listSessions, type NewSession, type SessionRow, storeSessions } from "./store.ts";
+import { findSessionOf, listSessions, type NewSession, type SessionRow, storeSessions } from "./store.ts";
 import type { Attempt } from "./throttle.ts";
 import { hashToken, type IssueTokenPair, type SignedIn, toSignedIn } from "./token-pair.ts";
 
@@ -21,6 +21,8 @@ export type Sessions = {
    */
   open(proven: Proven & { attempt?: Attempt }, context: ClientContext): Promise<SignedIn>;
   list(userId: string): Promise<SessionRow[]>;
+  /** Ends the session of a refresh token. Nothing happens if the token is unknown or its session has ended. */
+  endByRefreshToken(refreshToken: string, context: ClientContext): Promise<void>;
   /** Ends sessions of a user in all services. Returns how many. */
   end(which: SessionsOf, reason: EndReason, context: ClientContext): Promise<number>;
 };
@@ -69,13 +71,19 @@ export function createSessions(options: {
     const changed = await findAccount(database, userId);
     if (!changed || changed.disabled || changed.password_hash !== passwordHash || changed.version === version) throw wrongCredentials();
     if (changed.enrolled && !secondFactor) throw codeNeeded();
-    return open({ account: changed, passwordHash, secondFactor }, context);
+    return open({ account: changed, passwordHash, secondFactor: secondFactor && changed.enrolled }, context);
   };
+
+  const end: Sessions["end"] = (which, reason, context) => unitOfWork.run(context, (change) => change.endSessions(which, reason));
 
   return {
     login: async ({ email, ...proof }, context) => open(await credentials.check(email, proof, context), context),
     open,
     list: (userId) => listSessions(database, userId, idleSeconds),
-    end: (which, reason, context) => unitOfWork.run(context, (change) => change.endSessions(which, reason)),
+    async endByRefreshToken(refreshToken, context) {
+      const session = await findSessionOf(database, hashToken(refreshToken));
+      if (session) await end({ userId: session.userId, only: session.id }, "LOGOUT", { ...context, actorId: session.userId });
+    },
+    end,
   };
 }

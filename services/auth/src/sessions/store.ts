@@ -145,6 +145,17 @@ export async function findRefreshToken(
   return (await database.query<PresentedToken>(statement, [hash, limits.idleSeconds, limits.graceSeconds]))[0];
 }
 
+/** The session of a refresh token, used or not, if it has not ended. */
+export async function findSessionOf({ kysely }: AuthDatabase, hash: Buffer): Promise<{ id: string; userId: string } | undefined> {
+  return kysely
+    .selectFrom("refresh_tokens as t")
+    .innerJoin("sessions as s", "s.id", "t.session_id")
+    .select(["s.id", "s.user_id as userId"])
+    .where("t.hash", "=", hash)
+    .where("s.revoked_at", "is", null)
+    .executeTakeFirst();
+}
+
 // Parallel callers with tokens of one session take turns at its row. Of those with the same token, one finds it unused.
 const rotateStatement = {
   name: "rotate_refresh_token",
@@ -212,9 +223,9 @@ export async function endSessions(
   return (await query.returning("id").execute()).map((row) => row.id);
 }
 
-/** Records that a session has used a second factor, so that its next token may do what takes one. */
-export async function markSecondFactor(transaction: AuthTransaction, sessionId: string): Promise<void> {
-  await transaction.kysely.updateTable("sessions").set({ second_factor: true }).where("id", "=", sessionId).execute();
+/** Records whether a session has a second factor, which decides what its next token may do. */
+export async function setSecondFactor(transaction: AuthTransaction, sessionId: string, used: boolean): Promise<void> {
+  await transaction.kysely.updateTable("sessions").set({ second_factor: used }).where("id", "=", sessionId).execute();
 }
 
 const endedSessionsStatement = {

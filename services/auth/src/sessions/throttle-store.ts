@@ -1,4 +1,5 @@
 /** The buckets of the throttle in Postgres: counting attempts, and taking counts back. */
+import { emailKey } from "@pm/kit/email";
 import type { AuthDatabase } from "../tables.ts";
 import { type Account, selectAccount } from "../users/account-lookup-store.ts";
 
@@ -47,7 +48,7 @@ const countStatement = {
   text: `
     with given as materialized (
       select position, decode(key, 'hex') as key, count, leak_seconds, max_delay_seconds,
-        case when exists (select from throttles a where a.key = decode(account, 'hex') and ${leaked("a", "clock_timestamp()")} > $2)
+        case when exists (select from throttles a where a.key = decode(account, 'hex') and ${leaked("a", "clock_timestamp()")} > a.capacity)
           then 1 else capacity end as capacity
       from json_to_recordset($1)
         as g(position int, key text, account text, count float8, capacity float8, leak_seconds float8, max_delay_seconds float8)
@@ -72,25 +73,22 @@ const countStatement = {
     )
     select (select json_agg(counted) from counted) as counted,
       (select json_object_agg(encode(key, 'hex'), wait) from blocked) as blocked,
-      (select json_object_agg(asked.email, found) from json_array_elements_text($3) as asked(email)
-        cross join lateral (${selectAccount("asked.email")} offset 0) found) as accounts`,
+      (select json_object_agg(asked.email, found) from json_to_recordset($2) as asked(key text, email text)
+        cross join lateral (${selectAccount("asked.key", "asked.email")}) found) as accounts`,
 };
 
-/**
- * Counts attempts that arrived together, and reads the accounts of e-mail addresses in the same round trip.
- * @param accountCapacity beyond this level of its bucket, an account is under attack
- */
+/** Counts attempts that arrived together, and reads the accounts of e-mail addresses in the same round trip. */
 export async function countAttempts(
   database: AuthDatabase,
   buckets: ReturnType<typeof groupBuckets<Bucket>>,
   emails: string[],
-  accountCapacity: number,
 ): Promise<CountedRow | undefined> {
   const input = buckets.map(({ key, position, count, account, limit }) => ({
     ...{ position, key: key.toString("hex"), account: account?.toString("hex"), count },
     ...{ capacity: limit.capacity, leak_seconds: limit.leakSeconds, max_delay_seconds: limit.maxDelaySeconds },
   }));
-  const rows = await database.query<CountedRow>(countStatement, [JSON.stringify(input), accountCapacity, JSON.stringify(emails)]);
+  const asked = emails.map((email) => ({ key: emailKey(email), email }));
+  const rows = await database.query<CountedRow>(countStatement, [JSON.stringify(input), JSON.stringify(asked)]);
   return rows[0];
 }
 

@@ -3,7 +3,7 @@
  * is counted before it is checked, so that 1,000 parallel attempts count as 1,000. A success takes its count back.
  *
  * An attempt to sign in counts in three leaky buckets: for the pair of account and address, for the address, and for
- * the account from any address. A full bucket of the first two blocks, twice as long after each further failure. The
+ * the account from any address. So does a mail that somebody asks for. A full bucket of the first two blocks, twice as long after each further failure. The
  * third never blocks, because then anybody could lock the owner out. While it is full, an address that is new to the
  * account has one attempt instead of five before the first bucket blocks it. Accounts are counted by the e-mail address
  * that was sent, whether such an account exists or not.
@@ -12,6 +12,7 @@
  */
 import { createHmac, createSecretKey } from "node:crypto";
 import { createBatcher } from "@pm/kit/batcher";
+import { emailKey } from "@pm/kit/email";
 import { AppError } from "@pm/kit/errors";
 import type { AuthDatabase } from "../tables.ts";
 import type { Account } from "../users/account-lookup-store.ts";
@@ -26,7 +27,7 @@ import {
   type Limit,
 } from "./throttle-store.ts";
 
-type ThrottleLimits = { pair: Limit; address: Limit; account: Limit; code: Limit; mail: Limit };
+type ThrottleLimits = { pair: Limit; address: Limit; account: Limit; code: Limit; mail: Limit; mailAnywhere: Limit };
 
 /** docs/identity.md explains the numbers. */
 const throttleLimits: ThrottleLimits = {
@@ -37,8 +38,9 @@ const throttleLimits: ThrottleLimits = {
   // Six digits are few, so a full bucket blocks the account's codes from any address. Only somebody who knows the
   // password can fill it, and recovery codes still work.
   code: { capacity: 20, leakSeconds: 600, maxDelaySeconds: 900 },
-  // Mails to one address.
+  // Mails to one recipient that one client address asks for, and those that all ask for, which block nobody.
   mail: { capacity: 3, leakSeconds: 600, maxDelaySeconds: 900 },
+  mailAnywhere: { capacity: 10, leakSeconds: 600, maxDelaySeconds: 0 },
 };
 
 export type Attempt = Counted & {
@@ -50,7 +52,7 @@ export type Attempt = Counted & {
 
 export type Throttle = {
   /** Counts an attempt to prove a password. @throws AppError resource_exhausted with the seconds to wait */
-  attempt(account: string, address: string): Promise<Attempt>;
+  attempt(email: string, address: string): Promise<Attempt>;
   /** Does the same, and reads the account of the e-mail address in the same round trip. */
   attemptAndRead(email: string, address: string): Promise<{ attempt: Attempt; account: Account | undefined }>;
   /**
@@ -73,14 +75,14 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
   /** Keys are hashes, so that the table does not tell whose sign-ins failed. */
   const keyOf = (kind: string, ...parts: string[]) =>
     createHmac("sha256", hmacKey)
-      .update(JSON.stringify([kind, ...parts.map((part) => part.toLowerCase())]))
+      .update(JSON.stringify([kind, ...parts]))
       .digest();
 
   // Sign-ins arrive in bursts, and those from one address wait for each other at its bucket. One statement for all
   // waits less.
   const batcher = createBatcher<Counting, Outcome>({
     maxSize: 64,
-    run: (countings) => countTogether(database, countings, limits.account.capacity),
+    run: (countings) => countTogether(database, countings),
   });
 
   /** @throws AppError resource_exhausted with the seconds to wait */
@@ -91,7 +93,8 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
     throw new AppError("resource_exhausted", `Too many attempts. Try again in ${wait} s.`, { retryAfterSeconds: wait });
   }
 
-  function passwordBuckets(account: string, address: string): Bucket[] {
+  function passwordBuckets(email: string, address: string): Bucket[] {
+    const account = emailKey(email);
     const anywhere = keyOf("account", account);
     return [
       { key: keyOf("pair", account, address), limit: limits.pair, account: anywhere },
@@ -110,8 +113,8 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
   }
 
   return {
-    async attempt(account, address) {
-      const buckets = passwordBuckets(account, address);
+    async attempt(email, address) {
+      const buckets = passwordBuckets(email, address);
       await count({ buckets });
       return attemptIn(buckets);
     },
@@ -128,9 +131,12 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
       return { ...attempt, succeeded: attempt.undo };
     },
     async mail(recipient, address) {
+      const account = emailKey(recipient);
+      const anywhere = keyOf("mail anywhere", account);
       const buckets = [
-        { key: keyOf("mail", recipient), limit: limits.mail },
+        { key: keyOf("mail", account, address), limit: limits.mail, account: anywhere },
         { key: keyOf("address", address), limit: limits.address },
+        { key: anywhere, limit: limits.mailAnywhere },
       ];
       await count({ buckets });
     },
@@ -141,10 +147,10 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
  * Counts attempts that arrived together, each as if it had arrived alone: once an attempt has filled one of its
  * buckets, the attempts after it in that bucket do not count at all.
  */
-async function countTogether(database: AuthDatabase, countings: Counting[], accountCapacity: number): Promise<Outcome[]> {
+async function countTogether(database: AuthDatabase, countings: Counting[]): Promise<Outcome[]> {
   const buckets = groupBuckets(countings.map((counting) => counting.buckets));
   const emails = [...new Set(countings.flatMap(({ email }) => email ?? []))];
-  const row = await countAttempts(database, buckets, emails, accountCapacity);
+  const row = await countAttempts(database, buckets, emails);
   const { outcomes, surplus } = judge(countings, buckets, row);
   if (surplus.length > 0)
     await forgive(database, [surplus.map(({ key }) => key), surplus.map(({ count }) => count), surplus.map(() => false)]);

@@ -1,5 +1,6 @@
 /** Users in Postgres. */
 import type { Role } from "@pm/kit/auth/access";
+import { emailKey } from "@pm/kit/email";
 import { AppError } from "@pm/kit/errors";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import { type SelectQueryBuilder, sql } from "kysely";
@@ -76,7 +77,7 @@ export async function insertUser(transaction: AuthTransaction, user: NewUser): P
   try {
     const row = await transaction.kysely
       .insertInto("users")
-      .values({ email: user.email, name: user.name, roles: user.roles, password_hash: user.passwordHash })
+      .values({ email: user.email, email_key: emailKey(user.email), name: user.name, roles: user.roles, password_hash: user.passwordHash })
       .returning("id")
       .executeTakeFirstOrThrow();
     return row.id;
@@ -95,7 +96,11 @@ export async function updateUser(transaction: AuthTransaction, id: string, chang
   try {
     await transaction.kysely
       .updateTable("users")
-      .set({ ...change, updated_at: sql<Date>`clock_timestamp()` })
+      .set({
+        ...change,
+        ...(change.email !== undefined && { email_key: emailKey(change.email) }),
+        updated_at: sql<Date>`clock_timestamp()`,
+      })
       .where("id", "=", id)
       .execute();
   } catch (error) {
@@ -103,8 +108,14 @@ export async function updateUser(transaction: AuthTransaction, id: string, chang
   }
 }
 
+/** Replaces the hash of a password by another one of the same password. Returns false if it has changed before. */
+export async function replacePasswordHash({ kysely }: AuthQueries, id: string, oldHash: string, newHash: string): Promise<boolean> {
+  const query = kysely.updateTable("users").set({ password_hash: newHash }).where("id", "=", id).where("password_hash", "=", oldHash);
+  return (await query.returning("id").executeTakeFirst()) !== undefined;
+}
+
 function emailTaken(error: unknown): unknown {
-  if (violatedConstraint(error) !== "users_email_unique") return error;
+  if (!["users_email_unique", "users_email_key_unique"].includes(violatedConstraint(error) ?? "")) return error;
   const message = "belongs to another account";
   return new AppError("already_exists", `email: ${message}`, { errors: [{ path: "email", message }], cause: error });
 }
@@ -133,8 +144,8 @@ export async function insertFirstAdmin(
 ): Promise<string | undefined> {
   await sql`select pg_advisory_xact_lock(hashtextextended('first admin', 0))`.execute(transaction.kysely);
   const { rows } = await sql<{ id: string }>`
-    insert into users (email, name, roles, password_hash)
-    select ${user.email}, 'Administrator', array['admin'], ${user.passwordHash} where not exists (select from users) returning id`.execute(
+    insert into users (email, email_key, name, roles, password_hash)
+    select ${user.email}, ${emailKey(user.email)}, 'Administrator', array['admin'], ${user.passwordHash} where not exists (select from users) returning id`.execute(
     transaction.kysely,
   );
   return rows[0]?.id;
