@@ -1,6 +1,6 @@
 /**
  * Access coverage. Every operation that an OpenAPI document or a proto descriptor lists answers 401 without a token and
- * 403 if the role lacks its scope. The table of operations lists no operation that does not exist.
+ * 403 if the role lacks its scope, with an audit entry. The table of operations lists no operation that does not exist.
  */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { type Access, isForServicesOnly, operations, type Role, roles } from "@pm/kit/auth/access";
 import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { BillingService } from "@pm/proto/billing/v1/billing";
+import { query } from "@pm/stack/native/postgres";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Client, clientOf, logIn } from "./client.ts";
@@ -68,6 +69,15 @@ async function call({ method, url, body }: Operation, token?: string): Promise<n
   return (await clientOf(origin, token).send(method, pathname, body)).status;
 }
 
+/** How many refusals the audit trails of all services have. */
+async function auditedRefusals(): Promise<number> {
+  const text = "select count(*)::int as n from audit_entries where action = 'access.refused' and details->>'code' = 'permission_denied'";
+  const counts = Object.values(platform.databases).map(({ databaseUrl }) =>
+    query(databaseUrl, async (client) => (await client.query<{ n: number }>(text)).rows[0]?.n ?? 0),
+  );
+  return (await Promise.all(counts)).reduce((sum, n) => sum + n, 0);
+}
+
 test("every operation is in the table, and the table has no other ones", () => {
   const listed = found.map((operation) => operation.name);
   const streams = BillingService.methods
@@ -86,9 +96,10 @@ test("nobody gets 401 from every operation that is not public", async () => {
   expect(wrong).toEqual([]);
 });
 
-test("a role without the scope gets 403 from every operation that needs one", async () => {
+test("a role without the scope gets 403 from every operation that needs one, and leaves an audit entry", async () => {
   const wrong: string[] = [];
-  let asked = 0;
+  let [asked, refused] = [0, 0];
+  const before = await auditedRefusals();
   for (const operation of found) {
     const { access } = operation;
     if (access === undefined || access === "public" || access === "signed-in") continue;
@@ -96,6 +107,7 @@ test("a role without the scope gets 403 from every operation that needs one", as
       if ((roles[role] as readonly string[]).includes(access)) continue;
       asked += 1;
       const status = await call(operation, token);
+      if (status === 403) refused += 1;
       // Users may ask for the account of a patient. Patient-service decides whether they see this patient, so the
       // answer is 404.
       const patientDecides = role === "user" && operation.name.endsWith("/GetBillingAccount");
@@ -105,6 +117,7 @@ test("a role without the scope gets 403 from every operation that needs one", as
   process.stdout.write(`${found.length} operations, ${asked} refusals asked for\n`);
   expect(asked).toBeGreaterThan(found.length / 2);
   expect(wrong).toEqual([]);
+  expect((await auditedRefusals()) - before).toBe(refused);
 });
 
 test("a token of a service is good for its own scopes only, and no person has a service's scope", () => {

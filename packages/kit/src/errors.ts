@@ -53,6 +53,11 @@ type AppErrorOptions = {
   retryAfterSeconds?: number;
   /** More headers of the HTTP answer. */
   headers?: Record<string, string>;
+  /**
+   * For the audit trail only: who was refused, if the request does not say it, and the id of what they asked for. With
+   * a subject, a 404 is recorded. Give it for missing records too, or the time of an answer shows which ones exist.
+   */
+  refused?: { actorId?: string; subject?: string };
 };
 
 /** An error that the caller may read. */

@@ -4,6 +4,7 @@
  */
 import type { z } from "zod";
 import { startAuditSealer } from "./audit/audit.ts";
+import { type AuditTrail, createAuditTrail } from "./audit/trail.ts";
 import { followRevocations, snapshotFromAuth } from "./auth/revocations.ts";
 import { createServiceTokens } from "./auth/service-tokens.ts";
 import { createVerifier, type Verifier } from "./auth/verifier.ts";
@@ -26,6 +27,7 @@ type ServiceParts<Tables> = {
   settings: DatabaseSettings;
   database: Database<Tables>;
   kafka: Kafka;
+  audit: AuditTrail;
   /** Publishes the outbox; wake it after every commit that wrote to the outbox. */
   relay: Leader;
 };
@@ -47,7 +49,7 @@ export function startService<Tables>(options: {
   const sender = createSender(kafka);
   const relay = startRelay({ database, settings, sender, service, ...(lingerMs !== undefined && { lingerMs }), log, lifecycle });
   startAuditSealer({ database, settings, log, lifecycle });
-  return { service, log, lifecycle, settings, database, kafka, relay };
+  return { service, log, lifecycle, settings, database, kafka, audit: createAuditTrail(database), relay };
 }
 
 /**

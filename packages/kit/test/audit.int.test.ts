@@ -6,6 +6,7 @@ import { startPostgres } from "@pm/stack/native/postgres";
 import { Pool } from "pg";
 import { afterAll, beforeEach, expect, test } from "vitest";
 import { createAuditTables, startAuditSealer } from "../src/audit/audit.ts";
+import { createAuditTrail } from "../src/audit/trail.ts";
 import { verifyAudit } from "../src/audit/verify.ts";
 import type { Lifecycle } from "../src/lifecycle.ts";
 import { createLogger } from "../src/log.ts";
@@ -142,4 +143,17 @@ test("the runtime role can neither change nor delete an entry or a block", async
     "truncate audit_entries",
   ])
     await expect(runtime.query(statement)).rejects.toMatchObject({ code: "42501" });
+});
+
+test("a burst of reads leaves an entry for each, in a few inserts", async () => {
+  const url = `${runtime.options.connectionString}`;
+  const database = openDatabase<unknown>({ settings: { url }, poolSize: 4, applicationName: "reader", log });
+  const trail = createAuditTrail(database);
+  const read = (n: number) => ({ actorId: "somebody", action: "thing.read", subject: `${n}`, requestId: `r${n}`, details: { version: n } });
+  await Promise.all(Array.from({ length: 1_000 }, (_, n) => trail.record(read(n))));
+  // A transaction id for each insert.
+  const counts = "select count(*)::int as entries, count(distinct subject)::int as subjects, count(distinct xmin::text)::int as inserts";
+  expect((await runtime.query(`${counts} from audit_entries`)).rows).toEqual([{ entries: 1_000, subjects: 1_000, inserts: 4 }]);
+  await database.pool.end();
+  await expect(trail.record(read(1_001))).rejects.toThrow();
 });

@@ -23,7 +23,7 @@ const config = readConfig();
 const clinicTimeZone = config.CLINIC_TIME_ZONE;
 const groupId = "analytics";
 const parts = startService<Tables>({ service: "analytics", config });
-const { log, lifecycle, settings, database, kafka, relay } = parts;
+const { log, lifecycle, settings, database, kafka, audit, relay } = parts;
 const { verifier, serviceToken } = connectToAuth(parts, config);
 
 const deadLetters = createDeadLetters({ database, groupId, apply: applyEvents });
@@ -53,9 +53,9 @@ const reports = createReports({ database, now: Date.now, clinicTimeZone });
 const charts = createCharts(lifecycle);
 const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, secret: config.CLIENT_SECRET, now: Date.now });
 const rest = createRestApp({ ...parts, ...about, verifier });
-registerReports(rest, { reports, charts });
-registerOperations(rest, { database, deadLetters, rebuilds, consistency, wakeRebuilder: rebuildLeader.wake });
-registerDashboard(rest, { reports, charts, sessions, clinicTimeZone });
+registerReports(rest, { reports, charts, audit });
+registerOperations(rest, { audit, deadLetters, rebuilds, consistency, wakeRebuilder: rebuildLeader.wake });
+registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });
 
 startGroupConsumer({ kafka, groupId, topics: [...streams], database, apply: applyEvents, relay, log, lifecycle });

@@ -2,6 +2,7 @@
  * Amounts at their bounds through every report and page, over a real Postgres: nothing is rounded and nothing fails.
  */
 
+import { createAuditTrail } from "@pm/kit/audit/trail";
 import { createRestApp, type RestApp } from "@pm/kit/http/rest";
 import type { ConsumedEvent } from "@pm/kit/kafka/event";
 import { createLogger } from "@pm/kit/log";
@@ -37,17 +38,19 @@ beforeAll(async () => {
   drop = urls.drop;
   database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
   const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
+  const audit = createAuditTrail(database);
   const rest = createRestApp({
     service: "analytics",
     ...about,
     log,
     lifecycle,
     verifier: { verify: async () => caller, onRevoked: () => () => undefined },
+    audit,
   });
   const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
   const reports = createReports({ database, now: () => Date.parse("2026-11-21T12:00:00Z"), clinicTimeZone: "UTC" });
-  registerReports(rest, { reports, charts });
-  registerDashboard(rest, { reports, charts, sessions, clinicTimeZone: "UTC" });
+  registerReports(rest, { reports, charts, audit });
+  registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone: "UTC" });
   app = rest.app;
 });
 afterAll(async () => {

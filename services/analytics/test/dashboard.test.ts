@@ -14,11 +14,20 @@ function dashboardWith(sessions: object, reports: object, draw: () => Promise<ne
     verify: () => Promise.reject(new AppError("unauthenticated", "Send an access token.")),
     onRevoked: () => () => undefined,
   };
-  const rest = createRestApp({ service: "analytics", ...about, log: createLogger("test", "silent"), lifecycle, verifier });
+  const audit = { record: async () => undefined };
+  const rest = createRestApp({
+    service: "analytics",
+    ...about,
+    log: createLogger("test", "silent"),
+    lifecycle,
+    verifier,
+    audit,
+  });
   registerDashboard(rest, {
     reports: reports as Reports,
     charts: { draw },
     sessions: sessions as DashboardSessions,
+    audit,
     clinicTimeZone: "Pacific/Kiritimati",
   });
   return rest.app;

@@ -26,7 +26,14 @@ type Operation = {
 };
 type Document = { paths: Record<string, Record<string, Operation>>; components: { schemas: Record<string, Example> } };
 
-const rest = createRestApp({ service: "analytics", ...about, log: createLogger("test", "silent"), lifecycle, verifier });
+const rest = createRestApp({
+  service: "analytics",
+  ...about,
+  log: createLogger("test", "silent"),
+  lifecycle,
+  verifier,
+  audit: { record: async () => undefined },
+});
 const routes = new Map<string, RouteConfig>();
 const recording = {
   ...rest,

@@ -1,5 +1,7 @@
 /** The reports as callers get them, over a real Postgres. */
 
+import { randomUUID } from "node:crypto";
+import { createAuditTrail } from "@pm/kit/audit/trail";
 import type { Caller } from "@pm/kit/auth/verifier";
 import { AppError } from "@pm/kit/errors";
 import { createRestApp, type RestApp } from "@pm/kit/http/rest";
@@ -56,11 +58,12 @@ beforeAll(async () => {
   drop = urls.drop;
   database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
   const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
-  const rest = createRestApp({ service: "analytics", ...about, log, lifecycle, verifier });
+  const audit = createAuditTrail(database);
+  const rest = createRestApp({ service: "analytics", ...about, log, lifecycle, verifier, audit });
   const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
-  registerReports(rest, { reports: createReports({ database, now, clinicTimeZone: "UTC" }), charts });
+  registerReports(rest, { reports: createReports({ database, now, clinicTimeZone: "UTC" }), charts, audit });
   registerOperations(rest, {
-    database,
+    audit,
     deadLetters: createDeadLetters({ database, groupId: "analytics", apply: applyEvents }),
     rebuilds: createRebuilds({ database, groupId: "analytics", log }),
     consistency: { check: () => Promise.reject(new AppError("unavailable", "Nobody is there.")) },
@@ -111,6 +114,34 @@ test("a small count is hidden in JSON, CSV and SVG, together with what would giv
   const detailed = await (await get(`${path}&format=csv`, "analytics:read analytics:detail")).text();
   // A city that looks like a formula stays text in a spreadsheet.
   expect(detailed).toBe("city,registered,active\nBonn,30,30\nKöln,20,20\n'=HYPERLINK(1),15,15\nUnkel,3,3\n");
+});
+
+test("who sees small counts or dead letters leaves an audit entry, and so does who may not", async () => {
+  const detail = "analytics:read analytics:detail analytics:admin";
+  const entriesOf = async (path: string, scopes: string) => {
+    const requestId = randomUUID();
+    const { status } = await get(path, scopes, { "x-request-id": requestId });
+    const text = "select actor, action, subject, details from audit_entries where request_id = $1";
+    const { rows } = await database.pool.query(text, [requestId]);
+    return { status, entries: rows };
+  };
+  const query = { from: "2026-11-01", to: "2026-11-21", timeZone: "Europe/Berlin" };
+  const read = { actor: "somebody", action: "report.read" };
+  for (const [path, subject, further] of [
+    ["patients", "reportPatients", { by: "city", format: "csv" }],
+    ["activity", "reportActivity", {}],
+    ["billing", "reportBilling", {}],
+    ["summary", "summarize", {}],
+  ] as const) {
+    const address = `/analytics/${path}?${new URLSearchParams({ ...query, ...further })}`;
+    const details = { ...query, ...further };
+    expect(await entriesOf(address, detail)).toEqual({ status: 200, entries: [{ ...read, subject, details }] });
+    expect(await entriesOf(address, "analytics:read")).toEqual({ status: 200, entries: [] });
+    const refused = { actor: "somebody", action: "access.refused", subject: `analytics.${subject}` };
+    expect(await entriesOf(address, "patient:read")).toMatchObject({ status: 403, entries: [refused] });
+  }
+  const letters = await entriesOf("/analytics/dead-letters", detail);
+  expect(letters).toMatchObject({ status: 200, entries: [{ action: "dead-letters.listed", details: { ids: expect.any(Array) } }] });
 });
 
 test("the form is chosen by ?format= or by Accept, and none of those offered is 406", async () => {

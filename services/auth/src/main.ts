@@ -45,7 +45,7 @@ const { AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience, ACCESS_TOKEN_SECONDS: toke
 const idleSeconds = config.SESSION_IDLE_SECONDS;
 const now = Date.now;
 const parts = startService<AuthTables>({ service: "auth", config, lingerMs: 25 });
-const { service, log, lifecycle, settings, database, kafka, relay } = parts;
+const { service, log, lifecycle, settings, database, kafka, audit, relay } = parts;
 
 const revocationSnapshot = createRevocationSnapshot({ database, tokenSeconds, now });
 const revocations = followRevocations({ service, kafka, fetchSnapshot: revocationSnapshot, log, lifecycle });
@@ -107,13 +107,13 @@ startCleanup({ database, settings, idleSeconds, log, lifecycle });
 
 const verifier = createVerifier({ keys: keys.resolve, issuer, audience, revocations });
 const description = "Accounts, sign-in, sessions and the keys of access tokens.";
-const rest = createRestApp({ service, title: "Auth", description, log, lifecycle, verifier });
+const rest = createRestApp({ service, title: "Auth", description, log, lifecycle, verifier, audit });
 const contextOf = createContextReader(config.GATEWAY_NETWORKS);
 registerSessions(rest, { sessions, refresh, revocationSnapshot, verifier, contextOf });
 registerLinks(rest, { signup, passwordReset, contextOf });
-registerAccounts(rest, { accounts, sessions, contextOf });
+registerAccounts(rest, { accounts, sessions, audit, contextOf });
 registerSecondFactor(rest, { secondFactorSetup, contextOf });
-registerUsers(rest, { users, invitations, sessions, contextOf });
+registerUsers(rest, { users, invitations, sessions, audit, contextOf });
 registerTeams(rest, { teams, contextOf });
 registerTokens(rest, { tokens, keys, clients, issuer, contextOf });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { verifyAudit } from "@pm/kit/audit/verify";
 import { decodeJwt } from "jose";
 import { afterAll, expect, test } from "vitest";
@@ -50,6 +51,36 @@ test("sign-ins, failures, reuse, role changes and rotations are in the audit tra
   expect(rows[0]).toMatchObject({ actor: decodeJwt(token).sub, request_id: expect.stringMatching(/^[\w-]{8,}$/) });
   const { rows: rotations } = await auth.pool.query("select actor from audit_entries where action = 'crypt_key_rotated' order by id");
   expect(rotations.map((row) => row.actor)).toEqual(["auth", decodeJwt(token).sub]);
+});
+
+test("who reads users and sessions is in the audit trail, and so is who may not", async () => {
+  const { token } = await auth.login();
+  const email = freshEmail();
+  const { body: user } = await auth.call("POST", "/auth/users", { token, body: { email, role: "user", password } });
+  const session = await auth.login({ email, password });
+  const me = String(decodeJwt(token).sub);
+  const entriesOf = async (method: string, path: string, sender: string, body?: unknown) => {
+    const requestId = randomUUID();
+    const { status } = await auth.call(method, path, { token: sender, body, headers: { "x-request-id": requestId } });
+    const { rows } = await auth.pool.query("select action, subject, details from audit_entries where request_id = $1", [requestId]);
+    return { status, entries: rows };
+  };
+  const read = { action: "sensitive_read", subject: user.id };
+  const list = await entriesOf("GET", `/auth/users?q=${encodeURIComponent(email)}`, token);
+  expect(list).toEqual({ status: 200, entries: [{ ...read, subject: "users", details: { ids: [user.id] } }] });
+  expect(await entriesOf("GET", `/auth/users/${user.id}`, token)).toEqual({ status: 200, entries: [{ ...read, details: {} }] });
+  const sessions = { sessions: [decodeJwt(session.token).sid] };
+  expect((await entriesOf("GET", `/auth/users/${user.id}/sessions`, token)).entries).toEqual([{ ...read, details: sessions }]);
+  expect((await entriesOf("GET", "/auth/sessions", session.token)).entries).toEqual([{ ...read, details: sessions }]);
+  for (const [method, path, body] of [
+    ["PATCH", `/auth/users/${user.id}`, {}],
+    ["PATCH", `/auth/users/${user.id}`, { email, roles: ["user"] }],
+    ["POST", `/auth/users/${user.id}:enable`],
+    ["POST", `/auth/users/${user.id}:removeSecondFactor`],
+  ] as const)
+    expect(await entriesOf(method, path, token, body)).toMatchObject({ status: 200, entries: [read] });
+  const refused = { action: "access.refused", subject: "auth.getUser" };
+  expect(await entriesOf("GET", `/auth/users/${me}`, session.token)).toMatchObject({ status: 403, entries: [refused] });
 });
 
 test("the trail is chained, only grows for the service, and shows whoever changes it from outside", async () => {

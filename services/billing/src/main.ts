@@ -22,7 +22,7 @@ import type { Tables } from "./tables.ts";
 
 const config = readConfig();
 const parts = startService<Tables>({ service: "billing", config });
-const { database: db, relay, settings, log, lifecycle } = parts;
+const { database: db, audit, relay, settings, log, lifecycle } = parts;
 const { verifier, serviceToken } = connectToAuth(parts, config);
 
 const watch = createWatch({ db, log });
@@ -48,13 +48,13 @@ const history = createHistory(shared);
 
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
-registerDocuments(rest, { accounts, invoices, history, pdfPool: createPdfPool({ log, lifecycle }), clinic, clinicTimeZone, now });
+registerDocuments(rest, { accounts, invoices, history, audit, pdfPool: createPdfPool({ log, lifecycle }), clinic, clinicTimeZone, now });
 registerTotals(rest, shared);
 await listenRpc({
-  routes: (router) => registerBilling(router, { accounts, ledger, invoices, history, watch, patients, verifier }),
+  routes: (router) => registerBilling(router, { accounts, ledger, invoices, history, watch, patients, verifier, audit }),
   services: [BillingService],
   rest: rest.app,
-  guard: createGuard({ log, verifier, secondScopes }),
+  guard: createGuard({ log, verifier, audit, secondScopes }),
   host: config.HOST,
   port: config.PORT,
   log,

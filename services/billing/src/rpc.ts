@@ -1,5 +1,6 @@
 /** The methods of `billing.v1.BillingService`. */
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
+import type { AuditTrail } from "@pm/kit/audit/trail";
 import type { Scope } from "@pm/kit/auth/access";
 import type { Caller, Verifier } from "@pm/kit/auth/verifier";
 import { AppError, invalidFields } from "@pm/kit/errors";
@@ -27,11 +28,19 @@ type Rules = {
   watch: Watch;
   patients: Patients;
   verifier: Verifier;
+  audit: AuditTrail;
 };
 
 export function registerBilling(router: ConnectRouter, rules: Rules): void {
-  const { accounts, ledger, invoices, history, watch, patients, verifier } = rules;
+  const { accounts, ledger, invoices, history, watch, patients, verifier, audit } = rules;
   const { method } = BillingService;
+
+  /** Records what the caller is about to see. */
+  const recordRead = (context: HandlerContext, action: string, subject: string, details = {}) => {
+    const { actorId, requestId } = rpcContext(context);
+    return audit.record({ actorId, action, subject, requestId, details });
+  };
+
   router.service(BillingService, {
     async createBillingAccount(request, context) {
       return toCreated(await accounts.open(request, rpcContext(context)));
@@ -44,15 +53,23 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
       const mayReadAll = caller.scopes.has("billing:read");
       const account = await accounts.get(key.case === "patientId" ? { patientId: key.value } : { accountId: key.value ?? "" });
       // The same answer as for an account that does not exist, so that callers learn nothing about patients of others.
-      if (!mayReadAll && !(await patients.mayBeSeenBy(account.patient_id, caller.token))) throw accountNotFound();
+      if (!mayReadAll && !(await patients.mayBeSeenBy(account.patient_id, caller.token))) throw accountNotFound(key.value);
+      await recordRead(context, "account.read", account.id);
       return { account: toAccount(account) };
     },
-    listBillingAccounts: (request) => accounts.list(request),
+    async listBillingAccounts(request, context) {
+      const answer = await accounts.list(request);
+      await recordRead(context, "accounts.listed", "accounts", { ids: answer.accounts.map((account) => account.accountId) });
+      return answer;
+    },
     updateBillingAccount: (request, context) =>
       accounts.update(request, requestKey(method.updateBillingAccount, request), rpcContext(context)),
-    watchAccount({ accountId, position }, { signal, requestHeader }) {
+    async *watchAccount({ accountId, position }, context) {
+      const { signal, requestHeader } = context;
       const stillAllowed = () => verifier.verify(requestHeader.get("authorization"));
-      return watch.account({ accountId, position, signal, stillAllowed });
+      const { id } = await accounts.get({ accountId });
+      await recordRead(context, "account.watched", id);
+      yield* watch.account({ accountId, position, signal, stillAllowed });
     },
 
     createCharge: (request, context) =>
@@ -62,19 +79,43 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
       ledger.pay({ ...request, amount: required(request.amount) }, requestKey(method.recordPayment, request), rpcContext(context)),
     refundPayment: (request, context) =>
       ledger.refund({ ...request, amount: request.amount }, requestKey(method.refundPayment, request), rpcContext(context)),
-    listCharges: (request) => history.charges(request),
-    listPayments: (request) => history.payments(request),
+    async listCharges(request, context) {
+      const answer = await history.charges(request);
+      await recordRead(context, "charges.listed", request.accountId.toLowerCase(), { count: answer.charges.length });
+      return answer;
+    },
+    async listPayments(request, context) {
+      const answer = await history.payments(request);
+      await recordRead(context, "payments.listed", request.accountId.toLowerCase(), { count: answer.payments.length });
+      return answer;
+    },
 
     createInvoice: (request, context) => invoices.create(request, requestKey(method.createInvoice, request), rpcContext(context)),
     issueInvoice: (request, context) => invoices.issue(request, requestKey(method.issueInvoice, request), rpcContext(context)),
     voidInvoice: (request, context) => invoices.void(request, requestKey(method.voidInvoice, request), rpcContext(context)),
-    async getInvoice({ invoiceId }) {
-      return { invoice: await invoices.get(invoiceId) };
+    async getInvoice({ invoiceId }, context) {
+      const invoice = await invoices.get(invoiceId);
+      await recordRead(context, "invoice.read", invoice.accountId, { invoiceId: invoice.invoiceId });
+      return { invoice };
     },
-    listInvoices: (request) => invoices.list(request),
+    async listInvoices(request, context) {
+      const answer = await invoices.list(request);
+      const ids = answer.invoices.map((invoice) => invoice.invoiceId);
+      await recordRead(context, "invoices.listed", request.accountId.toLowerCase() || "invoices", { ids });
+      return answer;
+    },
 
-    listTransactions: (request) => history.transactions(request),
-    getStatement: (request) => history.statement(request),
+    async listTransactions(request, context) {
+      const answer = await history.transactions(request);
+      await recordRead(context, "transactions.listed", request.accountId.toLowerCase(), { count: answer.transactions.length });
+      return answer;
+    },
+    async getStatement(request, context) {
+      const { accountId, fromDate, toDate } = request;
+      const answer = await history.statement(request);
+      await recordRead(context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
+      return answer;
+    },
   });
 }
 

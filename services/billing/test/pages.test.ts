@@ -32,7 +32,14 @@ const account = { name: "Łucja Παπαδοπούλου", email: "lucja@example
 
 test("the OpenAPI document is the one that was checked in (UPDATE=1 rewrites it)", async () => {
   const verifier = { verify: () => Promise.reject(new Error("nobody is asked")), onRevoked: () => () => undefined };
-  const rest = createRestApp({ service: "billing", ...about, log: createLogger("test", "silent"), lifecycle, verifier });
+  const rest = createRestApp({
+    service: "billing",
+    ...about,
+    log: createLogger("test", "silent"),
+    lifecycle,
+    verifier,
+    audit: { record: async () => undefined },
+  });
   registerDocuments(rest, {} as never);
   registerTotals(rest, {} as never);
   const document = `${JSON.stringify(await (await rest.app.request("/openapi.json")).json(), null, 2)}\n`;

@@ -35,12 +35,13 @@ test("one port answers gRPC, Connect, gRPC-Web and JSON by curl", async () => {
   expect(await answer.json()).toMatchObject({ account: { accountId, status: "BILLING_ACCOUNT_STATUS_ACTIVE" } });
 });
 
-test("opening an account writes an audit entry and one event", async () => {
+test("opening an account writes an audit entry and one event, and asking for it again another entry", async () => {
   const patient = newPatient();
   const { accountId } = await client.createBillingAccount(patient, headers);
   await client.createBillingAccount(patient, headers);
-  expect(await rows("select action, actor from audit_entries where subject = $1", [accountId])).toEqual([
+  expect(await rows("select action, actor from audit_entries where subject = $1 order by id", [accountId])).toEqual([
     { action: "account.opened", actor: expect.stringMatching(/^[0-9a-f-]{36}$/) },
+    { action: "account.read", actor: expect.stringMatching(/^[0-9a-f-]{36}$/) },
   ]);
   const events = await rows("select key, type, payload from outbox where key = $1", [accountId]);
   expect(events).toMatchObject([{ key: accountId, type: "billing.v1.account_opened" }]);

@@ -21,7 +21,7 @@ import type { Tables } from "./tables.ts";
 
 const config = readConfig();
 const parts = startService<Tables>({ service: "patient", config });
-const { database: db, relay, log, lifecycle } = parts;
+const { database: db, audit, relay, log, lifecycle } = parts;
 const { verifier, serviceToken } = connectToAuth(parts, config);
 
 const billing = createBillingAccounts({ db, log, ask: createAskBilling({ billingUrl: config.BILLING_URL, serviceToken }) });
@@ -39,7 +39,7 @@ const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerFiles(rest, { lists, imports });
 registerPatients(rest, {
-  patients: createPatients({ db, billing, committed, now, clinicTimeZone }),
+  patients: createPatients({ db, audit, billing, committed, now, clinicTimeZone }),
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),

@@ -1,5 +1,6 @@
 /** For tests: the service's REST app in this process, over a real Postgres, and clients that speak its JSON. */
 import { randomUUID } from "node:crypto";
+import { createAuditTrail } from "@pm/kit/audit/trail";
 import { type Role, roles, type Scope } from "@pm/kit/auth/access";
 import { createRevocationList } from "@pm/kit/auth/revocation-list";
 import type { Caller } from "@pm/kit/auth/verifier";
@@ -56,6 +57,7 @@ export async function startPatientApp(
   const log = createLogger("patient", "silent");
   const lifecycle = testLifecycle();
   const db = openDatabase<Tables>({ settings: { url: databaseUrl }, poolSize, applicationName: "patient", log, lifecycle });
+  const audit = createAuditTrail(db);
   const billing = createBillingAccounts({ db, log, ask });
   const callers = new Map<string, Caller>();
   const revocations = createRevocationList();
@@ -68,14 +70,14 @@ export async function startPatientApp(
     onRevoked: (caller: Caller, end: (refusal: AppError) => void) =>
       revocations.onRevoked({ ...caller, userId: caller.id }, () => end(new AppError("unauthenticated", "This session has ended."))),
   };
-  const rest = createRestApp({ service: "patient", ...about, log, lifecycle, verifier });
+  const rest = createRestApp({ service: "patient", ...about, log, lifecycle, verifier, audit });
   registerDocs(rest);
   const [now, committed, clinicTimeZone] = [() => new Date(), () => undefined, "UTC"];
   const cursors = createCursors("a key for cursors, long enough to be one");
   const lists = createLists({ db, cursors });
   registerFiles(rest, { lists, imports: createImports({ db, committed, now, clinicTimeZone }) });
   registerPatients(rest, {
-    patients: createPatients({ db, billing, committed, now, clinicTimeZone }),
+    patients: createPatients({ db, audit, billing, committed, now, clinicTimeZone }),
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),

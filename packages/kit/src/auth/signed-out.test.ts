@@ -17,6 +17,7 @@ import { createRevocationList } from "./revocation-list.ts";
 import type { Verifier } from "./verifier.ts";
 
 const log = createLogger("test", "silent");
+const audit = { record: async () => undefined };
 const closers: (() => unknown)[] = [];
 const lifecycle: Lifecycle = {
   onClose: (_, close) => void closers.push(close),
@@ -56,7 +57,7 @@ const signOut = (id: string) => revocations.add({ sessions: [{ id, until: Date.n
 let watch: (signal: AbortSignal) => AsyncGenerator<Record<string, never>>;
 let url = "";
 beforeAll(async () => {
-  const rest = createRestApp({ service: "patient", title: "T", description: "D", log, lifecycle, verifier });
+  const rest = createRestApp({ service: "patient", title: "T", description: "D", log, lifecycle, verifier, audit });
   const responses = { 200: { description: "Lines" } };
   rest.operation(
     { operationId: "exportPatients", method: "get", path: "/lines", responses },
@@ -65,7 +66,15 @@ beforeAll(async () => {
   );
   const server = await listenRpc({
     routes: (router) => router.service(BillingService, { watchAccount: (_, { signal }) => watch(signal) }),
-    ...{ services: [BillingService], rest: rest.app, guard: createGuard({ log, verifier }), host: "127.0.0.1", port: 0, log, lifecycle },
+    ...{
+      services: [BillingService],
+      rest: rest.app,
+      guard: createGuard({ log, verifier, audit }),
+      host: "127.0.0.1",
+      port: 0,
+      log,
+      lifecycle,
+    },
   });
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 });

@@ -134,5 +134,6 @@ function asAppError(error: unknown): AppError {
 /** @throws AppError permission_denied if the caller lacks the scope that an operation needs */
 export function authorize(caller: Caller, access: Access): void {
   if (access === "public" || access === "signed-in" || caller.scopes.has(access)) return;
-  throw new AppError("permission_denied", `This needs the scope ${access}, which your roles do not give.`, { metadata: { scope: access } });
+  const options = { metadata: { scope: access }, refused: { actorId: caller.id } };
+  throw new AppError("permission_denied", `This needs the scope ${access}, which your roles do not give.`, options);
 }

@@ -1,5 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import { expect, test } from "vitest";
+import type { AuditEntry } from "../audit/audit.ts";
+import type { AuditTrail } from "../audit/trail.ts";
 import { operations, type Scope } from "../auth/access.ts";
 import type { Caller, Verifier } from "../auth/verifier.ts";
 import { AppError } from "../errors.ts";
@@ -37,7 +39,15 @@ const lifecycle: Lifecycle = {
   shutdown: async () => undefined,
 };
 const log = createLogger("t", "silent");
-const { app, operation } = createRestApp({ service: "patient", title: "T", description: "D", log, lifecycle, verifier });
+const entries: AuditEntry[] = [];
+let auditFails = false;
+const audit: AuditTrail = {
+  async record(entry) {
+    if (auditFails) throw Object.assign(new Error("down"), { code: "ECONNREFUSED" });
+    entries.push(entry);
+  },
+};
+const { app, operation } = createRestApp({ service: "patient", title: "T", description: "D", log, lifecycle, verifier, audit });
 
 const IdSchema = z.object({ id: z.string() });
 const BodySchema = z.strictObject({ name: z.string().min(1), age: z.int() });
@@ -61,6 +71,8 @@ operation(
   },
   (c) => {
     if (c.req.valid("param").id === "broken") throw new Error("secret detail");
+    if (c.req.valid("param").id === "hidden") throw new AppError("not_found", "There is none.", { refused: { subject: "hidden" } });
+    if (c.req.valid("param").id === "none") throw new AppError("not_found", "There is none.");
     return c.json({ id: c.req.valid("param").id }, 200);
   },
 );
@@ -103,6 +115,26 @@ function send(method: string, path: string, options: Sent = {}) {
 async function problemOf(response: Response) {
   return (await response.json()) as { requestId: string; code: string; errors: { path: string }[] };
 }
+
+test("a refusal leaves an audit entry, and is no answer without one", async () => {
+  const requestId = "a-request-of-this-test";
+  const headers = { "x-request-id": requestId };
+  const rename = () => send("POST", "/things/7:rename", { as: "reader", headers, body: "{}" });
+  const read = (id: string) => send("GET", `/things/${id}`, { as: "reader", headers });
+  expect((await rename()).status).toBe(403);
+  expect((await read("hidden")).status).toBe(404);
+  expect((await read("none")).status).toBe(404);
+  expect((await send("GET", "/things/7", { headers })).status).toBe(401);
+  const refusal = { actorId: "reader", action: "access.refused", requestId };
+  const [forbidden, hidden] = ["patient.createPatient", "patient.getPatient"];
+  expect(entries.filter((entry) => entry.requestId === requestId)).toEqual([
+    { ...refusal, subject: forbidden, details: { operation: forbidden, code: "permission_denied", scope: "patient:write" } },
+    { ...refusal, subject: "hidden", details: { operation: hidden, code: "not_found" } },
+  ]);
+  auditFails = true;
+  expect([(await rename()).status, (await read("hidden")).status, (await read("none")).status]).toEqual([503, 503, 404]);
+  auditFails = false;
+});
 
 test("a number that would be rounded is refused by the name of its field, after who calls is known", async () => {
   const rename = (number: string, as?: string) =>
@@ -283,7 +315,7 @@ test("operations for services only are in the complete document, marked, and not
 });
 
 test("a public operation says that it needs no token", async () => {
-  const { app, operation } = createRestApp({ service: "auth", title: "T", description: "D", log, lifecycle, verifier });
+  const { app, operation } = createRestApp({ service: "auth", title: "T", description: "D", log, lifecycle, verifier, audit });
   operation({ operationId: "login", method: "get", path: "/public", responses: { 204: { description: "x" } } }, (c) => c.body(null, 204));
   const { paths } = (await (await app.request("/openapi.json")).json()) as { paths: Record<string, { get: { security: unknown } }> };
   expect(paths["/public"]?.get.security).toEqual([]);
@@ -297,7 +329,7 @@ test("an operation that the access table does not have cannot be registered", ()
 
 test("the request context names who calls, by which request, in which trace", async () => {
   const seen: unknown[] = [];
-  const { app, operation } = createRestApp({ service: "auth", title: "T", description: "D", log, lifecycle, verifier });
+  const { app, operation } = createRestApp({ service: "auth", title: "T", description: "D", log, lifecycle, verifier, audit });
   for (const [operationId, path] of [
     ["login", "/public"],
     ["me", "/private"],

@@ -5,6 +5,7 @@
 import { OpenAPIHono, type RouteConfig, type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context, MiddlewareHandler } from "hono";
 import { HTTPException } from "hono/http-exception";
+import { type AuditTrail, recordRefusal } from "../audit/trail.ts";
 import { accessOf } from "../auth/access.ts";
 import { signedOutWhileAnswering } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
@@ -55,6 +56,7 @@ export function createRestApp(options: {
   log: Logger;
   lifecycle: Lifecycle;
   verifier: Verifier;
+  audit: AuditTrail;
 }): RestApp {
   const { service, log, lifecycle, verifier } = options;
   const registered: RegisteredPath[] = [];
@@ -71,7 +73,7 @@ export function createRestApp(options: {
     },
   });
   app.use(createRequestLog(log));
-  answerErrors(app, registered, log);
+  answerErrors(app, registered, options);
   registerHealth(app, lifecycle);
   app.get("/openapi.json", (c) => {
     c.set("operation", "openapi");
@@ -150,11 +152,16 @@ function createRequestLog(log: Logger): MiddlewareHandler<RestEnv> {
   };
 }
 
-function answerErrors(app: RestApp["app"], registered: RegisteredPath[], log: Logger): void {
-  app.onError((error, c) => {
+function answerErrors(
+  app: RestApp["app"],
+  registered: RegisteredPath[],
+  { service, log, audit }: { service: string; log: Logger; audit: AuditTrail },
+): void {
+  app.onError(async (error, c) => {
     // When a caller is signed out, their stream may fail with any error. What they read is that they are signed out.
     const { signedOut } = c.var as Partial<RestEnv["Variables"]>;
-    const appError = error instanceof HTTPException ? fromHttpException(error) : toAppError(signedOut?.reason ?? error);
+    const thrown = error instanceof HTTPException ? fromHttpException(error) : toAppError(signedOut?.reason ?? error);
+    const appError = await recordRefusal(audit, requestContext(c), `${service}.${c.get("operation")}`, thrown);
     if (appError.isFailure) log.error({ err: appError, requestId: c.get("requestId"), operation: c.get("operation") }, "request failed");
     return toProblemResponse(appError, c.get("requestId"));
   });

@@ -5,7 +5,8 @@
 import type { DescMessage, Message } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
-import { Code, ConnectError, createContextKey, type HandlerContext, type Interceptor } from "@connectrpc/connect";
+import { Code, ConnectError, type ContextValues, createContextKey, type HandlerContext, type Interceptor } from "@connectrpc/connect";
+import { type AuditTrail, recordRefusal } from "../audit/trail.ts";
 import { accessOf, type Scope } from "../auth/access.ts";
 import { signedOutUntil } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
@@ -24,6 +25,10 @@ const reportKey = createContextKey<Report | undefined>(undefined, { description:
 
 /** Who makes a call, and by which request. */
 export function rpcContext({ values }: HandlerContext): RequestContext {
+  return requestOf(values);
+}
+
+function requestOf(values: ContextValues): RequestContext {
   const actorId = values.get(onBehalfOfKey)?.id ?? values.get(callerKey)?.id ?? "anonymous";
   return { actorId, requestId: values.get(requestIdKey), traceparent: values.get(traceparentKey) };
 }
@@ -42,8 +47,11 @@ type SecondScopes = ReadonlyMap<string, Scope>;
  */
 export type Guard = { gate: (context: HandlerContext) => Promise<void>; interceptor: Interceptor };
 
-export function createGuard(options: { log: Logger; verifier: Verifier; secondScopes?: SecondScopes }): Guard {
-  const { log, verifier, secondScopes } = options;
+export function createGuard(options: { log: Logger; verifier: Verifier; audit: AuditTrail; secondScopes?: SecondScopes }): Guard {
+  const { log, verifier, audit, secondScopes } = options;
+
+  const recorded = async (error: unknown, values: ContextValues, method: string) =>
+    error instanceof AppError ? recordRefusal(audit, requestOf(values), method, error) : error;
 
   async function gate(context: HandlerContext): Promise<void> {
     const { values, requestHeader } = context;
@@ -63,8 +71,8 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
       if (!reported) return;
       Object.assign(reason, { code: reported.code, rawMessage: reported.rawMessage, details: [...reason.details, ...reported.details] });
     });
+    const method = `${context.service.typeName}/${context.method.name}`;
     try {
-      const method = `${context.service.typeName}/${context.method.name}`;
       const access = accessOf(method);
       if (access === undefined) throw new AppError("internal", "This method is not in the access table.");
       const caller = await verifier.verify(requestHeader.get("authorization"));
@@ -74,7 +82,7 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
       authorize(caller, second !== undefined && caller.scopes.has(second) ? second : access);
       values.set(callerKey, caller);
     } catch (error) {
-      throw report(error);
+      throw report(await recorded(error, values, method));
     }
   }
 
@@ -94,7 +102,8 @@ export function createGuard(options: { log: Logger; verifier: Verifier; secondSc
       report();
       return response;
     } catch (error) {
-      throw report(error) ?? error;
+      const answer = await recorded(error, request.contextValues, `${request.service.typeName}/${request.method.name}`);
+      throw report(answer) ?? answer;
     }
   };
 

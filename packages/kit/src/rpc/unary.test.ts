@@ -9,6 +9,8 @@ import { compressionGzip, createGrpcTransport } from "@connectrpc/connect-node";
 import { BillingService, GetBillingAccountRequestSchema } from "@pm/proto/billing/v1/billing";
 import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { AuditEntry } from "../audit/audit.ts";
+import type { AuditTrail } from "../audit/trail.ts";
 import type { Caller } from "../auth/verifier.ts";
 import { AppError } from "../errors.ts";
 import { maxBodyBytes } from "../http/request-input.ts";
@@ -19,6 +21,14 @@ import { createGuard } from "./guard.ts";
 import { listenRpc } from "./server.ts";
 
 const log = createLogger("test", "silent");
+const entries: AuditEntry[] = [];
+let auditFails = false;
+const audit: AuditTrail = {
+  async record(entry) {
+    if (auditFails) throw Object.assign(new Error("down"), { code: "ECONNREFUSED" });
+    entries.push(entry);
+  },
+};
 const closers: (() => unknown)[] = [];
 const lifecycle: Lifecycle = {
   onClose: (_, close) => void closers.push(close),
@@ -30,10 +40,11 @@ const caller: Caller = {
   ...{ kind: "user", id: "u", sessionId: undefined, roles: [], teams: [], token: "", issuedAt: 0, expiresAt: 0 },
   scopes: new Set(["billing:read", "billing:write"]),
 };
+const reader: Caller = { ...caller, scopes: new Set(["billing:read"]) };
 const verifier = {
   async verify(authorization: string | null | undefined) {
     if (!authorization) throw new AppError("unauthenticated", "Send an access token.");
-    return caller;
+    return authorization === "Bearer reader" ? reader : caller;
   },
   onRevoked: () => () => undefined,
 };
@@ -43,7 +54,7 @@ let url = "";
 let session: http2.ClientHttp2Session;
 
 beforeAll(async () => {
-  const rest = createRestApp({ service: "test", title: "Test", description: "Test", log, lifecycle, verifier });
+  const rest = createRestApp({ service: "test", title: "Test", description: "Test", log, lifecycle, verifier, audit });
   const server = await listenRpc({
     routes: (router) =>
       router.service(BillingService, {
@@ -52,7 +63,15 @@ beforeAll(async () => {
           return { account: { accountId: String(key.value) } };
         },
       }),
-    ...{ services: [BillingService], rest: rest.app, guard: createGuard({ log, verifier }), host: "127.0.0.1", port: 0, log, lifecycle },
+    ...{
+      services: [BillingService],
+      rest: rest.app,
+      guard: createGuard({ log, verifier, audit }),
+      host: "127.0.0.1",
+      port: 0,
+      log,
+      lifecycle,
+    },
   });
   const address = server.address();
   url = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
@@ -244,6 +263,41 @@ test("a call is refused before it has ended, where it will not be heard", async 
   expect(await send(frame(message), { authorization: "" }, { endless: true })).toMatchObject({ code: Code.Unauthenticated });
   const tooMuch = frame(Buffer.alloc(maxBodyBytes + 1));
   expect(await send(tooMuch, {}, { endless: true })).toMatchObject({ code: Code.ResourceExhausted });
+});
+
+test("a refusal leaves an audit entry, and is no answer without one", async () => {
+  entries.length = 0;
+  const create = async () =>
+    ConnectError.from(
+      await client()
+        .createBillingAccount({}, { headers: { authorization: "Bearer reader" } })
+        .catch((error: unknown) => error),
+    );
+  expect((await create()).code).toBe(Code.PermissionDenied);
+  work = async () => {
+    throw new AppError("not_found", "There is no such account.", { refused: { subject: accountId } });
+  };
+  const read = async () =>
+    ConnectError.from(
+      await client()
+        .getBillingAccount(get, signedIn)
+        .catch((error: unknown) => error),
+    );
+  expect((await read()).code).toBe(Code.NotFound);
+  const operation = (name: string) => `billing.v1.BillingService/${name}`;
+  const refusal = { actorId: "u", action: "access.refused", requestId: expect.stringMatching(/./) };
+  expect(entries).toEqual([
+    {
+      ...refusal,
+      subject: operation("CreateBillingAccount"),
+      details: { operation: operation("CreateBillingAccount"), code: "permission_denied", scope: "billing:write" },
+    },
+    { ...refusal, subject: accountId, details: { operation: operation("GetBillingAccount"), code: "not_found" } },
+  ]);
+  auditFails = true;
+  expect([(await create()).code, (await read()).code]).toEqual([Code.Unavailable, Code.Unavailable]);
+  auditFails = false;
+  work = async () => undefined;
 });
 
 test("a deadline of another form is refused, and one that passes ends the work", async () => {

@@ -3,9 +3,10 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createRoute, z } from "@hono/zod-openapi";
+import { type AuditTrail, recordRefusal } from "@pm/kit/audit/trail";
 import { AppError, toAppError } from "@pm/kit/errors";
 import { matchesIfNoneMatch } from "@pm/kit/http/etag";
-import type { RestApp, RestContext } from "@pm/kit/http/rest";
+import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import { getCookie } from "hono/cookie";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
@@ -134,9 +135,14 @@ const dashboardFile = createRoute({
 
 export function registerDashboard(
   { operation }: RestApp,
-  parts: { reports: Reports; charts: Charts; sessions: DashboardSessions; clinicTimeZone: string },
+  parts: { reports: Reports; charts: Charts; sessions: DashboardSessions; audit: AuditTrail; clinicTimeZone: string },
 ): void {
-  const { reports, charts, sessions, clinicTimeZone } = parts;
+  const { reports, charts, sessions, audit, clinicTimeZone } = parts;
+
+  /** An error as the page shows it. */
+  const recorded = (c: RestContext, error: unknown) =>
+    recordRefusal(audit, requestContext(c), `analytics.${c.get("operation")}`, toAppError(error));
+
   operation(dashboard, async (c) => {
     let viewer: Viewer | undefined;
     try {
@@ -144,12 +150,15 @@ export function registerDashboard(
       if (!viewer) return c.body(signInPage({ release, next: searchOf(c), email: "" }), 200, pageHeaders);
       if (viewer.cookie) c.header("set-cookie", cookieHeader(viewer.cookie, { secure: isSecure(c) }));
       const query = usableQuery(c.req.valid("query"), clinicTimeZone);
-      const { tag, show } = await planPage(query, { reports, charts }, viewer.caller.scopes.has("analytics:detail"));
+      const detail = viewer.caller.scopes.has("analytics:detail");
+      const { tag, show } = await planPage(query, { reports, charts }, detail);
       const etag = `W/"${tag}"`;
       if (matchesIfNoneMatch(c.req.header("if-none-match"), etag)) return c.body(null, 304, { ...pageHeaders, etag });
+      const entry = { ...requestContext(c), actorId: viewer.caller.id, action: "report.read", subject: "dashboard", details: query };
+      if (detail) await audit.record(entry);
       return c.body(await reports.text(etag, show), 200, { ...pageHeaders, etag });
     } catch (error) {
-      const known = toAppError(error);
+      const known = await recorded(c, error);
       if (known.status >= 500) c.get("log").error({ err: known, requestId: c.get("requestId") }, "the dashboard failed");
       const text = problemPage({ release, message: known.message, signedIn: viewer !== undefined, requestId: c.get("requestId") });
       // By the context, which has the cookie: if the tokens were renewed for this request, the old ones are used up.
@@ -167,7 +176,7 @@ export function registerDashboard(
       const search = next?.startsWith("?") ? `?${new URLSearchParams(next)}` : "";
       return c.body(null, 303, { location: `${cookiePath}${search}`, "set-cookie": cookieHeader(cookie, { secure: isSecure(c) }) });
     } catch (error) {
-      const known = toAppError(error);
+      const known = await recorded(c, error);
       if (known.status >= 500) c.get("log").error({ err: known, requestId: c.get("requestId") }, "signing in failed");
       const text = signInPage({ release, next: next ?? "", email, problem: known.message });
       return new Response(text, { status: known.status, headers: { ...pageHeaders, "cache-control": "no-store" } });

@@ -1,11 +1,13 @@
-/** What operators do: dead letters, rebuilds, and the consistency check. Every change leaves an audit entry. */
+/**
+ * What operators do: dead letters, rebuilds, and the consistency check. Every change and every look at dead letters
+ * leaves an audit entry.
+ */
 import { createRoute, z } from "@hono/zod-openapi";
-import { insertAuditEntries } from "@pm/kit/audit/audit";
+import type { AuditTrail } from "@pm/kit/audit/trail";
 import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import type { DeadLetter, DeadLetters } from "@pm/kit/kafka/dead-letters";
 import type { Rebuilds } from "../rebuild/rebuild.ts";
-import type { AnalyticsDatabase } from "../tables.ts";
 import type { Consistency } from "./consistency.ts";
 import { ConsistencySchema, DeadLetterSchema, DeadLettersSchema, RebuildSchema, ReplaySchema } from "./schemas.ts";
 
@@ -110,26 +112,29 @@ const checkConsistency = createRoute({
 export function registerOperations(
   { operation }: RestApp,
   parts: {
-    database: AnalyticsDatabase;
+    audit: AuditTrail;
     deadLetters: DeadLetters;
     rebuilds: Rebuilds;
     consistency: Consistency;
     wakeRebuilder: () => void;
   },
 ): void {
-  const { database, deadLetters, rebuilds, consistency, wakeRebuilder } = parts;
-  const audit = (c: RestContext, action: string, subject: string) =>
-    insertAuditEntries(database, [{ ...requestContext(c), action, subject }]);
+  const { deadLetters, rebuilds, consistency, wakeRebuilder } = parts;
+  const audit = (c: RestContext, action: string, subject: string, details = {}) =>
+    parts.audit.record({ ...requestContext(c), action, subject, details });
 
   operation(listDeadLetters, async (c) => {
     const { cursor, limit, ...filter } = c.req.valid("query");
     const letters = await deadLetters.list({ ...filter, before: cursor, limit: limit + 1 });
     const items = letters.slice(0, limit).map(toJson);
+    // The key of an event is the id of a patient or an account.
+    await audit(c, "dead-letters.listed", filter.topic ?? "all topics", { ids: items.map(({ id }) => id) });
     const last = items.at(-1);
     return c.json({ items, ...(letters.length > limit && last && { nextCursor: last.id }) }, 200);
   });
   operation(getDeadLetter, async (c) => {
     const { payload, ...letter } = await deadLetters.get(c.req.valid("param").id);
+    await audit(c, "dead-letter.read", letter.id);
     return c.json({ ...toJson(letter), payload: payload.toString("base64") }, 200);
   });
   operation(replayDeadLetter, async (c) => {

@@ -1,10 +1,11 @@
 /** The reports over REST, each as JSON, as CSV or as a chart. */
 import { createRoute, z } from "@hono/zod-openapi";
+import type { AuditTrail } from "@pm/kit/audit/trail";
 import { AppError } from "@pm/kit/errors";
 import { toExactJson } from "@pm/kit/exact-json";
 import { preferredType } from "@pm/kit/http/accept";
 import { matchesIfNoneMatch } from "@pm/kit/http/etag";
-import type { RestApp, RestContext } from "@pm/kit/http/rest";
+import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import { type Chart, type Charts, standAlone } from "../charts/renderer.ts";
 import { dimensions } from "../measures.ts";
@@ -127,9 +128,8 @@ const summarize = createRoute({
   responses: answers(SummarySchema, summaryCsvExample, withoutChart),
 });
 
-export function registerReports({ operation }: RestApp, parts: { reports: Reports; charts: Charts }): void {
+export function registerReports({ operation }: RestApp, parts: Parts): void {
   const { reports } = parts;
-  const seesDetail = (c: RestContext) => c.get("caller").scopes.has("analytics:detail");
   operation(reportPatients, async (c) => {
     const { format, chart, ...query } = c.req.valid("query");
     const plan = await reports.patients(query, seesDetail(c));
@@ -161,6 +161,10 @@ export function registerReports({ operation }: RestApp, parts: { reports: Report
   });
 }
 
+type Parts = { reports: Reports; charts: Charts; audit: AuditTrail };
+
+const seesDetail = (c: RestContext): boolean => c.get("caller").scopes.has("analytics:detail");
+
 type Presentation<Report> = {
   offered: Formats;
   /** The format that the query names. */
@@ -176,13 +180,18 @@ type Presentation<Report> = {
  */
 async function answer<Report>(
   c: RestContext,
-  { reports, charts }: { reports: Reports; charts: Charts },
+  { reports, charts, audit }: Parts,
   plan: Plan<Report>,
   { offered, format = formatFrom(c, offered), variant, csv, svg }: Presentation<Head & Report>,
 ): Promise<Response> {
   const etag = `W/"${[plan.tag, format, ...(variant ? [variant] : [])].join("-")}"`;
   const headers = { etag, vary: "Accept, Authorization", "cache-control": "private, no-cache", "x-as-of": asOfHeader(plan.asOf) };
   if (matchesIfNoneMatch(c.req.header("if-none-match"), etag)) return c.body(null, 304, headers);
+  // Small counts may tell about single people.
+  if (seesDetail(c)) {
+    const { operation } = c.var;
+    await audit.record({ ...requestContext(c), action: "report.read", subject: operation, details: c.req.query() });
+  }
   const body = await reports.text(etag, async () => {
     const report = await plan.make();
     if (format === "svg" && svg) return standAlone(await charts.draw(svg(report)));

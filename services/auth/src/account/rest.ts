@@ -1,7 +1,9 @@
 /** A user's own account over HTTP: profile, password, e-mail address, sessions. */
+
 import { createRoute, z } from "@hono/zod-openapi";
+import type { AuditTrail } from "@pm/kit/audit/trail";
 import { AppError } from "@pm/kit/errors";
-import type { RestApp } from "@pm/kit/http/rest";
+import { type RestApp, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import type { ContextOf } from "../client-address.ts";
 import {
@@ -177,7 +179,7 @@ const endSessionRoute = createRoute({
 
 export function registerAccounts(
   { operation }: RestApp,
-  { accounts, sessions, contextOf }: { accounts: Accounts; sessions: Sessions; contextOf: ContextOf },
+  { accounts, sessions, audit, contextOf }: { accounts: Accounts; sessions: Sessions; audit: AuditTrail; contextOf: ContextOf },
 ): void {
   operation(meRoute, async (c) => {
     const me = userOf(c);
@@ -202,6 +204,8 @@ export function registerAccounts(
   operation(listSessionsRoute, async (c) => {
     const me = userOf(c);
     const rows = await sessions.list(me.id);
+    const details = { sessions: rows.map((row) => row.id) };
+    await audit.record({ ...requestContext(c), action: "sensitive_read", subject: me.id, details });
     return c.json({ items: rows.map((row) => toSession(row, me.sessionId)) }, 200, noStore);
   });
   operation(endOtherSessionsRoute, async (c) => {

@@ -1,7 +1,8 @@
 /** The accounts of all users over HTTP, for administrators. */
 import { createRoute, z } from "@hono/zod-openapi";
+import type { AuditTrail } from "@pm/kit/audit/trail";
 import { invalidFields } from "@pm/kit/errors";
-import type { RestApp } from "@pm/kit/http/rest";
+import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import type { ContextOf } from "../client-address.ts";
 import {
@@ -189,13 +190,17 @@ const removeUserSecondFactorRoute = createRoute({
 
 export function registerUsers(
   { operation }: RestApp,
-  options: { users: Users; invitations: Invitations; sessions: Sessions; contextOf: ContextOf },
+  options: { users: Users; invitations: Invitations; sessions: Sessions; audit: AuditTrail; contextOf: ContextOf },
 ): void {
-  const { users, invitations, sessions, contextOf } = options;
+  const { users, invitations, sessions, audit, contextOf } = options;
+
+  const recordRead = (c: RestContext, subject: string, details = {}) =>
+    audit.record({ ...requestContext(c), action: "sensitive_read", subject, details });
 
   operation(listUsersRoute, async (c) => {
     const { limit, cursor, ...filter } = c.req.valid("query");
     const { items, ...next } = await users.list(filter, { limit, cursor });
+    await recordRead(c, "users", { ids: items.map(({ id }) => id) });
     return c.json({ items: items.map(toUser), ...next }, 200, noStore);
   });
   operation(createUserRoute, async (c) => {
@@ -204,7 +209,11 @@ export function registerUsers(
     const id = await invitations.createUser({ ...rest, roles }, contextOf(c));
     return c.json(toUser(await users.get(id)), 201, { ...noStore, location: `/auth/users/${id}` });
   });
-  operation(getUserRoute, async (c) => c.json(toUser(await users.get(c.req.valid("param").id)), 200, noStore));
+  operation(getUserRoute, async (c) => {
+    const user = await users.get(c.req.valid("param").id);
+    await recordRead(c, user.id);
+    return c.json(toUser(user), 200, noStore);
+  });
   operation(updateUserRoute, async (c) =>
     c.json(toUser(await users.update(c.req.valid("param").id, c.req.valid("json"), contextOf(c))), 200, noStore),
   );
@@ -216,7 +225,9 @@ export function registerUsers(
   });
   operation(listUserSessionsRoute, async (c) => {
     const { id } = await users.get(c.req.valid("param").id);
-    return c.json({ items: (await sessions.list(id)).map(toSession) }, 200, noStore);
+    const rows = await sessions.list(id);
+    await recordRead(c, id, { sessions: rows.map((row) => row.id) });
+    return c.json({ items: rows.map(toSession) }, 200, noStore);
   });
   operation(endUserSessionsRoute, async (c) =>
     c.json({ ended: await users.endSessions(c.req.valid("param").id, contextOf(c)) }, 200, noStore),

@@ -77,7 +77,7 @@ export function createUsers(options: {
     },
     async disable(id, context) {
       const { after } = await change(id, context, async (change, user) => {
-        if (user.state === "disabled") return;
+        if (user.state === "disabled") return change.audit("sensitive_read", id);
         await keepAnAdmin(change, user);
         await updateUser(change.transaction, id, { disabled_at: new Date(now()) });
         await deleteLinks(change.transaction, id);
@@ -89,7 +89,7 @@ export function createUsers(options: {
     },
     async enable(id, context) {
       const { after } = await change(id, context, async (change, user) => {
-        if (user.state !== "disabled") return;
+        if (user.state !== "disabled") return change.audit("sensitive_read", id);
         await updateUser(change.transaction, id, { disabled_at: null });
         change.audit("user_enabled", id);
       });
@@ -102,7 +102,8 @@ export function createUsers(options: {
       }),
     async removeSecondFactor(id, context) {
       const { after } = await change(id, context, async (change) => {
-        if (await secondFactors.remove(change, id)) await change.endSessions({ userId: id }, "CREDENTIALS_CHANGED");
+        if (!(await secondFactors.remove(change, id))) return change.audit("sensitive_read", id);
+        await change.endSessions({ userId: id }, "CREDENTIALS_CHANGED");
       });
       messages.secondFactorRemoved(after.email);
       return after;
@@ -122,7 +123,7 @@ async function keepAnAdmin({ transaction }: Change, user: UserRow): Promise<void
     throw new AppError("failed_precondition", "This is the last administrator. Make another one first.");
 }
 
-/** Writes the fields of an update that differ from the user's. */
+/** Writes the fields of an update that differ from the user's. If none does, the answer is still a read of the account. */
 async function applyUpdate(change: Change, user: UserRow, { email, name, roles }: UserUpdate): Promise<void> {
   const newRoles = roles !== undefined && [...roles].sort().join() !== [...user.roles].sort().join() ? roles : undefined;
   const newEmail = email !== undefined && email !== user.email ? email : undefined;
@@ -132,7 +133,7 @@ async function applyUpdate(change: Change, user: UserRow, { email, name, roles }
     ...(newRoles && { roles: newRoles }),
   };
   const fields = Object.keys(values);
-  if (fields.length === 0) return;
+  if (fields.length === 0) return change.audit("sensitive_read", user.id);
   if (newRoles && !newRoles.includes("admin")) await keepAnAdmin(change, user);
   await updateUser(change.transaction, user.id, values);
   if (newEmail !== undefined) await deleteLinks(change.transaction, user.id);

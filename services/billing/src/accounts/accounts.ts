@@ -1,5 +1,6 @@
 /** Billing accounts: one per patient. */
 import { create } from "@bufbuild/protobuf";
+import { insertAuditEntries } from "@pm/kit/audit/audit";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import { insertOutboxEvents } from "@pm/kit/kafka/outbox";
@@ -37,7 +38,7 @@ export function createAccounts(options: OpeningOptions & { cursors: Cursors }): 
 
     async get(key) {
       const account = await findAccount(db, key);
-      if (!account) throw accountNotFound();
+      if (!account) throw accountNotFound("accountId" in key ? key.accountId : key.patientId);
       return account;
     },
 
@@ -59,7 +60,7 @@ export function createAccounts(options: OpeningOptions & { cursors: Cursors }): 
           const [current] = await lockAccounts(tx, [wanted.accountId]);
           if (!current) throw accountNotFound();
           const at = later(now(), current.updated_at);
-          return once(tx, key, UpdateBillingAccountResponseSchema, at, async () => {
+          return once(tx, { key, output: UpdateBillingAccountResponseSchema, now: at, accountId: current.id, context }, async () => {
             requireEtag(wanted.etag, accountEtag(current), "account");
             const values = newValues(current, wanted, updateMask?.paths);
             const row = await changeAccount(tx, current, values, { at, context });
@@ -74,8 +75,10 @@ export function createAccounts(options: OpeningOptions & { cursors: Cursors }): 
   };
 }
 
-export function accountNotFound(): AppError {
-  return new AppError("not_found", "There is no such billing account.", { reason: "ACCOUNT_NOT_FOUND" });
+/** @param subject what the caller asked for, if others may have it */
+export function accountNotFound(subject?: string): AppError {
+  const options = { reason: "ACCOUNT_NOT_FOUND", ...(subject !== undefined && { refused: { subject } }) };
+  return new AppError("not_found", "There is no such billing account.", options);
 }
 
 type Values = Pick<Row<"accounts">, "status" | "name" | "email">;
@@ -93,7 +96,10 @@ function newValues(current: Row<"accounts">, wanted: BillingAccount, paths: stri
   };
 }
 
-/** Writes the values, if any differs, with an audit entry. A new status is an event too. */
+/**
+ * Writes the values, if any differs. Either way the answer shows the account, so there is an audit entry. A new status
+ * is an event too.
+ */
 async function changeAccount(
   tx: Queries,
   current: Row<"accounts">,
@@ -101,7 +107,10 @@ async function changeAccount(
   { at, context }: { at: Date; context: RequestContext },
 ): Promise<Row<"accounts">> {
   const changed = (["status", "name", "email"] as const).filter((field) => values[field] !== current[field]);
-  if (changed.length === 0) return current;
+  if (changed.length === 0) {
+    await insertAuditEntries(tx, [{ ...context, action: "account.read", subject: current.id }]);
+    return current;
+  }
   if (values.status === "CLOSED" && (current.receivable > 0n || current.credit > 0n))
     throw new AppError("failed_precondition", "An account with a balance cannot be closed. Collect or refund it first.", {
       reason: "ACCOUNT_NOT_SETTLED",

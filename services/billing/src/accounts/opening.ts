@@ -131,8 +131,8 @@ async function openWanted(options: OpeningOptions, wanted: NewAccount[]): Promis
     if (!account) throw new Error("a patient's account is missing after it was opened");
     return account;
   });
-  for (const [index, { patientId, request }] of wanted.entries())
-    if (request && !isNew.has(patientId)) await storeRequest(options, request, answers[index] as AccountKey);
+  for (const [index, { patientId, request, context }] of wanted.entries())
+    if (request && !isNew.has(patientId)) await storeRequest(options, request, answers[index] as AccountKey, context);
   return answers;
 }
 
@@ -145,10 +145,11 @@ async function storeRequest(
   { db, now }: OpeningOptions,
   { id, hash }: NonNullable<NewAccount["request"]>,
   account: AccountKey,
+  context: RequestContext,
 ): Promise<void> {
   const key = { id, hash: Buffer.from(hash), method: "CreateBillingAccount" };
   const store = () =>
-    once(db, key, CreateBillingAccountResponseSchema, now(), async () =>
+    once(db, { key, output: CreateBillingAccountResponseSchema, now: now(), accountId: account.id, context }, async () =>
       create(CreateBillingAccountResponseSchema, { accountId: account.id, status: account.status }),
     );
   await store().catch((error: unknown) => {

@@ -48,8 +48,16 @@ const byPatientsStatement: Statement = {
   name: "accounts_by_patients",
   // One index lookup per patient (Postgres cannot flatten a subquery with `offset 0`): while a table is young and has
   // no statistics, Postgres would read all of it instead.
-  text: `select a.id, a.patient_id, a.status from unnest($1::uuid[]) as w (patient_id)
-    cross join lateral (select id, patient_id, status from accounts where patient_id = w.patient_id offset 0) a`,
+  // Services ask for themselves, again and again, and learn an id that they know already.
+  text: `
+    with found as materialized (
+      select a.id, a.patient_id, a.status, w.actor, w.request_id from unnest($1::uuid[], $2::text[], $3::text[]) as w (patient_id, actor, request_id)
+      cross join lateral (select id, patient_id, status from accounts where patient_id = w.patient_id offset 0) a
+    ), audited as (
+      ${insertIntoAudit}
+      select actor, 'account.read', id, request_id, '{}' from found where actor not like 'service:%'
+    )
+    select id, patient_id, status from found`,
 };
 
 export type AccountKey = Pick<Row<"accounts">, "id" | "patient_id" | "status">;
@@ -84,9 +92,14 @@ export async function openAccounts(
   ]);
   // The other accounts existed before, or somebody else has opened them while the statement ran.
   const isNew = new Set(opened.map((account) => account.patient_id));
-  const others = patientIds.filter((id) => !isNew.has(id));
-  const found = others.length > 0 ? await db.query<AccountKey>(byPatientsStatement, [others]) : [];
+  const others = accounts.filter(({ patientId }) => !isNew.has(patientId));
+  const found = others.length > 0 ? await db.query<AccountKey>(byPatientsStatement, askedBy(others)) : [];
   return { accounts: [...opened, ...found], isNew };
+}
+
+function askedBy(accounts: NewAccount[]): string[][] {
+  const contexts = accounts.map(({ context }) => context);
+  return [accounts.map(({ patientId }) => patientId), contexts.map(({ actorId }) => actorId), contexts.map(({ requestId }) => requestId)];
 }
 
 const accountColumns =

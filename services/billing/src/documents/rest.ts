@@ -1,9 +1,10 @@
 /** Invoices and statements for people, as HTML, PDF or JSON. */
 import { toJsonString } from "@bufbuild/protobuf";
 import { createRoute, z } from "@hono/zod-openapi";
+import type { AuditTrail } from "@pm/kit/audit/trail";
 import { AppError } from "@pm/kit/errors";
 import { preferredType } from "@pm/kit/http/accept";
-import type { RestApp, RestContext } from "@pm/kit/http/rest";
+import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import { GetStatementResponseSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
 import type { Accounts } from "../accounts/accounts.ts";
@@ -81,6 +82,7 @@ type Rules = {
   accounts: Accounts;
   invoices: Invoices;
   history: History;
+  audit: AuditTrail;
   pdfPool: PdfPool;
   clinic: Clinic;
   clinicTimeZone: string;
@@ -88,7 +90,8 @@ type Rules = {
 };
 
 export function registerDocuments({ operation }: RestApp, rules: Rules): void {
-  const { accounts, invoices, history, pdfPool, clinic, clinicTimeZone, now } = rules;
+  const { accounts, invoices, history, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
+
   async function answer(c: RestContext, format: Format, document: PrintableDocument, json: () => string): Promise<Response> {
     const headers = {
       "content-type": format === "pdf" ? mediaTypes.pdf : `${mediaTypes[format]}; charset=utf-8`,
@@ -108,13 +111,17 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
     const format = formatOf(c, c.req.valid("query").format);
     const invoice = await invoices.get(c.req.valid("param").id);
     const account = await accounts.get({ accountId: invoice.accountId });
+    const details = { invoiceId: invoice.invoiceId, format };
+    await audit.record({ ...requestContext(c), action: "invoice.read", subject: account.id, details });
     return answer(c, format, invoiceDocument(invoice, account, clinic), () => toJsonString(InvoiceSchema, invoice));
   });
 
   operation(showStatement, async (c) => {
     const { from: fromDate, to: toDate, ...query } = c.req.valid("query");
     const format = formatOf(c, query.format);
-    const statement = await history.statement({ accountId: c.req.valid("param").accountId, fromDate, toDate });
+    const accountId = c.req.valid("param").accountId.toLowerCase();
+    const statement = await history.statement({ accountId, fromDate, toDate });
+    await audit.record({ ...requestContext(c), action: "statement.read", subject: accountId, details: { fromDate, toDate, format } });
     return answer(c, format, statementDocument(statement, clinic, clinicTimeZone), () =>
       toJsonString(GetStatementResponseSchema, statement),
     );

@@ -4,9 +4,11 @@
  */
 import { createHash } from "node:crypto";
 import { type DescMessage, type DescMethod, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { type AuditEntry, insertAuditEntries } from "@pm/kit/audit/audit";
 import { AppError } from "@pm/kit/errors";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
+import type { RequestContext } from "@pm/kit/request-context";
 import type { Row } from "../tables.ts";
 import { findRequests, insertRequest } from "./store.ts";
 
@@ -35,19 +37,27 @@ export function answerTo(key: RequestKey, stored: Pick<Row<"requests">, "method"
   return stored.response;
 }
 
+/** The audit entry of a repeated request: its answer shows again what the first one did to an account. */
+export function repeatedRead(key: RequestKey, accountId: string, { actorId, requestId }: RequestContext): AuditEntry {
+  return { actorId, action: "request.repeated", subject: accountId, requestId, details: { method: key.method } };
+}
+
 /**
- * Runs the work of a request and stores the answer; a repeated request gets the stored answer instead. The caller holds
- * the lock of what the work changes.
+ * Runs the work of a request and stores the answer; a repeated request gets the stored answer instead, and leaves an
+ * audit entry. The caller holds the lock of what the work changes.
  */
 export async function once<Output extends DescMessage>(
   tx: Queries,
-  key: RequestKey,
-  output: Output,
-  now: Date,
+  request: { key: RequestKey; output: Output; now: Date; accountId: string; context: RequestContext },
   work: () => Promise<MessageShape<Output>>,
 ): Promise<MessageShape<Output>> {
+  const { key, output, now, accountId, context } = request;
   const [stored] = await findRequests(tx, [key.id]);
-  if (stored) return fromBinary(output, answerTo(key, stored));
+  if (stored) {
+    const answer = fromBinary(output, answerTo(key, stored));
+    await insertAuditEntries(tx, [repeatedRead(key, accountId, context)]);
+    return answer;
+  }
   const answer = await work();
   await insertRequest(tx, { ...key, response: toBinary(output, answer), created_at: now });
   return answer;

@@ -77,14 +77,14 @@ export function createInvoices(options: InvoiceOptions): Invoices {
     create: (request, key, context) => createInvoice(options, request, key, context),
 
     issue: (request, key, context) =>
-      changeInvoice(options, request, key, IssueInvoiceResponseSchema, async (tx, account, invoice) => {
+      changeInvoice(options, request, key, IssueInvoiceResponseSchema, context, async (tx, account, invoice) => {
         if (invoice.status !== "DRAFT") throw notPossible("INVOICE_NOT_DRAFT", "Only a draft can be issued.");
         await issue(tx, account, invoice, { now: now(), clinicTimeZone, context });
         return create(IssueInvoiceResponseSchema, { invoice: await read(tx, invoice.id) });
       }),
 
     void: (request, key, context) =>
-      changeInvoice(options, request, key, VoidInvoiceResponseSchema, async (tx, account, invoice) => {
+      changeInvoice(options, request, key, VoidInvoiceResponseSchema, context, async (tx, account, invoice) => {
         if (invoice.status === "VOID") throw notPossible("INVOICE_VOIDED", "The invoice has been voided already.");
         if (invoice.status === "ISSUED" && invoice.outstanding === 0n)
           throw notPossible("INVOICE_PAID", "The invoice is paid. Refund the payment first.");
@@ -147,7 +147,7 @@ async function createInvoice(
     async (tx) => {
       const [account] = await lockAccounts(tx, [request.accountId]);
       if (!account) throw accountNotFound();
-      return once(tx, key, CreateInvoiceResponseSchema, at, () => work(tx, account));
+      return once(tx, { key, output: CreateInvoiceResponseSchema, now: at, accountId: account.id, context }, () => work(tx, account));
     },
     retries,
   );
@@ -161,6 +161,7 @@ async function changeInvoice<Output extends DescMessage>(
   { invoiceId, etag }: { invoiceId: string; etag: string },
   key: RequestKey,
   output: Output,
+  context: RequestContext,
   work: (tx: Queries, account: Row<"accounts">, invoice: InvoiceRow) => Promise<MessageShape<Output>>,
 ): Promise<MessageShape<Output>> {
   const answer = await inTransaction(
@@ -171,7 +172,7 @@ async function changeInvoice<Output extends DescMessage>(
       // Read again, because it may have changed before it was locked.
       const invoice = await findOrThrow(tx, invoiceId);
       if (!account) throw invoiceNotFound();
-      return once(tx, key, output, now(), async () => {
+      return once(tx, { key, output, now: now(), accountId, context }, async () => {
         requireNotClosed(account);
         requireEtag(etag, etagOf(invoice), "invoice");
         return work(tx, account, invoice);

@@ -4,6 +4,7 @@
  * instead of a queue of them (docs/decisions/0010-billing-batches.md).
  */
 import { fromBinary } from "@bufbuild/protobuf";
+import { insertAuditEntries } from "@pm/kit/audit/audit";
 import { createBatcher } from "@pm/kit/batcher";
 import { isDate } from "@pm/kit/calendar";
 import { AppError, invalidFields, toAppError } from "@pm/kit/errors";
@@ -21,7 +22,7 @@ import {
 } from "@pm/proto/billing/v1/billing";
 import { lockAccounts } from "../accounts/store.ts";
 import { latestServiceDate, today } from "../dates.ts";
-import { answerTo, type RequestKey, retries } from "../idempotency/idempotency.ts";
+import { answerTo, type RequestKey, repeatedRead, retries } from "../idempotency/idempotency.ts";
 import { findRequests } from "../idempotency/store.ts";
 import type { BillingDatabase } from "../tables.ts";
 import { finishBatch, loadBatch } from "./batch.ts";
@@ -134,8 +135,12 @@ async function carryOut(
   const outcomes = requests.map((request): Outcome => {
     try {
       const earlier = answered.get(request.key.id);
-      if (earlier) return { answer: answerTo(request.key, earlier) };
       const account = accounts.get(accountIds.get(request) ?? "");
+      if (earlier) {
+        const answer = answerTo(request.key, earlier);
+        batch.writes.audit.push(repeatedRead(request.key, account?.id ?? request.key.id, request.context));
+        return { answer };
+      }
       if (!account) throw targetNotFound(request);
       const answer = postRequest(batch, request, account, { now: now(), newId });
       // The same request may be in a batch twice.
@@ -148,6 +153,7 @@ async function carryOut(
   });
   const writes = finishBatch(batch);
   if (writes.transactions.length > 0) await write(tx, writes);
+  else await insertAuditEntries(tx, writes.audit);
   return { outcomes, changed: writes.accounts.map((account) => account.id) };
 }
 

@@ -73,7 +73,8 @@ export function createImports(options: Options) {
 
 async function importLines(options: Options, call: Call, lines: AsyncIterable<ImportLine>, run: Run): Promise<ImportReport> {
   const { key, dryRun, signal } = run;
-  const started = await beginImport(options.db, { id: randomUUIDv7(), caller: call.actorId, key: dryRun ? null : (key ?? null), dryRun });
+  const request = { id: randomUUIDv7(), caller: call.actorId, key: dryRun ? null : (key ?? null), dryRun, requestId: call.requestId };
+  const started = await beginImport(options.db, request);
   const writer = createWriter(options, call, run, started);
   const hash = createHash("sha256");
   const position = () => ({ lines: seen, prefixHash: hash.copy().digest() });

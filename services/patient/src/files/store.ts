@@ -1,4 +1,5 @@
 /** How far imports are, and what was wrong with their lines. */
+import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { AppError, type FieldError } from "@pm/kit/errors";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase, Queries } from "../database.ts";
@@ -22,18 +23,38 @@ const progressColumns = "id, lines, created, failed, prefix_hash, finished";
 
 const beginStatement = {
   name: "imports_begin",
-  text: `insert into imports (id, caller, key, dry_run, prefix_hash) values ($1, $2, $3, $4, '') on conflict (caller, key) do nothing returning ${progressColumns}`,
+  text: `
+    with begun as (
+      insert into imports (id, caller, key, dry_run, prefix_hash) values ($1, $2, $3, $4, '') on conflict (caller, key) do nothing
+      returning ${progressColumns}
+    ), audited as (
+      ${insertIntoAudit}
+      select $2, 'import.begun', id, $5, jsonb_build_object('dryRun', $4::boolean) from begun
+    )
+    select * from begun`,
 };
-const findStatement = { name: "imports_find", text: `select ${progressColumns} from imports where caller = $1 and key = $2` };
+const findStatement = {
+  name: "imports_find",
+  text: `
+    with found as (
+      select ${progressColumns} from imports where caller = $1 and key = $2
+    ), audited as (
+      ${insertIntoAudit} select $1, 'import.repeated', id, $3, '{}' from found
+    )
+    select * from found`,
+};
 
-/** Begins an import, or finds the one that began under this key. */
+/**
+ * Begins an import, or finds the one that began under this key. Either leaves an audit entry: even a dry run says which
+ * e-mail addresses belong to patients.
+ */
 export async function beginImport(
   db: PatientDatabase,
-  { id, caller, key, dryRun }: { id: string; caller: string; key: string | null; dryRun: boolean },
+  { id, caller, key, dryRun, requestId }: { id: string; caller: string; key: string | null; dryRun: boolean; requestId: string },
 ): Promise<ImportProgress> {
-  const [begun] = await db.query<ProgressRow>(beginStatement, [id, caller, key, dryRun]);
+  const [begun] = await db.query<ProgressRow>(beginStatement, [id, caller, key, dryRun, requestId]);
   if (begun) return toProgress(begun);
-  const [found] = await db.query<ProgressRow>(findStatement, [caller, key]);
+  const [found] = await db.query<ProgressRow>(findStatement, [caller, key, requestId]);
   if (!found)
     throw new AppError("unavailable", "The import under this key is just being cleared away. Send it again.", { retryAfterSeconds: 1 });
   return toProgress(found);

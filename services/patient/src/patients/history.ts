@@ -15,7 +15,7 @@ export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: C
   return {
     /** The newest versions first. A deleted patient's history stays readable for whoever could see the patient. */
     async read(call: Call, id: string, query: { limit: number; cursor?: string | undefined }) {
-      if (!isUuid(id) || !(await findPatient(db, id, viewerOf(call.caller)))) throw notFound();
+      if (!isUuid(id) || !(await findPatient(db, id, viewerOf(call.caller)))) throw notFound(id);
       const bound = ["history", id.toLowerCase()];
       const before = query.cursor === undefined ? undefined : Number(cursors.open(bound, query.cursor)[0]);
       const who = { actor: call.actorId, requestId: call.requestId };

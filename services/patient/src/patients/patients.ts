@@ -1,5 +1,6 @@
 /** The rules of patients: who can register, read and change them. */
 import { randomUUIDv7 } from "node:crypto";
+import type { AuditTrail } from "@pm/kit/audit/trail";
 import { createBatcher } from "@pm/kit/batcher";
 import { AppError } from "@pm/kit/errors";
 import { matchesIfMatch } from "@pm/kit/http/etag";
@@ -11,7 +12,7 @@ import type { Action, Patient, PatientRecord } from "../tables.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
 import { type Days, daysAt, diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Found, findPatient, type Reading, readFirstVersions, readPatients } from "./store.ts";
+import { type Found, findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -24,6 +25,7 @@ export type Patients = ReturnType<typeof createPatients>;
 
 type Options = {
   db: PatientDatabase;
+  audit: AuditTrail;
   billing: BillingAccounts;
   now: () => Date;
   clinicTimeZone: string;
@@ -35,17 +37,18 @@ export function createPatients(options: Options) {
   return { create: createRegistration(options), get: createReading(options.db), ...createChanges(options) };
 }
 
-export function notFound(): AppError {
-  return new AppError("not_found", "There is no patient with this id.");
+/** The same for patients that do not exist and for those that the caller may not see. The audit trail has both. */
+export function notFound(id: string): AppError {
+  return new AppError("not_found", "There is no patient with this id.", isUuid(id) ? { refused: { subject: id } } : {});
 }
 
 function createReading(db: PatientDatabase) {
   const readings = createBatcher<Reading, Patient | undefined>({ maxSize: maxBatch, run: (readings) => readPatients(db, readings) });
 
   return async (call: Call, id: string): Promise<Patient> => {
-    if (!isUuid(id)) throw notFound();
+    if (!isUuid(id)) throw notFound(id);
     const patient = await readings.add({ id, viewer: viewerOf(call.caller), requestId: call.requestId });
-    if (!patient) throw notFound();
+    if (!patient) throw notFound(id);
     return patient;
   };
 }
@@ -61,13 +64,13 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
       return results;
     },
   });
-  const replays = createBatcher<string, Patient | undefined>({ maxSize: maxBatch, run: (ids) => readFirstVersions(db, ids) });
+  const replays = createBatcher<Replay, Patient | undefined>({ maxSize: maxBatch, run: (replays) => readFirstVersions(db, replays) });
 
   /** The answer to a request whose idempotency key was used before. */
-  async function replay(creation: Creation & { kind: "repeated" }, hash: string | undefined): Promise<Patient> {
+  async function replay(call: Call, creation: Creation & { kind: "repeated" }, hash: string | undefined): Promise<Patient> {
     if (creation.hash !== hash)
       throw new AppError("idempotency_key_reused", "Idempotency-Key: was used for another body. Use a new key for a new request.");
-    const first = await replays.add(creation.patientId);
+    const first = await replays.add({ id: creation.patientId, actor: call.actorId, requestId: call.requestId });
     // The first request under this key was refused for its e-mail. The same request gets the same answer.
     if (!first) throw emailTaken();
     return first;
@@ -92,7 +95,7 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
       billingAt: new Date(at.getTime() + headStartMs),
     });
     if (result.kind === "email-taken") throw emailTaken();
-    if (result.kind === "repeated") return { ...(await replay(result, idempotency?.hash)), repeated: true };
+    if (result.kind === "repeated") return { ...(await replay(call, result, idempotency?.hash)), repeated: true };
     const accountId = await billing.open({
       patient: { patientId: id, name: record.name, email: record.email },
       token: call.caller.kind === "user" ? call.caller.token : undefined,
@@ -105,7 +108,7 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
 /** What a change makes of a patient. */
 type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; record: PatientRecord; deleted: boolean };
 
-function createChanges({ db, now, clinicTimeZone, committed }: Options) {
+function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
   async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
@@ -124,6 +127,13 @@ function createChanges({ db, now, clinicTimeZone, committed }: Options) {
     return { ...found, version, record, updatedAt: at };
   }
 
+  /** A patient that stays as it is. The answer has the record, so it is a read of it. */
+  async function unchanged(call: Call, found: Found): Promise<Patient> {
+    const { actorId, requestId } = call;
+    await audit.record({ actorId, action: "patient.read", subject: found.id, requestId, details: { version: found.version } });
+    return found;
+  }
+
   /** Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is an error. */
   async function change(
     call: Call,
@@ -131,14 +141,14 @@ function createChanges({ db, now, clinicTimeZone, committed }: Options) {
     ifMatch: string | undefined,
     decide: (found: Found, at: Date) => Next | undefined,
   ): Promise<Patient> {
-    if (!isUuid(id)) throw notFound();
+    if (!isUuid(id)) throw notFound(id);
     for (let tries = 1; tries <= maxTries; tries++) {
       const found = await findPatient(db, id, viewerOf(call.caller));
-      if (!found) throw notFound();
+      if (!found) throw notFound(id);
       if (ifMatch !== undefined && !matchesIfMatch(ifMatch, `"${found.version}"`)) throw lostRace(found.version);
       const at = now();
       const next = decide(found, at);
-      const patient = next ? await write(call, found, next, at) : found;
+      const patient = await (next ? write(call, found, next, at) : unchanged(call, found));
       if (patient) return patient;
     }
     throw new AppError("aborted", "Others change this patient all the time. Try again.", { retryAfterSeconds: 1 });
@@ -147,7 +157,7 @@ function createChanges({ db, now, clinicTimeZone, committed }: Options) {
   /** Changes the record. That of a deleted patient cannot be changed. */
   const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, days: Days) => PatientRecord) =>
     change(call, id, ifMatch, (found, at) => {
-      if (found.deleted) throw notFound();
+      if (found.deleted) throw notFound(id);
       const record = make(found.record, daysAt(at.getTime(), clinicTimeZone));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
     });
@@ -161,7 +171,7 @@ function createChanges({ db, now, clinicTimeZone, committed }: Options) {
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
       await change(call, id, ifMatch, ({ deleted, record }) => {
-        if (deleted) throw notFound();
+        if (deleted) throw notFound(id);
         return { action: "deleted", record, deleted: true };
       });
     },

@@ -10,27 +10,28 @@ import { findPatient } from "./store.ts";
 export type Sharing = { registeredBy: string; users: string[]; teams: string[] };
 
 export function createSharing({ db }: { db: PatientDatabase }) {
-  async function current(call: Call, id: string): Promise<Sharing> {
-    if (!isUuid(id)) throw notFound();
-    const found = await findPatient(db, id, viewerOf(call.caller));
-    if (!found || found.deleted) throw notFound();
-    const { registeredBy, principals } = await readGrants(db, id);
-    const of = (kind: string) =>
-      principals.filter((principal) => principal.startsWith(kind)).map((principal) => principal.slice(kind.length));
-    return { registeredBy, users: of("user:"), teams: of("team:") };
+  async function requireVisible(call: Call, id: string): Promise<void> {
+    const found = isUuid(id) && (await findPatient(db, id, viewerOf(call.caller)));
+    if (!found || found.deleted) throw notFound(id);
   }
 
   return {
-    read: current,
+    async read(call: Call, id: string): Promise<Sharing> {
+      await requireVisible(call, id);
+      const { registeredBy, principals } = await readGrants(db, { id, actor: call.actorId, requestId: call.requestId });
+      const of = (kind: string) =>
+        principals.filter((principal) => principal.startsWith(kind)).map((principal) => principal.slice(kind.length));
+      return { registeredBy, users: of("user:"), teams: of("team:") };
+    },
 
     /** Shares a patient with exactly these users and teams, besides whoever registered it. */
     async replace(call: Call, id: string, wanted: { users: string[]; teams: string[] }): Promise<Sharing> {
-      const before = await current(call, id);
+      await requireVisible(call, id);
       const users = [...new Set(wanted.users)].sort();
       const teams = [...new Set(wanted.teams)].sort();
       const principals = [...users.map((user) => `user:${user}`), ...teams.map((team) => `team:${team}`)];
-      await replaceGrants(db, { id, principals, actor: call.actorId, requestId: call.requestId });
-      return { registeredBy: before.registeredBy, users, teams };
+      const registeredBy = await replaceGrants(db, { id, principals, actor: call.actorId, requestId: call.requestId });
+      return { registeredBy, users, teams };
     },
   };
 }

@@ -3,6 +3,7 @@
  * together shares a round trip, and one patient is a set of one.
  */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
+import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import type { Patient, PatientRecord, PatientsTable } from "../tables.ts";
 
@@ -84,18 +85,35 @@ export function toPatient(row: PatientRow): Patient {
   };
 }
 
+/** A repeated request, which created a patient before. */
+export type Replay = { id: string; actor: string; requestId: string };
+
+const replays = defineBulkInput<Replay>({
+  id: ["uuid", ({ id }) => id],
+  actor: ["text", ({ actor }) => actor],
+  request_id: ["text", ({ requestId }) => requestId],
+});
+
 const firstVersionsStatement = {
   name: "patients_first_versions",
-  text: `select v.patient_id, v.record, v.changed_at, b.account_id from patient_versions v left join patient_billing b using (patient_id)
-    where v.patient_id = any($1) and v.version = 1`,
+  text: `
+    with found as materialized (
+      select v.patient_id, v.record, v.changed_at, b.account_id, replay.actor, replay.request_id
+      from ${replays.source("replay")} join patient_versions v on v.patient_id = replay.id and v.version = 1
+      left join patient_billing b using (patient_id)
+    ), audited as (
+      ${insertIntoAudit}
+      select actor, 'patient.read', patient_id, request_id, '{"version": 1, "repeated": true}' from found
+    )
+    select patient_id, record, changed_at, account_id from found`,
 };
 
-/** Patients as they were when they were created, for repeated requests. Undefined for unknown ids. */
-export async function readFirstVersions(db: PatientDatabase, ids: string[]): Promise<(Patient | undefined)[]> {
+/** Patients as they were when they were created, with entries in the audit trail. Undefined for unknown ids. */
+export async function readFirstVersions(db: PatientDatabase, asked: Replay[]): Promise<(Patient | undefined)[]> {
   type Row = { patient_id: string; record: PatientRecord; changed_at: Date; account_id: string | null };
-  const rows = await db.query<Row>(firstVersionsStatement, [ids]);
+  const rows = await db.query<Row>(firstVersionsStatement, replays.collect(asked).values());
   const found = new Map(rows.map((row) => [row.patient_id, row]));
-  return ids.map((id) => {
+  return asked.map(({ id }) => {
     const row = found.get(id);
     if (!row) return undefined;
     const { record, changed_at: at, account_id } = row;
@@ -113,7 +131,7 @@ const findStatement = {
     join patients p on p.id = a.id left join patient_billing b on b.patient_id = p.id where ${visible("p", "a")}`,
 };
 
-/** Finds a patient for a change or a question, also a deleted one. The change is audited, finding it is not. */
+/** Finds a patient for a change or a question, also a deleted one. What follows is audited, finding it is not. */
 export async function findPatient(db: PatientDatabase, id: string, viewer: Viewer): Promise<Found | undefined> {
   const values = [id, viewer.id, viewer.seesAll, viewer.principals];
   const [row] = await db.query<PatientRow & { deleted: boolean }>(findStatement, values);
