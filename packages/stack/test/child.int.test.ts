@@ -1,5 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { expect, test } from "vitest";
 import { run, startChild } from "../src/programs/child.ts";
@@ -15,6 +18,14 @@ test("a child's lines arrive one by one, and the last ones are kept", async () =
   expect(lines.toSorted()).toEqual(["one", "three", "two"]);
   expect(child.tail().toSorted()).toEqual(["one", "three", "two"]);
   expect(child.running()).toBe(false);
+});
+
+test("only the owner can read what a child writes: npm start has mails with links there", async () => {
+  const logFile = join(mkdtempSync(join(tmpdir(), "pm-child-")), "child.log");
+  const child = await startChild({ ...shell("echo a link"), logFile });
+  await child.exited;
+  expect([readFileSync(logFile, "utf8"), statSync(logFile).mode & 0o777]).toEqual(["a link\n", 0o600]);
+  rmSync(dirname(logFile), { recursive: true });
 });
 
 test("a child that does not listen is killed when its grace is over", async () => {

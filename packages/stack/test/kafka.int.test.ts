@@ -1,12 +1,21 @@
+import { chmodSync, existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Kafka as Client, logLevel } from "kafkajs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Kafka, startKafka } from "../src/native/kafka.ts";
 
+const dataDir = mkdtempSync(join(tmpdir(), "pm-kafka-test-"));
 let kafka: Kafka;
 beforeAll(async () => {
-  kafka = await startKafka();
+  // As an earlier version made it.
+  chmodSync(dataDir, 0o755);
+  kafka = await startKafka({ dataDir });
 }, 600_000);
-afterAll(() => kafka.stop());
+afterAll(async () => {
+  await kafka.stop();
+  rmSync(dataDir, { recursive: true, force: true });
+});
 
 const client = () => new Client({ brokers: kafka.brokers, logLevel: logLevel.NOTHING });
 
@@ -28,6 +37,11 @@ async function read(topic: string, count: number): Promise<string[]> {
   await consumer.disconnect();
   return values;
 }
+
+test("only the owner can read what is published, where Kafka keeps it in a folder", () => {
+  const isHere = existsSync(join(dataDir, "server.properties"));
+  expect(isHere ? statSync(dataDir).mode & 0o777 : 0o700).toBe(0o700);
+});
 
 test("makes topics with their settings, and leaves those that exist alone", { timeout: 60_000 }, async () => {
   await kafka.createTopics([{ topic: "plain" }, { topic: "wide", partitions: 5, config: { "retention.ms": "1000" } }]);

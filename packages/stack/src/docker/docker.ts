@@ -88,7 +88,7 @@ export async function dockerServer(options: ContainerOptions): Promise<Server> {
     lines.push(line);
     if (lines.length > TAIL_LINES) lines.shift();
     options.onLog?.(line);
-    if (options.logFile !== undefined) appendFileSync(options.logFile, `${line}\n`);
+    if (options.logFile !== undefined) appendFileSync(options.logFile, `${line}\n`, { mode: 0o600 });
   };
   /** Follows one run of the container from its start to its end. */
   const follow = async (sinceMs: number) => {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 // Imported for its patches of kafkajs. Without them every start warns of a negative timeout.
@@ -67,6 +67,7 @@ async function startNatively({ dataDir, logFile, onLog }: KafkaOptions, port: nu
   const home = resolve(dataDir ?? mkdtempSync(join(tmpdir(), "pm-kafka-")));
   const properties = join(home, "server.properties");
   mkdirSync(home, { recursive: true });
+  chmodSync(home, 0o700);
   if (await stopLeftOverKafka(home)) progress("kafka: stopped the broker that an earlier run had left behind");
   const listeners = { host: "127.0.0.1", inside: "127.0.0.1", port, listen: port, controller: await freePort() };
   writeFileSync(properties, toProperties(settingsFor({ ...listeners, dataDir: join(home, "data") })));

@@ -53,7 +53,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const { name, command, args, stopSignal = "SIGTERM", logFile, onLog } = options;
   if (closing) throw new Error(`${name} is not started, because everything is being stopped`);
   const lines: string[] = [];
-  const log = logFile === undefined ? undefined : openSync(logFile, "a");
+  const log = logFile === undefined ? undefined : openSync(logFile, "a", 0o600);
   const child = spawn(command, args, {
     detached: true,
     stdio: ["ignore", log ?? "pipe", log ?? "pipe"],
