@@ -119,9 +119,6 @@ function isDatabaseUnavailable(error: unknown): boolean {
   );
 }
 
-/** Control characters, and halves of surrogate pairs, which are not Unicode; Postgres refuses them. */
-export const unprintable = /[\p{Cc}\p{Cs}]/u;
-
 /** Whether Postgres refused a text: SQLSTATE 22021 and 22P05, for U+0000 and for half of a surrogate pair. */
 function isTextRefused(error: unknown): boolean {
   return error instanceof Error && "code" in error && (error.code === "22021" || error.code === "22P05");

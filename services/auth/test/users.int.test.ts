@@ -72,6 +72,25 @@ test("users are listed page by page, each once, and found by parts of name and a
   expect((await find("role=admin")).map((user) => user.email)).toEqual([admin.email]);
 });
 
+test("names of users and teams are stored as NFC, and those that hide or turn around are refused", async () => {
+  const { id } = await newUser({ name: "Jose\u0301" });
+  const named = async () => (await auth.call("GET", `/auth/users/${id}`, { token })).body.name;
+  expect(await named()).toBe("José");
+  expect((await auth.call("PATCH", `/auth/users/${id}`, { token, body: { name: "Zoe\u0308" } })).status).toBe(200);
+  expect(await named()).toBe("Zoë");
+  const team = await auth.call("POST", "/auth/teams", { token, body: { name: "Cafe\u0301" } });
+  expect(team.body.name).toBe("Café");
+  for (const name of ["\u200b", "\u2800", "Ada\u202e"]) {
+    const refused = await Promise.all([
+      auth.call("POST", "/auth/users", { token, body: { email: freshEmail(), roles: ["user"], password, name } }),
+      auth.call("PATCH", `/auth/users/${id}`, { token, body: { name } }),
+      auth.call("POST", "/auth/teams", { token, body: { name } }),
+      auth.call("PATCH", `/auth/teams/${team.body.id}`, { token, body: { name } }),
+    ]);
+    for (const { status, body } of refused) expect([status, body.errors]).toEqual([400, [{ path: "name", message: expect.any(String) }]]);
+  }
+});
+
 test("a cursor of another list, or a made-up one, is refused", async () => {
   for (let i = 0; i < 2; i++) await newUser();
   const { body } = await auth.call("GET", "/auth/users?limit=1", { token });

@@ -159,6 +159,33 @@ test.each([
   expect(JSON.stringify(await (await post(method, JSON.stringify(request(10n ** 12n)))).json())).not.toContain("invalid_argument");
 });
 
+test("text that hides or turns around is refused by the name of its field, and an account's name is stored as NFC", async () => {
+  const opened = await client.createBillingAccount({ ...newPatient(), name: "Jose\u0301" }, headers);
+  const { accountId } = opened;
+  const nameOf = async () => (await client.getBillingAccount({ key: { case: "accountId", value: accountId } }, headers)).account?.name;
+  expect(await nameOf()).toBe("José");
+  await client.updateBillingAccount({ account: { accountId, name: "Zoe\u0308" }, requestId: randomUUID() }, headers);
+  expect(await nameOf()).toBe("Zoë");
+
+  const amount = { currencyCode: "EUR", minorUnits: "100" };
+  for (const wrong of ["\u200b", "\u2800 ", "Surgery \u202e001", "X\u2066"])
+    for (const [method, field, request] of [
+      ["CreateBillingAccount", "name", { ...newPatient(), name: wrong }],
+      ["BatchCreateBillingAccounts", "requests[0].name", { requests: [{ ...newPatient(), name: wrong }] }],
+      ["UpdateBillingAccount", "account.name", { account: { accountId, name: wrong }, requestId: randomUUID() }],
+      ["CreateCharge", "description", { accountId, amount, description: wrong, requestId: randomUUID() }],
+      ["VoidCharge", "reason", { chargeId: randomUUID(), reason: wrong, requestId: randomUUID() }],
+      ["RecordPayment", "reference", { accountId, amount, method: "PAYMENT_METHOD_CASH", reference: wrong, requestId: randomUUID() }],
+      ["RefundPayment", "reason", { paymentId: randomUUID(), amount, reason: wrong, requestId: randomUUID() }],
+      ["VoidInvoice", "reason", { invoiceId: randomUUID(), reason: wrong, requestId: randomUUID() }],
+    ] as const) {
+      const refused = await (await post(method, JSON.stringify(request))).json();
+      expect(refused, method).toMatchObject({ code: "invalid_argument", details: [{}, { debug: { fieldViolations: [{ field }] } }] });
+    }
+  const charge = { accountId, amount, description: "ویزیت می‌شود 👩‍⚕️", requestId: randomUUID() };
+  expect(await (await post("CreateCharge", JSON.stringify(charge))).json()).toMatchObject({ charge: { description: charge.description } });
+});
+
 test("text that is not UTF-8 is refused on every wire and reaches no ledger", async () => {
   const { accountId } = await client.createBillingAccount(newPatient(), headers);
   const charge = { accountId, amount: { currencyCode: "EUR", minorUnits: 100n }, description: "Caf_", requestId: randomUUID() };

@@ -132,6 +132,32 @@ test("a wrong body names every wrong field and stores nothing", async () => {
   expect((await service.db.pool.query("select count(*)::int as n from patients")).rows[0].n).toBe(before);
 });
 
+test("a name in two forms of Unicode is one name, also in a search", async () => {
+  const surname = `Jose\u0301-${randomUUID().slice(0, 8)}`;
+  const { body } = await admin.send("POST", "/patients", someBody({ name: `Ana ${surname}` }));
+  expect(body.name).toBe(`Ana ${surname.normalize("NFC")}`);
+  for (const form of ["NFC", "NFD"]) {
+    const found = await admin.send("GET", `/patients?q=${encodeURIComponent(surname.normalize(form))}`);
+    expect(found.body.items.map(({ id }: { id: string }) => id)).toEqual([body.id]);
+  }
+});
+
+test("text that hides or turns around is refused in a body, a line of a file and a query, and a joiner within a word is not", async () => {
+  for (const wrong of ["\u200b\u2060", "Ada \u202elevoL"]) {
+    const refused = await admin.send("POST", "/patients", someBody({ name: wrong }));
+    expect([refused.status, refused.body.errors.map(({ path }: { path: string }) => path)]).toEqual([400, ["name"]]);
+    const file = `${JSON.stringify(someBody({ address: wrong }))}\n`;
+    const report = await admin.send("POST", "/patients:import", file, { "content-type": "application/x-ndjson" });
+    expect(report.body).toMatchObject({ created: 0, errors: [{ line: 1, errors: [{ path: "address" }] }] });
+    for (const field of ["q", "city", "state"]) {
+      const query = await admin.send("GET", `/patients?${field}=${encodeURIComponent(wrong)}`);
+      expect([query.status, query.body.errors.map(({ path }: { path: string }) => path)]).toEqual([400, [field]]);
+    }
+  }
+  for (const name of ["علی‌رضا محمدی", "क्‍षमा", "Zoë 👩‍⚕️"])
+    expect((await admin.send("POST", "/patients", someBody({ name }))).body.name).toBe(name);
+});
+
 test("text that is not UTF-8 is refused by the name of its field, and nothing is stored", async () => {
   const rows = async () => (await service.db.pool.query("select count(*)::int as n from patients")).rows[0].n;
   const before = await rows();

@@ -4,6 +4,13 @@
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Access } from "../auth/access.ts";
 import { AppError, type ErrorCode, invalidFields, type StatusOf, toProblem } from "../errors.ts";
+import { faultOfText } from "../plain-text.ts";
+
+/** A text that people read, without the spaces around it. It may be empty. */
+export const plainText = z
+  .string()
+  .trim()
+  .refine((text) => faultOfText(text) === undefined, { error: ({ input }) => faultOfText(String(input).trim()) });
 
 export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({ required: true, content: { "application/json": { schema } } });
 

@@ -10,9 +10,10 @@ import { type AuditTrail, recordRefusal } from "../audit/trail.ts";
 import { accessOf, type Scope } from "../auth/access.ts";
 import { signedOutUntil } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
-import { AppError, type ErrorCode, invalidFields, toAppError, toConnectError } from "../errors.ts";
+import { AppError, type ErrorCode, type FieldError, invalidFields, toAppError, toConnectError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { requestIdFrom, requestSeconds, traceparentFrom } from "../metrics.ts";
+import { faultOfText } from "../plain-text.ts";
 import type { RequestContext } from "../request-context.ts";
 
 /** Who calls. Health checks and reflection have no caller. */
@@ -153,8 +154,25 @@ const validator = createValidator();
 function validate(schema: DescMessage, message: Message): void {
   const result = validator.validate(schema, message);
   if (result.kind === "error") throw result.error;
-  if (result.kind === "invalid")
-    throw invalidFields(result.violations.map((violation) => ({ path: pathToString(violation.field), message: violation.message })));
+  const violations = result.kind === "invalid" ? result.violations : [];
+  const errors = violations.map((violation) => ({ path: pathToString(violation.field), message: violation.message }));
+  errors.push(...faultsOfTexts(schema, message, ""));
+  if (errors.length > 0) throw invalidFields(errors);
+}
+
+/** The rules for text that people read hold for each text of a message, so that no field can be forgotten in a proto file. */
+function faultsOfTexts(schema: DescMessage, message: Message, prefix: string): FieldError[] {
+  return schema.fields.flatMap((field) => {
+    const fields = message as unknown as Record<string, unknown>;
+    const oneof = field.oneof && (fields[field.oneof.localName] as { case?: string; value?: unknown });
+    const value = oneof ? (oneof.case === field.localName ? oneof.value : undefined) : fields[field.localName];
+    return (Array.isArray(value) ? value : [value]).flatMap((one: unknown, index) => {
+      const path = `${prefix}${field.name}${Array.isArray(value) ? `[${index}]` : ""}`;
+      const fault = typeof one === "string" ? faultOfText(one) : undefined;
+      if (fault !== undefined) return [{ path, message: fault }];
+      return field.message && one ? faultsOfTexts(field.message, one as Message, `${path}.`) : [];
+    });
+  });
 }
 
 async function* validateEach(schema: DescMessage, messages: AsyncIterable<Message>) {

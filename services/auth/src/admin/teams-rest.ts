@@ -3,7 +3,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import type { ContextOf } from "../client-address.ts";
-import { exampleId, exampleTeamId, exampleTime, listQuery, noContent, noStore, pageOf, plainText } from "../http/schemas.ts";
+import { exampleId, exampleTeamId, exampleTime, listQuery, Name, noContent, noStore, pageOf } from "../http/schemas.ts";
 import type { TeamRow } from "../users/teams-store.ts";
 import type { Teams } from "./teams.ts";
 
@@ -13,7 +13,7 @@ const exampleTeam = { id: exampleTeamId, name: "Ward 3", members: 12, createdAt:
 const Team = z
   .object({ id: z.string(), name: z.string(), members: z.int(), createdAt: z.iso.datetime() })
   .openapi("Team", { example: exampleTeam });
-const TeamName = z.strictObject({ name: plainText.min(1).max(100) }).openapi({ example: { name: "Ward 3" } });
+const TeamName = z.strictObject({ name: Name.min(1).max(100) }).openapi({ example: { name: "Ward 3" } });
 const toTeam = ({ id, name, members, created_at }: TeamRow) => ({ id, name, members, createdAt: created_at.toISOString() });
 
 const teamParams = z.object({ id: z.uuid().openapi({ example: exampleTeamId }) });

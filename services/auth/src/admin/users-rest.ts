@@ -13,12 +13,12 @@ import {
   exampleTime,
   idParams,
   listQuery,
+  Name,
   NewPassword,
   noContent,
   noStore,
   PersonName,
   pageOf,
-  plainText,
   RoleName,
 } from "../http/schemas.ts";
 import type { Sessions } from "../sessions/sessions.ts";
@@ -87,7 +87,7 @@ const listUsersRoute = createRoute({
   request: {
     query: z.object({
       ...listQuery,
-      q: plainText.min(1).max(200).optional().openapi({ description: "Part of the e-mail address or the name.", example: "night" }),
+      q: Name.min(1).max(200).optional().openapi({ description: "Part of the e-mail address or the name.", example: "night" }),
       role: RoleName.optional(),
       state: z.enum(["active", "invited", "disabled"]).optional(),
       teamId: z.uuid().optional().openapi({ example: exampleTeamId }),

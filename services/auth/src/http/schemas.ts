@@ -2,8 +2,9 @@
 import { z } from "@hono/zod-openapi";
 import { type Role, roles } from "@pm/kit/auth/access";
 import type { Caller } from "@pm/kit/auth/verifier";
-import { AppError, unprintable } from "@pm/kit/errors";
+import { AppError } from "@pm/kit/errors";
 import type { RestContext } from "@pm/kit/http/rest";
+import { plainText } from "@pm/kit/http/schemas";
 import { toOpaqueString } from "../passwords/opaque-string.ts";
 import { maxPasswordLength, minPasswordLength } from "../passwords/policy.ts";
 
@@ -14,10 +15,6 @@ export const exampleId = "0198c0de-7d5a-7c3b-8a51-5d0c2f9b6e10";
 export const exampleTeamId = "0198c0de-8b02-7f4e-9d3a-1c6e5a7b8f20";
 export const exampleTime = "2026-01-28T09:30:00.000Z";
 
-export const plainText = z
-  .string()
-  .trim()
-  .refine((text) => !unprintable.test(text), "must not have control characters");
 export const Email = z
   .string()
   .trim()
@@ -50,7 +47,9 @@ export const Code = z
     description: "Six digits of an authenticator app, or a recovery code, with or without spaces and hyphens.",
     example: "123 456",
   });
-export const PersonName = plainText.max(200).openapi({ example: "Ada Lovelace" });
+/** A name is stored in one form (NFC), in whichever form it was typed. */
+export const Name = plainText.normalize();
+export const PersonName = Name.max(200).openapi({ example: "Ada Lovelace" });
 export const RoleName = z.enum(Object.keys(roles) as [Role, ...Role[]]);
 export const LinkToken = z.string().min(1).max(256).openapi({ example: "Zk3vQ0y8sX1mB7cT5nR9wE2pL6uJ4aHdGfKiOqYtSxM" });
 export const Proof = { password: Password, code: Code.optional() };

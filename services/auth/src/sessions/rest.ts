@@ -4,9 +4,9 @@ import { type RevocationSnapshot, revocationSnapshotSchema } from "@pm/kit/auth/
 import type { Verifier } from "@pm/kit/auth/verifier";
 import { toAppError } from "@pm/kit/errors";
 import type { RestApp } from "@pm/kit/http/rest";
-import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
+import { errorAnswers, jsonAnswer, jsonBody, plainText } from "@pm/kit/http/schemas";
 import type { ContextOf } from "../client-address.ts";
-import { Code, exampleId, exampleTime, noContent, noStore, Password, plainText, SignedInAnswer, userOf } from "../http/schemas.ts";
+import { Code, exampleId, exampleTime, noContent, noStore, Password, SignedInAnswer, userOf } from "../http/schemas.ts";
 import type { Refresh } from "./refresh.ts";
 import type { Sessions } from "./sessions.ts";
 

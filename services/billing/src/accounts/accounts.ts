@@ -91,7 +91,7 @@ function newValues(current: Row<"accounts">, wanted: BillingAccount, paths: stri
   if (missing.length > 0) throw invalidFields(missing.map((field) => ({ path: `account.${field}`, message: "must have a value" })));
   return {
     status: isNamed("status") ? (fromStatus(wanted.status) ?? current.status) : current.status,
-    name: isNamed("name") ? wanted.name : current.name,
+    name: isNamed("name") ? wanted.name.normalize() : current.name,
     email: isNamed("email") ? wanted.email : current.email,
   };
 }

@@ -80,14 +80,14 @@ function requireCurrencies(requests: AccountRequest[], pathOf: (index: number) =
 }
 
 function toNewAccount({ defaultCurrency, now }: OpeningOptions, request: AccountRequest, context: RequestContext): NewAccount {
-  const { name, email, accountId: id = randomUUIDv7() } = request;
+  const { email, accountId: id = randomUUIDv7() } = request;
   const currency = request.currencyCode || defaultCurrency;
   const patientId = request.patientId.toLowerCase();
   const opened = { case: "accountOpened", value: { currencyCode: currency } } as const;
   const event = toOutboxEvent({ id, patient_id: patientId }, opened, { at: now(), traceparent: context.traceparent });
   const answer = create(CreateBillingAccountResponseSchema, { accountId: id, status: "ACTIVE" });
   return {
-    ...{ id, patientId, name, email, currency, event, context },
+    ...{ id, patientId, name: request.name.normalize(), email, currency, event, context },
     request: request.requestId
       ? {
           id: request.requestId.toLowerCase(),

@@ -21,6 +21,34 @@ test.each(["Cher", "O'Neill", "Jean-Luc d'Arc", "José", "Nguyễn Thị Ánh", 
   },
 );
 
+test("a text that cannot be seen, or that turns what follows around, is refused in every field", () => {
+  const { name: _, ...nameless } = body;
+  const address = { street: "1 Main St", city: "X", state: "Y", zipCode: "1" };
+  const whole = { ...nameless, firstName: "Ada", lastName: "King", address };
+  for (const wrong of ["\u200b", "\u2800\u3164", "\u{e0041}\ufe0f", "Ada\u202eevoL", "\u2066Ada"])
+    for (const field of ["street", "city", "state", "zipCode", "text"])
+      expect(problems({ ...whole, address: { ...address, [field]: wrong } })).toEqual([`address.${field}`]);
+  for (const wrong of ["\u200d", "\u{e0020}", "Ada\u2069"])
+    for (const field of ["name", "firstName", "lastName", "email", "address"])
+      expect(problems({ ...whole, [field]: wrong })).toEqual([field]);
+});
+
+test("a name is stored as NFC, however it was typed", () => {
+  const typed = "José Ångström";
+  const { name: _, ...nameless } = body;
+  for (const form of ["NFC", "NFD"]) {
+    expect(newRecord({ ...body, name: typed.normalize(form) }, now).name).toBe(typed.normalize("NFC"));
+    const { firstName, name } = newRecord({ ...nameless, firstName: typed.normalize(form), lastName: "X" }, now);
+    expect([firstName, name]).toEqual([typed.normalize("NFC"), `${typed.normalize("NFC")} X`]);
+  }
+  fc.assert(
+    fc.property(fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 }), (name) => {
+      const found = newRecord({ ...body, name: `x${name.normalize("NFD")}` }, now).name;
+      expect(found).toBe(found.normalize("NFC"));
+    }),
+  );
+});
+
 test.each(["ada@example.com", "a+b.c_d@sub.example.co.uk", "o'neill@example.ie", "用户@例子.中国", "x@123.museum"])(
   "the e-mail %s is accepted",
   (email) => {

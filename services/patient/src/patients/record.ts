@@ -4,7 +4,8 @@
  * messages of libraries for "either this or that" do not.
  */
 import { type Instant, type LocalDate, localDateAt, toDate } from "@pm/kit/calendar";
-import { type FieldError, invalidFields, unprintable } from "@pm/kit/errors";
+import { type FieldError, invalidFields } from "@pm/kit/errors";
+import { faultOfText } from "@pm/kit/plain-text";
 import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import { type Address, type PatientRecord, type Sex, sexes } from "../tables.ts";
 
@@ -34,9 +35,15 @@ const text =
     if (trimmed === "") return fail("must not be empty");
     // JSON Schema and Postgres count characters of Unicode. Counting them is slow, so only a text that might be too long is counted.
     if (trimmed.length > max && Array.from(trimmed).length > max) return fail(`must have at most ${max} characters`);
-    if (unprintable.test(trimmed)) return fail("must not have control characters");
-    return trimmed;
+    const fault = faultOfText(trimmed);
+    return fault === undefined ? trimmed : fail(fault);
   };
+
+/** A name in one form (NFC), in whichever form it was typed: "é" is one character on Windows and two on a Mac. */
+const personName =
+  (max: number): Reader<string> =>
+  (value, path, problems) =>
+    text(max)(typeof value === "string" ? value.normalize() : value, path, problems);
 
 // One @, no spaces or brackets, a domain of at least two labels. Stricter rules refuse addresses that work.
 const emailForm = /^[^\s@<>()[\]\\,;:"]{1,64}@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+[\p{L}\p{N}-]{2,63}$/u;
@@ -138,9 +145,9 @@ function readObject<T>(
 }
 
 const fieldReaders = (latest: LocalDate) => ({
-  name: text(limits.name),
-  firstName: text(limits.partOfName),
-  lastName: text(limits.partOfName),
+  name: personName(limits.name),
+  firstName: personName(limits.partOfName),
+  lastName: personName(limits.partOfName),
   email,
   phoneNumber,
   dateOfBirth: date(latest),

@@ -1,10 +1,10 @@
 /** What routes on patients share: parameters, headers, filters of lists, and how an answer shows a patient. */
 import { z } from "@hono/zod-openapi";
-import { unprintable } from "@pm/kit/errors";
 import { entityTags } from "@pm/kit/http/etag";
+import { plainText } from "@pm/kit/http/schemas";
+import { plainTextPattern } from "@pm/kit/plain-text";
 import type { Patient } from "../tables.ts";
 import type { Filters } from "./list.ts";
-import { printable } from "./schemas.ts";
 
 /** A patient as answers show it. */
 export function toBody({ id, version, record, createdAt, updatedAt, accountId }: Patient) {
@@ -39,15 +39,7 @@ const day = z.iso
   .date()
   .refine((value) => value >= "0001-01-01", "must be a date as YYYY-MM-DD")
   .optional();
-const word = (max: number) =>
-  z
-    .string()
-    .trim()
-    .min(1)
-    .max(max)
-    .refine((value) => !unprintable.test(value), "must not have control characters")
-    .openapi({ pattern: printable })
-    .optional();
+const word = (max: number) => plainText.min(1).max(max).openapi({ pattern: plainTextPattern }).optional();
 
 export const filters = {
   q: word(200).openapi({

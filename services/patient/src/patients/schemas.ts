@@ -1,5 +1,6 @@
 /** The bodies as the OpenAPI document shows them. `record.ts` decides what a body means, since its messages can say what to do. */
 import { z } from "@hono/zod-openapi";
+import { plainTextPattern } from "@pm/kit/plain-text";
 import { sexes } from "../tables.ts";
 import { limits } from "./record.ts";
 
@@ -96,20 +97,13 @@ type Schema = {
   required?: string[];
   examples?: unknown[];
 };
-/** A text without control characters that is not only spaces. Spaces around it are removed. */
-export const printable =
-  "^[^\\u0000-\\u001F\\u007F-\\u009F]*[^\\u0000-\\u001F\\u007F-\\u009F\\s\\uFEFF][^\\u0000-\\u001F\\u007F-\\u009F]*$";
 const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
 /** At least one of these fields, and not as null. */
 const oneOf = (...names: string[]): Schema => ({
   anyOf: names.map((field) => ({ required: [field], properties: { [field]: { type: "string" } } })),
 });
-const line = (maxLength: number): Schema => ({
-  type: "string",
-  minLength: 1,
-  maxLength,
-  pattern: printable,
-});
+/** A text that people read. Spaces around it are removed. */
+const line = (maxLength: number): Schema => ({ type: "string", minLength: 1, maxLength, pattern: plainTextPattern });
 const date: Schema = { type: "string", format: "date", pattern: "^\\d{4}-\\d{2}-\\d{2}$" };
 const addressParts = {
   type: "object",
