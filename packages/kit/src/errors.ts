@@ -90,17 +90,19 @@ export class AppError extends Error {
   }
 }
 
-/** Callers can name a field with a megabyte of text. */
+/** Callers choose the number and the names of wrong fields. Both are bounded, so that an error is never larger than its request. */
+const maxErrors = 20;
 const maxPathLength = 200;
 
 /**
- * An invalid_argument error that names every wrong field. The message names the first, for clients that show nothing
- * else.
+ * An invalid_argument error that names every wrong field, up to twenty. The message names the first, for clients that
+ * show nothing else.
  */
 export function invalidFields(wrong: FieldError[]): AppError {
-  const errors = wrong.map(({ path, message }) => ({ path: path.slice(0, maxPathLength), message }));
+  const errors = wrong.slice(0, maxErrors).map(({ path, message }) => ({ path: path.slice(0, maxPathLength), message }));
+  if (wrong.length > maxErrors) errors.push({ path: "", message: `and ${wrong.length - maxErrors} more` });
   const first = errors[0];
-  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
+  const more = wrong.length > 1 ? ` (and ${wrong.length - 1} more)` : "";
   const message = first ? `${first.path === "" ? "The body" : first.path}: ${first.message}${more}` : "The request is invalid.";
   return new AppError("invalid_argument", message, { errors });
 }

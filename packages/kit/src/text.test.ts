@@ -1,6 +1,8 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { AppError } from "./errors.ts";
-import { decodeHeader, decodeJson, requireUtf8Query } from "./text.ts";
+import { requireBounds } from "./json-bounds.ts";
+import { decodeHeader, decodeJson, requireUtf8Form, requireUtf8Query } from "./text.ts";
 
 const bytes = (latin1: string) => Buffer.from(latin1, "latin1");
 
@@ -42,9 +44,50 @@ test.each([
   expect(decodeJson(Buffer.from(sent))).toBe(text);
 });
 
-test("a body as deep and as long as a body may be is walked", () => {
-  const deep = `${"[".repeat(200_000)}"\\ud800"${"]".repeat(200_000)}`;
-  expect(String(outcome(() => decodeJson(Buffer.from(deep)))).length).toBeLessThan(400);
+test("a body that is not UTF-8 is walked, however deep and long it is", () => {
+  const deep = bytes(`${"[".repeat(200_000)}"\xff"${"]".repeat(200_000)}`);
+  expect(String(outcome(() => decodeJson(deep))).length).toBeLessThan(400);
+});
+
+const fields = (count: number) => `{${Array.from({ length: count }, (_, index) => `"f${index}":1`).join()}}`;
+const nested = (depth: number, open = "[", close = "]") => open.repeat(depth) + close.repeat(depth);
+
+test("JSON with more fields or levels than any operation has is refused, and the bound is in the error", () => {
+  const tooMany = ": has more than 10,000 fields";
+  const tooDeep = ": is nested more than 32 levels deep";
+  for (const text of [fields(10_000), nested(32), `{"a":${nested(15, '{"b":[', "]}")}}`, `"${"[{:".repeat(20_000)}"`, '["\\"[[["]'])
+    expect(outcome(() => decodeJson(Buffer.from(text)))).toBe(text);
+  for (const text of [fields(10_001), `[${Array(2).fill(fields(6_000))}]`, `[${'{"a":1},'.repeat(10_001)}`])
+    expect(outcome(() => decodeJson(Buffer.from(text)))).toBe(tooMany);
+  for (const text of [nested(33), nested(200_000), "[".repeat(33), `{"a":${nested(16, '{"b":[', "]}")}}`])
+    expect(outcome(() => decodeJson(Buffer.from(text)))).toBe(tooDeep);
+});
+
+test("a form with more than a thousand fields is refused", () => {
+  const form = (count: number) => Buffer.from(Array(count).fill("a=1").join("&"));
+  expect(outcome(() => requireUtf8Form(form(1_000)))).toBeUndefined();
+  expect(outcome(() => requireUtf8Form(form(1_001)))).toBe(": has more than 1,000 fields");
+});
+
+test("JSON is measured as a parser reads it, whatever is in its texts", () => {
+  const depthOf = (value: unknown): number =>
+    typeof value === "object" && value !== null ? 1 + Math.max(0, ...Object.values(value).map(depthOf)) : 0;
+  fc.assert(
+    fc.property(fc.jsonValue({ maxDepth: 6 }), fc.integer({ min: 0, max: 6 }), (value, maxLevels) => {
+      const isWithin = outcome(() => requireBounds(JSON.stringify(value), { maxLevels })) === undefined;
+      expect(isWithin).toBe(depthOf(value) <= maxLevels);
+    }),
+  );
+});
+
+test("a body of a mebibyte is measured in no time, whatever it is made of", () => {
+  const started = performance.now();
+  for (const part of ["\\", '"', '\\"', "[]", '"":', " ", '"\\\\"']) {
+    const text = part.repeat(Math.floor(1_048_576 / part.length));
+    outcome(() => decodeJson(Buffer.from(text)));
+    outcome(() => decodeJson(Buffer.from(`"${text}`)));
+  }
+  expect(performance.now() - started).toBeLessThan(3_000);
 });
 
 test.each([

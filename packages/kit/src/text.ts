@@ -5,6 +5,7 @@
 import { isUtf8 } from "node:buffer";
 import { type AppError, invalidFields } from "./errors.ts";
 import { requireExactNumbers } from "./exact-json.ts";
+import { requireBounds } from "./json-bounds.ts";
 
 const strict = new TextDecoder("utf-8", { fatal: true });
 /** UTF-8 without such an escape has whole pairs only. */
@@ -12,7 +13,8 @@ const surrogateEscape = /\\u[dD][89a-fA-F]/;
 
 /**
  * The text of a JSON body, for a parser.
- * @throws AppError that names a field whose text is not UTF-8 or whose number would be rounded
+ * @throws AppError that names a field whose text is not UTF-8 or whose number would be rounded, or says which bound the
+ * body exceeds
  */
 export function decodeJson(bytes: Uint8Array): string {
   let text: string;
@@ -21,6 +23,7 @@ export function decodeJson(bytes: Uint8Array): string {
   } catch {
     throw notUtf8(findText(Buffer.from(bytes).toString(), (one) => one.includes("\ufffd")) ?? "");
   }
+  requireBounds(text);
   if (surrogateEscape.test(text)) {
     const path = findText(text, (one) => !one.isWellFormed());
     if (path !== undefined) throw wrong(path, "has half of a surrogate pair (\\ud800 to \\udfff); leave it out");
@@ -41,9 +44,13 @@ export function requireUtf8(bytes: Uint8Array): void {
   if (!isUtf8(bytes)) throw notUtf8("");
 }
 
-/** Checks the body of a form before it is decoded. @throws AppError that names the first wrong field */
+/** No form of ours has more than ten fields. */
+const maxFormFields = 1_000;
+
+/** Checks the body of a form before it is decoded. @throws AppError that names the first wrong field, or says the bound */
 export function requireUtf8Form(bytes: Uint8Array): void {
   const text = Buffer.from(bytes).toString();
+  if (text.split("&", maxFormFields + 1).length > maxFormFields) throw wrong("", "has more than 1,000 fields");
   if (!isUtf8(bytes)) refusePair(text, (pair) => pair.includes("\ufffd"));
   requireUtf8Query(text);
 }

@@ -45,6 +45,27 @@ test("an import creates the right lines and reports the others by their number",
   expect(rows[0].n).toBe(3);
 });
 
+test("a line with thousands of unknown fields costs little: at most twenty are named, and more than a thousand are too many", async () => {
+  const unknown = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${index}`, 1]));
+  const file = lines([someBody(unknown(57)), ...Array(30).fill(unknown(5_000)), someBody()]);
+  const { text, body } = await admin.send("POST", "/patients:import", file, ndjson);
+  expect(body).toMatchObject({ lines: 32, created: 1, failed: 31 });
+  expect(body.errors[0].errors.length).toBe(21);
+  expect(body.errors[0].errors.at(-1)).toEqual({ path: "", message: "and 37 more" });
+  expect(body.errors[1].errors).toEqual([{ path: "", message: "has more than 1,000 fields" }]);
+  expect(text.length).toBeLessThan(5_000);
+});
+
+test("a report has the first ten thousand errors, and counts all lines that fail", async () => {
+  const file = lines([...Array(10_500).fill("[]"), someBody()]);
+  const { body } = await admin.send("POST", "/patients:import", file, ndjson);
+  expect(body).toMatchObject({ lines: 10_501, created: 1, failed: 10_500 });
+  expect([body.errors.length, body.errors[0].line, body.errors.at(-1).line]).toEqual([10_000, 1, 10_000]);
+  const unknown = Object.fromEntries(Array.from({ length: 60 }, (_, index) => [`f${index}`, 1]));
+  const wrong = await admin.send("POST", "/patients:import", lines(Array(1_000).fill(unknown)), ndjson);
+  expect([wrong.body.failed, wrong.body.errors.length]).toEqual([1_000, Math.ceil(10_000 / 21)]);
+});
+
 test("a dry run reports what an import would, and creates nothing", async () => {
   const twice = someBody();
   const file = lines([

@@ -171,6 +171,19 @@ test("a custom method has one spelling: every other is 404, for every method", a
       }
 });
 
+test("the answer to a body with thousands of wrong fields is short, and a body beyond the bounds is refused by them", async () => {
+  const body = (count: number) => JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${index}`, index])));
+  const refused = await send("POST", "/things/7:rename", { as: "writer", body: body(8_000) });
+  const text = await refused.text();
+  expect([refused.status, text.length < 3_000, JSON.parse(text).errors.length]).toEqual([400, true, 21]);
+  expect(JSON.parse(text).errors.at(-1)).toEqual({ path: "", message: "and 7982 more" });
+  for (const [sent, detail] of [
+    [body(10_001), "The body: has more than 10,000 fields"],
+    [`{"name":${"[".repeat(40)}${"]".repeat(40)}}`, "The body: is nested more than 32 levels deep"],
+  ] as const)
+    expect(await (await send("POST", "/things/7:rename", { as: "writer", body: sent })).json()).toMatchObject({ status: 400, detail });
+});
+
 test("who calls is asked before what they send", async () => {
   expect((await send("POST", "/things/7:rename", { body: "{" })).status).toBe(401);
   expect((await send("POST", "/things/7:rename", { as: "reader", body: "{" })).status).toBe(403);

@@ -225,6 +225,18 @@ test("a field that a message does not have is refused by its name, in the JSON o
   });
 });
 
+test("a message in JSON beyond the bounds of fields and levels is refused by them", async () => {
+  for (const [body, refusal] of [
+    [`{${Array.from({ length: 10_001 }, (_, index) => `"f${index}":1`).join()}}`, "has more than 10,000 fields"],
+    [`{"accountId":${"[".repeat(40)}${"]".repeat(40)}}`, "is nested more than 32 levels deep"],
+  ] as const) {
+    expect((await post("application/json", body)).text).toContain(`"code":"invalid_argument","message":"The body: ${refusal}"`);
+    expect(await send(frame(latin1(body)), { "content-type": "application/grpc+json" })).toMatchObject({
+      ...{ code: Code.InvalidArgument, message: expect.stringContaining(refusal) },
+    });
+  }
+});
+
 test("an unknown field of an inner message, and an unknown value of an enum, are refused with the name of its type", async () => {
   const money = await post("application/json", '{"amount":{"currencyCode":"EUR","minorUnit":1}}', {}, "CreateCharge");
   expect(money.text).toContain('"message":"minorUnit: is not a known field of common.v1.Money; check its spelling"');

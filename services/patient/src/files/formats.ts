@@ -1,6 +1,7 @@
 /** Files of patients as NDJSON and CSV. They are read and written line by line and never held as a whole. */
 import { isUtf8 } from "node:buffer";
-import { type FieldError, invalidFields } from "@pm/kit/errors";
+import { AppError, type FieldError, invalidFields } from "@pm/kit/errors";
+import { requireBounds } from "@pm/kit/json-bounds";
 import { stringify } from "csv-stringify/sync";
 import { type CsvProblem, type CsvRecord, createCsvReader, maxRecordLength } from "./csv.ts";
 import { badBytes, type Charset, readText, readUtf8 } from "./text.ts";
@@ -13,6 +14,8 @@ export const mediaTypes: Record<Format, string> = { ndjson: "application/x-ndjso
 
 /** Longest line, in bytes. A patient has less than 2,000. */
 const maxLineBytes = 64 * 1024;
+/** Most fields of a line. A patient has less than 20. */
+const maxFields = 1_000;
 const newline = 0x0a;
 
 /** @throws AppError invalid_argument if the file is not CSV with known columns, or not in its charset */
@@ -42,10 +45,12 @@ async function* readNdjson(body: ReadableStream<Uint8Array>): AsyncGenerator<Imp
 
 function parseLine(number: number, text: string): ImportLine {
   try {
+    requireBounds(text, { maxFields });
     const body: unknown = JSON.parse(text);
     if (typeof body === "object" && body !== null && !Array.isArray(body)) return { number, text, body };
     return unreadable(number, text, "must be a JSON object");
-  } catch {
+  } catch (error) {
+    if (error instanceof AppError) return { number, text, errors: error.options.errors ?? [] };
     return unreadable(number, text, "is not valid JSON");
   }
 }

@@ -14,9 +14,14 @@ import { type CollectedPatients, collectPatients } from "../patients/write-store
 import type { ImportLine } from "./formats.ts";
 import { advanceImport, beginImport, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
 
+/** A batch is written when it has this many lines, or its lines and errors this many bytes: usual lines have a third of it. */
 const batchSize = 1_000;
-/** After this many lines, one or two milliseconds, other requests get a turn. */
+const batchBytes = 1024 * 1024;
+/** What an error weighs, with the object that holds it. */
+const bytesPerError = 200;
+/** After this many lines or bytes, one or two milliseconds, other requests get a turn. */
 const linesPerTurn = 25;
+const bytesPerTurn = 64 * 1024;
 /** How many words of names an import remembers. A million people have fewer, and they take little memory. */
 const maxKnownWords = 50_000;
 
@@ -34,6 +39,7 @@ type Batch = {
   imported: (Imported & { names: string[] })[];
   patients: CollectedPatients;
   failures: { line: number; errors: FieldError[] }[];
+  bytes: number;
 };
 
 type Options = {
@@ -78,17 +84,21 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
   const writer = createWriter(options, call, run, started);
   const hash = createHash("sha256");
   const position = () => ({ lines: seen, prefixHash: hash.copy().digest() });
-  let seen = 0;
+  let [seen, bytesOfTurn] = [0, 0];
   try {
     for await (const line of lines) {
       signal.throwIfAborted();
       hash.update(line.text).update("\n");
       seen += 1;
-      if (seen % linesPerTurn === 0) await nextTurn();
+      bytesOfTurn += line.text.length;
+      if (seen % linesPerTurn === 0 || bytesOfTurn >= bytesPerTurn) {
+        bytesOfTurn = 0;
+        await nextTurn();
+      }
       if (seen === started.lines && !position().prefixHash.equals(started.prefixHash)) throw otherFile();
       if (seen <= started.lines) continue;
       if (started.finished) throw otherFile();
-      if (writer.add(line) === batchSize) await writer.write({ ...position(), finished: false });
+      if (writer.add(line)) await writer.write({ ...position(), finished: false });
     }
     if (seen < started.lines) throw otherFile();
     if (!started.finished) await writer.write({ ...position(), finished: true });
@@ -106,7 +116,7 @@ function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Cal
   const spare: CollectedPatients[] = [];
   // Names repeat: a word that this import has written need not be written again.
   const knownWords = new Set<string>();
-  const newBatch = (): Batch => ({ imported: [], patients: spare.pop() ?? collectPatients(), failures: [] });
+  const newBatch = (): Batch => ({ imported: [], patients: spare.pop() ?? collectPatients(), failures: [], bytes: 0 });
   let batch = newBatch();
   let progress = Promise.resolve(started);
 
@@ -123,6 +133,16 @@ function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Cal
     batch.imported.push({ line, id, email: record.email, names: words.names });
   }
 
+  function takeOrErrors(line: ImportLine): FieldError[] | undefined {
+    try {
+      take(line);
+      return undefined;
+    } catch (error) {
+      if (error instanceof AppError && error.options.errors) return error.options.errors;
+      throw error;
+    }
+  }
+
   function rememberWords({ imported }: Batch): void {
     for (const { names } of imported) for (const word of names) if (knownWords.size < maxKnownWords) knownWords.add(word);
   }
@@ -131,16 +151,12 @@ function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Cal
     progress: () => progress,
     settled: () => progress.then(noop, noop),
 
-    /** Adds a line to the batch. Gives the number of lines in it. */
-    add(line: ImportLine): number {
-      try {
-        if (line.errors === undefined) take(line);
-        else batch.failures.push({ line: line.number, errors: line.errors });
-      } catch (error) {
-        if (!(error instanceof AppError) || !error.options.errors) throw error;
-        batch.failures.push({ line: line.number, errors: error.options.errors });
-      }
-      return batch.imported.length + batch.failures.length;
+    /** Adds a line to the batch. Gives whether the batch is to be written. */
+    add(line: ImportLine): boolean {
+      const errors = line.errors ?? takeOrErrors(line);
+      if (errors) batch.failures.push({ line: line.number, errors });
+      batch.bytes += line.text.length + (errors?.length ?? 0) * bytesPerError;
+      return batch.imported.length + batch.failures.length === batchSize || batch.bytes >= batchBytes;
     },
 
     /** Waits for the batch before, then begins to write this one. */

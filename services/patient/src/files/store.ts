@@ -76,6 +76,9 @@ const advanceStatement = {
 /** Names of unknown fields may have what Postgres refuses: U+0000 and halves of surrogate pairs. */
 const storable = ({ path, message }: FieldError): FieldError => ({ path: path.toWellFormed().replaceAll("\0", "\uFFFD"), message });
 
+/** A report has this many errors. A file with more of them is most likely wrong as a whole. */
+const maxReported = 10_000;
+
 /** A line that is right. */
 export type Imported = { line: number; id: string; email: string };
 
@@ -104,7 +107,8 @@ export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportPr
     const { before, imported, patients, dryRun } = step;
     const leftOut = dryRun ? await takenEmails(tx, before.id, imported) : await insertCollected(tx, patients);
     const taken = imported.filter(({ id }) => leftOut.has(id)).map(({ line }) => ({ line, errors: emailTaken().options.errors }));
-    const failures = [...step.failures, ...taken];
+    const failures = [...step.failures, ...taken].sort((a, b) => a.line - b.line);
+    const reported = failures.slice(0, Math.max(0, maxReported - before.failed));
     const values = [
       before.id,
       before.lines,
@@ -112,7 +116,7 @@ export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportPr
       imported.length - taken.length,
       failures.length,
       step.prefixHash,
-      JSON.stringify(failures.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
+      JSON.stringify(reported.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
       step.finished,
     ];
     const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
@@ -144,15 +148,19 @@ async function takenEmails(tx: Queries, importId: string, imported: Imported[]):
 
 const errorsStatement = {
   name: "imports_errors",
-  text: "select line, errors from import_errors where import_id = $1 and line > $2 order by line limit 1000",
+  text: "select line, errors from import_errors where import_id = $1 and line > $2 order by line limit 100",
 };
 
-/** What was wrong, line by line, a thousand at a time. */
+/** What was wrong, line by line, a hundred at a time, until the report is full. */
 export async function* readImportErrors(db: PatientDatabase, importId: string): AsyncGenerator<{ line: number; errors: FieldError[] }> {
-  let last = 0n;
-  for (;;) {
+  let [last, reported] = [0n, 0];
+  while (reported < maxReported) {
     const rows = await db.query<{ line: bigint; errors: FieldError[] }>(errorsStatement, [importId, last]);
-    for (const { line, errors } of rows) yield { line: Number(line), errors };
+    for (const { line, errors } of rows) {
+      yield { line: Number(line), errors };
+      reported += errors.length;
+      if (reported >= maxReported) return;
+    }
     const end = rows.at(-1);
     if (!end) return;
     last = end.line;

@@ -218,7 +218,9 @@ export const ImportReportSchema = z
     lines: z.int(),
     created: z.int().openapi({ description: "In a dry run, how many would have been created." }),
     failed: z.int(),
-    errors: z.array(z.object({ line: z.int(), errors: z.array(z.object({ path: z.string(), message: z.string() })) })),
+    errors: z
+      .array(z.object({ line: z.int(), errors: z.array(z.object({ path: z.string(), message: z.string() })) }))
+      .openapi({ description: "The first 10,000 errors, at most twenty of a line." }),
   })
   .openapi("ImportReport", {
     example: {
