@@ -186,6 +186,16 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
     for (const value of Object.values(keys)) expect(Buffer.from(Buffer.from(value, "base64").toString(), "base64")).toHaveLength(32);
   });
 
+  test("the gateway and auth have one secret, by which auth believes what the gateway says of a client", () => {
+    const objects = parse(renderChart([]));
+    const gateway = objects.find(({ kind, metadata }) => kind === "Deployment" && metadata.name === "gateway");
+    const config = objects.find(({ kind, metadata }) => kind === "ConfigMap" && metadata.name === "auth");
+    const secret = { name: "patient-management", key: "gateway-secret" };
+    expect(JSON.stringify(gateway?.spec)).toContain(JSON.stringify({ name: "GATEWAY_SECRET", valueFrom: { secretKeyRef: secret } }));
+    expect(JSON.stringify(config)).toContain("/etc/patient-management/secrets/gateway-secret");
+    expect(JSON.stringify(config)).toContain('"GATEWAY_NETWORKS":"127.0.0.0/8,::1/128"');
+  });
+
   test("names every object by the prefix", () => {
     const unprefixed = parse(renderChart(renders.everything)).filter(({ metadata }) => !metadata.name.startsWith("blue-"));
     expect(unprefixed.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual([]);

@@ -168,6 +168,27 @@ describe("the address of a client", () => {
     await gateway.stop();
   });
 
+  test("is believed by auth because of a secret that only the gateway has, also where the dashboard passes it on", async () => {
+    process.env.GATEWAY_SECRET = "known to the gateway and to auth";
+    gateway = await startGateway();
+    const headers = { ...gateway.signedIn, "x-gateway-secret": "a client's" };
+    const secretSeen = async (method: string, path: string) => {
+      const answer = await fetch(`${gateway.url}${path}`, { method, headers });
+      return ((await answer.json()) as Arrival).headers["x-gateway-secret"];
+    };
+    for (const [method, path] of [
+      ["POST", "/auth/login"],
+      ["POST", "/auth/signup"],
+      ["POST", "/auth/logout"],
+      ["GET", "/auth/me"],
+      ["POST", "/analytics/dashboard/login"],
+    ] as const)
+      expect([path, await secretSeen(method, path)]).toEqual([path, process.env.GATEWAY_SECRET]);
+    for (const path of ["/patients", "/analytics/summary"]) expect([path, await secretSeen("GET", path)]).toEqual([path, undefined]);
+    delete process.env.GATEWAY_SECRET;
+    await gateway.stop();
+  });
+
   test("is what the trusted proxy says, not what stands before it", async () => {
     gateway = await startGateway({ variables: { TRUSTED_HOPS: "1" } });
     expect(await addressSeen(claims)).toBe("203.0.113.7");

@@ -35,6 +35,8 @@ export function environmentFor(platform: PlatformAddresses): Record<ServiceName,
       KEY_ENCRYPTION_KEY: keyEncryptionKey,
       ADMIN_EMAIL: adminEmail,
       ADMIN_PASSWORD: adminPassword,
+      // On a laptop. Envoy in Docker connects from a private network.
+      GATEWAY_NETWORKS: "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
     },
     billing: { ...common("billing"), ...urls, CLIENT_SECRET: clientSecrets.billing, CURSOR_KEY: cursorKey },
     patient: { ...common("patient"), ...urls, CLIENT_SECRET: clientSecrets.patient, CURSOR_KEY: cursorKey },

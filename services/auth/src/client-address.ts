@@ -1,4 +1,5 @@
 /** The client that sent a request: its network address and its program. */
+import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { type BlockList, isIPv4, isIPv6 } from "node:net";
 import { type RestContext, requestContext } from "@pm/kit/http/rest";
@@ -14,14 +15,19 @@ export type ClientContext = RequestContext & {
 export type ContextOf = (c: RestContext) => ClientContext;
 
 /**
- * The address of a client. If the connection comes from a gateway's network, it is the one in
- * `x-envoy-external-address`, which the gateway sets itself on every request. Otherwise it is the address of the
+ * The address of a client. If the connection comes from a gateway's network, or brings the gateway's secret, it is the
+ * one in `x-envoy-external-address`, which the gateway sets itself on every request. Otherwise it is the address of the
  * connection. An IPv6 client has a whole /64 network, so the network counts as one address.
  */
-export function clientAddress(socketAddress: string | undefined, header: string | undefined, gateways: BlockList): string {
+export function clientAddress(
+  socketAddress: string | undefined,
+  header: string | undefined,
+  gateways: BlockList,
+  hasSecret = false,
+): string {
   const peer = (socketAddress ?? "").replace(/^::ffff:/, "");
   const family = isIPv4(peer) ? "ipv4" : isIPv6(peer) ? "ipv6" : undefined;
-  const trusted = family !== undefined && gateways.check(peer, family);
+  const trusted = hasSecret || (family !== undefined && gateways.check(peer, family));
   const stated = header?.replace(/^::ffff:/, "") ?? "";
   const address = trusted && (isIPv4(stated) || isIPv6(stated)) ? stated : peer;
   return isIPv6(address) ? `${expand(address).slice(0, 4).join(":")}::/64` : address || "unknown";
@@ -38,14 +44,18 @@ function expand(address: string): string[] {
 /**
  * Returns the function that reads who acts, and from which client, out of a request.
  * @param gateways the networks from which a connection may state the address of the client behind it
+ * @param secret what the gateway sends where its network is not known
  */
-export function createContextReader(gateways: BlockList): ContextOf {
+export function createContextReader(gateways: BlockList, secret: string | undefined): ContextOf {
+  const digest = (text: string) => createHash("sha256").update(text).digest();
+  const expected = secret === undefined ? undefined : digest(secret);
   return (c) => {
     // The adapter for Node passes Node's own request on. Requests that tests make without a network have none.
     const socket = (c.env as { incoming?: IncomingMessage } | undefined)?.incoming?.socket;
+    const hasSecret = expected !== undefined && timingSafeEqual(expected, digest(c.req.header("x-gateway-secret") ?? ""));
     return {
       ...requestContext(c),
-      address: clientAddress(socket?.remoteAddress, c.req.header("x-envoy-external-address"), gateways),
+      address: clientAddress(socket?.remoteAddress, c.req.header("x-envoy-external-address"), gateways, hasSecret),
       userAgent: (c.req.header("user-agent") ?? "").slice(0, 200),
     };
   };

@@ -59,12 +59,14 @@ export function readConfig() {
     /** Where links in mails lead. Without it, they lead to the gateway (AUTH_ISSUER). */
     LINK_BASE_URL: serviceUrl.optional(),
     /**
-     * The networks of gateways. A connection from here may state the address of its client in x-envoy-external-address.
-     * The default is loopback and the private networks.
+     * Where the gateway's address does not tell it from other programs, as in Kubernetes, it sends this secret with
+     * the address of its client (x-envoy-external-address).
      */
+    GATEWAY_SECRET: z.string().min(16, "must have at least 16 characters").optional(),
+    /** The networks of gateways. A connection from here may state the address of its client without the secret. */
     GATEWAY_NETWORKS: z
       .string()
-      .default("127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
+      .default("127.0.0.0/8,::1/128")
       .transform((value, context) => {
         try {
           return parseNetworks(value);

@@ -108,7 +108,7 @@ startCleanup({ database, settings, idleSeconds, log, lifecycle });
 const verifier = createVerifier({ keys: keys.resolve, issuer, audience, revocations });
 const description = "Accounts, sign-in, sessions and the keys of access tokens.";
 const rest = createRestApp({ service, title: "Auth", description, log, lifecycle, verifier, audit });
-const contextOf = createContextReader(config.GATEWAY_NETWORKS);
+const contextOf = createContextReader(config.GATEWAY_NETWORKS, config.GATEWAY_SECRET);
 registerSessions(rest, { sessions, refresh, revocationSnapshot, verifier, contextOf });
 registerLinks(rest, { signup, passwordReset, contextOf });
 registerAccounts(rest, { accounts, sessions, audit, contextOf });

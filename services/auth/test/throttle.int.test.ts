@@ -221,6 +221,27 @@ test("whoever does not come from a gateway's network cannot choose the address t
   expect(statuses).toEqual([401, 401, 401, 401, 401, 401, 429, 429]);
 });
 
+test("a connection from elsewhere may state an address if it brings the gateway's secret, and not without it", async () => {
+  const gatewaySecret = randomBytes(32).toString("base64");
+  const replica = await startReplica(auth, { GATEWAY_NETWORKS: "10.0.0.0/8", GATEWAY_SECRET: gatewaySecret });
+  const call = clientFor(replica.url);
+  const guessWith = async (secret: string) => {
+    const headers = { ...from(anyAddress()), "x-gateway-secret": secret };
+    return (await call("POST", "/auth/login", { body: { email: freshEmail(), password: "a wrong guess" }, headers })).status;
+  };
+  const addressesCounted = async () => (await auth.owner.query("select count(*)::int as n from throttles where capacity = 100")).rows[0].n;
+  for (const [secret, seen] of [
+    [gatewaySecret, 3],
+    [`${gatewaySecret}x`, 1],
+    ["-", 1],
+  ] as const) {
+    await auth.owner.query("delete from throttles");
+    for (let i = 0; i < 3; i++) expect(await guessWith(secret)).toBe(401);
+    expect([secret, await addressesCounted()]).toEqual([secret, seen]);
+  }
+  await replica.stop();
+});
+
 test("refusals are told to analytics and the audit trail, but not each of a flood", async () => {
   const attacker = anyAddress();
   for (let i = 0; i < 30; i++) await guess(attacker);

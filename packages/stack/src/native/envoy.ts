@@ -122,6 +122,7 @@ async function runInDocker(options: EnvoyOptions, config: string, progress: Prog
     name: "envoy",
     image: ENVOY.image,
     command: ["-c", "/etc/envoy/envoy.yaml", ...ARGS],
+    environment: { GATEWAY_SECRET: process.env.GATEWAY_SECRET ?? "-" },
     files: [{ source: config, target: "/etc/envoy/envoy.yaml" }],
     // On Linux the container shares this machine's network, so it reaches the services on the loopback interface.
     ...(process.platform === "linux" ? { hostNetwork: true } : { ports: { [port]: port, [adminPort]: adminPort } }),

@@ -118,7 +118,7 @@ const dashboardLogout = createRoute({
   path: `${cookiePath}/logout`,
   tags,
   summary: "End the session",
-  responses: { 303: isThere("To the form"), ...errorAnswers("permission_denied") },
+  responses: { 303: isThere("To the form"), ...errorAnswers("permission_denied"), ...problemPages },
 });
 const dashboardFile = createRoute({
   operationId: "dashboardFile",
@@ -273,7 +273,12 @@ function usableQuery(query: z.infer<typeof dashboardQuery>, clinicTimeZone: stri
 function clientRequestOf(c: RestContext): ClientRequest {
   // The gateway sets the address for every request from outside. Passed on, it makes auth limit the attempts of the
   // person, and not those of this service.
-  return { address: c.req.header("x-envoy-external-address"), userAgent: c.req.header("user-agent"), requestId: c.get("requestId") };
+  return {
+    address: c.req.header("x-envoy-external-address"),
+    gatewaySecret: c.req.header("x-gateway-secret"),
+    userAgent: c.req.header("user-agent"),
+    requestId: c.get("requestId"),
+  };
 }
 
 function isSecure(c: RestContext): boolean {

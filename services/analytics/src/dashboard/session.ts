@@ -15,7 +15,13 @@ type Tokens = z.infer<typeof tokens>;
 const signedIn = z.object({ token: z.string(), refreshToken: z.string(), expiresIn: z.number() });
 
 /** What auth must know about the person's request. It limits attempts by address. */
-export type ClientRequest = { address: string | undefined; userAgent: string | undefined; requestId: string };
+export type ClientRequest = {
+  address: string | undefined;
+  /** By which auth believes the address. It came with the request, so this service does not have to know it. */
+  gatewaySecret: string | undefined;
+  userAgent: string | undefined;
+  requestId: string;
+};
 
 /** `cookie` is there if it changed and must be set. */
 export type Viewer = { caller: Caller; cookie?: string };
@@ -71,6 +77,7 @@ export function createDashboardSessions(options: {
           "content-type": "application/json",
           "x-request-id": request.requestId,
           ...(request.address && { "x-envoy-external-address": request.address }),
+          ...(request.gatewaySecret && { "x-gateway-secret": request.gatewaySecret }),
           ...(request.userAgent && { "user-agent": request.userAgent }),
         },
         body: JSON.stringify(body),
