@@ -60,7 +60,7 @@ test.each([
   await expect(textOf(bytes, charset)).rejects.toThrow("line 1");
 });
 
-test("text is read as it was written, in whatever pieces it comes, also where the examined bytes end", async () => {
+test("text is read as it was written, in whatever pieces it comes, also where the examined bytes end", { timeout: 120_000 }, async () => {
   const unit = fc.constantFrom("a", "é", "€", "😀", "\uFEFF", "\uFFFD", "\n");
   const lengths = fc.array(fc.integer({ min: 1, max: 400_000 }), { minLength: 1, maxLength: 4 });
   await fc.assert(
@@ -73,7 +73,9 @@ test("text is read as it was written, in whatever pieces it comes, also where th
   );
 });
 
-test("of any bytes those that are UTF-8 are read right, and each other one becomes half of a surrogate pair", async () => {
+test("of any bytes those that are UTF-8 are read right, and each other one becomes half of a surrogate pair", {
+  timeout: 120_000,
+}, async () => {
   const sequence = fc.oneof(
     fc.constantFrom("a", "é", "€", "😀").map((character) => Buffer.from(character)),
     fc.uint8Array({ minLength: 1, maxLength: 4 }),
