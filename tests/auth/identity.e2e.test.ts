@@ -5,6 +5,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { query } from "@pm/stack/native/postgres";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { decodeJwt, decodeProtectedHeader } from "jose";
 import { Secret, TOTP } from "otpauth";
@@ -207,6 +208,11 @@ test("no password, token, code, e-mail address or name of this run is in any log
     dateOfBirth: "1971-02-03",
   };
   for (const secret of [email, name, password, patient.name, patient.email, patient.address]) secrets.add(secret);
+  // As if every statement were slow, because slow ones are logged.
+  await query(platform.postgres.url, async (client) => {
+    await client.query("alter system set log_min_duration_statement = 0");
+    await client.query("select pg_reload_conf()");
+  });
   await call("POST", "/auth/signup", { body: { email, name, password } });
   const link = await mailbox.token(email, /Confirm your account/);
   secrets.add(link);
@@ -228,10 +234,16 @@ test("no password, token, code, e-mail address or name of this run is in any log
   await call("GET", `/patients?q=${encodeURIComponent(patient.name)}`, { token });
   await call("GET", `/auth/users?q=${encodeURIComponent(name)}`, { token: (await logIn()).token });
   expect(decodeJwt(token).sub).toBeTruthy();
+  // No operation violates this constraint, but a defect could.
+  const database = platform.postgres.url.replace(/\/postgres$/, "/patient");
+  const copy = "select (jsonb_populate_record(p, jsonb_build_object('id', gen_random_uuid()))).* from patients p where email = $1";
+  await expect(query(database, (client) => client.query(`insert into patients ${copy}`, [patient.email]))).rejects.toThrow("duplicate key");
 
   const logs = join(dataDir, "logs");
   const files = readdirSync(logs).filter((file) => file.endsWith(".log"));
   expect(files.length).toBeGreaterThanOrEqual(5);
+  const ofPostgres = readFileSync(join(logs, "postgres.log"), "utf8");
+  for (const logged of ["duplicate key value", "insert into patients", "duration:"]) expect(ofPostgres).toContain(logged);
   for (const file of files) {
     const text = readFileSync(join(logs, file), "utf8");
     expect(text, file).not.toBe("");

@@ -236,6 +236,15 @@ describe.skipIf(whyNot("kustomize"))("the manifests of k8s", options(whyNot("kus
     }
   });
 
+  test("Postgres logs neither rows nor parameters, in both variants", () => {
+    const quiet = { log_error_verbosity: "terse", log_parameter_max_length: "0", log_parameter_max_length_on_error: "0" };
+    const cluster = parse(renderKustomization("postgres")).find(({ kind }) => kind === "Cluster");
+    expect(cluster?.spec).toMatchObject({ postgresql: { parameters: quiet } });
+    const standalone = parse(renderKustomization("standalone")).filter(({ kind }) => kind === "StatefulSet");
+    const args = JSON.stringify(standalone);
+    for (const [name, value] of Object.entries(quiet)) expect(args).toContain(`"-c","${name}=${value}"`);
+  });
+
   test("the Job may read and replace exactly the Secrets that it makes", () => {
     for (const variant of ["standalone", "postgres"]) {
       const wanted = JSON.parse(readFileSync(join(root, "k8s", variant, "secrets.json"), "utf8")) as {

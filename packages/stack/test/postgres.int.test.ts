@@ -95,6 +95,24 @@ describe("a Postgres server", { timeout: 120_000 }, () => {
   });
 });
 
+test("Postgres logs statements and errors without parameters and without rows", async () => {
+  const lines: string[] = [];
+  const logging = await startPostgres({ durable: false, onLog: (line) => void lines.push(line) });
+  const secret = "ada.lovelace@example.com";
+  await query(logging.url, async (client) => {
+    await client.query("SET log_min_duration_statement = 0");
+    await client.query("CREATE TABLE people (email text PRIMARY KEY, age int CHECK (age < 200))");
+    const insert = (...values: unknown[]) => client.query("INSERT INTO people VALUES ($1, $2)", values);
+    await insert(secret, 36);
+    await expect(insert(secret, 36)).rejects.toThrow("duplicate key");
+    await expect(insert(`${secret}.uk`, 236)).rejects.toThrow("violates check constraint");
+  });
+  await logging.stop();
+  const log = lines.join("\n");
+  for (const logged of ["INSERT INTO people", "duplicate key", "violates check constraint"]) expect(log).toContain(logged);
+  expect(lines.filter((line) => line.includes(secret))).toEqual([]);
+});
+
 describe("Postgres with a data folder", { timeout: 120_000 }, () => {
   const dataDir = mkdtempSync(join(tmpdir(), "pm-test-"));
   afterAll(() => rmSync(dataDir, { recursive: true, force: true }));

@@ -49,6 +49,8 @@ type PostgresOptions = Output & {
  * write whole pages.
  */
 const SETTINGS = ["max_connections=300", "timezone=UTC", "log_timezone=UTC", "shared_buffers=512MB", "max_wal_size=2GB"];
+/** Parameters of statements, and the rows that an error shows, are personal data. */
+const QUIET = ["log_error_verbosity=terse", "log_parameter_max_length=0", "log_parameter_max_length_on_error=0"];
 /**
  * Not `synchronous_commit=off`: that keeps the last commits in the server's own memory, and a `kill` would lose them.
  */
@@ -72,7 +74,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     ...options,
     password: options.password ?? randomBytes(16).toString("hex"),
     port: options.port ?? (await freePort()),
-    settings: [...SETTINGS, ...(options.durable === false ? NOT_DURABLE : [])].flatMap((setting) => ["-c", setting]),
+    settings: [...SETTINGS, ...QUIET, ...(options.durable === false ? NOT_DURABLE : [])].flatMap((setting) => ["-c", setting]),
     progress: options.progress ?? (() => undefined),
   };
   return (await chooseRuntime()) === "docker" ? startInDocker(start) : startNatively(start);
