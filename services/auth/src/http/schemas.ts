@@ -44,6 +44,8 @@ export const Code = z
   .pipe(z.string().min(6).max(40))
   .openapi({
     type: "string",
+    minLength: 6,
+    maxLength: 80,
     description: "Six digits of an authenticator app, or a recovery code, with or without spaces and hyphens.",
     example: "123 456",
   });
