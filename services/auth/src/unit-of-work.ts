@@ -2,12 +2,12 @@
  * A change of accounts, sessions or keys. Its rows, audit entries and events commit together. After the commit, the
  * relay is woken, and this process refuses the tokens of ended sessions without waiting for Kafka.
  */
-import { randomUUID, randomUUIDv7 } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { type MessageInitShape, create as message, toBinary } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type AuditEntry, insertAuditEntries } from "@pm/kit/audit/audit";
 import type { RevocationSnapshot } from "@pm/kit/auth/revocation-list";
-import { eventType, insertOutboxEvents, type OutboxEvent } from "@pm/kit/kafka/outbox";
+import { createEvent, eventType, insertOutboxEvents, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import { traceparentFrom } from "@pm/kit/metrics";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import type { RequestContext } from "@pm/kit/request-context";
@@ -51,14 +51,8 @@ const topic = "auth.v1";
 
 /** An event of auth, for the outbox. */
 export function authEvent(event: AuthEventInit, key: string, { traceparent, now }: { traceparent: string; now: number }): OutboxEvent {
-  return {
-    eventId: randomUUIDv7(),
-    topic,
-    key,
-    type: eventType(topic, String(event.case)),
-    payload: toBinary(AuthEventSchema, message(AuthEventSchema, { occurredAt: timestampFromMs(now), event })),
-    traceparent,
-  };
+  const payload = toBinary(AuthEventSchema, message(AuthEventSchema, { occurredAt: timestampFromMs(now), event }));
+  return createEvent({ topic, key, type: eventType(topic, String(event.case)), payload, traceparent });
 }
 
 /** A revocation outlives the last token by this much, because the clocks of machines differ. */

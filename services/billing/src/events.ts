@@ -1,8 +1,7 @@
 /** The topic `billing.v1`: what other services learn about billing accounts. */
-import { randomUUIDv7 } from "node:crypto";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import { eventType, type OutboxEvent } from "@pm/kit/kafka/outbox";
+import { createEvent, eventType, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
 import type { Row } from "./tables.ts";
 
@@ -23,12 +22,6 @@ export function toOutboxEvent(
     occurredAt: timestampFromDate(at),
     event,
   });
-  return {
-    eventId: randomUUIDv7(),
-    topic,
-    key: account.id,
-    type: eventType(topic, event.case),
-    payload: toBinary(BillingEventSchema, message),
-    traceparent,
-  };
+  const payload = toBinary(BillingEventSchema, message);
+  return createEvent({ topic, key: account.id, type: eventType(topic, event.case), payload, traceparent });
 }

@@ -1,8 +1,7 @@
 /** Events of the topic `patient.v1`, ready for the outbox. They have what readers count by, and nothing that names a person. */
-import { randomUUIDv7 } from "node:crypto";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import { eventType, type OutboxEvent } from "@pm/kit/kafka/outbox";
+import { createEvent, eventType, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import { type PatientEvent, PatientEventSchema } from "@pm/proto/patient/v1/events";
 import type { PatientRecord } from "../tables.ts";
 
@@ -18,7 +17,7 @@ function encode(patientId: string, version: number, at: Date, traceparent: strin
     event,
   });
   const payload = toBinary(PatientEventSchema, message);
-  return { eventId: randomUUIDv7(), topic, key: patientId, type: eventType(topic, event.case ?? ""), payload, traceparent };
+  return createEvent({ topic, key: patientId, type: eventType(topic, event.case ?? ""), payload, traceparent });
 }
 
 const demographics = (record: PatientRecord) => ({
