@@ -143,7 +143,9 @@ test("a rebuild through the gateway says how far it is, and who asked for what s
   expect([eventsDone > 0, eventsDone]).toEqual([true, eventsTotal]);
 
   const { databaseUrl, migrationDatabaseUrl } = platform.databases.analytics;
-  const { rows } = await query(databaseUrl, (client) => client.query("select actor, action, subject from audit_entries order by id"));
+  const { rows: all } = await query(databaseUrl, (client) => client.query("select actor, action, subject from audit_entries order by id"));
+  // Reads leave entries too.
+  const rows = all.filter(({ action }) => /\.(replayed|discarded|rebuild-requested)$/.test(action));
   const me = rows.at(-1)?.actor;
   expect(me).toMatch(/^[0-9a-f-]{36}$/);
   expect(rows.map(({ actor, action, subject }) => [actor, action, /^\d+$/.test(subject) ? "an id" : subject])).toEqual([
@@ -155,7 +157,9 @@ test("a rebuild through the gateway says how far it is, and who asked for what s
     ["service:analytics", "dead-letters.replayed", "all topics"],
     [me, "rollups.rebuild-requested", "an id"],
   ]);
-  await expect.poll(() => run("verify-audit.ts"), { timeout: 20_000 }).toMatchObject({ code: 0, said: { intact: true, entries: 7 } });
+  await expect
+    .poll(() => run("verify-audit.ts"), { timeout: 20_000 })
+    .toMatchObject({ code: 0, said: { intact: true, entries: all.length } });
   await query(migrationDatabaseUrl, (client) =>
     client.query("update audit_entries set actor = 'somebody else' where action like '%discarded'"),
   );
