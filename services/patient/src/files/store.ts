@@ -1,8 +1,8 @@
 /** How far imports are, and what was wrong with their lines. */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { AppError, type FieldError } from "@pm/kit/errors";
-import { inTransaction } from "@pm/kit/postgres/transaction";
-import type { PatientDatabase, Queries } from "../database.ts";
+import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
+import type { PatientDatabase } from "../database.ts";
 import { type CollectedPatients, emailTaken, insertCollected } from "../patients/write-store.ts";
 
 /** `prefixHash` covers the first `lines` lines. */

@@ -8,8 +8,8 @@ import { AppError } from "@pm/kit/errors";
 import { insertIntoOutbox, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import { type Column, defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
-import { retryConflicts } from "@pm/kit/postgres/transaction";
-import type { PatientDatabase, Queries } from "../database.ts";
+import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
+import type { PatientDatabase } from "../database.ts";
 import type { Action, PatientRecord, SearchWords } from "../tables.ts";
 
 export function sha256(text: string): string {
