@@ -14,7 +14,10 @@ import { type Charset, declaredCharset } from "./text.ts";
 
 const files = {
   [mediaTypes.ndjson]: {
-    schema: z.string().openapi({ description: "A patient in each line, in the form of a create or of an export." }),
+    schema: z.string().openapi({
+      description: "A patient in each line, in the form of a create or of an export.",
+      example: '{"name":"Ada Lovelace","email":"ada@example.com","dateOfBirth":"1987-04-12","address":"1 Main St, Springfield"}\n',
+    }),
   },
   [mediaTypes.csv]: {
     schema: z.string().openapi({
