@@ -55,6 +55,14 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
     leaves: "patient.shared",
     by: () => ({ method: "PUT", path: `/patients/${ids.patient}/access`, body: { users: [], teams: [] } }),
   },
+  "patient.transferPatients": {
+    leaves: "patient.owner_changed",
+    by: async () => {
+      const { id, token } = await newUser();
+      await done({ ...post("/patients", person()), token });
+      return post("/patients:transfer", { from: id, to: user.id });
+    },
+  },
   "patient.importPatients": {
     leaves: "import.begun",
     by: () => ({
