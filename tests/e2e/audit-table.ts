@@ -220,12 +220,13 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "analytics.dashboardFile": { none: page },
 
   "billing.v1.BillingService/CreateBillingAccount": {
-    leaves: "account.opened",
-    by: mutation("CreateBillingAccount", () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" })),
+    // Patient-service has opened the account of every patient whom a person may name.
+    leaves: "account.read",
+    by: mutation("CreateBillingAccount", () => ({ patientId: ids.patient, name: "Ada", email: "ada@example.com" })),
   },
   "billing.v1.BillingService/BatchCreateBillingAccounts": {
-    leaves: "account.opened",
-    by: () => rpc("BatchCreateBillingAccounts", { requests: [{ patientId: randomUUID(), name: "Ada", email: "ada@example.com" }] }),
+    leaves: "account.read",
+    by: () => rpc("BatchCreateBillingAccounts", { requests: [{ patientId: ids.patient, name: "Ada", email: "ada@example.com" }] }),
   },
   "billing.v1.BillingService/GetBillingAccount": {
     leaves: "account.read",

@@ -52,7 +52,8 @@ function client({ url }: Service): Client<typeof BillingService> {
 }
 const as = (authorization: string) => ({ headers: { authorization } });
 const newAccount = async (patientId: string = randomUUID()) =>
-  (await client(one).createBillingAccount({ patientId, name: "Ada", email: "ada@example.com" }, as(clerk))).accountId;
+  (await client(one).createBillingAccount({ patientId, name: "Ada", email: "ada@example.com" }, as(await issuer.service("patient"))))
+    .accountId;
 const charge = (service: Service, accountId: string) =>
   client(service).createCharge(
     { accountId, amount: { currencyCode: "EUR", minorUnits: 100n }, description: "x", requestId: randomUUID() },
