@@ -148,7 +148,8 @@ test("an export that nobody reads any further and a watch end with the session, 
   const authorization = `Bearer ${(await logIn(platform, user)).token}`;
   const billing = createClient(BillingService, createGrpcTransport({ baseUrl: platform.gatewayUrl }));
   const headers = { authorization };
-  const { id: patientId } = (await clientOf(platform.gatewayUrl, token).send("POST", "/patients", person())).body as PatientAnswer;
+  const { id: patientId } = (await clientOf(platform.gatewayUrl, authorization.slice("Bearer ".length)).send("POST", "/patients", person()))
+    .body as PatientAnswer;
   const { accountId } = await billing.createBillingAccount({ patientId, name: "Ada", email: "ada@example.com" }, { headers });
   const watch = billing.watchAccount({ accountId }, { headers })[Symbol.asyncIterator]();
   await watch.next();

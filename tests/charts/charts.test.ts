@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { violations } from "./policy.ts";
+import { unpinned, violations } from "./policy.ts";
 import { renderReadme } from "./readme.ts";
 import { chart, kubernetesVersion, type Manifest, parse, programs, renderChart, renderKustomization, root, run, whyNot } from "./render.ts";
 import { schemaLocations } from "./schemas.ts";
@@ -194,6 +194,18 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
     expect(JSON.stringify(gateway?.spec)).toContain(JSON.stringify({ name: "GATEWAY_SECRET", valueFrom: { secretKeyRef: secret } }));
     expect(JSON.stringify(config)).toContain("/etc/patient-management/secrets/gateway-secret");
     expect(JSON.stringify(config)).toContain('"GATEWAY_NETWORKS":"127.0.0.0/8,::1/128"');
+  });
+
+  test("for production, administrators have a second factor, images are pinned, and browsers come by HTTPS only", () => {
+    const production = parse(renderChart(renders.production));
+    const config = (name: string) => production.find(({ kind, metadata }) => kind === "ConfigMap" && metadata.name === name)?.data ?? {};
+    expect(config("auth").SECOND_FACTOR_REQUIRED).toBe("admins");
+    expect(unpinned(production)).toEqual([]);
+    expect(unpinned(parse(renderChart([]))).length).toBeGreaterThan(0);
+    const hsts = /key: strict-transport-security, value: "(.*?)"/;
+    expect(hsts.exec(config("gateway")["envoy.yaml"] ?? "")?.[1]).toBe("max-age=31536000; includeSubDomains");
+    for (const settings of [["publicUrl=http://localhost:4004"], ["publicUrl=https://a.example", "gateway.hstsSeconds=0"]])
+      expect(hsts.exec(renderChart([], settings))?.[1], settings.join()).toBe("");
   });
 
   test("names every object by the prefix", () => {
