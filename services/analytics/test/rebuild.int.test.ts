@@ -93,6 +93,11 @@ function history(run: number): fc.Arbitrary<Events> {
       ),
     fc.tuple(who, at).map(([p, time]) => billingEvent(patient(p), { at: time }, { case: "accountOpened", value: { currencyCode: "EUR" } })),
     fc
+      .tuple(who, at, fc.constantFrom("HUF", "USD"))
+      .map(([p, time, currencyCode]) =>
+        billingEvent(patient(p), { at: time }, { case: "accountCurrencyChanged", value: { currencyCode } }),
+      ),
+    fc
       .tuple(who, charge, at, fc.integer({ min: 1, max: 99_999 }))
       .map(([p, c, time, cents]) =>
         billingEvent(patient(p), { at: time }, { case: "chargeCreated", value: { chargeId: `${c}`, amount: money(cents) } }),

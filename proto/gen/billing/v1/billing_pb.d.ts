@@ -102,6 +102,13 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
    * @generated from field: int64 transaction_count = 12;
    */
   transactionCount: bigint;
+
+  /**
+   * The currency of all amounts, ISO 4217.
+   *
+   * @generated from field: string currency_code = 13;
+   */
+  currencyCode: string;
 };
 
 /**
@@ -145,7 +152,8 @@ export declare type CreateBillingAccountRequest = Message<"billing.v1.CreateBill
   requestId: string;
 
   /**
-   * The currency of all amounts of the account, ISO 4217; if it is empty, the clinic's own. It never changes.
+   * The currency of all amounts of the account, ISO 4217; if it is empty, the clinic's own. It stays
+   * once there are transactions.
    *
    * @generated from field: string currency_code = 5;
    */
@@ -356,7 +364,7 @@ export declare type UpdateBillingAccountRequest = Message<"billing.v1.UpdateBill
   account?: BillingAccount | undefined;
 
   /**
-   * The fields to change: `status`, `name`, `email`. If it is not set, those of them that have a value.
+   * The fields to change: `status`, `name`, `email`, `currency_code`. If it is not set, those of them that have a value.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -2140,8 +2148,8 @@ export declare const BillingService: GenService<{
     output: typeof ListBillingAccountsResponseSchema;
   },
   /**
-   * Changes an account's status, name or e-mail address (AIP-134). An account with a balance cannot be closed. Scope
-   * `billing:write`.
+   * Changes an account's status, name, e-mail address or currency (AIP-134). An account with a balance cannot be closed,
+   * and one with transactions keeps its currency. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.UpdateBillingAccount
    */

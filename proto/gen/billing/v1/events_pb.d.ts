@@ -100,6 +100,14 @@ export declare type BillingEvent = Message<"billing.v1.BillingEvent"> & {
      */
     value: InvoiceIssued;
     case: "invoiceIssued";
+  } | {
+    /**
+     * The account, which has no transactions yet, has another currency.
+     *
+     * @generated from field: billing.v1.AccountCurrencyChanged account_currency_changed = 11;
+     */
+    value: AccountCurrencyChanged;
+    case: "accountCurrencyChanged";
   } | { case: undefined; value?: undefined };
 };
 
@@ -148,6 +156,26 @@ export declare type AccountStatusChanged = Message<"billing.v1.AccountStatusChan
  * Use `create(AccountStatusChangedSchema)` to create a new message.
  */
 export declare const AccountStatusChangedSchema: GenMessage<AccountStatusChanged>;
+
+/**
+ * The account, which has no transactions yet, has another currency.
+ *
+ * @generated from message billing.v1.AccountCurrencyChanged
+ */
+export declare type AccountCurrencyChanged = Message<"billing.v1.AccountCurrencyChanged"> & {
+  /**
+   * The new currency, ISO 4217.
+   *
+   * @generated from field: string currency_code = 1;
+   */
+  currencyCode: string;
+};
+
+/**
+ * Describes the message billing.v1.AccountCurrencyChanged.
+ * Use `create(AccountCurrencyChangedSchema)` to create a new message.
+ */
+export declare const AccountCurrencyChangedSchema: GenMessage<AccountCurrencyChanged>;
 
 /**
  * Something was charged.

@@ -71,6 +71,7 @@ const AccountSchema = z
     updateTime: time,
     name: z.string().openapi({ example: "Ada Lovelace" }),
     email: z.string().openapi({ example: "ada@example.com" }),
+    currencyCode: z.string().openapi({ example: "EUR" }),
     etag: z.string().openapi({ example: "v3" }),
     outstanding: money,
     credit: money,
