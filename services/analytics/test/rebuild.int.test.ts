@@ -148,6 +148,13 @@ function billingEvents(patient: (index: number) => string) {
         },
       ),
     ),
+    fc.tuple(who, charge, charge, at, fc.integer({ min: 1, max: 99_999 })).map(([p, from, to, time, cents]) => {
+      const allocations = [
+        { chargeId: `${from}`, amount: money(-cents) },
+        { chargeId: `${to}`, amount: money(cents) },
+      ];
+      return billingEvent(patient(p), { at: time }, { case: "paymentReallocated", value: { paymentId: "1", allocations } });
+    }),
     fc
       .tuple(who, at, fc.constantFrom("ACTIVE", "SUSPENDED", "CLOSED"))
       .map(([p, time, status]) => billingEvent(patient(p), { at: time }, { case: "accountStatusChanged", value: { status } })),

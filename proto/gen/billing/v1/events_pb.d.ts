@@ -108,6 +108,14 @@ export declare type BillingEvent = Message<"billing.v1.BillingEvent"> & {
      */
     value: AccountCurrencyChanged;
     case: "accountCurrencyChanged";
+  } | {
+    /**
+     * A payment settles other charges than before.
+     *
+     * @generated from field: billing.v1.PaymentReallocated payment_reallocated = 12;
+     */
+    value: PaymentReallocated;
+    case: "paymentReallocated";
   } | { case: undefined; value?: undefined };
 };
 
@@ -321,6 +329,33 @@ export declare type PaymentRefunded = Message<"billing.v1.PaymentRefunded"> & {
  * Use `create(PaymentRefundedSchema)` to create a new message.
  */
 export declare const PaymentRefundedSchema: GenMessage<PaymentRefunded>;
+
+/**
+ * A payment settles other charges than before.
+ *
+ * @generated from message billing.v1.PaymentReallocated
+ */
+export declare type PaymentReallocated = Message<"billing.v1.PaymentReallocated"> & {
+  /**
+   * The payment.
+   *
+   * @generated from field: string payment_id = 1;
+   */
+  paymentId: string;
+
+  /**
+   * By how much each charge is settled (positive) or open again (negative). The rest came from credit or is credit now.
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 2;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.PaymentReallocated.
+ * Use `create(PaymentReallocatedSchema)` to create a new message.
+ */
+export declare const PaymentReallocatedSchema: GenMessage<PaymentReallocated>;
 
 /**
  * An invoice was issued.

@@ -66,6 +66,8 @@ function addEventFacts({ at, change }: LoggedBillingEvent, { charges, currency }
   } else if (change.case === "paymentRefunded" && change.value.amount) {
     add(refunded, change.value.amount);
     allocate(change.value.allocations, change.value.amount.currencyCode, -change.value.amount.minorUnits);
+  } else if (change.case === "paymentReallocated") {
+    for (const { amount } of change.value.allocations.slice(0, 1)) allocate(change.value.allocations, amount?.currencyCode ?? "", 0n);
   } else if (change.case === "invoiceIssued" && change.value.total) {
     add(invoiced, change.value.total);
   } else if (change.case === "accountOpened") {
