@@ -257,6 +257,17 @@ describe.skipIf(whyNot("kustomize"))("the manifests of k8s", options(whyNot("kus
     for (const [name, value] of Object.entries(quiet)) expect(args).toContain(`"-c","${name}=${value}"`);
   });
 
+  // packages/stack/test/postgres.int.test.ts shows what the statement does.
+  test("a service's roles cannot connect to the databases that everybody may connect to by default, in both variants", () => {
+    const revoke = "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC";
+    const cluster = parse(renderKustomization("postgres")).find(({ kind }) => kind === "Cluster");
+    expect(cluster?.spec).toMatchObject({ bootstrap: { initdb: { postInitSQL: [revoke] } } });
+    const config = parse(renderKustomization("standalone")).find(
+      ({ kind, metadata }) => kind === "ConfigMap" && metadata.name === "postgres",
+    );
+    expect(config?.data?.["roles.sh"]).toContain(revoke);
+  });
+
   test("the Job may read and replace exactly the Secrets that it makes", () => {
     for (const variant of ["standalone", "postgres"]) {
       const wanted = JSON.parse(readFileSync(join(root, "k8s", variant, "secrets.json"), "utf8")) as {
