@@ -98,6 +98,9 @@ const withToken: Row[] = [
   ["POST /billing.v1.BillingService/AnyMethod", "billing"],
   ["GET /billing/invoices/1", "billing"],
   ["GET /billing/invoices/1.pdf", "billing"],
+  ["GET /billing/credit-notes/1", "billing"],
+  ["GET /billing/journal?from=2026-01-01", "billing"],
+  ["GET /billing/general-ledger", "billing"],
   ["GET /billing/statements/1?from=2026-01-01", "billing"],
 ];
 
