@@ -43,7 +43,12 @@ export async function startUpstream(service: string): Promise<Upstream> {
   async function echo(request: http.IncomingMessage, answer: http.ServerResponse): Promise<void> {
     if (await upstream.handler(request, answer)) return;
     let bodyBytes = 0;
-    for await (const chunk of request) bodyBytes += (chunk as Buffer).length;
+    try {
+      for await (const chunk of request) bodyBytes += (chunk as Buffer).length;
+    } catch {
+      // The gateway has ended the request.
+      return;
+    }
     const { method = "", url: path = "", httpVersion, headers } = request;
     const arrival: Arrival = { service, method, path, httpVersion, headers, bodyBytes };
     answer.setHeader("content-type", "application/json");
