@@ -101,7 +101,13 @@ export async function startUpstream(service: string): Promise<Upstream> {
 
 /** A few of billing's methods. They answer with what they know about the caller, or stream until the caller leaves. */
 function routes(router: ConnectRouter): void {
-  router.service(Health, { check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }) });
+  router.service(Health, {
+    check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }),
+    async *watch(_, { signal }) {
+      yield { status: HealthCheckResponse_ServingStatus.SERVING };
+      await once(signal, "abort");
+    },
+  });
   router.service(ServerReflection, {
     async *serverReflectionInfo(questions) {
       for await (const _ of questions) yield { messageResponse: { case: "listServicesResponse", value: { service: [] } } };
