@@ -1,9 +1,10 @@
 /** Which audit entry every operation of every service leaves. The compiler checks that none is missing. */
 import { randomUUID } from "node:crypto";
 import type { operations } from "@pm/kit/auth/access";
+import { clientRows } from "./audit-clients.ts";
 import { person } from "./client.ts";
 import {
-  type Call,
+  type AuditRow,
   charge,
   dashboardCookie,
   deadLetter,
@@ -25,9 +26,6 @@ import {
   user,
   withSecondFactor,
 } from "./scene.ts";
-
-/** The action of the entry, and a call that leaves it; or why there is none. */
-type AuditRow = { leaves: string; by: () => Call | Promise<Call> } | { none: string };
 
 const page = "a page or a document without data of anybody";
 const counts = "counts or ids for a service, and nothing else about a person";
@@ -95,7 +93,7 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   },
   "auth.jwks": { none: page },
   "auth.openidConfiguration": { none: page },
-  "auth.issueServiceToken": { none: noPerson },
+  "auth.authorizationServerMetadata": { none: page },
   "auth.revocations": { none: counts },
   "auth.logout": {
     leaves: "authn_token_revoked",
@@ -182,6 +180,7 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
       return { method: "DELETE", path: member };
     },
   },
+  ...clientRows,
   "auth.listKeys": { none: noPerson },
   "auth.rotateKeys": { leaves: "crypt_key_rotated", by: () => post("/auth/keys:rotate") },
 

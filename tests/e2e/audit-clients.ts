@@ -1,0 +1,47 @@
+/** Which audit entry each operation of API clients leaves. */
+import { randomUUID } from "node:crypto";
+import type { operations } from "@pm/kit/auth/access";
+import { type AuditRow, done, newClient, post } from "./scene.ts";
+
+const noPerson = "has no data of a person";
+
+export const clientRows = {
+  "auth.issueToken": {
+    leaves: "authn_token_created",
+    by: async () => {
+      const { id, secret } = await newClient();
+      const body = new URLSearchParams({ grant_type: "client_credentials", client_id: id, client_secret: secret });
+      return { ...post("/auth/token", body.toString()), headers: { "content-type": "application/x-www-form-urlencoded" } };
+    },
+  },
+  "auth.listApiClients": { none: noPerson },
+  "auth.createApiClient": {
+    leaves: "authz_client_created",
+    by: () => post("/auth/clients", { name: `Program ${randomUUID()}`, scopes: ["patient:read"] }),
+  },
+  "auth.getApiClient": { none: noPerson },
+  "auth.updateApiClient": {
+    leaves: "authz_client_updated",
+    by: async () => ({ method: "PATCH", path: `/auth/clients/${(await newClient()).id}`, body: { scopes: ["billing:read"] } }),
+  },
+  "auth.rotateApiClientSecret": {
+    leaves: "authn_client_secret_change",
+    by: async () => post(`/auth/clients/${(await newClient()).id}:rotateSecret`),
+  },
+  "auth.disableApiClient": {
+    leaves: "authz_client_disabled",
+    by: async () => post(`/auth/clients/${(await newClient()).id}:disable`),
+  },
+  "auth.enableApiClient": {
+    leaves: "authz_client_enabled",
+    by: async () => {
+      const { id } = await newClient();
+      await done(post(`/auth/clients/${id}:disable`));
+      return post(`/auth/clients/${id}:enable`);
+    },
+  },
+  "auth.deleteApiClient": {
+    leaves: "authz_client_deleted",
+    by: async () => ({ method: "DELETE", path: `/auth/clients/${(await newClient()).id}` }),
+  },
+} satisfies Partial<Record<keyof typeof operations, AuditRow>>;
