@@ -3,6 +3,7 @@
  * A judge that cannot be had here, or does not end in time, is skipped, and never counts as passed.
  */
 import { installSchemathesis } from "./fuzz/schemathesis.ts";
+import { installAuthlib } from "./oauth/authlib.ts";
 import { installGenerator } from "./openapi/generator.ts";
 import { runSteps, type Step } from "./steps.ts";
 
@@ -27,6 +28,11 @@ const judges: Step[] = [
     name: "schemathesis: patient does what its OpenAPI document says",
     command: "node tests/fuzz/fuzz.ts",
     missing: needs(() => installSchemathesis(say)),
+  },
+  {
+    name: "authlib and PyJWT: they get tokens at the gateway, and accept them",
+    command: "node tests/oauth/python.ts",
+    missing: needs(() => installAuthlib(say)),
   },
 ];
 
