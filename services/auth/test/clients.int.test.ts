@@ -239,10 +239,12 @@ test("whatever changes what a client may do makes its tokens void at once, and t
   }
 });
 
-test("a new name leaves tokens valid; a former secret gets none, a new one does; a disabled client gets none until enabled", async () => {
+test("a new name and what is no change leave tokens valid; a former secret gets none, a new one does; a disabled client gets none until enabled", async () => {
   const client = await register();
   const token = await tokenOf(client);
   await asAdmin("PATCH", `/auth/clients/${client.id}`, { name: `Renamed ${client.id}` });
+  for (const same of [{}, { scopes: ["billing:read", "patient:read"] }, { teamId: null, name: `Renamed ${client.id}` }])
+    expect((await asAdmin("PATCH", `/auth/clients/${client.id}`, same)).status).toBe(200);
   expect(await statusOf(token)).toBe(200);
   const { secret } = (await asAdmin("POST", `/auth/clients/${client.id}:rotateSecret`)).body as Client;
   expect((await askBySecret(client)).status).toBe(400);

@@ -1,5 +1,6 @@
 /** API clients: programs that an administrator lets act without a person. */
 import { createHash, randomBytes } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { type ClientScope, clientSubject } from "@pm/kit/auth/access";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError, invalidFields } from "@pm/kit/errors";
@@ -88,16 +89,16 @@ export function createClients(options: { database: AuthDatabase; unitOfWork: Uni
     async update(id, { name, scopes, teamId, jwks }, context) {
       const keys = jwks && (await toPublicKeys(jwks));
       await change(id, context, async (change, client) => {
-        const values: ClientChange = {
-          ...(name !== undefined && { name }),
-          ...(scopes && { scopes }),
-          ...(teamId !== undefined && { team_id: teamId }),
-          ...(keys && { jwks: keys, secret_hash: null }),
-        };
-        checkTeam(scopes ?? client.scopes, teamId === undefined ? client.team_id : teamId);
-        await updateClient(change.transaction, id, values);
-        change.audit("authz_client_updated", clientSubject(id), { ...values, secret_hash: undefined });
-        if (scopes || teamId !== undefined || keys) await change.endTokens({ clientId: id });
+        const wanted = { name, scopes, team_id: teamId, jwks: keys };
+        const differs = ([field, value]: [string, unknown]) =>
+          value !== undefined && !isDeepStrictEqual(value, client[field as keyof ClientRow]);
+        const values: ClientChange = Object.fromEntries(Object.entries(wanted).filter(differs));
+        const fields = Object.keys(values);
+        if (fields.length === 0) return;
+        checkTeam(values.scopes ?? client.scopes, values.team_id === undefined ? client.team_id : values.team_id);
+        await updateClient(change.transaction, id, { ...values, ...(values.jwks && { secret_hash: null }) });
+        change.audit("authz_client_updated", clientSubject(id), values);
+        if (fields.some((field) => field !== "name")) await change.endTokens({ clientId: id });
       });
       return get(id);
     },

@@ -24,7 +24,7 @@ const Jwks = z
 const Scopes = z
   .array(z.enum(clientScopes as [ClientScope, ...ClientScope[]]))
   .min(1, "must name at least one scope")
-  .transform((scopes) => [...new Set(scopes)]);
+  .transform((scopes) => clientScopes.filter((scope) => scopes.includes(scope)));
 const ClientName = Name.min(1).max(100);
 const teamId = z.uuid().openapi({
   description:
