@@ -42,6 +42,19 @@ export const rows: Rows = async ({ platform, baselines, token }) => {
     client.createCharge({ accountId, amount, description: "Consultation", requestId: randomUUID() }, await headers());
   const pay = async (accountId: string) =>
     client.recordPayment({ accountId, amount, method: PaymentMethod.CARD, requestId: randomUUID() }, await headers());
+  /** Charges an account and pays that charge by name. The aim compares it with the same without a name. */
+  const chargeAndPay = async (accountId: string, isNamed: boolean) => {
+    const chargeId = (await charge(accountId)).charge?.chargeId ?? "";
+    const target = { case: "chargeId" as const, value: chargeId };
+    const request = {
+      accountId,
+      amount,
+      method: PaymentMethod.CARD,
+      requestId: randomUUID(),
+      ...(isNamed && { allocations: [{ target }] }),
+    };
+    return client.recordPayment(request, await headers());
+  };
   const account = (iteration: number) => accounts[iteration % accounts.length] as string;
   /** A month somewhere in the two years before today. */
   const month = (iteration: number) => {
@@ -59,6 +72,14 @@ export const rows: Rows = async ({ platform, baselines, token }) => {
       aims: { maxCpu: 9 },
     },
     { name: "RecordPayment", prepare: openAccounts, request: (_, i) => pay(account(i)) },
+    {
+      name: "CreateCharge and RecordPayment that names it",
+      prepare: openAccounts,
+      request: (_, i) => chargeAndPay(account(i), true),
+      baseline: { name: "CreateCharge and RecordPayment", request: (_, i) => chargeAndPay(account(i), false) },
+      // Half of it is the charge, so that a payment alone may cost 1.5 times as much.
+      aims: { maxCpu: 1.25 },
+    },
     {
       name: "GetBillingAccount",
       prepare: openAccounts,

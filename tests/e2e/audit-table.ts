@@ -243,6 +243,17 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
     leaves: "payment.recorded",
     by: mutation("RecordPayment", () => ({ accountId: ids.account, amount: euros, method: "PAYMENT_METHOD_CASH" })),
   },
+  "billing.v1.BillingService/ReallocatePayment": {
+    leaves: "payment.reallocated",
+    by: async () => {
+      const { charge: open } = await charge(ids.account);
+      return rpc("ReallocatePayment", {
+        paymentId: ids.payment,
+        allocations: [{ chargeId: open.chargeId, amount: { ...euros, minorUnits: "1" } }],
+        requestId: randomUUID(),
+      });
+    },
+  },
   "billing.v1.BillingService/RefundPayment": {
     leaves: "payment.refunded",
     by: mutation("RefundPayment", () => ({ paymentId: ids.payment, amount: { ...euros, minorUnits: "1" }, reason: "Mistake" })),

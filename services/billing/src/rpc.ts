@@ -77,6 +77,7 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
     voidCharge: (request, context) => ledger.void(request, requestKey(method.voidCharge, request), rpcContext(context)),
     recordPayment: (request, context) =>
       ledger.pay({ ...request, amount: required(request.amount) }, requestKey(method.recordPayment, request), rpcContext(context)),
+    reallocatePayment: (request, context) => ledger.reallocate(request, requestKey(method.reallocatePayment, request), rpcContext(context)),
     refundPayment: (request, context) =>
       ledger.refund({ ...request, amount: request.amount }, requestKey(method.refundPayment, request), rpcContext(context)),
     async listCharges(request, context) {

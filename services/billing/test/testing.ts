@@ -174,9 +174,19 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
       const request = { accountId, amount: euros(minorUnits), description, serviceDate, requestId };
       return ledger.charge(request, requestKey(method.createCharge, create(method.createCharge.input, request)), context);
     },
-    pay(accountId: string, minorUnits: bigint, requestId: string = randomUUID()) {
-      const request = { accountId, amount: euros(minorUnits), method: PaymentMethod.CARD, reference: "", requestId };
-      return ledger.pay(request, requestKey(method.recordPayment, create(method.recordPayment.input, request)), context);
+    pay(accountId: string, minorUnits: bigint, requestId: string = randomUUID(), to: Part[] = []) {
+      const init = { accountId, amount: euros(minorUnits), method: PaymentMethod.CARD, requestId, allocations: toAllocations(to) };
+      const request = create(method.recordPayment.input, init);
+      return ledger.pay({ ...request, amount: euros(minorUnits) }, requestKey(method.recordPayment, request), context);
+    },
+    payOn(accountId: string, paymentDate: string) {
+      const init = { accountId, amount: euros(1n), method: PaymentMethod.TRANSFER, requestId: randomUUID(), paymentDate };
+      const request = create(method.recordPayment.input, init);
+      return ledger.pay({ ...request, amount: euros(1n) }, requestKey(method.recordPayment, request), context);
+    },
+    reallocate(paymentId: string, to: Part[], requestId: string = randomUUID()) {
+      const request = create(method.reallocatePayment.input, { paymentId, requestId, allocations: toAllocations(to) });
+      return ledger.reallocate(request, requestKey(method.reallocatePayment, request), context);
     },
     refund(paymentId: string, minorUnits: bigint | undefined, requestId: string = randomUUID()) {
       const amount = minorUnits === undefined ? undefined : euros(minorUnits);
@@ -197,6 +207,16 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
 }
 
 export type Replica = ReturnType<typeof openReplica>;
+
+/** A charge or an invoice, and the amount of it that a payment settles; without one, as much as is open. */
+type Part = { charge: string; amount?: bigint } | { invoice: string; amount?: bigint };
+
+function toAllocations(parts: Part[]) {
+  return parts.map((part) => ({
+    target: "charge" in part ? { case: "chargeId" as const, value: part.charge } : { case: "invoiceId" as const, value: part.invoice },
+    ...(part.amount !== undefined && { amount: euros(part.amount) }),
+  }));
+}
 
 function euros(minorUnits: bigint) {
   return create(MoneySchema, { currencyCode: "EUR", minorUnits });

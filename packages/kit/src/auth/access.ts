@@ -165,6 +165,7 @@ export const operations = {
   "billing.v1.BillingService/UpdateBillingAccount": "billing:write",
   "billing.v1.BillingService/WatchAccount": "billing:read",
   "billing.v1.BillingService/CreateCharge": "billing:write",
+  "billing.v1.BillingService/ReallocatePayment": "billing:write",
   "billing.v1.BillingService/VoidCharge": "billing:write",
   "billing.v1.BillingService/RecordPayment": "billing:write",
   "billing.v1.BillingService/RefundPayment": "billing:write",
