@@ -100,7 +100,7 @@ export function createVerifier(options: KeySource & { issuer: string; audience: 
     new AppError(
       "unauthenticated",
       kind === "client"
-        ? "This token is void: the API client has changed. Get a new one from POST /auth/token."
+        ? `This token is void, because the API client has changed. ${renewals.client}`
         : "This session has ended. Log in again.",
     );
 
@@ -115,14 +115,21 @@ export function createVerifier(options: KeySource & { issuer: string; audience: 
         });
         verified.set(token, caller);
       }
-      if (caller.expiresAt <= Date.now() / 1_000)
-        throw new AppError("unauthenticated", "The access token has expired. Refresh it or log in again.");
+      if (caller.expiresAt <= Date.now() / 1_000) throw expired(caller.kind);
       if (revocations.isRevoked(bearerOf(caller))) throw sessionEnded(caller);
       return caller;
     },
     onRevoked: (caller, end) => revocations.onRevoked(bearerOf(caller), () => end(sessionEnded(caller))),
   };
 }
+
+/** How each kind of caller gets the next token. */
+const renewals: Record<CallerKind, string> = {
+  user: "Refresh it or log in again.",
+  client: "Get a new one from POST /auth/token.",
+  service: "Get a new one from POST /auth/token.",
+};
+const expired = (kind: CallerKind) => new AppError("unauthenticated", `The access token has expired. ${renewals[kind]}`);
 
 /** An invalid token is the caller's mistake; keys that cannot be fetched are not. */
 function asAppError(error: unknown): AppError {
@@ -132,8 +139,7 @@ function asAppError(error: unknown): AppError {
     (error instanceof errors.JOSEError && error.code === "ERR_JOSE_GENERIC");
   if (unreachable)
     return new AppError("unavailable", "Tokens cannot be verified right now. Try again shortly.", { cause: error, retryAfterSeconds: 1 });
-  if (error instanceof errors.JWTExpired)
-    return new AppError("unauthenticated", "The access token has expired. Refresh it or log in again.");
+  if (error instanceof errors.JWTExpired) return expired(kindOf(error.payload.sub ?? ""));
   return new AppError("unauthenticated", "The access token is not valid. Log in again.", { cause: error });
 }
 

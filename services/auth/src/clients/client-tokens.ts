@@ -31,6 +31,8 @@ export type ClientTokens = {
   ): Promise<{ token: string; scope: string }>;
 };
 
+/** An id is a UUID. What is longer was made up, and is not kept. */
+const maxIdLength = 36;
 /** Clocks differ by this much. */
 const toleranceSeconds = 30;
 /** Libraries make assertions for a minute to an hour. Each is remembered until it expires. */
@@ -60,7 +62,7 @@ export function createClientTokens(options: {
     try {
       return await throttle.client(clientId, context.address);
     } catch (error) {
-      const refusal = `${context.address} ${clientId}`;
+      const refusal = `${context.address} ${clientId.slice(0, maxIdLength)}`;
       if (error instanceof AppError && error.code === "resource_exhausted" && !recordedRefusals.has(refusal)) {
         recordedRefusals.set(refusal, true);
         await record(context, "excess_rate_limit_exceeded", "unknown", "THROTTLED");

@@ -50,6 +50,14 @@ test("an API client's token has the client's id, the scopes that it asked for an
   expect([...caller.scopes]).toEqual(["patient:read"]);
 });
 
+test("whose token has expired reads how to get the next one", async () => {
+  const earlier = createTokens({ keys, issuer, audience, lifetimeSeconds: 300, now: () => Date.now() - 301_000 });
+  const ofClient = await earlier.forClient({ id: "c", sessionId: "s", scopes: ["patient:read"], teams: [] });
+  const ofUser = await earlier.forUser({ id: "u", sessionId: "s", roles: [], teams: [] });
+  await expect(verifier.verify(`Bearer ${ofClient}`)).rejects.toThrow("Get a new one from POST /auth/token.");
+  await expect(verifier.verify(`Bearer ${ofUser}`)).rejects.toThrow("Refresh it or log in again.");
+});
+
 test("every token has the claims that RFC 9068 makes mandatory", async () => {
   const made = [
     await tokens.forUser({ id: "u", sessionId: "s", roles: [], teams: [] }),
