@@ -155,7 +155,7 @@ const reads: Record<string, (program: Client) => Promise<{ status: number }>> = 
   auth: (program) => program.get("/auth/validate"),
   patient: (program) => program.get("/patients?limit=1"),
   billing: (program) => rpc(program, "GetBillingAccount", { patientId: randomUUID() }),
-  analytics: (program) => program.get("/analytics/consistency"),
+  analytics: (program) => program.get("/analytics/patients?interval=day"),
 };
 
 async function untilRefused(read: () => Promise<{ status: number }>, since: number): Promise<number> {
@@ -168,8 +168,8 @@ async function untilRefused(read: () => Promise<{ status: number }>, since: numb
   }
 }
 
-test("a token is refused by every service in under a second after its client was disabled (p95)", { timeout: 180_000 }, async () => {
-  const rounds = 20;
+test("a token is refused by every service in under a second after its client was disabled (p99)", { timeout: 180_000 }, async () => {
+  const rounds = 30;
   const client: ApiClient = await register(admin, { scopes: all });
   const times: number[] = [];
   for (let round = 0; round < rounds; round++) {
@@ -183,8 +183,8 @@ test("a token is refused by every service in under a second after its client was
   }
   const sorted = times.toSorted((a, b) => a - b);
   const at = (share: number) => Math.round(sorted[Math.ceil(sorted.length * share) - 1] ?? Number.NaN);
-  process.stdout.write(`revocation of a client through the gateway: p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, most ${at(1)} ms\n`);
-  expect(at(0.95)).toBeLessThan(1_000);
+  process.stdout.write(`revocation of a client through the gateway: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms (${rounds} times)\n`);
+  expect(at(0.99)).toBeLessThan(1_000);
 });
 
 test("no secret, assertion or token of a client is in any log", () => {
