@@ -13,9 +13,6 @@ import { type Client, logIn, person } from "./client.ts";
 /** A request of an administrator, or of the owner of `token`. Objects are sent as JSON. */
 export type Call = { method: string; path: string; body?: unknown; headers?: Record<string, string>; token?: string };
 
-/** The action of the entry, and a call that leaves it; or why there is none. */
-export type AuditRow = { leaves: string; by: () => Call | Promise<Call> } | { none: string };
-
 type User = { id: string; email: string; password: string; token: string };
 
 export let platform: Platform;
@@ -87,9 +84,15 @@ export async function newUser(): Promise<User> {
   return { id, ...credentials, token: await tokenOf(credentials) };
 }
 
-/** A new API client with a secret. */
-export const newClient = (): Promise<{ id: string; secret: string }> =>
-  done(post("/auth/clients", { name: `Program ${randomUUID()}`, scopes: ["patient:read"] }));
+/** The id of a new user who has registered a patient. */
+export async function ownerOfPatient(): Promise<string> {
+  const { id, token } = await newUser();
+  await done({ ...post("/patients", person()), token });
+  return id;
+}
+
+/** The call that puts a new user into the team. */
+export const newMember = async (): Promise<Call> => ({ method: "PUT", path: `/auth/teams/${ids.team}/members/${(await newUser()).id}` });
 
 export async function tokenOf(credentials: { email: string; password: string }): Promise<string> {
   return (await done(post("/auth/login", credentials))).token;

@@ -76,6 +76,8 @@ export const operations = {
   "patient.deletePatient": "patient:write",
   "patient.restorePatient": "patient:write",
   "patient.replacePatientAccess": "patient:write",
+  // Also needs patient:all (services/patient/src/patients/sharing.ts).
+  "patient.transferPatients": "patient:write",
   "patient.importPatients": "patient:write",
   "patient.readPatientTotals": "internal:totals",
   "patient.listPatientIds": "internal:totals",

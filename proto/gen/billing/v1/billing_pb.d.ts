@@ -2239,7 +2239,8 @@ export declare const InvoiceStatusSchema: GenEnum<InvoiceStatus>;
 export declare const BillingService: GenService<{
   /**
    * Opens the billing account of a patient. A patient has one account; if it exists already, the answer is that one.
-   * Scope `billing:write`.
+   * The caller must be able to see the patient, or it fails with NOT_FOUND and the reason PATIENT_NOT_FOUND; while
+   * patient-service is down, it fails with UNAVAILABLE. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.CreateBillingAccount
    */
@@ -2249,8 +2250,8 @@ export declare const BillingService: GenService<{
     output: typeof CreateBillingAccountResponseSchema;
   },
   /**
-   * Opens many billing accounts in one transaction (AIP-233): all of them or, after an error, none. Scope
-   * `billing:write`.
+   * Opens many billing accounts in one transaction (AIP-233): all of them or, after an error, none. The
+   * caller must be able to see all patients, as for CreateBillingAccount. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.BatchCreateBillingAccounts
    */

@@ -1,11 +1,16 @@
-/** Which audit entry each operation of API clients leaves. */
+/** Which audit entry every operation of API clients leaves: a part of audit-table.ts. */
 import { randomUUID } from "node:crypto";
 import type { operations } from "@pm/kit/auth/access";
-import { type AuditRow, done, newClient, post } from "./scene.ts";
+import type { AuditRow } from "./audit-table-billing.ts";
+import { done, post } from "./scene.ts";
 
 const noPerson = "has no data of a person";
 
-export const clientRows = {
+/** A new API client with a secret. */
+const newClient = (): Promise<{ id: string; secret: string }> =>
+  done(post("/auth/clients", { name: `Program ${randomUUID()}`, scopes: ["patient:read"] }));
+
+export const auditTableOfClients = {
   "auth.issueToken": {
     leaves: "authn_token_created",
     by: async () => {
