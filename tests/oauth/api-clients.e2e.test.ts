@@ -126,7 +126,8 @@ test("a client of a team sees what is shared with the team and what it registere
   );
   const access = await admin.send("PUT", `/patients/${shared?.id}/access`, { users: [], teams: [teamId] });
   expect(access.status, access.text).toBe(200);
-  const program = await tokenOf(platform, await register(admin, { scopes: ["patient:read", "patient:write"], teamId }));
+  const client = await register(admin, { scopes: ["patient:read", "patient:write"], teamId });
+  const program = await tokenOf(platform, client);
   const own = (await program.send("POST", "/patients", person())).body as PatientAnswer;
   const { items } = (await program.get("/patients")).body as { items: PatientAnswer[] };
   expect(items.map(({ id }) => id).sort()).toEqual([shared?.id, own.id].sort());
@@ -134,6 +135,11 @@ test("a client of a team sees what is shared with the team and what it registere
   expect((await program.get(`/patients/${own.id}/access`)).body).toMatchObject({ teams: [] });
   await expect.poll(async () => (await rpc(program, "GetBillingAccount", { patientId: shared?.id })).status, { timeout: 10_000 }).toBe(200);
   expect((await rpc(program, "GetBillingAccount", { patientId: hidden?.id })).status).toBe(404);
+
+  // What a client registered has an owner after the client is gone.
+  expect((await admin.send("DELETE", `/auth/clients/${client.id}`)).status).toBe(204);
+  const transfer = await admin.send("POST", "/patients:transfer", { from: `client:${client.id}`, to: decodeJwt(admin.token).sub });
+  expect(transfer.body).toEqual({ transferred: 1, remaining: 0 });
 });
 
 test("a service's own secret gets nothing at the gateway, whatever the request says of itself", async () => {
