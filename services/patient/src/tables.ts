@@ -13,10 +13,10 @@ export type PatientRecord = {
   name: string;
   firstName?: string;
   lastName?: string;
-  email: string;
+  email?: string;
   phoneNumber?: string;
   dateOfBirth: string;
-  address: Address;
+  address?: Address;
   sex?: Sex;
   registeredDate: string;
 };
@@ -43,10 +43,12 @@ export type PatientsTable = {
   name: string;
   first_name: string | null;
   last_name: string | null;
-  email: string;
+  email: string | null;
+  shared_email: string | null;
+  email_key: string | null;
   phone_number: string | null;
   date_of_birth: string;
-  address_text: string;
+  address_text: string | null;
   street: string | null;
   city: string | null;
   state: string | null;

@@ -7,10 +7,12 @@ import { matchesIfMatch } from "@pm/kit/http/etag";
 import { isUuid } from "@pm/kit/uuid";
 import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
+import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Action, Patient, PatientRecord } from "../tables.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
-import { type Days, daysAt, diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
+import { type Rules, rulesAt } from "./fields.ts";
+import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
 import { type Found, findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
@@ -28,7 +30,7 @@ type Options = {
   audit: AuditTrail;
   billing: BillingAccounts;
   now: () => Date;
-  clinicTimeZone: string;
+  settings: RecordSettings;
   /** Called after each commit that wrote events. */
   committed: () => void;
 };
@@ -53,7 +55,7 @@ function createReading(db: PatientDatabase) {
   };
 }
 
-function createRegistration({ db, billing, now, clinicTimeZone, committed }: Options) {
+function createRegistration({ db, billing, now, settings, committed }: Options) {
   const creations = createBatcher<NewPatient, Creation>({
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
@@ -80,7 +82,7 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
   return async (call: Call, body: unknown, key: string | undefined): Promise<Patient & { repeated: boolean }> => {
     const at = now();
     const id = randomUUIDv7();
-    const record = newRecord(body, daysAt(at.getTime(), clinicTimeZone));
+    const record = newRecord(body, rulesAt(at.getTime(), settings));
     const idempotency = key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) };
     const result = await creations.add({
       id,
@@ -89,6 +91,7 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
       action: "registered",
       requestId: call.requestId,
       record,
+      emailKey: emailKeyOf(record, settings),
       words: searchWords(record),
       idempotency,
       event: registeredEvent(id, at, call.traceparent, record),
@@ -108,7 +111,7 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
 /** What a change makes of a patient. */
 type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; record: PatientRecord; deleted: boolean };
 
-function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
+function createChanges({ db, audit, now, settings, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
   async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
@@ -121,7 +124,8 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
       restored: () => restoredEvent(id, version, at, call.traceparent, record),
     }[action]();
     const who = { actor: call.actorId, requestId: call.requestId };
-    const change = { ...who, ...next, id, version: found.version, at, words: searchWords(record), fields, event };
+    const emails = { emailKey: emailKeyOf(record, settings), keepsEmail: found.record.email === record.email };
+    const change = { ...who, ...next, ...emails, id, version: found.version, at, words: searchWords(record), fields, event };
     if (!(await changePatient(db, change))) return undefined;
     committed();
     return { ...found, version, record, updatedAt: at };
@@ -155,19 +159,19 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
   }
 
   /** Changes the record. That of a deleted patient cannot be changed. */
-  const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, days: Days) => PatientRecord) =>
+  const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, rules: Rules) => PatientRecord) =>
     change(call, id, ifMatch, (found, at) => {
       if (found.deleted) throw notFound(id);
-      const record = make(found.record, daysAt(at.getTime(), clinicTimeZone));
+      const record = make(found.record, rulesAt(at.getTime(), settings));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
     });
 
   return {
     replace: (call: Call, id: string, body: unknown, ifMatch?: string) =>
-      edit(call, id, ifMatch, (current, days) => replacedRecord(body, current, days)),
+      edit(call, id, ifMatch, (current, rules) => replacedRecord(body, current, rules)),
 
     patch: (call: Call, id: string, body: unknown, ifMatch?: string) =>
-      edit(call, id, ifMatch, (current, days) => patchedRecord(body, current, days)),
+      edit(call, id, ifMatch, (current, rules) => patchedRecord(body, current, rules)),
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
       await change(call, id, ifMatch, ({ deleted, record }) => {

@@ -2,7 +2,7 @@
 import { z } from "@hono/zod-openapi";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import { sexes } from "../tables.ts";
-import { limits } from "./record.ts";
+import { limits } from "./fields.ts";
 
 /** What the OpenAPI document says of itself. */
 export const about = {
@@ -41,7 +41,7 @@ export const PatientSchema = z
     name: z.string(),
     firstName: z.string().optional(),
     lastName: z.string().optional(),
-    email: z.string(),
+    email: z.string().optional(),
     phoneNumber: z.string().optional().openapi({ description: "E.164." }),
     dateOfBirth: z.iso.date(),
     address: z
@@ -52,6 +52,7 @@ export const PatientSchema = z
         state: z.string().optional(),
         zipCode: z.string().optional(),
       })
+      .optional()
       .openapi({ description: "`text` is the address in one line. The parts are present if the patient was written with them." }),
     sex: z.enum(sexes).optional(),
     registeredDate: z.iso.date(),
@@ -124,14 +125,18 @@ const fields = {
     type: "string",
     format: "idn-email",
     maxLength: limits.email,
-    description: "Unique among patients that are not deleted, regardless of case.",
+    description:
+      "Required, and unique among patients that are not deleted, regardless of case; unless the clinic has decided otherwise (EMAIL_REQUIRED, EMAIL_UNIQUE).",
   },
   phoneNumber: {
     ...nullable({ type: "string", minLength: 1, maxLength: limits.phoneNumber }),
     description: "In any usual spelling, best as E.164 (`+12175550123`). Without a country code it is read as North American.",
   },
   dateOfBirth: { ...date, description: "Not before 1880 and not in the future." },
-  address: { anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }] },
+  address: {
+    description: "Required, unless the clinic has decided otherwise (ADDRESS_REQUIRED).",
+    anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }],
+  },
   sex: nullable({ type: "string", enum: [...sexes] }),
   registeredDate: { ...nullable(date), description: "The day of the request in the clinic's time zone by default." },
 } satisfies Record<string, Schema>;

@@ -43,8 +43,11 @@ function nameWords(name: string): string[] {
 /** The words of a record: of the name, of the e-mail as a whole and before its @, and the phone number with and without its country. */
 export function searchWords({ name, email, phoneNumber }: PatientRecord): SearchWords {
   const names = nameWords(name);
-  const address = fold(email);
-  const words = [...names, address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean)];
+  const words = [...names];
+  if (email) {
+    const address = fold(email);
+    words.push(address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean));
+  }
   if (phoneNumber) {
     words.push(phoneNumber.slice(1));
     words.push(
