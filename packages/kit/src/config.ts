@@ -57,6 +57,7 @@ export const clinicConfig = {
   EMAIL_REQUIRED: isTrue,
   EMAIL_UNIQUE: isTrue,
   ADDRESS_REQUIRED: isTrue,
+  DATE_OF_BIRTH_PRECISION: z.enum(["day", "year"]).default("day"),
 };
 export const port = (standard: number) => z.coerce.number().int().min(0).max(65_535).default(standard);
 

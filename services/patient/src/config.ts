@@ -19,6 +19,7 @@ export const recordSettings = (config: z.infer<z.ZodObject<typeof clinicConfig>>
   emailRequired: config.EMAIL_REQUIRED,
   emailUnique: config.EMAIL_UNIQUE,
   addressRequired: config.ADDRESS_REQUIRED,
+  dateOfBirthPrecision: config.DATE_OF_BIRTH_PRECISION,
 });
 
 /** The environment of the patient service; see docs/configuration.md. */

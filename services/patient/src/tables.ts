@@ -8,7 +8,10 @@ export type Sex = (typeof sexes)[number];
 
 export type Address = { text: string; street?: string; city?: string; state?: string; zipCode?: string };
 
-/** The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`, the phone number is E.164. */
+/**
+ * The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`; the date of birth is as precise as it is
+ * known, also `YYYY-MM` or `YYYY`. The phone number is E.164.
+ */
 export type PatientRecord = {
   name: string;
   firstName?: string;
@@ -19,7 +22,13 @@ export type PatientRecord = {
   address?: Address;
   sex?: Sex;
   registeredDate: string;
-};
+} & Details;
+
+/** The part of a record that has no columns of its own, because nothing is looked for by it and few records have it. */
+export type Details = { dateOfBirthEstimated?: boolean; deceased?: boolean | string };
+
+/** The first day that a date of any precision can be. Lists are ordered and filtered by it. */
+export const firstDay = (date: string): string => `${date}-01-01`.slice(0, 10);
 
 /** A patient as it is now. `accountId` is undefined while the billing account is being opened. */
 export type Patient = {
@@ -55,6 +64,7 @@ export type PatientsTable = {
   zip_code: string | null;
   sex: Sex | null;
   registered_date: string;
+  details: (Details & { dateOfBirth?: string }) | null;
   registered_by: string;
   created_at: Date;
   updated_at: Date;

@@ -24,6 +24,7 @@ test("the types of the tables match the migrations", async () => {
       zip_code: "text null",
       sex: "text null",
       registered_date: "date",
+      details: "jsonb null",
       registered_by: "text",
       created_at: "timestamptz",
       updated_at: "timestamptz",

@@ -7,7 +7,7 @@ import { type FieldError, invalidFields } from "@pm/kit/errors";
 import { faultOfText } from "@pm/kit/plain-text";
 import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import type { RecordSettings } from "../config.ts";
-import { type Address, type Sex, sexes } from "../tables.ts";
+import { type Address, firstDay, type PatientRecord, type Sex, sexes } from "../tables.ts";
 
 /** Longest texts, in characters. */
 export const limits = {
@@ -55,19 +55,38 @@ const email: Reader<string> = (value, path, problems) => {
   return undefined;
 };
 
+type Precision = RecordSettings["dateOfBirthPrecision"];
+const dateForms = { day: /^\d{4}-\d{2}-\d{2}$/, year: /^\d{4}(?:-\d{2}(?:-\d{2})?)?$/ };
+const dateFormNames = { day: "YYYY-MM-DD", year: "YYYY-MM-DD, or as YYYY-MM or YYYY where the day is not known" };
+
 const date =
-  (latest: LocalDate): Reader<string> =>
+  (latest: LocalDate, precision: Precision = "day"): Reader<string> =>
   (value, path, problems) => {
     const fail = (message: string) => void problems.push({ path, message });
-    const parts = typeof value === "string" ? /^(\d{4})-(\d{2})-(\d{2})$/.exec(value) : null;
-    if (typeof value !== "string" || !parts) return fail("must be a date as YYYY-MM-DD");
-    const [year, month, day] = [Number(parts[1]), Number(parts[2]), Number(parts[3])];
+    if (typeof value !== "string" || !dateForms[precision].test(value)) return fail(`must be a date as ${dateFormNames[precision]}`);
+    const first = firstDay(value);
+    const [year, month, day] = [Number(first.slice(0, 4)), Number(first.slice(5, 7)), Number(first.slice(8))];
     // A day beyond the end of its month becomes a day of the next month.
     const found = new Date(Date.UTC(year, month - 1, day));
     if (found.getUTCMonth() + 1 !== month || found.getUTCDate() !== day) return fail("is not a day of the calendar");
-    if (value < earliestDate) return fail(`must not be before ${earliestDate}`);
-    if (value > latest) return fail("must not be in the future");
+    if (first < earliestDate) return fail(`must not be before ${earliestDate}`);
+    if (first > latest) return fail("must not be in the future");
     return value;
+  };
+
+const flag: Reader<boolean> = (value, path, problems) => {
+  if (typeof value === "boolean") return value;
+  problems.push({ path, message: "must be true or false" });
+  return undefined;
+};
+
+const flagOrDate =
+  (latest: LocalDate): Reader<boolean | string> =>
+  (value, path, problems) => {
+    if (typeof value === "boolean") return value;
+    if (typeof value === "string") return date(latest)(value, path, problems);
+    problems.push({ path, message: "must be true, false or a date as YYYY-MM-DD" });
+    return undefined;
   };
 
 const phoneNumber: Reader<string> = (value, path, problems) => {
@@ -112,16 +131,8 @@ const address: Reader<AddressParts> = (value, path, problems) => {
 };
 
 /** The fields of a body. Null removes a field. */
-export type Fields = {
-  name?: string | null;
-  firstName?: string | null;
-  lastName?: string | null;
-  email?: string | null;
-  phoneNumber?: string | null;
-  dateOfBirth?: string | null;
+export type Fields = { [Field in Exclude<keyof PatientRecord, "address">]?: PatientRecord[Field] | null } & {
   address?: AddressParts | null;
-  sex?: Sex | null;
-  registeredDate?: string | null;
 };
 
 /** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
@@ -133,27 +144,32 @@ function readObject<T>(
   ignored: string[],
   prefix: string,
   problems: FieldError[],
+  current: Partial<Record<string, unknown>> = {},
 ): T {
   const fields: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(body)) {
     const reader = Object.hasOwn(readers, key) ? readers[key] : undefined;
-    if (reader) fields[key] = value === null ? null : reader(value, prefix + key, problems);
+    // What the record has already stays right, also where settings or rules have changed since.
+    if (reader && value !== undefined && value === current[key]) fields[key] = value;
+    else if (reader) fields[key] = value === null ? null : reader(value, prefix + key, problems);
     else if (!ignored.includes(key))
       problems.push({ path: prefix + key.slice(0, 100), message: "is not a known field; check its spelling" });
   }
   return fields as T;
 }
 
-const fieldReaders = (latest: LocalDate) => ({
+const fieldReaders = ({ latest, settings }: Rules) => ({
   name: personName(limits.name),
   firstName: personName(limits.partOfName),
   lastName: personName(limits.partOfName),
   email,
   phoneNumber,
-  dateOfBirth: date(latest),
+  dateOfBirth: date(latest, settings.dateOfBirthPrecision),
   address,
   sex,
   registeredDate: date(latest),
+  dateOfBirthEstimated: flag,
+  deceased: flagOrDate(latest),
 });
 
 /** What a body is read by: the clinic's settings, and the days of the request. */
@@ -169,16 +185,22 @@ export function rulesAt(now: Instant, settings: RecordSettings): Rules {
   return { settings, today, latest: settings.clinicTimeZone === "UTC" ? toDate(now + 14 * 3_600_000) : today };
 }
 
-let known: { latest: LocalDate; readers: ReturnType<typeof fieldReaders> } | undefined;
+let known: { rules: Rules; readers: ReturnType<typeof fieldReaders> } | undefined;
 
 /** The readers of a day, created once a day. */
-function readersOf({ latest }: Rules): ReturnType<typeof fieldReaders> {
-  if (known?.latest !== latest) known = { latest, readers: fieldReaders(latest) };
+function readersOf(rules: Rules): ReturnType<typeof fieldReaders> {
+  if (known?.rules.latest !== rules.latest || known.rules.settings !== rules.settings) known = { rules, readers: fieldReaders(rules) };
   return known.readers;
 }
 
-export function readFields(body: unknown, rules: Rules, ignored: string[], problems: FieldError[]): Fields {
+export function readFields(
+  body: unknown,
+  rules: Rules,
+  ignored: string[],
+  problems: FieldError[],
+  current: Partial<PatientRecord> = {},
+): Fields {
   if (typeof body !== "object" || body === null || Array.isArray(body))
     throw invalidFields([{ path: "", message: "must be a JSON object" }]);
-  return readObject<Fields>(body, readersOf(rules), ignored, "", problems);
+  return readObject<Fields>(body, readersOf(rules), ignored, "", problems, current);
 }

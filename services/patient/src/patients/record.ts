@@ -6,7 +6,7 @@ import type { LocalDate } from "@pm/kit/calendar";
 import { emailKey } from "@pm/kit/email";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
 import type { RecordSettings } from "../config.ts";
-import type { Address, PatientRecord } from "../tables.ts";
+import { type Address, firstDay, type PatientRecord } from "../tables.ts";
 import { type AddressParts, type Fields, limits, type Rules, readFields, readOnly } from "./fields.ts";
 
 /** The address in one line: `1 Main St, Springfield, IL 62701`. */
@@ -41,9 +41,11 @@ function toRecord(fields: Fields, { settings }: Rules, registeredDate: LocalDate
     problems.push({ path: "address", message: "must have a street, a city, a state or a zipCode" });
   if (addressText.length > limits.addressText)
     problems.push({ path: "address", message: `must have at most ${limits.addressText} characters together` });
+  if (typeof fields.deceased === "string" && fields.dateOfBirth && fields.deceased < firstDay(fields.dateOfBirth))
+    problems.push({ path: "deceased", message: "must not be before dateOfBirth" });
   if (problems.length > 0) throw invalidFields(problems);
 
-  const { firstName, lastName, email, phoneNumber, sex } = fields;
+  const { firstName, lastName, email, phoneNumber, sex, dateOfBirthEstimated: isEstimated, deceased } = fields;
   return {
     name,
     ...(firstName && { firstName }),
@@ -54,6 +56,8 @@ function toRecord(fields: Fields, { settings }: Rules, registeredDate: LocalDate
     ...(fields.address && { address: toAddress(addressText, fields.address) }),
     ...(sex && { sex }),
     registeredDate: fields.registeredDate ?? registeredDate,
+    ...(typeof isEstimated === "boolean" && { dateOfBirthEstimated: isEstimated }),
+    ...(typeof deceased !== "object" && deceased !== undefined && { deceased }),
   };
 }
 
@@ -73,13 +77,13 @@ export const importedRecord = (body: unknown, rules: Rules): PatientRecord => ne
 /** The record after a PUT. An absent field is removed, except the day of registration. @throws as `newRecord`. */
 export function replacedRecord(body: unknown, current: PatientRecord, rules: Rules): PatientRecord {
   const problems: FieldError[] = [];
-  return toRecord(readFields(body, rules, readOnly, problems), rules, current.registeredDate, problems);
+  return toRecord(readFields(body, rules, readOnly, problems, current), rules, current.registeredDate, problems);
 }
 
 /** The record after a PATCH (RFC 7396): an absent field stays, null removes. @throws as `newRecord`. */
 export function patchedRecord(body: unknown, current: PatientRecord, rules: Rules): PatientRecord {
   const problems: FieldError[] = [];
-  const patch = readFields(body, rules, readOnly, problems);
+  const patch = readFields(body, rules, readOnly, problems, current);
   const merged: Fields = { ...current, ...patch };
   const namesPart = patch.firstName !== undefined || patch.lastName !== undefined;
   if (patch.name === null) problems.push({ path: "name", message: "cannot be removed, only changed" });
@@ -103,10 +107,11 @@ export function patchedRecord(body: unknown, current: PatientRecord, rules: Rule
 export type FieldChange = { field: string; from?: string; to?: string };
 
 export function diffRecords(before: Partial<PatientRecord>, after: Partial<PatientRecord>): FieldChange[] {
-  const flatten = ({ address: where, ...rest }: Partial<PatientRecord>): Record<string, string> => ({
-    ...rest,
-    ...Object.fromEntries(Object.entries(where ?? {}).map(([part, value]) => [`address.${part}`, value])),
-  });
+  const flatten = ({ address: where, ...rest }: Partial<PatientRecord>): Record<string, string> =>
+    Object.fromEntries([
+      ...Object.entries(rest).map(([field, value]) => [field, String(value)]),
+      ...Object.entries(where ?? {}).map(([part, value]) => [`address.${part}`, value]),
+    ]);
   const [old, now] = [flatten(before), flatten(after)];
   return [...new Set([...Object.keys(old), ...Object.keys(now)])]
     .filter((field) => old[field] !== now[field])

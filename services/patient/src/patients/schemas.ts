@@ -43,7 +43,7 @@ export const PatientSchema = z
     lastName: z.string().optional(),
     email: z.string().optional(),
     phoneNumber: z.string().optional().openapi({ description: "E.164." }),
-    dateOfBirth: z.iso.date(),
+    dateOfBirth: z.string().openapi({ description: "As it was written: a day or, if the clinic permits it, `1976-05` or `1976`." }),
     address: z
       .object({
         text: z.string(),
@@ -56,6 +56,8 @@ export const PatientSchema = z
       .openapi({ description: "`text` is the address in one line. The parts are present if the patient was written with them." }),
     sex: z.enum(sexes).optional(),
     registeredDate: z.iso.date(),
+    dateOfBirthEstimated: z.boolean().optional(),
+    deceased: z.union([z.boolean(), z.iso.date()]).optional().openapi({ description: "Whether they have died, or on which day." }),
     version: z
       .int()
       .openapi({ description: "The number of the record's latest change, and its ETag. Opening the billing account does not change it." }),
@@ -83,7 +85,7 @@ export const PatientPageSchema = z
 // Schemas of written bodies are for readers and for tools that make requests; nothing is validated by them. Patterns are
 // written so that other languages' regular expressions read them too.
 type Schema = {
-  type?: "string" | "object" | "null";
+  type?: "string" | "boolean" | "object" | "null";
   description?: string;
   minLength?: number;
   maxLength?: number;
@@ -132,7 +134,12 @@ const fields = {
     ...nullable({ type: "string", minLength: 1, maxLength: limits.phoneNumber }),
     description: "In any usual spelling, best as E.164 (`+12175550123`). Without a country code it is read as North American.",
   },
-  dateOfBirth: { ...date, description: "Not before 1880 and not in the future." },
+  dateOfBirth: {
+    ...date,
+    description: "Not before 1880 and not in the future. With DATE_OF_BIRTH_PRECISION=year also a month (`1976-05`) or a year (`1976`).",
+  },
+  dateOfBirthEstimated: nullable({ type: "boolean" }),
+  deceased: { anyOf: [{ type: "boolean" }, date, { type: "null" }], description: "Whether they have died, or on which day." },
   address: {
     description: "Required, unless the clinic has decided otherwise (ADDRESS_REQUIRED).",
     anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }],

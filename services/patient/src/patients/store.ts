@@ -5,7 +5,7 @@
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { PatientDatabase, Viewer } from "../database.ts";
-import type { Patient, PatientRecord, PatientsTable } from "../tables.ts";
+import { firstDay, type Patient, type PatientRecord, type PatientsTable } from "../tables.ts";
 
 /** A read of one patient. */
 export type Reading = { id: string; viewer: Viewer; requestId: string };
@@ -15,7 +15,7 @@ const visible = (table: string, viewer: string) =>
     (select 1 from patient_access g where g.patient_id = ${table}.id and g.principal = any(${viewer}.principals)))`;
 
 export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, coalesce(p.email, p.shared_email) as email,
-  p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at`;
+  p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.details, p.created_at, p.updated_at`;
 
 /**
  * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres reads the
@@ -82,11 +82,17 @@ export function toPatient(row: PatientRow): Patient {
       }),
       ...(row.sex !== null && { sex: row.sex }),
       registeredDate: row.registered_date,
+      ...(row.details !== null && detailsOf(row.date_of_birth, row.details)),
     },
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     accountId: row.account_id ?? undefined,
   };
+}
+
+/** A date of birth that is not a day is there as it was written, unless the version before has changed the column. */
+function detailsOf(birth: string, { dateOfBirth = birth, ...details }: NonNullable<PatientsTable["details"]>) {
+  return { ...details, dateOfBirth: firstDay(dateOfBirth) === birth ? dateOfBirth : birth };
 }
 
 /** A repeated request, which created a patient before. */

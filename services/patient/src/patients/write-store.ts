@@ -10,7 +10,7 @@ import { type Column, defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
-import type { Action, PatientRecord, SearchWords } from "../tables.ts";
+import { type Action, firstDay, type PatientRecord, type SearchWords } from "../tables.ts";
 
 export function sha256(text: string): string {
   return hash("sha256", text);
@@ -54,7 +54,7 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   shared_email: ["text", ({ record, emailKey }) => (emailKey === undefined ? record.email : undefined)],
   email_key: ["text", ({ emailKey }) => emailKey],
   phone_number: ["text", ({ record }) => record.phoneNumber],
-  date_of_birth: ["date", ({ record }) => record.dateOfBirth],
+  date_of_birth: ["date", ({ record }) => firstDay(record.dateOfBirth)],
   address_text: ["text", ({ record }) => record.address?.text],
   street: ["text", ({ record }) => record.address?.street],
   city: ["text", ({ record }) => record.address?.city],
@@ -62,6 +62,7 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   zip_code: ["text", ({ record }) => record.address?.zipCode],
   sex: ["text", ({ record }) => record.sex],
   registered_date: ["date", ({ record }) => record.registeredDate],
+  details: ["json", ({ record }) => detailsOf(record)],
   // Separated by newlines, since a word has no control characters.
   words: ["text", ({ words }) => words.all.join("\n")],
   event_id: ["uuid", ({ event }) => event.eventId],
@@ -69,6 +70,14 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   payload: ["bytea", ({ event }) => event.payload],
   traceparent: ["text", ({ event }) => event.traceparent],
 };
+
+/** What has no columns, as JSON. Most records have none of it. */
+function detailsOf({ dateOfBirth, dateOfBirthEstimated, deceased }: PatientRecord): string | undefined {
+  const isPartial = dateOfBirth.length < 10;
+  if (!isPartial && dateOfBirthEstimated === undefined && deceased === undefined) return undefined;
+  return JSON.stringify({ ...(isPartial && { dateOfBirth }), dateOfBirthEstimated, deceased });
+}
+
 const vector = "array_to_tsvector(string_to_array(input.words, E'\\n'))";
 /** The hash of the record's text as `patient_versions` keeps it, for the audit trail. */
 const digest = "encode(sha256(convert_to(record::text, 'UTF8')), 'hex')";
@@ -121,9 +130,9 @@ const createStatement = {
       on conflict do nothing returning patient_id
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
-        address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words)
+        address_text, street, city, state, zip_code, sex, registered_date, details, registered_by, created_at, updated_at, words)
       select id, 1, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
-        address_text, street, city, state, zip_code, sex, registered_date, actor, at, at, ${vector}
+        address_text, street, city, state, zip_code, sex, registered_date, details, actor, at, at, ${vector}
       from input where key is null or id in (select patient_id from keyed) order by email_key
       on conflict do nothing returning id
     ), fresh as materialized (
@@ -209,7 +218,7 @@ const changeStatement = {
         email_key = case when input.keeps_email and input.email_key is not null then p.email_key else input.email_key end,
         phone_number = input.phone_number, date_of_birth = input.date_of_birth, address_text = input.address_text,
         street = input.street, city = input.city, state = input.state, zip_code = input.zip_code, sex = input.sex,
-        registered_date = input.registered_date, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector}
+        registered_date = input.registered_date, details = input.details, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector}
       from input where p.id = input.id and p.version = input.version
       returning p.id, p.version
     ), search_words as (
