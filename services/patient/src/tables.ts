@@ -25,7 +25,7 @@ export type PatientRecord = {
 } & Details;
 
 /** The part of a record that has no columns of its own, because nothing is looked for by it and few records have it. */
-export type Details = { dateOfBirthEstimated?: boolean; deceased?: boolean | string };
+type Details = { dateOfBirthEstimated?: boolean; deceased?: boolean | string };
 
 /** The first day that a date of any precision can be. Lists are ordered and filtered by it. */
 export const firstDay = (date: string): string => `${date}-01-01`.slice(0, 10);
