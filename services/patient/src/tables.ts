@@ -10,7 +10,7 @@ export type Address = { text: string; street?: string; city?: string; state?: st
 
 /**
  * The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`; the date of birth is as precise as it is
- * known, also `YYYY-MM` or `YYYY`. The phone number is E.164.
+ * known, also `YYYY-MM` or `YYYY`. The phone number is E.164, with `;ext=` and its extension if it has one.
  */
 export type PatientRecord = {
   name: string;

@@ -5,9 +5,9 @@
 import { type Instant, type LocalDate, localDateAt, toDate } from "@pm/kit/calendar";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
 import { faultOfText } from "@pm/kit/plain-text";
-import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import type { RecordSettings } from "../config.ts";
 import { type Address, firstDay, type PatientRecord, type Sex, sexes } from "../tables.ts";
+import { hasCountryCode, readPhone } from "./phone.ts";
 
 /** Longest texts, in characters. */
 export const limits = {
@@ -89,19 +89,18 @@ const flagOrDate =
     return undefined;
   };
 
-const phoneNumber: Reader<string> = (value, path, problems) => {
-  const given = text(limits.phoneNumber)(value, path, problems);
-  if (given === undefined) return undefined;
-  // Any ten digits are a possible North American number, and most numbers are written so. The library is slower.
-  const northAmerican = /^(?:\+?1[ .-]?)?\(?(\d{3})\)?[ .-]?(\d{3})[ .-]?(\d{4})$/.exec(given);
-  if (northAmerican) return `+1${northAmerican[1]}${northAmerican[2]}${northAmerican[3]}`;
-  // A number without a country code is read as North American, since addresses have a state and a zip code. It must be possible,
-  // not valid: numbering plans change faster than the library's copy of them.
-  const parsed = parsePhoneNumberFromString(given, "US");
-  if (parsed?.isPossible()) return parsed.number;
-  problems.push({ path, message: "must be a phone number, best with its country: +14155550123" });
-  return undefined;
-};
+const phoneNumber =
+  (region: RecordSettings["phoneRegion"]): Reader<string> =>
+  (value, path, problems) => {
+    const given = text(limits.phoneNumber)(value, path, problems);
+    const number = given === undefined ? undefined : readPhone(given, region);
+    if (given === undefined || number !== undefined) return number;
+    const message = hasCountryCode(given)
+      ? "is not a number of the country that it begins with; check its digits"
+      : `is not a phone number in ${region}: write it with its country code, such as +33 6 12 34 56 78`;
+    problems.push({ path, message });
+    return undefined;
+  };
 
 const sex: Reader<Sex> = (value, path, problems) => {
   const found = typeof value === "string" ? sexes.find((known) => known === value.toLowerCase()) : undefined;
@@ -163,7 +162,7 @@ const fieldReaders = ({ latest, settings }: Rules) => ({
   firstName: personName(limits.partOfName),
   lastName: personName(limits.partOfName),
   email,
-  phoneNumber,
+  phoneNumber: phoneNumber(settings.phoneRegion),
   dateOfBirth: date(latest, settings.dateOfBirthPrecision),
   address,
   sex,

@@ -42,7 +42,7 @@ export const PatientSchema = z
     firstName: z.string().optional(),
     lastName: z.string().optional(),
     email: z.string().optional(),
-    phoneNumber: z.string().optional().openapi({ description: "E.164." }),
+    phoneNumber: z.string().optional().openapi({ description: "E.164, with an extension as RFC 3966 writes it: `+12175550123;ext=5`." }),
     dateOfBirth: z.string().openapi({ description: "As it was written: a day or, if the clinic permits it, `1976-05` or `1976`." }),
     address: z
       .object({
@@ -132,7 +132,8 @@ const fields = {
   },
   phoneNumber: {
     ...nullable({ type: "string", minLength: 1, maxLength: limits.phoneNumber }),
-    description: "In any usual spelling, best as E.164 (`+12175550123`). Without a country code it is read as North American.",
+    description:
+      "In any usual spelling, best as E.164 (`+12175550123`), also with an extension. Without a country code it is read as in PHONE_REGION (US), and refused if it cannot be a number there.",
   },
   dateOfBirth: {
     ...date,

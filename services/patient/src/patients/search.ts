@@ -5,10 +5,10 @@
  */
 
 import { isUuid } from "@pm/kit/uuid";
-import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import type { PatientDatabase } from "../database.ts";
 import type { PatientRecord, SearchWords } from "../tables.ts";
 import type { Match } from "./list-store.ts";
+import { phoneWords } from "./phone.ts";
 import { similarWords } from "./search-store.ts";
 
 /** Letters that Unicode does not take apart into a base and marks. */
@@ -48,14 +48,7 @@ export function searchWords({ name, email, phoneNumber }: PatientRecord): Search
     const address = fold(email);
     words.push(address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean));
   }
-  if (phoneNumber) {
-    words.push(phoneNumber.slice(1));
-    words.push(
-      phoneNumber.startsWith("+1")
-        ? phoneNumber.slice(2)
-        : (parsePhoneNumberFromString(phoneNumber)?.nationalNumber ?? phoneNumber.slice(1)),
-    );
-  }
+  if (phoneNumber) words.push(...phoneWords(phoneNumber));
   return { all: [...new Set(words)], names };
 }
 
