@@ -9,6 +9,11 @@ import {
   readEnvironment,
   serviceUrl,
 } from "@pm/kit/config";
+import { z } from "zod";
+
+/** How the clinic writes days: it decides what 01/02/1985 is in a search. With `YMD`, which has no such form, it is either. */
+const dateOrders = ["YMD", "DMY", "MDY"] as const;
+export type DateOrder = (typeof dateOrders)[number];
 
 /** The environment of the patient service; see docs/configuration.md. */
 export const readConfig = () =>
@@ -21,4 +26,5 @@ export const readConfig = () =>
     CLINIC_TIME_ZONE: clinicTimeZone,
     BILLING_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
+    DATE_ORDER: z.enum(dateOrders).default("YMD"),
   });

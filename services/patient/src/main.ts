@@ -31,7 +31,7 @@ const now = () => new Date();
 const clinicTimeZone = config.CLINIC_TIME_ZONE;
 const cursors = createCursors(config.CURSOR_KEY);
 const committed = relay.wake;
-const lists = createLists({ db, cursors });
+const lists = createLists({ db, cursors, dateOrder: config.DATE_ORDER });
 const imports = createImports({ db, committed, now, clinicTimeZone });
 billing.startWorker(lifecycle, imports.isRunning);
 

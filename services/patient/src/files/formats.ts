@@ -92,7 +92,7 @@ const recordColumns = [
   "sex",
   "registeredDate",
 ];
-const answerColumns = ["version", "createdAt", "updatedAt", "billingStatus", "billingAccountId"];
+const answerColumns = ["version", "createdAt", "updatedAt", "deletedAt", "billingStatus", "billingAccountId"];
 const columns = ["id", ...recordColumns, ...answerColumns];
 
 async function* readCsv(body: ReadableStream<Uint8Array>, charset: Charset): AsyncGenerator<ImportLine> {

@@ -12,7 +12,7 @@ import type { Action, Patient, PatientRecord } from "../tables.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
 import { type Days, daysAt, diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Found, findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -110,7 +110,7 @@ type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; recor
 
 function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
-  async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
+  async function write(call: Call, found: Patient, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
     const { action, record } = next;
     const version = found.version + 1;
@@ -124,11 +124,11 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
     const change = { ...who, ...next, id, version: found.version, at, words: searchWords(record), fields, event };
     if (!(await changePatient(db, change))) return undefined;
     committed();
-    return { ...found, version, record, updatedAt: at };
+    return { ...found, version, record, updatedAt: at, deletedAt: next.deleted ? at : undefined };
   }
 
   /** A patient that stays as it is. The answer has the record, so it is a read of it. */
-  async function unchanged(call: Call, found: Found): Promise<Patient> {
+  async function unchanged(call: Call, found: Patient): Promise<Patient> {
     const { actorId, requestId } = call;
     await audit.record({ actorId, action: "patient.read", subject: found.id, requestId, details: { version: found.version } });
     return found;
@@ -139,7 +139,7 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
     call: Call,
     id: string,
     ifMatch: string | undefined,
-    decide: (found: Found, at: Date) => Next | undefined,
+    decide: (found: Patient, at: Date) => Next | undefined,
   ): Promise<Patient> {
     if (!isUuid(id)) throw notFound(id);
     for (let tries = 1; tries <= maxTries; tries++) {
@@ -157,7 +157,7 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
   /** Changes the record. That of a deleted patient cannot be changed. */
   const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, days: Days) => PatientRecord) =>
     change(call, id, ifMatch, (found, at) => {
-      if (found.deleted) throw notFound(id);
+      if (found.deletedAt) throw notFound(id);
       const record = make(found.record, daysAt(at.getTime(), clinicTimeZone));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
     });
@@ -170,15 +170,15 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
       edit(call, id, ifMatch, (current, days) => patchedRecord(body, current, days)),
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
-      await change(call, id, ifMatch, ({ deleted, record }) => {
-        if (deleted) throw notFound(id);
+      await change(call, id, ifMatch, ({ deletedAt, record }) => {
+        if (deletedAt) throw notFound(id);
         return { action: "deleted", record, deleted: true };
       });
     },
 
     /** Brings a deleted patient back. One that is not deleted stays as it is. */
     restore: (call: Call, id: string, ifMatch?: string) =>
-      change(call, id, ifMatch, ({ deleted, record }) => (deleted ? { action: "restored", record, deleted: false } : undefined)),
+      change(call, id, ifMatch, ({ deletedAt, record }) => (deletedAt ? { action: "restored", record, deleted: false } : undefined)),
   };
 }
 

@@ -125,7 +125,7 @@ type Fields = {
 };
 
 /** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
-const readOnly = ["id", "version", "createdAt", "updatedAt", "billing"];
+const readOnly = ["id", "version", "createdAt", "updatedAt", "deletedAt", "billing"];
 
 function readObject<T>(
   body: object,
