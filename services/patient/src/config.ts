@@ -10,7 +10,7 @@ import {
   serviceUrl,
 } from "@pm/kit/config";
 import { type CountryCode, isSupportedCountry } from "libphonenumber-js/min";
-import type { z } from "zod";
+import { z } from "zod";
 
 /** What the clinic asks of a record. */
 export type RecordSettings = ReturnType<typeof recordSettings>;
@@ -24,6 +24,10 @@ export const recordSettings = (config: z.infer<z.ZodObject<typeof clinicConfig>>
   phoneRegion: config.PHONE_REGION as CountryCode,
 });
 
+/** How the clinic writes days: it decides what 01/02/1985 is in a search. With `YMD`, which has no such form, it is either. */
+const dateOrders = ["YMD", "DMY", "MDY"] as const;
+export type DateOrder = (typeof dateOrders)[number];
+
 /** The environment of the patient service; see docs/configuration.md. */
 export const readConfig = () =>
   readEnvironment({
@@ -36,4 +40,5 @@ export const readConfig = () =>
     PHONE_REGION: clinicConfig.PHONE_REGION.refine(isSupportedCountry, "must be a country that has phone numbers, such as US or CH"),
     BILLING_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
+    DATE_ORDER: z.enum(dateOrders).default("YMD"),
   });

@@ -31,7 +31,7 @@ const now = () => new Date();
 const settings = recordSettings(config);
 const cursors = createCursors(config.CURSOR_KEY);
 const committed = relay.wake;
-const lists = createLists({ db, cursors });
+const lists = createLists({ db, cursors, search: { dateOrder: config.DATE_ORDER, phoneRegion: settings.phoneRegion } });
 const imports = createImports({ db, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
 

@@ -38,6 +38,8 @@ export type Patient = {
   createdAt: Date;
   updatedAt: Date;
   accountId: string | undefined;
+  /** Undefined if the patient is not deleted. */
+  deletedAt?: Date | undefined;
 };
 
 /** The words that a search finds a patient by. `names` are those that a misspelled word may mean. */
@@ -70,6 +72,7 @@ export type PatientsTable = {
   updated_at: Date;
   deleted_at: Date | null;
   words: ColumnType<never, never, never>;
+  changed_xid: ColumnType<never, never, never>;
 };
 
 export type Tables = {

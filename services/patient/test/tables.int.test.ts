@@ -30,6 +30,7 @@ test("the types of the tables match the migrations", async () => {
       updated_at: "timestamptz",
       deleted_at: "timestamptz null",
       words: "tsvector",
+      changed_xid: "xid8 null default",
     },
     patient_words: { word: "text" },
     patient_versions: {

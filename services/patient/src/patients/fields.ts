@@ -135,7 +135,7 @@ export type Fields = { [Field in Exclude<keyof PatientRecord, "address">]?: Pati
 };
 
 /** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
-export const readOnly = ["id", "version", "createdAt", "updatedAt", "billing"];
+export const readOnly = ["id", "version", "createdAt", "updatedAt", "deletedAt", "billing"];
 
 function readObject<T>(
   body: object,

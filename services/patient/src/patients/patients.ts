@@ -14,7 +14,7 @@ import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./ev
 import { type Rules, rulesAt } from "./fields.ts";
 import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Found, findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -113,7 +113,7 @@ type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; recor
 
 function createChanges({ db, audit, now, settings, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
-  async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
+  async function write(call: Call, found: Patient, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
     const { action, record } = next;
     const version = found.version + 1;
@@ -128,11 +128,11 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
     const change = { ...who, ...next, ...emails, id, version: found.version, at, words: searchWords(record), fields, event };
     if (!(await changePatient(db, change))) return undefined;
     committed();
-    return { ...found, version, record, updatedAt: at };
+    return { ...found, version, record, updatedAt: at, deletedAt: next.deleted ? at : undefined };
   }
 
   /** A patient that stays as it is. The answer has the record, so it is a read of it. */
-  async function unchanged(call: Call, found: Found): Promise<Patient> {
+  async function unchanged(call: Call, found: Patient): Promise<Patient> {
     const { actorId, requestId } = call;
     await audit.record({ actorId, action: "patient.read", subject: found.id, requestId, details: { version: found.version } });
     return found;
@@ -143,7 +143,7 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
     call: Call,
     id: string,
     ifMatch: string | undefined,
-    decide: (found: Found, at: Date) => Next | undefined,
+    decide: (found: Patient, at: Date) => Next | undefined,
   ): Promise<Patient> {
     if (!isUuid(id)) throw notFound(id);
     for (let tries = 1; tries <= maxTries; tries++) {
@@ -161,7 +161,7 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
   /** Changes the record. That of a deleted patient cannot be changed. */
   const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, rules: Rules) => PatientRecord) =>
     change(call, id, ifMatch, (found, at) => {
-      if (found.deleted) throw notFound(id);
+      if (found.deletedAt) throw notFound(id);
       const record = make(found.record, rulesAt(at.getTime(), settings));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
     });
@@ -174,15 +174,15 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
       edit(call, id, ifMatch, (current, rules) => patchedRecord(body, current, rules)),
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
-      await change(call, id, ifMatch, ({ deleted, record }) => {
-        if (deleted) throw notFound(id);
+      await change(call, id, ifMatch, ({ deletedAt, record }) => {
+        if (deletedAt) throw notFound(id);
         return { action: "deleted", record, deleted: true };
       });
     },
 
     /** Brings a deleted patient back. One that is not deleted stays as it is. */
     restore: (call: Call, id: string, ifMatch?: string) =>
-      change(call, id, ifMatch, ({ deleted, record }) => (deleted ? { action: "restored", record, deleted: false } : undefined)),
+      change(call, id, ifMatch, ({ deletedAt, record }) => (deletedAt ? { action: "restored", record, deleted: false } : undefined)),
   };
 }
 

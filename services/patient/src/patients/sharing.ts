@@ -12,7 +12,7 @@ export type Sharing = { registeredBy: string; users: string[]; teams: string[] }
 export function createSharing({ db }: { db: PatientDatabase }) {
   async function requireVisible(call: Call, id: string): Promise<void> {
     const found = isUuid(id) && (await findPatient(db, id, viewerOf(call.caller)));
-    if (!found || found.deleted) throw notFound(id);
+    if (!found || found.deletedAt) throw notFound(id);
   }
 
   return {

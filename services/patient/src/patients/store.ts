@@ -15,7 +15,8 @@ const visible = (table: string, viewer: string) =>
     (select 1 from patient_access g where g.patient_id = ${table}.id and g.principal = any(${viewer}.principals)))`;
 
 export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, coalesce(p.email, p.shared_email) as email,
-  p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.details, p.created_at, p.updated_at`;
+  p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.details,
+  p.created_at, p.updated_at, p.deleted_at`;
 
 /**
  * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres reads the
@@ -56,7 +57,7 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
   return readings.map((_, n) => found.get(n));
 }
 
-export type PatientRow = Omit<PatientsTable, "shared_email" | "email_key" | "registered_by" | "deleted_at" | "words"> & {
+export type PatientRow = Omit<PatientsTable, "shared_email" | "email_key" | "registered_by" | "words" | "changed_xid"> & {
   account_id: string | null;
 };
 
@@ -87,6 +88,7 @@ export function toPatient(row: PatientRow): Patient {
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     accountId: row.account_id ?? undefined,
+    ...(row.deleted_at && { deletedAt: row.deleted_at }),
   };
 }
 
@@ -131,19 +133,18 @@ export async function readFirstVersions(db: PatientDatabase, asked: Replay[]): P
   });
 }
 
-/** A patient before a change. A deleted patient is as it was when it was deleted. */
-export type Found = Patient & { deleted: boolean };
-
 const findStatement = {
   name: "patients_find",
-  text: `select ${patientColumns}, b.account_id, p.deleted_at is not null as deleted
+  text: `select ${patientColumns}, b.account_id
     from (select $1::uuid as id, $2::text as actor, $3::boolean as sees_all, $4::text[] as principals) a
     join patients p on p.id = a.id left join patient_billing b on b.patient_id = p.id where ${visible("p", "a")}`,
 };
 
-/** Finds a patient for a change or a question, also a deleted one. What follows is audited, finding it is not. */
-export async function findPatient(db: PatientDatabase, id: string, viewer: Viewer): Promise<Found | undefined> {
-  const values = [id, viewer.id, viewer.seesAll, viewer.principals];
-  const [row] = await db.query<PatientRow & { deleted: boolean }>(findStatement, values);
-  return row && { ...toPatient(row), deleted: row.deleted };
+/**
+ * Finds a patient for a change or a question. A deleted one is as it was when it was deleted. What follows is audited,
+ * finding it is not.
+ */
+export async function findPatient(db: PatientDatabase, id: string, viewer: Viewer): Promise<Patient | undefined> {
+  const [row] = await db.query<PatientRow>(findStatement, [id, viewer.id, viewer.seesAll, viewer.principals]);
+  return row && toPatient(row);
 }
