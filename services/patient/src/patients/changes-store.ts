@@ -5,7 +5,7 @@
  */
 import { sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
-import type { Condition } from "./list-store.ts";
+import type { Condition } from "./access-store.ts";
 
 /** Where a client begins: an instant, or the `until` of an answer, which also has a number and the server that gave it. */
 export type Since = { at: string; xid?: string | undefined; server?: string | undefined };

@@ -10,11 +10,13 @@ import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Action, Patient, PatientRecord } from "../tables.ts";
+import { findFor, notFound } from "./access.ts";
+import type { AccessLevel } from "./access-store.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
 import { type Rules, rulesAt } from "./fields.ts";
 import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -37,11 +39,6 @@ type Options = {
 
 export function createPatients(options: Options) {
   return { create: createRegistration(options), get: createReading(options.db), ...createChanges(options) };
-}
-
-/** The same for patients that do not exist and for those that the caller may not see. The audit trail has both. */
-export function notFound(id: string): AppError {
-  return new AppError("not_found", "There is no patient with this id.", isUuid(id) ? { refused: { subject: id } } : {});
 }
 
 function createReading(db: PatientDatabase) {
@@ -138,17 +135,19 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
     return found;
   }
 
-  /** Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is an error. */
+  /**
+   * Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is an error.
+   * @param needed what a caller must be allowed to do
+   */
   async function change(
     call: Call,
     id: string,
+    needed: AccessLevel,
     ifMatch: string | undefined,
     decide: (found: Patient, at: Date) => Next | undefined,
   ): Promise<Patient> {
-    if (!isUuid(id)) throw notFound(id);
     for (let tries = 1; tries <= maxTries; tries++) {
-      const found = await findPatient(db, id, viewerOf(call.caller));
-      if (!found) throw notFound(id);
+      const found = await findFor(db, call, id, needed);
       if (ifMatch !== undefined && !matchesIfMatch(ifMatch, `"${found.version}"`)) throw lostRace(found.version);
       const at = now();
       const next = decide(found, at);
@@ -160,7 +159,7 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
 
   /** Changes the record. That of a deleted patient cannot be changed. */
   const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, rules: Rules) => PatientRecord) =>
-    change(call, id, ifMatch, (found, at) => {
+    change(call, id, "write", ifMatch, (found, at) => {
       if (found.deletedAt) throw notFound(id);
       const record = make(found.record, rulesAt(at.getTime(), settings));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
@@ -174,7 +173,7 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
       edit(call, id, ifMatch, (current, rules) => patchedRecord(body, current, rules)),
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
-      await change(call, id, ifMatch, ({ deletedAt, record }) => {
+      await change(call, id, "manage", ifMatch, ({ deletedAt, record }) => {
         if (deletedAt) throw notFound(id);
         return { action: "deleted", record, deleted: true };
       });
@@ -182,7 +181,9 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
 
     /** Brings a deleted patient back. One that is not deleted stays as it is. */
     restore: (call: Call, id: string, ifMatch?: string) =>
-      change(call, id, ifMatch, ({ deletedAt, record }) => (deletedAt ? { action: "restored", record, deleted: false } : undefined)),
+      change(call, id, "write", ifMatch, ({ deletedAt, record }) =>
+        deletedAt ? { action: "restored", record, deleted: false } : undefined,
+      ),
   };
 }
 

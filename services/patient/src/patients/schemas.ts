@@ -1,8 +1,6 @@
-/** The bodies as the OpenAPI document shows them. `record.ts` decides what a body means, since its messages can say what to do. */
+/** What callers get. */
 import { z } from "@hono/zod-openapi";
-import { plainTextPattern } from "@pm/kit/plain-text";
 import { sexes } from "../tables.ts";
-import { limits } from "./fields.ts";
 
 /** What the OpenAPI document says of itself. */
 export const about = {
@@ -10,11 +8,12 @@ export const about = {
   description: `The records of patients: registering, finding, changing, sharing, importing and exporting them, with their whole history.
 
 Every operation needs an access token from \`POST /auth/login\` and the scope that it names. Without \`patient:all\` a caller
-sees the patients that they registered and those that are shared with them or with one of their teams; every other
-one is 404, exactly as if it did not exist. Errors are RFC 9457 problems that name every wrong field.`,
+sees the patients that they own and those that are shared with them or with one of their teams; every other one is 404,
+exactly as if it did not exist. A patient that is shared for reading can only be read (403), and only its owner and
+callers with \`patient:all\` delete it or change with whom it is shared. Errors are RFC 9457 problems that name every wrong field.`,
 };
 
-const record = {
+export const exampleRecord = {
   name: "Ada Lovelace",
   firstName: "Ada",
   lastName: "Lovelace",
@@ -28,7 +27,7 @@ const record = {
 
 const examplePatient = {
   id: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f",
-  ...record,
+  ...exampleRecord,
   version: 1,
   createdAt: "2026-01-28T09:30:00.000Z",
   updatedAt: "2026-01-28T09:30:00.000Z",
@@ -89,111 +88,6 @@ export const PatientPageSchema = z
   })
   .openapi("PatientPage", { example: { items: [examplePatient], nextCursor: "q1B3x…", totalEstimate: 1_200 } });
 
-// Schemas of written bodies are for readers and for tools that make requests; nothing is validated by them. Patterns are
-// written so that other languages' regular expressions read them too.
-type Schema = {
-  type?: "string" | "boolean" | "object" | "null";
-  description?: string;
-  minLength?: number;
-  maxLength?: number;
-  pattern?: string;
-  format?: string;
-  enum?: string[];
-  readOnly?: boolean;
-  anyOf?: Schema[];
-  properties?: Record<string, Schema>;
-  minProperties?: number;
-  additionalProperties?: boolean;
-  required?: string[];
-  examples?: unknown[];
-};
-const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
-/** At least one of these fields, and not as null. */
-const oneOf = (...names: string[]): Schema => ({
-  anyOf: names.map((field) => ({ required: [field], properties: { [field]: { type: "string" } } })),
-});
-/** A text that people read. Spaces around it are removed. */
-const line = (maxLength: number): Schema => ({ type: "string", minLength: 1, maxLength, pattern: plainTextPattern });
-const date: Schema = { type: "string", format: "date", pattern: "^\\d{4}-\\d{2}-\\d{2}$" };
-const addressParts = {
-  type: "object",
-  additionalProperties: false,
-  properties: {
-    text: nullable(line(limits.addressText)),
-    street: nullable(line(limits.street)),
-    city: nullable(line(limits.city)),
-    state: nullable(line(limits.state)),
-    zipCode: nullable(line(limits.zipCode)),
-  },
-} satisfies Schema;
-const fields = {
-  name: { ...nullable(line(limits.name)), description: "Required unless firstName or lastName is given." },
-  firstName: nullable(line(limits.partOfName)),
-  lastName: nullable(line(limits.partOfName)),
-  email: {
-    type: "string",
-    format: "idn-email",
-    maxLength: limits.email,
-    description:
-      "Required, and unique among patients that are not deleted, regardless of case; unless the clinic has decided otherwise (EMAIL_REQUIRED, EMAIL_UNIQUE).",
-  },
-  phoneNumber: {
-    ...nullable({ type: "string", minLength: 1, maxLength: limits.phoneNumber }),
-    description:
-      "In any usual spelling, best as E.164 (`+12175550123`), also with an extension. Without a country code it is read as in PHONE_REGION (US), and refused if it cannot be a number there.",
-  },
-  dateOfBirth: {
-    ...date,
-    description: "Not before 1880 and not in the future. With DATE_OF_BIRTH_PRECISION=year also a month (`1976-05`) or a year (`1976`).",
-  },
-  dateOfBirthEstimated: nullable({ type: "boolean" }),
-  deceased: { anyOf: [{ type: "boolean" }, date, { type: "null" }], description: "Whether they have died, or on which day." },
-  address: {
-    description: "Required, unless the clinic has decided otherwise (ADDRESS_REQUIRED).",
-    anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }],
-  },
-  sex: nullable({ type: "string", enum: [...sexes] }),
-  registeredDate: { ...nullable(date), description: "The day of the request in the clinic's time zone by default." },
-} satisfies Record<string, Schema>;
-const { name, address, firstName, lastName, ...common } = record;
-const flat = { name, ...common, address: address.text };
-const inParts = {
-  firstName,
-  lastName,
-  ...common,
-  address: { street: address.street, city: address.city, state: address.state, zipCode: address.zipCode },
-};
-
-/** Fields of an answer that are not part of the record. A body may contain them; they are ignored. */
-const readOnly = Object.fromEntries(
-  ["id", "version", "createdAt", "updatedAt", "deletedAt", "billing"].map((field) => [field, { readOnly: true }]),
-);
-
-const written = (schemaName: string, schema: Schema) =>
-  z.unknown().openapi(schemaName, { type: "object", additionalProperties: false, ...schema });
-
-export const PatientCreateSchema = written("PatientCreate", {
-  description: "Name and address as text, in parts, or mixed.",
-  properties: fields,
-  required: ["email", "dateOfBirth", "address"],
-  ...oneOf("name", "firstName", "lastName"),
-  examples: [flat, inParts],
-});
-
-export const PatientReplaceSchema = written("PatientReplace", {
-  description: "The whole record. A field that is absent is removed, except registeredDate, which stays.",
-  properties: { ...fields, ...readOnly },
-  required: ["email", "dateOfBirth", "address"],
-  ...oneOf("name", "firstName", "lastName"),
-  examples: [flat, inParts],
-});
-
-export const PatientPatchSchema = written("PatientPatch", {
-  description: "A JSON merge patch (RFC 7396): an absent field stays, null removes. A name or address in one form replaces the other form.",
-  properties: { ...fields, name: line(limits.name), address: { anyOf: [line(limits.addressText), addressParts] }, ...readOnly },
-  examples: [{ email: "countess@example.com", phoneNumber: null }],
-});
-
 const changeExample = { field: "email", from: "ada@example.com", to: "countess@example.com" };
 export const HistorySchema = z
   .object({
@@ -222,16 +116,43 @@ export const HistorySchema = z
     },
   });
 
-const principals = z
-  .array(z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, "must be the id of a user or team: letters, digits and _.:-, at most 64"))
-  .max(1_000);
-const sharingExample = { users: ["7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69"], teams: ["cardiology"] };
+const principal = z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, "must be the id of a user or team: letters, digits and _.:-, at most 64");
+const principals = z.array(principal).max(1_000);
+const readers = z.strictObject({ users: principals, teams: principals });
+const [oneUser, otherUser] = ["7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69", "0b7e4c1d-5a2f-4c8e-9f3b-6d1a2c3b4e5f"];
+const sharingExample = { users: [oneUser], teams: ["cardiology"], readers: { users: [], teams: ["pharmacy"] } };
 export const SharingWriteSchema = z
-  .strictObject({ users: principals, teams: principals })
+  .strictObject({
+    users: principals.openapi({ description: "Users who may read and change the patient." }),
+    teams: principals.openapi({ description: "Teams whose members may read and change it." }),
+    readers: readers.optional().openapi({ description: "Who may only read it. Without it, nobody. Who is also named above may write." }),
+    owner: principal.optional().openapi({ description: "The owner, unless it stays. Only an administrator can name another one." }),
+  })
   .openapi("SharingWrite", { example: sharingExample });
 export const SharingSchema = z
-  .object({ registeredBy: z.string(), users: z.array(z.string()), teams: z.array(z.string()) })
-  .openapi("Sharing", { example: { registeredBy: "0b7e4c1d-5a2f-4c8e-9f3b-6d1a2c3b4e5f", ...sharingExample } });
+  .object({
+    registeredBy: z.string().openapi({ description: "The user who registered the patient." }),
+    owner: z
+      .string()
+      .openapi({ description: "The user who may also delete and share it: who registered it, unless another one was named." }),
+    users: z.array(z.string()),
+    teams: z.array(z.string()),
+    readers: z.object({ users: z.array(z.string()), teams: z.array(z.string()) }),
+  })
+  .openapi("Sharing", { example: { registeredBy: otherUser, owner: otherUser, ...sharingExample } });
+
+export const TransferSchema = z
+  .strictObject({
+    from: principal.openapi({ description: "The id of the user who owns the records." }),
+    to: principal.openapi({ description: "The id of the user who is to own them." }),
+  })
+  .openapi("Transfer", { example: { from: otherUser, to: oneUser } });
+export const TransferredSchema = z
+  .object({
+    transferred: z.int(),
+    remaining: z.int().openapi({ description: "If it is not 0, send the same request again." }),
+  })
+  .openapi("Transferred", { example: { transferred: 500, remaining: 120 } });
 
 export const ImportReportSchema = z
   .object({
