@@ -31,11 +31,16 @@ export function readPhone(given: string, region: CountryCode): string | undefine
 export const hasCountryCode = (given: string): boolean => /^(tel:)?\+/i.test(given.normalize("NFKC"));
 
 /** Marks words that are read from their end, so that a search by their beginning finds the last digits. */
-const backwards = (digits: string): string => `~${Array.from(digits).reverse().join("")}`;
+function backwards(digits: string): string {
+  let word = "~";
+  for (let at = digits.length - 1; at >= 0; at--) word += digits[at];
+  return word;
+}
 
 /** The words that a stored number is found by: with and without its country code, and backwards. */
 export function phoneWords(phoneNumber: string): string[] {
-  const digits = phoneNumber.slice(1).replace(/;.*/, "");
+  const end = phoneNumber.indexOf(";");
+  const digits = end === -1 ? phoneNumber.slice(1) : phoneNumber.slice(1, end);
   const national = digits.startsWith("1") ? digits.slice(1) : parsePhoneNumberFromString(`+${digits}`)?.nationalNumber;
   return [digits, national ?? digits, backwards(digits)];
 }
