@@ -8,7 +8,7 @@ import type { Logger } from "@pm/kit/log";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import { type LoggedEvent, readEvent } from "../ingest/event.ts";
 import { addChangedFacts, addPatientFacts, patientsOf } from "../ingest/patient-facts.ts";
-import { eventsOfPatients } from "../ingest/store.ts";
+import { eventsOfPatients, latestSeq, settledSeq } from "../ingest/store.ts";
 import { measures } from "../measures.ts";
 import { type Aggregate, createAggregate, createBulkAggregate, type Facts } from "../rollups/aggregate.ts";
 import { activeGeneration, addToRollups, collectChanges } from "../rollups/store.ts";
@@ -21,7 +21,6 @@ import {
   eventsOfPatient,
   findRebuild,
   insertRebuild,
-  latestSeq,
   mergesOfOthers,
   nextByPatient,
   nextInLog,
@@ -93,12 +92,12 @@ async function rebuild(options: Options, { id }: RebuildRow): Promise<void> {
   const started = Date.now();
   const generation = 1 - (await activeGeneration(db));
   await clearRollups(db, generation);
-  let caughtUp = await settledSeq(options);
+  let caughtUp = await settledSeq(database, groupId);
   await noteRebuildStarted(db, id, await countEvents(db));
   const progress = createProgress(db, id);
   await addLog(db, generation, caughtUp, progress.add);
 
-  for (let end = await settledSeq(options); end - caughtUp > BigInt(lastPassSize); end = await settledSeq(options)) {
+  for (let end = await settledSeq(database, groupId); end - caughtUp > BigInt(lastPassSize); end = await settledSeq(database, groupId)) {
     await progress.add(await catchUp(db, generation, caughtUp, end));
     caughtUp = end;
   }
@@ -110,14 +109,6 @@ async function rebuild(options: Options, { id }: RebuildRow): Promise<void> {
   });
   const seconds = (Date.now() - started) / 1_000;
   log.info({ rebuild: String(id), events: String(progress.done()), seconds }, "the roll-ups were rebuilt");
-}
-
-/** The number of the last event, when no event with a lower number can follow. */
-function settledSeq({ database, groupId }: Options): Promise<bigint> {
-  return inTransaction(database, async ({ kysely: transaction }) => {
-    await lockGroup(transaction, groupId);
-    return latestSeq(transaction);
-  });
 }
 
 function createProgress(db: Db, id: bigint) {
