@@ -11,6 +11,7 @@ import type { ConsumedEvent } from "@pm/kit/kafka/event";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
 import { inTransaction } from "@pm/kit/postgres/transaction";
+import { query } from "@pm/stack/native/postgres";
 import { testDatabase } from "@pm/stack/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createCharts } from "../src/charts/renderer.ts";
@@ -29,6 +30,7 @@ let database: AnalyticsDatabase;
 let app: RestApp["app"];
 let closeCharts: () => unknown;
 let drop: () => Promise<void>;
+let migrationDatabaseUrl: string;
 
 type Events = ConsumedEvent[];
 const apply = (...events: Events) => applyBatch(database, events);
@@ -56,6 +58,7 @@ const verifier = {
 beforeAll(async () => {
   const urls = await testDatabase("analytics");
   drop = urls.drop;
+  migrationDatabaseUrl = urls.migrationDatabaseUrl;
   database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
   const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
   const audit = createAuditTrail(database);
@@ -298,6 +301,23 @@ test("a rebuild is asked for once, answers where it is, and leaves an audit entr
   expect(progress.eventsDone).toBe(progress.eventsTotal);
   const { rows } = await database.pool.query("select actor, action from audit_entries where action like 'rollups%'");
   expect(rows).toEqual([{ actor: "somebody", action: "rollups.rebuild-requested" }]);
+});
+
+test("a change of operators without its audit entry is no change", async () => {
+  const broken = registered("gone", "2026-11-05T10:00:00Z");
+  const letter = { groupId: "analytics", event: broken, reason: "the database was full", tries: 5 };
+  await inTransaction(database, (transaction) => deadLetter(transaction, letter));
+  const { rows } = await database.pool.query("select id from dead_letters where state = 'waiting'");
+  const post = (path: string) => app.request(path, { method: "POST", headers: { authorization: "Bearer analytics:admin" } });
+  const paths = [`/analytics/dead-letters/${rows[0].id}:discard`, "/analytics:rebuild"];
+  const asOwner = (text: string) => query(migrationDatabaseUrl, (client) => client.query(text));
+  await asOwner("revoke insert on audit_entries from analytics");
+  for (const path of paths) expect((await post(path)).status, path).toBe(500);
+  await asOwner("grant insert on audit_entries to analytics");
+  const left =
+    "select (select state from dead_letters where id = $1), (select count(*) from rebuilds where state <> 'done')::integer as rebuilds";
+  expect((await database.pool.query(left, [rows[0].id])).rows).toEqual([{ state: "waiting", rebuilds: 0 }]);
+  expect((await post(paths[0] ?? "")).status).toBe(204);
 });
 
 test("what is asked for is UTF-8, in queries and in paths", async () => {

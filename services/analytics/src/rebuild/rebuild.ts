@@ -5,7 +5,7 @@
 import { AppError } from "@pm/kit/errors";
 import { lockGroup } from "@pm/kit/kafka/dead-letter-store";
 import type { Logger } from "@pm/kit/log";
-import { inTransaction } from "@pm/kit/postgres/transaction";
+import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import { type LoggedEvent, readEvent } from "../ingest/event.ts";
 import { addChangedFacts, addPatientFacts, patientsOf } from "../ingest/patient-facts.ts";
 import { eventsOfPatients, latestSeq, settledSeq } from "../ingest/store.ts";
@@ -43,8 +43,12 @@ type Rebuild = {
 };
 
 export type Rebuilds = {
-  /** Requests a rebuild. @throws AppError failed_precondition while another one is open */
-  request(): Promise<Rebuild>;
+  /**
+   * Requests a rebuild.
+   * @param also what is done in the same transaction, such as an audit entry
+   * @throws AppError failed_precondition while another one is open
+   */
+  request(also?: (transaction: Queries, id: string) => Promise<void>): Promise<Rebuild>;
   /** @throws AppError not_found */
   get(id: string): Promise<Rebuild>;
   /** Does the open rebuild, if there is one. Only one process at a time may call this. */
@@ -65,10 +69,15 @@ const noteProgressMs = 1_000;
 const lowestId = "00000000-0000-0000-0000-000000000000";
 
 export function createRebuilds(options: Options): Rebuilds {
-  const db = options.database.kysely;
+  const { database } = options;
+  const db = database.kysely;
   return {
-    async request() {
-      const row = await insertRebuild(db);
+    async request(also) {
+      const row = await inTransaction(database, async (transaction) => {
+        const inserted = await insertRebuild(transaction.kysely);
+        if (inserted) await also?.(transaction, String(inserted.id));
+        return inserted;
+      });
       if (row) return toRebuild(row);
       const open = await openRebuild(db);
       throw new AppError("failed_precondition", `A rebuild is under way${open ? `: GET /analytics/rebuilds/${open.id}` : ""}.`);
