@@ -74,8 +74,7 @@ async function publish(db: Db, publication: Publication, previous: Publication |
   const keyOf = (...parts: string[]) => JSON.stringify(parts);
   const counts: Counts = new Map();
   for await (const { fresh, known } of newEvents(db, publication, previous)) {
-    const amounts = countEvents(fresh.map(readEvent), known.map(readEvent), counts);
-    await addAccountAmounts(db, amounts);
+    await addAccountAmounts(db, countEvents(fresh, known, counts));
   }
   const waiting = previous ? await waitingFigures(db, [previous.week]) : [];
   const lastShown = new Map((await lastShownParts(db, partMeasures)).map(({ measure, value, week }) => [keyOf(measure, value), week]));
@@ -104,18 +103,18 @@ async function* newEvents(db: Db, { until, seq }: Publication, previous: Publica
   // If nothing was added to the log, no event from before is new.
   let after = { occurred_at: before.seq === seq ? before.until : beginning, seq: 0n };
   for (;;) {
-    const fresh = await nextEvents(db, { after, before, until, seq }, chunkSize);
-    if (fresh.length === 0) return;
-    const patients = [...new Set(fresh.flatMap((event) => patientsOf(readEvent(event))))];
-    const candidates = patients.length === 0 ? [] : await eventsOfPatients(db, patients, seq);
-    const isBefore = (event: { at: number; seq: bigint }, edge: typeof after) =>
-      event.at < edge.occurred_at.getTime() || (event.at === edge.occurred_at.getTime() && event.seq <= edge.seq);
-    const cursor = after;
-    const known = candidates.filter((event) => {
-      const { at } = readEvent(event);
-      return isBefore({ at, seq: event.seq }, cursor) || (event.seq <= before.seq && at < before.until.getTime());
+    const rows = await nextEvents(db, { after, before, until, seq }, chunkSize);
+    const last = rows.at(-1);
+    if (!last) return;
+    const fresh = rows.map(readEvent);
+    const patients = [...new Set(fresh.flatMap(patientsOf))];
+    const [time, position] = [after.occurred_at.getTime(), after.seq];
+    const known = (patients.length === 0 ? [] : await eventsOfPatients(db, patients, seq)).flatMap((row) => {
+      const event = readEvent(row);
+      const wasCounted = event.at < time || (event.at === time && row.seq <= position);
+      return wasCounted || (row.seq <= before.seq && event.at < before.until.getTime()) ? event : [];
     });
     yield { fresh, known };
-    after = fresh.at(-1) ?? after;
+    after = last;
   }
 }

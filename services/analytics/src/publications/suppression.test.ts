@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { createAttacker } from "../../test/attacker.ts";
 import { measures } from "../measures.ts";
 import { addTo, addWeek, type Counts, decide } from "./figures.ts";
-import { hasEnoughAccounts, isLargeEnough } from "./suppression.ts";
+import { hasEnoughAccounts, isLargeEnough, partsToShow } from "./suppression.ts";
 import type { Figure } from "./types.ts";
 
 const { registered, registeredBy } = measures.patients;
@@ -89,6 +89,13 @@ test("a clinic with few registrations sees them every few weeks, by sex too, and
   expect(shown(registered, "")).toEqual(Array.from({ length: 12 }, () => 11n));
   expect(shown(registeredBy.sex, "sex 0")).toEqual([null, null, null, 32n, null, null, null, 32n, null, null, null, 32n]);
   expect(shown(registeredBy.sex, "sex 1").every((count) => count === null)).toBe(true);
+});
+
+test("a part that cannot be covered keeps none withheld beside it", () => {
+  const part = (value: string, amount: bigint, since: string | null = null) => ({ value, amount, since });
+  const parts = [part("many", 100n), part("some", 20n), part("few", 12n), part("new", 11n, "2026-11-02")];
+  const amountAt = (value: string) => (value === "many" ? 98n : value === "some" ? 19n : 12n);
+  expect([...partsToShow(parts, amountAt)]).toEqual(["some", "many"]);
 });
 
 test("an amount needs eleven accounts, none of which has nearly all of it", () => {

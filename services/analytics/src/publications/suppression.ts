@@ -40,24 +40,37 @@ type Part = Pick<Figure, "value" | "amount" | "since">;
  * @param amountAt what a part that is withheld now was withheld with in an earlier week; 0 if it was shown then
  */
 export function partsToShow(parts: Part[], amountAt: (value: string, week: LocalDate) => bigint): Set<string> {
-  const inOrder = (a: Part, b: Part) =>
+  /** What a part has counted since a week, if it was withheld all that time. */
+  const countedSince = (part: Part, week: LocalDate | null): bigint => {
+    if ((part.since ?? "") > (week ?? "")) return 0n;
+    return size(part.amount - (week === null || week === part.since ? 0n : amountAt(part.value, week)));
+  };
+  const large = parts.filter(({ amount }) => size(amount) > largestHidden);
+  const all = new Map<LocalDate | null, bigint>();
+  for (const { since } of large)
+    if (!all.has(since))
+      all.set(
+        since,
+        parts.reduce((sum, part) => sum + countedSince(part, since), 0n),
+      );
+  // A part that not even all others cover is withheld, and no others in vain beside it.
+  const candidates = large.filter(({ since, amount }) => (all.get(since) ?? 0n) - size(amount) > largestHidden);
+  // Parts that were withheld for longest cover most others, so they are the first that stay withheld.
+  const byAge = (a: Part, b: Part) =>
     (a.since ?? "").localeCompare(b.since ?? "") || Number(size(a.amount) - size(b.amount)) || (a.value < b.value ? -1 : 1);
-  // Parts that were withheld for longest cover most others, so they stay withheld first.
-  const candidates = parts.filter(({ amount }) => size(amount) > largestHidden).sort(inOrder);
-  const withheldSince = new Map(candidates.map(({ since }) => [since, 0n]));
-  const withhold = (part: Part) => {
-    for (const [since, sum] of withheldSince) {
-      if ((part.since ?? "") > (since ?? "")) continue;
-      const before = since === null || since === part.since ? 0n : amountAt(part.value, since);
-      withheldSince.set(since, sum + size(part.amount - before));
+  candidates.sort(byAge);
+  /** What is shown of the parts that wait since a week, and how many of these there are. */
+  const groups = new Map(candidates.map(({ since }) => [since, { shown: 0n, parts: 0 }]));
+  const show = (part: Part, sign: 1 | -1) => {
+    for (const [since, group] of groups) {
+      group.shown += BigInt(sign) * countedSince(part, since);
+      if (since === part.since) group.parts += sign;
     }
   };
-  for (const part of parts) if (!candidates.includes(part)) withhold(part);
-  const isCovered = ({ since }: Part) => (withheldSince.get(since) ?? 0n) > largestHidden;
-  let next = candidates.shift();
-  while (next && ![next, ...candidates].every(isCovered)) {
-    withhold(next);
-    next = candidates.shift();
-  }
-  return new Set((next ? [next, ...candidates] : []).map(({ value }) => value));
+  for (const part of candidates) show(part, 1);
+  const isCovered = () =>
+    groups.entries().every(([since, { shown, parts: count }]) => count === 0 || (all.get(since) ?? 0n) - shown > largestHidden);
+  let first = 0;
+  for (let next = candidates[0]; next && !isCovered(); next = candidates[++first]) show(next, -1);
+  return new Set(candidates.slice(first).map(({ value }) => value));
 }
