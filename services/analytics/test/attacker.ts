@@ -73,8 +73,9 @@ export async function createAttacker() {
         const count = allWeeks.slice(from, to + 1).reduce((sum, week) => sum + truth(measure, value, week), 0);
         if (count < 1 || count > 10) continue;
         const sum = names.slice(from, to + 1);
-        if (bound("Maximize", sum, model) === count && bound("Minimize", sum, model) === count)
-          found.push({ measure, value, from, to, count });
+        const greatest = bound("Maximize", sum, model);
+        if (greatest < count) throw new Error(`${measure} ${value} is ${count}, and at most ${greatest} by what is published`);
+        if (greatest === count && bound("Minimize", sum, model) === count) found.push({ measure, value, from, to, count });
       }
     return found;
   }

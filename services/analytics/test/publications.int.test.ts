@@ -148,7 +148,9 @@ test("an amount is shown with eleven accounts behind it, none of which has nearl
     ["2026-11-09", 23_000],
     ["2026-11-16", 0],
   ]);
-  for (const currency of ["USD", "CHF"]) expect((await report(`billing?currency=${currency}`)).totals.charged).toBeNull();
+  // A currency of few accounts is answered like one that nobody uses.
+  for (const currency of ["USD", "CHF", "JPY"])
+    expect(new Set(Object.values((await report(`billing?currency=${currency}`)).totals))).toEqual(new Set([null]));
 });
 
 test("sign-ins are published too, and the reasons of failures only beside enough others", async () => {
@@ -262,6 +264,7 @@ test("the dashboard is complete without the scope for details, and says what it 
   await register(30, "2026-11-10T10:00:00Z", { city: "Bonn" });
   await register(3, "2026-11-10T10:00:00Z", { city: "Unkel" });
   await app.publish();
+  expect((await app.page("/analytics/dashboard?from=1900-01-01")).status).toBe(200);
   const shown = await page();
   for (const text of ["Registrations per week", "Registrations by age", "Europe/Berlin", "published up to 2026-11-22", "analytics:detail"])
     expect(shown).toContain(text);

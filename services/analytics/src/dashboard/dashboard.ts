@@ -1,5 +1,5 @@
 /** Which reports the page shows, for which period. */
-import { addDays, type Instant } from "@pm/kit/calendar";
+import { addDays, type Instant, localDateAt } from "@pm/kit/calendar";
 import { countSpans, type Interval } from "../calendar.ts";
 import type { Charts } from "../charts/renderer.ts";
 import { isPeriod, periodFrom } from "../reports/period.ts";
@@ -20,8 +20,8 @@ export function usableQuery(asked: Asked, viewer: { detail: boolean; clinicTimeZ
   if (first && last && first > last) [first, last] = [last, first];
   const currency = asked.currency && /^[A-Z]{3}$/.test(asked.currency) ? asked.currency : undefined;
   if (!detail) {
-    // Without a last day, reports end with the last week that is published.
-    if (first && last && countSpans(first, last, "week") > maxIntervals) first = addDays(last, -7 * (maxIntervals - 2));
+    const end = last ?? localDateAt(now, clinicTimeZone);
+    if (first && countSpans(first, end, "week") > maxIntervals) first = addDays(end, -7 * (maxIntervals - 2));
     return { detail, from: first, to: last, interval: "week", requestedInterval: "week", timeZone: clinicTimeZone, currency };
   }
   const timeZone = asked.timeZone && isPeriod({ timeZone: asked.timeZone }) ? asked.timeZone : clinicTimeZone;

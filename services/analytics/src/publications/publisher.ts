@@ -6,9 +6,9 @@ import { addDays, type Instant, type LocalDate, localDateAt, startOfDay } from "
 import type { Logger } from "@pm/kit/log";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import { mondayOf } from "../calendar.ts";
-import { readEvent } from "../ingest/event.ts";
+import { type LoggedEvent, readEvent } from "../ingest/event.ts";
 import { patientsOf } from "../ingest/patient-facts.ts";
-import { eventsOfPatients, settledSeq } from "../ingest/store.ts";
+import { eventsOfPatients, type NumberedEvent, settledSeq } from "../ingest/store.ts";
 import type { AnalyticsDatabase, Db } from "../tables.ts";
 import { countEvents } from "./count.ts";
 import { addWeek, amountOf, type Counts, decide, partMeasures, weeksToCompare } from "./figures.ts";
@@ -22,6 +22,7 @@ import {
   lastPublication,
   lastShownParts,
   nextEvents,
+  nextLateEvents,
   type Publication,
   waitingFigures,
 } from "./store.ts";
@@ -94,27 +95,39 @@ async function publish(db: Db, publication: Publication, previous: Publication |
   return decided;
 }
 
+type Chunk = { fresh: LoggedEvent[]; known: LoggedEvent[] };
+
 /**
- * The events that this publication has and the previous one has not, by their time, each chunk with the events of the
- * same patients that are in the previous one or in chunks before.
+ * The events that this publication has and the previous one has not, each chunk with the events of the same patients
+ * that are in the previous one or in chunks before. First come those that were too late for earlier publications.
  */
-async function* newEvents(db: Db, { until, seq }: Publication, previous: Publication | undefined) {
-  const before = { seq: previous?.seq ?? 0n, until: previous?.until ?? beginning };
-  // If nothing was added to the log, no event from before is new.
-  let after = { occurred_at: before.seq === seq ? before.until : beginning, seq: 0n };
-  for (;;) {
-    const rows = await nextEvents(db, { after, before, until, seq }, chunkSize);
-    const last = rows.at(-1);
-    if (!last) return;
+async function* newEvents(db: Db, { until, seq }: Publication, previous: Publication | undefined): AsyncGenerator<Chunk> {
+  const start = previous?.until ?? beginning;
+  const read = { late: previous?.seq ?? 0n, own: { occurred_at: start, seq: 0n } };
+  const wasRead = (at: Instant, number: bigint): boolean => {
+    if (at < start.getTime()) return number <= read.late;
+    const edge = read.own.occurred_at.getTime();
+    return at < edge || (at === edge && number <= read.own.seq);
+  };
+  const chunkOf = async (rows: NumberedEvent[]): Promise<Chunk> => {
     const fresh = rows.map(readEvent);
     const patients = [...new Set(fresh.flatMap(patientsOf))];
-    const [time, position] = [after.occurred_at.getTime(), after.seq];
-    const known = (patients.length === 0 ? [] : await eventsOfPatients(db, patients, seq)).flatMap((row) => {
+    const candidates = patients.length === 0 ? [] : await eventsOfPatients(db, patients, seq);
+    const known = candidates.flatMap((row) => {
       const event = readEvent(row);
-      const wasCounted = event.at < time || (event.at === time && row.seq <= position);
-      return wasCounted || (row.seq <= before.seq && event.at < before.until.getTime()) ? event : [];
+      return wasRead(event.at, row.seq) ? event : [];
     });
-    yield { fresh, known };
-    after = last;
+    return { fresh, known };
+  };
+  for (let rows = await nextLateEvents(db, read.late, { seq, until: start }, chunkSize); rows.length > 0; ) {
+    yield await chunkOf(rows);
+    read.late = rows.at(-1)?.seq ?? seq;
+    rows = await nextLateEvents(db, read.late, { seq, until: start }, chunkSize);
+  }
+  read.late = seq;
+  for (let rows = await nextEvents(db, read.own, { seq, until }, chunkSize); rows.length > 0; ) {
+    yield await chunkOf(rows);
+    read.own = rows.at(-1) ?? read.own;
+    rows = await nextEvents(db, read.own, { seq, until }, chunkSize);
   }
 }

@@ -28,22 +28,31 @@ export async function earliestEvent(db: Db): Promise<Date | undefined> {
   return row?.occurred_at;
 }
 
-type TimedEvent = NumberedEvent & { occurred_at: Date };
 /** Events in the order of their times. Events of one time are in the order of the log. */
 type Place = { occurred_at: Date; seq: bigint };
+/** The part of the log that a publication has: events before `until`, up to the number `seq`. */
+type Extent = { until: Date; seq: bigint };
 
-/** The events before `until` and up to `seq` that were not among those of `before`; the next after a place. */
-export async function nextEvents(
-  db: Db,
-  { after, before, until, seq }: { after: Place; before: { until: Date; seq: bigint }; until: Date; seq: bigint },
-  limit: number,
-): Promise<TimedEvent[]> {
-  const { rows } = await sql<TimedEvent>`
+/** The next events after a place, in the order of their times. */
+export async function nextEvents(db: Db, after: Place, { until, seq }: Extent, limit: number): Promise<(NumberedEvent & Place)[]> {
+  const { rows } = await sql<NumberedEvent & Place>`
     select seq, event_id, stream, payload, occurred_at from events
     where (occurred_at, seq) > (${after.occurred_at}, ${after.seq}) and occurred_at < ${until} and seq <= ${seq}
-      and (occurred_at >= ${before.until} or seq > ${before.seq})
     order by occurred_at, seq limit ${limit}`.execute(db);
   return rows;
+}
+
+/** The next events after a number of the log, in the order of the log. */
+export async function nextLateEvents(db: Db, after: bigint, { until, seq }: Extent, limit: number): Promise<NumberedEvent[]> {
+  return await db
+    .selectFrom("events")
+    .select(["seq", "event_id", "stream", "payload"])
+    .where("seq", ">", after)
+    .where("seq", "<=", seq)
+    .where("occurred_at", "<", until)
+    .orderBy("seq")
+    .limit(limit)
+    .execute();
 }
 
 /** What waits since each of some weeks. */

@@ -90,8 +90,11 @@ export async function publishedBilling(
   const chargesOf = (currency: string) => Number(figures.sum(charges, currency, beginning, weeks.to) ?? 0n);
   const byCharges = currencies.toSorted((a, b) => chargesOf(b) - chargesOf(a) || (a < b ? -1 : 1));
   const currency = requestedCurrency ?? byCharges[0] ?? "EUR";
+  // Of a currency of few accounts, not even that it is used is told.
+  const sumOf = (measure: string, from: LocalDate, to: LocalDate): ShownAmount =>
+    currencies.includes(currency) ? figures.sum(measure, currency, from, to) : null;
   const flowsIn = (from: LocalDate, to: LocalDate): MoneyFlows => {
-    const amount = (measure: string): ShownAmount => figures.sum(measure, currency, from, to);
+    const amount = (measure: string) => sumOf(measure, from, to);
     return {
       charged: amount(charged),
       voided: amount(voided),
@@ -108,8 +111,8 @@ export async function publishedBilling(
       ...flowsIn(weeks.from, weeks.to),
       outstandingAtEnd: null,
       creditAtEnd: null,
-      charges: toCount(figures.sum(charges, currency, weeks.from, weeks.to)),
-      payments: toCount(figures.sum(payments, currency, weeks.from, weeks.to)),
+      charges: toCount(sumOf(charges, weeks.from, weeks.to)),
+      payments: toCount(sumOf(payments, weeks.from, weeks.to)),
     },
     lastYear: { ...lastYear, ...flowsIn(lastYear.from, lastYear.to) },
     aging: agingBuckets.map(({ label }) => ({ bucket: label, amount: null })),
