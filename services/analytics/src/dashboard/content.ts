@@ -99,7 +99,7 @@ function freshness({ patients, billing, activity }: DashboardReports): Html {
 
 function publicationNote({ publishedTo, timeZone }: Head): Html {
   return html`<p class="note">Whole weeks of ${timeZone}, published up to ${publishedTo ?? "no day yet"}. A week is published a day after it has ended, and does not change; what is corrected later is in a later week.</p>
-<p class="note">“hidden” is a count of 1 to ${largestHidden}, an amount of ${largestHidden} accounts or fewer, or a number from which one of these would follow. It is added to the number of a later week. Active patients by age, sex and place, and what is outstanding, need the scope analytics:detail.</p>`;
+<p class="note">“hidden” is a count of 1 to ${largestHidden}, an amount of ${largestHidden} accounts or fewer, a number from which one of these would follow, or a number of weeks that are not published. What is hidden is added to the number of a later week. Active patients by age, sex and place, and what is outstanding, need the scope analytics:detail.</p>`;
 }
 
 function number(name: string, value: string, beside: string): Html {
