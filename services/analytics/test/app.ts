@@ -7,7 +7,7 @@ import { openDatabase } from "@pm/kit/postgres/database";
 import { testDatabase } from "@pm/stack/testing";
 import { createCharts } from "../src/charts/renderer.ts";
 import { registerDashboard } from "../src/dashboard/rest.ts";
-import type { DashboardSessions } from "../src/dashboard/session.ts";
+import { cookieName, type DashboardSessions } from "../src/dashboard/session.ts";
 import { createPublisher } from "../src/publications/publisher.ts";
 import { createReports } from "../src/reports/reports.ts";
 import { registerReports } from "../src/reports/rest.ts";
@@ -60,7 +60,7 @@ export async function openAnalytics(clock: { now: number }, clinicTimeZone: stri
     get: async (path: string, scopes = "analytics:read") =>
       await rest.app.request(path, { headers: { authorization: `Bearer ${scopes}` } }),
     page: async (path: string, scopes = "analytics:read") =>
-      await rest.app.request(path, { headers: { cookie: `pm_session=${encodeURIComponent(scopes)}` } }),
+      await rest.app.request(path, { headers: { cookie: `${cookieName}=${encodeURIComponent(scopes)}` } }),
     async close(): Promise<void> {
       await closeCharts();
       await database.kysely.destroy();

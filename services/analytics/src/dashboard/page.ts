@@ -5,7 +5,8 @@ import { html, raw } from "hono/html";
 import { addYears, type Interval } from "../calendar.ts";
 import type { Charts } from "../charts/renderer.ts";
 import { content, type DashboardReports, type Html } from "./content.ts";
-import { cookiePath } from "./session.ts";
+
+export const dashboardPath = "/analytics/dashboard";
 
 /** What the page shows. `interval` differs from `requestedInterval` if the period is too long for that one. */
 export type DashboardQuery = {
@@ -47,8 +48,8 @@ function page(options: { title: string; release: string; body: Html; script?: bo
 <meta name="color-scheme" content="light dark">
 <title>${title}</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="${cookiePath}/dashboard.css?${release}">
-${script ? html`<script src="${cookiePath}/dashboard.js?${release}" defer></script>` : ""}
+<link rel="stylesheet" href="${dashboardPath}/dashboard.css?${release}">
+${script ? html`<script src="${dashboardPath}/dashboard.js?${release}" defer></script>` : ""}
 </head>
 <body>
 ${body}
@@ -63,7 +64,7 @@ export function signInPage(options: { release: string; next: string; email: stri
     title: problem ? "Not signed in: clinic dashboard" : "Sign in: clinic dashboard",
     release,
     body: html`<main>
-<form class="sign-in card" method="post" action="${cookiePath}/login">
+<form class="sign-in card" method="post" action="${dashboardPath}/login">
 <h1>Clinic dashboard</h1>
 ${problem ? html`<p class="problem" role="alert">${problem}</p>` : ""}
 <label>E-mail address <input name="email" type="email" autocomplete="username" required maxlength="320" value="${email}"></label>
@@ -76,7 +77,7 @@ ${problem ? html`<p class="problem" role="alert">${problem}</p>` : ""}
   });
 }
 
-const signOut = html`<form method="post" action="${cookiePath}/logout"><button class="plain">Sign out</button></form>`;
+const signOut = html`<form method="post" action="${dashboardPath}/logout"><button class="plain">Sign out</button></form>`;
 
 export function problemPage(options: { release: string; message: string; signedIn: boolean; requestId: string }): string {
   const { release, message, signedIn, requestId } = options;
@@ -86,7 +87,7 @@ export function problemPage(options: { release: string; message: string; signedI
     body: html`<header><h1>Clinic dashboard</h1>${signedIn ? signOut : ""}</header>
 <main class="card">
 <p class="problem" role="alert">${message}</p>
-<p><a href="${cookiePath}">Try again</a></p>
+<p><a href="${dashboardPath}">Try again</a></p>
 <p class="note">Request ${requestId}</p>
 </main>`,
   });
@@ -123,13 +124,13 @@ function picker(query: DashboardQuery, { billing: { currency, currencies } }: Da
   const { detail, from, to, timeZone, requestedInterval } = query;
   const link = (text: string, first: string) => {
     const search = new URLSearchParams({ from: first, to, ...(detail && { interval: "day", timeZone }) });
-    return html`<a href="${cookiePath}?${search.toString()}">${text}</a>`;
+    return html`<a href="${dashboardPath}?${search.toString()}">${text}</a>`;
   };
   const option = (value: string, chosen: string) => html`<option${value === chosen ? raw(" selected") : ""}>${value}</option>`;
   const links = detail
     ? [link("Last 7 days", addDays(to, -6)), link("Last 30 days", addDays(to, -29)), link("Last 12 months", addDays(addYears(to, -1), 1))]
     : [link("Last 4 weeks", addDays(to, -27)), link("Last 13 weeks", addDays(to, -90)), link("Last 52 weeks", addDays(to, -363))];
-  return html`<form class="picker" method="get" action="${cookiePath}">
+  return html`<form class="picker" method="get" action="${dashboardPath}">
 <label>From <input type="date" name="from" value="${from}" required></label>
 <label>To <input type="date" name="to" value="${to}" required></label>
 ${
