@@ -12,6 +12,7 @@ import { createHistory } from "./patients/history.ts";
 import { createLists } from "./patients/list.ts";
 import { createPatients } from "./patients/patients.ts";
 import { registerPatients } from "./patients/rest.ts";
+import { startRewriting } from "./patients/rewriting.ts";
 import { about } from "./patients/schemas.ts";
 import { createSharing } from "./patients/sharing.ts";
 import { createTotals } from "./patients/totals.ts";
@@ -31,7 +32,8 @@ const now = () => new Date();
 const clinicTimeZone = config.CLINIC_TIME_ZONE;
 const cursors = createCursors(config.CURSOR_KEY);
 const committed = relay.wake;
-const lists = createLists({ db, cursors, dateOrder: config.DATE_ORDER });
+const rewriting = startRewriting({ ...parts, db });
+const lists = createLists({ db, cursors, dateOrder: config.DATE_ORDER, isRewritten: rewriting.isDone });
 const imports = createImports({ db, committed, now, clinicTimeZone });
 billing.startWorker(lifecycle, imports.isRunning);
 

@@ -124,8 +124,8 @@ function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Cal
     const at = now();
     const record = importedRecord(body, daysAt(at.getTime(), clinicTimeZone));
     const id = randomUUIDv7();
-    const { all, names } = searchWords(record);
-    const words = { all, names: names.filter((word) => !knownWords.has(word)) };
+    const found = searchWords(record);
+    const words = { ...found, names: found.names.filter((word) => !knownWords.has(word)) };
     const who = { actor: call.actorId, requestId: call.requestId };
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for the billing accounts of an import, so the worker opens them.

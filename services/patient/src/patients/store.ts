@@ -56,7 +56,9 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
   return readings.map((_, n) => found.get(n));
 }
 
-export type PatientRow = Omit<PatientsTable, "registered_by" | "words" | "changed_xid"> & { account_id: string | null };
+export type PatientRow = Omit<PatientsTable, "registered_by" | "words" | "changed_xid" | "sort_name" | "city_key" | "words_version"> & {
+  account_id: string | null;
+};
 
 export function toPatient(row: PatientRow): Patient {
   return {

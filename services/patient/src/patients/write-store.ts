@@ -60,6 +60,8 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   registered_date: ["date", ({ record }) => record.registeredDate],
   // Separated by newlines, since a word has no control characters.
   words: ["text", ({ words }) => words.all.join("\n")],
+  sort_name: ["text", ({ words }) => words.sortName],
+  city_key: ["text", ({ words }) => words.cityKey],
   event_id: ["uuid", ({ event }) => event.eventId],
   event_type: ["text", ({ event }) => event.type],
   payload: ["bytea", ({ event }) => event.payload],
@@ -116,9 +118,9 @@ const createStatement = {
       on conflict do nothing returning patient_id
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
-        state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words)
+        state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words, sort_name, city_key, words_version)
       select id, 1, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
-        state, zip_code, sex, registered_date, actor, at, at, ${vector}
+        state, zip_code, sex, registered_date, actor, at, at, ${vector}, sort_name, city_key, 1
       from input where key is null or id in (select patient_id from keyed) order by lower(email)
       on conflict (lower(email)) where deleted_at is null do nothing returning id
     ), fresh as materialized (
@@ -199,7 +201,8 @@ const changeStatement = {
       update patients p set version = p.version + 1, name = input.name, first_name = input.first_name, last_name = input.last_name,
         email = input.email, phone_number = input.phone_number, date_of_birth = input.date_of_birth, address_text = input.address_text,
         street = input.street, city = input.city, state = input.state, zip_code = input.zip_code, sex = input.sex,
-        registered_date = input.registered_date, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector}
+        registered_date = input.registered_date, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector},
+        sort_name = input.sort_name, city_key = input.city_key, words_version = p.version + 1
       from input where p.id = input.id and p.version = input.version
       returning p.id, p.version
     ), search_words as (
