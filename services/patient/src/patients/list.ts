@@ -5,16 +5,14 @@ import { type Call, viewerOf } from "../caller.ts";
 import type { DateOrder } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Patient } from "../tables.ts";
+import { type Access, type Condition, createAccess } from "./access-store.ts";
 import { readSince, toUntil } from "./changes.ts";
 import { changedCondition, type Horizon, readHorizon } from "./changes-store.ts";
 import { fold } from "./folding.ts";
 import {
-  type Access,
   type Branch,
   both,
-  type Condition,
   countRows,
-  createAccess,
   estimateRows,
   filterCondition,
   type ListedRow,

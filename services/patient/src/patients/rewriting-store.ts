@@ -1,30 +1,29 @@
 /** Rows whose words are to be rewritten: those that the version before wrote. */
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
-import type { Client } from "pg";
-import type { PatientDatabase } from "../database.ts";
+import type { Queries } from "@pm/kit/postgres/transaction";
 import type { PatientRecord, SearchWords } from "../tables.ts";
 import { type PatientRow, patientColumns, toPatient } from "./store.ts";
 
 /** Whether there are such rows. */
-export async function hasOldWords(db: PatientDatabase): Promise<boolean> {
+export async function hasOldWords(db: Queries): Promise<boolean> {
   const text = "select exists (select from patients where words_version is null) as has_old";
   const [row] = await db.query<{ has_old: boolean }>({ name: "patients_has_old_words", text }, []);
   return row?.has_old ?? true;
 }
 
-export async function countOldWords(client: Client): Promise<number> {
-  const { rows } = await client.query<{ count: number }>("select count(*)::int as count from patients where words_version is null");
-  return rows[0]?.count ?? 0;
+export async function countOldWords(db: Queries): Promise<number> {
+  const text = "select count(*)::int as count from patients where words_version is null";
+  const [row] = await db.query<{ count: number }>({ name: "patients_count_old_words", text }, []);
+  return row?.count ?? 0;
 }
 
 /** A patient whose words are old. */
 type OldWords = { id: string; version: number; record: PatientRecord };
 
 /** The next ones after an id. Ids before it have left dead entries in the index, which are slow to pass until a vacuum. */
-export async function readOldWords(client: Client, after: string, limit: number): Promise<OldWords[]> {
+export async function readOldWords(db: Queries, after: string, limit: number): Promise<OldWords[]> {
   const text = `select ${patientColumns}, null as account_id from patients p where words_version is null and id > $1 order by id limit $2`;
-  const { rows } = await client.query<PatientRow>({ name: "patients_old_words", text, values: [after, limit] });
-  return rows.map(toPatient);
+  return (await db.query<PatientRow>({ name: "patients_old_words", text }, [after, limit])).map(toPatient);
 }
 
 type NewWords = OldWords & { words: SearchWords };
@@ -50,7 +49,7 @@ const rewriteStatement = {
     from ${rewritten.source("input")} where p.id = input.id and p.version = input.version and p.words_version is null`,
 };
 
-export async function rewriteWords(client: Client, patients: NewWords[]): Promise<void> {
+export async function rewriteWords(db: Queries, patients: NewWords[]): Promise<void> {
   const names = patients.flatMap(({ words }) => words.names);
-  await client.query({ ...rewriteStatement, values: [...rewritten.collect(patients).values(), names] });
+  await db.query(rewriteStatement, [...rewritten.collect(patients).values(), names]);
 }

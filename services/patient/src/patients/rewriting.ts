@@ -8,7 +8,7 @@ import type { Logger } from "@pm/kit/log";
 import { Gauge, metrics } from "@pm/kit/metrics";
 import type { DatabaseSettings } from "@pm/kit/postgres/database";
 import { runAsLeader } from "@pm/kit/postgres/leader";
-import type { Client } from "pg";
+import { type Queries, queriesOn } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
 import { countOldWords, hasOldWords, readOldWords, rewriteWords } from "./rewriting-store.ts";
 import { searchWords } from "./search.ts";
@@ -42,14 +42,14 @@ export function startRewriting({ db, settings, log, lifecycle }: Options): { isD
   lifecycle.onClose("rewriting's check", () => clearInterval(timer));
   void check();
   const step = createStep(log);
-  runAsLeader({ name: "patient_rewriting", settings, pool: db.pool, pollMs, step, log, lifecycle });
+  runAsLeader({ name: "patient_rewriting", settings, pool: db.pool, pollMs, step: (client) => step(queriesOn(client)), log, lifecycle });
   return { isDone: () => isDone };
 }
 
-function createStep(log: Logger): (client: Client) => Promise<"more" | "done"> {
+function createStep(log: Logger): (client: Queries) => Promise<"more" | "done"> {
   let [after, total, done] = [firstId, 0, 0];
 
-  async function begin(client: Client): Promise<void> {
+  async function begin(client: Queries): Promise<void> {
     [total, done] = [await countOldWords(client), 0];
     remaining.set(total);
     if (total > 0) log.info({ patients: total }, "rewriting the words of patients");

@@ -1,6 +1,6 @@
 /** What a search matches, as conditions on `patients p`. */
 import { sql } from "kysely";
-import type { Condition } from "./list-store.ts";
+import type { Condition } from "./access-store.ts";
 
 /** What Postgres looks for: as `tsquery`s, and, for words that may be misspelled, parts of the one that it makes itself. */
 export type WordQuery = {
