@@ -1,5 +1,5 @@
 /**
- * What changed since an answer before, so that a client that follows misses nothing (decision 0026). Each row has the
+ * What changed since an answer before, so that a client that follows misses nothing (decision 0029). Each row has the
  * number of the transaction that wrote its latest version. A snapshot says which transactions it does not have, whatever
  * the clocks say and whoever is still writing: the answer ends before the oldest of them.
  */
