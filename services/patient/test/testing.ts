@@ -82,7 +82,8 @@ export async function startPatientApp(
   registerDocs(rest);
   const [now, committed, settings] = [() => new Date(), () => undefined, { ...defaultSettings, ...set }];
   const cursors = createCursors("a key for cursors, long enough to be one");
-  const lists = createLists({ db, cursors, search: { dateOrder: "YMD", phoneRegion: settings.phoneRegion } });
+  const search = { dateOrder: "YMD", phoneRegion: settings.phoneRegion } as const;
+  const lists = createLists({ db, cursors, search, isRewritten: () => true });
   registerFiles(rest, { lists, imports: createImports({ db, committed, now, settings }) });
   registerPatients(rest, {
     patients: createPatients({ db, audit, billing, committed, now, settings }),
