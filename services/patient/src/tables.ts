@@ -116,5 +116,14 @@ export type Tables = {
   };
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
   import_emails: { import_id: string; email_hash: Buffer };
+  file_transfers: {
+    caller: string;
+    kind: "import" | "export";
+    slot: number;
+    id: string;
+    name: string | null;
+    started_at: Generated<Date>;
+    expires_at: Date;
+  };
 } & AuditTables &
   OutboxTables;
