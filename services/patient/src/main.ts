@@ -13,6 +13,7 @@ import { createHistory } from "./patients/history.ts";
 import { createLists } from "./patients/list.ts";
 import { createPatients } from "./patients/patients.ts";
 import { registerPatients } from "./patients/rest.ts";
+import { startRewriting } from "./patients/rewriting.ts";
 import { about } from "./patients/schemas.ts";
 import { createSharing } from "./patients/sharing.ts";
 import { createTotals } from "./patients/totals.ts";
@@ -32,7 +33,9 @@ const now = () => new Date();
 const settings = recordSettings(config);
 const cursors = createCursors(config.CURSOR_KEY);
 const committed = relay.wake;
-const lists = createLists({ db, cursors, search: { dateOrder: config.DATE_ORDER, phoneRegion: settings.phoneRegion } });
+const rewriting = startRewriting({ ...parts, db });
+const search = { dateOrder: config.DATE_ORDER, phoneRegion: settings.phoneRegion };
+const lists = createLists({ db, cursors, search, isRewritten: rewriting.isDone });
 const imports = createImports({ db, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
 

@@ -42,8 +42,11 @@ export type Patient = {
   deletedAt?: Date | undefined;
 };
 
-/** The words that a search finds a patient by. `names` are those that a misspelled word may mean. */
-export type SearchWords = { all: string[]; names: string[] };
+/**
+ * What lists find and order a patient by: words, of which `names` are those that a misspelled word may mean, the name by which
+ * lists are sorted, and the city as it is compared.
+ */
+export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined };
 
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored";
@@ -74,6 +77,9 @@ export type PatientsTable = {
   deleted_at: Date | null;
   words: ColumnType<never, never, never>;
   changed_xid: ColumnType<never, never, never>;
+  sort_name: string | null;
+  city_key: string | null;
+  words_version: bigint | null;
 };
 
 export type Tables = {

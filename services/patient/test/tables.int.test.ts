@@ -31,6 +31,9 @@ test("the types of the tables match the migrations", async () => {
       deleted_at: "timestamptz null",
       words: "tsvector",
       changed_xid: "xid8 null default",
+      sort_name: "text null",
+      city_key: "text null",
+      words_version: "bigint null",
     },
     patient_words: { word: "text" },
     patient_versions: {

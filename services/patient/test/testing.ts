@@ -87,7 +87,8 @@ export async function startPatientApp(
   registerDocs(rest);
   const [now, committed, settings] = [() => new Date(), () => undefined, { ...defaultSettings, ...set }];
   const cursors = createCursors("a key for cursors, long enough to be one");
-  const lists = createLists({ db, cursors, search: { dateOrder: "YMD", phoneRegion: settings.phoneRegion } });
+  const search = { dateOrder: "YMD", phoneRegion: settings.phoneRegion } as const;
+  const lists = createLists({ db, cursors, search, isRewritten: () => true });
   const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
   registerFiles(rest, { lists, imports: createImports({ db, committed, now, settings }), transfers });
   registerPatients(rest, {

@@ -16,7 +16,7 @@ import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./ev
 import { type Rules, rulesAt } from "./fields.ts";
 import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { type Found, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -110,7 +110,7 @@ type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; recor
 
 function createChanges({ db, audit, now, settings, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
-  async function write(call: Call, found: Patient, next: Next, at: Date): Promise<Patient | undefined> {
+  async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
     const { action, record } = next;
     const version = found.version + 1;
@@ -144,7 +144,7 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
     id: string,
     needed: AccessLevel,
     ifMatch: string | undefined,
-    decide: (found: Patient, at: Date) => Next | undefined,
+    decide: (found: Found, at: Date) => Next | undefined,
   ): Promise<Patient> {
     for (let tries = 1; tries <= maxTries; tries++) {
       const found = await findFor(db, call, id, needed);

@@ -59,7 +59,11 @@ export const filters = {
   state: word(100),
   registeredAfter: day.openapi({ description: "Registered later than this day." }),
   registeredBefore: day.openapi({ description: "Registered earlier than this day." }),
-  bornBetween: days.openapi({ description: "The first and the last day, both included.", example: "1970-01-01,1979-12-31" }),
+  bornBetween: days.openapi({
+    description: "The first and the last day, both included.",
+    pattern: "^[0-9-]{10},[0-9-]{10}$",
+    example: "1970-01-01,1979-12-31",
+  }),
   deleted: z.enum(["true", "false", "include"]).default("false").openapi({
     description: "`true` lists the deleted patients instead, `include` lists both.",
   }),

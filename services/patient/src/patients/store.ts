@@ -54,7 +54,8 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
   return readings.map((_, n) => found.get(n));
 }
 
-export type PatientRow = Omit<PatientsTable, "shared_email" | "email_key" | "registered_by" | "words" | "changed_xid"> & {
+type Unread = "shared_email" | "email_key" | "registered_by" | "words" | "changed_xid" | "sort_name" | "city_key" | "words_version";
+export type PatientRow = Omit<PatientsTable, Unread> & {
   account_id: string | null;
 };
 

@@ -65,6 +65,8 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   details: ["json", ({ record }) => detailsOf(record)],
   // Separated by newlines, since a word has no control characters.
   words: ["text", ({ words }) => words.all.join("\n")],
+  sort_name: ["text", ({ words }) => words.sortName],
+  city_key: ["text", ({ words }) => words.cityKey],
   event_id: ["uuid", ({ event }) => event.eventId],
   event_type: ["text", ({ event }) => event.type],
   payload: ["bytea", ({ event }) => event.payload],
@@ -130,9 +132,11 @@ const createStatement = {
       on conflict do nothing returning patient_id
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
-        address_text, street, city, state, zip_code, sex, registered_date, details, registered_by, created_at, updated_at, words)
+        address_text, street, city, state, zip_code, sex, registered_date, details, registered_by, created_at, updated_at,
+        words, sort_name, city_key, words_version)
       select id, 1, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
-        address_text, street, city, state, zip_code, sex, registered_date, details, actor, at, at, ${vector}
+        address_text, street, city, state, zip_code, sex, registered_date, details, actor, at, at,
+        ${vector}, sort_name, city_key, 1
       from input where key is null or id in (select patient_id from keyed) order by email_key
       on conflict do nothing returning id
     ), fresh as materialized (
@@ -218,7 +222,9 @@ const changeStatement = {
         email_key = case when input.keeps_email and input.email_key is not null then p.email_key else input.email_key end,
         phone_number = input.phone_number, date_of_birth = input.date_of_birth, address_text = input.address_text,
         street = input.street, city = input.city, state = input.state, zip_code = input.zip_code, sex = input.sex,
-        registered_date = input.registered_date, details = input.details, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector}
+        registered_date = input.registered_date, details = input.details, updated_at = input.at,
+        deleted_at = case when input.deleted then input.at end, words = ${vector},
+        sort_name = input.sort_name, city_key = input.city_key, words_version = p.version + 1
       from input where p.id = input.id and p.version = input.version
       returning p.id, p.version
     ), search_words as (
