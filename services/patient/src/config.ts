@@ -9,6 +9,7 @@ import {
   readEnvironment,
   serviceUrl,
 } from "@pm/kit/config";
+import { z } from "zod";
 
 /** The environment of the patient service; see docs/configuration.md. */
 export const readConfig = () =>
@@ -21,4 +22,9 @@ export const readConfig = () =>
     CLINIC_TIME_ZONE: clinicTimeZone,
     BILLING_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
+    RECORD_NUMBER_PREFIX: z
+      .string()
+      .regex(/^[A-Z]{1,6}$/, "must be 1 to 6 letters, A to Z")
+      .default("P"),
+    RECORD_NUMBER_START: z.coerce.number().int().min(1).max(1_000_000_000_000).default(100_000),
   });

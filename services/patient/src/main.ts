@@ -2,6 +2,7 @@
 import { createCursors } from "@pm/kit/cursor";
 import { createRestApp } from "@pm/kit/http/rest";
 import { listenHttp } from "@pm/kit/http/server";
+import { databaseSettings } from "@pm/kit/postgres/database";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
 import { startCleanup } from "./cleanup.ts";
@@ -16,6 +17,7 @@ import { about } from "./patients/schemas.ts";
 import { createSharing } from "./patients/sharing.ts";
 import { createTotals } from "./patients/totals.ts";
 import { registerTotals } from "./patients/totals-rest.ts";
+import { createRecordNumbers, startNumbering } from "./record-numbers/record-numbers.ts";
 import { registerDocs } from "./swagger-ui.ts";
 import type { Tables } from "./tables.ts";
 
@@ -30,16 +32,19 @@ startCleanup({ db, log, lifecycle });
 const now = () => new Date();
 const clinicTimeZone = config.CLINIC_TIME_ZONE;
 const cursors = createCursors(config.CURSOR_KEY);
+const numbering = { db, prefix: config.RECORD_NUMBER_PREFIX, start: config.RECORD_NUMBER_START };
+const recordNumbers = createRecordNumbers(numbering);
+startNumbering({ ...numbering, settings: databaseSettings(config), log, lifecycle });
 const committed = relay.wake;
 const lists = createLists({ db, cursors });
-const imports = createImports({ db, committed, now, clinicTimeZone });
+const imports = createImports({ db, recordNumbers, committed, now, clinicTimeZone });
 billing.startWorker(lifecycle, imports.isRunning);
 
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerFiles(rest, { lists, imports });
 registerPatients(rest, {
-  patients: createPatients({ db, audit, billing, committed, now, clinicTimeZone }),
+  patients: createPatients({ db, audit, billing, recordNumbers, committed, now, clinicTimeZone }),
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),

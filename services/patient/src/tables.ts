@@ -8,6 +8,26 @@ export type Sex = (typeof sexes)[number];
 
 export type Address = { text: string; street?: string; city?: string; state?: string; zipCode?: string };
 
+/** The system of the record numbers that the platform gives. A patient may have more of it, such as after a change of software. */
+export const recordNumberSystem = "mrn";
+
+export const identifierTypes = ["record-number", "national-id", "insurance", "passport", "driving-licence", "other"] as const;
+
+/** From when to when something holds: days, months or years, `2026-05-12`, `2026-05` or `2026`. */
+export type Period = { start?: string; end?: string };
+
+/** What the patient is called in another system, or on a document. A living patient has it alone. */
+export type Identifier = { id: string; system: string; value: string; type?: (typeof identifierTypes)[number]; period?: Period };
+
+/** Whom an identifier belongs to is decided by both. */
+export type IdentifierKey = Pick<Identifier, "system" | "value">;
+
+/** The parts of a record that have no column of their own. */
+export type Details = {
+  /** With a record number, as soon as the patient is stored. */
+  identifiers?: Identifier[];
+};
+
 /** The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`, the phone number is E.164. */
 export type PatientRecord = {
   name: string;
@@ -19,7 +39,7 @@ export type PatientRecord = {
   address: Address;
   sex?: Sex;
   registeredDate: string;
-};
+} & Details;
 
 /** A patient as it is now. `accountId` is undefined while the billing account is being opened. */
 export type Patient = {
@@ -58,11 +78,14 @@ export type PatientsTable = {
   updated_at: Date;
   deleted_at: Date | null;
   words: ColumnType<never, never, never>;
+  details: Details | null;
 };
 
 export type Tables = {
   patients: PatientsTable;
   patient_words: { word: string };
+  /** Of living patients only. */
+  patient_identifiers: { system: string; value: string; patient_id: string };
   patient_versions: {
     patient_id: string;
     version: bigint;

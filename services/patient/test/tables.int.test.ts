@@ -27,8 +27,10 @@ test("the types of the tables match the migrations", async () => {
       updated_at: "timestamptz",
       deleted_at: "timestamptz null",
       words: "tsvector",
+      details: "jsonb null",
     },
     patient_words: { word: "text" },
+    patient_identifiers: { system: "text", value: "text", patient_id: "uuid" },
     patient_versions: {
       patient_id: "uuid",
       version: "bigint",

@@ -23,6 +23,7 @@ import { about } from "../src/patients/schemas.ts";
 import { createSharing } from "../src/patients/sharing.ts";
 import { createTotals } from "../src/patients/totals.ts";
 import { registerTotals } from "../src/patients/totals-rest.ts";
+import { createRecordNumbers } from "../src/record-numbers/record-numbers.ts";
 import { registerDocs } from "../src/swagger-ui.ts";
 import type { Tables } from "../src/tables.ts";
 
@@ -74,10 +75,11 @@ export async function startPatientApp(
   registerDocs(rest);
   const [now, committed, clinicTimeZone] = [() => new Date(), () => undefined, "UTC"];
   const cursors = createCursors("a key for cursors, long enough to be one");
+  const recordNumbers = createRecordNumbers({ db, prefix: "P", start: 100_000 });
   const lists = createLists({ db, cursors });
-  registerFiles(rest, { lists, imports: createImports({ db, committed, now, clinicTimeZone }) });
+  registerFiles(rest, { lists, imports: createImports({ db, recordNumbers, committed, now, clinicTimeZone }) });
   registerPatients(rest, {
-    patients: createPatients({ db, audit, billing, committed, now, clinicTimeZone }),
+    patients: createPatients({ db, audit, billing, recordNumbers, committed, now, clinicTimeZone }),
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),

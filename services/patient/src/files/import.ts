@@ -8,9 +8,11 @@ import { AppError, type FieldError } from "@pm/kit/errors";
 import type { Call } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import { registeredEvent } from "../patients/events.ts";
+import { hasRecordNumber, withRecordNumber } from "../patients/identifiers.ts";
 import { daysAt, importedRecord } from "../patients/record.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
+import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
 import type { ImportLine } from "./formats.ts";
 import { advanceImport, beginImport, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
 
@@ -44,6 +46,7 @@ type Batch = {
 
 type Options = {
   db: PatientDatabase;
+  recordNumbers: RecordNumbers;
   now: () => Date;
   clinicTimeZone: string;
   /** Called after each commit that wrote events. */
@@ -98,7 +101,7 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
       if (seen === started.lines && !position().prefixHash.equals(started.prefixHash)) throw otherFile();
       if (seen <= started.lines) continue;
       if (started.finished) throw otherFile();
-      if (writer.add(line)) await writer.write({ ...position(), finished: false });
+      if (await writer.add(line)) await writer.write({ ...position(), finished: false });
     }
     if (seen < started.lines) throw otherFile();
     if (!started.finished) await writer.write({ ...position(), finished: true });
@@ -111,7 +114,12 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
 }
 
 /** Collects lines into a batch, and writes one batch while the next one is collected. */
-function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Call, { dryRun, signal }: Run, started: ImportProgress) {
+function createWriter(
+  { db, recordNumbers, now, clinicTimeZone, committed }: Options,
+  call: Call,
+  { dryRun, signal }: Run,
+  started: ImportProgress,
+) {
   // The memory of batches that are written, for the next ones.
   const spare: CollectedPatients[] = [];
   // Names repeat: a word that this import has written need not be written again.
@@ -120,9 +128,11 @@ function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Cal
   let batch = newBatch();
   let progress = Promise.resolve(started);
 
-  function take({ number: line, body }: ImportLine): void {
+  async function take({ number: line, body }: ImportLine): Promise<void> {
     const at = now();
-    const record = importedRecord(body, daysAt(at.getTime(), clinicTimeZone));
+    const given = importedRecord(body, daysAt(at.getTime(), clinicTimeZone));
+    const getsNumber = !dryRun && !hasRecordNumber(given);
+    const record = getsNumber ? withRecordNumber(given, await recordNumbers.next()) : given;
     const id = randomUUIDv7();
     const { all, names } = searchWords(record);
     const words = { all, names: names.filter((word) => !knownWords.has(word)) };
@@ -130,12 +140,12 @@ function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Cal
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for the billing accounts of an import, so the worker opens them.
     batch.patients.add({ ...who, id, at, action: "imported", record, words, event, billingAt: at });
-    batch.imported.push({ line, id, email: record.email, names: words.names });
+    batch.imported.push({ line, id, email: record.email, identifiers: record.identifiers ?? [], getsNumber, names: words.names });
   }
 
-  function takeOrErrors(line: ImportLine): FieldError[] | undefined {
+  async function takeOrErrors(line: ImportLine): Promise<FieldError[] | undefined> {
     try {
-      take(line);
+      await take(line);
       return undefined;
     } catch (error) {
       if (error instanceof AppError && error.options.errors) return error.options.errors;
@@ -152,8 +162,8 @@ function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Cal
     settled: () => progress.then(noop, noop),
 
     /** Adds a line to the batch. Gives whether the batch is to be written. */
-    add(line: ImportLine): boolean {
-      const errors = line.errors ?? takeOrErrors(line);
+    async add(line: ImportLine): Promise<boolean> {
+      const errors = line.errors ?? (await takeOrErrors(line));
       if (errors) batch.failures.push({ line: line.number, errors });
       batch.bytes += line.text.length + (errors?.length ?? 0) * bytesPerError;
       return batch.imported.length + batch.failures.length === batchSize || batch.bytes >= batchBytes;

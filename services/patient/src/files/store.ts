@@ -3,7 +3,9 @@ import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { AppError, type FieldError } from "@pm/kit/errors";
 import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
-import { type CollectedPatients, emailTaken, insertCollected } from "../patients/write-store.ts";
+import { type CollectedPatients, type Conflict, insertCollected, isIdentifierRace, taken } from "../patients/write-store.ts";
+import type { IdentifierKey } from "../tables.ts";
+import { recordNumberSystem } from "../tables.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
 export type ImportProgress = { id: string; lines: number; created: number; failed: number; prefixHash: Buffer; finished: boolean };
@@ -79,8 +81,8 @@ const storable = ({ path, message }: FieldError): FieldError => ({ path: path.to
 /** A report has this many errors. A file with more of them is most likely wrong as a whole. */
 const maxReported = 10_000;
 
-/** A line that is right. */
-export type Imported = { line: number; id: string; email: string };
+/** A line that is right. `getsNumber`: the platform gives its record number. */
+export type Imported = { line: number; id: string; email: string; identifiers: IdentifierKey[]; getsNumber: boolean };
 
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
@@ -103,47 +105,73 @@ export type Step = {
  * @throws AppError failed_precondition where another request has advanced this import in the meantime
  */
 export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
-  return inTransaction(db, async (tx) => {
-    const { before, imported, patients, dryRun } = step;
-    const leftOut = dryRun ? await takenEmails(tx, before.id, imported) : await insertCollected(tx, patients);
-    const taken = imported.filter(({ id }) => leftOut.has(id)).map(({ line }) => ({ line, errors: emailTaken().options.errors }));
-    const failures = [...step.failures, ...taken].sort((a, b) => a.line - b.line);
-    const reported = failures.slice(0, Math.max(0, maxReported - before.failed));
-    const values = [
-      before.id,
-      before.lines,
-      step.lines,
-      imported.length - taken.length,
-      failures.length,
-      step.prefixHash,
-      JSON.stringify(reported.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
-      step.finished,
-    ];
-    const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
-    step.signal.throwIfAborted();
-    if (advanced) return toProgress(advanced);
-    throw new AppError("failed_precondition", "Idempotency-Key: an import under this key is running. Wait for it, or use another key.");
-  });
+  return inTransaction(
+    db,
+    async (tx) => {
+      const { before, imported, patients, dryRun } = step;
+      const leftOut = dryRun ? await takenKeys(tx, before.id, imported) : await insertCollected(tx, patients);
+      const refused = imported.flatMap((line) => {
+        const conflict = leftOut.get(line.id);
+        return conflict ? [{ line: line.line, errors: refusal(line, conflict) }] : [];
+      });
+      const failures = [...step.failures, ...refused].sort((a, b) => a.line - b.line);
+      const reported = failures.slice(0, Math.max(0, maxReported - before.failed));
+      const values = [
+        before.id,
+        before.lines,
+        step.lines,
+        imported.length - refused.length,
+        failures.length,
+        step.prefixHash,
+        JSON.stringify(reported.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
+        step.finished,
+      ];
+      const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
+      step.signal.throwIfAborted();
+      if (advanced) return toProgress(advanced);
+      throw new AppError("failed_precondition", "Idempotency-Key: an import under this key is running. Wait for it, or use another key.");
+    },
+    { isConflict: isIdentifierRace },
+  );
 }
 
+function refusal({ getsNumber }: Imported, conflict: Conflict): FieldError[] {
+  const isOurs = getsNumber && conflict !== "email" && conflict.system === recordNumberSystem;
+  const message = "got a record number that another line brought at the same moment; import this line again";
+  return isOurs ? [{ path: "", message }] : (taken(conflict).options.errors ?? []);
+}
+
+/** In a file no two lines may have the same keys, and no line one that a living patient has. */
 const freeStatement = {
-  name: "imports_free_emails",
+  name: "imports_free_keys",
   text: `
     with input as materialized (
-      select distinct lower(email) as email, sha256(convert_to(lower(email), 'UTF8')) as hash from json_array_elements_text($2) as email
+      select distinct *, sha256(convert_to(coalesce('identifier:' || system || '|', '') || value, 'UTF8')) as hash
+      from (select system, case when system is null then lower(value) else value end as value
+        from json_to_recordset($2) as k(system text, value text)) keys
     ), noted as (
       insert into import_emails (import_id, email_hash) select $1, hash from input on conflict do nothing returning email_hash
     )
-    select email from input where hash in (select email_hash from noted)
-    and not exists (select 1 from patients p where lower(p.email) = input.email and p.deleted_at is null)`,
+    select system, value from input where hash in (select email_hash from noted) and case when system is null
+      then not exists (select 1 from patients p where lower(p.email) = value and p.deleted_at is null)
+      else not exists (select 1 from patient_identifiers i where i.system = input.system and i.value = input.value) end`,
 };
 
-/** The lines whose e-mail is taken: by another patient, or by a line that came before. */
-async function takenEmails(tx: Queries, importId: string, imported: Imported[]): Promise<Set<string>> {
-  const emails = imported.map(({ email }) => email);
-  const free = new Set((await tx.query<{ email: string }>(freeStatement, [importId, JSON.stringify(emails)])).map((row) => row.email));
-  // The first line of an e-mail has it, the next ones do not.
-  return new Set(imported.filter(({ email }) => !free.delete(email.toLowerCase())).map(({ id }) => id));
+/** The lines whose e-mail or identifier is taken: by another patient, or by a line that came before. */
+async function takenKeys(tx: Queries, importId: string, imported: Imported[]): Promise<Map<string, Conflict>> {
+  const keysOf = ({ email, identifiers }: Imported): { system: string | null; value: string }[] => [
+    { system: null, value: email.toLowerCase() },
+    ...identifiers.map(({ system, value }) => ({ system, value })),
+  ];
+  const name = ({ system, value }: { system: string | null; value: string }) => JSON.stringify([system, value]);
+  const rows = await tx.query<{ system: string | null; value: string }>(freeStatement, [
+    importId,
+    JSON.stringify(imported.flatMap(keysOf)),
+  ]);
+  const free = new Set(rows.map(name));
+  // The first line of a key has it, the next ones do not.
+  const found = imported.map((line) => [line.id, keysOf(line).find((key) => !free.delete(name(key)))] as const);
+  return new Map(found.flatMap(([id, key]) => (key ? [[id, key.system === null ? "email" : { system: key.system }]] : [])));
 }
 
 const errorsStatement = {

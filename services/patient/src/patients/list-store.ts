@@ -3,6 +3,7 @@ import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { type RawBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
 import type { PatientDatabase, Viewer } from "../database.ts";
+import type { IdentifierKey } from "../tables.ts";
 import { type PatientRow, patientColumns } from "./store.ts";
 
 export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate"] as const;
@@ -14,6 +15,7 @@ export type Filters = {
   dateOfBirth?: string | undefined;
   city?: string | undefined;
   state?: string | undefined;
+  identifier?: IdentifierKey | undefined;
   registeredAfter?: string | undefined;
   registeredBefore?: string | undefined;
   deleted: boolean;
@@ -96,9 +98,17 @@ export function filterCondition(filters: Filters): Condition {
   if (filters.dateOfBirth !== undefined) conditions.push(sql`p.date_of_birth = ${filters.dateOfBirth}`);
   if (filters.city !== undefined) conditions.push(sql`lower(p.city) = lower(${filters.city})`);
   if (filters.state !== undefined) conditions.push(sql`lower(p.state) = lower(${filters.state})`);
+  if (filters.identifier !== undefined) conditions.push(identifierCondition(filters.identifier, filters.deleted));
   if (filters.registeredAfter !== undefined) conditions.push(sql`p.registered_date > ${filters.registeredAfter}`);
   if (filters.registeredBefore !== undefined) conditions.push(sql`p.registered_date < ${filters.registeredBefore}`);
   return sql.join(conditions, sql` and `);
+}
+
+/** Keys are of living patients only. The deleted ones are few enough to be looked through. */
+function identifierCondition({ system, value }: IdentifierKey, deleted: boolean): Condition {
+  return deleted
+    ? sql`p.details->'identifiers' @> ${JSON.stringify([{ system, value }])}::jsonb`
+    : sql`p.id = (select patient_id from patient_identifiers where system = ${system} and value = ${value})`;
 }
 
 /** @param usesIndex whether Postgres may answer it from the index of words */

@@ -8,15 +8,20 @@ import { isUuid } from "@pm/kit/uuid";
 import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
-import type { Action, Patient, PatientRecord } from "../tables.ts";
+import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
+import { type Action, type Patient, type PatientRecord, recordNumberSystem } from "../tables.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
+import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
 import { type Days, daysAt, diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
 import { type Found, findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
-import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
+import { type Creation, changePatient, findConflict, insertPatients, type NewPatient, sha256, taken } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
 const maxBatch = 64;
+
+/** How many record numbers a create tries, if imports bring those that it got. */
+const maxNumbers = 5;
 
 /** A change without a precondition that loses a race is made again over what the winner left, this often in all. */
 const maxTries = 5;
@@ -27,6 +32,7 @@ type Options = {
   db: PatientDatabase;
   audit: AuditTrail;
   billing: BillingAccounts;
+  recordNumbers: RecordNumbers;
   now: () => Date;
   clinicTimeZone: string;
   /** Called after each commit that wrote events. */
@@ -53,7 +59,7 @@ function createReading(db: PatientDatabase) {
   };
 }
 
-function createRegistration({ db, billing, now, clinicTimeZone, committed }: Options) {
+function createRegistration({ db, billing, recordNumbers, now, clinicTimeZone, committed }: Options) {
   const creations = createBatcher<NewPatient, Creation>({
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
@@ -67,35 +73,48 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
   const replays = createBatcher<Replay, Patient | undefined>({ maxSize: maxBatch, run: (replays) => readFirstVersions(db, replays) });
 
   /** The answer to a request whose idempotency key was used before. */
-  async function replay(call: Call, creation: Creation & { kind: "repeated" }, hash: string | undefined): Promise<Patient> {
-    if (creation.hash !== hash)
+  async function replay(call: Call, creation: Creation & { kind: "repeated" }, patient: NewPatient): Promise<Patient> {
+    if (creation.hash !== patient.idempotency?.hash)
       throw new AppError("idempotency_key_reused", "Idempotency-Key: was used for another body. Use a new key for a new request.");
     const first = await replays.add({ id: creation.patientId, actor: call.actorId, requestId: call.requestId });
-    // The first request under this key was refused for its e-mail. The same request gets the same answer.
-    if (!first) throw emailTaken();
+    // The first request under this key was refused for its e-mail or an identifier. The same request gets the same answer.
+    if (!first) throw taken(await findConflict(db, patient.id, patient.record));
     return first;
+  }
+
+  /** Creates a patient, with a record number if the body has none. */
+  async function create(given: Omit<NewPatient, "words">): Promise<{ patient: NewPatient; creation: Creation }> {
+    const isNumbered = hasRecordNumber(given.record);
+    for (let tries = 1; ; tries++) {
+      const record = isNumbered ? given.record : withRecordNumber(given.record, await recordNumbers.next());
+      // After the first try, the idempotency key belongs to this patient already.
+      const patient = { ...given, record, words: searchWords(record), ...(tries > 1 && { idempotency: undefined }) };
+      const creation = await creations.add(patient);
+      const isTaken = creation.kind === "taken" && creation.conflict !== "email" && creation.conflict.system === recordNumberSystem;
+      if (isNumbered || !isTaken || tries === maxNumbers) return { patient, creation };
+      recordNumbers.clear();
+    }
   }
 
   /** Registers a patient. The same body under the same idempotency key gets the first answer again. */
   return async (call: Call, body: unknown, key: string | undefined): Promise<Patient & { repeated: boolean }> => {
     const at = now();
     const id = randomUUIDv7();
-    const record = newRecord(body, daysAt(at.getTime(), clinicTimeZone));
-    const idempotency = key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) };
-    const result = await creations.add({
+    const given = newRecord(body, daysAt(at.getTime(), clinicTimeZone));
+    const { patient, creation } = await create({
       id,
       at,
       actor: call.actorId,
       action: "registered",
       requestId: call.requestId,
-      record,
-      words: searchWords(record),
-      idempotency,
-      event: registeredEvent(id, at, call.traceparent, record),
+      record: given,
+      idempotency: key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) },
+      event: registeredEvent(id, at, call.traceparent, given),
       billingAt: new Date(at.getTime() + headStartMs),
     });
-    if (result.kind === "email-taken") throw emailTaken();
-    if (result.kind === "repeated") return { ...(await replay(call, result, idempotency?.hash)), repeated: true };
+    if (creation.kind === "taken") throw taken(creation.conflict);
+    if (creation.kind === "repeated") return { ...(await replay(call, creation, patient)), repeated: true };
+    const { record } = patient;
     const accountId = await billing.open({
       patient: { patientId: id, name: record.name, email: record.email },
       token: call.caller.kind === "user" ? call.caller.token : undefined,
@@ -121,7 +140,7 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
       restored: () => restoredEvent(id, version, at, call.traceparent, record),
     }[action]();
     const who = { actor: call.actorId, requestId: call.requestId };
-    const change = { ...who, ...next, id, version: found.version, at, words: searchWords(record), fields, event };
+    const change = { ...who, ...next, id, version: found.version, before: found.record, at, words: searchWords(record), fields, event };
     if (!(await changePatient(db, change))) return undefined;
     committed();
     return { ...found, version, record, updatedAt: at };

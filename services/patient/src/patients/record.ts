@@ -5,9 +5,10 @@
  */
 import { type Instant, type LocalDate, localDateAt, toDate } from "@pm/kit/calendar";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
-import { faultOfText } from "@pm/kit/plain-text";
 import { parsePhoneNumberFromString } from "libphonenumber-js/min";
-import { type Address, type PatientRecord, type Sex, sexes } from "../tables.ts";
+import { type Address, type Details, type PatientRecord, type Sex, sexes } from "../tables.ts";
+import { type GivenIdentifier, identifiers, identifiersAfter } from "./identifiers.ts";
+import { normalText, oneOf, type Reader, readObject, text } from "./reading.ts";
 
 /** Longest texts, in characters. */
 export const limits = {
@@ -22,28 +23,6 @@ export const limits = {
   zipCode: 20,
 };
 const earliestDate = "1880-01-01";
-
-/** Reads one value. If it is wrong, adds a problem and gives undefined. */
-type Reader<T> = (value: unknown, path: string, problems: FieldError[]) => T | undefined;
-
-const text =
-  (max: number): Reader<string> =>
-  (value, path, problems) => {
-    const fail = (message: string) => void problems.push({ path, message });
-    if (typeof value !== "string") return fail("must be a text");
-    const trimmed = value.trim();
-    if (trimmed === "") return fail("must not be empty");
-    // JSON Schema and Postgres count characters of Unicode. Counting them is slow, so only a text that might be too long is counted.
-    if (trimmed.length > max && Array.from(trimmed).length > max) return fail(`must have at most ${max} characters`);
-    const fault = faultOfText(trimmed);
-    return fault === undefined ? trimmed : fail(fault);
-  };
-
-/** A name in one form (NFC), in whichever form it was typed: "é" is one character on Windows and two on a Mac. */
-const personName =
-  (max: number): Reader<string> =>
-  (value, path, problems) =>
-    text(max)(typeof value === "string" ? value.normalize() : value, path, problems);
 
 // One @, no spaces or brackets, a domain of at least two labels. Stricter rules refuse addresses that work.
 const emailForm = /^[^\s@<>()[\]\\,;:"]{1,64}@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+[\p{L}\p{N}-]{2,63}$/u;
@@ -84,12 +63,6 @@ const phoneNumber: Reader<string> = (value, path, problems) => {
   return undefined;
 };
 
-const sex: Reader<Sex> = (value, path, problems) => {
-  const found = typeof value === "string" ? sexes.find((known) => known === value.toLowerCase()) : undefined;
-  if (!found) problems.push({ path, message: `must be one of ${sexes.join(", ")}` });
-  return found;
-};
-
 type AddressParts = { [Part in keyof Address]?: string | null };
 const addressReaders = {
   text: text(limits.addressText),
@@ -122,38 +95,23 @@ type Fields = {
   address?: AddressParts | null;
   sex?: Sex | null;
   registeredDate?: string | null;
+  identifiers?: GivenIdentifier[] | null;
 };
 
 /** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
 const readOnly = ["id", "version", "createdAt", "updatedAt", "billing"];
 
-function readObject<T>(
-  body: object,
-  readers: { [name: string]: Reader<unknown> },
-  ignored: string[],
-  prefix: string,
-  problems: FieldError[],
-): T {
-  const fields: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(body)) {
-    const reader = Object.hasOwn(readers, key) ? readers[key] : undefined;
-    if (reader) fields[key] = value === null ? null : reader(value, prefix + key, problems);
-    else if (!ignored.includes(key))
-      problems.push({ path: prefix + key.slice(0, 100), message: "is not a known field; check its spelling" });
-  }
-  return fields as T;
-}
-
 const fieldReaders = (latest: LocalDate) => ({
-  name: personName(limits.name),
-  firstName: personName(limits.partOfName),
-  lastName: personName(limits.partOfName),
+  name: normalText(limits.name),
+  firstName: normalText(limits.partOfName),
+  lastName: normalText(limits.partOfName),
   email,
   phoneNumber,
   dateOfBirth: date(latest),
   address,
-  sex,
+  sex: oneOf(sexes),
   registeredDate: date(latest),
+  identifiers,
 });
 
 /** The days of a request. */
@@ -191,8 +149,15 @@ function composeAddress(parts: AddressParts): string {
 
 const composeName = (first: string | null | undefined, last: string | null | undefined) => [first, last].filter(Boolean).join(" ");
 
+/** The parts that older clients do not know. So they stay if a body does not have them, also in a PUT. */
+function toDetails(fields: Fields, current: PatientRecord | undefined): Details {
+  if (fields.identifiers === undefined) return current?.identifiers ? { identifiers: current.identifiers } : {};
+  const found = identifiersAfter(fields.identifiers ?? [], current && (current.identifiers ?? []));
+  return found.length > 0 ? { identifiers: found } : {};
+}
+
 /** Makes the record, or throws all problems at once. For a patch, `fields` is merged with the old record already. */
-function toRecord(fields: Fields, defaultDate: LocalDate, problems: FieldError[]): PatientRecord {
+function toRecord(fields: Fields, defaultDate: LocalDate, problems: FieldError[], current?: PatientRecord): PatientRecord {
   const reported = new Set(problems.map((problem) => problem.path.split(".")[0]));
   const require = (name: "email" | "dateOfBirth" | "address", value: unknown) => {
     if ((value === undefined || value === null) && !reported.has(name)) problems.push({ path: name, message: "is required" });
@@ -230,6 +195,7 @@ function toRecord(fields: Fields, defaultDate: LocalDate, problems: FieldError[]
     },
     ...(givenSex && { sex: givenSex }),
     registeredDate: fields.registeredDate ?? defaultDate,
+    ...toDetails(fields, current),
   };
 }
 
@@ -242,10 +208,10 @@ export function newRecord(body: unknown, days: Days, ignored: string[] = []): Pa
 /** The record of a line of an import; the line may come from an export. @throws as `newRecord`. */
 export const importedRecord = (body: unknown, days: Days): PatientRecord => newRecord(body, days, readOnly);
 
-/** The record after a PUT. An absent field is removed, except the day of registration. @throws as `newRecord`. */
+/** The record after a PUT. An absent field is removed, except the day of registration and what older clients do not know. @throws as `newRecord`. */
 export function replacedRecord(body: unknown, current: PatientRecord, days: Days): PatientRecord {
   const problems: FieldError[] = [];
-  return toRecord(readFields(body, days, readOnly, problems), current.registeredDate, problems);
+  return toRecord(readFields(body, days, readOnly, problems), current.registeredDate, problems, current);
 }
 
 /** The record after a PATCH (RFC 7396): an absent field stays, null removes. @throws as `newRecord`. */
@@ -268,17 +234,25 @@ export function patchedRecord(body: unknown, current: PatientRecord, days: Days)
     const follows = current.address.text === composeAddress(current.address) && composeAddress(merged.address) !== "";
     if (patch.address.text === null || (patch.address.text === undefined && follows)) delete merged.address.text;
   }
-  return toRecord(merged, current.registeredDate, problems);
+  return toRecord(merged, current.registeredDate, problems, current);
 }
 
-/** A field that differs between two versions, by its path in an answer. */
+/** The texts of a record by their paths. An entry of a list is named by its id: `identifiers.2.value`. */
+function flatten(value: object, prefix = "", texts: Record<string, string> = {}): Record<string, string> {
+  for (const [key, part] of Object.entries(value)) {
+    if (typeof part === "string") texts[prefix + key] = part;
+    else if (Array.isArray(part)) {
+      for (const { id, ...entry } of part) flatten(entry, `${prefix}${key}.${id}.`, texts);
+      if (part.length > 1) texts[`${prefix}${key}.order`] = part.map(({ id }) => id).join(" ");
+    } else flatten(part, `${prefix}${key}.`, texts);
+  }
+  return texts;
+}
+
+/** A field that differs between two versions, by its path. */
 export type FieldChange = { field: string; from?: string; to?: string };
 
 export function diffRecords(before: Partial<PatientRecord>, after: Partial<PatientRecord>): FieldChange[] {
-  const flatten = ({ address: where, ...rest }: Partial<PatientRecord>): Record<string, string> => ({
-    ...rest,
-    ...Object.fromEntries(Object.entries(where ?? {}).map(([part, value]) => [`address.${part}`, value])),
-  });
   const [old, now] = [flatten(before), flatten(after)];
   return [...new Set([...Object.keys(old), ...Object.keys(now)])]
     .filter((field) => old[field] !== now[field])

@@ -4,6 +4,7 @@ import { entityTags } from "@pm/kit/http/etag";
 import { plainText } from "@pm/kit/http/schemas";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import type { Patient } from "../tables.ts";
+import { identifierLimits, readKey } from "./identifiers.ts";
 import type { Filters } from "./list.ts";
 
 /** A patient as answers show it. */
@@ -47,6 +48,15 @@ export const filters = {
     example: "lovelace",
   }),
   dateOfBirth: day,
+  identifier: plainText
+    .max(identifierLimits.system + identifierLimits.value + 1)
+    .transform((text, context) => {
+      const key = readKey(text);
+      if (!key) context.addIssue({ code: "custom", message: "must be a system and a value with | between: mrn|P1000004" });
+      return key ?? z.NEVER;
+    })
+    .openapi({ type: "string", pattern: "^[^|]+\\|.+$", description: "`system|value`: exactly this identifier.", example: "mrn|P1000004" })
+    .optional(),
   city: word(100),
   state: word(100),
   registeredAfter: day.openapi({ description: "Registered later than this day." }),

@@ -4,20 +4,12 @@ import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
 import type { Patient } from "../tables.ts";
+import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema } from "./body-schemas.ts";
 import type { createHistory } from "./history.ts";
 import { type Lists, sorts } from "./list.ts";
 import type { Patients } from "./patients.ts";
 import { cursor, filters, filtersOf, ifMatch, limit, params, toBody } from "./request.ts";
-import {
-  HistorySchema,
-  PatientCreateSchema,
-  PatientPageSchema,
-  PatientPatchSchema,
-  PatientReplaceSchema,
-  PatientSchema,
-  SharingSchema,
-  SharingWriteSchema,
-} from "./schemas.ts";
+import { HistorySchema, PatientPageSchema, PatientSchema, SharingSchema, SharingWriteSchema } from "./schemas.ts";
 import type { createSharing } from "./sharing.ts";
 
 export type PatientRules = {
@@ -111,7 +103,8 @@ const deletePatient = createRoute({
   path: "/patients/{id}",
   tags: ["Patients"],
   summary: "Delete a patient",
-  description: "The record is kept with its history and can be restored. Its e-mail address can be used by another patient.",
+  description:
+    "The record is kept with its history and can be restored. Its e-mail address and identifiers can be used by another patient.",
   request: { params, headers: ifMatch },
   responses: { 204: { description: "Deleted" }, ...errorAnswers("not_found", "aborted") },
 });
@@ -122,7 +115,7 @@ const restorePatient = createRoute({
   path: "/patients/{id}:restore",
   tags: ["Patients"],
   summary: "Restore a deleted patient",
-  description: "409 if another patient has its e-mail address now. A patient that is not deleted stays as it is.",
+  description: "409 if another patient has its e-mail address or one of its identifiers now. A patient that is not deleted stays as it is.",
   request: { params, headers: ifMatch },
   responses: { 200: jsonAnswer(PatientSchema, "The patient"), ...errorAnswers("not_found", "already_exists", "aborted") },
 });

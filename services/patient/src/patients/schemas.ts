@@ -1,8 +1,6 @@
-/** The bodies as the OpenAPI document shows them. `record.ts` decides what a body means, since its messages can say what to do. */
+/** What callers get. */
 import { z } from "@hono/zod-openapi";
-import { plainTextPattern } from "@pm/kit/plain-text";
-import { sexes } from "../tables.ts";
-import { limits } from "./record.ts";
+import { identifierTypes, sexes } from "../tables.ts";
 
 /** What the OpenAPI document says of itself. */
 export const about = {
@@ -14,7 +12,7 @@ sees the patients that they registered and those that are shared with them or wi
 one is 404, exactly as if it did not exist. Errors are RFC 9457 problems that name every wrong field.`,
 };
 
-const record = {
+export const exampleRecord = {
   name: "Ada Lovelace",
   firstName: "Ada",
   lastName: "Lovelace",
@@ -26,14 +24,32 @@ const record = {
   registeredDate: "2026-01-28",
 } as const;
 
+export const exampleIdentifier = { system: "passport-de", value: "C01X00T47", type: "passport", period: { end: "2034-05-11" } } as const;
+
 const examplePatient = {
   id: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f",
-  ...record,
+  ...exampleRecord,
+  identifiers: [
+    { id: "2", system: "mrn", value: "P1000004" },
+    { id: "1", ...exampleIdentifier },
+  ],
   version: 1,
   createdAt: "2026-01-28T09:30:00.000Z",
   updatedAt: "2026-01-28T09:30:00.000Z",
   billing: { status: "active" as const, accountId: "5f0c5c1e-6a3c-4a53-9f6c-1f2b3c4d5e6f" },
 };
+
+const PeriodSchema = z
+  .object({ start: z.string().optional(), end: z.string().optional() })
+  .openapi({ description: "Days, months or years: `2026-05-12`, `2026-05` or `2026`." });
+
+const IdentifierSchema = z.object({
+  id: z.string().openapi({ description: "Stays while the entry does." }),
+  system: z.string(),
+  value: z.string(),
+  type: z.enum(identifierTypes).optional(),
+  period: PeriodSchema.optional(),
+});
 
 export const PatientSchema = z
   .object({
@@ -55,6 +71,10 @@ export const PatientSchema = z
       .openapi({ description: "`text` is the address in one line. The parts are present if the patient was written with them." }),
     sex: z.enum(sexes).optional(),
     registeredDate: z.iso.date(),
+    identifiers: z.array(IdentifierSchema).optional().openapi({
+      description:
+        "The medical record number, of the system `mrn`, and others. It is missing only until an upgrade has numbered all patients.",
+    }),
     version: z
       .int()
       .openapi({ description: "The number of the record's latest change, and its ETag. Opening the billing account does not change it." }),
@@ -78,99 +98,6 @@ export const PatientPageSchema = z
     }),
   })
   .openapi("PatientPage", { example: { items: [examplePatient], nextCursor: "q1B3x…", totalEstimate: 1_200 } });
-
-// Schemas of written bodies are for readers and for tools that make requests; nothing is validated by them. Patterns are
-// written so that other languages' regular expressions read them too.
-type Schema = {
-  type?: "string" | "object" | "null";
-  description?: string;
-  minLength?: number;
-  maxLength?: number;
-  pattern?: string;
-  format?: string;
-  enum?: string[];
-  readOnly?: boolean;
-  anyOf?: Schema[];
-  properties?: Record<string, Schema>;
-  minProperties?: number;
-  additionalProperties?: boolean;
-  required?: string[];
-  examples?: unknown[];
-};
-const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
-/** At least one of these fields, and not as null. */
-const oneOf = (...names: string[]): Schema => ({
-  anyOf: names.map((field) => ({ required: [field], properties: { [field]: { type: "string" } } })),
-});
-/** A text that people read. Spaces around it are removed. */
-const line = (maxLength: number): Schema => ({ type: "string", minLength: 1, maxLength, pattern: plainTextPattern });
-const date: Schema = { type: "string", format: "date", pattern: "^\\d{4}-\\d{2}-\\d{2}$" };
-const addressParts = {
-  type: "object",
-  additionalProperties: false,
-  properties: {
-    text: nullable(line(limits.addressText)),
-    street: nullable(line(limits.street)),
-    city: nullable(line(limits.city)),
-    state: nullable(line(limits.state)),
-    zipCode: nullable(line(limits.zipCode)),
-  },
-} satisfies Schema;
-const fields = {
-  name: { ...nullable(line(limits.name)), description: "Required unless firstName or lastName is given." },
-  firstName: nullable(line(limits.partOfName)),
-  lastName: nullable(line(limits.partOfName)),
-  email: {
-    type: "string",
-    format: "idn-email",
-    maxLength: limits.email,
-    description: "Unique among patients that are not deleted, regardless of case.",
-  },
-  phoneNumber: {
-    ...nullable({ type: "string", minLength: 1, maxLength: limits.phoneNumber }),
-    description: "In any usual spelling, best as E.164 (`+12175550123`). Without a country code it is read as North American.",
-  },
-  dateOfBirth: { ...date, description: "Not before 1880 and not in the future." },
-  address: { anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }] },
-  sex: nullable({ type: "string", enum: [...sexes] }),
-  registeredDate: { ...nullable(date), description: "The day of the request in the clinic's time zone by default." },
-} satisfies Record<string, Schema>;
-const { name, address, firstName, lastName, ...common } = record;
-const flat = { name, ...common, address: address.text };
-const inParts = {
-  firstName,
-  lastName,
-  ...common,
-  address: { street: address.street, city: address.city, state: address.state, zipCode: address.zipCode },
-};
-
-/** Fields of an answer that are not part of the record. A body may contain them; they are ignored. */
-const readOnly = Object.fromEntries(["id", "version", "createdAt", "updatedAt", "billing"].map((field) => [field, { readOnly: true }]));
-
-const written = (schemaName: string, schema: Schema) =>
-  z.unknown().openapi(schemaName, { type: "object", additionalProperties: false, ...schema });
-
-export const PatientCreateSchema = written("PatientCreate", {
-  description: "Name and address as text, in parts, or mixed.",
-  properties: fields,
-  required: ["email", "dateOfBirth", "address"],
-  ...oneOf("name", "firstName", "lastName"),
-  examples: [flat, inParts],
-});
-
-export const PatientReplaceSchema = written("PatientReplace", {
-  description: "The whole record. A field that is absent is removed, except registeredDate, which stays.",
-  properties: { ...fields, ...readOnly },
-  required: ["email", "dateOfBirth", "address"],
-  ...oneOf("name", "firstName", "lastName"),
-  examples: [flat, inParts],
-});
-
-export const PatientPatchSchema = written("PatientPatch", {
-  description: "A JSON merge patch (RFC 7396): an absent field stays, null removes. A name or address in one form replaces the other form.",
-  properties: { ...fields, name: line(limits.name), address: { anyOf: [line(limits.addressText), addressParts] }, ...readOnly },
-  examples: [{ email: "countess@example.com", phoneNumber: null }],
-});
 
 const changeExample = { field: "email", from: "ada@example.com", to: "countess@example.com" };
 export const HistorySchema = z

@@ -40,8 +40,11 @@ function nameWords(name: string): string[] {
   return [...new Set(words)];
 }
 
-/** The words of a record: of the name, of the e-mail as a whole and before its @, and the phone number with and without its country. */
-export function searchWords({ name, email, phoneNumber }: PatientRecord): SearchWords {
+/**
+ * The words of a record: of the name, of the e-mail as a whole and before its @, the phone number with and without its country, and
+ * the identifiers.
+ */
+export function searchWords({ name, email, phoneNumber, identifiers }: PatientRecord): SearchWords {
   const names = nameWords(name);
   const address = fold(email);
   const words = [...names, address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean)];
@@ -53,7 +56,15 @@ export function searchWords({ name, email, phoneNumber }: PatientRecord): Search
         : (parsePhoneNumberFromString(phoneNumber)?.nationalNumber ?? phoneNumber.slice(1)),
     );
   }
+  for (const { value } of identifiers ?? []) words.push(...identifierWords(value));
   return { all: [...new Set(words)], names };
+}
+
+/** An identifier as a whole and in parts, however it is separated, and without the zeros at its beginning if it is a number. */
+function identifierWords(value: string): string[] {
+  const parts = fold(value).split(separators).filter(Boolean);
+  const whole = parts.join("");
+  return [...parts, whole, ...(/^0\d+$/.test(whole) ? [whole.replace(/^0+/, "")] : [])].filter(Boolean);
 }
 
 /** A search: an id, or words that all have to be there. */

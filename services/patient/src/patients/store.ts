@@ -15,7 +15,7 @@ const visible = (table: string, viewer: string) =>
     (select 1 from patient_access g where g.patient_id = ${table}.id and g.principal = any(${viewer}.principals)))`;
 
 export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, p.email, p.phone_number, p.date_of_birth, p.address_text, p.street,
-  p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at`;
+  p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at, p.details`;
 
 /**
  * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres reads the
@@ -78,6 +78,7 @@ export function toPatient(row: PatientRow): Patient {
       },
       ...(row.sex !== null && { sex: row.sex }),
       registeredDate: row.registered_date,
+      ...row.details,
     },
     createdAt: row.created_at,
     updatedAt: row.updated_at,

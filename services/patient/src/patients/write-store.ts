@@ -10,7 +10,7 @@ import { type Column, defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
-import type { Action, PatientRecord, SearchWords } from "../tables.ts";
+import type { Action, Details, IdentifierKey, PatientRecord, SearchWords } from "../tables.ts";
 
 export function sha256(text: string): string {
   return hash("sha256", text);
@@ -36,7 +36,16 @@ export type NewPatient = NewVersion & {
 };
 
 /** `repeated`: the idempotency key was used before, for `patientId` and a request with this hash. */
-export type Creation = { kind: "created" } | { kind: "email-taken" } | { kind: "repeated"; patientId: string; hash: string };
+export type Creation = { kind: "created" } | { kind: "taken"; conflict: Conflict } | { kind: "repeated"; patientId: string; hash: string };
+
+/** What another living patient has: an identifier of a system, or the e-mail address. */
+export type Conflict = { system: string } | "email";
+
+/** What is stored as `details`, as JSON. */
+function detailsOf({ identifiers }: PatientRecord): string | undefined {
+  const details: Details = { ...(identifiers && { identifiers }) };
+  return Object.keys(details).length > 0 ? JSON.stringify(details) : undefined;
+}
 
 const versionColumns: { [name: string]: Column<NewVersion> } = {
   id: ["uuid", ({ id }) => id],
@@ -58,6 +67,7 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   zip_code: ["text", ({ record }) => record.address.zipCode],
   sex: ["text", ({ record }) => record.sex],
   registered_date: ["date", ({ record }) => record.registeredDate],
+  details: ["json", ({ record }) => detailsOf(record)],
   // Separated by newlines, since a word has no control characters.
   words: ["text", ({ words }) => words.all.join("\n")],
   event_id: ["uuid", ({ event }) => event.eventId],
@@ -75,6 +85,12 @@ const newPatients = defineBulkInput<NewPatient>({
   request_hash: ["bytea", ({ idempotency }) => idempotency && Buffer.from(idempotency.hash, "hex")],
   billing_at: ["timestamptz", ({ billingAt }) => billingAt],
 });
+const newIdentifiers = defineBulkInput<IdentifierKey & { id: string; line: number }>({
+  id: ["uuid", ({ id }) => id],
+  line: ["integer", ({ line }) => line],
+  system: ["text", ({ system }) => system],
+  value: ["text", ({ value }) => value],
+});
 const newNames = defineBulkInput<{ id: string; word: string }>({ id: ["uuid", ({ id }) => id], word: ["text", ({ word }) => word] });
 
 /** Patients that wait to be created, in the form that the statement takes. */
@@ -83,18 +99,22 @@ export type CollectedPatients = Rows<NewPatient>;
 export function collectPatients(patients: NewPatient[] = []): CollectedPatients {
   const rows = newPatients.collect();
   const names = newNames.collect();
+  const identifiers = newIdentifiers.collect();
   const collected: CollectedPatients = {
     get length() {
       return rows.length;
     },
     add(patient) {
+      const { id, record } = patient;
+      for (const { system, value } of record.identifiers ?? []) identifiers.add({ id, line: rows.length, system, value });
       rows.add(patient);
-      for (const word of patient.words.names) names.add({ id: patient.id, word });
+      for (const word of patient.words.names) names.add({ id, word });
     },
-    values: () => [...rows.values(), ...names.values()],
+    values: () => [...rows.values(), ...names.values(), ...identifiers.values()],
     clear() {
       rows.clear();
       names.clear();
+      identifiers.clear();
     },
   };
   for (const patient of patients) collected.add(patient);
@@ -102,8 +122,9 @@ export function collectPatients(patients: NewPatient[] = []): CollectedPatients 
 }
 
 /**
- * Writes keys before e-mails, each in order, so that two batches with the same ones wait for each other instead of deadlocking.
- * Gives the ids of patients that are not created, because their key was used or their e-mail is taken.
+ * Writes keys before e-mails before identifiers, each in order, so that two batches with the same ones wait for each other instead of
+ * deadlocking. Gives the ids of patients that are not created, because their key was used or their e-mail or an identifier is taken.
+ * If an identifier is taken at the same moment, the statement fails as a whole, and sees it when it runs again.
  */
 const createStatement = {
   name: "patients_create",
@@ -114,15 +135,24 @@ const createStatement = {
       insert into idempotency_keys (caller, key, request_hash, patient_id)
       select actor, key, request_hash, id from input where key is not null order by actor, key
       on conflict do nothing returning patient_id
+    ), identifiers as materialized (
+      select *, min(line) over (partition by system, value) as first_line
+      from ${newIdentifiers.source("identifiers", newPatients.count + newNames.count + 1)}
+    ), taken as materialized (
+      select id, min(system) as system from identifiers i where line > first_line
+      or (select k.patient_id from patient_identifiers k where k.system = i.system and k.value = i.value) is not null group by id
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
-        state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words)
+        state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words, details)
       select id, 1, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
-        state, zip_code, sex, registered_date, actor, at, at, ${vector}
-      from input where key is null or id in (select patient_id from keyed) order by lower(email)
+        state, zip_code, sex, registered_date, actor, at, at, ${vector}, details::jsonb
+      from input where (key is null or id in (select patient_id from keyed)) and id not in (select id from taken) order by lower(email)
       on conflict (lower(email)) where deleted_at is null do nothing returning id
     ), fresh as materialized (
       select * from input where id in (select id from created)
+    ), held as (
+      insert into patient_identifiers (system, value, patient_id)
+      select system, value, id from identifiers where id in (select id from created) order by system, value
     ), search_words as (
       insert into patient_words
       select distinct word from ${newNames.source("names", newPatients.count + 1)} where id in (select id from created) order by word
@@ -139,8 +169,11 @@ const createStatement = {
       ${insertIntoOutbox}
       select event_id, 'patient.v1', id, event_type, payload, traceparent from fresh
     )
-    select id from input where id not in (select id from created)`,
+    select id, system from input left join taken using (id) where id not in (select id from created)`,
 };
+
+/** Two requests took the same identifier at the same moment. */
+export const isIdentifierRace = (error: unknown): boolean => violatedConstraint(error) === "patient_identifiers_pkey";
 
 const keysStatement = {
   name: "idempotency_keys_find",
@@ -151,25 +184,32 @@ const keysStatement = {
 /** Creates patients in one transaction. Gives one answer for each, in order. */
 export function insertPatients(db: PatientDatabase, patients: NewPatient[]): Promise<Creation[]> {
   const collected = collectPatients(patients);
-  return retryConflicts(async () => {
-    const leftOut = await insertCollected(db, collected);
-    const asked = patients.flatMap(({ id, actor, idempotency }) =>
-      idempotency && leftOut.has(id) ? [{ caller: actor, key: idempotency.key }] : [],
-    );
-    const found = asked.length > 0 ? await db.query<FoundKey>(keysStatement, [JSON.stringify(asked)]) : [];
-    return patients.map(({ id, actor, idempotency }): Creation => {
-      if (!leftOut.has(id)) return { kind: "created" };
-      const used = idempotency && found.find((row) => row.caller === actor && row.key === idempotency.key);
-      // If this request took the key and its patient was not created, the e-mail was taken.
-      return used && used.patient_id !== id ? { kind: "repeated", patientId: used.patient_id, hash: used.hash } : { kind: "email-taken" };
-    });
-  });
+  return retryConflicts(
+    async () => {
+      const leftOut = await insertCollected(db, collected);
+      const asked = patients.flatMap(({ id, actor, idempotency }) =>
+        idempotency && leftOut.has(id) ? [{ caller: actor, key: idempotency.key }] : [],
+      );
+      const found = asked.length > 0 ? await db.query<FoundKey>(keysStatement, [JSON.stringify(asked)]) : [];
+      return patients.map(({ id, actor, idempotency }): Creation => {
+        const conflict = leftOut.get(id);
+        if (!conflict) return { kind: "created" };
+        const used = idempotency && found.find((row) => row.caller === actor && row.key === idempotency.key);
+        // If this request took the key and its patient was not created, the e-mail or an identifier was taken.
+        return used && used.patient_id !== id
+          ? { kind: "repeated", patientId: used.patient_id, hash: used.hash }
+          : { kind: "taken", conflict };
+      });
+    },
+    { isConflict: isIdentifierRace },
+  );
 }
 
-/** Creates patients. Gives the ids of those that were not created. */
-export async function insertCollected(db: Queries, patients: CollectedPatients): Promise<Set<string>> {
-  const rows = patients.length === 0 ? [] : await db.query<{ id: string }>(createStatement, patients.values());
-  return new Set(rows.map((row) => row.id));
+/** Creates patients. Gives the ids of those that were not created, with what was taken. */
+export async function insertCollected(db: Queries, patients: CollectedPatients): Promise<Map<string, Conflict>> {
+  type Row = { id: string; system: string | null };
+  const rows = patients.length === 0 ? [] : await db.query<Row>(createStatement, patients.values());
+  return new Map(rows.map(({ id, system }) => [id, system === null ? "email" : { system }]));
 }
 
 type FoundKey = { caller: string; key: string; patient_id: string; hash: string };
@@ -178,6 +218,8 @@ type FoundKey = { caller: string; key: string; patient_id: string; hash: string 
 export type Change = NewVersion & {
   /** The version that is changed; the new one is the next number. */
   version: number;
+  /** Its record. If it got a record number meanwhile, the change has to be made again with it. */
+  before: PatientRecord;
   deleted: boolean;
   /** The names of what changed. */
   fields: string[];
@@ -186,6 +228,7 @@ export type Change = NewVersion & {
 const changes = defineBulkInput<Change>({
   ...versionColumns,
   version: ["bigint", ({ version }) => BigInt(version)],
+  old_details: ["json", ({ before }) => detailsOf(before)],
   deleted: ["boolean", ({ deleted }) => deleted],
   fields: ["text", ({ fields }) => JSON.stringify(fields)],
 });
@@ -199,8 +242,9 @@ const changeStatement = {
       update patients p set version = p.version + 1, name = input.name, first_name = input.first_name, last_name = input.last_name,
         email = input.email, phone_number = input.phone_number, date_of_birth = input.date_of_birth, address_text = input.address_text,
         street = input.street, city = input.city, state = input.state, zip_code = input.zip_code, sex = input.sex,
-        registered_date = input.registered_date, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector}
-      from input where p.id = input.id and p.version = input.version
+        registered_date = input.registered_date, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector},
+        details = input.details::jsonb
+      from input where p.id = input.id and p.version = input.version and p.details is not distinct from input.old_details::jsonb
       returning p.id, p.version
     ), search_words as (
       insert into patient_words select distinct word from unnest($${changes.count + 1}::text[]) as word order by word
@@ -219,20 +263,36 @@ const changeStatement = {
     select id from changed`,
 };
 
+const takenStatement = {
+  name: "patient_identifiers_taken",
+  text: `select i.system from json_to_recordset($1) as i(system text, value text)
+    join patient_identifiers k on k.system = i.system and k.value = i.value where k.patient_id <> $2 limit 1`,
+};
+
+/** What another living patient has of a record: an identifier, or else the e-mail. */
+export async function findConflict(db: Queries, id: string, { identifiers = [] }: PatientRecord): Promise<Conflict> {
+  const [taken] = await db.query<{ system: string }>(takenStatement, [JSON.stringify(identifiers), id]);
+  return taken ?? "email";
+}
+
 /**
  * Makes the next version of a patient. False where somebody else made it in the meantime.
- * @throws AppError already_exists if another patient has the e-mail.
+ * @throws AppError already_exists if another patient has the e-mail or an identifier.
  */
 export async function changePatient(db: PatientDatabase, change: Change): Promise<boolean> {
   try {
     return (await db.query(changeStatement, [...changes.collect([change]).values(), change.words.names])).length === 1;
   } catch (error) {
-    if (violatedConstraint(error) === "patients_email") throw emailTaken();
+    if (violatedConstraint(error) === "patients_email") throw taken("email");
+    if (isIdentifierRace(error)) throw taken(await findConflict(db, change.id, change.record));
     throw error;
   }
 }
 
-export function emailTaken(): AppError {
-  const message = "belongs to another patient; look that one up, or use another address";
-  return new AppError("already_exists", `email: ${message}.`, { reason: "EMAIL_TAKEN", errors: [{ path: "email", message }] });
+/** The refusal of a record whose e-mail or identifier another patient has. */
+export function taken(conflict: Conflict): AppError {
+  const path = conflict === "email" ? "email" : `identifiers.${conflict.system}`;
+  const [kind, fix] = conflict === "email" ? ["EMAIL_TAKEN", "use another address"] : ["IDENTIFIER_TAKEN", "correct the value"];
+  const message = `belongs to another patient; look that one up, or ${fix}`;
+  return new AppError("already_exists", `${path}: ${message}.`, { reason: kind, errors: [{ path, message }] });
 }
