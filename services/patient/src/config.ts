@@ -1,6 +1,6 @@
 import {
   callerConfig,
-  clinicTimeZone,
+  clinicConfig,
   commonConfig,
   cursorKey,
   databaseConfig,
@@ -11,6 +11,16 @@ import {
 } from "@pm/kit/config";
 import { z } from "zod";
 
+/** What the clinic asks of a record. */
+export type RecordSettings = ReturnType<typeof recordSettings>;
+
+export const recordSettings = (config: z.infer<z.ZodObject<typeof clinicConfig>>) => ({
+  clinicTimeZone: config.CLINIC_TIME_ZONE,
+  emailRequired: config.EMAIL_REQUIRED,
+  emailUnique: config.EMAIL_UNIQUE,
+  addressRequired: config.ADDRESS_REQUIRED,
+});
+
 /** The environment of the patient service; see docs/configuration.md. */
 export const readConfig = () =>
   readEnvironment({
@@ -19,7 +29,7 @@ export const readConfig = () =>
     ...kafkaConfig,
     ...callerConfig,
     PORT: port(4000),
-    CLINIC_TIME_ZONE: clinicTimeZone,
+    ...clinicConfig,
     BILLING_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
     RECORD_NUMBER_PREFIX: z

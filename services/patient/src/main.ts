@@ -6,7 +6,7 @@ import { databaseSettings } from "@pm/kit/postgres/database";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
 import { startCleanup } from "./cleanup.ts";
-import { readConfig } from "./config.ts";
+import { readConfig, recordSettings } from "./config.ts";
 import { createImports } from "./files/import.ts";
 import { registerFiles } from "./files/rest.ts";
 import { createHistory } from "./patients/history.ts";
@@ -30,24 +30,24 @@ const billing = createBillingAccounts({ db, log, ask: createAskBilling({ billing
 startCleanup({ db, log, lifecycle });
 
 const now = () => new Date();
-const clinicTimeZone = config.CLINIC_TIME_ZONE;
+const settings = recordSettings(config);
 const cursors = createCursors(config.CURSOR_KEY);
 const numbering = { db, prefix: config.RECORD_NUMBER_PREFIX, start: config.RECORD_NUMBER_START };
 const recordNumbers = createRecordNumbers(numbering);
 startNumbering({ ...numbering, settings: databaseSettings(config), log, lifecycle });
 const committed = relay.wake;
 const lists = createLists({ db, cursors });
-const imports = createImports({ db, recordNumbers, committed, now, clinicTimeZone });
+const imports = createImports({ db, recordNumbers, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
 
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerFiles(rest, { lists, imports });
 registerPatients(rest, {
-  patients: createPatients({ db, audit, billing, recordNumbers, committed, now, clinicTimeZone }),
+  patients: createPatients({ db, audit, billing, recordNumbers, committed, now, settings }),
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),
 });
-registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone }));
+registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

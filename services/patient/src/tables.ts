@@ -33,10 +33,10 @@ export type PatientRecord = {
   name: string;
   firstName?: string;
   lastName?: string;
-  email: string;
+  email?: string;
   phoneNumber?: string;
   dateOfBirth: string;
-  address: Address;
+  address?: Address;
   sex?: Sex;
   registeredDate: string;
 } & Details;
@@ -63,10 +63,12 @@ export type PatientsTable = {
   name: string;
   first_name: string | null;
   last_name: string | null;
-  email: string;
+  email: string | null;
+  shared_email: string | null;
+  email_key: string | null;
   phone_number: string | null;
   date_of_birth: string;
-  address_text: string;
+  address_text: string | null;
   street: string | null;
   city: string | null;
   state: string | null;

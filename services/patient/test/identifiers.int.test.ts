@@ -82,7 +82,7 @@ test("an identifier is found by its system and value, exactly, and by q", async 
     expect([wrong, status, body.errors?.[0]]).toEqual([
       wrong,
       400,
-      { path: "identifier", message: expect.stringContaining("mrn|P1000004") },
+      { path: "identifier", message: expect.stringContaining("mrn|P1000002") },
     ]);
   }
 });

@@ -4,6 +4,7 @@ import { createAuditTrail } from "@pm/kit/audit/trail";
 import { type Role, roles, type Scope } from "@pm/kit/auth/access";
 import { createRevocationList } from "@pm/kit/auth/revocation-list";
 import type { Caller } from "@pm/kit/auth/verifier";
+import { clinicConfig, readEnvironment } from "@pm/kit/config";
 import { createCursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
 import { createRestApp } from "@pm/kit/http/rest";
@@ -13,8 +14,10 @@ import { openDatabase } from "@pm/kit/postgres/database";
 import { testDatabase } from "@pm/stack/testing";
 import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
+import { type RecordSettings, recordSettings } from "../src/config.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerFiles } from "../src/files/rest.ts";
+
 import { createHistory } from "../src/patients/history.ts";
 import { createLists } from "../src/patients/list.ts";
 import { createPatients } from "../src/patients/patients.ts";
@@ -50,10 +53,15 @@ export function testLifecycle(): Lifecycle {
   };
 }
 
+/** What a clinic asks that has set nothing. */
+export const defaultSettings = recordSettings(readEnvironment(clinicConfig, {}));
+
+type AppOptions = { ask?: AskBilling; poolSize?: number; settings?: Partial<RecordSettings> };
+
 /** @param options.ask how billing answers; it opens every account at once where nothing is said */
 export async function startPatientApp(
   databaseUrl: string,
-  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10 }: { ask?: AskBilling; poolSize?: number } = {},
+  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, settings: set = {} }: AppOptions = {},
 ) {
   const log = createLogger("patient", "silent");
   const lifecycle = testLifecycle();
@@ -73,18 +81,18 @@ export async function startPatientApp(
   };
   const rest = createRestApp({ service: "patient", ...about, log, lifecycle, verifier, audit });
   registerDocs(rest);
-  const [now, committed, clinicTimeZone] = [() => new Date(), () => undefined, "UTC"];
+  const [now, committed, settings] = [() => new Date(), () => undefined, { ...defaultSettings, ...set }];
   const cursors = createCursors("a key for cursors, long enough to be one");
   const recordNumbers = createRecordNumbers({ db, prefix: "P", start: 100_000 });
   const lists = createLists({ db, cursors });
-  registerFiles(rest, { lists, imports: createImports({ db, recordNumbers, committed, now, clinicTimeZone }) });
+  registerFiles(rest, { lists, imports: createImports({ db, recordNumbers, committed, now, settings }) });
   registerPatients(rest, {
-    patients: createPatients({ db, audit, billing, recordNumbers, committed, now, clinicTimeZone }),
+    patients: createPatients({ db, audit, billing, recordNumbers, committed, now, settings }),
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),
   });
-  registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone }));
+  registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 
   return {
     db,
@@ -128,9 +136,9 @@ export async function startPatientApp(
 }
 
 /** The service over a database of its own for all tests of a file, and its admin; both are gone after the last one. */
-export async function patientsOfThisFile() {
+export async function patientsOfThisFile(options: AppOptions = {}) {
   const database = await testDatabase("patient");
-  const service = await startPatientApp(database.databaseUrl);
+  const service = await startPatientApp(database.databaseUrl, options);
   afterAll(async () => {
     await service.close();
     await database.drop();

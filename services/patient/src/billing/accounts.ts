@@ -55,7 +55,7 @@ export function createAskBilling(options: { billingUrl: string; serviceToken: ()
         ...(token && { "x-on-behalf-of": `Bearer ${token}` }),
       };
       // Without a request id: a patient has one account, so asking again for the same patient gives the same account.
-      const requests = patients.map(({ patientId, name, email }) => ({ patientId, name, email }));
+      const requests = patients.map(({ patientId, name, email }) => ({ patientId, name, ...(email && { email }) }));
       const { accounts } = await client.batchCreateBillingAccounts({ requests }, { headers, timeoutMs });
       if (accounts.length !== patients.length)
         throw new ConnectError(`billing gave ${accounts.length} accounts for ${patients.length} patients`, Code.Internal);

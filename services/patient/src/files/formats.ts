@@ -179,14 +179,14 @@ function bodyOfRow(row: Record<string, string>): Record<string, unknown> {
 
 /** A patient as answers show it. */
 type PatientBody = {
-  address: { text: string };
+  address?: { text: string };
   billing: { status: string; accountId?: string };
 } & Record<string, unknown>;
 
 /** Lines of a file; the first ones of a CSV file come with its header. */
 export function writeLines(format: Format, bodies: PatientBody[], isFirst: boolean): string {
   if (format === "ndjson") return bodies.map((body) => `${JSON.stringify(body)}\n`).join("");
-  const rows = bodies.map(({ address: { text, ...parts }, billing, ...body }) => ({
+  const rows = bodies.map(({ address: { text, ...parts } = {}, billing, ...body }) => ({
     ...body,
     ...parts,
     address: text,

@@ -6,10 +6,12 @@ import { createHash, randomUUIDv7 } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AppError, type FieldError } from "@pm/kit/errors";
 import type { Call } from "../caller.ts";
+import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
 import { registeredEvent } from "../patients/events.ts";
+import { rulesAt } from "../patients/fields.ts";
 import { hasRecordNumber, withRecordNumber } from "../patients/identifiers.ts";
-import { daysAt, importedRecord } from "../patients/record.ts";
+import { emailKeyOf, importedRecord } from "../patients/record.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
@@ -48,7 +50,7 @@ type Options = {
   db: PatientDatabase;
   recordNumbers: RecordNumbers;
   now: () => Date;
-  clinicTimeZone: string;
+  settings: RecordSettings;
   /** Called after each commit that wrote events. */
   committed: () => void;
 };
@@ -115,7 +117,7 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
 
 /** Collects lines into a batch, and writes one batch while the next one is collected. */
 function createWriter(
-  { db, recordNumbers, now, clinicTimeZone, committed }: Options,
+  { db, recordNumbers, now, settings, committed }: Options,
   call: Call,
   { dryRun, signal }: Run,
   started: ImportProgress,
@@ -130,17 +132,18 @@ function createWriter(
 
   async function take({ number: line, body }: ImportLine): Promise<void> {
     const at = now();
-    const given = importedRecord(body, daysAt(at.getTime(), clinicTimeZone));
+    const given = importedRecord(body, rulesAt(at.getTime(), settings));
     const getsNumber = !dryRun && !hasRecordNumber(given);
     const record = getsNumber ? withRecordNumber(given, await recordNumbers.next()) : given;
     const id = randomUUIDv7();
+    const emailKey = emailKeyOf(record, settings);
     const { all, names } = searchWords(record);
     const words = { all, names: names.filter((word) => !knownWords.has(word)) };
     const who = { actor: call.actorId, requestId: call.requestId };
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for the billing accounts of an import, so the worker opens them.
-    batch.patients.add({ ...who, id, at, action: "imported", record, words, event, billingAt: at });
-    batch.imported.push({ line, id, email: record.email, identifiers: record.identifiers ?? [], getsNumber, names: words.names });
+    batch.patients.add({ ...who, id, at, action: "imported", record, emailKey, words, event, billingAt: at });
+    batch.imported.push({ line, id, emailKey, identifiers: record.identifiers ?? [], getsNumber, names: words.names });
   }
 
   async function takeOrErrors(line: ImportLine): Promise<FieldError[] | undefined> {

@@ -81,8 +81,11 @@ const storable = ({ path, message }: FieldError): FieldError => ({ path: path.to
 /** A report has this many errors. A file with more of them is most likely wrong as a whole. */
 const maxReported = 10_000;
 
-/** A line that is right. `getsNumber`: the platform gives its record number. */
-export type Imported = { line: number; id: string; email: string; identifiers: IdentifierKey[]; getsNumber: boolean };
+/**
+ * A line that is right. `emailKey` and identifiers are what may be there once among living patients. `getsNumber`: the platform gives
+ * the record number.
+ */
+export type Imported = { line: number; id: string; emailKey: string | undefined; identifiers: IdentifierKey[]; getsNumber: boolean };
 
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
@@ -146,28 +149,27 @@ const freeStatement = {
   name: "imports_free_keys",
   text: `
     with input as materialized (
-      select distinct *, sha256(convert_to(coalesce('identifier:' || system || '|', '') || value, 'UTF8')) as hash
-      from (select system, case when system is null then lower(value) else value end as value
-        from json_to_recordset($2) as k(system text, value text)) keys
+      select distinct system, value, sha256(convert_to(coalesce('identifier:' || system || '|', '') || value, 'UTF8')) as hash
+      from json_to_recordset($2) as k(system text, value text)
     ), noted as (
       insert into import_emails (import_id, email_hash) select $1, hash from input on conflict do nothing returning email_hash
     )
     select system, value from input where hash in (select email_hash from noted) and case when system is null
-      then not exists (select 1 from patients p where lower(p.email) = value and p.deleted_at is null)
-      else not exists (select 1 from patient_identifiers i where i.system = input.system and i.value = input.value) end`,
+      then (select id from patients p where p.email_key = value and p.deleted_at is null limit 1) is null
+        and (select id from patients p where lower(p.email) = value and p.deleted_at is null limit 1) is null
+      else (select patient_id from patient_identifiers i where i.system = input.system and i.value = input.value) is null end`,
 };
+
+type Key = { system: string | null; value: string };
 
 /** The lines whose e-mail or identifier is taken: by another patient, or by a line that came before. */
 async function takenKeys(tx: Queries, importId: string, imported: Imported[]): Promise<Map<string, Conflict>> {
-  const keysOf = ({ email, identifiers }: Imported): { system: string | null; value: string }[] => [
-    { system: null, value: email.toLowerCase() },
+  const keysOf = ({ emailKey, identifiers }: Imported): Key[] => [
+    ...(emailKey === undefined ? [] : [{ system: null, value: emailKey }]),
     ...identifiers.map(({ system, value }) => ({ system, value })),
   ];
-  const name = ({ system, value }: { system: string | null; value: string }) => JSON.stringify([system, value]);
-  const rows = await tx.query<{ system: string | null; value: string }>(freeStatement, [
-    importId,
-    JSON.stringify(imported.flatMap(keysOf)),
-  ]);
+  const name = ({ system, value }: Key) => JSON.stringify([system, value]);
+  const rows = await tx.query<Key>(freeStatement, [importId, JSON.stringify(imported.flatMap(keysOf))]);
   const free = new Set(rows.map(name));
   // The first line of a key has it, the next ones do not.
   const found = imported.map((line) => [line.id, keysOf(line).find((key) => !free.delete(name(key)))] as const);

@@ -6,9 +6,9 @@
 import { z } from "@hono/zod-openapi";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import { identifierTypes, sexes } from "../tables.ts";
+import { limits } from "./fields.ts";
 import { identifierLimits } from "./identifiers.ts";
 import { maxEntries } from "./reading.ts";
-import { limits } from "./record.ts";
 import { exampleIdentifier, exampleRecord } from "./schemas.ts";
 
 type Schema = {
@@ -75,14 +75,18 @@ const fields = {
     type: "string",
     format: "idn-email",
     maxLength: limits.email,
-    description: "Unique among patients that are not deleted, regardless of case.",
+    description:
+      "Required, and unique among patients that are not deleted, regardless of case; unless the clinic has decided otherwise (EMAIL_REQUIRED, EMAIL_UNIQUE).",
   },
   phoneNumber: {
     ...nullable({ type: "string", minLength: 1, maxLength: limits.phoneNumber }),
     description: "In any usual spelling, best as E.164 (`+12175550123`). Without a country code it is read as North American.",
   },
   dateOfBirth: { ...date, description: "Not before 1880 and not in the future." },
-  address: { anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }] },
+  address: {
+    description: "Required, unless the clinic has decided otherwise (ADDRESS_REQUIRED).",
+    anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }],
+  },
   sex: nullable({ type: "string", enum: [...sexes] }),
   registeredDate: { ...nullable(date), description: "The day of the request in the clinic's time zone by default." },
   identifiers: list(

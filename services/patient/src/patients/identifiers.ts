@@ -49,7 +49,7 @@ export function identifiersAfter(given: GivenIdentifier[], current: Identifier[]
 export const hasRecordNumber = ({ identifiers }: PatientRecord): boolean => identifiers?.some(isRecordNumber) === true;
 
 /** The record with the number that the platform gives it. */
-export function withRecordNumber(record: PatientRecord, value: string): PatientRecord {
+export function withRecordNumber<Of extends PatientRecord>(record: Of, value: string): Of {
   const number: GivenIdentifier = { system: recordNumberSystem, value };
   return { ...record, identifiers: withIds([number, ...(record.identifiers ?? [])], false) };
 }

@@ -7,15 +7,18 @@ import { matchesIfMatch } from "@pm/kit/http/etag";
 import { isUuid } from "@pm/kit/uuid";
 import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
+import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
 import { type Action, type Patient, type PatientRecord, recordNumberSystem } from "../tables.ts";
+import { changePatient } from "./change-store.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
+import { type Rules, rulesAt } from "./fields.ts";
 import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
-import { type Days, daysAt, diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
+import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
 import { type Found, findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
-import { type Creation, changePatient, findConflict, insertPatients, type NewPatient, sha256, taken } from "./write-store.ts";
+import { type Creation, findConflict, insertPatients, type NewPatient, sha256, taken } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
 const maxBatch = 64;
@@ -34,7 +37,7 @@ type Options = {
   billing: BillingAccounts;
   recordNumbers: RecordNumbers;
   now: () => Date;
-  clinicTimeZone: string;
+  settings: RecordSettings;
   /** Called after each commit that wrote events. */
   committed: () => void;
 };
@@ -59,7 +62,7 @@ function createReading(db: PatientDatabase) {
   };
 }
 
-function createRegistration({ db, billing, recordNumbers, now, clinicTimeZone, committed }: Options) {
+function createRegistration({ db, billing, recordNumbers, now, settings, committed }: Options) {
   const creations = createBatcher<NewPatient, Creation>({
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
@@ -100,7 +103,7 @@ function createRegistration({ db, billing, recordNumbers, now, clinicTimeZone, c
   return async (call: Call, body: unknown, key: string | undefined): Promise<Patient & { repeated: boolean }> => {
     const at = now();
     const id = randomUUIDv7();
-    const given = newRecord(body, daysAt(at.getTime(), clinicTimeZone));
+    const given = newRecord(body, rulesAt(at.getTime(), settings));
     const { patient, creation } = await create({
       id,
       at,
@@ -108,6 +111,7 @@ function createRegistration({ db, billing, recordNumbers, now, clinicTimeZone, c
       action: "registered",
       requestId: call.requestId,
       record: given,
+      emailKey: emailKeyOf(given, settings),
       idempotency: key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) },
       event: registeredEvent(id, at, call.traceparent, given),
       billingAt: new Date(at.getTime() + headStartMs),
@@ -127,7 +131,7 @@ function createRegistration({ db, billing, recordNumbers, now, clinicTimeZone, c
 /** What a change makes of a patient. */
 type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; record: PatientRecord; deleted: boolean };
 
-function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
+function createChanges({ db, audit, now, settings, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
   async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
@@ -140,7 +144,9 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
       restored: () => restoredEvent(id, version, at, call.traceparent, record),
     }[action]();
     const who = { actor: call.actorId, requestId: call.requestId };
-    const change = { ...who, ...next, id, version: found.version, before: found.record, at, words: searchWords(record), fields, event };
+    const emails = { emailKey: emailKeyOf(record, settings), keepsEmail: found.record.email === record.email };
+    const content = { ...next, ...emails, before: found.record, words: searchWords(record), fields, event };
+    const change = { ...who, ...content, id, version: found.version, at };
     if (!(await changePatient(db, change))) return undefined;
     committed();
     return { ...found, version, record, updatedAt: at };
@@ -174,19 +180,19 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
   }
 
   /** Changes the record. That of a deleted patient cannot be changed. */
-  const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, days: Days) => PatientRecord) =>
+  const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, rules: Rules) => PatientRecord) =>
     change(call, id, ifMatch, (found, at) => {
       if (found.deleted) throw notFound(id);
-      const record = make(found.record, daysAt(at.getTime(), clinicTimeZone));
+      const record = make(found.record, rulesAt(at.getTime(), settings));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
     });
 
   return {
     replace: (call: Call, id: string, body: unknown, ifMatch?: string) =>
-      edit(call, id, ifMatch, (current, days) => replacedRecord(body, current, days)),
+      edit(call, id, ifMatch, (current, rules) => replacedRecord(body, current, rules)),
 
     patch: (call: Call, id: string, body: unknown, ifMatch?: string) =>
-      edit(call, id, ifMatch, (current, days) => patchedRecord(body, current, days)),
+      edit(call, id, ifMatch, (current, rules) => patchedRecord(body, current, rules)),
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
       await change(call, id, ifMatch, ({ deleted, record }) => {

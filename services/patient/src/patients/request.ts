@@ -52,10 +52,10 @@ export const filters = {
     .max(identifierLimits.system + identifierLimits.value + 1)
     .transform((text, context) => {
       const key = readKey(text);
-      if (!key) context.addIssue({ code: "custom", message: "must be a system and a value with | between: mrn|P1000004" });
+      if (!key) context.addIssue({ code: "custom", message: "must be a system and a value with | between: mrn|P1000002" });
       return key ?? z.NEVER;
     })
-    .openapi({ type: "string", pattern: "^[^|]+\\|.+$", description: "`system|value`: exactly this identifier.", example: "mrn|P1000004" })
+    .openapi({ type: "string", pattern: "^[^|]+\\|.+$", description: "`system|value`: exactly this identifier.", example: "mrn|P1000002" })
     .optional(),
   city: word(100),
   state: word(100),

@@ -30,7 +30,7 @@ const examplePatient = {
   id: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f",
   ...exampleRecord,
   identifiers: [
-    { id: "2", system: "mrn", value: "P1000004" },
+    { id: "2", system: "mrn", value: "P1000002" },
     { id: "1", ...exampleIdentifier },
   ],
   version: 1,
@@ -57,7 +57,7 @@ export const PatientSchema = z
     name: z.string(),
     firstName: z.string().optional(),
     lastName: z.string().optional(),
-    email: z.string(),
+    email: z.string().optional(),
     phoneNumber: z.string().optional().openapi({ description: "E.164." }),
     dateOfBirth: z.iso.date(),
     address: z
@@ -68,6 +68,7 @@ export const PatientSchema = z
         state: z.string().optional(),
         zipCode: z.string().optional(),
       })
+      .optional()
       .openapi({ description: "`text` is the address in one line. The parts are present if the patient was written with them." }),
     sex: z.enum(sexes).optional(),
     registeredDate: z.iso.date(),

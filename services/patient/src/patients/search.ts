@@ -46,8 +46,11 @@ function nameWords(name: string): string[] {
  */
 export function searchWords({ name, email, phoneNumber, identifiers }: PatientRecord): SearchWords {
   const names = nameWords(name);
-  const address = fold(email);
-  const words = [...names, address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean)];
+  const words = [...names];
+  if (email) {
+    const address = fold(email);
+    words.push(address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean));
+  }
   if (phoneNumber) {
     words.push(phoneNumber.slice(1));
     words.push(

@@ -14,8 +14,9 @@ const visible = (table: string, viewer: string) =>
   `(${viewer}.sees_all or ${table}.registered_by = ${viewer}.actor or exists
     (select 1 from patient_access g where g.patient_id = ${table}.id and g.principal = any(${viewer}.principals)))`;
 
-export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, p.email, p.phone_number, p.date_of_birth, p.address_text, p.street,
-  p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at, p.details`;
+export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, coalesce(p.email, p.shared_email) as email,
+  p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at,
+  p.details`;
 
 /**
  * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres reads the
@@ -56,7 +57,9 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
   return readings.map((_, n) => found.get(n));
 }
 
-export type PatientRow = Omit<PatientsTable, "registered_by" | "deleted_at" | "words"> & { account_id: string | null };
+export type PatientRow = Omit<PatientsTable, "shared_email" | "email_key" | "registered_by" | "deleted_at" | "words"> & {
+  account_id: string | null;
+};
 
 export function toPatient(row: PatientRow): Patient {
   return {
@@ -66,16 +69,18 @@ export function toPatient(row: PatientRow): Patient {
       name: row.name,
       ...(row.first_name !== null && { firstName: row.first_name }),
       ...(row.last_name !== null && { lastName: row.last_name }),
-      email: row.email,
+      ...(row.email !== null && { email: row.email }),
       ...(row.phone_number !== null && { phoneNumber: row.phone_number }),
       dateOfBirth: row.date_of_birth,
-      address: {
-        text: row.address_text,
-        ...(row.street !== null && { street: row.street }),
-        ...(row.city !== null && { city: row.city }),
-        ...(row.state !== null && { state: row.state }),
-        ...(row.zip_code !== null && { zipCode: row.zip_code }),
-      },
+      ...(row.address_text !== null && {
+        address: {
+          text: row.address_text,
+          ...(row.street !== null && { street: row.street }),
+          ...(row.city !== null && { city: row.city }),
+          ...(row.state !== null && { state: row.state }),
+          ...(row.zip_code !== null && { zipCode: row.zip_code }),
+        },
+      }),
       ...(row.sex !== null && { sex: row.sex }),
       registeredDate: row.registered_date,
       ...row.details,

@@ -17,13 +17,15 @@ export function sha256(text: string): string {
 }
 
 /** A version of a patient, and everything that is written with it. */
-type NewVersion = {
+export type NewVersion = {
   id: string;
   at: Date;
   actor: string;
   action: Action;
   requestId: string;
   record: PatientRecord;
+  /** What may be there once among living patients; undefined if patients may share addresses, or there is none. */
+  emailKey: string | undefined;
   words: SearchWords;
   event: OutboxEvent;
 };
@@ -42,12 +44,12 @@ export type Creation = { kind: "created" } | { kind: "taken"; conflict: Conflict
 export type Conflict = { system: string } | "email";
 
 /** What is stored as `details`, as JSON. */
-function detailsOf({ identifiers }: PatientRecord): string | undefined {
+export function detailsOf({ identifiers }: PatientRecord): string | undefined {
   const details: Details = { ...(identifiers && { identifiers }) };
   return Object.keys(details).length > 0 ? JSON.stringify(details) : undefined;
 }
 
-const versionColumns: { [name: string]: Column<NewVersion> } = {
+export const versionColumns: { [name: string]: Column<NewVersion> } = {
   id: ["uuid", ({ id }) => id],
   at: ["timestamptz", ({ at }) => at],
   actor: ["text", ({ actor }) => actor],
@@ -57,14 +59,16 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   name: ["text", ({ record }) => record.name],
   first_name: ["text", ({ record }) => record.firstName],
   last_name: ["text", ({ record }) => record.lastName],
-  email: ["text", ({ record }) => record.email],
+  email: ["text", ({ record, emailKey }) => (emailKey === undefined ? undefined : record.email)],
+  shared_email: ["text", ({ record, emailKey }) => (emailKey === undefined ? record.email : undefined)],
+  email_key: ["text", ({ emailKey }) => emailKey],
   phone_number: ["text", ({ record }) => record.phoneNumber],
   date_of_birth: ["date", ({ record }) => record.dateOfBirth],
-  address_text: ["text", ({ record }) => record.address.text],
-  street: ["text", ({ record }) => record.address.street],
-  city: ["text", ({ record }) => record.address.city],
-  state: ["text", ({ record }) => record.address.state],
-  zip_code: ["text", ({ record }) => record.address.zipCode],
+  address_text: ["text", ({ record }) => record.address?.text],
+  street: ["text", ({ record }) => record.address?.street],
+  city: ["text", ({ record }) => record.address?.city],
+  state: ["text", ({ record }) => record.address?.state],
+  zip_code: ["text", ({ record }) => record.address?.zipCode],
   sex: ["text", ({ record }) => record.sex],
   registered_date: ["date", ({ record }) => record.registeredDate],
   details: ["json", ({ record }) => detailsOf(record)],
@@ -75,9 +79,9 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   payload: ["bytea", ({ event }) => event.payload],
   traceparent: ["text", ({ event }) => event.traceparent],
 };
-const vector = "array_to_tsvector(string_to_array(input.words, E'\\n'))";
+export const vector = "array_to_tsvector(string_to_array(input.words, E'\\n'))";
 /** The hash of the record's text as `patient_versions` keeps it, for the audit trail. */
-const digest = "encode(sha256(convert_to(record::text, 'UTF8')), 'hex')";
+export const digest = "encode(sha256(convert_to(record::text, 'UTF8')), 'hex')";
 
 const newPatients = defineBulkInput<NewPatient>({
   ...versionColumns,
@@ -124,7 +128,8 @@ export function collectPatients(patients: NewPatient[] = []): CollectedPatients 
 /**
  * Writes keys before e-mails before identifiers, each in order, so that two batches with the same ones wait for each other instead of
  * deadlocking. Gives the ids of patients that are not created, because their key was used or their e-mail or an identifier is taken.
- * If an identifier is taken at the same moment, the statement fails as a whole, and sees it when it runs again.
+ * Two indexes know whether an e-mail is: that of keys, and `patients_email`, which is all that the version before looks at. If an
+ * identifier is taken at the same moment, the statement fails as a whole, and sees it when it runs again.
  */
 const createStatement = {
   name: "patients_create",
@@ -142,12 +147,12 @@ const createStatement = {
       select id, min(system) as system from identifiers i where line > first_line
       or (select k.patient_id from patient_identifiers k where k.system = i.system and k.value = i.value) is not null group by id
     ), created as (
-      insert into patients (id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
-        state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words, details)
-      select id, 1, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
-        state, zip_code, sex, registered_date, actor, at, at, ${vector}, details::jsonb
-      from input where (key is null or id in (select patient_id from keyed)) and id not in (select id from taken) order by lower(email)
-      on conflict (lower(email)) where deleted_at is null do nothing returning id
+      insert into patients (id, version, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
+        address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words, details)
+      select id, 1, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
+        address_text, street, city, state, zip_code, sex, registered_date, actor, at, at, ${vector}, details::jsonb
+      from input where (key is null or id in (select patient_id from keyed)) and id not in (select id from taken) order by email_key
+      on conflict do nothing returning id
     ), fresh as materialized (
       select * from input where id in (select id from created)
     ), held as (
@@ -214,55 +219,6 @@ export async function insertCollected(db: Queries, patients: CollectedPatients):
 
 type FoundKey = { caller: string; key: string; patient_id: string; hash: string };
 
-/** The next version of a patient. */
-export type Change = NewVersion & {
-  /** The version that is changed; the new one is the next number. */
-  version: number;
-  /** Its record. If it got a record number meanwhile, the change has to be made again with it. */
-  before: PatientRecord;
-  deleted: boolean;
-  /** The names of what changed. */
-  fields: string[];
-};
-
-const changes = defineBulkInput<Change>({
-  ...versionColumns,
-  version: ["bigint", ({ version }) => BigInt(version)],
-  old_details: ["json", ({ before }) => detailsOf(before)],
-  deleted: ["boolean", ({ deleted }) => deleted],
-  fields: ["text", ({ fields }) => JSON.stringify(fields)],
-});
-
-const changeStatement = {
-  name: "patients_change",
-  text: `
-    with input as materialized (
-      select * from ${changes.source("input")}
-    ), changed as (
-      update patients p set version = p.version + 1, name = input.name, first_name = input.first_name, last_name = input.last_name,
-        email = input.email, phone_number = input.phone_number, date_of_birth = input.date_of_birth, address_text = input.address_text,
-        street = input.street, city = input.city, state = input.state, zip_code = input.zip_code, sex = input.sex,
-        registered_date = input.registered_date, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector},
-        details = input.details::jsonb
-      from input where p.id = input.id and p.version = input.version and p.details is not distinct from input.old_details::jsonb
-      returning p.id, p.version
-    ), search_words as (
-      insert into patient_words select distinct word from unnest($${changes.count + 1}::text[]) as word order by word
-      on conflict do nothing
-    ), versions as (
-      insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
-      select c.id, c.version, action, at, actor, record from input join changed c using (id)
-    ), audited as (
-      ${insertIntoAudit}
-      select actor, 'patient.' || action, c.id, request_id, jsonb_build_object('version', c.version, 'sha256', ${digest}, 'fields', fields::jsonb)
-      from input join changed c using (id)
-    ), outbox_rows as (
-      ${insertIntoOutbox}
-      select event_id, 'patient.v1', c.id, event_type, payload, traceparent from input join changed c using (id)
-    )
-    select id from changed`,
-};
-
 const takenStatement = {
   name: "patient_identifiers_taken",
   text: `select i.system from json_to_recordset($1) as i(system text, value text)
@@ -273,20 +229,6 @@ const takenStatement = {
 export async function findConflict(db: Queries, id: string, { identifiers = [] }: PatientRecord): Promise<Conflict> {
   const [taken] = await db.query<{ system: string }>(takenStatement, [JSON.stringify(identifiers), id]);
   return taken ?? "email";
-}
-
-/**
- * Makes the next version of a patient. False where somebody else made it in the meantime.
- * @throws AppError already_exists if another patient has the e-mail or an identifier.
- */
-export async function changePatient(db: PatientDatabase, change: Change): Promise<boolean> {
-  try {
-    return (await db.query(changeStatement, [...changes.collect([change]).values(), change.words.names])).length === 1;
-  } catch (error) {
-    if (violatedConstraint(error) === "patients_email") throw taken("email");
-    if (isIdentifierRace(error)) throw taken(await findConflict(db, change.id, change.record));
-    throw error;
-  }
 }
 
 /** The refusal of a record whose e-mail or identifier another patient has. */
