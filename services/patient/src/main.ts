@@ -8,6 +8,7 @@ import { startCleanup } from "./cleanup.ts";
 import { readConfig } from "./config.ts";
 import { createImports } from "./files/import.ts";
 import { registerFiles } from "./files/rest.ts";
+import { createConflicts } from "./patients/conflicts.ts";
 import { createHistory } from "./patients/history.ts";
 import { createLists } from "./patients/list.ts";
 import { createPatients } from "./patients/patients.ts";
@@ -31,6 +32,7 @@ const now = () => new Date();
 const clinicTimeZone = config.CLINIC_TIME_ZONE;
 const cursors = createCursors(config.CURSOR_KEY);
 const committed = relay.wake;
+const conflicts = createConflicts({ db });
 const lists = createLists({ db, cursors });
 const imports = createImports({ db, committed, now, clinicTimeZone });
 billing.startWorker(lifecycle, imports.isRunning);
@@ -39,7 +41,7 @@ const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerFiles(rest, { lists, imports });
 registerPatients(rest, {
-  patients: createPatients({ db, audit, billing, committed, now, clinicTimeZone }),
+  patients: createPatients({ db, audit, billing, conflicts, committed, now, clinicTimeZone }),
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),

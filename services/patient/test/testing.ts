@@ -15,6 +15,7 @@ import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerFiles } from "../src/files/rest.ts";
+import { createConflicts } from "../src/patients/conflicts.ts";
 import { createHistory } from "../src/patients/history.ts";
 import { createLists } from "../src/patients/list.ts";
 import { createPatients } from "../src/patients/patients.ts";
@@ -77,7 +78,7 @@ export async function startPatientApp(
   const lists = createLists({ db, cursors });
   registerFiles(rest, { lists, imports: createImports({ db, committed, now, clinicTimeZone }) });
   registerPatients(rest, {
-    patients: createPatients({ db, audit, billing, committed, now, clinicTimeZone }),
+    patients: createPatients({ db, audit, billing, conflicts: createConflicts({ db }), committed, now, clinicTimeZone }),
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),

@@ -5,7 +5,7 @@
 import { createHash, randomUUIDv7 } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AppError, type FieldError } from "@pm/kit/errors";
-import type { Call } from "../caller.ts";
+import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import { registeredEvent } from "../patients/events.ts";
 import { daysAt, importedRecord } from "../patients/record.ts";
@@ -116,6 +116,7 @@ function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Cal
   const spare: CollectedPatients[] = [];
   // Names repeat: a word that this import has written need not be written again.
   const knownWords = new Set<string>();
+  const who = { viewer: viewerOf(call.caller), requestId: call.requestId };
   const newBatch = (): Batch => ({ imported: [], patients: spare.pop() ?? collectPatients(), failures: [], bytes: 0 });
   let batch = newBatch();
   let progress = Promise.resolve(started);
@@ -164,7 +165,7 @@ function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Cal
       const before = await progress;
       const written = batch;
       batch = newBatch();
-      progress = advanceImport(db, { ...written, ...position, before, dryRun, signal })
+      progress = advanceImport(db, { ...written, ...position, ...who, before, dryRun, signal })
         .finally(committed)
         .then((after) => {
           // The words of patients that were not created were not written either.

@@ -2,7 +2,8 @@
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { AppError, type FieldError } from "@pm/kit/errors";
 import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
-import type { PatientDatabase } from "../database.ts";
+import type { PatientDatabase, Viewer } from "../database.ts";
+import { askAboutConflicts, unchecked, type Verdict } from "../patients/conflicts-store.ts";
 import { type CollectedPatients, emailTaken, insertCollected } from "../patients/write-store.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
@@ -84,6 +85,8 @@ export type Imported = { line: number; id: string; email: string };
 
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
+  viewer: Viewer;
+  requestId: string;
   before: ImportProgress;
   dryRun: boolean;
   /** Nothing is stored once it has aborted. */
@@ -102,18 +105,28 @@ export type Step = {
  * Creates patients and notes how far the import is, in one transaction.
  * @throws AppError failed_precondition where another request has advanced this import in the meantime
  */
-export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
+export async function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
+  const { before, imported, patients, dryRun } = step;
+  // Before the transaction, so that the caller's other requests do not wait for its end.
+  const asked = await ask(db, step, imported);
+  const refused = imported.filter(({ id }) => asked.get(id) === "refused").map(({ id }) => id);
   return inTransaction(db, async (tx) => {
-    const { before, imported, patients, dryRun } = step;
-    const leftOut = dryRun ? await takenEmails(tx, before.id, imported) : await insertCollected(tx, patients);
-    const taken = imported.filter(({ id }) => leftOut.has(id)).map(({ line }) => ({ line, errors: emailTaken().options.errors }));
-    const failures = [...step.failures, ...taken].sort((a, b) => a.line - b.line);
+    const allowed = imported.filter(({ id }) => asked.get(id) !== "refused");
+    const leftOut = dryRun ? await takenEmails(tx, before.id, allowed) : await insertCollected(tx, patients, refused);
+    // A line before may have the e-mail, or a patient whom the caller may see, or somebody else has taken it since.
+    const surprising = allowed.filter(({ id }) => leftOut.has(id) && asked.get(id) === "free");
+    const verdicts = new Map([...asked, ...(await ask(tx, step, surprising))]);
+    const failed = imported.flatMap(({ id, line }) => {
+      if (verdicts.get(id) === "refused") return [{ line, errors: [unchecked] }];
+      return leftOut.has(id) ? [{ line, errors: emailTaken().options.errors }] : [];
+    });
+    const failures = [...step.failures, ...failed].sort((a, b) => a.line - b.line);
     const reported = failures.slice(0, Math.max(0, maxReported - before.failed));
     const values = [
       before.id,
       before.lines,
       step.lines,
-      imported.length - taken.length,
+      imported.length - failed.length,
       failures.length,
       step.prefixHash,
       JSON.stringify(reported.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
@@ -124,6 +137,13 @@ export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportPr
     if (advanced) return toProgress(advanced);
     throw new AppError("failed_precondition", "Idempotency-Key: an import under this key is running. Wait for it, or use another key.");
   });
+}
+
+/** What the caller may be told about each line: its verdict by its id. */
+async function ask(db: Queries, { viewer, requestId }: Step, lines: Imported[]): Promise<Map<string, Verdict["kind"]>> {
+  const questions = lines.map(({ email }) => ({ viewer, requestId, claims: [{ kind: "email" as const, value: email }] }));
+  const verdicts = await askAboutConflicts(db, questions);
+  return new Map(lines.map(({ id }, index) => [id, verdicts[index]?.kind ?? "free"]));
 }
 
 const freeStatement = {

@@ -9,6 +9,7 @@ import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Action, Patient, PatientRecord } from "../tables.ts";
+import { type Conflicts, claimsOf } from "./conflicts.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
 import { type Days, daysAt, diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
@@ -27,6 +28,7 @@ type Options = {
   db: PatientDatabase;
   audit: AuditTrail;
   billing: BillingAccounts;
+  conflicts: Conflicts;
   now: () => Date;
   clinicTimeZone: string;
   /** Called after each commit that wrote events. */
@@ -53,7 +55,7 @@ function createReading(db: PatientDatabase) {
   };
 }
 
-function createRegistration({ db, billing, now, clinicTimeZone, committed }: Options) {
+function createRegistration({ db, billing, conflicts, now, clinicTimeZone, committed }: Options) {
   const creations = createBatcher<NewPatient, Creation>({
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
@@ -82,7 +84,7 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
     const id = randomUUIDv7();
     const record = newRecord(body, daysAt(at.getTime(), clinicTimeZone));
     const idempotency = key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) };
-    const result = await creations.add({
+    const patient: NewPatient = {
       id,
       at,
       actor: call.actorId,
@@ -93,8 +95,12 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
       idempotency,
       event: registeredEvent(id, at, call.traceparent, record),
       billingAt: new Date(at.getTime() + headStartMs),
+    };
+    const result = await conflicts.counted(call, undefined, claimsOf(record), async () => {
+      const creation = await creations.add(patient);
+      if (creation.kind === "email-taken") throw emailTaken();
+      return creation;
     });
-    if (result.kind === "email-taken") throw emailTaken();
     if (result.kind === "repeated") return { ...(await replay(call, result, idempotency?.hash)), repeated: true };
     const accountId = await billing.open({
       patient: { patientId: id, name: record.name, email: record.email },
@@ -108,7 +114,7 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
 /** What a change makes of a patient. */
 type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; record: PatientRecord; deleted: boolean };
 
-function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
+function createChanges({ db, audit, conflicts, now, clinicTimeZone, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
   async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
@@ -122,7 +128,8 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
     }[action]();
     const who = { actor: call.actorId, requestId: call.requestId };
     const change = { ...who, ...next, id, version: found.version, at, words: searchWords(record), fields, event };
-    if (!(await changePatient(db, change))) return undefined;
+    const claims = claimsOf(record, found.deleted ? undefined : found.record);
+    if (!(await conflicts.counted(call, id, claims, () => changePatient(db, change)))) return undefined;
     committed();
     return { ...found, version, record, updatedAt: at };
   }

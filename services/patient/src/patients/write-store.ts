@@ -109,7 +109,7 @@ const createStatement = {
   name: "patients_create",
   text: `
     with input as materialized (
-      select * from ${newPatients.source("input")}
+      select * from ${newPatients.source("input")} where id <> all($${newPatients.count + newNames.count + 1}::uuid[])
     ), keyed as (
       insert into idempotency_keys (caller, key, request_hash, patient_id)
       select actor, key, request_hash, id from input where key is not null order by actor, key
@@ -166,9 +166,9 @@ export function insertPatients(db: PatientDatabase, patients: NewPatient[]): Pro
   });
 }
 
-/** Creates patients. Gives the ids of those that were not created. */
-export async function insertCollected(db: Queries, patients: CollectedPatients): Promise<Set<string>> {
-  const rows = patients.length === 0 ? [] : await db.query<{ id: string }>(createStatement, patients.values());
+/** Creates patients, apart from those in `except`. Gives the ids of the others that were not created. */
+export async function insertCollected(db: Queries, patients: CollectedPatients, except: string[] = []): Promise<Set<string>> {
+  const rows = patients.length === 0 ? [] : await db.query<{ id: string }>(createStatement, [...patients.values(), except]);
   return new Set(rows.map((row) => row.id));
 }
 
