@@ -9,6 +9,7 @@ import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
 import { createImports } from "./files/import.ts";
 import { registerFiles } from "./files/rest.ts";
+import { createConflicts } from "./patients/conflicts.ts";
 import { createHistory } from "./patients/history.ts";
 import { createLists } from "./patients/list.ts";
 import { createPatients } from "./patients/patients.ts";
@@ -36,6 +37,7 @@ const numbering = { db, prefix: config.RECORD_NUMBER_PREFIX, start: config.RECOR
 const recordNumbers = createRecordNumbers(numbering);
 startNumbering({ ...numbering, settings: databaseSettings(config), log, lifecycle });
 const committed = relay.wake;
+const conflicts = createConflicts({ db });
 const lists = createLists({ db, cursors });
 const imports = createImports({ db, recordNumbers, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
@@ -44,7 +46,7 @@ const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerFiles(rest, { lists, imports });
 registerPatients(rest, {
-  patients: createPatients({ db, audit, billing, recordNumbers, committed, now, settings }),
+  patients: createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings }),
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),

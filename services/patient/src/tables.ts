@@ -112,6 +112,7 @@ export type Tables = {
     updated_at: Generated<Date>;
   };
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
+  conflict_limits: { caller: string; told_at: Generated<Date[]> };
   import_emails: { import_id: string; email_hash: Buffer };
 } & AuditTables &
   OutboxTables;

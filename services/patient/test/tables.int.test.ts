@@ -57,6 +57,7 @@ test("the types of the tables match the migrations", async () => {
       updated_at: "timestamptz default",
     },
     import_errors: { import_id: "uuid", line: "bigint", errors: "jsonb" },
+    conflict_limits: { caller: "text", told_at: "timestamptz[] default" },
     import_emails: { import_id: "uuid", email_hash: "bytea" },
   };
   expect(await readTables("patient")).toEqual(tables);

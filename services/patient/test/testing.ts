@@ -17,7 +17,7 @@ import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.
 import { type RecordSettings, recordSettings } from "../src/config.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerFiles } from "../src/files/rest.ts";
-
+import { createConflicts } from "../src/patients/conflicts.ts";
 import { createHistory } from "../src/patients/history.ts";
 import { createLists } from "../src/patients/list.ts";
 import { createPatients } from "../src/patients/patients.ts";
@@ -87,7 +87,7 @@ export async function startPatientApp(
   const lists = createLists({ db, cursors });
   registerFiles(rest, { lists, imports: createImports({ db, recordNumbers, committed, now, settings }) });
   registerPatients(rest, {
-    patients: createPatients({ db, audit, billing, recordNumbers, committed, now, settings }),
+    patients: createPatients({ db, audit, billing, recordNumbers, conflicts: createConflicts({ db }), committed, now, settings }),
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),

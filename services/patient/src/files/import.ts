@@ -5,9 +5,10 @@
 import { createHash, randomUUIDv7 } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AppError, type FieldError } from "@pm/kit/errors";
-import type { Call } from "../caller.ts";
+import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
+import { claimsOf } from "../patients/conflicts.ts";
 import { registeredEvent } from "../patients/events.ts";
 import { rulesAt } from "../patients/fields.ts";
 import { hasRecordNumber, withRecordNumber } from "../patients/identifiers.ts";
@@ -126,6 +127,7 @@ function createWriter(
   const spare: CollectedPatients[] = [];
   // Names repeat: a word that this import has written need not be written again.
   const knownWords = new Set<string>();
+  const who = { viewer: viewerOf(call.caller), requestId: call.requestId };
   const newBatch = (): Batch => ({ imported: [], patients: spare.pop() ?? collectPatients(), failures: [], bytes: 0 });
   let batch = newBatch();
   let progress = Promise.resolve(started);
@@ -143,7 +145,7 @@ function createWriter(
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for the billing accounts of an import, so the worker opens them.
     batch.patients.add({ ...who, id, at, action: "imported", record, emailKey, words, event, billingAt: at });
-    batch.imported.push({ line, id, emailKey, identifiers: record.identifiers ?? [], getsNumber, names: words.names });
+    batch.imported.push({ line, id, claims: claimsOf(given, settings), getsNumber, names: words.names });
   }
 
   async function takeOrErrors(line: ImportLine): Promise<FieldError[] | undefined> {
@@ -177,7 +179,7 @@ function createWriter(
       const before = await progress;
       const written = batch;
       batch = newBatch();
-      progress = advanceImport(db, { ...written, ...position, before, dryRun, signal })
+      progress = advanceImport(db, { ...written, ...position, ...who, before, dryRun, signal })
         .finally(committed)
         .then((after) => {
           // The words of patients that were not created were not written either.

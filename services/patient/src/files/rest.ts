@@ -89,8 +89,9 @@ const importPatients = createRoute({
   summary: "Import a file of patients",
   description: `Creates the patients of all lines that are right. The report says what is wrong with the others; line numbers are those of a
 text editor. If the first MiB of a file is not in its charset, the file is refused; after it, only the line fails. Compressed files are not
-read. With an Idempotency-Key, a request that was cut off can be sent again, whole, and continues where it stopped. An import ends with 401
-when your session ends, not when your token expires.`,
+read. After you met too many e-mail addresses of patients whom you may not see, lines fail unchecked for up to an hour. With an
+Idempotency-Key, a request that was cut off can be sent again, whole, and continues where it stopped. An import ends with 401 when your
+session ends, not when your token expires.`,
   request: {
     query: z.strictObject({
       dryRun: z.enum(["true", "false"]).default("false").openapi({ description: "Checks everything and creates nothing." }),

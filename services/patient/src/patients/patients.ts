@@ -12,6 +12,7 @@ import type { PatientDatabase } from "../database.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
 import { type Action, type Patient, type PatientRecord, recordNumberSystem } from "../tables.ts";
 import { changePatient } from "./change-store.ts";
+import { type Conflicts, claimsOf } from "./conflicts.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
 import { type Rules, rulesAt } from "./fields.ts";
 import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
@@ -36,6 +37,7 @@ type Options = {
   audit: AuditTrail;
   billing: BillingAccounts;
   recordNumbers: RecordNumbers;
+  conflicts: Conflicts;
   now: () => Date;
   settings: RecordSettings;
   /** Called after each commit that wrote events. */
@@ -62,7 +64,9 @@ function createReading(db: PatientDatabase) {
   };
 }
 
-function createRegistration({ db, billing, recordNumbers, now, settings, committed }: Options) {
+type Made = Exclude<Creation, { kind: "taken" }>;
+
+function createRegistration({ db, billing, recordNumbers, conflicts, now, settings, committed }: Options) {
   const creations = createBatcher<NewPatient, Creation>({
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
@@ -85,16 +89,20 @@ function createRegistration({ db, billing, recordNumbers, now, settings, committ
     return first;
   }
 
-  /** Creates a patient, with a record number if the body has none. */
-  async function create(given: Omit<NewPatient, "words">): Promise<{ patient: NewPatient; creation: Creation }> {
+  /**
+   * Creates a patient, with a record number if the body has none.
+   * @throws AppError already_exists if another patient has the e-mail or an identifier
+   */
+  async function create(given: Omit<NewPatient, "words">): Promise<{ patient: NewPatient; creation: Made }> {
     const isNumbered = hasRecordNumber(given.record);
     for (let tries = 1; ; tries++) {
       const record = isNumbered ? given.record : withRecordNumber(given.record, await recordNumbers.next());
       // After the first try, the idempotency key belongs to this patient already.
       const patient = { ...given, record, words: searchWords(record), ...(tries > 1 && { idempotency: undefined }) };
       const creation = await creations.add(patient);
-      const isTaken = creation.kind === "taken" && creation.conflict !== "email" && creation.conflict.system === recordNumberSystem;
-      if (isNumbered || !isTaken || tries === maxNumbers) return { patient, creation };
+      if (creation.kind !== "taken") return { patient, creation };
+      const isNumber = creation.conflict !== "email" && creation.conflict.system === recordNumberSystem;
+      if (isNumbered || !isNumber || tries === maxNumbers) throw taken(creation.conflict);
       recordNumbers.clear();
     }
   }
@@ -104,19 +112,20 @@ function createRegistration({ db, billing, recordNumbers, now, settings, committ
     const at = now();
     const id = randomUUIDv7();
     const given = newRecord(body, rulesAt(at.getTime(), settings));
-    const { patient, creation } = await create({
-      id,
-      at,
-      actor: call.actorId,
-      action: "registered",
-      requestId: call.requestId,
-      record: given,
-      emailKey: emailKeyOf(given, settings),
-      idempotency: key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) },
-      event: registeredEvent(id, at, call.traceparent, given),
-      billingAt: new Date(at.getTime() + headStartMs),
-    });
-    if (creation.kind === "taken") throw taken(creation.conflict);
+    const { patient, creation } = await conflicts.counted(call, undefined, claimsOf(given, settings), () =>
+      create({
+        id,
+        at,
+        actor: call.actorId,
+        action: "registered",
+        requestId: call.requestId,
+        record: given,
+        emailKey: emailKeyOf(given, settings),
+        idempotency: key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) },
+        event: registeredEvent(id, at, call.traceparent, given),
+        billingAt: new Date(at.getTime() + headStartMs),
+      }),
+    );
     if (creation.kind === "repeated") return { ...(await replay(call, creation, patient)), repeated: true };
     const { record } = patient;
     const accountId = await billing.open({
@@ -131,7 +140,7 @@ function createRegistration({ db, billing, recordNumbers, now, settings, committ
 /** What a change makes of a patient. */
 type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; record: PatientRecord; deleted: boolean };
 
-function createChanges({ db, audit, now, settings, committed }: Options) {
+function createChanges({ db, audit, conflicts, now, settings, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
   async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
@@ -147,7 +156,8 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
     const emails = { emailKey: emailKeyOf(record, settings), keepsEmail: found.record.email === record.email };
     const content = { ...next, ...emails, before: found.record, words: searchWords(record), fields, event };
     const change = { ...who, ...content, id, version: found.version, at };
-    if (!(await changePatient(db, change))) return undefined;
+    const claims = claimsOf(record, settings, found.deleted ? undefined : found.record);
+    if (!(await conflicts.counted(call, id, claims, () => changePatient(db, change)))) return undefined;
     committed();
     return { ...found, version, record, updatedAt: at };
   }

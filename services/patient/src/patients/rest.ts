@@ -45,7 +45,7 @@ const createPatient = createRoute({
   tags: ["Patients"],
   summary: "Register a patient",
   description:
-    "Opens a billing account too. If billing does not answer at once, `billing.status` is `pending` and becomes `active` by itself.",
+    "Opens a billing account too. If billing does not answer at once, `billing.status` is `pending` and becomes `active` by itself. 429 if you met too many addresses of patients whom you may not see.",
   request: {
     headers: z.object({
       "idempotency-key": z.string().min(1).max(200).optional().openapi({
@@ -56,7 +56,7 @@ const createPatient = createRoute({
   },
   responses: {
     201: jsonAnswer(PatientSchema, "The patient. `Location` has its address."),
-    ...errorAnswers("already_exists", "idempotency_key_reused"),
+    ...errorAnswers("already_exists", "idempotency_key_reused", "resource_exhausted"),
   },
 });
 
@@ -77,7 +77,10 @@ const replacePatient = createRoute({
   tags: ["Patients"],
   summary: "Replace a patient's record",
   request: { params, headers: ifMatch, body: jsonBody(PatientReplaceSchema) },
-  responses: { 200: jsonAnswer(PatientSchema, "The patient as it is now"), ...errorAnswers("not_found", "already_exists", "aborted") },
+  responses: {
+    200: jsonAnswer(PatientSchema, "The patient as it is now"),
+    ...errorAnswers("not_found", "already_exists", "aborted", "resource_exhausted"),
+  },
 });
 
 const patchPatient = createRoute({
@@ -94,7 +97,10 @@ const patchPatient = createRoute({
       content: { "application/merge-patch+json": { schema: PatientPatchSchema }, "application/json": { schema: PatientPatchSchema } },
     },
   },
-  responses: { 200: jsonAnswer(PatientSchema, "The patient as it is now"), ...errorAnswers("not_found", "already_exists", "aborted") },
+  responses: {
+    200: jsonAnswer(PatientSchema, "The patient as it is now"),
+    ...errorAnswers("not_found", "already_exists", "aborted", "resource_exhausted"),
+  },
 });
 
 const deletePatient = createRoute({
@@ -117,7 +123,10 @@ const restorePatient = createRoute({
   summary: "Restore a deleted patient",
   description: "409 if another patient has its e-mail address or one of its identifiers now. A patient that is not deleted stays as it is.",
   request: { params, headers: ifMatch },
-  responses: { 200: jsonAnswer(PatientSchema, "The patient"), ...errorAnswers("not_found", "already_exists", "aborted") },
+  responses: {
+    200: jsonAnswer(PatientSchema, "The patient"),
+    ...errorAnswers("not_found", "already_exists", "aborted", "resource_exhausted"),
+  },
 });
 
 const readPatientHistory = createRoute({

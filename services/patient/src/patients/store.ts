@@ -10,7 +10,8 @@ import type { Patient, PatientRecord, PatientsTable } from "../tables.ts";
 /** A read of one patient. */
 export type Reading = { id: string; viewer: Viewer; requestId: string };
 
-const visible = (table: string, viewer: string) =>
+/** The access rule, as a condition on a table of patients. */
+export const visible = (table: string, viewer: string) =>
   `(${viewer}.sees_all or ${table}.registered_by = ${viewer}.actor or exists
     (select 1 from patient_access g where g.patient_id = ${table}.id and g.principal = any(${viewer}.principals)))`;
 

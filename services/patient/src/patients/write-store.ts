@@ -135,14 +135,14 @@ const createStatement = {
   name: "patients_create",
   text: `
     with input as materialized (
-      select * from ${newPatients.source("input")}
+      select * from ${newPatients.source("input")} where id <> all($${newPatients.count + newNames.count + newIdentifiers.count + 1}::uuid[])
     ), keyed as (
       insert into idempotency_keys (caller, key, request_hash, patient_id)
       select actor, key, request_hash, id from input where key is not null order by actor, key
       on conflict do nothing returning patient_id
     ), identifiers as materialized (
       select *, min(line) over (partition by system, value) as first_line
-      from ${newIdentifiers.source("identifiers", newPatients.count + newNames.count + 1)}
+      from ${newIdentifiers.source("identifiers", newPatients.count + newNames.count + 1)} join input using (id)
     ), taken as materialized (
       select id, min(system) as system from identifiers i where line > first_line
       or (select k.patient_id from patient_identifiers k where k.system = i.system and k.value = i.value) is not null group by id
@@ -210,10 +210,10 @@ export function insertPatients(db: PatientDatabase, patients: NewPatient[]): Pro
   );
 }
 
-/** Creates patients. Gives the ids of those that were not created, with what was taken. */
-export async function insertCollected(db: Queries, patients: CollectedPatients): Promise<Map<string, Conflict>> {
+/** Creates patients, apart from those in `except`. Gives the ids of the others that were not created, with what was taken. */
+export async function insertCollected(db: Queries, patients: CollectedPatients, except: string[] = []): Promise<Map<string, Conflict>> {
   type Row = { id: string; system: string | null };
-  const rows = patients.length === 0 ? [] : await db.query<Row>(createStatement, patients.values());
+  const rows = patients.length === 0 ? [] : await db.query<Row>(createStatement, [...patients.values(), except]);
   return new Map(rows.map(({ id, system }) => [id, system === null ? "email" : { system }]));
 }
 
