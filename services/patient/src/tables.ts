@@ -22,8 +22,37 @@ export type Identifier = { id: string; system: string; value: string; type?: (ty
 /** Whom an identifier belongs to is decided by both. */
 export type IdentifierKey = Pick<Identifier, "system" | "value">;
 
+export const nameUses = ["official", "usual", "maiden", "nickname", "alias"] as const;
+export const placeUses = ["home", "work", "temporary", "old"] as const;
+export const phoneUses = ["home", "work", "mobile", "temporary", "old"] as const;
+
+/** An entry of a list. Its id stays while it does. */
+type Entry<Uses extends readonly string[]> = { id: string; use?: Uses[number]; period?: Period };
+export type Name = Entry<typeof nameUses> & { text: string; prefix?: string; given?: string; family?: string; suffix?: string };
+export type Phone = Entry<typeof phoneUses> & { value: string };
+export type Email = Entry<typeof placeUses> & { value: string };
+/** `country` is a code of ISO 3166-1. */
+export type Place = Entry<typeof placeUses> & Address & { country?: string };
+/** Somebody to ask or to tell about the patient. */
+export type Contact = { id: string; name: string; relationship?: string; phone?: string; address?: string };
+
+/**
+ * The lists of a record that have a flat view: their first entry is what `name`, `phoneNumber`, `email` and `address` say. A list that
+ * says no more than its view is left out.
+ */
+export type Lists = { names?: Name[]; phones?: Phone[]; emails?: Email[]; addresses?: Place[] };
+
+/** What columns have of the first entry of a list, and flat fields show. */
+export const shown = {
+  names: ["text", "given", "family"],
+  phones: ["value"],
+  emails: ["value"],
+  addresses: ["text", "street", "city", "state", "zipCode"],
+} as const satisfies Record<keyof Lists, readonly string[]>;
+
 /** The parts of a record that have no column of their own. */
-export type Details = {
+export type Details = Lists & {
+  contacts?: Contact[];
   /** With a record number, as soon as the patient is stored. */
   identifiers?: Identifier[];
 };

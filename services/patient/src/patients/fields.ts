@@ -7,6 +7,7 @@ import { type FieldError, invalidFields } from "@pm/kit/errors";
 import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import type { RecordSettings } from "../config.ts";
 import { type Address, type Sex, sexes } from "../tables.ts";
+import { type GivenContact, type GivenLists, listReaders } from "./entries.ts";
 import { type GivenIdentifier, identifiers } from "./identifiers.ts";
 import { normalText, oneOf, type Reader, readObject, text } from "./reading.ts";
 
@@ -84,6 +85,14 @@ const address: Reader<AddressParts> = (value, path, problems) => {
   return readObject<AddressParts>(value, addressReaders, [], `${path}.`, problems);
 };
 
+const lists = listReaders({
+  name: normalText(limits.name),
+  partOfName: normalText(limits.partOfName),
+  phone: phoneNumber,
+  email,
+  ...addressReaders,
+});
+
 /** The fields of a body. Null removes a field. */
 export type Fields = {
   name?: string | null;
@@ -96,7 +105,8 @@ export type Fields = {
   sex?: Sex | null;
   registeredDate?: string | null;
   identifiers?: GivenIdentifier[] | null;
-};
+  contacts?: GivenContact[] | null;
+} & GivenLists;
 
 /** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
 export const readOnly = ["id", "version", "createdAt", "updatedAt", "billing"];
@@ -112,6 +122,7 @@ const fieldReaders = (latest: LocalDate) => ({
   sex: oneOf(sexes),
   registeredDate: date(latest),
   identifiers,
+  ...lists,
 });
 
 /** What a body is read by: the clinic's settings, and the days of the request. */

@@ -56,7 +56,6 @@ export function withRecordNumber<Of extends PatientRecord>(record: Of, value: st
 
 /** Reads `system|value`. Undefined if it is not that. */
 export function readKey(text: string): IdentifierKey | undefined {
-  const [system = "", ...rest] = text.normalize().split("|");
-  const value = rest.join("|").trim();
-  return system.trim() === "" || value === "" ? undefined : { system: system.trim(), value };
+  const [, system, value] = /^([^\s|]+)\|(.*\S.*)$/su.exec(text.normalize()) ?? [];
+  return system === undefined || value === undefined ? undefined : { system, value: value.trim() };
 }

@@ -131,5 +131,5 @@ export function withIds<T extends Entry>(entries: T[], isStored: boolean): (T & 
     used.add(id);
     return id;
   };
-  return entries.map((entry) => ({ ...entry, id: entry.id ?? newId() }));
+  return entries.map((entry) => ({ id: entry.id ?? newId(), ...entry }) as T & { id: string });
 }

@@ -6,12 +6,14 @@ import { plainTextPattern } from "@pm/kit/plain-text";
 import type { Patient } from "../tables.ts";
 import { identifierLimits, readKey } from "./identifiers.ts";
 import type { Filters } from "./list.ts";
+import { listsOf } from "./views.ts";
 
 /** A patient as answers show it. */
 export function toBody({ id, version, record, createdAt, updatedAt, accountId }: Patient) {
   return {
     id,
     ...record,
+    ...listsOf(record),
     version,
     createdAt: createdAt.toISOString(),
     updatedAt: updatedAt.toISOString(),
@@ -55,7 +57,12 @@ export const filters = {
       if (!key) context.addIssue({ code: "custom", message: "must be a system and a value with | between: mrn|P1000002" });
       return key ?? z.NEVER;
     })
-    .openapi({ type: "string", pattern: "^[^|]+\\|.+$", description: "`system|value`: exactly this identifier.", example: "mrn|P1000002" })
+    .openapi({
+      type: "string",
+      allOf: [{ pattern: plainTextPattern }, { pattern: "^[^\\s|]+\\|.*\\S.*$" }],
+      description: "`system|value`: exactly this identifier.",
+      example: "mrn|P1000002",
+    })
     .optional(),
   city: word(100),
   state: word(100),

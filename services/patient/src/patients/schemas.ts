@@ -1,6 +1,6 @@
 /** What callers get. */
 import { z } from "@hono/zod-openapi";
-import { identifierTypes, sexes } from "../tables.ts";
+import { identifierTypes, nameUses, phoneUses, placeUses, sexes } from "../tables.ts";
 
 /** What the OpenAPI document says of itself. */
 export const about = {
@@ -24,6 +24,7 @@ export const exampleRecord = {
   registeredDate: "2026-01-28",
 } as const;
 
+export const exampleContact = { name: "Ralph King", relationship: "son", phone: "+12175550199" };
 export const exampleIdentifier = { system: "passport-de", value: "C01X00T47", type: "passport", period: { end: "2034-05-11" } } as const;
 
 const examplePatient = {
@@ -33,6 +34,14 @@ const examplePatient = {
     { id: "2", system: "mrn", value: "P1000002" },
     { id: "1", ...exampleIdentifier },
   ],
+  names: [
+    { id: "1", use: "official" as const, text: exampleRecord.name, given: exampleRecord.firstName, family: exampleRecord.lastName },
+    { id: "2", use: "maiden" as const, text: "Ada Byron" },
+  ],
+  phones: [{ id: "1", value: exampleRecord.phoneNumber, use: "mobile" as const }],
+  emails: [{ id: "1", value: exampleRecord.email }],
+  addresses: [{ id: "1", ...exampleRecord.address, country: "US" }],
+  contacts: [{ id: "1", ...exampleContact }],
   version: 1,
   createdAt: "2026-01-28T09:30:00.000Z",
   updatedAt: "2026-01-28T09:30:00.000Z",
@@ -43,12 +52,33 @@ const PeriodSchema = z
   .object({ start: z.string().optional(), end: z.string().optional() })
   .openapi({ description: "Days, months or years: `2026-05-12`, `2026-05` or `2026`." });
 
-const IdentifierSchema = z.object({
-  id: z.string().openapi({ description: "Stays while the entry does." }),
-  system: z.string(),
-  value: z.string(),
-  type: z.enum(identifierTypes).optional(),
-  period: PeriodSchema.optional(),
+const EntrySchema = z.object({ id: z.string().openapi({ description: "Stays while the entry does." }), period: PeriodSchema.optional() });
+const IdentifierSchema = EntrySchema.extend({ system: z.string(), value: z.string(), type: z.enum(identifierTypes).optional() });
+const AddressSchema = z.object({
+  text: z.string(),
+  street: z.string().optional(),
+  city: z.string().optional(),
+  state: z.string().optional(),
+  zipCode: z.string().optional(),
+});
+const NameSchema = EntrySchema.extend({
+  text: z.string(),
+  use: z.enum(nameUses).optional(),
+  prefix: z.string().optional(),
+  given: z.string().optional(),
+  family: z.string().optional(),
+  suffix: z.string().optional(),
+});
+const PlaceSchema = EntrySchema.extend(AddressSchema.shape).extend({
+  use: z.enum(placeUses).optional(),
+  country: z.string().optional().openapi({ description: "ISO 3166-1, two letters." }),
+});
+const ContactSchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  relationship: z.string().optional(),
+  phone: z.string().optional(),
+  address: z.string().optional(),
 });
 
 export const PatientSchema = z
@@ -60,22 +90,22 @@ export const PatientSchema = z
     email: z.string().optional(),
     phoneNumber: z.string().optional().openapi({ description: "E.164." }),
     dateOfBirth: z.iso.date(),
-    address: z
-      .object({
-        text: z.string(),
-        street: z.string().optional(),
-        city: z.string().optional(),
-        state: z.string().optional(),
-        zipCode: z.string().optional(),
-      })
-      .optional()
-      .openapi({ description: "`text` is the address in one line. The parts are present if the patient was written with them." }),
+    address: AddressSchema.optional().openapi({
+      description: "`text` is the address in one line. The parts are present if the patient was written with them.",
+    }),
     sex: z.enum(sexes).optional(),
     registeredDate: z.iso.date(),
     identifiers: z.array(IdentifierSchema).optional().openapi({
       description:
         "The medical record number, of the system `mrn`, and others. It is missing only until an upgrade has numbered all patients.",
     }),
+    names: z
+      .array(NameSchema)
+      .openapi({ description: "`name`, `firstName` and `lastName` are those of the first entry; so are the other flat fields of theirs." }),
+    phones: z.array(EntrySchema.extend({ value: z.string(), use: z.enum(phoneUses).optional() })).optional(),
+    emails: z.array(EntrySchema.extend({ value: z.string(), use: z.enum(placeUses).optional() })).optional(),
+    addresses: z.array(PlaceSchema).optional(),
+    contacts: z.array(ContactSchema).optional(),
     version: z
       .int()
       .openapi({ description: "The number of the record's latest change, and its ETag. Opening the billing account does not change it." }),

@@ -40,27 +40,30 @@ function nameWords(name: string): string[] {
   return [...new Set(words)];
 }
 
-/**
- * The words of a record: of the name, of the e-mail as a whole and before its @, the phone number with and without its country, and
- * the identifiers.
- */
-export function searchWords({ name, email, phoneNumber, identifiers }: PatientRecord): SearchWords {
-  const names = nameWords(name);
+/** The words of a record: of all its names, e-mails, phone numbers and identifiers. */
+export function searchWords(record: PatientRecord): SearchWords {
+  const { name, names: all, email, emails, phoneNumber, phones, identifiers = [] } = record;
+  const names = all ? [...new Set(all.flatMap(({ text }) => nameWords(text)))] : nameWords(name);
   const words = [...names];
-  if (email) {
-    const address = fold(email);
-    words.push(address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean));
-  }
-  if (phoneNumber) {
-    words.push(phoneNumber.slice(1));
-    words.push(
-      phoneNumber.startsWith("+1")
-        ? phoneNumber.slice(2)
-        : (parsePhoneNumberFromString(phoneNumber)?.nationalNumber ?? phoneNumber.slice(1)),
-    );
-  }
-  for (const { value } of identifiers ?? []) words.push(...identifierWords(value));
+  if (email !== undefined) words.push(...emailWords(email));
+  for (const { value } of emails?.slice(1) ?? []) words.push(...emailWords(value));
+  if (phoneNumber !== undefined) words.push(...phoneWords(phoneNumber));
+  for (const { value } of phones?.slice(1) ?? []) words.push(...phoneWords(value));
+  for (const { value } of identifiers) words.push(...identifierWords(value));
   return { all: [...new Set(words)], names };
+}
+
+/** The address as a whole, and what is before its @. */
+function emailWords(email: string): string[] {
+  const address = fold(email);
+  return [address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean)];
+}
+
+/** The number with and without its country. */
+function phoneWords(number: string): string[] {
+  const digits = number.slice(1);
+  const national = number.startsWith("+1") ? number.slice(2) : parsePhoneNumberFromString(number)?.nationalNumber;
+  return [digits, national ?? digits];
 }
 
 /** An identifier as a whole and in parts, however it is separated, and without the zeros at its beginning if it is a number. */

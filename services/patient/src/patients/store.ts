@@ -6,6 +6,7 @@ import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import type { Patient, PatientRecord, PatientsTable } from "../tables.ts";
+import { withLists } from "./details-store.ts";
 
 /** A read of one patient. */
 export type Reading = { id: string; viewer: Viewer; requestId: string };
@@ -63,29 +64,29 @@ export type PatientRow = Omit<PatientsTable, "shared_email" | "email_key" | "reg
 };
 
 export function toPatient(row: PatientRow): Patient {
+  const columns: PatientRecord = {
+    name: row.name,
+    ...(row.first_name !== null && { firstName: row.first_name }),
+    ...(row.last_name !== null && { lastName: row.last_name }),
+    ...(row.email !== null && { email: row.email }),
+    ...(row.phone_number !== null && { phoneNumber: row.phone_number }),
+    dateOfBirth: row.date_of_birth,
+    ...(row.address_text !== null && {
+      address: {
+        text: row.address_text,
+        ...(row.street !== null && { street: row.street }),
+        ...(row.city !== null && { city: row.city }),
+        ...(row.state !== null && { state: row.state }),
+        ...(row.zip_code !== null && { zipCode: row.zip_code }),
+      },
+    }),
+    ...(row.sex !== null && { sex: row.sex }),
+    registeredDate: row.registered_date,
+  };
   return {
     id: row.id,
     version: Number(row.version),
-    record: {
-      name: row.name,
-      ...(row.first_name !== null && { firstName: row.first_name }),
-      ...(row.last_name !== null && { lastName: row.last_name }),
-      ...(row.email !== null && { email: row.email }),
-      ...(row.phone_number !== null && { phoneNumber: row.phone_number }),
-      dateOfBirth: row.date_of_birth,
-      ...(row.address_text !== null && {
-        address: {
-          text: row.address_text,
-          ...(row.street !== null && { street: row.street }),
-          ...(row.city !== null && { city: row.city }),
-          ...(row.state !== null && { state: row.state }),
-          ...(row.zip_code !== null && { zipCode: row.zip_code }),
-        },
-      }),
-      ...(row.sex !== null && { sex: row.sex }),
-      registeredDate: row.registered_date,
-      ...row.details,
-    },
+    record: row.details ? withLists(columns, row.details) : columns,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     accountId: row.account_id ?? undefined,

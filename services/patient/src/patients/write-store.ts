@@ -10,7 +10,8 @@ import { type Column, defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
-import type { Action, Details, IdentifierKey, PatientRecord, SearchWords } from "../tables.ts";
+import type { Action, IdentifierKey, PatientRecord, SearchWords } from "../tables.ts";
+import { storedDetails } from "./details-store.ts";
 
 export function sha256(text: string): string {
   return hash("sha256", text);
@@ -44,8 +45,8 @@ export type Creation = { kind: "created" } | { kind: "taken"; conflict: Conflict
 export type Conflict = { system: string } | "email";
 
 /** What is stored as `details`, as JSON. */
-export function detailsOf({ identifiers }: PatientRecord): string | undefined {
-  const details: Details = { ...(identifiers && { identifiers }) };
+export function detailsOf(record: PatientRecord): string | undefined {
+  const details = storedDetails(record);
   return Object.keys(details).length > 0 ? JSON.stringify(details) : undefined;
 }
 
