@@ -84,6 +84,16 @@ export async function newUser(): Promise<User> {
   return { id, ...credentials, token: await tokenOf(credentials) };
 }
 
+/** The id of a new user who has registered a patient. */
+export async function ownerOfPatient(): Promise<string> {
+  const { id, token } = await newUser();
+  await done({ ...post("/patients", person()), token });
+  return id;
+}
+
+/** The call that puts a new user into the team. */
+export const newMember = async (): Promise<Call> => ({ method: "PUT", path: `/auth/teams/${ids.team}/members/${(await newUser()).id}` });
+
 export async function tokenOf(credentials: { email: string; password: string }): Promise<string> {
   return (await done(post("/auth/login", credentials))).token;
 }

@@ -7,6 +7,7 @@ import { AppError, invalidFields } from "@pm/kit/errors";
 import { callerKey, rpcContext } from "@pm/kit/rpc/guard";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { type Accounts, accountNotFound } from "./accounts/accounts.ts";
+import { requireKnownPatients } from "./accounts/known-patients.ts";
 import { toAccount } from "./accounts/messages.ts";
 import type { AccountKey } from "./accounts/store.ts";
 import { requestKey } from "./idempotency/idempotency.ts";
@@ -43,9 +44,12 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
 
   router.service(BillingService, {
     async createBillingAccount(request, context) {
+      await requireKnownPatients(patients, callerOf(context), [request.patientId], () => "patient_id");
       return toCreated(await accounts.open(request, rpcContext(context)));
     },
     async batchCreateBillingAccounts({ requests }, context) {
+      const patientIds = requests.map(({ patientId }) => patientId);
+      await requireKnownPatients(patients, callerOf(context), patientIds, (index) => `requests[${index}].patient_id`);
       return { accounts: (await accounts.openAll(requests, rpcContext(context))).map(toCreated) };
     },
     async getBillingAccount({ key }, context) {
@@ -77,6 +81,7 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
     voidCharge: (request, context) => ledger.void(request, requestKey(method.voidCharge, request), rpcContext(context)),
     recordPayment: (request, context) =>
       ledger.pay({ ...request, amount: required(request.amount) }, requestKey(method.recordPayment, request), rpcContext(context)),
+    reallocatePayment: (request, context) => ledger.reallocate(request, requestKey(method.reallocatePayment, request), rpcContext(context)),
     refundPayment: (request, context) =>
       ledger.refund({ ...request, amount: request.amount }, requestKey(method.refundPayment, request), rpcContext(context)),
     async listCharges(request, context) {

@@ -29,7 +29,7 @@ export type Tables = {
     id: string;
     account_id: string;
     sequence: bigint;
-    type: "CHARGE" | "VOID" | "PAYMENT" | "REFUND";
+    type: "CHARGE" | "VOID" | "PAYMENT" | "REFUND" | "REALLOCATION";
     amount: bigint;
     balance: bigint;
     charge_id: string | null;
@@ -64,6 +64,8 @@ export type Tables = {
     refunded: Generated<bigint>;
     method: string;
     reference: string;
+    /** Null if an earlier release has recorded it. */
+    payment_date: string | null;
     created_at: Date;
   };
   refunds: { id: string; payment_id: string; transaction_id: string; amount: bigint; reason: string; created_at: Date };

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { AppError } from "@pm/kit/errors";
+import { InvoiceStatus } from "@pm/proto/billing/v1/billing";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { query } from "@pm/stack/native/postgres";
 import { type TestDatabase, testDatabase } from "@pm/stack/testing";
@@ -105,6 +106,41 @@ test("64 parallel payments with one request id, over two replicas, are one trans
   expect(await balances(accountId)).toMatchObject({ cash: 1_000n, credit: 1_000n });
 });
 
+test("a payment that names an invoice settles it and leaves an older one open, and moves to that by a reallocation", async () => {
+  const accountId = await one.newAccount();
+  const invoiceOf = async (minorUnits: bigint) => {
+    await one.charge(accountId, minorUnits);
+    return (await one.createInvoice({ accountId, issue: true })).invoice?.invoiceId ?? "";
+  };
+  const [first, second] = [await invoiceOf(1_000n), await invoiceOf(400n)];
+  const statuses = async () => [(await one.invoices.get(first)).status, (await one.invoices.get(second)).status];
+  const { payment, allocations } = await one.pay(accountId, 400n, randomUUID(), [{ invoice: second }]);
+  expect(allocations).toHaveLength(1);
+  expect(await statuses()).toEqual([InvoiceStatus.ISSUED, InvoiceStatus.PAID]);
+  const requestId = randomUUID();
+  const moved = await one.reallocate(payment?.paymentId ?? "", [{ invoice: first }], requestId);
+  expect(moved.allocations.map(({ amount }) => amount?.minorUnits).toSorted()).toEqual([-400n, 400n]);
+  expect(await one.reallocate(payment?.paymentId ?? "", [{ invoice: first }], requestId)).toEqual(moved);
+  expect(await statuses()).toEqual([InvoiceStatus.ISSUED, InvoiceStatus.ISSUED]);
+  expect(await balances(accountId)).toEqual({ receivable: 1_000n, credit: 0n, revenue: 1_400n, cash: 400n });
+  const { charge: foreign } = await one.charge(await one.newAccount(), 5n);
+  expect(await reasonOf(one.pay(accountId, 5n, randomUUID(), [{ charge: foreign?.chargeId ?? "" }]))).toBe("CHARGE_NOT_FOUND");
+  expect(await reasonOf(one.pay(accountId, 401n, randomUUID(), [{ invoice: second, amount: 401n }]))).toBe("ALLOCATION_EXCEEDS_OPEN");
+  await expectToHold();
+});
+
+test("64 parallel payments of one charge, over two replicas, never settle more of it than is open", async () => {
+  const accountId = await one.newAccount();
+  const { charge } = await one.charge(accountId, 1_000n);
+  const to = [{ charge: charge?.chargeId ?? "", amount: 30n }];
+  const reasons = await Promise.all(
+    Array.from({ length: 64 }, (_, index) => reasonOf((index % 2 ? one : other).pay(accountId, 30n, randomUUID(), to))),
+  );
+  expect(reasons.filter((reason) => reason === "none")).toHaveLength(33);
+  expect(new Set(reasons)).toEqual(new Set(["none", "ALLOCATION_EXCEEDS_OPEN"]));
+  expect(await balances(accountId)).toMatchObject({ cash: 990n, receivable: 10n });
+});
+
 test("64 parallel refunds of one payment, over two replicas, never exceed it", async () => {
   const accountId = await one.newAccount();
   const { payment } = await one.pay(accountId, 1_000n);
@@ -181,7 +217,7 @@ async function foldEvents(accountId: string) {
   for (const { payload } of await rows("select payload from outbox where key = $1 order by id", [accountId])) {
     const { event } = fromBinary(BillingEventSchema, payload);
     if (event.case === undefined || !("allocations" in event.value)) continue;
-    const amount = event.value.amount?.minorUnits ?? 0n;
+    const amount = "amount" in event.value ? (event.value.amount?.minorUnits ?? 0n) : 0n;
     const settled = event.value.allocations.reduce((sum, allocation) => sum + (allocation.amount?.minorUnits ?? 0n), 0n);
     if (event.case === "chargeCreated") sums.revenue += amount;
     if (event.case === "chargeVoided") sums.revenue -= amount;
@@ -195,13 +231,22 @@ async function foldEvents(accountId: string) {
   return sums;
 }
 
-type Step = { kind: "charge" | "payment" | "refund" | "void"; account: number; amount: bigint; target: number; repeat: boolean };
+type Step = {
+  kind: "charge" | "payment" | "reallocation" | "refund" | "void";
+  account: number;
+  amount: bigint;
+  target: number;
+  /** Charges that a payment names, by their numbers, with what it settles of them. */
+  to: { charge: number; amount: bigint }[];
+  repeat: boolean;
+};
 const steps = fc.array(
   fc.record<Step>({
-    kind: fc.constantFrom("charge", "payment", "refund", "void"),
+    kind: fc.constantFrom("charge", "payment", "reallocation", "refund", "void"),
     account: fc.nat(2),
     amount: fc.bigInt(1n, 100n),
     target: fc.nat(30),
+    to: fc.array(fc.record({ charge: fc.nat(30), amount: fc.bigInt(1n, 40n) }), { maxLength: 2 }),
     repeat: fc.boolean(),
   }),
   { minLength: 10, maxLength: 40 },
@@ -234,6 +279,7 @@ test("random interleavings over two replicas, with connections that die between:
         const requestId = randomUUID();
         const accountId = accounts[step.account] as string;
         const named = step.kind === "void" ? charges[step.target % charges.length] : payments[step.target % payments.length];
+        const to = charges.length > 0 ? step.to.map((part) => ({ ...part, charge: charges[part.charge % charges.length] as string })) : [];
         const call = async (by: Replica): Promise<unknown> => {
           if (step.kind === "charge") {
             const { charge } = await by.charge(accountId, step.amount, requestId);
@@ -241,11 +287,12 @@ test("random interleavings over two replicas, with connections that die between:
             return charge;
           }
           if (step.kind === "payment") {
-            const { payment } = await by.pay(accountId, step.amount, requestId);
+            const { payment } = await by.pay(accountId, step.amount, requestId, to);
             payments.push(payment?.paymentId as string);
             return payment;
           }
           if (named === undefined) return undefined;
+          if (step.kind === "reallocation") return by.reallocate(named, to, requestId);
           return step.kind === "refund" ? by.refund(named, step.amount, requestId) : by.void(named, requestId);
         };
         if (crashes.includes(index)) {

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { Code } from "@connectrpc/connect";
 import { BillingAccountStatus, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
-import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
+import { BadRequestSchema, ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, expect, test } from "vitest";
 import { InvoiceJsonSchema, StatementJsonSchema } from "../src/documents/schemas.ts";
 import { openCounter } from "./testing.ts";
@@ -162,6 +162,34 @@ test("an update changes what its mask names, once, and only the version that was
   expect(await rows("select type from outbox where key = $1 order by id", [accountId])).toEqual(
     ["account_opened", "account_status_changed", "payment_recorded"].map((name) => ({ type: `billing.v1.${name}` })),
   );
+});
+
+test("an account changes its currency until it has transactions, to one of ISO 4217 that is in use", async () => {
+  const accountId = await newAccount();
+  const update = (currencyCode: string, paths?: string[]) =>
+    client.updateBillingAccount(
+      { account: { accountId, currencyCode }, requestId: randomUUID(), ...(paths && { updateMask: { paths } }) },
+      headers,
+    );
+  for (const code of ["HRK", "CUC", "ZWL", "XAU"]) {
+    const refused = await failure(update(code));
+    expect(refused.findDetails(BadRequestSchema)[0]?.fieldViolations).toMatchObject([{ field: "account.currency_code" }]);
+  }
+  expect((await failure(update("", ["currency_code"]))).code).toBe(Code.InvalidArgument);
+  const { account } = await update("HUF");
+  expect(account).toMatchObject({ currencyCode: "HUF", balance: { currencyCode: "HUF" } });
+  expect(await rows("select type from outbox where key = $1 order by id", [accountId])).toEqual(
+    ["account_opened", "account_currency_changed"].map((name) => ({ type: `billing.v1.${name}` })),
+  );
+  expect((await failure(charge(accountId, 1n))).code).toBe(Code.InvalidArgument);
+  await update("EUR");
+  // One wins: the account is changed before it is charged, or it is charged and keeps its currency.
+  const [changed, charged] = await Promise.allSettled([update("USD"), charge(accountId, 1n)]);
+  expect([changed.status, charged.status].toSorted()).toEqual(["fulfilled", "rejected"]);
+  if (changed.status === "fulfilled") await update("EUR", ["currency_code"]).then(() => charge(accountId, 1n));
+  const kept = await failure(update("USD"));
+  expect([kept.code, kept.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([Code.FailedPrecondition, "ACCOUNT_HAS_TRANSACTIONS"]);
+  expect((await update("EUR")).account?.currencyCode).toBe("EUR");
 });
 
 test("strange input is the caller's fault and never an internal error", async () => {

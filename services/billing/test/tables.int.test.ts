@@ -61,6 +61,7 @@ const tables: TableDescriptions<Tables> = {
     refunded: "bigint default",
     method: "text",
     reference: "text",
+    payment_date: "date null",
     created_at: "timestamptz",
   },
   refunds: {

@@ -14,6 +14,7 @@ import { createHistory } from "./patients/history.ts";
 import { createLists } from "./patients/list.ts";
 import { createPatients } from "./patients/patients.ts";
 import { registerPatients } from "./patients/rest.ts";
+import { startRewriting } from "./patients/rewriting.ts";
 import { about } from "./patients/schemas.ts";
 import { createSharing } from "./patients/sharing.ts";
 import { createTotals } from "./patients/totals.ts";
@@ -38,7 +39,9 @@ const recordNumbers = createRecordNumbers(numbering);
 startNumbering({ ...numbering, settings: databaseSettings(config), log, lifecycle });
 const committed = relay.wake;
 const conflicts = createConflicts({ db });
-const lists = createLists({ db, cursors });
+const rewriting = startRewriting({ ...parts, db });
+const search = { dateOrder: config.DATE_ORDER, phoneRegion: settings.phoneRegion };
+const lists = createLists({ db, cursors, search, isRewritten: rewriting.isDone });
 const imports = createImports({ db, recordNumbers, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
 

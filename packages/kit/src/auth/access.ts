@@ -61,6 +61,8 @@ export const operations = {
   "patient.deletePatient": "patient:write",
   "patient.restorePatient": "patient:write",
   "patient.replacePatientAccess": "patient:write",
+  // Also needs patient:all (services/patient/src/patients/sharing.ts).
+  "patient.transferPatients": "patient:write",
   "patient.importPatients": "patient:write",
   "patient.readPatientTotals": "internal:totals",
   "patient.listPatientIds": "internal:totals",
@@ -140,6 +142,7 @@ export const operations = {
   "billing.v1.BillingService/UpdateBillingAccount": "billing:write",
   "billing.v1.BillingService/WatchAccount": "billing:read",
   "billing.v1.BillingService/CreateCharge": "billing:write",
+  "billing.v1.BillingService/ReallocatePayment": "billing:write",
   "billing.v1.BillingService/VoidCharge": "billing:write",
   "billing.v1.BillingService/RecordPayment": "billing:write",
   "billing.v1.BillingService/RefundPayment": "billing:write",

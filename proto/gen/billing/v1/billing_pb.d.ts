@@ -102,6 +102,13 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
    * @generated from field: int64 transaction_count = 12;
    */
   transactionCount: bigint;
+
+  /**
+   * The currency of all amounts, ISO 4217.
+   *
+   * @generated from field: string currency_code = 13;
+   */
+  currencyCode: string;
 };
 
 /**
@@ -145,7 +152,8 @@ export declare type CreateBillingAccountRequest = Message<"billing.v1.CreateBill
   requestId: string;
 
   /**
-   * The currency of all amounts of the account, ISO 4217; if it is empty, the clinic's own. It never changes.
+   * The currency of all amounts of the account, ISO 4217; if it is empty, the clinic's own. It stays
+   * once there are transactions.
    *
    * @generated from field: string currency_code = 5;
    */
@@ -356,7 +364,7 @@ export declare type UpdateBillingAccountRequest = Message<"billing.v1.UpdateBill
   account?: BillingAccount | undefined;
 
   /**
-   * The fields to change: `status`, `name`, `email`. If it is not set, those of them that have a value.
+   * The fields to change: `status`, `name`, `email`, `currency_code`. If it is not set, those of them that have a value.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -868,6 +876,13 @@ export declare type Payment = Message<"billing.v1.Payment"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 9;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * The day on which it was made, `YYYY-MM-DD`.
+   *
+   * @generated from field: string payment_date = 10;
+   */
+  paymentDate: string;
 };
 
 /**
@@ -875,6 +890,50 @@ export declare type Payment = Message<"billing.v1.Payment"> & {
  * Use `create(PaymentSchema)` to create a new message.
  */
 export declare const PaymentSchema: GenMessage<Payment>;
+
+/**
+ * What a payment settles, and how much of it.
+ *
+ * @generated from message billing.v1.PaymentAllocation
+ */
+export declare type PaymentAllocation = Message<"billing.v1.PaymentAllocation"> & {
+  /**
+   * One of them is required.
+   *
+   * @generated from oneof billing.v1.PaymentAllocation.target
+   */
+  target: {
+    /**
+     * An invoice of the account, a UUID: its open charges, in the order in which they were made.
+     *
+     * @generated from field: string invoice_id = 1;
+     */
+    value: string;
+    case: "invoiceId";
+  } | {
+    /**
+     * A charge of the account, a UUID.
+     *
+     * @generated from field: string charge_id = 2;
+     */
+    value: string;
+    case: "chargeId";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * More than zero, in the account's currency, and at most what is open. If it is not set, as much as is open and as
+   * the payment has left.
+   *
+   * @generated from field: common.v1.Money amount = 3;
+   */
+  amount?: Money | undefined;
+};
+
+/**
+ * Describes the message billing.v1.PaymentAllocation.
+ * Use `create(PaymentAllocationSchema)` to create a new message.
+ */
+export declare const PaymentAllocationSchema: GenMessage<PaymentAllocation>;
 
 /**
  * A request to record a payment.
@@ -916,6 +975,20 @@ export declare type RecordPaymentRequest = Message<"billing.v1.RecordPaymentRequ
    * @generated from field: string request_id = 5;
    */
   requestId: string;
+
+  /**
+   * What it settles. The rest of it settles the oldest open charges first, as the whole payment does if there are none.
+   *
+   * @generated from field: repeated billing.v1.PaymentAllocation allocations = 6;
+   */
+  allocations: PaymentAllocation[];
+
+  /**
+   * The day on which it was made, `YYYY-MM-DD`; not in the future. If it is empty, today in the clinic's time zone.
+   *
+   * @generated from field: string payment_date = 7;
+   */
+  paymentDate: string;
 };
 
 /**
@@ -950,6 +1023,67 @@ export declare type RecordPaymentResponse = Message<"billing.v1.RecordPaymentRes
  * Use `create(RecordPaymentResponseSchema)` to create a new message.
  */
 export declare const RecordPaymentResponseSchema: GenMessage<RecordPaymentResponse>;
+
+/**
+ * A request to let a payment settle other charges.
+ *
+ * @generated from message billing.v1.ReallocatePaymentRequest
+ */
+export declare type ReallocatePaymentRequest = Message<"billing.v1.ReallocatePaymentRequest"> & {
+  /**
+   * The payment, a UUID.
+   *
+   * @generated from field: string payment_id = 1;
+   */
+  paymentId: string;
+
+  /**
+   * What it settles now, instead of what it has settled so far. The rest of it settles the oldest open charges first.
+   *
+   * @generated from field: repeated billing.v1.PaymentAllocation allocations = 2;
+   */
+  allocations: PaymentAllocation[];
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.ReallocatePaymentRequest.
+ * Use `create(ReallocatePaymentRequestSchema)` to create a new message.
+ */
+export declare const ReallocatePaymentRequestSchema: GenMessage<ReallocatePaymentRequest>;
+
+/**
+ * The payment, and what has changed.
+ *
+ * @generated from message billing.v1.ReallocatePaymentResponse
+ */
+export declare type ReallocatePaymentResponse = Message<"billing.v1.ReallocatePaymentResponse"> & {
+  /**
+   * The payment.
+   *
+   * @generated from field: billing.v1.Payment payment = 1;
+   */
+  payment?: Payment | undefined;
+
+  /**
+   * By how much each charge is settled (positive) or open again (negative).
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 2;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.ReallocatePaymentResponse.
+ * Use `create(ReallocatePaymentResponseSchema)` to create a new message.
+ */
+export declare const ReallocatePaymentResponseSchema: GenMessage<ReallocatePaymentResponse>;
 
 /**
  * A refund of a payment.
@@ -1981,6 +2115,13 @@ export enum TransactionType {
    * @generated from enum value: TRANSACTION_TYPE_REFUND = 4;
    */
   REFUND = 4,
+
+  /**
+   * A payment settles other charges than before. The balance stays.
+   *
+   * @generated from enum value: TRANSACTION_TYPE_REALLOCATION = 5;
+   */
+  REALLOCATION = 5,
 }
 
 /**
@@ -2098,7 +2239,8 @@ export declare const InvoiceStatusSchema: GenEnum<InvoiceStatus>;
 export declare const BillingService: GenService<{
   /**
    * Opens the billing account of a patient. A patient has one account; if it exists already, the answer is that one.
-   * Scope `billing:write`.
+   * The caller must be able to see the patient, or it fails with NOT_FOUND and the reason PATIENT_NOT_FOUND; while
+   * patient-service is down, it fails with UNAVAILABLE. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.CreateBillingAccount
    */
@@ -2108,8 +2250,8 @@ export declare const BillingService: GenService<{
     output: typeof CreateBillingAccountResponseSchema;
   },
   /**
-   * Opens many billing accounts in one transaction (AIP-233): all of them or, after an error, none. Scope
-   * `billing:write`.
+   * Opens many billing accounts in one transaction (AIP-233): all of them or, after an error, none. The
+   * caller must be able to see all patients, as for CreateBillingAccount. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.BatchCreateBillingAccounts
    */
@@ -2140,8 +2282,8 @@ export declare const BillingService: GenService<{
     output: typeof ListBillingAccountsResponseSchema;
   },
   /**
-   * Changes an account's status, name or e-mail address (AIP-134). An account with a balance cannot be closed. Scope
-   * `billing:write`.
+   * Changes an account's status, name, e-mail address or currency (AIP-134). An account with a balance cannot be closed,
+   * and one with transactions keeps its currency. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.UpdateBillingAccount
    */
@@ -2188,7 +2330,8 @@ export declare const BillingService: GenService<{
     output: typeof VoidChargeResponseSchema;
   },
   /**
-   * Records a payment. It settles open charges, oldest first; the rest is credit. Scope `billing:write`.
+   * Records a payment. It settles the charges and invoices that the request names, then open charges, oldest first; the
+   * rest is credit. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.RecordPayment
    */
@@ -2196,6 +2339,17 @@ export declare const BillingService: GenService<{
     methodKind: "unary";
     input: typeof RecordPaymentRequestSchema;
     output: typeof RecordPaymentResponseSchema;
+  },
+  /**
+   * Lets a payment settle other charges than before. What it has settled so far is open again, unless it settles it
+   * anew. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.ReallocatePayment
+   */
+  reallocatePayment: {
+    methodKind: "unary";
+    input: typeof ReallocatePaymentRequestSchema;
+    output: typeof ReallocatePaymentResponseSchema;
   },
   /**
    * Refunds a payment in part or in full, but never more than is left of it. Its credit is refunded first, then the

@@ -100,6 +100,22 @@ export declare type BillingEvent = Message<"billing.v1.BillingEvent"> & {
      */
     value: InvoiceIssued;
     case: "invoiceIssued";
+  } | {
+    /**
+     * The account, which has no transactions yet, has another currency.
+     *
+     * @generated from field: billing.v1.AccountCurrencyChanged account_currency_changed = 11;
+     */
+    value: AccountCurrencyChanged;
+    case: "accountCurrencyChanged";
+  } | {
+    /**
+     * A payment settles other charges than before.
+     *
+     * @generated from field: billing.v1.PaymentReallocated payment_reallocated = 12;
+     */
+    value: PaymentReallocated;
+    case: "paymentReallocated";
   } | { case: undefined; value?: undefined };
 };
 
@@ -148,6 +164,26 @@ export declare type AccountStatusChanged = Message<"billing.v1.AccountStatusChan
  * Use `create(AccountStatusChangedSchema)` to create a new message.
  */
 export declare const AccountStatusChangedSchema: GenMessage<AccountStatusChanged>;
+
+/**
+ * The account, which has no transactions yet, has another currency.
+ *
+ * @generated from message billing.v1.AccountCurrencyChanged
+ */
+export declare type AccountCurrencyChanged = Message<"billing.v1.AccountCurrencyChanged"> & {
+  /**
+   * The new currency, ISO 4217.
+   *
+   * @generated from field: string currency_code = 1;
+   */
+  currencyCode: string;
+};
+
+/**
+ * Describes the message billing.v1.AccountCurrencyChanged.
+ * Use `create(AccountCurrencyChangedSchema)` to create a new message.
+ */
+export declare const AccountCurrencyChangedSchema: GenMessage<AccountCurrencyChanged>;
 
 /**
  * Something was charged.
@@ -293,6 +329,33 @@ export declare type PaymentRefunded = Message<"billing.v1.PaymentRefunded"> & {
  * Use `create(PaymentRefundedSchema)` to create a new message.
  */
 export declare const PaymentRefundedSchema: GenMessage<PaymentRefunded>;
+
+/**
+ * A payment settles other charges than before.
+ *
+ * @generated from message billing.v1.PaymentReallocated
+ */
+export declare type PaymentReallocated = Message<"billing.v1.PaymentReallocated"> & {
+  /**
+   * The payment.
+   *
+   * @generated from field: string payment_id = 1;
+   */
+  paymentId: string;
+
+  /**
+   * By how much each charge is settled (positive) or open again (negative). The rest came from credit or is credit now.
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 2;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.PaymentReallocated.
+ * Use `create(PaymentReallocatedSchema)` to create a new message.
+ */
+export declare const PaymentReallocatedSchema: GenMessage<PaymentReallocated>;
 
 /**
  * An invoice was issued.

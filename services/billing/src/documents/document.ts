@@ -81,6 +81,7 @@ const movements: Record<TransactionType, string> = {
   [TransactionType.VOID]: "Charge voided",
   [TransactionType.PAYMENT]: "Payment",
   [TransactionType.REFUND]: "Refund",
+  [TransactionType.REALLOCATION]: "Payment reallocated",
 };
 
 /** @param clinicTimeZone the zone that gives each transaction its day */

@@ -4,9 +4,18 @@
  */
 import type { Queries } from "@pm/kit/postgres/transaction";
 import type { Row } from "../tables.ts";
-import { type PostingRequest, targetsOf } from "./posting-request.ts";
+import { namedIn, type PostingRequest, targetsOf } from "./posting-request.ts";
 import type { Book } from "./postings.ts";
-import { type ChargeRow, loadCredits, loadOpenCharges, loadTargets, noWrites, type PaymentRow, type Writes } from "./store.ts";
+import {
+  type ChargeRow,
+  loadCredits,
+  loadNamedCharges,
+  loadOpenCharges,
+  loadTargets,
+  noWrites,
+  type PaymentRow,
+  type Writes,
+} from "./store.ts";
 
 export type Batch = {
   /** By the ids of the accounts. */
@@ -47,6 +56,9 @@ export async function loadBatch(
       batch.books.get(accountId)?.allocations.push({ paymentId, chargeId, amount });
     }
   }
+  const named = namedIn(requests);
+  if (named.chargeIds.length + named.invoiceIds.length > 0)
+    for (const row of await loadNamedCharges(tx, named.chargeIds, named.invoiceIds)) addCharge(batch, row);
   const { credit, charged } = reachOf(batch, requests, (posting) => accounts.get(accountIds.get(posting) ?? ""));
   if (credit.size > 0) for (const row of await loadOpenCharges(tx, credit)) addCharge(batch, row);
   if (charged.size > 0) for (const row of await loadCredits(tx, charged)) addPayment(batch, row);
@@ -101,6 +113,11 @@ function reachOf(
     if (!account) continue;
     const { kind, request } = posting;
     if (account.receivable > 0n && kind === "payment") add(credit, account.id, request.amount.minorUnits);
+    if (kind === "reallocation") {
+      const amount = batch.payments.get(request.paymentId)?.amount ?? 0n;
+      if (account.receivable > 0n) add(credit, account.id, amount);
+      if (account.credit > 0n) add(charged, account.id, amount);
+    }
     if (account.receivable > 0n && kind === "void") add(credit, account.id, batch.charges.get(request.chargeId)?.settled ?? 0n);
     if (account.credit > 0n && kind === "charge") add(charged, account.id, request.amount.minorUnits);
     if (account.credit > 0n && kind === "refund") add(charged, account.id, batch.payments.get(request.paymentId)?.amount ?? 0n);

@@ -59,6 +59,8 @@ export function toPayment(payment: PaymentRow, currency: string): Payment {
     method,
     reference: payment.reference,
     createTime: timestampFromDate(payment.created_at),
+    // Payments of earlier releases have no day of their own.
+    paymentDate: payment.payment_date ?? payment.created_at.toISOString().slice(0, 10),
   });
 }
 

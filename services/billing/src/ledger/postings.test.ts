@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Book, byCharge, type Command, creditOf, maxMinorUnits, openOf, type Posting, post } from "./postings.ts";
+import type { Target } from "./split.ts";
 
 function emptyBook(): Book {
   return {
@@ -21,7 +22,14 @@ function emptyBook(): Book {
 }
 
 const charge = (chargeId: string, amount: bigint): Command => ({ kind: "charge", amount, currency: "EUR", chargeId });
-const payment = (paymentId: string, amount: bigint): Command => ({ kind: "payment", amount, currency: "EUR", paymentId });
+const payment = (paymentId: string, amount: bigint, targets: Target[] = []): Command => ({
+  kind: "payment",
+  amount,
+  currency: "EUR",
+  paymentId,
+  targets,
+});
+const reallocation = (paymentId: string, ...targets: Target[]): Command => ({ kind: "reallocation", paymentId, targets });
 const refund = (paymentId: string, amount?: bigint): Command => ({ kind: "refund", paymentId, amount, currency: undefined });
 const voided = (chargeId: string): Command => ({ kind: "void", chargeId });
 const balances = ({ account: { receivable, credit, revenue, cash } }: Book) => ({ receivable, credit, revenue, cash });
@@ -88,11 +96,79 @@ test("what had settled a voided charge settles other charges", () => {
   expect(balances(book)).toEqual({ receivable: 0n, credit: 70n, revenue: 30n, cash: 100n });
 });
 
+test("a payment settles what its caller names first, and the oldest charges with the rest", () => {
+  const book = emptyBook();
+  for (const id of ["a", "b", "c"]) post(book, charge(id, 100n));
+  for (const id of ["b", "c"]) Object.assign(book.charges.get(id) ?? {}, { invoiceId: "i" });
+  const posting = post(
+    book,
+    payment("p", 230n, [
+      { invoiceId: "i", amount: 150n },
+      { chargeId: "c", amount: 10n },
+    ]),
+  );
+  expect(byCharge(posting.allocations)).toEqual([
+    { chargeId: "b", amount: 100n },
+    { chargeId: "c", amount: 60n },
+    { chargeId: "a", amount: 70n },
+  ]);
+  // Without an amount, a target takes what is open and what is left.
+  expect(byCharge(post(book, payment("q", 50n, [{ invoiceId: "i" }])).allocations)).toEqual([
+    { chargeId: "c", amount: 40n },
+    { chargeId: "a", amount: 10n },
+  ]);
+  expect(balances(book)).toEqual({ receivable: 20n, credit: 0n, revenue: 300n, cash: 280n });
+});
+
+test("a reallocation moves what a payment settles, and leaves the balance and the entries as they are", () => {
+  const book = emptyBook();
+  post(book, charge("a", 100n));
+  post(book, charge("b", 100n));
+  post(book, payment("p", 120n));
+  const posting = post(book, reallocation("p", { chargeId: "b" }));
+  expect(posting).toMatchObject({ type: "REALLOCATION", amount: 0n, balance: 80n, entries: [] });
+  expect(byCharge(posting.allocations)).toEqual([
+    { chargeId: "b", amount: 80n },
+    { chargeId: "a", amount: -80n },
+  ]);
+  // The credit of another payment settles what is open again.
+  post(book, payment("q", 90n));
+  expect(byCharge(post(book, reallocation("q", { chargeId: "a", amount: 5n })).allocations)).toEqual([]);
+  expect(balances(book)).toEqual({ receivable: 0n, credit: 10n, revenue: 200n, cash: 210n });
+});
+
 test.each([
   ["more than is left of a payment is not refunded", [payment("p", 10n), refund("p", 11n)], "REFUND_EXCEEDS_PAYMENT"],
   ["nothing is refunded twice", [payment("p", 10n), refund("p"), refund("p")], "REFUND_EXCEEDS_PAYMENT"],
   ["a charge is voided once", [charge("a", 10n), voided("a"), voided("a")], "CHARGE_VOIDED"],
   ["no balance exceeds 2^53", [charge("a", maxMinorUnits), charge("b", 1n)], "BALANCE_LIMIT"],
+  [
+    "a payment does not settle more of a charge than is open",
+    [charge("a", 10n), payment("p", 30n, [{ chargeId: "a", amount: 11n }])],
+    "ALLOCATION_EXCEEDS_OPEN",
+  ],
+  [
+    "what two targets settle together is no more than is open",
+    [
+      charge("a", 10n),
+      payment("p", 30n, [
+        { chargeId: "a", amount: 6n },
+        { chargeId: "a", amount: 5n },
+      ]),
+    ],
+    "ALLOCATION_EXCEEDS_OPEN",
+  ],
+  [
+    "a charge that is paid takes no payment",
+    [charge("a", 10n), payment("p", 10n), payment("q", 1n, [{ chargeId: "a" }])],
+    "ALLOCATION_EXCEEDS_OPEN",
+  ],
+  ["a payment does not settle the charge of another account", [payment("q", 1n, [{ chargeId: "x" }])], "CHARGE_NOT_FOUND"],
+  [
+    "a payment does not move to an invoice of another account",
+    [payment("q", 1n), reallocation("q", { invoiceId: "x" })],
+    "INVOICE_NOT_FOUND",
+  ],
   ["a charge in another currency is refused", [{ ...charge("a", 1n), currency: "USD" } as Command], "CURRENCY_MISMATCH"],
 ])("%s", (_, commands, reason) => {
   const book = emptyBook();
@@ -109,15 +185,18 @@ test("a suspended account takes payments and no charges, a closed one nothing", 
   expect(() => post(book, charge("b", 10n))).toThrow("suspended");
   post(book, payment("p", 10n));
   book.account.status = "CLOSED";
-  for (const command of [charge("b", 1n), payment("q", 1n), refund("p"), voided("a")]) expect(() => post(book, command)).toThrow("closed");
+  for (const command of [charge("b", 1n), payment("q", 1n), reallocation("p", { chargeId: "a" }), refund("p"), voided("a")])
+    expect(() => post(book, command)).toThrow("closed");
 });
 
 /** Commands that name charges and payments by their number, so that a random one is usually meaningful. */
 const amounts = fc.oneof(fc.bigInt(1n, 200n), fc.bigInt(1n, maxMinorUnits / 4n));
+const split = fc.array(fc.record({ charge: fc.nat(20), amount: fc.option(amounts, { nil: undefined }) }), { maxLength: 3 });
 const steps = fc.array(
   fc.oneof(
     fc.record({ kind: fc.constant("charge" as const), amount: amounts }),
-    fc.record({ kind: fc.constant("payment" as const), amount: amounts }),
+    fc.record({ kind: fc.constant("payment" as const), amount: amounts, to: split }),
+    fc.record({ kind: fc.constant("reallocation" as const), target: fc.nat(20), to: split }),
     fc.record({ kind: fc.constant("refund" as const), target: fc.nat(20), amount: fc.option(amounts, { nil: undefined }) }),
     fc.record({ kind: fc.constant("void" as const), target: fc.nat(20) }),
   ),
@@ -136,14 +215,7 @@ test("whatever happens: the books balance, nothing is settled or refunded beyond
         const target = step.kind === "void" ? charges : payments;
         if ("target" in step && target.length === 0) continue;
         const named = "target" in step ? (target[step.target % target.length] as string) : id;
-        const command =
-          step.kind === "charge"
-            ? charge(id, step.amount)
-            : step.kind === "payment"
-              ? payment(id, step.amount)
-              : step.kind === "refund"
-                ? refund(named, step.amount)
-                : voided(named);
+        const command = commandOf(step, id, named, charges);
         const before = structuredClone(book);
         try {
           postings.push(post(book, command));
@@ -158,6 +230,20 @@ test("whatever happens: the books balance, nothing is settled or refunded beyond
     { numRuns: 300 },
   );
 });
+
+type Step = (typeof steps extends fc.Arbitrary<infer List extends unknown[]> ? List : never)[number];
+
+function commandOf(step: Step, id: string, named: string, charges: string[]): Command {
+  const targetsOf = (to: { charge: number; amount: bigint | undefined }[]): Target[] =>
+    charges.length === 0
+      ? []
+      : to.map((part) => ({ chargeId: charges[part.charge % charges.length] as string, ...(part.amount && { amount: part.amount }) }));
+  if (step.kind === "charge") return charge(id, step.amount);
+  if (step.kind === "payment") return payment(id, step.amount, targetsOf(step.to));
+  if (step.kind === "reallocation") return reallocation(named, ...targetsOf(step.to));
+  if (step.kind === "refund") return refund(named, step.amount);
+  return voided(named);
+}
 
 function check(book: Book, postings: Posting[]): void {
   const { account } = book;

@@ -1,9 +1,10 @@
 /**
  * What a charge, a payment, a refund or a void does to an account. It is pure arithmetic: no database, no clock, no ids
- * of its own. It follows two rules: a payment settles the oldest open charges first, and the oldest credit settles a
- * charge first. So an account never has both credit and open charges.
+ * of its own. It follows three rules: a payment settles what its caller names, then the oldest open charges, and the oldest
+ * credit settles a charge first. So an account never has both credit and open charges.
  */
 import { AppError } from "@pm/kit/errors";
+import { splitPayment, type Target } from "./split.ts";
 
 /** The largest balance, in minor units: 2^53, because every client can hold that exactly. */
 export const maxMinorUnits = 2n ** 53n;
@@ -32,19 +33,20 @@ export type Book = {
   /** By id: open charges, the charges that commands name, and the charges that the named payments settle. */
   charges: Map<string, ChargeState>;
   payments: Map<string, PaymentState>;
-  /** All allocations of the charges to void and of the payments to refund; perhaps not those of others. */
+  /** All allocations of the charges to void and of the payments to refund or reallocate; perhaps not those of others. */
   allocations: AllocationState[];
 };
 
 export type Command =
   | { kind: "charge"; amount: bigint; currency: string; chargeId: string }
-  | { kind: "payment"; amount: bigint; currency: string; paymentId: string }
+  | { kind: "payment"; amount: bigint; currency: string; paymentId: string; targets: Target[] }
+  | { kind: "reallocation"; paymentId: string; targets: Target[] }
   | { kind: "refund"; paymentId: string; amount: bigint | undefined; currency: string | undefined }
   | { kind: "void"; chargeId: string };
 
 export type Posting = {
   sequence: bigint;
-  type: "CHARGE" | "VOID" | "PAYMENT" | "REFUND";
+  type: "CHARGE" | "VOID" | "PAYMENT" | "REFUND" | "REALLOCATION";
   /** By how much it changes the balance. */
   amount: bigint;
   /** Receivable minus credit, after it. */
@@ -108,7 +110,8 @@ type CommandOf<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
 
 function carryOut(book: Book, command: Command, move: Move): void {
   if (command.kind === "charge") addCharge(book, command);
-  else if (command.kind === "payment") addPayment(book, command);
+  else if (command.kind === "payment") addPayment(book, command, move);
+  else if (command.kind === "reallocation") reallocate(book, command, move);
   else if (command.kind === "refund") refund(book, command, move);
   else voidCharge(book, command, move);
 }
@@ -120,11 +123,25 @@ function addCharge({ account, charges }: Book, { amount, chargeId: id }: Command
   charges.set(id, { id, sequence: account.transactionCount + 1n, amount, settled: 0n, isVoid: false, invoiceId: undefined });
 }
 
-function addPayment({ account, payments }: Book, { amount, paymentId: id }: CommandOf<"payment">): void {
+function addPayment({ account, charges, payments }: Book, command: CommandOf<"payment">, move: Move): void {
+  const { amount, paymentId: id, targets } = command;
   requireRoom(account.credit + amount, account.cash + amount);
+  const parts = splitPayment(charges.values(), targets, amount, openOf);
   account.cash += amount;
   account.credit += amount;
-  payments.set(id, { id, sequence: account.transactionCount + 1n, amount, allocated: 0n, refunded: 0n });
+  const payment = { id, sequence: account.transactionCount + 1n, amount, allocated: 0n, refunded: 0n };
+  payments.set(id, payment);
+  for (const { charge, amount: part } of parts) move(payment, charge, part);
+}
+
+function reallocate(book: Book, { paymentId, targets }: CommandOf<"reallocation">, move: Move): void {
+  const payment = known(book.payments, paymentId);
+  const settledBefore = settledBy(book, payment);
+  const freed = new Map(settledBefore.map(({ charge, settled }) => [charge.id, settled]));
+  const open = (charge: ChargeState) => openOf(charge) + (freed.get(charge.id) ?? 0n);
+  const parts = splitPayment(book.charges.values(), targets, payment.amount - payment.refunded, open);
+  for (const { charge, settled } of settledBefore) move(payment, charge, -settled);
+  for (const { charge, amount } of parts) move(payment, charge, amount);
 }
 
 function refund(book: Book, command: CommandOf<"refund">, move: Move): void {

@@ -3,6 +3,7 @@ import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufb
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import {
   CreateChargeResponseSchema,
+  ReallocatePaymentResponseSchema,
   RecordPaymentResponseSchema,
   RefundPaymentResponseSchema,
   VoidChargeResponseSchema,
@@ -35,7 +36,7 @@ export function postRequest(
   // The clocks of replicas differ by milliseconds. Within an account, time must not go back.
   const at = later(now, account.updated_at);
   const id = newId();
-  const posting = post(book, toCommand(request, id));
+  const posting = post(book, toCommand(request, id, account.currency));
   const transactionId = newId();
   for (const { chargeId, paymentId } of posting.allocations) {
     changed.charges.add(chargeId);
@@ -92,6 +93,8 @@ function record(batch: Batch, { kind, request }: PostingRequest, posted: Posted)
       return recordCharge(batch, request, posted);
     case "payment":
       return recordPayment(batch, request, posted);
+    case "reallocation":
+      return recordReallocation(batch, request, posted);
     case "refund":
       return recordRefund(batch, request, posted);
     case "void":
@@ -120,11 +123,11 @@ function recordCharge(batch: Batch, request: RequestOf<"charge">, posted: Posted
 }
 
 function recordPayment(batch: Batch, request: RequestOf<"payment">, posted: Posted): Particulars {
-  const { amount, method, reference } = request;
+  const { amount, method, reference, paymentDate } = request;
   const { id, allocations } = posted;
   const { currency } = posted.account;
   const state = { amount: amount.minorUnits, allocated: 0n, refunded: 0n };
-  const row = { ...newRow(posted), ...state, method: paymentMethods[method] ?? "", reference };
+  const row = { ...newRow(posted), ...state, method: paymentMethods[method] ?? "", reference, payment_date: paymentDate };
   batch.newPayments.set(id, row);
   batch.payments.set(id, row);
   return {
@@ -132,6 +135,16 @@ function recordPayment(batch: Batch, request: RequestOf<"payment">, posted: Post
     event: { case: "paymentRecorded", value: { paymentId: id, amount, allocations } },
     details: { paymentId: id, amount: String(amount.minorUnits), currency },
     answer: encode(RecordPaymentResponseSchema, { payment: toPayment(paymentNow(batch, id), currency), allocations }),
+  };
+}
+
+function recordReallocation(batch: Batch, { paymentId }: RequestOf<"reallocation">, posted: Posted): Particulars {
+  const { account, allocations } = posted;
+  return {
+    transaction: { payment_id: paymentId, description: "" },
+    event: { case: "paymentReallocated", value: { paymentId, allocations } },
+    details: { paymentId },
+    answer: encode(ReallocatePaymentResponseSchema, { payment: toPayment(paymentNow(batch, paymentId), account.currency), allocations }),
   };
 }
 

@@ -9,7 +9,7 @@ export type ChargeRow = Omit<Row<"charges">, "transaction_id">;
 export type PaymentRow = Omit<Row<"payments">, "transaction_id">;
 
 export const chargeColumns = "id, account_id, sequence, amount, settled, description, service_date, invoice_id, created_at, voided_at";
-export const paymentColumns = "id, account_id, sequence, amount, allocated, refunded, method, reference, created_at";
+export const paymentColumns = "id, account_id, sequence, amount, allocated, refunded, method, reference, payment_date, created_at";
 
 const ownersStatement: Statement = {
   name: "ledger_owners",
@@ -81,11 +81,21 @@ const settledStatement: Statement = {
 const chargesStatement: Statement = { name: "ledger_charges", text: `select ${chargeColumns} from charges where id = any($1::uuid[])` };
 const paymentsStatement: Statement = { name: "ledger_payments", text: `select ${paymentColumns} from payments where id = any($1::uuid[])` };
 
+const namedStatement: Statement = {
+  name: "ledger_named_charges",
+  text: `select ${chargeColumns} from charges where id = any($1::uuid[]) or invoice_id = any($2::uuid[])`,
+};
+
+/** The charges that payments are to settle: named ones, and those of named invoices. */
+export function loadNamedCharges(tx: Queries, chargeIds: string[], invoiceIds: string[]): Promise<ChargeRow[]> {
+  return tx.query(namedStatement, [chargeIds, invoiceIds]);
+}
+
 /** How much of a payment settles a charge: the sum over all their allocations. */
 type SettledRow = Omit<Row<"allocations">, "transaction_id">;
 
 /**
- * The charges to void and the payments to refund, with the payments that settle the former and the charges that the
+ * The charges to void and the payments to refund or reallocate, with the payments that settle the former and the charges that the
  * latter settle.
  */
 export async function loadTargets(
@@ -155,8 +165,8 @@ const writeStatement: Statement = {
       update charges set settled = new.settled, voided_at = new.voided_at
       from json_populate_recordset(null::charges, $5::json) as new where charges.id = new.id
     ), new_payments_written as (
-      insert into payments (id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, created_at)
-      select id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, created_at
+      insert into payments (id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, payment_date, created_at)
+      select id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, payment_date, created_at
       from json_populate_recordset(null::payments, $6::json)
     ), payments_written as (
       update payments set allocated = new.allocated, refunded = new.refunded

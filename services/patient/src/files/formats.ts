@@ -93,7 +93,7 @@ const recordColumns = [
   "registeredDate",
 ];
 const detailColumns = ["dateOfBirthEstimated", "deceased"];
-const answerColumns = ["version", "createdAt", "updatedAt", "billingStatus", "billingAccountId"];
+const answerColumns = ["version", "createdAt", "updatedAt", "deletedAt", "billingStatus", "billingAccountId"];
 const columns = ["id", ...recordColumns, ...answerColumns, ...detailColumns];
 
 async function* readCsv(body: ReadableStream<Uint8Array>, charset: Charset): AsyncGenerator<ImportLine> {

@@ -121,7 +121,15 @@ const exportPatients = createRoute({
   description: `A stream in the order of registration. \`format\`, or the Accept header, chooses between NDJSON and CSV. The stream is cut off
 when your session ends, not when your token expires.`,
   request: { query: z.strictObject({ format: z.enum(["ndjson", "csv"]).optional(), ...filters }) },
-  responses: { 200: { description: "A patient in each line", content: files } },
+  responses: {
+    200: {
+      description: "A patient in each line",
+      headers: {
+        until: { schema: { type: "string" }, description: "In an answer to `updatedAfter`: send it as the next `updatedAfter`." },
+      },
+      content: files,
+    },
+  },
 });
 
 export function registerFiles({ operation }: RestApp, { imports, lists }: { imports: Imports; lists: Lists }): void {
@@ -150,14 +158,15 @@ export function registerFiles({ operation }: RestApp, { imports, lists }: { impo
       const { format: asked, ...query } = c.req.valid("query");
       const format = asked ?? formatOf(c.req.header("accept")) ?? "ndjson";
       const call = callOf(c);
+      const pages = exportPages(lists, call, filtersOf(query));
+      // Read before the answer begins: it can still be refused, and its header says where the next export begins.
+      const first = (await pages.next()).value;
       async function* text() {
-        let isFirst = true;
-        for await (const page of exportPages(lists, call, filtersOf(query))) {
-          yield writeLines(format, page.map(toBody), isFirst);
-          isFirst = false;
-        }
+        yield writeLines(format, first.items.map(toBody), true);
+        for await (const { items } of pages) yield writeLines(format, items.map(toBody), false);
       }
       const headers = {
+        ...(first.until !== undefined && { until: first.until }),
         "content-type": `${mediaTypes[format]}; charset=utf-8`,
         "content-disposition": `attachment; filename="patients.${format}"`,
       };

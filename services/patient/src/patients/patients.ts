@@ -12,6 +12,8 @@ import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
 import { type Action, type Patient, type PatientRecord, recordNumberSystem } from "../tables.ts";
+import { findFor, notFound } from "./access.ts";
+import type { AccessLevel } from "./access-store.ts";
 import { changePatient } from "./change-store.ts";
 import { type Conflicts, claimsOf } from "./conflicts.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
@@ -19,7 +21,7 @@ import { type Rules, rulesAt } from "./fields.ts";
 import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
 import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Found, findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { type Found, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, findConflict, insertPatients, type NewPatient, sha256, taken } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -47,11 +49,6 @@ type Options = {
 
 export function createPatients(options: Options) {
   return { create: createRegistration(options), get: createReading(options.db), ...createChanges(options) };
-}
-
-/** The same for patients that do not exist and for those that the caller may not see. The audit trail has both. */
-export function notFound(id: string): AppError {
-  return new AppError("not_found", "There is no patient with this id.", isUuid(id) ? { refused: { subject: id } } : {});
 }
 
 function createReading(db: PatientDatabase) {
@@ -157,30 +154,32 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
     const emails = { emailKey: emailKeyOf(record, settings), keepsEmail: found.record.email === record.email };
     const content = { ...next, ...emails, before: found.record, words: searchWords(record), fields, event };
     const change = { ...who, ...content, id, version: found.version, at };
-    const claims = claimsOf(record, settings, found.deleted ? undefined : found.record);
+    const claims = claimsOf(record, settings, found.deletedAt ? undefined : found.record);
     if (!(await conflicts.counted(call, id, claims, () => changePatient(db, change)))) return undefined;
     committed();
-    return { ...found, version, record, updatedAt: at };
+    return { ...found, version, record, updatedAt: at, deletedAt: next.deleted ? at : undefined };
   }
 
   /** A patient that stays as it is. The answer has the record, so it is a read of it. */
-  async function unchanged(call: Call, found: Found): Promise<Patient> {
+  async function unchanged(call: Call, found: Patient): Promise<Patient> {
     const { actorId, requestId } = call;
     await audit.record({ actorId, action: "patient.read", subject: found.id, requestId, details: { version: found.version } });
     return found;
   }
 
-  /** Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is an error. */
+  /**
+   * Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is an error.
+   * @param needed what a caller must be allowed to do
+   */
   async function change(
     call: Call,
     id: string,
+    needed: AccessLevel,
     ifMatch: string | undefined,
     decide: (found: Found, at: Date) => Next | undefined,
   ): Promise<Patient> {
-    if (!isUuid(id)) throw notFound(id);
     for (let tries = 1; tries <= maxTries; tries++) {
-      const found = await findPatient(db, id, viewerOf(call.caller));
-      if (!found) throw notFound(id);
+      const found = await findFor(db, call, id, needed);
       if (ifMatch !== undefined && !matchesIfMatch(ifMatch, `"${found.version}"`)) throw lostRace(found.version);
       const at = now();
       const next = decide(found, at);
@@ -192,8 +191,8 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
 
   /** Changes the record. That of a deleted patient cannot be changed. */
   const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, rules: Rules) => PatientRecord) =>
-    change(call, id, ifMatch, (found, at) => {
-      if (found.deleted) throw notFound(id);
+    change(call, id, "write", ifMatch, (found, at) => {
+      if (found.deletedAt) throw notFound(id);
       const record = make(found.record, rulesAt(at.getTime(), settings));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
     });
@@ -206,8 +205,8 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
       edit(call, id, ifMatch, (current, rules) => patchedRecord(body, current, rules)),
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
-      await change(call, id, ifMatch, ({ deleted, record }) => {
-        if (deleted) throw notFound(id);
+      await change(call, id, "manage", ifMatch, ({ deletedAt, record }) => {
+        if (deletedAt) throw notFound(id);
         return { action: "deleted", record, deleted: true };
       });
     },
@@ -217,10 +216,10 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
      * meanwhile. One that is not deleted stays as it is; a patch that it does not follow already is refused.
      */
     restore: (call: Call, id: string, body: unknown, ifMatch?: string) =>
-      change(call, id, ifMatch, (found, at) => {
+      change(call, id, "write", ifMatch, (found, at) => {
         // A record that settings of today would refuse comes back as it was.
         const record = isDeepStrictEqual(body, {}) ? found.record : patchedRecord(body, found.record, rulesAt(at.getTime(), settings));
-        if (found.deleted) return { action: "restored", record, deleted: false };
+        if (found.deletedAt) return { action: "restored", record, deleted: false };
         if (diffRecords(found.record, record).length === 0) return undefined;
         throw new AppError("failed_precondition", "This patient is not deleted. Change the record by a PATCH.");
       }),

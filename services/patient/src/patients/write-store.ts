@@ -75,6 +75,8 @@ export const versionColumns: { [name: string]: Column<NewVersion> } = {
   details: ["json", ({ record }) => detailsOf(record)],
   // Separated by newlines, since a word has no control characters.
   words: ["text", ({ words }) => words.all.join("\n")],
+  sort_name: ["text", ({ words }) => words.sortName],
+  city_key: ["text", ({ words }) => words.cityKey],
   event_id: ["uuid", ({ event }) => event.eventId],
   event_type: ["text", ({ event }) => event.type],
   payload: ["bytea", ({ event }) => event.payload],
@@ -156,9 +158,11 @@ const createStatement = {
       or (select k.patient_id from patient_identifiers k where k.system = i.system and k.value = i.value) is not null group by id
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
-        address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words, details)
+        address_text, street, city, state, zip_code, sex, registered_date, details, registered_by, created_at, updated_at,
+        words, sort_name, city_key, words_version)
       select id, 1, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
-        address_text, street, city, state, zip_code, sex, registered_date, actor, at, at, ${vector}, details::jsonb
+        address_text, street, city, state, zip_code, sex, registered_date, details::jsonb, actor, at, at,
+        ${vector}, sort_name, city_key, 1
       from input where (key is null or id in (select patient_id from keyed)) and id not in (select id from taken) order by email_key
       on conflict do nothing returning id
     ), fresh as materialized (
