@@ -1,7 +1,7 @@
 /** Which audit entry every operation of billing leaves: a part of audit-table.ts. */
 import { randomUUID } from "node:crypto";
 import type { operations } from "@pm/kit/auth/access";
-import { type Call, charge, done, euros, get, ids, mutation, rpc, stream } from "./scene.ts";
+import { type Call, charge, done, euros, get, ids, issuedInvoice, mutation, newCreditNote, rpc, stream } from "./scene.ts";
 
 /** The action of the entry, and a call that leaves it; or why there is none. */
 export type AuditRow = { leaves: string; by: () => Call | Promise<Call> } | { none: string };
@@ -77,6 +77,31 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
       return rpc("VoidInvoice", { invoiceId: invoice.invoiceId, reason: "Mistake", requestId: randomUUID() });
     },
   },
+  "billing.v1.BillingService/DiscountInvoice": {
+    leaves: "invoice.discounted",
+    by: async () => {
+      const { charge: open } = await charge(ids.account);
+      const { invoice } = await done(rpc("CreateInvoice", { accountId: ids.account, chargeIds: [open.chargeId], requestId: randomUUID() }));
+      const reductions = [{ chargeId: open.chargeId, amount: { ...euros, minorUnits: "1" } }];
+      return rpc("DiscountInvoice", { invoiceId: invoice.invoiceId, reductions, reason: "Late", requestId: randomUUID() });
+    },
+  },
+  "billing.v1.BillingService/CreateCreditNote": {
+    leaves: "invoice.credited",
+    by: async () => rpc("CreateCreditNote", { invoiceId: await issuedInvoice(), reason: "Mistake", requestId: randomUUID() }),
+  },
+  "billing.v1.BillingService/GetCreditNote": {
+    leaves: "credit_note.read",
+    by: async () => rpc("GetCreditNote", { creditNoteId: await newCreditNote() }),
+  },
+  "billing.v1.BillingService/ListCreditNotes": {
+    leaves: "credit_notes.listed",
+    by: () => rpc("ListCreditNotes", { accountId: ids.account }),
+  },
+  "billing.v1.BillingService/WriteOff": {
+    leaves: "charge.written_off",
+    by: async () => rpc("WriteOff", { invoiceId: await issuedInvoice(), reason: "Insolvent", requestId: randomUUID() }),
+  },
   "billing.v1.BillingService/GetInvoice": { leaves: "invoice.read", by: () => rpc("GetInvoice", { invoiceId: ids.invoice }) },
   "billing.v1.BillingService/ListInvoices": { leaves: "invoices.listed", by: () => rpc("ListInvoices", { accountId: ids.account }) },
   "billing.v1.BillingService/ListTransactions": {
@@ -88,9 +113,15 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
     by: () => rpc("GetStatement", { accountId: ids.account, fromDate: "2026-01-01", toDate: "2026-12-31" }),
   },
   "billing.showInvoice": { leaves: "invoice.read", by: () => get(`/billing/invoices/${ids.invoice}?format=pdf`) },
+  "billing.showCreditNote": {
+    leaves: "credit_note.read",
+    by: async () => get(`/billing/credit-notes/${await newCreditNote()}`),
+  },
   "billing.showStatement": {
     leaves: "statement.read",
     by: () => get(`/billing/statements/${ids.account}?from=2026-01-01&to=2026-12-31&format=json`),
   },
+  "billing.exportJournal": { leaves: "journal.exported", by: () => get("/billing/journal?from=2026-01-01&to=2026-12-31") },
+  "billing.readGeneralLedger": { none: "sums over all accounts" },
   "billing.readBillingTotals": { none: "sums for a service, and nothing about a person" },
 };

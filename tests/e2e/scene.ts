@@ -101,6 +101,19 @@ export async function tokenOf(credentials: { email: string; password: string }):
 export const charge = (accountId: string) =>
   done(rpc("CreateCharge", { accountId, amount: euros, description: "Visit", requestId: randomUUID() }));
 
+/** An issued invoice of a new charge: its id. */
+export async function issuedInvoice(): Promise<string> {
+  const { charge: open } = await charge(ids.account);
+  const request = { accountId: ids.account, chargeIds: [open.chargeId], issue: true, requestId: randomUUID() };
+  return (await done(rpc("CreateInvoice", request))).invoice.invoiceId;
+}
+
+/** A credit note against a new invoice: its id. */
+export async function newCreditNote(): Promise<string> {
+  const request = { invoiceId: await issuedInvoice(), reason: "Mistake", requestId: randomUUID() };
+  return (await done(rpc("CreateCreditNote", request))).creditNote.creditNoteId;
+}
+
 /** A new user with the secret of an authenticator app: the call that takes it into use. */
 export async function enrolled(): Promise<Call> {
   const { token } = await newUser();

@@ -156,6 +156,11 @@ function billingEvents(patient: (index: number) => string) {
       ];
       return billingEvent(patient(p), { at: time }, { case: "paymentReallocated", value: { paymentId: "1", allocations } });
     }),
+    fc.tuple(who, charge, at, fc.integer({ min: 1, max: 99_999 }), fc.nat(2)).map(([p, c, time, cents, kind]) => {
+      const value = { amount: money(cents), reductions: [{ chargeId: `${c}`, amount: money(cents) }] };
+      const cases = ["chargeDiscounted", "creditNoteIssued", "writtenOff"] as const;
+      return billingEvent(patient(p), { at: time }, { case: cases[kind] ?? "writtenOff", value });
+    }),
     fc
       .tuple(who, at, fc.constantFrom("ACTIVE", "SUSPENDED", "CLOSED"))
       .map(([p, time, status]) => billingEvent(patient(p), { at: time }, { case: "accountStatusChanged", value: { status } })),

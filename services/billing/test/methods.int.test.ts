@@ -4,7 +4,7 @@ import { Code } from "@connectrpc/connect";
 import { BillingAccountStatus, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
 import { BadRequestSchema, ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, expect, test } from "vitest";
-import { InvoiceJsonSchema, StatementJsonSchema } from "../src/documents/schemas.ts";
+import { CreditNoteJsonSchema, InvoiceJsonSchema, StatementJsonSchema } from "../src/documents/schemas.ts";
 import { openCounter } from "./testing.ts";
 
 const { billing, issuer, clerk, headers, client, newAccount, rows, failure, post, close } = await openCounter();
@@ -95,6 +95,33 @@ test("invoices and statements as JSON have the form that the API document descri
   const today = new Date().toISOString().slice(0, 10);
   const statement = await (await page(`/billing/statements/${accountId}?from=2020-01-01&to=${today}`, "application/json")).json();
   expect(StatementJsonSchema.parse(statement)).toEqual(statement);
+});
+
+test("a credit note is shown as HTML, PDF and JSON, and an invoice says what was credited and written off", async () => {
+  const accountId = await newAccount();
+  const { charge: visit } = await charge(accountId, 10_000n, "Visit");
+  const { invoice } = await client.createInvoice({ accountId, issue: true, requestId: randomUUID() }, headers);
+  const invoiceId = invoice?.invoiceId ?? "";
+  const reductions = [{ chargeId: visit?.chargeId ?? "", amount: { currencyCode: "EUR", minorUnits: 2_500n } }];
+  const { creditNote } = await client.createCreditNote({ invoiceId, reductions, reason: "Too long", requestId: randomUUID() }, headers);
+  await client.writeOff({ target: { case: "invoiceId", value: invoiceId }, reason: "Insolvent", requestId: randomUUID() }, headers);
+  const id = creditNote?.creditNoteId ?? "";
+  expect(await client.getCreditNote({ creditNoteId: id }, headers)).toMatchObject({ creditNote: { ...creditNote } });
+  const html = await (await page(`/billing/credit-notes/${id}`)).text();
+  for (const text of [creditNote?.number, invoice?.number, "Too long", "Visit", "€25.00"]) expect(html).toContain(text);
+  const pdf = await page(`/billing/credit-notes/${id}`, "application/pdf");
+  expect(
+    Buffer.from(await pdf.arrayBuffer())
+      .subarray(0, 5)
+      .toString(),
+  ).toBe("%PDF-");
+  const json = await (await page(`/billing/credit-notes/${id}`, "application/json")).json();
+  expect(CreditNoteJsonSchema.parse(json)).toEqual(json);
+  const closed = await (await page(`/billing/invoices/${invoiceId}`)).text();
+  for (const text of ["Credited", "-€25.00", "Written off", "-€75.00"]) expect(closed).toContain(text);
+  const closedJson = await (await page(`/billing/invoices/${invoiceId}`, "application/json")).json();
+  expect(InvoiceJsonSchema.parse(closedJson)).toEqual(closedJson);
+  expect((await page(`/billing/credit-notes/${randomUUID()}`)).status).toBe(404);
 });
 
 test("a statement has the balances of its days, and its lines lead from one to the other", async () => {

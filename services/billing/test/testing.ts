@@ -20,6 +20,7 @@ import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { createAccounts } from "../src/accounts/accounts.ts";
 import { requestKey } from "../src/idempotency/idempotency.ts";
 import { createInvoices } from "../src/invoices/invoices.ts";
+import { createReductions } from "../src/invoices/reductions.ts";
 import { createHistory } from "../src/ledger/history.ts";
 import { createLedger } from "../src/ledger/ledger.ts";
 import type { Tables } from "../src/tables.ts";
@@ -160,6 +161,7 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
     committed: () => undefined,
   };
   const ledger = createLedger(shared);
+  const reductionsOf = createReductions(shared);
   const context = { actorId: "test", requestId: "test", traceparent: "" };
   const { method } = BillingService;
   return {
@@ -204,6 +206,27 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
       const request = create(method.createInvoice.input, { requestId: randomUUID(), ...init });
       return this.invoices.create(request, requestKey(method.createInvoice, request), context);
     },
+    discount(invoiceId: string, reductions: Cut[], requestId: string = randomUUID()) {
+      const init = { invoiceId, reductions: toReductions(reductions), reason: "Family", requestId };
+      const request = create(method.discountInvoice.input, init);
+      return reductionsOf.discount(request, requestKey(method.discountInvoice, request), context);
+    },
+    credit(invoiceId: string, reductions: Cut[] = [], requestId: string = randomUUID()) {
+      const request = create(method.createCreditNote.input, {
+        invoiceId,
+        reductions: toReductions(reductions),
+        reason: "Mistake",
+        requestId,
+      });
+      return reductionsOf.credit(request, requestKey(method.createCreditNote, request), context);
+    },
+    writeOff(invoiceId: string, minorUnits?: bigint, requestId: string = randomUUID()) {
+      const target = { case: "invoiceId" as const, value: invoiceId };
+      const amount = minorUnits !== undefined && { amount: euros(minorUnits) };
+      const request = create(method.writeOff.input, { target, reason: "Insolvent", requestId, ...amount });
+      return reductionsOf.writeOff(request, requestKey(method.writeOff, request), context);
+    },
+    creditNotes: reductionsOf.creditNotes,
     close: () => db.pool.end(),
   };
 }
@@ -212,6 +235,13 @@ export type Replica = ReturnType<typeof openReplica>;
 
 /** A charge or an invoice, and the amount of it that a payment settles; without one, as much as is open. */
 type Part = { charge: string; amount?: bigint } | { invoice: string; amount?: bigint };
+
+/** An amount off a charge; without one, all that is left of it. */
+type Cut = { charge: string; amount?: bigint };
+
+function toReductions(cuts: Cut[]) {
+  return cuts.map(({ charge, amount }) => ({ chargeId: charge, ...(amount !== undefined && { amount: euros(amount) }) }));
+}
 
 function toAllocations(parts: Part[]) {
   return parts.map((part) => ({

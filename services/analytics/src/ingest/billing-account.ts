@@ -8,7 +8,7 @@ import type { Facts } from "../rollups/aggregate.ts";
 import { addMoney } from "../rollups/money.ts";
 import type { LoggedBillingEvent } from "./event.ts";
 
-const { charged, voided, collected, refunded, invoiced, credit } = measures.billing;
+const { charged, voided, discounted, credited, writtenOff, collected, refunded, invoiced, credit } = measures.billing;
 
 type OpenCharge = { at: Instant; currency: string; changes: { at: Instant; amount: bigint }[] };
 
@@ -66,6 +66,12 @@ function addEventFacts({ at, change }: LoggedBillingEvent, { charges, currency }
   } else if (change.case === "paymentRefunded" && change.value.amount) {
     add(refunded, change.value.amount);
     allocate(change.value.allocations, change.value.amount.currencyCode, -change.value.amount.minorUnits);
+  } else if (change.case === "chargeDiscounted" || change.case === "creditNoteIssued" || change.case === "writtenOff") {
+    const { amount, reductions } = change.value;
+    if (!amount) return;
+    add({ chargeDiscounted: discounted, creditNoteIssued: credited, writtenOff }[change.case], amount);
+    for (const { chargeId, amount: part } of reductions) if (part) charges.get(chargeId)?.changes.push({ at, amount: -part.minorUnits });
+    if (change.case !== "writtenOff") allocate(change.value.allocations, amount.currencyCode, 0n);
   } else if (change.case === "paymentReallocated") {
     for (const { amount } of change.value.allocations.slice(0, 1)) allocate(change.value.allocations, amount?.currencyCode ?? "", 0n);
   } else if (change.case === "invoiceIssued" && change.value.total) {

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Book, byCharge, type Command, creditOf, maxMinorUnits, openOf, type Posting, post } from "./postings.ts";
+import { type Book, creditOf, openOf } from "./book.ts";
+import { byCharge, type Command, maxMinorUnits, type Posting, post } from "./postings.ts";
 import type { Target } from "./split.ts";
 
 function emptyBook(): Book {
@@ -14,6 +15,7 @@ function emptyBook(): Book {
       credit: 0n,
       revenue: 0n,
       cash: 0n,
+      badDebt: 0n,
     },
     charges: new Map(),
     payments: new Map(),
@@ -32,6 +34,9 @@ const payment = (paymentId: string, amount: bigint, targets: Target[] = []): Com
 const reallocation = (paymentId: string, ...targets: Target[]): Command => ({ kind: "reallocation", paymentId, targets });
 const refund = (paymentId: string, amount?: bigint): Command => ({ kind: "refund", paymentId, amount, currency: undefined });
 const voided = (chargeId: string): Command => ({ kind: "void", chargeId });
+const discount = (...targets: Target[]): Command => ({ kind: "discount", targets });
+const creditNote = (...targets: Target[]): Command => ({ kind: "credit_note", targets });
+const writeOff = (...targets: Target[]): Command => ({ kind: "write_off", targets });
 const balances = ({ account: { receivable, credit, revenue, cash } }: Book) => ({ receivable, credit, revenue, cash });
 
 test("a payment settles the oldest charges first, and what is left over is credit", () => {
@@ -137,6 +142,41 @@ test("a reallocation moves what a payment settles, and leaves the balance and th
   expect(balances(book)).toEqual({ receivable: 0n, credit: 10n, revenue: 200n, cash: 210n });
 });
 
+test("a credit note takes off what is open first, and what was paid settles other charges or becomes credit", () => {
+  const book = emptyBook();
+  post(book, charge("a", 100n));
+  post(book, charge("b", 50n));
+  post(book, payment("p", 70n));
+  const posting = post(book, creditNote({ chargeId: "a", amount: 80n }));
+  expect(posting).toMatchObject({ type: "CREDIT_NOTE", amount: -80n, reductions: [{ chargeId: "a", amount: 80n }] });
+  expect(posting.entries).toEqual([
+    { ledgerAccount: "RECEIVABLE", amount: -80n },
+    { ledgerAccount: "REVENUE", amount: 80n },
+  ]);
+  expect(byCharge(posting.allocations)).toEqual([
+    { chargeId: "a", amount: -50n },
+    { chargeId: "b", amount: 50n },
+  ]);
+  post(book, creditNote({ chargeId: "a" }, { chargeId: "b" }));
+  expect(balances(book)).toEqual({ receivable: 0n, credit: 70n, revenue: 0n, cash: 70n });
+});
+
+test("a write-off turns what is open into bad debt, and a discounted charge is voided with what is left of it", () => {
+  const book = emptyBook();
+  post(book, charge("a", 100n));
+  post(book, payment("p", 30n));
+  const posting = post(book, writeOff({ chargeId: "a" }));
+  expect(posting.entries).toEqual([
+    { ledgerAccount: "RECEIVABLE", amount: -70n },
+    { ledgerAccount: "BAD_DEBT", amount: 70n },
+  ]);
+  expect(book.account.badDebt).toBe(70n);
+  post(book, charge("b", 40n));
+  post(book, discount({ chargeId: "b", amount: 15n }));
+  expect(post(book, voided("b")).amount).toBe(-25n);
+  expect(balances(book)).toEqual({ receivable: 0n, credit: 0n, revenue: 100n, cash: 30n });
+});
+
 test.each([
   ["more than is left of a payment is not refunded", [payment("p", 10n), refund("p", 11n)], "REFUND_EXCEEDS_PAYMENT"],
   ["nothing is refunded twice", [payment("p", 10n), refund("p"), refund("p")], "REFUND_EXCEEDS_PAYMENT"],
@@ -145,7 +185,7 @@ test.each([
   [
     "a payment does not settle more of a charge than is open",
     [charge("a", 10n), payment("p", 30n, [{ chargeId: "a", amount: 11n }])],
-    "ALLOCATION_EXCEEDS_OPEN",
+    "AMOUNT_EXCEEDS_CHARGE",
   ],
   [
     "what two targets settle together is no more than is open",
@@ -156,12 +196,12 @@ test.each([
         { chargeId: "a", amount: 5n },
       ]),
     ],
-    "ALLOCATION_EXCEEDS_OPEN",
+    "AMOUNT_EXCEEDS_CHARGE",
   ],
   [
     "a charge that is paid takes no payment",
     [charge("a", 10n), payment("p", 10n), payment("q", 1n, [{ chargeId: "a" }])],
-    "ALLOCATION_EXCEEDS_OPEN",
+    "AMOUNT_EXCEEDS_CHARGE",
   ],
   ["a payment does not settle the charge of another account", [payment("q", 1n, [{ chargeId: "x" }])], "CHARGE_NOT_FOUND"],
   [
@@ -169,6 +209,15 @@ test.each([
     [payment("q", 1n), reallocation("q", { invoiceId: "x" })],
     "INVOICE_NOT_FOUND",
   ],
+  [
+    "what was paid is not written off",
+    [charge("a", 10n), payment("p", 9n), writeOff({ chargeId: "a", amount: 2n })],
+    "AMOUNT_EXCEEDS_CHARGE",
+  ],
+  ["no more is credited than was charged", [charge("a", 10n), creditNote({ chargeId: "a", amount: 11n })], "AMOUNT_EXCEEDS_CHARGE"],
+  ["nothing is credited twice", [charge("a", 10n), creditNote({ chargeId: "a" }), creditNote({ chargeId: "a" })], "AMOUNT_EXCEEDS_CHARGE"],
+  ["a voided charge is not discounted", [charge("a", 10n), voided("a"), discount({ chargeId: "a" })], "AMOUNT_EXCEEDS_CHARGE"],
+  ["a charge that was written off is not voided", [charge("a", 10n), writeOff({ chargeId: "a" }), voided("a")], "CHARGE_WRITTEN_OFF"],
   ["a charge in another currency is refused", [{ ...charge("a", 1n), currency: "USD" } as Command], "CURRENCY_MISMATCH"],
 ])("%s", (_, commands, reason) => {
   const book = emptyBook();
@@ -197,6 +246,7 @@ const steps = fc.array(
     fc.record({ kind: fc.constant("charge" as const), amount: amounts }),
     fc.record({ kind: fc.constant("payment" as const), amount: amounts, to: split }),
     fc.record({ kind: fc.constant("reallocation" as const), target: fc.nat(20), to: split }),
+    fc.record({ kind: fc.constantFrom("discount" as const, "credit_note" as const, "write_off" as const), to: split }),
     fc.record({ kind: fc.constant("refund" as const), target: fc.nat(20), amount: fc.option(amounts, { nil: undefined }) }),
     fc.record({ kind: fc.constant("void" as const), target: fc.nat(20) }),
   ),
@@ -240,6 +290,8 @@ function commandOf(step: Step, id: string, named: string, charges: string[]): Co
       : to.map((part) => ({ chargeId: charges[part.charge % charges.length] as string, ...(part.amount && { amount: part.amount }) }));
   if (step.kind === "charge") return charge(id, step.amount);
   if (step.kind === "payment") return payment(id, step.amount, targetsOf(step.to));
+  if (step.kind === "discount" || step.kind === "credit_note" || step.kind === "write_off")
+    return { kind: step.kind, targets: targetsOf(step.to) };
   if (step.kind === "reallocation") return reallocation(named, ...targetsOf(step.to));
   if (step.kind === "refund") return refund(named, step.amount);
   return voided(named);
@@ -251,8 +303,8 @@ function check(book: Book, postings: Posting[]): void {
   const booked = (name: string) =>
     sum(postings.flatMap((posting) => posting.entries.filter((entry) => entry.ledgerAccount === name).map((entry) => entry.amount)));
   for (const posting of postings.slice(-1)) expect(sum(posting.entries.map((entry) => entry.amount))).toBe(0n);
-  expect([account.receivable, -account.credit, -account.revenue, account.cash]).toEqual(
-    ["RECEIVABLE", "CREDIT", "REVENUE", "CASH"].map(booked),
+  expect([account.receivable, -account.credit, -account.revenue, account.cash, account.badDebt]).toEqual(
+    ["RECEIVABLE", "CREDIT", "REVENUE", "CASH", "BAD_DEBT"].map(booked),
   );
   expect(postings.at(-1)?.balance ?? 0n).toBe(account.receivable - account.credit);
   expect(sum(postings.map((posting) => posting.amount))).toBe(account.receivable - account.credit);
@@ -260,7 +312,9 @@ function check(book: Book, postings: Posting[]): void {
   expect(sum([...book.payments.values()].map(creditOf))).toBe(account.credit);
   expect(account.receivable === 0n || account.credit === 0n).toBe(true);
   for (const each of book.charges.values()) {
-    expect(each.settled >= 0n && each.settled <= each.amount && !(each.isVoid && each.settled > 0n)).toBe(true);
+    const taken = each.settled + each.reduced + each.writtenOff;
+    expect(each.settled >= 0n && each.reduced >= 0n && each.writtenOff >= 0n && taken <= each.amount).toBe(true);
+    expect(each.isVoid && (each.settled > 0n || each.writtenOff > 0n)).toBe(false);
     expect(sum(book.allocations.filter((allocation) => allocation.chargeId === each.id).map((allocation) => allocation.amount))).toBe(
       each.settled,
     );

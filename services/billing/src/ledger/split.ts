@@ -1,45 +1,51 @@
-/** How a caller splits a payment over charges and invoices. Pure arithmetic, as the postings that use it. */
+/** How a caller splits an amount over charges and invoices. Pure arithmetic, as the postings that use it. */
 import { AppError, invalidFields } from "@pm/kit/errors";
 
-/** A charge, or all charges of an invoice; without an amount, as much as is open and as the payment has left. */
+/** A charge, or all charges of an invoice; without an amount, as much as there is. */
 export type Target = { chargeId: string; amount?: bigint } | { invoiceId: string; amount?: bigint };
 
 type Charge = { id: string; sequence: bigint; invoiceId: string | undefined };
 
+type Limits<Item> = {
+  /** What there is to split; without it, as much as the targets take. */
+  available?: bigint;
+  /** The most that a charge takes: what is open on it, or what is left of it. */
+  left: (charge: Item) => bigint;
+  /** The field of the request that has the targets. */
+  path: string;
+};
+
 /**
- * How much of a payment settles each charge. Targets take their parts one after the other, and an invoice settles its
- * charges in the order in which they were made.
+ * How much each charge takes. Targets take their parts one after the other, and an invoice fills its charges in the
+ * order in which they were made.
  * @param charges those of the account that the targets name
- * @param available what the payment can settle
- * @param openOf what the payment finds open on a charge
  * @throws AppError not_found, failed_precondition or invalid_argument, which names the target
  */
-export function splitPayment<Item extends Charge>(
+export function splitAmount<Item extends Charge>(
   charges: Iterable<Item>,
   targets: Target[],
-  available: bigint,
-  openOf: (charge: Item) => bigint,
+  { available, left, path: field }: Limits<Item>,
 ): { charge: Item; amount: bigint }[] {
   const bySequence = [...charges].sort((a, b) => (a.sequence < b.sequence ? -1 : 1));
   const taken = new Map<Item, bigint>();
-  let left = available;
+  let rest = available;
   for (const [index, target] of targets.entries()) {
-    const path = `allocations[${index}]`;
+    const path = `${field}[${index}]`;
     const named = bySequence.filter((charge) => isNamed(charge, target));
     if (named.length === 0) throw notFound(target, path);
-    const openNow = (charge: Item) => openOf(charge) - (taken.get(charge) ?? 0n);
-    const open = named.reduce((sum, charge) => sum + openNow(charge), 0n);
-    const amount = target.amount ?? min(open, left);
-    if (amount > left)
-      throw invalidFields([{ path: `${path}.amount`, message: `only ${left} minor units of the payment are left for it` }]);
-    if (amount > open || open === 0n) throw exceedsOpen(open, path);
-    let rest = amount;
+    const leftNow = (charge: Item) => left(charge) - (taken.get(charge) ?? 0n);
+    const most = named.reduce((sum, charge) => sum + leftNow(charge), 0n);
+    const amount = target.amount ?? (rest === undefined ? most : min(most, rest));
+    if (rest !== undefined && amount > rest)
+      throw invalidFields([{ path: `${path}.amount`, message: `only ${rest} minor units of the payment are left for it` }]);
+    if (amount > most || most === 0n) throw exceeds(most, path);
+    let missing = amount;
     for (const charge of named) {
-      const part = min(openNow(charge), rest);
+      const part = min(leftNow(charge), missing);
       taken.set(charge, (taken.get(charge) ?? 0n) + part);
-      rest -= part;
+      missing -= part;
     }
-    left -= amount;
+    if (rest !== undefined) rest -= amount;
   }
   return [...taken].filter(([, amount]) => amount > 0n).map(([charge, amount]) => ({ charge, amount }));
 }
@@ -53,10 +59,10 @@ function notFound(target: Target, path: string): AppError {
   return new AppError("not_found", `${path}: the account has no such ${what}.`, { reason });
 }
 
-function exceedsOpen(open: bigint, path: string): AppError {
-  return new AppError("failed_precondition", `${path}: ${open} minor units are open there. Allocate at most that.`, {
-    reason: "ALLOCATION_EXCEEDS_OPEN",
-    metadata: { openMinorUnits: String(open), allocation: path },
+function exceeds(left: bigint, path: string): AppError {
+  return new AppError("failed_precondition", `${path}: ${left} minor units are left there. Take at most that.`, {
+    reason: "AMOUNT_EXCEEDS_CHARGE",
+    metadata: { leftMinorUnits: String(left), target: path },
   });
 }
 
