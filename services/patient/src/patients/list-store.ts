@@ -3,6 +3,7 @@ import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import { type RawBuilder, sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
+import type { IdentifierKey } from "../tables.ts";
 import type { Access, Condition } from "./access-store.ts";
 import { type PatientRow, patientColumns } from "./store.ts";
 
@@ -16,6 +17,7 @@ export type Filters = {
   /** As it is compared, and as lower case letters: some rows may have only these. */
   city?: { key: string; asBefore: string | undefined } | undefined;
   state?: string | undefined;
+  identifier?: IdentifierKey | undefined;
   registeredAfter?: string | undefined;
   registeredBefore?: string | undefined;
   /** The first and the last day. */
@@ -65,6 +67,7 @@ export function filterCondition(filters: Filters): Condition {
   if (filters.bornBetween) conditions.push(sql`p.date_of_birth between ${filters.bornBetween[0]} and ${filters.bornBetween[1]}`);
   if (filters.city) conditions.push(cityCondition(filters.city));
   if (filters.state !== undefined) conditions.push(sql`lower(p.state) = lower(${filters.state})`);
+  if (filters.identifier !== undefined) conditions.push(identifierCondition(filters.identifier, filters.deleted));
   if (filters.registeredAfter !== undefined) conditions.push(sql`p.registered_date > ${filters.registeredAfter}`);
   if (filters.registeredBefore !== undefined) conditions.push(sql`p.registered_date < ${filters.registeredBefore}`);
   return sql.join(conditions, sql` and `);
@@ -73,6 +76,13 @@ export function filterCondition(filters: Filters): Condition {
 function cityCondition({ key, asBefore }: NonNullable<Filters["city"]>): Condition {
   if (asBefore === undefined) return sql`p.city_key = ${key}`;
   return sql`(p.city_key = ${key} or (p.words_version is null and lower(p.city) = lower(${asBefore})))`;
+}
+
+/** Keys are of living patients only. The deleted ones are few enough to be looked through. */
+function identifierCondition({ system, value }: IdentifierKey, deleted: Filters["deleted"]): Condition {
+  const living = sql`p.id = (select patient_id from patient_identifiers where system = ${system} and value = ${value})`;
+  const gone = sql`(p.deleted_at is not null and p.details->'identifiers' @> ${JSON.stringify([{ system, value }])}::jsonb)`;
+  return deleted === "include" ? sql`(${living} or ${gone})` : deleted ? gone : living;
 }
 
 export const both = (one: Condition, other: Condition): Condition => sql`${one} and ${other}`;

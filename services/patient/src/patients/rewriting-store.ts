@@ -1,7 +1,7 @@
 /** Rows whose words are to be rewritten: those that the version before wrote. */
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { Queries } from "@pm/kit/postgres/transaction";
-import type { PatientRecord, SearchWords } from "../tables.ts";
+import { type PatientRecord, recordNumberSystem, type SearchWords } from "../tables.ts";
 import { type PatientRow, patientColumns, toPatient } from "./store.ts";
 
 /** Whether there are such rows. */
@@ -31,12 +31,16 @@ type NewWords = OldWords & { words: SearchWords };
 const rewritten = defineBulkInput<NewWords>({
   id: ["uuid", ({ id }) => id],
   version: ["bigint", ({ version }) => BigInt(version)],
+  has_number: ["boolean", ({ record }) => record.identifiers?.some(({ system }) => system === recordNumberSystem) === true],
   words: ["text", ({ words }) => words.all.join("\n")],
   sort_name: ["text", ({ words }) => words.sortName],
   city_key: ["text", ({ words }) => words.cityKey],
 });
 
-/** Leaves out who was changed in the meantime: that change wrote their words, or they are still among the old ones. */
+/**
+ * Leaves out who was changed in the meantime, or got a record number: that change wrote their words, or they are still among the old
+ * ones.
+ */
 const rewriteStatement = {
   name: "patients_rewrite",
   text: `
@@ -46,7 +50,8 @@ const rewriteStatement = {
     )
     update patients p set words = array_to_tsvector(string_to_array(input.words, E'\\n')), sort_name = input.sort_name,
       city_key = input.city_key, words_version = p.version
-    from ${rewritten.source("input")} where p.id = input.id and p.version = input.version and p.words_version is null`,
+    from ${rewritten.source("input")} where p.id = input.id and p.version = input.version and p.words_version is null
+    and input.has_number = (coalesce(p.details->'identifiers', '[]') @> '[{"system": "${recordNumberSystem}"}]')`,
 };
 
 export async function rewriteWords(db: Queries, patients: NewWords[]): Promise<void> {

@@ -29,20 +29,36 @@ function nameWords(name: string): string[] {
 }
 
 /** Every name of a patient. */
-const namesOf = ({ name, firstName, lastName }: PatientRecord): string[] => [name, firstName ?? "", lastName ?? ""];
+const namesOf = ({ name, firstName, lastName, names = [] }: PatientRecord): string[] => [
+  ...[name, firstName ?? "", lastName ?? ""],
+  ...names.slice(1).flatMap(({ text, given, family }) => [text, given ?? "", family ?? ""]),
+];
 
-/** The words of a record: of its names, of the e-mail as a whole and before its @, and the phone number with and without its country. */
+/** The words of a record: of all its names, e-mails, phone numbers and identifiers. */
 export function searchWords(record: PatientRecord): SearchWords {
-  const { email, phoneNumber } = record;
+  const { email, emails, phoneNumber, phones, identifiers = [] } = record;
   const names = [...new Set(nameWords(namesOf(record).join(" ")))];
   const words = [...names];
-  if (email) {
-    const address = fold(email);
-    words.push(address, ...split(address.slice(0, address.indexOf("@"))));
-  }
-  if (phoneNumber) words.push(...phoneWords(phoneNumber));
+  if (email !== undefined) words.push(...emailWords(email));
+  for (const { value } of emails?.slice(1) ?? []) words.push(...emailWords(value));
+  if (phoneNumber !== undefined) words.push(...phoneWords(phoneNumber));
+  for (const { value } of phones?.slice(1) ?? []) words.push(...phoneWords(value));
+  for (const { value } of identifiers) words.push(...identifierWords(value));
   const city = record.address?.city;
   return { all: [...new Set(words)], names, sortName: sortName(record), cityKey: city === undefined ? undefined : fold(city) };
+}
+
+/** The address as a whole, and what is before its @. */
+function emailWords(email: string): string[] {
+  const address = fold(email);
+  return [address, ...split(address.slice(0, address.indexOf("@")))];
+}
+
+/** An identifier as a whole and in parts, however it is separated, and without the zeros at its beginning if it is a number. */
+function identifierWords(value: string): string[] {
+  const parts = split(fold(value));
+  const whole = parts.join("");
+  return [...parts, whole, ...(/^0\d+$/.test(whole) ? [whole.replace(/^0+/, "")] : [])].filter(Boolean);
 }
 
 /**
