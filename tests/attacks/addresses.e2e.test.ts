@@ -91,7 +91,7 @@ const byFiles = (query: string, linesOfFile: number): Door => {
 
 const doors: Record<string, Door> = {
   "one dry-run import": byFiles("?dryRun=true", 1_000),
-  "dry-run imports of a line": byFiles("?dryRun=true", 1),
+  "dry-run imports of ten lines": byFiles("?dryRun=true", 10),
   imports: byFiles("", 100),
   creates: (client, emails) => bySingleRequests(emails, (email) => client.send("POST", "/patients", { ...person(), email }), 64),
   async patches(client, emails) {
