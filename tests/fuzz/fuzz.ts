@@ -40,17 +40,17 @@ async function post(platform: Platform, path: string, body: object, token = ""):
 
 const logIn = async (platform: Platform, credentials: Credentials) => String((await post(platform, "/auth/login", credentials)).token);
 
-/** An administrator for one part, because a part may end sessions and disable the accounts that it finds. */
-async function newAdmin(platform: Platform): Promise<Credentials & { token: string }> {
+/** The token of an administrator of its own for each part, since some end sessions and disable accounts. */
+async function newAdmin(platform: Platform): Promise<string> {
   const credentials = { email: `fuzz.${randomInt(2 ** 47)}@example.com`, password: "a long enough passphrase" };
   await post(platform, "/auth/users", { ...credentials, roles: ["admin"] }, await logIn(platform, platform.admin));
-  return { ...credentials, token: await logIn(platform, credentials) };
+  return logIn(platform, credentials);
 }
 
-type Run = { document: string; url: string; seconds: number; options: string[]; admin: Credentials };
+type Run = { document: string; url: string; seconds: number; options: string[] };
 
 /** Runs schemathesis. Gives whether it found nothing. */
-function checkDocument(python: string, { document, url, seconds, options, admin }: Run): Promise<boolean> {
+function checkDocument(python: string, { document, url, seconds, options }: Run): Promise<boolean> {
   const config = join(import.meta.dirname, "schemathesis.toml");
   // The configuration enables all checks, except some of single operations. Naming checks here would override that.
   const args = ["--config-file", config, "run", document, "--url", url, "--seed", String(seed), "--max-time", String(seconds)];
@@ -59,7 +59,7 @@ function checkDocument(python: string, { document, url, seconds, options, admin 
     const child = spawn(python, ["-m", "schemathesis.cli", ...args, ...limits, ...options], {
       stdio: "inherit",
       cwd: tmpdir(),
-      env: { ...process.env, FUZZ_EMAIL: admin.email, FUZZ_PASSWORD: admin.password, FUZZ_HOOKS: join(import.meta.dirname, "hooks.py") },
+      env: { ...process.env, FUZZ_HOOKS: join(import.meta.dirname, "hooks.py") },
     });
     // schemathesis keeps its time budget, but minimising what it found may take longer. Limit that too.
     const end = () => child.kill("SIGTERM");
@@ -73,21 +73,20 @@ function checkDocument(python: string, { document, url, seconds, options, admin 
   });
 }
 
-type Part = { name: string; share: number; run: (seconds: number) => Promise<boolean> };
+type Part = { name: string; share: number; run: (seconds: number, token: string) => Promise<boolean> };
 
 function partsOf(platform: Platform, python: string): Part[] {
   const { patient, auth, analytics, billing } = platform.services;
   const anonymous = () => ["--phases", "examples,coverage,fuzzing"];
   const bearer = (token: string) => ["--header", `Authorization: Bearer ${token}`];
+  // What ends the session of the run would end the run.
+  const inSession = (token: string) => [...bearer(token), "--exclude-operation-id", "logout", "--exclude-operation-id", "endSession"];
   // Coverage includes methods that Envoy does not know. It answers them by 400, before any of our configuration.
   const notByEnvoy = ["--phases", "examples,fuzzing,stateful"];
   const rest = (name: string, share: number, target: { document: string; url: string }, options: (token: string) => string[]): Part => ({
     name,
     share,
-    async run(seconds) {
-      const admin = await newAdmin(platform);
-      return checkDocument(python, { ...target, seconds, options: options(admin.token), admin });
-    },
+    run: (seconds, token) => checkDocument(python, { ...target, seconds, options: options(token) }),
   });
   const direct = (url: string) => ({ document: `${url}/openapi-internal.json`, url });
   const published = (name: string) => ({ document: `${platform.gatewayUrl}/openapi/${name}.json`, url: platform.gatewayUrl });
@@ -95,9 +94,9 @@ function partsOf(platform: Platform, python: string): Part[] {
   const own = (name: string, run: (seconds: number, token: string) => Promise<number>): Part => ({
     name,
     share: 3,
-    async run(seconds) {
+    async run(seconds, token) {
       try {
-        say(`${await run(seconds, (await newAdmin(platform)).token)} requests, nothing found`);
+        say(`${await run(seconds, token)} requests, nothing found`);
         return true;
       } catch (error) {
         say(`FOUND by ${name}: ${(error as Error).message}`);
@@ -108,13 +107,10 @@ function partsOf(platform: Platform, python: string): Part[] {
   return [
     rest("patient", 6, direct(patient.url), bearer),
     rest("patient, without a token", 1, direct(patient.url), anonymous),
-    // The configuration logs in here, again and again, because the calls end sessions.
-    rest("auth", 4, direct(auth.url), () => []),
     rest("analytics", 3, direct(analytics.url), bearer),
     ...["patient", "analytics"].map((name) =>
       rest(`${name}, through the gateway`, 1, published(name), (token) => [...bearer(token), ...notByEnvoy]),
     ),
-    rest("auth, through the gateway", 1, published("auth"), () => notByEnvoy),
     own("Connect JSON", async (seconds, token) => {
       const patientIds: string[] = [];
       for (let index = 0; index < 5; index++) {
@@ -124,6 +120,10 @@ function partsOf(platform: Platform, python: string): Part[] {
       return fuzzConnect({ url: billing.url, token, patientIds }, seconds, shortSeed);
     }),
     own("files", (seconds, token) => fuzzFiles({ url: patient.url, token }, seconds, shortSeed)),
+    // Last, because they end the sessions and disable the accounts that they find.
+    rest("auth, without a token", 1, direct(auth.url), anonymous),
+    rest("auth, through the gateway", 1, published("auth"), (token) => [...inSession(token), ...notByEnvoy]),
+    rest("auth", 4, direct(auth.url), inSession),
   ];
 }
 
@@ -140,10 +140,12 @@ async function main(): Promise<void> {
     const parts = partsOf(platform, python);
     const all = parts.reduce((sum, { share }) => sum + share, 0);
     const summary: string[] = [];
-    for (const { name, share, run } of parts) {
+    const tokens: string[] = [];
+    for (const _ of parts) tokens.push(await newAdmin(platform));
+    for (const [index, { name, share, run }] of parts.entries()) {
       if (stopping.signal.aborted) break;
       say(`\n── ${name} (seed ${seed})`);
-      const isClean = await run(Math.floor(((minutes * 60 - overheadSeconds) * share) / all));
+      const isClean = await run(Math.floor(((minutes * 60 - overheadSeconds) * share) / all), tokens[index] ?? "");
       summary.push(`${isClean ? "nothing found" : "FOUND        "}  ${name}`);
     }
     say(`\n${summary.join("\n")}\nseed ${seed}`);

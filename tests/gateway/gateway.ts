@@ -98,6 +98,7 @@ export async function startGateway({ variables = {}, down = [] }: GatewayOptions
       AUTH_ISSUER: issuer,
       AUTH_AUDIENCE: audience,
       JWKS_CACHE_SECONDS: "60",
+      HSTS: "",
       TRUSTED_HOPS: "0",
       CORS_ORIGINS: "[]",
       LOGIN_RATE_PER_SECOND: "1000",

@@ -85,6 +85,7 @@ const withToken: Row[] = [
   ["POST /patients:import?dryRun=true", "patient"],
   ["GET /patients:export", "patient"],
   ["POST /patients:match", "patient"],
+  ["POST /patients:transfer", "patient"],
   ["POST /api/patients:match", "patient", "/patients:match"],
   ["GET /api/patients", "patient", "/patients"],
   ["PUT /api/patients/1?x=/api", "patient", "/patients/1?x=/api"],

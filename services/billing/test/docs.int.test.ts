@@ -4,10 +4,12 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, isAbsolute, join } from "node:path";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { installGoPrograms } from "@pm/stack/programs/go-programs";
+import { freePort } from "@pm/stack/programs/ports";
+import { startService } from "@pm/stack/services";
 import { testDatabase } from "@pm/stack/testing";
 import { expect, test } from "vitest";
 import { renderReference } from "./reference.ts";
-import { startBilling, startIssuer } from "./testing.ts";
+import { environmentFor, startBilling, startIssuer } from "./testing.ts";
 
 const root = join(import.meta.dirname, "../../..");
 const page = join(root, "docs/billing.md");
@@ -26,12 +28,16 @@ test("the tour works when it is pasted", { timeout: 600_000 }, async (context) =
   const { grpcurl } = await installGoPrograms(["grpcurl"], say);
   if (grpcurl instanceof Error) return context.skip(`grpcurl cannot be had: ${grpcurl.message}`);
   const tour = /^```sh tour\n([\s\S]*?)^```$/m.exec(read())?.[1] ?? "";
-  const [database, issuer] = await Promise.all([testDatabase("billing"), startIssuer()]);
-  const billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });
+  const [database, patientDatabase, issuer] = await Promise.all([testDatabase("billing"), testDatabase("patient"), startIssuer()]);
+  const port = await freePort();
+  const billing = await startBilling({ databaseUrl: database.databaseUrl, issuer, patientUrl: `http://127.0.0.1:${port}` });
+  const patientEnv = { ...environmentFor(issuer), DATABASE_URL: patientDatabase.databaseUrl, BILLING_URL: billing.url };
+  const patients = await startService({ name: "patient", port, env: patientEnv });
   const env = {
     PATH: [...(isAbsolute(grpcurl) ? [dirname(grpcurl)] : []), process.env.PATH].join(delimiter),
     BILLING: new URL(billing.url).host,
-    TOKEN: (await issuer.person("billing")).slice("Bearer ".length),
+    PATIENTS: patients.url,
+    TOKEN: (await issuer.person("admin")).slice("Bearer ".length),
   };
   // Not spawnSync, because this process serves the issuer's keys meanwhile.
   const shell = spawn("bash", ["-euo", "pipefail", "-c", tour], { env, stdio: ["ignore", "pipe", "pipe"] });
@@ -39,9 +45,9 @@ test("the tour works when it is pasted", { timeout: 600_000 }, async (context) =
   shell.stdout.on("data", (chunk) => (output += chunk));
   shell.stderr.on("data", (chunk) => (output += chunk));
   const code = await new Promise((resolve) => shell.on("close", resolve));
-  await billing.stop();
+  await Promise.all([billing.stop(), patients.stop()]);
   await issuer.close();
-  await database.drop();
+  await Promise.all([database.drop(), patientDatabase.drop()]);
   expect(code, output).toBe(0);
   for (const part of ["billing.v1.BillingService", "REFUND_EXCEEDS_PAYMENT", "TRANSACTION_TYPE_REFUND", '"closingBalance"'])
     expect(output).toContain(part);

@@ -53,6 +53,7 @@ export type PatientsTable = {
   zip_code: string | null;
   sex: Sex | null;
   registered_date: string;
+  /** The owner: who registered the patient, unless an administrator has named another user. */
   registered_by: string;
   created_at: Date;
   updated_at: Date;
@@ -71,7 +72,13 @@ export type Tables = {
     changed_by: string;
     record: PatientRecord;
   };
-  patient_access: { patient_id: string; principal: string; granted_by: string; granted_at: Generated<Date> };
+  patient_access: {
+    patient_id: string;
+    principal: string;
+    granted_by: string;
+    granted_at: Generated<Date>;
+    can_write: Generated<boolean>;
+  };
   patient_billing: { patient_id: string; account_id: string | null; attempts: Generated<number>; next_attempt_at: Date | null };
   idempotency_keys: { caller: string; key: string; request_hash: Buffer; patient_id: string; created_at: Generated<Date> };
   imports: {

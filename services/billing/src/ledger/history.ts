@@ -108,7 +108,10 @@ async function readStatement(db: BillingDatabase, period: Period, clinicTimeZone
   const voided = -sumOf(rows, "VOID");
   const paid = -sumOf(rows, "PAYMENT");
   const refunded = sumOf(rows, "REFUND");
-  if ([charged, voided, paid, refunded].some((sum) => sum > maxSum))
+  const discounted = -sumOf(rows, "DISCOUNT");
+  const credited = -sumOf(rows, "CREDIT_NOTE");
+  const writtenOff = -sumOf(rows, "WRITE_OFF");
+  if ([charged, voided, paid, refunded, discounted, credited, writtenOff].some((sum) => sum > maxSum))
     throw tooLong(`A sum of the period is above ${maxSum} minor units, the most that an answer holds.`);
   const first = rows[0];
   const opening = first ? first.balance - first.amount : await balanceBefore(db, account.id, from);
@@ -123,6 +126,9 @@ async function readStatement(db: BillingDatabase, period: Period, clinicTimeZone
     voided: toMoney(voided, currency),
     paid: toMoney(paid, currency),
     refunded: toMoney(refunded, currency),
+    discounted: toMoney(discounted, currency),
+    credited: toMoney(credited, currency),
+    writtenOff: toMoney(writtenOff, currency),
     transactions: rows.map((row) => toTransaction(row, currency)),
   });
 }

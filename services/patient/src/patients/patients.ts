@@ -9,11 +9,13 @@ import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Action, Patient, PatientRecord } from "../tables.ts";
+import { findFor, notFound } from "./access.ts";
+import type { AccessLevel } from "./access-store.ts";
 import { type Conflicts, claimsOf } from "./conflicts.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
 import { type Days, daysAt, diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Found, findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { type Found, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -37,11 +39,6 @@ type Options = {
 
 export function createPatients(options: Options) {
   return { create: createRegistration(options), get: createReading(options.db), ...createChanges(options) };
-}
-
-/** The same for patients that do not exist and for those that the caller may not see. The audit trail has both. */
-export function notFound(id: string): AppError {
-  return new AppError("not_found", "There is no patient with this id.", isUuid(id) ? { refused: { subject: id } } : {});
 }
 
 function createReading(db: PatientDatabase) {
@@ -141,17 +138,19 @@ function createChanges({ db, audit, conflicts, now, clinicTimeZone, committed }:
     return found;
   }
 
-  /** Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is an error. */
+  /**
+   * Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is an error.
+   * @param needed what a caller must be allowed to do
+   */
   async function change(
     call: Call,
     id: string,
+    needed: AccessLevel,
     ifMatch: string | undefined,
     decide: (found: Found, at: Date) => Next | undefined,
   ): Promise<Patient> {
-    if (!isUuid(id)) throw notFound(id);
     for (let tries = 1; tries <= maxTries; tries++) {
-      const found = await findPatient(db, id, viewerOf(call.caller));
-      if (!found) throw notFound(id);
+      const found = await findFor(db, call, id, needed);
       if (ifMatch !== undefined && !matchesIfMatch(ifMatch, `"${found.version}"`)) throw lostRace(found.version);
       const at = now();
       const next = decide(found, at);
@@ -163,7 +162,7 @@ function createChanges({ db, audit, conflicts, now, clinicTimeZone, committed }:
 
   /** Changes the record. That of a deleted patient cannot be changed. */
   const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, days: Days) => PatientRecord) =>
-    change(call, id, ifMatch, (found, at) => {
+    change(call, id, "write", ifMatch, (found, at) => {
       if (found.deleted) throw notFound(id);
       const record = make(found.record, daysAt(at.getTime(), clinicTimeZone));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
@@ -177,7 +176,7 @@ function createChanges({ db, audit, conflicts, now, clinicTimeZone, committed }:
       edit(call, id, ifMatch, (current, days) => patchedRecord(body, current, days)),
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
-      await change(call, id, ifMatch, ({ deleted, record }) => {
+      await change(call, id, "manage", ifMatch, ({ deleted, record }) => {
         if (deleted) throw notFound(id);
         return { action: "deleted", record, deleted: true };
       });
@@ -185,7 +184,7 @@ function createChanges({ db, audit, conflicts, now, clinicTimeZone, committed }:
 
     /** Brings a deleted patient back. One that is not deleted stays as it is. */
     restore: (call: Call, id: string, ifMatch?: string) =>
-      change(call, id, ifMatch, ({ deleted, record }) => (deleted ? { action: "restored", record, deleted: false } : undefined)),
+      change(call, id, "write", ifMatch, ({ deleted, record }) => (deleted ? { action: "restored", record, deleted: false } : undefined)),
   };
 }
 
