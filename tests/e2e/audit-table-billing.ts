@@ -121,5 +121,7 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
     leaves: "statement.read",
     by: () => get(`/billing/statements/${ids.account}?from=2026-01-01&to=2026-12-31&format=json`),
   },
+  "billing.exportJournal": { leaves: "journal.exported", by: () => get("/billing/journal?from=2026-01-01&to=2026-12-31") },
+  "billing.readGeneralLedger": { none: "sums over all accounts" },
   "billing.readBillingTotals": { none: "sums for a service, and nothing about a person" },
 };

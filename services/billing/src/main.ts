@@ -13,6 +13,8 @@ import { about, registerDocuments } from "./documents/rest.ts";
 import { createInvoices } from "./invoices/invoices.ts";
 import { createReductions } from "./invoices/reductions.ts";
 import { createHistory } from "./ledger/history.ts";
+import { createBooks } from "./ledger/journal.ts";
+import { registerBooks } from "./ledger/journal-rest.ts";
 import { createLedger } from "./ledger/ledger.ts";
 import { registerTotals } from "./ledger/rest.ts";
 import { createWatch } from "./ledger/watch.ts";
@@ -52,6 +54,7 @@ const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, payme
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
 registerDocuments(rest, { accounts, invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now });
+registerBooks(rest, { books: createBooks(shared), audit });
 registerTotals(rest, shared);
 await listenRpc({
   routes: (router) => registerBilling(router, { accounts, ledger, invoices, reductions, history, watch, patients, verifier, audit }),

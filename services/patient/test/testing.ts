@@ -15,6 +15,7 @@ import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerFiles } from "../src/files/rest.ts";
+import { createTransfers } from "../src/files/transfers.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
 import { createHistory } from "../src/patients/history.ts";
 import { createLists } from "../src/patients/list.ts";
@@ -50,10 +51,12 @@ export function testLifecycle(): Lifecycle {
   };
 }
 
+type AppOptions = { ask?: AskBilling; poolSize?: number; limits?: Parameters<typeof createTransfers>[0]["limits"] };
+
 /** @param options.ask how billing answers; it opens every account at once where nothing is said */
 export async function startPatientApp(
   databaseUrl: string,
-  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10 }: { ask?: AskBilling; poolSize?: number } = {},
+  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, limits }: AppOptions = {},
 ) {
   const log = createLogger("patient", "silent");
   const lifecycle = testLifecycle();
@@ -76,7 +79,8 @@ export async function startPatientApp(
   const [now, committed, clinicTimeZone] = [() => new Date(), () => undefined, "UTC"];
   const cursors = createCursors("a key for cursors, long enough to be one");
   const lists = createLists({ db, cursors });
-  registerFiles(rest, { lists, imports: createImports({ db, committed, now, clinicTimeZone }) });
+  const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
+  registerFiles(rest, { lists, imports: createImports({ db, committed, now, clinicTimeZone }), transfers });
   registerPatients(rest, {
     patients: createPatients({ db, audit, billing, conflicts: createConflicts({ db }), committed, now, clinicTimeZone }),
     lists,

@@ -163,6 +163,8 @@ export const operations = {
   "billing.showInvoice": "billing:read",
   "billing.showCreditNote": "billing:read",
   "billing.showStatement": "billing:read",
+  "billing.exportJournal": "billing:read",
+  "billing.readGeneralLedger": "billing:read",
   "billing.readBillingTotals": "internal:totals",
 } as const satisfies Record<string, Access>;
 
