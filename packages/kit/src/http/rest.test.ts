@@ -217,7 +217,7 @@ test("wrong method 405 with Allow, wrong path 404, wrong type 415, too large 413
 
 test("a body that is required and missing is not taken for an empty one", async () => {
   const answer = await app.request("/things/7/parts/8", { method: "PUT", headers: { authorization: "writer" } });
-  expect([answer.status, await answer.text()]).toEqual([415, expect.stringContaining("Send a body")]);
+  expect([answer.status, await answer.text()]).toEqual([400, expect.stringContaining("is required, with its Content-Type")]);
 });
 
 const latin1 = (text: string) => Buffer.from(text, "latin1");

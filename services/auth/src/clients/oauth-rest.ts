@@ -44,7 +44,8 @@ const issueTokenRoute = createRoute({
   summary: "Give an API client its access token (RFC 6749, client credentials)",
   description:
     "The client sends its id and secret by HTTP Basic or in the form, or an assertion that it has signed (RFC 7523): `iss` and `sub` are its id, `aud` is the issuer or the address of this operation, `exp` at most an hour ahead, `jti` new each time. Inside the cluster, services get their tokens here too.",
-  request: { body: { required: true, content: { "application/x-www-form-urlencoded": { schema: TokenRequest } } } },
+  // Not required: without one, the handler answers as RFC 6749 asks.
+  request: { body: { required: false, content: { "application/x-www-form-urlencoded": { schema: TokenRequest } } } },
   responses: {
     200: jsonAnswer(Token, "The token"),
     400: jsonAnswer(OAuthError, "The request or its scope is wrong, or the client has not proved who it is."),
