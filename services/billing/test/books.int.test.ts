@@ -21,8 +21,9 @@ const journal = async () => {
     .split("\n")
     .map((line) => JSON.parse(line) as Line);
 };
+type LedgerAccount = Record<"currencyCode" | "ledgerAccount" | "opening" | "debits" | "closing", string>;
 const ledger = async (query: string) =>
-  ((await (await get(`/billing/general-ledger?${query}`)).json()) as { accounts: Record<string, string>[] }).accounts;
+  ((await (await get(`/billing/general-ledger?${query}`)).json()) as { accounts: LedgerAccount[] }).accounts;
 const sumOf = (lines: Line[]) => lines.reduce((sum, { minorUnits }) => sum + BigInt(minorUnits), 0n);
 
 test("the journal has every entry once, each transaction balances, and the general ledger is its sum", { timeout: 120_000 }, async () => {

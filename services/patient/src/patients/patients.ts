@@ -95,7 +95,7 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
     if (result.kind === "repeated") return { ...(await replay(call, result, idempotency?.hash)), repeated: true };
     const accountId = await billing.open({
       patient: { patientId: id, name: record.name, email: record.email },
-      token: call.caller.kind === "user" ? call.caller.token : undefined,
+      token: call.caller.kind === "service" ? undefined : call.caller.token,
       traceparent: call.traceparent,
     });
     return { id, version: 1, record, createdAt: at, updatedAt: at, accountId, repeated: false };
