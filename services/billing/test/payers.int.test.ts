@@ -178,6 +178,17 @@ test("what a payer owes is summed per currency, over all pages, and never over c
   expect((await failure(client.getPayerBalance({ payerId: randomUUID() }, headers))).code).toBe(Code.NotFound);
 });
 
+test("sums that an answer cannot hold are refused, and are no internal error", async () => {
+  const payerId = await newPayer();
+  await rows(
+    `insert into accounts (id, patient_id, currency, name, email, receivable, revenue, payer_id, created_at, updated_at)
+      select gen_random_uuid(), gen_random_uuid(), 'EUR', '', '', 2^53, 2^53, $1, now(), now() from generate_series(1, 1025)`,
+    [payerId],
+  );
+  const error = await failure(client.getPayerBalance({ payerId }, headers));
+  expect([error.code, error.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([Code.FailedPrecondition, "BALANCE_LIMIT"]);
+});
+
 test("a payer's texts are stored as NFC, and one that hides or turns around is refused by its field", async () => {
   const payerId = await newPayer({ name: "Zoe\u0308", address: "Rue du Cafe\u0301 1", reference: "E\u0301 1" });
   const read = async () => (await client.getPayer({ payerId }, headers)).payer;
@@ -190,9 +201,9 @@ test("a payer's texts are stored as NFC, and one that hides or turns around is r
         ["CreatePayer", field, { name: "X", kind: "PAYER_KIND_PERSON", [field]: wrong, requestId: randomUUID() }],
         ["UpdatePayer", `payer.${field}`, { payer: { payerId, [field]: wrong }, requestId: randomUUID() }],
       ] as const) {
-        const refused = await (await post(method, JSON.stringify(request))).json();
-        const { fieldViolations } = refused.details[1].debug;
-        const fields = new Set(fieldViolations.map((violation: { field: string }) => violation.field));
+        const answer = await post(method, JSON.stringify(request));
+        const refused = (await answer.json()) as { code: string; details: { debug: { fieldViolations?: { field: string }[] } }[] };
+        const fields = new Set(refused.details[1]?.debug.fieldViolations?.map((violation) => violation.field));
         expect([refused.code, fields], method).toEqual(["invalid_argument", new Set([path])]);
       }
 });

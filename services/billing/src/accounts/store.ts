@@ -153,16 +153,19 @@ export function listAccounts(
 
 const totalsOfPayerStatement: Statement = {
   name: "accounts_totals_of_payer",
-  text: `select currency, sum(receivable)::bigint as outstanding, sum(credit)::bigint as credit, count(*) as accounts
+  // As text, because sums of bigint can be larger than a bigint.
+  text: `select currency, sum(receivable)::text as outstanding, sum(credit)::text as credit, count(*) as accounts
     from accounts where payer_id = $1 group by currency order by currency`,
 };
 
 /** The sums of a payer's accounts, one for each currency. */
-export function totalsOfPayer(
+export async function totalsOfPayer(
   db: Queries,
   payerId: string,
 ): Promise<{ currency: string; outstanding: bigint; credit: bigint; accounts: bigint }[]> {
-  return db.query(totalsOfPayerStatement, [payerId]);
+  type Total = { currency: string; outstanding: string; credit: string; accounts: bigint };
+  const rows = await db.query<Total>(totalsOfPayerStatement, [payerId]);
+  return rows.map((row) => ({ ...row, outstanding: BigInt(row.outstanding), credit: BigInt(row.credit) }));
 }
 
 const versionsStatement: Statement = { name: "account_versions", text: "select id, version from accounts where id = any($1::uuid[])" };
