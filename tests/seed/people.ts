@@ -56,7 +56,8 @@ const pick = <T>(values: readonly T[], random: (below: number) => number): T => 
 const day = (time: number) => new Date(time).toISOString().slice(0, 10);
 const hex = (value: number, digits: number) => value.toString(16).padStart(digits, "0");
 
-export type Person = { id: string; at: Date; record: PatientRecord };
+type SeededRecord = PatientRecord & Required<Pick<PatientRecord, "email" | "address">>;
+export type Person = { id: string; at: Date; record: SeededRecord };
 
 /** Person number `index` of `count`. People register in the order of their numbers. */
 export function personAt(index: number, count: number): Person {
@@ -72,7 +73,7 @@ export function personAt(index: number, count: number): Person {
       .normalize("NFD")
       .replace(/[^A-Za-z]/g, "")
       .toLowerCase();
-  const record: PatientRecord = {
+  const record: SeededRecord = {
     name: pool.inOneWord ? lastName + firstName : `${firstName} ${lastName}`,
     firstName,
     lastName,

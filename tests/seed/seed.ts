@@ -11,6 +11,7 @@ import { hash } from "node:crypto";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { parseArgs } from "node:util";
+import { emailKey } from "@pm/kit/email";
 import { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import { registeredEvent } from "../../services/patient/src/patients/events.ts";
@@ -38,9 +39,9 @@ type Target = { table: string; columns: string; row: (person: Seeded) => unknown
 const patients: Target = {
   table: "patients",
   columns:
-    "id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words",
+    "id, version, name, first_name, last_name, email, email_key, phone_number, date_of_birth, address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words",
   row: ({ id, at, record: r, words }) => [
-    ...[id, 1, r.name, r.firstName, r.lastName, r.email, r.phoneNumber, r.dateOfBirth],
+    ...[id, 1, r.name, r.firstName, r.lastName, r.email, emailKey(r.email), r.phoneNumber, r.dateOfBirth],
     ...[r.address.text, r.address.street, r.address.city, r.address.state, r.address.zipCode, r.sex, r.registeredDate],
     ...[actor, at.toISOString(), at.toISOString()],
     words.all.map((word) => `'${word.replace(/['\\]/g, "$&$&")}'`).join(" "),

@@ -50,6 +50,19 @@ export const clinicTimeZone = z
   .string()
   .refine(isTimeZone, "must be the name of an IANA time zone, such as Europe/Berlin or UTC; an offset such as +02:00 is none")
   .default("UTC");
+const isTrue = z.stringbool({ error: "must be true or false" }).default(true);
+/** What the clinic decides about records of patients. */
+export const clinicConfig = {
+  CLINIC_TIME_ZONE: clinicTimeZone,
+  EMAIL_REQUIRED: isTrue,
+  EMAIL_UNIQUE: isTrue,
+  ADDRESS_REQUIRED: isTrue,
+  DATE_OF_BIRTH_PRECISION: z.enum(["day", "year"]).default("day"),
+  PHONE_REGION: z
+    .string()
+    .regex(/^[A-Z]{2}$/, "must be a country by ISO 3166, such as US or CH")
+    .default("US"),
+};
 export const port = (standard: number) => z.coerce.number().int().min(0).max(65_535).default(standard);
 
 /** Variables whose `_FILE` form is a setting of its own: the file is read again at each use, not once here. */

@@ -1,3 +1,5 @@
+import { domainToASCII } from "node:url";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { emailKey } from "./email.ts";
 
@@ -45,4 +47,20 @@ test("each letter folds as Unicode's simple case folding does, which regular exp
     }
   }
   expect(wrong).toEqual([]);
+});
+
+test("an address in ASCII has the key that the rules for all addresses give it", () => {
+  const label = fc.stringMatching(/^[A-Za-z0-9-]{1,8}$|^xn--[a-z0-9]{1,6}$/);
+  const domain = fc.oneof(
+    fc.array(label, { maxLength: 4 }).map((labels) => labels.join(".")),
+    fc.stringMatching(/^[ -~]{0,12}$/),
+  );
+  fc.assert(
+    fc.property(fc.stringMatching(/^[ -~]{0,8}$/), domain, (local, place) => {
+      const folded = `${local}@${place}`.toLowerCase();
+      const at = folded.lastIndexOf("@");
+      expect(emailKey(`${local}@${place}`)).toBe(folded.slice(0, at + 1) + (domainToASCII(folded.slice(at + 1)) || folded.slice(at + 1)));
+    }),
+    { numRuns: 5_000 },
+  );
 });

@@ -8,12 +8,16 @@ import { domainToASCII } from "node:url";
  * "i" of the Turkish "İ" (U+0130).
  */
 export function emailKey(address: string): string {
+  if (usual.test(address)) return address.toLowerCase();
   const folded = foldCase(address.normalize("NFC")).normalize("NFC");
   const at = folded.lastIndexOf("@");
   if (at === -1) return folded;
   const domain = folded.slice(at + 1);
   return `${folded.slice(0, at)}@${domainToASCII(domain) || domain}`;
 }
+
+/** Most addresses; the rules above are slower, and change only the case of these. Labels of IDNA begin with `xn--`. */
+const usual = /^[!-?A-~]+@(?:(?!xn--)[a-z0-9-]+\.)+[a-z]{2,}$/i;
 
 /** Letters that JavaScript's cases map in another way than simple case folding does. */
 const exceptions = new Map([

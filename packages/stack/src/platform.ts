@@ -30,6 +30,7 @@ export type Platform = {
 };
 
 type Databases = Record<ServiceName, DatabaseUrls>;
+type Environment = Record<string, string>;
 
 type PlatformOptions = {
   /** Keeps data, secrets and logs for later starts. */
@@ -42,7 +43,7 @@ type PlatformOptions = {
   durable?: boolean;
   log?: Progress;
   /** Environment variables to add or to change, for one service or for all. */
-  env?: Partial<Record<ServiceName | "all", Record<string, string>>>;
+  env?: Partial<Record<ServiceName | "all", Environment>>;
   /** Placeholders of the gateway's template to change. */
   gateway?: Record<string, string>;
 };
@@ -114,7 +115,7 @@ function createLayers(log: Progress) {
 type Start = { layers: Layers; secrets: Secrets; ports: Ports; logFile: (name: string) => string; log: Progress };
 
 /** Starts Postgres and Kafka. Meanwhile migrates the databases and downloads Envoy. */
-async function startParts({ dataDir, durable = true }: PlatformOptions, { layers, secrets, ports, logFile, log }: Start) {
+async function startParts({ dataDir, durable = true, env = {} }: PlatformOptions, { layers, secrets, ports, logFile, log }: Start) {
   const common = (name: string) => ({
     dataDir: join(dataDir, name),
     volume: `pm-${secrets.id}-${name}`,
@@ -127,7 +128,7 @@ async function startParts({ dataDir, durable = true }: PlatformOptions, { layers
   const [postgres, kafka, databases] = await all([
     startingPostgres,
     startingKafka,
-    startingPostgres.then((server) => migrateAll(server, logFile, log)),
+    startingPostgres.then((server) => migrateAll(server, (name) => ({ ...env.all, ...env[name] }), logFile, log)),
     startingKafka.then((broker) => broker.createTopics(TOPICS)),
     chooseRuntime().then((runtime) => (runtime === "native" ? installEnvoy(log) : undefined)),
   ]);
@@ -185,12 +186,17 @@ async function choosePorts(given: Partial<Ports>): Promise<Ports> {
   return ports as Ports;
 }
 
-async function migrateAll(postgres: Postgres, logFile: (name: string) => string, log: Progress): Promise<Databases> {
+async function migrateAll(
+  postgres: Postgres,
+  envOf: (name: ServiceName) => Environment,
+  logFile: (name: string) => string,
+  log: Progress,
+): Promise<Databases> {
   const one = async (name: ServiceName) => {
     const urls = await postgres.createDatabase(name);
     await migrate({
       name,
-      env: { DATABASE_URL: urls.databaseUrl, MIGRATION_DATABASE_URL: urls.migrationDatabaseUrl },
+      env: { ...envOf(name), DATABASE_URL: urls.databaseUrl, MIGRATION_DATABASE_URL: urls.migrationDatabaseUrl },
       logFile: logFile(`${name}-migrations`),
     });
     return [name, urls] as const;

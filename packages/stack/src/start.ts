@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { clinicTimeZone, readEnvironment } from "@pm/kit/config";
+import { clinicConfig, readEnvironment } from "@pm/kit/config";
 import { removeVolumes } from "./docker/docker.ts";
 import { takeLock } from "./lock.ts";
 import { PUBLIC_PORTS } from "./names.ts";
@@ -34,6 +34,11 @@ Environment variables:
                    keeps their data and the secrets that belong to it
   CLINIC_TIME_ZONE the clinic's time zone, such as Europe/Berlin (UTC): its days are those of registrations, invoices and
                    reports
+  EMAIL_REQUIRED, EMAIL_UNIQUE, ADDRESS_REQUIRED
+                   false lets patients be without e-mail or address, or share an e-mail (true)
+  DATE_OF_BIRTH_PRECISION
+                   year permits dates of birth such as 1976-05 and 1976 (day)
+  PHONE_REGION     the country in which phone numbers without a country code are read (US)
   LOG_LEVEL        the log level of the services
   ADMIN_EMAIL, ADMIN_PASSWORD
                    the first admin; only read at the very first start
@@ -113,9 +118,9 @@ function readPorts(): typeof PUBLIC_PORTS {
 }
 
 /** Services check it too, but only when Postgres and Kafka run. */
-function readClinic(): { CLINIC_TIME_ZONE: string } {
+function readClinic(): Record<string, string> {
   try {
-    return readEnvironment({ CLINIC_TIME_ZONE: clinicTimeZone });
+    return Object.fromEntries(Object.entries(readEnvironment(clinicConfig)).map(([name, value]) => [name, String(value)]));
   } catch (error) {
     fail((error as Error).message);
   }

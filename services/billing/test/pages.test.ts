@@ -78,6 +78,10 @@ test.each([
   expect(page).not.toContain("Please pay");
 });
 
+test("the addressee of somebody without e-mail is their name alone", () => {
+  expect(invoiceDocument(addressedTo({ ...patient, email: "" }), clinic).addressee).toEqual([patient.name]);
+});
+
 test("nothing that a person wrote becomes markup", async () => {
   await fc.assert(
     fc.asyncProperty(fc.string({ unit: "binary" }), async (text) => {

@@ -1,6 +1,6 @@
 import {
   callerConfig,
-  clinicTimeZone,
+  clinicConfig,
   commonConfig,
   cursorKey,
   databaseConfig,
@@ -9,6 +9,24 @@ import {
   readEnvironment,
   serviceUrl,
 } from "@pm/kit/config";
+import { type CountryCode, isSupportedCountry } from "libphonenumber-js/min";
+import { z } from "zod";
+
+/** What the clinic asks of a record. */
+export type RecordSettings = ReturnType<typeof recordSettings>;
+
+export const recordSettings = (config: z.infer<z.ZodObject<typeof clinicConfig>>) => ({
+  clinicTimeZone: config.CLINIC_TIME_ZONE,
+  emailRequired: config.EMAIL_REQUIRED,
+  emailUnique: config.EMAIL_UNIQUE,
+  addressRequired: config.ADDRESS_REQUIRED,
+  dateOfBirthPrecision: config.DATE_OF_BIRTH_PRECISION,
+  phoneRegion: config.PHONE_REGION as CountryCode,
+});
+
+/** How the clinic writes days: it decides what 01/02/1985 is in a search. With `YMD`, which has no such form, it is either. */
+const dateOrders = ["YMD", "DMY", "MDY"] as const;
+export type DateOrder = (typeof dateOrders)[number];
 
 /** The environment of the patient service; see docs/configuration.md. */
 export const readConfig = () =>
@@ -18,7 +36,9 @@ export const readConfig = () =>
     ...kafkaConfig,
     ...callerConfig,
     PORT: port(4000),
-    CLINIC_TIME_ZONE: clinicTimeZone,
+    ...clinicConfig,
+    PHONE_REGION: clinicConfig.PHONE_REGION.refine(isSupportedCountry, "must be a country that has phone numbers, such as US or CH"),
     BILLING_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
+    DATE_ORDER: z.enum(dateOrders).default("YMD"),
   });

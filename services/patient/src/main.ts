@@ -5,7 +5,7 @@ import { listenHttp } from "@pm/kit/http/server";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
 import { startCleanup } from "./cleanup.ts";
-import { readConfig } from "./config.ts";
+import { readConfig, recordSettings } from "./config.ts";
 import { createImports } from "./files/import.ts";
 import { registerFiles } from "./files/rest.ts";
 import { createTransfers } from "./files/transfers.ts";
@@ -29,21 +29,21 @@ const billing = createBillingAccounts({ db, log, ask: createAskBilling({ billing
 startCleanup({ db, log, lifecycle });
 
 const now = () => new Date();
-const clinicTimeZone = config.CLINIC_TIME_ZONE;
+const settings = recordSettings(config);
 const cursors = createCursors(config.CURSOR_KEY);
 const committed = relay.wake;
-const lists = createLists({ db, cursors });
-const imports = createImports({ db, committed, now, clinicTimeZone });
+const lists = createLists({ db, cursors, search: { dateOrder: config.DATE_ORDER, phoneRegion: settings.phoneRegion } });
+const imports = createImports({ db, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
 
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerPatients(rest, {
-  patients: createPatients({ db, audit, billing, committed, now, clinicTimeZone }),
+  patients: createPatients({ db, audit, billing, committed, now, settings }),
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),
 });
-registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone }));
+registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

@@ -8,18 +8,27 @@ export type Sex = (typeof sexes)[number];
 
 export type Address = { text: string; street?: string; city?: string; state?: string; zipCode?: string };
 
-/** The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`, the phone number is E.164. */
+/**
+ * The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`; the date of birth is as precise as it is
+ * known, also `YYYY-MM` or `YYYY`. The phone number is E.164, with `;ext=` and its extension if it has one.
+ */
 export type PatientRecord = {
   name: string;
   firstName?: string;
   lastName?: string;
-  email: string;
+  email?: string;
   phoneNumber?: string;
   dateOfBirth: string;
-  address: Address;
+  address?: Address;
   sex?: Sex;
   registeredDate: string;
-};
+} & Details;
+
+/** The part of a record that has no columns of its own, because nothing is looked for by it and few records have it. */
+type Details = { dateOfBirthEstimated?: boolean; deceased?: boolean | string };
+
+/** The first day that a date of any precision can be. Lists are ordered and filtered by it. */
+export const firstDay = (date: string): string => `${date}-01-01`.slice(0, 10);
 
 /** A patient as it is now. `accountId` is undefined while the billing account is being opened. */
 export type Patient = {
@@ -29,6 +38,8 @@ export type Patient = {
   createdAt: Date;
   updatedAt: Date;
   accountId: string | undefined;
+  /** Undefined if the patient is not deleted. */
+  deletedAt?: Date | undefined;
 };
 
 /** The words that a search finds a patient by. `names` are those that a misspelled word may mean. */
@@ -43,22 +54,26 @@ export type PatientsTable = {
   name: string;
   first_name: string | null;
   last_name: string | null;
-  email: string;
+  email: string | null;
+  shared_email: string | null;
+  email_key: string | null;
   phone_number: string | null;
   date_of_birth: string;
-  address_text: string;
+  address_text: string | null;
   street: string | null;
   city: string | null;
   state: string | null;
   zip_code: string | null;
   sex: Sex | null;
   registered_date: string;
+  details: (Details & { dateOfBirth?: string }) | null;
   /** The owner: who registered the patient, unless an administrator has named another user. */
   registered_by: string;
   created_at: Date;
   updated_at: Date;
   deleted_at: Date | null;
   words: ColumnType<never, never, never>;
+  changed_xid: ColumnType<never, never, never>;
 };
 
 export type Tables = {

@@ -3,8 +3,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { operations } from "@pm/kit/auth/access";
 import { expect, test } from "vitest";
-import { daysAt, newRecord } from "../src/patients/record.ts";
-import { startPatientApp } from "./testing.ts";
+import { rulesAt } from "../src/patients/fields.ts";
+import { newRecord } from "../src/patients/record.ts";
+import { defaultSettings, startPatientApp } from "./testing.ts";
 
 const nowhere = "postgres://patient@127.0.0.1:9/patient";
 const golden = join(import.meta.dirname, "..", "openapi.json");
@@ -37,7 +38,7 @@ test("every operation of the access table is in the document with its scope, and
 test("the examples of written bodies are right", async () => {
   const { components } = JSON.parse((await get("/openapi.json")).text);
   for (const example of components.schemas.PatientCreate.examples)
-    expect(newRecord(example, daysAt(Date.parse("2026-11-21"), "UTC"))).toMatchObject({ email: example.email });
+    expect(newRecord(example, rulesAt(Date.parse("2026-11-21"), defaultSettings))).toMatchObject({ email: example.email });
 });
 
 test("/docs and everything it loads come from this service", async () => {

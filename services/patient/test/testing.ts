@@ -4,6 +4,7 @@ import { createAuditTrail } from "@pm/kit/audit/trail";
 import { type Role, roles, type Scope } from "@pm/kit/auth/access";
 import { createRevocationList } from "@pm/kit/auth/revocation-list";
 import type { Caller } from "@pm/kit/auth/verifier";
+import { clinicConfig, readEnvironment } from "@pm/kit/config";
 import { createCursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
 import { createRestApp } from "@pm/kit/http/rest";
@@ -13,6 +14,7 @@ import { openDatabase } from "@pm/kit/postgres/database";
 import { testDatabase } from "@pm/stack/testing";
 import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
+import { type RecordSettings, recordSettings } from "../src/config.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerFiles } from "../src/files/rest.ts";
 import { createTransfers } from "../src/files/transfers.ts";
@@ -50,12 +52,20 @@ export function testLifecycle(): Lifecycle {
   };
 }
 
-type AppOptions = { ask?: AskBilling; poolSize?: number; limits?: Parameters<typeof createTransfers>[0]["limits"] };
+/** What a clinic asks that has set nothing. */
+export const defaultSettings = recordSettings(readEnvironment(clinicConfig, {}));
+
+type AppOptions = {
+  ask?: AskBilling;
+  poolSize?: number;
+  limits?: Parameters<typeof createTransfers>[0]["limits"];
+  settings?: Partial<RecordSettings>;
+};
 
 /** @param options.ask how billing answers; it opens every account at once where nothing is said */
 export async function startPatientApp(
   databaseUrl: string,
-  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, limits }: AppOptions = {},
+  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, limits, settings: set = {} }: AppOptions = {},
 ) {
   const log = createLogger("patient", "silent");
   const lifecycle = testLifecycle();
@@ -75,18 +85,18 @@ export async function startPatientApp(
   };
   const rest = createRestApp({ service: "patient", ...about, log, lifecycle, verifier, audit });
   registerDocs(rest);
-  const [now, committed, clinicTimeZone] = [() => new Date(), () => undefined, "UTC"];
+  const [now, committed, settings] = [() => new Date(), () => undefined, { ...defaultSettings, ...set }];
   const cursors = createCursors("a key for cursors, long enough to be one");
-  const lists = createLists({ db, cursors });
+  const lists = createLists({ db, cursors, search: { dateOrder: "YMD", phoneRegion: settings.phoneRegion } });
   const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
-  registerFiles(rest, { lists, imports: createImports({ db, committed, now, clinicTimeZone }), transfers });
+  registerFiles(rest, { lists, imports: createImports({ db, committed, now, settings }), transfers });
   registerPatients(rest, {
-    patients: createPatients({ db, audit, billing, committed, now, clinicTimeZone }),
+    patients: createPatients({ db, audit, billing, committed, now, settings }),
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),
   });
-  registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone }));
+  registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 
   return {
     db,
@@ -130,9 +140,9 @@ export async function startPatientApp(
 }
 
 /** The service over a database of its own for all tests of a file, and its admin; both are gone after the last one. */
-export async function patientsOfThisFile() {
+export async function patientsOfThisFile(options: AppOptions = {}) {
   const database = await testDatabase("patient");
-  const service = await startPatientApp(database.databaseUrl);
+  const service = await startPatientApp(database.databaseUrl, options);
   afterAll(async () => {
     await service.close();
     await database.drop();

@@ -145,7 +145,7 @@ export const operations = {
   "analytics.reportPatients": "analytics:read",
   "analytics.reportBilling": "analytics:read",
   "analytics.reportActivity": "analytics:read",
-  "analytics.checkConsistency": "analytics:read",
+  "analytics.checkConsistency": "analytics:detail",
   "analytics.rebuild": "analytics:admin",
   "analytics.getRebuild": "analytics:admin",
   "analytics.listDeadLetters": "analytics:admin",

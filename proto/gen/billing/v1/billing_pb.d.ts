@@ -69,7 +69,7 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
   name: string;
 
   /**
-   * The patient's e-mail address, for invoices.
+   * The patient's e-mail address, for invoices; empty if they have none.
    *
    * @generated from field: string email = 8;
    */
@@ -145,7 +145,7 @@ export declare type CreateBillingAccountRequest = Message<"billing.v1.CreateBill
   name: string;
 
   /**
-   * The patient's e-mail address, for invoices.
+   * The patient's e-mail address, for invoices; empty if they have none.
    *
    * @generated from field: string email = 3;
    */

@@ -140,7 +140,7 @@ export function statementDocument(statement: GetStatementResponse, clinic: Clini
     title: "Statement of account",
     stamp: undefined,
     clinic,
-    addressee: [account?.name ?? "", account?.email ?? ""],
+    addressee: [account?.name ?? "", account?.email ?? ""].filter(Boolean),
     facts: [
       { label: "Account", value: account?.accountId ?? "" },
       { label: "From", value: readableDate(fromDate) },

@@ -92,8 +92,9 @@ const recordColumns = [
   "sex",
   "registeredDate",
 ];
-const answerColumns = ["version", "createdAt", "updatedAt", "billingStatus", "billingAccountId"];
-const columns = ["id", ...recordColumns, ...answerColumns];
+const detailColumns = ["dateOfBirthEstimated", "deceased"];
+const answerColumns = ["version", "createdAt", "updatedAt", "deletedAt", "billingStatus", "billingAccountId"];
+const columns = ["id", ...recordColumns, ...answerColumns, ...detailColumns];
 
 async function* readCsv(body: ReadableStream<Uint8Array>, charset: Charset): AsyncGenerator<ImportLine> {
   const reader = createCsvReader();
@@ -169,7 +170,8 @@ function bodyOfRow(row: Record<string, string>): Record<string, unknown> {
     if (cell === "" || column === "id" || answerColumns.includes(column)) continue;
     const unescaped = escapedFormula.test(cell) ? cell.slice(1) : cell;
     const value = column === "address" || column === "street" ? inOneLine(unescaped) : unescaped;
-    if ((addressColumns as readonly string[]).includes(column)) parts[column] = value;
+    if (detailColumns.includes(column)) values[column] = flagOf(value);
+    else if ((addressColumns as readonly string[]).includes(column)) parts[column] = value;
     else values[column] = value;
   }
   if (Object.keys(parts).length === 0) return values;
@@ -177,21 +179,24 @@ function bodyOfRow(row: Record<string, string>): Record<string, unknown> {
   return { ...others, address: { ...(address !== undefined && { text: address }), ...parts } };
 }
 
+/** Spreadsheets write TRUE. */
+const flagOf = (cell: string) => (/^(true|false)$/i.test(cell) ? cell.toLowerCase() === "true" : cell);
+
 /** A patient as answers show it. */
 type PatientBody = {
-  address: { text: string };
+  address?: { text: string };
   billing: { status: string; accountId?: string };
 } & Record<string, unknown>;
 
 /** Lines of a file; the first ones of a CSV file come with its header. */
 export function writeLines(format: Format, bodies: PatientBody[], isFirst: boolean): string {
   if (format === "ndjson") return bodies.map((body) => `${JSON.stringify(body)}\n`).join("");
-  const rows = bodies.map(({ address: { text, ...parts }, billing, ...body }) => ({
+  const rows = bodies.map(({ address: { text, ...parts } = {}, billing, ...body }) => ({
     ...body,
     ...parts,
     address: text,
     billingStatus: billing.status,
     billingAccountId: billing.accountId,
   }));
-  return stringify(rows, { columns, header: isFirst, escape_formulas: true });
+  return stringify(rows, { columns, header: isFirst, escape_formulas: true, cast: { boolean: String } });
 }

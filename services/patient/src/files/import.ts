@@ -6,9 +6,11 @@ import { createHash, randomUUIDv7 } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AppError, type FieldError } from "@pm/kit/errors";
 import type { Call } from "../caller.ts";
+import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
 import { registeredEvent } from "../patients/events.ts";
-import { daysAt, importedRecord } from "../patients/record.ts";
+import { rulesAt } from "../patients/fields.ts";
+import { emailKeyOf, importedRecord } from "../patients/record.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
 import type { ImportLine } from "./formats.ts";
@@ -45,7 +47,7 @@ type Batch = {
 type Options = {
   db: PatientDatabase;
   now: () => Date;
-  clinicTimeZone: string;
+  settings: RecordSettings;
   /** Called after each commit that wrote events. */
   committed: () => void;
 };
@@ -113,7 +115,7 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
 }
 
 /** Collects lines into a batch, and writes one batch while the next one is collected. */
-function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Call, { dryRun, signal }: Run, started: ImportProgress) {
+function createWriter({ db, now, settings, committed }: Options, call: Call, { dryRun, signal }: Run, started: ImportProgress) {
   // The memory of batches that are written, for the next ones.
   const spare: CollectedPatients[] = [];
   // Names repeat: a word that this import has written need not be written again.
@@ -125,15 +127,16 @@ function createWriter({ db, now, clinicTimeZone, committed }: Options, call: Cal
 
   function take({ number: line, body }: ImportLine): void {
     const at = now();
-    const record = importedRecord(body, daysAt(at.getTime(), clinicTimeZone));
+    const record = importedRecord(body, rulesAt(at.getTime(), settings));
     const id = randomUUIDv7();
+    const emailKey = emailKeyOf(record, settings);
     const { all, names } = searchWords(record);
     const words = { all, names: names.filter((word) => !knownWords.has(word)) };
     const who = { actor: call.actorId, requestId: call.requestId };
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for the billing accounts of an import, so the worker opens them.
-    batch.patients.add({ ...who, id, at, action: "imported", record, words, event, billingAt: at });
-    batch.imported.push({ line, id, email: record.email, names: words.names });
+    batch.patients.add({ ...who, id, at, action: "imported", record, emailKey, words, event, billingAt: at });
+    batch.imported.push({ line, id, emailKey, names: words.names });
   }
 
   function takeOrErrors(line: ImportLine): FieldError[] | undefined {

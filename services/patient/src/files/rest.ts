@@ -23,7 +23,7 @@ const files = {
   [mediaTypes.csv]: {
     schema: z.string().openapi({
       description:
-        "A header with any of: name, firstName, lastName, email, phoneNumber, dateOfBirth, address, street, city, state, zipCode, sex, registeredDate. Then a patient in each row (RFC 4180), in UTF-8, in UTF-16 with a byte order mark, or in the charset that Content-Type declares: windows-1252, iso-8859-1 or utf-16.",
+        "A header with any of: name, firstName, lastName, email, phoneNumber, dateOfBirth, address, street, city, state, zipCode, sex, registeredDate, dateOfBirthEstimated, deceased. Then a patient in each row (RFC 4180), in UTF-8, in UTF-16 with a byte order mark, or in the charset that Content-Type declares: windows-1252, iso-8859-1 or utf-16.",
       example: 'name,email,dateOfBirth,address\nAda Lovelace,ada@example.com,1987-04-12,"1 Main St, Springfield"\n',
     }),
   },
@@ -128,7 +128,16 @@ const exportPatients = createRoute({
   description: `A stream in the order of registration. \`format\`, or the Accept header, chooses between NDJSON and CSV. The stream is cut off
 when your session ends, not when your token expires, and after 60 minutes. You may have two exports at a time; a third is 429.`,
   request: { query: z.strictObject({ format: z.enum(["ndjson", "csv"]).optional(), ...filters }) },
-  responses: { 200: { description: "A patient in each line", content: files }, ...errorAnswers("resource_exhausted") },
+  responses: {
+    200: {
+      description: "A patient in each line",
+      headers: {
+        until: { schema: { type: "string" }, description: "In an answer to `updatedAfter`: send it as the next `updatedAfter`." },
+      },
+      content: files,
+    },
+    ...errorAnswers("resource_exhausted"),
+  },
 });
 
 type Parts = { imports: Imports; lists: Lists; transfers: Transfers };
@@ -169,14 +178,15 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
       const call = callOf(c);
       const streaming = c.get("streaming");
       const ended = await transfers.begin(call, { kind: "export", name: format, streaming });
+      const pages = exportPages(lists, call, filtersOf(query));
+      // Read before the answer begins: it can still be refused, and its header says where the next export begins.
+      const first = (await pages.next()).value;
       async function* text() {
-        let isFirst = true;
-        for await (const page of exportPages(lists, call, filtersOf(query))) {
-          yield writeLines(format, page.map(toBody), isFirst);
-          isFirst = false;
-        }
+        yield writeLines(format, first.items.map(toBody), true);
+        for await (const { items } of pages) yield writeLines(format, items.map(toBody), false);
       }
       const headers = {
+        ...(first.until !== undefined && { until: first.until }),
         "content-type": `${mediaTypes[format]}; charset=utf-8`,
         "content-disposition": `attachment; filename="patients.${format}"`,
       };

@@ -79,8 +79,8 @@ const storable = ({ path, message }: FieldError): FieldError => ({ path: path.to
 /** A report has this many errors. A file with more of them is most likely wrong as a whole. */
 const maxReported = 10_000;
 
-/** A line that is right. */
-export type Imported = { line: number; id: string; email: string };
+/** A line that is right. `emailKey` is what may be there once among living patients. */
+export type Imported = { line: number; id: string; emailKey: string | undefined };
 
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
@@ -130,20 +130,21 @@ const freeStatement = {
   name: "imports_free_emails",
   text: `
     with input as materialized (
-      select distinct lower(email) as email, sha256(convert_to(lower(email), 'UTF8')) as hash from json_array_elements_text($2) as email
+      select distinct key, sha256(convert_to(key, 'UTF8')) as hash from json_array_elements_text($2) as key
     ), noted as (
       insert into import_emails (import_id, email_hash) select $1, hash from input on conflict do nothing returning email_hash
     )
-    select email from input where hash in (select email_hash from noted)
-    and not exists (select 1 from patients p where lower(p.email) = input.email and p.deleted_at is null)`,
+    select key from input where hash in (select email_hash from noted)
+    and not exists (select 1 from patients p where p.email_key = input.key and p.deleted_at is null)
+    and not exists (select 1 from patients p where lower(p.email) = input.key and p.deleted_at is null)`,
 };
 
 /** The lines whose e-mail is taken: by another patient, or by a line that came before. */
 async function takenEmails(tx: Queries, importId: string, imported: Imported[]): Promise<Set<string>> {
-  const emails = imported.map(({ email }) => email);
-  const free = new Set((await tx.query<{ email: string }>(freeStatement, [importId, JSON.stringify(emails)])).map((row) => row.email));
+  const keys = imported.flatMap(({ emailKey }) => emailKey ?? []);
+  const free = new Set((await tx.query<{ key: string }>(freeStatement, [importId, JSON.stringify(keys)])).map((row) => row.key));
   // The first line of an e-mail has it, the next ones do not.
-  return new Set(imported.filter(({ email }) => !free.delete(email.toLowerCase())).map(({ id }) => id));
+  return new Set(imported.filter(({ emailKey }) => emailKey !== undefined && !free.delete(emailKey)).map(({ id }) => id));
 }
 
 const errorsStatement = {

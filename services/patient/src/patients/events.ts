@@ -21,10 +21,10 @@ function encode(patientId: string, version: number, at: Date, traceparent: strin
 }
 
 const demographics = (record: PatientRecord) => ({
-  dateOfBirth: record.dateOfBirth,
-  sex: record.sex ?? "",
-  city: record.address.city ?? "",
-  state: record.address.state ?? "",
+  ...(record.dateOfBirth.length === 10 ? { dateOfBirth: record.dateOfBirth } : { partialDateOfBirth: record.dateOfBirth }),
+  ...(record.sex && { sex: record.sex }),
+  ...(record.address?.city && { city: record.address.city }),
+  ...(record.address?.state && { state: record.address.state }),
 });
 
 export function registeredEvent(id: string, at: Date, traceparent: string, record: PatientRecord): OutboxEvent {

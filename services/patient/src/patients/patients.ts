@@ -7,14 +7,16 @@ import { matchesIfMatch } from "@pm/kit/http/etag";
 import { isUuid } from "@pm/kit/uuid";
 import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
+import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Action, Patient, PatientRecord } from "../tables.ts";
 import { findFor, notFound } from "./access.ts";
 import type { AccessLevel } from "./access-store.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
-import { type Days, daysAt, diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
+import { type Rules, rulesAt } from "./fields.ts";
+import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Found, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -30,7 +32,7 @@ type Options = {
   audit: AuditTrail;
   billing: BillingAccounts;
   now: () => Date;
-  clinicTimeZone: string;
+  settings: RecordSettings;
   /** Called after each commit that wrote events. */
   committed: () => void;
 };
@@ -50,7 +52,7 @@ function createReading(db: PatientDatabase) {
   };
 }
 
-function createRegistration({ db, billing, now, clinicTimeZone, committed }: Options) {
+function createRegistration({ db, billing, now, settings, committed }: Options) {
   const creations = createBatcher<NewPatient, Creation>({
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
@@ -77,7 +79,7 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
   return async (call: Call, body: unknown, key: string | undefined): Promise<Patient & { repeated: boolean }> => {
     const at = now();
     const id = randomUUIDv7();
-    const record = newRecord(body, daysAt(at.getTime(), clinicTimeZone));
+    const record = newRecord(body, rulesAt(at.getTime(), settings));
     const idempotency = key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) };
     const result = await creations.add({
       id,
@@ -86,6 +88,7 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
       action: "registered",
       requestId: call.requestId,
       record,
+      emailKey: emailKeyOf(record, settings),
       words: searchWords(record),
       idempotency,
       event: registeredEvent(id, at, call.traceparent, record),
@@ -105,9 +108,9 @@ function createRegistration({ db, billing, now, clinicTimeZone, committed }: Opt
 /** What a change makes of a patient. */
 type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; record: PatientRecord; deleted: boolean };
 
-function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
+function createChanges({ db, audit, now, settings, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
-  async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
+  async function write(call: Call, found: Patient, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
     const { action, record } = next;
     const version = found.version + 1;
@@ -118,14 +121,15 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
       restored: () => restoredEvent(id, version, at, call.traceparent, record),
     }[action]();
     const who = { actor: call.actorId, requestId: call.requestId };
-    const change = { ...who, ...next, id, version: found.version, at, words: searchWords(record), fields, event };
+    const emails = { emailKey: emailKeyOf(record, settings), keepsEmail: found.record.email === record.email };
+    const change = { ...who, ...next, ...emails, id, version: found.version, at, words: searchWords(record), fields, event };
     if (!(await changePatient(db, change))) return undefined;
     committed();
-    return { ...found, version, record, updatedAt: at };
+    return { ...found, version, record, updatedAt: at, deletedAt: next.deleted ? at : undefined };
   }
 
   /** A patient that stays as it is. The answer has the record, so it is a read of it. */
-  async function unchanged(call: Call, found: Found): Promise<Patient> {
+  async function unchanged(call: Call, found: Patient): Promise<Patient> {
     const { actorId, requestId } = call;
     await audit.record({ actorId, action: "patient.read", subject: found.id, requestId, details: { version: found.version } });
     return found;
@@ -140,7 +144,7 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
     id: string,
     needed: AccessLevel,
     ifMatch: string | undefined,
-    decide: (found: Found, at: Date) => Next | undefined,
+    decide: (found: Patient, at: Date) => Next | undefined,
   ): Promise<Patient> {
     for (let tries = 1; tries <= maxTries; tries++) {
       const found = await findFor(db, call, id, needed);
@@ -154,30 +158,32 @@ function createChanges({ db, audit, now, clinicTimeZone, committed }: Options) {
   }
 
   /** Changes the record. That of a deleted patient cannot be changed. */
-  const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, days: Days) => PatientRecord) =>
+  const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, rules: Rules) => PatientRecord) =>
     change(call, id, "write", ifMatch, (found, at) => {
-      if (found.deleted) throw notFound(id);
-      const record = make(found.record, daysAt(at.getTime(), clinicTimeZone));
+      if (found.deletedAt) throw notFound(id);
+      const record = make(found.record, rulesAt(at.getTime(), settings));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
     });
 
   return {
     replace: (call: Call, id: string, body: unknown, ifMatch?: string) =>
-      edit(call, id, ifMatch, (current, days) => replacedRecord(body, current, days)),
+      edit(call, id, ifMatch, (current, rules) => replacedRecord(body, current, rules)),
 
     patch: (call: Call, id: string, body: unknown, ifMatch?: string) =>
-      edit(call, id, ifMatch, (current, days) => patchedRecord(body, current, days)),
+      edit(call, id, ifMatch, (current, rules) => patchedRecord(body, current, rules)),
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
-      await change(call, id, "manage", ifMatch, ({ deleted, record }) => {
-        if (deleted) throw notFound(id);
+      await change(call, id, "manage", ifMatch, ({ deletedAt, record }) => {
+        if (deletedAt) throw notFound(id);
         return { action: "deleted", record, deleted: true };
       });
     },
 
     /** Brings a deleted patient back. One that is not deleted stays as it is. */
     restore: (call: Call, id: string, ifMatch?: string) =>
-      change(call, id, "write", ifMatch, ({ deleted, record }) => (deleted ? { action: "restored", record, deleted: false } : undefined)),
+      change(call, id, "write", ifMatch, ({ deletedAt, record }) =>
+        deletedAt ? { action: "restored", record, deleted: false } : undefined,
+      ),
   };
 }
 

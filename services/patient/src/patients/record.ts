@@ -1,187 +1,13 @@
 /**
- * Reads the bodies that callers send into a record. A body has `name` and `address` as text, or `firstName`, `lastName` and
- * `address` in parts, or a mixture. This is not a schema of a library, because each message has to say what to do, and the
- * messages of libraries for "either this or that" do not.
+ * Makes the record of a body. A body has `name` and `address` as text, or `firstName`, `lastName` and `address` in parts, or a
+ * mixture.
  */
-import { type Instant, type LocalDate, localDateAt, toDate } from "@pm/kit/calendar";
+import type { LocalDate } from "@pm/kit/calendar";
+import { emailKey } from "@pm/kit/email";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
-import { faultOfText } from "@pm/kit/plain-text";
-import { parsePhoneNumberFromString } from "libphonenumber-js/min";
-import { type Address, type PatientRecord, type Sex, sexes } from "../tables.ts";
-
-/** Longest texts, in characters. */
-export const limits = {
-  name: 200,
-  partOfName: 99,
-  email: 254,
-  phoneNumber: 40,
-  addressText: 500,
-  street: 200,
-  city: 100,
-  state: 100,
-  zipCode: 20,
-};
-const earliestDate = "1880-01-01";
-
-/** Reads one value. If it is wrong, adds a problem and gives undefined. */
-type Reader<T> = (value: unknown, path: string, problems: FieldError[]) => T | undefined;
-
-const text =
-  (max: number): Reader<string> =>
-  (value, path, problems) => {
-    const fail = (message: string) => void problems.push({ path, message });
-    if (typeof value !== "string") return fail("must be a text");
-    const trimmed = value.trim();
-    if (trimmed === "") return fail("must not be empty");
-    // JSON Schema and Postgres count characters of Unicode. Counting them is slow, so only a text that might be too long is counted.
-    if (trimmed.length > max && Array.from(trimmed).length > max) return fail(`must have at most ${max} characters`);
-    const fault = faultOfText(trimmed);
-    return fault === undefined ? trimmed : fail(fault);
-  };
-
-/** A name in one form (NFC), in whichever form it was typed: "é" is one character on Windows and two on a Mac. */
-const personName =
-  (max: number): Reader<string> =>
-  (value, path, problems) =>
-    text(max)(typeof value === "string" ? value.normalize() : value, path, problems);
-
-// One @, no spaces or brackets, a domain of at least two labels. Stricter rules refuse addresses that work.
-const emailForm = /^[^\s@<>()[\]\\,;:"]{1,64}@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+[\p{L}\p{N}-]{2,63}$/u;
-
-const email: Reader<string> = (value, path, problems) => {
-  const given = text(limits.email)(value, path, problems);
-  if (given === undefined || emailForm.test(given)) return given;
-  problems.push({ path, message: "must be an e-mail address such as ada@example.com" });
-  return undefined;
-};
-
-const date =
-  (latest: LocalDate): Reader<string> =>
-  (value, path, problems) => {
-    const fail = (message: string) => void problems.push({ path, message });
-    const parts = typeof value === "string" ? /^(\d{4})-(\d{2})-(\d{2})$/.exec(value) : null;
-    if (typeof value !== "string" || !parts) return fail("must be a date as YYYY-MM-DD");
-    const [year, month, day] = [Number(parts[1]), Number(parts[2]), Number(parts[3])];
-    // A day beyond the end of its month becomes a day of the next month.
-    const found = new Date(Date.UTC(year, month - 1, day));
-    if (found.getUTCMonth() + 1 !== month || found.getUTCDate() !== day) return fail("is not a day of the calendar");
-    if (value < earliestDate) return fail(`must not be before ${earliestDate}`);
-    if (value > latest) return fail("must not be in the future");
-    return value;
-  };
-
-const phoneNumber: Reader<string> = (value, path, problems) => {
-  const given = text(limits.phoneNumber)(value, path, problems);
-  if (given === undefined) return undefined;
-  // Any ten digits are a possible North American number, and most numbers are written so. The library is slower.
-  const northAmerican = /^(?:\+?1[ .-]?)?\(?(\d{3})\)?[ .-]?(\d{3})[ .-]?(\d{4})$/.exec(given);
-  if (northAmerican) return `+1${northAmerican[1]}${northAmerican[2]}${northAmerican[3]}`;
-  // A number without a country code is read as North American, since addresses have a state and a zip code. It must be possible,
-  // not valid: numbering plans change faster than the library's copy of them.
-  const parsed = parsePhoneNumberFromString(given, "US");
-  if (parsed?.isPossible()) return parsed.number;
-  problems.push({ path, message: "must be a phone number, best with its country: +14155550123" });
-  return undefined;
-};
-
-const sex: Reader<Sex> = (value, path, problems) => {
-  const found = typeof value === "string" ? sexes.find((known) => known === value.toLowerCase()) : undefined;
-  if (!found) problems.push({ path, message: `must be one of ${sexes.join(", ")}` });
-  return found;
-};
-
-type AddressParts = { [Part in keyof Address]?: string | null };
-const addressReaders = {
-  text: text(limits.addressText),
-  street: text(limits.street),
-  city: text(limits.city),
-  state: text(limits.state),
-  zipCode: text(limits.zipCode),
-};
-
-const address: Reader<AddressParts> = (value, path, problems) => {
-  if (typeof value === "string") {
-    const whole = addressReaders.text(value, path, problems);
-    return whole === undefined ? undefined : { text: whole, street: null, city: null, state: null, zipCode: null };
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    problems.push({ path, message: "must be a text, or an object with street, city, state and zipCode" });
-    return undefined;
-  }
-  return readObject<AddressParts>(value, addressReaders, [], `${path}.`, problems);
-};
-
-/** The fields of a body. Null removes a field. */
-type Fields = {
-  name?: string | null;
-  firstName?: string | null;
-  lastName?: string | null;
-  email?: string | null;
-  phoneNumber?: string | null;
-  dateOfBirth?: string | null;
-  address?: AddressParts | null;
-  sex?: Sex | null;
-  registeredDate?: string | null;
-};
-
-/** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
-const readOnly = ["id", "version", "createdAt", "updatedAt", "billing"];
-
-function readObject<T>(
-  body: object,
-  readers: { [name: string]: Reader<unknown> },
-  ignored: string[],
-  prefix: string,
-  problems: FieldError[],
-): T {
-  const fields: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(body)) {
-    const reader = Object.hasOwn(readers, key) ? readers[key] : undefined;
-    if (reader) fields[key] = value === null ? null : reader(value, prefix + key, problems);
-    else if (!ignored.includes(key))
-      problems.push({ path: prefix + key.slice(0, 100), message: "is not a known field; check its spelling" });
-  }
-  return fields as T;
-}
-
-const fieldReaders = (latest: LocalDate) => ({
-  name: personName(limits.name),
-  firstName: personName(limits.partOfName),
-  lastName: personName(limits.partOfName),
-  email,
-  phoneNumber,
-  dateOfBirth: date(latest),
-  address,
-  sex,
-  registeredDate: date(latest),
-});
-
-/** The days of a request. */
-export type Days = { today: LocalDate; latest: LocalDate };
-
-/**
- * Today in the clinic's zone, and the latest day that is not in the future. They are the same day, unless the clinic has
- * the default zone: then nobody may have said where it is, and a day counts as begun as soon as it has begun anywhere.
- * Zones are up to 14 hours ahead of UTC.
- */
-export function daysAt(now: Instant, clinicTimeZone: string): Days {
-  const today = localDateAt(now, clinicTimeZone);
-  return { today, latest: clinicTimeZone === "UTC" ? toDate(now + 14 * 3_600_000) : today };
-}
-
-let known: { latest: LocalDate; readers: ReturnType<typeof fieldReaders> } | undefined;
-
-/** The readers of a day, created once a day. */
-function readersOf({ latest }: Days): ReturnType<typeof fieldReaders> {
-  if (known?.latest !== latest) known = { latest, readers: fieldReaders(latest) };
-  return known.readers;
-}
-
-function readFields(body: unknown, days: Days, ignored: string[], problems: FieldError[]): Fields {
-  if (typeof body !== "object" || body === null || Array.isArray(body))
-    throw invalidFields([{ path: "", message: "must be a JSON object" }]);
-  return readObject<Fields>(body, readersOf(days), ignored, "", problems);
-}
+import type { RecordSettings } from "../config.ts";
+import { type Address, firstDay, type PatientRecord } from "../tables.ts";
+import { type AddressParts, type Fields, limits, type Rules, readFields, readOnly } from "./fields.ts";
 
 /** The address in one line: `1 Main St, Springfield, IL 62701`. */
 function composeAddress(parts: AddressParts): string {
@@ -191,8 +17,13 @@ function composeAddress(parts: AddressParts): string {
 
 const composeName = (first: string | null | undefined, last: string | null | undefined) => [first, last].filter(Boolean).join(" ");
 
+/** What uniqueness compares; undefined if the clinic lets patients share addresses, or the record has none. */
+export function emailKeyOf({ email }: PatientRecord, { emailUnique }: RecordSettings): string | undefined {
+  return emailUnique && email !== undefined ? emailKey(email) : undefined;
+}
+
 /** Makes the record, or throws all problems at once. For a patch, `fields` is merged with the old record already. */
-function toRecord(fields: Fields, defaultDate: LocalDate, problems: FieldError[]): PatientRecord {
+function toRecord(fields: Fields, { settings }: Rules, registeredDate: LocalDate, problems: FieldError[]): PatientRecord {
   const reported = new Set(problems.map((problem) => problem.path.split(".")[0]));
   const require = (name: "email" | "dateOfBirth" | "address", value: unknown) => {
     if ((value === undefined || value === null) && !reported.has(name)) problems.push({ path: name, message: "is required" });
@@ -203,55 +34,56 @@ function toRecord(fields: Fields, defaultDate: LocalDate, problems: FieldError[]
     problems.push({ path: "name", message: "is required, or firstName and lastName" });
   if (name.length > limits.name)
     problems.push({ path: "lastName", message: `firstName and lastName must have at most ${limits.name} characters together` });
-  require("email", fields.email);
+  if (settings.emailRequired) require("email", fields.email);
   require("dateOfBirth", fields.dateOfBirth);
-  require("address", fields.address);
+  if (settings.addressRequired) require("address", fields.address);
   if (fields.address && addressText === "" && !reported.has("address"))
     problems.push({ path: "address", message: "must have a street, a city, a state or a zipCode" });
   if (addressText.length > limits.addressText)
     problems.push({ path: "address", message: `must have at most ${limits.addressText} characters together` });
+  if (typeof fields.deceased === "string" && fields.dateOfBirth && fields.deceased < firstDay(fields.dateOfBirth))
+    problems.push({ path: "deceased", message: "must not be before dateOfBirth" });
   if (problems.length > 0) throw invalidFields(problems);
 
-  const { firstName, lastName, phoneNumber: phone, sex: givenSex } = fields;
-  const { street, city, state, zipCode } = fields.address ?? {};
+  const { firstName, lastName, email, phoneNumber, sex, dateOfBirthEstimated: isEstimated, deceased } = fields;
   return {
     name,
     ...(firstName && { firstName }),
     ...(lastName && { lastName }),
-    email: fields.email ?? "",
-    ...(phone && { phoneNumber: phone }),
+    ...(email && { email }),
+    ...(phoneNumber && { phoneNumber }),
     dateOfBirth: fields.dateOfBirth ?? "",
-    address: {
-      text: addressText,
-      ...(street && { street }),
-      ...(city && { city }),
-      ...(state && { state }),
-      ...(zipCode && { zipCode }),
-    },
-    ...(givenSex && { sex: givenSex }),
-    registeredDate: fields.registeredDate ?? defaultDate,
+    ...(fields.address && { address: toAddress(addressText, fields.address) }),
+    ...(sex && { sex }),
+    registeredDate: fields.registeredDate ?? registeredDate,
+    ...(typeof isEstimated === "boolean" && { dateOfBirthEstimated: isEstimated }),
+    ...(typeof deceased !== "object" && deceased !== undefined && { deceased }),
   };
 }
 
+function toAddress(text: string, { street, city, state, zipCode }: AddressParts): Address {
+  return { text, ...(street && { street }), ...(city && { city }), ...(state && { state }), ...(zipCode && { zipCode }) };
+}
+
 /** @throws AppError invalid_argument that names every wrong field. */
-export function newRecord(body: unknown, days: Days, ignored: string[] = []): PatientRecord {
+export function newRecord(body: unknown, rules: Rules, ignored: string[] = []): PatientRecord {
   const problems: FieldError[] = [];
-  return toRecord(readFields(body, days, ignored, problems), days.today, problems);
+  return toRecord(readFields(body, rules, ignored, problems), rules, rules.today, problems);
 }
 
 /** The record of a line of an import; the line may come from an export. @throws as `newRecord`. */
-export const importedRecord = (body: unknown, days: Days): PatientRecord => newRecord(body, days, readOnly);
+export const importedRecord = (body: unknown, rules: Rules): PatientRecord => newRecord(body, rules, readOnly);
 
 /** The record after a PUT. An absent field is removed, except the day of registration. @throws as `newRecord`. */
-export function replacedRecord(body: unknown, current: PatientRecord, days: Days): PatientRecord {
+export function replacedRecord(body: unknown, current: PatientRecord, rules: Rules): PatientRecord {
   const problems: FieldError[] = [];
-  return toRecord(readFields(body, days, readOnly, problems), current.registeredDate, problems);
+  return toRecord(readFields(body, rules, readOnly, problems, current), rules, current.registeredDate, problems);
 }
 
 /** The record after a PATCH (RFC 7396): an absent field stays, null removes. @throws as `newRecord`. */
-export function patchedRecord(body: unknown, current: PatientRecord, days: Days): PatientRecord {
+export function patchedRecord(body: unknown, current: PatientRecord, rules: Rules): PatientRecord {
   const problems: FieldError[] = [];
-  const patch = readFields(body, days, readOnly, problems);
+  const patch = readFields(body, rules, readOnly, problems, current);
   const merged: Fields = { ...current, ...patch };
   const namesPart = patch.firstName !== undefined || patch.lastName !== undefined;
   if (patch.name === null) problems.push({ path: "name", message: "cannot be removed, only changed" });
@@ -265,20 +97,21 @@ export function patchedRecord(body: unknown, current: PatientRecord, days: Days)
   if (patch.address) {
     merged.address = { ...current.address, ...patch.address };
     // A text that was composed from the parts follows them. A text that a caller wrote stays until a caller writes another.
-    const follows = current.address.text === composeAddress(current.address) && composeAddress(merged.address) !== "";
+    const follows = current.address?.text === composeAddress(current.address ?? {}) && composeAddress(merged.address) !== "";
     if (patch.address.text === null || (patch.address.text === undefined && follows)) delete merged.address.text;
   }
-  return toRecord(merged, current.registeredDate, problems);
+  return toRecord(merged, rules, current.registeredDate, problems);
 }
 
 /** A field that differs between two versions, by its path in an answer. */
 export type FieldChange = { field: string; from?: string; to?: string };
 
 export function diffRecords(before: Partial<PatientRecord>, after: Partial<PatientRecord>): FieldChange[] {
-  const flatten = ({ address: where, ...rest }: Partial<PatientRecord>): Record<string, string> => ({
-    ...rest,
-    ...Object.fromEntries(Object.entries(where ?? {}).map(([part, value]) => [`address.${part}`, value])),
-  });
+  const flatten = ({ address: where, ...rest }: Partial<PatientRecord>): Record<string, string> =>
+    Object.fromEntries([
+      ...Object.entries(rest).map(([field, value]) => [field, String(value)]),
+      ...Object.entries(where ?? {}).map(([part, value]) => [`address.${part}`, value]),
+    ]);
   const [old, now] = [flatten(before), flatten(after)];
   return [...new Set([...Object.keys(old), ...Object.keys(now)])]
     .filter((field) => old[field] !== now[field])

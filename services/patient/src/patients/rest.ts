@@ -4,16 +4,14 @@ import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
 import type { Patient } from "../tables.ts";
+import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema } from "./body-schemas.ts";
 import type { createHistory } from "./history.ts";
 import { type Lists, sorts } from "./list.ts";
 import type { Patients } from "./patients.ts";
 import { cursor, filters, filtersOf, ifMatch, limit, params, toBody } from "./request.ts";
 import {
   HistorySchema,
-  PatientCreateSchema,
   PatientPageSchema,
-  PatientPatchSchema,
-  PatientReplaceSchema,
   PatientSchema,
   SharingSchema,
   SharingWriteSchema,
@@ -41,7 +39,14 @@ const listPatients = createRoute({
     query: z.strictObject({
       limit,
       cursor,
-      sort: z.enum(sorts).default("createdAt").openapi({ description: "With `-` in front: descending." }),
+      sort: z
+        .enum(sorts)
+        .optional()
+        .openapi({
+          description: `With \`-\` in front: descending. By default the order of creation; a search then shows whole words before words
+that only begin as they were asked. Words that are nearly right come last in any order.`,
+        }),
+      count: z.enum(["exact"]).optional().openapi({ description: "Adds `total` to the first page." }),
       ...filters,
     }),
   },

@@ -1,8 +1,6 @@
-/** The bodies as the OpenAPI document shows them. `record.ts` decides what a body means, since its messages can say what to do. */
+/** What callers get. */
 import { z } from "@hono/zod-openapi";
-import { plainTextPattern } from "@pm/kit/plain-text";
 import { sexes } from "../tables.ts";
-import { limits } from "./record.ts";
 
 /** What the OpenAPI document says of itself. */
 export const about = {
@@ -15,7 +13,7 @@ exactly as if it did not exist. A patient that is shared for reading can only be
 callers with \`patient:all\` delete it or change with whom it is shared. Errors are RFC 9457 problems that name every wrong field.`,
 };
 
-const record = {
+export const exampleRecord = {
   name: "Ada Lovelace",
   firstName: "Ada",
   lastName: "Lovelace",
@@ -29,7 +27,7 @@ const record = {
 
 const examplePatient = {
   id: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f",
-  ...record,
+  ...exampleRecord,
   version: 1,
   createdAt: "2026-01-28T09:30:00.000Z",
   updatedAt: "2026-01-28T09:30:00.000Z",
@@ -42,9 +40,9 @@ export const PatientSchema = z
     name: z.string(),
     firstName: z.string().optional(),
     lastName: z.string().optional(),
-    email: z.string(),
-    phoneNumber: z.string().optional().openapi({ description: "E.164." }),
-    dateOfBirth: z.iso.date(),
+    email: z.string().optional(),
+    phoneNumber: z.string().optional().openapi({ description: "E.164, with an extension as RFC 3966 writes it: `+12175550123;ext=5`." }),
+    dateOfBirth: z.string().openapi({ description: "As it was written: a day or, if the clinic permits it, `1976-05` or `1976`." }),
     address: z
       .object({
         text: z.string(),
@@ -53,14 +51,18 @@ export const PatientSchema = z
         state: z.string().optional(),
         zipCode: z.string().optional(),
       })
+      .optional()
       .openapi({ description: "`text` is the address in one line. The parts are present if the patient was written with them." }),
     sex: z.enum(sexes).optional(),
     registeredDate: z.iso.date(),
+    dateOfBirthEstimated: z.boolean().optional(),
+    deceased: z.union([z.boolean(), z.iso.date()]).optional().openapi({ description: "Whether they have died, or on which day." }),
     version: z
       .int()
       .openapi({ description: "The number of the record's latest change, and its ETag. Opening the billing account does not change it." }),
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
+    deletedAt: z.iso.datetime().optional().openapi({ description: "When the patient was deleted; missing otherwise." }),
     billing: z
       .object({ status: z.enum(["active", "pending"]), accountId: z.uuid().optional() })
       .openapi({ description: "`pending` until billing has opened the account; it becomes `active` by itself." }),
@@ -77,101 +79,14 @@ export const PatientPageSchema = z
     totalEstimate: z.int().optional().openapi({
       description: "On the first page: how many there are, as the database estimates it. An estimate, unless there is no next page.",
     }),
+    total: z.int().optional().openapi({
+      description: "On the first page with `count=exact`: how many there are. Missing if counting takes longer than two seconds.",
+    }),
+    until: z.string().optional().openapi({
+      description: "In an answer to `updatedAfter`: send it as the next `updatedAfter`. All pages of an answer have the same.",
+    }),
   })
   .openapi("PatientPage", { example: { items: [examplePatient], nextCursor: "q1B3x…", totalEstimate: 1_200 } });
-
-// Schemas of written bodies are for readers and for tools that make requests; nothing is validated by them. Patterns are
-// written so that other languages' regular expressions read them too.
-type Schema = {
-  type?: "string" | "object" | "null";
-  description?: string;
-  minLength?: number;
-  maxLength?: number;
-  pattern?: string;
-  format?: string;
-  enum?: string[];
-  readOnly?: boolean;
-  anyOf?: Schema[];
-  properties?: Record<string, Schema>;
-  minProperties?: number;
-  additionalProperties?: boolean;
-  required?: string[];
-  examples?: unknown[];
-};
-const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
-/** At least one of these fields, and not as null. */
-const oneOf = (...names: string[]): Schema => ({
-  anyOf: names.map((field) => ({ required: [field], properties: { [field]: { type: "string" } } })),
-});
-/** A text that people read. Spaces around it are removed. */
-const line = (maxLength: number): Schema => ({ type: "string", minLength: 1, maxLength, pattern: plainTextPattern });
-const date: Schema = { type: "string", format: "date", pattern: "^\\d{4}-\\d{2}-\\d{2}$" };
-const addressParts = {
-  type: "object",
-  additionalProperties: false,
-  properties: {
-    text: nullable(line(limits.addressText)),
-    street: nullable(line(limits.street)),
-    city: nullable(line(limits.city)),
-    state: nullable(line(limits.state)),
-    zipCode: nullable(line(limits.zipCode)),
-  },
-} satisfies Schema;
-const fields = {
-  name: { ...nullable(line(limits.name)), description: "Required unless firstName or lastName is given." },
-  firstName: nullable(line(limits.partOfName)),
-  lastName: nullable(line(limits.partOfName)),
-  email: {
-    type: "string",
-    format: "idn-email",
-    maxLength: limits.email,
-    description: "Unique among patients that are not deleted, regardless of case.",
-  },
-  phoneNumber: {
-    ...nullable({ type: "string", minLength: 1, maxLength: limits.phoneNumber }),
-    description: "In any usual spelling, best as E.164 (`+12175550123`). Without a country code it is read as North American.",
-  },
-  dateOfBirth: { ...date, description: "Not before 1880 and not in the future." },
-  address: { anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }] },
-  sex: nullable({ type: "string", enum: [...sexes] }),
-  registeredDate: { ...nullable(date), description: "The day of the request in the clinic's time zone by default." },
-} satisfies Record<string, Schema>;
-const { name, address, firstName, lastName, ...common } = record;
-const flat = { name, ...common, address: address.text };
-const inParts = {
-  firstName,
-  lastName,
-  ...common,
-  address: { street: address.street, city: address.city, state: address.state, zipCode: address.zipCode },
-};
-
-/** Fields of an answer that are not part of the record. A body may contain them; they are ignored. */
-const readOnly = Object.fromEntries(["id", "version", "createdAt", "updatedAt", "billing"].map((field) => [field, { readOnly: true }]));
-
-const written = (schemaName: string, schema: Schema) =>
-  z.unknown().openapi(schemaName, { type: "object", additionalProperties: false, ...schema });
-
-export const PatientCreateSchema = written("PatientCreate", {
-  description: "Name and address as text, in parts, or mixed.",
-  properties: fields,
-  required: ["email", "dateOfBirth", "address"],
-  ...oneOf("name", "firstName", "lastName"),
-  examples: [flat, inParts],
-});
-
-export const PatientReplaceSchema = written("PatientReplace", {
-  description: "The whole record. A field that is absent is removed, except registeredDate, which stays.",
-  properties: { ...fields, ...readOnly },
-  required: ["email", "dateOfBirth", "address"],
-  ...oneOf("name", "firstName", "lastName"),
-  examples: [flat, inParts],
-});
-
-export const PatientPatchSchema = written("PatientPatch", {
-  description: "A JSON merge patch (RFC 7396): an absent field stays, null removes. A name or address in one form replaces the other form.",
-  properties: { ...fields, name: line(limits.name), address: { anyOf: [line(limits.addressText), addressParts] }, ...readOnly },
-  examples: [{ email: "countess@example.com", phoneNumber: null }],
-});
 
 const changeExample = { field: "email", from: "ada@example.com", to: "countess@example.com" };
 export const HistorySchema = z

@@ -5,14 +5,15 @@
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { PatientDatabase, Viewer } from "../database.ts";
-import type { Patient, PatientRecord, PatientsTable } from "../tables.ts";
+import { firstDay, type Patient, type PatientRecord, type PatientsTable } from "../tables.ts";
 import { type AccessLevel, accessLevel, visible } from "./access-store.ts";
 
 /** A read of one patient. */
 export type Reading = { id: string; viewer: Viewer; requestId: string };
 
-export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, p.email, p.phone_number, p.date_of_birth, p.address_text, p.street,
-  p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at`;
+export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, coalesce(p.email, p.shared_email) as email,
+  p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.details,
+  p.created_at, p.updated_at, p.deleted_at`;
 
 /**
  * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres reads the
@@ -53,7 +54,9 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
   return readings.map((_, n) => found.get(n));
 }
 
-export type PatientRow = Omit<PatientsTable, "registered_by" | "deleted_at" | "words"> & { account_id: string | null };
+export type PatientRow = Omit<PatientsTable, "shared_email" | "email_key" | "registered_by" | "words" | "changed_xid"> & {
+  account_id: string | null;
+};
 
 export function toPatient(row: PatientRow): Patient {
   return {
@@ -63,23 +66,32 @@ export function toPatient(row: PatientRow): Patient {
       name: row.name,
       ...(row.first_name !== null && { firstName: row.first_name }),
       ...(row.last_name !== null && { lastName: row.last_name }),
-      email: row.email,
+      ...(row.email !== null && { email: row.email }),
       ...(row.phone_number !== null && { phoneNumber: row.phone_number }),
       dateOfBirth: row.date_of_birth,
-      address: {
-        text: row.address_text,
-        ...(row.street !== null && { street: row.street }),
-        ...(row.city !== null && { city: row.city }),
-        ...(row.state !== null && { state: row.state }),
-        ...(row.zip_code !== null && { zipCode: row.zip_code }),
-      },
+      ...(row.address_text !== null && {
+        address: {
+          text: row.address_text,
+          ...(row.street !== null && { street: row.street }),
+          ...(row.city !== null && { city: row.city }),
+          ...(row.state !== null && { state: row.state }),
+          ...(row.zip_code !== null && { zipCode: row.zip_code }),
+        },
+      }),
       ...(row.sex !== null && { sex: row.sex }),
       registeredDate: row.registered_date,
+      ...(row.details !== null && detailsOf(row.date_of_birth, row.details)),
     },
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     accountId: row.account_id ?? undefined,
+    ...(row.deleted_at && { deletedAt: row.deleted_at }),
   };
+}
+
+/** A date of birth that is not a day is there as it was written, unless the version before has changed the column. */
+function detailsOf(birth: string, { dateOfBirth = birth, ...details }: NonNullable<PatientsTable["details"]>) {
+  return { ...details, dateOfBirth: firstDay(dateOfBirth) === birth ? dateOfBirth : birth };
 }
 
 /** A repeated request, which created a patient before. */
@@ -119,12 +131,12 @@ export async function readFirstVersions(db: PatientDatabase, asked: Replay[]): P
 }
 
 /** A patient before a change, and what the viewer may do with it. A deleted patient is as it was when it was deleted. */
-export type Found = Patient & { deleted: boolean; owner: string; level: AccessLevel };
+export type Found = Patient & { owner: string; level: AccessLevel };
 
 const findStatement = {
   name: "patients_find",
   text: `select * from (
-      select ${patientColumns}, b.account_id, p.deleted_at is not null as deleted, p.registered_by as owner, ${accessLevel("p", "a")} as level
+      select ${patientColumns}, b.account_id, p.registered_by as owner, ${accessLevel("p", "a")} as level
       from (select $1::uuid as id, $2::text as actor, $3::boolean as sees_all, $4::text[] as principals) a
       join patients p on p.id = a.id left join patient_billing b on b.patient_id = p.id offset 0
     ) found where level is not null`,
@@ -133,6 +145,6 @@ const findStatement = {
 /** Finds a patient for a change or a question, also a deleted one. What follows is audited, finding it is not. */
 export async function findPatient(db: PatientDatabase, id: string, viewer: Viewer): Promise<Found | undefined> {
   const values = [id, viewer.id, viewer.seesAll, viewer.principals];
-  const [row] = await db.query<PatientRow & Pick<Found, "deleted" | "owner" | "level">>(findStatement, values);
-  return row && { ...toPatient(row), deleted: row.deleted, owner: row.owner, level: row.level };
+  const [row] = await db.query<PatientRow & Pick<Found, "owner" | "level">>(findStatement, values);
+  return row && { ...toPatient(row), owner: row.owner, level: row.level };
 }

@@ -10,7 +10,7 @@ import { type Column, defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
-import type { Action, PatientRecord, SearchWords } from "../tables.ts";
+import { type Action, firstDay, type PatientRecord, type SearchWords } from "../tables.ts";
 
 export function sha256(text: string): string {
   return hash("sha256", text);
@@ -24,6 +24,8 @@ type NewVersion = {
   action: Action;
   requestId: string;
   record: PatientRecord;
+  /** What may be there once among living patients; undefined if patients may share addresses, or there is none. */
+  emailKey: string | undefined;
   words: SearchWords;
   event: OutboxEvent;
 };
@@ -48,16 +50,19 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   name: ["text", ({ record }) => record.name],
   first_name: ["text", ({ record }) => record.firstName],
   last_name: ["text", ({ record }) => record.lastName],
-  email: ["text", ({ record }) => record.email],
+  email: ["text", ({ record, emailKey }) => (emailKey === undefined ? undefined : record.email)],
+  shared_email: ["text", ({ record, emailKey }) => (emailKey === undefined ? record.email : undefined)],
+  email_key: ["text", ({ emailKey }) => emailKey],
   phone_number: ["text", ({ record }) => record.phoneNumber],
-  date_of_birth: ["date", ({ record }) => record.dateOfBirth],
-  address_text: ["text", ({ record }) => record.address.text],
-  street: ["text", ({ record }) => record.address.street],
-  city: ["text", ({ record }) => record.address.city],
-  state: ["text", ({ record }) => record.address.state],
-  zip_code: ["text", ({ record }) => record.address.zipCode],
+  date_of_birth: ["date", ({ record }) => firstDay(record.dateOfBirth)],
+  address_text: ["text", ({ record }) => record.address?.text],
+  street: ["text", ({ record }) => record.address?.street],
+  city: ["text", ({ record }) => record.address?.city],
+  state: ["text", ({ record }) => record.address?.state],
+  zip_code: ["text", ({ record }) => record.address?.zipCode],
   sex: ["text", ({ record }) => record.sex],
   registered_date: ["date", ({ record }) => record.registeredDate],
+  details: ["json", ({ record }) => detailsOf(record)],
   // Separated by newlines, since a word has no control characters.
   words: ["text", ({ words }) => words.all.join("\n")],
   event_id: ["uuid", ({ event }) => event.eventId],
@@ -65,6 +70,14 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   payload: ["bytea", ({ event }) => event.payload],
   traceparent: ["text", ({ event }) => event.traceparent],
 };
+
+/** What has no columns, as JSON. Most records have none of it. */
+function detailsOf({ dateOfBirth, dateOfBirthEstimated, deceased }: PatientRecord): string | undefined {
+  const isPartial = dateOfBirth.length < 10;
+  if (!isPartial && dateOfBirthEstimated === undefined && deceased === undefined) return undefined;
+  return JSON.stringify({ ...(isPartial && { dateOfBirth }), dateOfBirthEstimated, deceased });
+}
+
 const vector = "array_to_tsvector(string_to_array(input.words, E'\\n'))";
 /** The hash of the record's text as `patient_versions` keeps it, for the audit trail. */
 const digest = "encode(sha256(convert_to(record::text, 'UTF8')), 'hex')";
@@ -103,7 +116,8 @@ export function collectPatients(patients: NewPatient[] = []): CollectedPatients 
 
 /**
  * Writes keys before e-mails, each in order, so that two batches with the same ones wait for each other instead of deadlocking.
- * Gives the ids of patients that are not created, because their key was used or their e-mail is taken.
+ * Gives the ids of patients that are not created, because their key was used or their e-mail is taken. Two indexes know whether
+ * it is: that of keys, and `patients_email`, which is all that the version before looks at.
  */
 const createStatement = {
   name: "patients_create",
@@ -115,12 +129,12 @@ const createStatement = {
       select actor, key, request_hash, id from input where key is not null order by actor, key
       on conflict do nothing returning patient_id
     ), created as (
-      insert into patients (id, version, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
-        state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words)
-      select id, 1, name, first_name, last_name, email, phone_number, date_of_birth, address_text, street, city,
-        state, zip_code, sex, registered_date, actor, at, at, ${vector}
-      from input where key is null or id in (select patient_id from keyed) order by lower(email)
-      on conflict (lower(email)) where deleted_at is null do nothing returning id
+      insert into patients (id, version, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
+        address_text, street, city, state, zip_code, sex, registered_date, details, registered_by, created_at, updated_at, words)
+      select id, 1, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
+        address_text, street, city, state, zip_code, sex, registered_date, details, actor, at, at, ${vector}
+      from input where key is null or id in (select patient_id from keyed) order by email_key
+      on conflict do nothing returning id
     ), fresh as materialized (
       select * from input where id in (select id from created)
     ), search_words as (
@@ -178,6 +192,8 @@ type FoundKey = { caller: string; key: string; patient_id: string; hash: string 
 export type Change = NewVersion & {
   /** The version that is changed; the new one is the next number. */
   version: number;
+  /** Whether the e-mail stays. Then its key does: what was found twice when keys were computed has none, and is still changed. */
+  keepsEmail: boolean;
   deleted: boolean;
   /** The names of what changed. */
   fields: string[];
@@ -186,6 +202,7 @@ export type Change = NewVersion & {
 const changes = defineBulkInput<Change>({
   ...versionColumns,
   version: ["bigint", ({ version }) => BigInt(version)],
+  keeps_email: ["boolean", ({ keepsEmail }) => keepsEmail],
   deleted: ["boolean", ({ deleted }) => deleted],
   fields: ["text", ({ fields }) => JSON.stringify(fields)],
 });
@@ -197,9 +214,11 @@ const changeStatement = {
       select * from ${changes.source("input")}
     ), changed as (
       update patients p set version = p.version + 1, name = input.name, first_name = input.first_name, last_name = input.last_name,
-        email = input.email, phone_number = input.phone_number, date_of_birth = input.date_of_birth, address_text = input.address_text,
+        email = input.email, shared_email = input.shared_email,
+        email_key = case when input.keeps_email and input.email_key is not null then p.email_key else input.email_key end,
+        phone_number = input.phone_number, date_of_birth = input.date_of_birth, address_text = input.address_text,
         street = input.street, city = input.city, state = input.state, zip_code = input.zip_code, sex = input.sex,
-        registered_date = input.registered_date, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector}
+        registered_date = input.registered_date, details = input.details, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector}
       from input where p.id = input.id and p.version = input.version
       returning p.id, p.version
     ), search_words as (
@@ -227,7 +246,7 @@ export async function changePatient(db: PatientDatabase, change: Change): Promis
   try {
     return (await db.query(changeStatement, [...changes.collect([change]).values(), change.words.names])).length === 1;
   } catch (error) {
-    if (violatedConstraint(error) === "patients_email") throw emailTaken();
+    if (["patients_email", "patients_email_key"].includes(violatedConstraint(error) ?? "")) throw emailTaken();
     throw error;
   }
 }
