@@ -15,6 +15,7 @@ import { emailKey } from "@pm/kit/email";
 import { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import { registeredEvent } from "../../services/patient/src/patients/events.ts";
+import { withRecordNumber } from "../../services/patient/src/patients/identifiers.ts";
 import { searchWords } from "../../services/patient/src/patients/search.ts";
 import type { SearchWords } from "../../services/patient/src/tables.ts";
 import { localDatabaseUrl } from "../local.ts";
@@ -39,13 +40,19 @@ type Target = { table: string; columns: string; row: (person: Seeded) => unknown
 const patients: Target = {
   table: "patients",
   columns:
-    "id, version, name, first_name, last_name, email, email_key, phone_number, date_of_birth, address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words",
+    "id, version, name, first_name, last_name, email, email_key, phone_number, date_of_birth, address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, sort_name, city_key, words_version, words, details",
   row: ({ id, at, record: r, words }) => [
     ...[id, 1, r.name, r.firstName, r.lastName, r.email, emailKey(r.email), r.phoneNumber, r.dateOfBirth],
     ...[r.address.text, r.address.street, r.address.city, r.address.state, r.address.zipCode, r.sex, r.registeredDate],
-    ...[actor, at.toISOString(), at.toISOString()],
+    ...[actor, at.toISOString(), at.toISOString(), words.sortName, words.cityKey, 1],
     words.all.map((word) => `'${word.replace(/['\\]/g, "$&$&")}'`).join(" "),
+    JSON.stringify({ identifiers: r.identifiers }),
   ],
+};
+const identifiers: Target = {
+  table: "patient_identifiers",
+  columns: "system, value, patient_id",
+  row: ({ id, record }) => [record.identifiers?.[0]?.system, record.identifiers?.[0]?.value, id],
 };
 const versions: Target = {
   table: "patient_versions",
@@ -79,8 +86,10 @@ const outbox: Target = {
 /** Yields people by number and puts each into `kept`. */
 function* makePeople(first: number, end: number, count: number, kept: Seeded[]): Generator<Seeded> {
   for (let index = first; index < end; index++) {
-    const person = personAt(index, count);
-    const seeded = { ...person, words: searchWords(person.record), json: JSON.stringify(person.record) };
+    const { record: unnumbered, ...person } = personAt(index, count);
+    // Apart from those that the service gives.
+    const record = withRecordNumber(unnumbered, `SEED${index}`);
+    const seeded = { ...person, record, words: searchWords(record), json: JSON.stringify(record) };
     kept.push(seeded);
     yield seeded;
   }
@@ -161,7 +170,7 @@ async function main(): Promise<void> {
   );
   const { all = 0, seeded = 0 } = rows[0] ?? {};
   const due = recordsOnly ? null : new Date().toISOString();
-  const targets = [patients, versions, audit, billing(due), ...(recordsOnly ? [] : [outbox])];
+  const targets = [patients, identifiers, versions, audit, billing(due), ...(recordsOnly ? [] : [outbox])];
   // Creating the indexes again only pays if most rows are new. It locks others out meanwhile.
   const indexes = count > 50_000 && count > all ? await takeIndexes(client) : [];
   const weight = count / 10;

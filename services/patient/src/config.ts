@@ -40,5 +40,10 @@ export const readConfig = () =>
     PHONE_REGION: clinicConfig.PHONE_REGION.refine(isSupportedCountry, "must be a country that has phone numbers, such as US or CH"),
     BILLING_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
+    RECORD_NUMBER_PREFIX: z
+      .string()
+      .regex(/^[A-Z]{1,6}$/, "must be 1 to 6 letters, A to Z")
+      .default("P"),
+    RECORD_NUMBER_START: z.coerce.number().int().min(1).max(1_000_000_000_000).default(100_000),
     DATE_ORDER: z.enum(dateOrders).default("YMD"),
   });

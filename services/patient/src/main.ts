@@ -2,6 +2,7 @@
 import { createCursors } from "@pm/kit/cursor";
 import { createRestApp } from "@pm/kit/http/rest";
 import { listenHttp } from "@pm/kit/http/server";
+import { databaseSettings } from "@pm/kit/postgres/database";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
 import { startCleanup } from "./cleanup.ts";
@@ -9,14 +10,17 @@ import { readConfig, recordSettings } from "./config.ts";
 import { createImports } from "./files/import.ts";
 import { registerFiles } from "./files/rest.ts";
 import { createTransfers } from "./files/transfers.ts";
+import { createConflicts } from "./patients/conflicts.ts";
 import { createHistory } from "./patients/history.ts";
 import { createLists } from "./patients/list.ts";
 import { createPatients } from "./patients/patients.ts";
 import { registerPatients } from "./patients/rest.ts";
+import { startRewriting } from "./patients/rewriting.ts";
 import { about } from "./patients/schemas.ts";
 import { createSharing } from "./patients/sharing.ts";
 import { createTotals } from "./patients/totals.ts";
 import { registerTotals } from "./patients/totals-rest.ts";
+import { createRecordNumbers, startNumbering } from "./record-numbers/record-numbers.ts";
 import { registerDocs } from "./swagger-ui.ts";
 import type { Tables } from "./tables.ts";
 
@@ -31,16 +35,22 @@ startCleanup({ db, log, lifecycle });
 const now = () => new Date();
 const settings = recordSettings(config);
 const cursors = createCursors(config.CURSOR_KEY);
+const numbering = { db, prefix: config.RECORD_NUMBER_PREFIX, start: config.RECORD_NUMBER_START };
+const recordNumbers = createRecordNumbers(numbering);
+startNumbering({ ...numbering, settings: databaseSettings(config), log, lifecycle });
 const committed = relay.wake;
-const lists = createLists({ db, cursors, search: { dateOrder: config.DATE_ORDER, phoneRegion: settings.phoneRegion } });
-const imports = createImports({ db, committed, now, settings });
+const conflicts = createConflicts({ db });
+const rewriting = startRewriting({ ...parts, db });
+const search = { dateOrder: config.DATE_ORDER, phoneRegion: settings.phoneRegion };
+const lists = createLists({ db, cursors, search, isRewritten: rewriting.isDone });
+const imports = createImports({ db, recordNumbers, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
 
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerPatients(rest, {
-  patients: createPatients({ db, audit, billing, committed, now, settings }),
+  patients: createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings }),
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),

@@ -8,6 +8,78 @@ export type Sex = (typeof sexes)[number];
 
 export type Address = { text: string; street?: string; city?: string; state?: string; zipCode?: string };
 
+/** The system of the record numbers that the platform gives. A patient may have more of it, such as after a change of software. */
+export const recordNumberSystem = "mrn";
+
+export const identifierTypes = ["record-number", "national-id", "insurance", "passport", "driving-licence", "other"] as const;
+
+/** From when to when something holds: days, months or years, `2026-05-12`, `2026-05` or `2026`. */
+export type Period = { start?: string; end?: string };
+
+/** What the patient is called in another system, or on a document. A living patient has it alone. */
+export type Identifier = { id: string; system: string; value: string; type?: (typeof identifierTypes)[number]; period?: Period };
+
+/** Whom an identifier belongs to is decided by both. */
+export type IdentifierKey = Pick<Identifier, "system" | "value">;
+
+/** Those of HL7, without the ones of a few countries. */
+export const maritalStatuses = [
+  "annulled",
+  "divorced",
+  "domestic-partner",
+  "married",
+  "never-married",
+  "polygamous",
+  "separated",
+  "unmarried",
+  "widowed",
+  "unknown",
+] as const;
+
+export const nameUses = ["official", "usual", "maiden", "nickname", "alias"] as const;
+export const placeUses = ["home", "work", "temporary", "old"] as const;
+export const phoneUses = ["home", "work", "mobile", "temporary", "old"] as const;
+
+/** An entry of a list. Its id stays while it does. */
+type Entry<Uses extends readonly string[]> = { id: string; use?: Uses[number]; period?: Period };
+export type Name = Entry<typeof nameUses> & { text: string; prefix?: string; given?: string; family?: string; suffix?: string };
+export type Phone = Entry<typeof phoneUses> & { value: string };
+export type Email = Entry<typeof placeUses> & { value: string };
+/** `country` is a code of ISO 3166-1. */
+export type Place = Entry<typeof placeUses> & Address & { country?: string };
+/** A tag of BCP 47, such as `de` or `pt-BR`. */
+export type Language = { id: string; language: string; preferred?: boolean };
+/** Somebody to ask or to tell about the patient. */
+export type Contact = { id: string; name: string; relationship?: string; phone?: string; address?: string };
+
+/**
+ * The lists of a record that have a flat view: their first entry is what `name`, `phoneNumber`, `email` and `address` say. A list that
+ * says no more than its view is left out.
+ */
+export type Lists = { names?: Name[]; phones?: Phone[]; emails?: Email[]; addresses?: Place[] };
+
+/** What columns have of the first entry of a list, and flat fields show. */
+export const shown = {
+  names: ["text", "given", "family"],
+  phones: ["value"],
+  emails: ["value"],
+  addresses: ["text", "street", "city", "state", "zipCode"],
+} as const satisfies Record<keyof Lists, readonly string[]>;
+
+/** The parts of a record that have no column of their own. */
+export type Details = Lists & {
+  dateOfBirthEstimated?: boolean;
+  /** Whether they have died, or on which day. */
+  deceased?: boolean | string;
+  maritalStatus?: (typeof maritalStatuses)[number];
+  languages?: Language[];
+  generalPractitioner?: string;
+  managingSite?: string;
+  contacts?: Contact[];
+  /** With a record number, as soon as the patient is stored. */
+  identifiers?: Identifier[];
+};
+
 /**
  * The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`; the date of birth is as precise as it is
  * known, also `YYYY-MM` or `YYYY`. The phone number is E.164, with `;ext=` and its extension if it has one.
@@ -24,8 +96,8 @@ export type PatientRecord = {
   registeredDate: string;
 } & Details;
 
-/** The part of a record that has no columns of its own, because nothing is looked for by it and few records have it. */
-type Details = { dateOfBirthEstimated?: boolean; deceased?: boolean | string };
+/** The parts that have no column of their own, as they are stored. A date of birth whose day is not known is there as it was written. */
+export type StoredDetails = Details & { dateOfBirth?: string };
 
 /** The first day that a date of any precision can be. Lists are ordered and filtered by it. */
 export const firstDay = (date: string): string => `${date}-01-01`.slice(0, 10);
@@ -42,8 +114,11 @@ export type Patient = {
   deletedAt?: Date | undefined;
 };
 
-/** The words that a search finds a patient by. `names` are those that a misspelled word may mean. */
-export type SearchWords = { all: string[]; names: string[] };
+/**
+ * What lists find and order a patient by: words, of which `names` are those that a misspelled word may mean, the name by which
+ * lists are sorted, and the city as it is compared.
+ */
+export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined };
 
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored";
@@ -66,7 +141,7 @@ export type PatientsTable = {
   zip_code: string | null;
   sex: Sex | null;
   registered_date: string;
-  details: (Details & { dateOfBirth?: string }) | null;
+  details: StoredDetails | null;
   /** The owner: who registered the patient, unless an administrator has named another user. */
   registered_by: string;
   created_at: Date;
@@ -74,11 +149,16 @@ export type PatientsTable = {
   deleted_at: Date | null;
   words: ColumnType<never, never, never>;
   changed_xid: ColumnType<never, never, never>;
+  sort_name: string | null;
+  city_key: string | null;
+  words_version: bigint | null;
 };
 
 export type Tables = {
   patients: PatientsTable;
   patient_words: { word: string };
+  /** Of living patients only. */
+  patient_identifiers: { system: string; value: string; patient_id: string };
   patient_versions: {
     patient_id: string;
     version: bigint;
@@ -109,6 +189,7 @@ export type Tables = {
     updated_at: Generated<Date>;
   };
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
+  conflict_limits: { caller: string; told_at: Generated<Date[]> };
   import_emails: { import_id: string; email_hash: Buffer };
   file_transfers: {
     caller: string;

@@ -1,5 +1,8 @@
 /** What changed since the answer before, over a real Postgres with writers in flight. */
 import { setTimeout as delay } from "node:timers/promises";
+import { createLogger } from "@pm/kit/log";
+import { openDatabase } from "@pm/kit/postgres/database";
+import { testDatabase } from "@pm/stack/testing";
 import { expect, test } from "vitest";
 import { type Client, patientsOfThisFile, someBody } from "./testing.ts";
 
@@ -68,6 +71,24 @@ test("a row that is newer than the oldest write in flight waits for the answer a
     expect(namesOf(await changesSince(during.until))).toEqual(["Held back", "Newer"]);
   } finally {
     writer.release();
+  }
+});
+
+test("writes to other databases of the server hold nothing back", async () => {
+  const other = await testDatabase("kit");
+  const log = createLogger("test", "silent");
+  const { kysely, pool } = openDatabase({ settings: { url: other.migrationDatabaseUrl }, poolSize: 1, applicationName: "other", log });
+  const client = await pool.connect();
+  try {
+    await client.query("begin");
+    await client.query("create table held (id int)");
+    const { until } = await changesSince(everything);
+    await create("Beside");
+    expect(namesOf(await changesSince(until))).toEqual(["Beside"]);
+  } finally {
+    client.release(true);
+    await kysely.destroy();
+    await other.drop();
   }
 });
 

@@ -18,6 +18,7 @@ import { type RecordSettings, recordSettings } from "../src/config.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerFiles } from "../src/files/rest.ts";
 import { createTransfers } from "../src/files/transfers.ts";
+import { createConflicts } from "../src/patients/conflicts.ts";
 import { createHistory } from "../src/patients/history.ts";
 import { createLists } from "../src/patients/list.ts";
 import { createPatients } from "../src/patients/patients.ts";
@@ -26,6 +27,7 @@ import { about } from "../src/patients/schemas.ts";
 import { createSharing } from "../src/patients/sharing.ts";
 import { createTotals } from "../src/patients/totals.ts";
 import { registerTotals } from "../src/patients/totals-rest.ts";
+import { createRecordNumbers } from "../src/record-numbers/record-numbers.ts";
 import { registerDocs } from "../src/swagger-ui.ts";
 import type { Tables } from "../src/tables.ts";
 
@@ -87,11 +89,13 @@ export async function startPatientApp(
   registerDocs(rest);
   const [now, committed, settings] = [() => new Date(), () => undefined, { ...defaultSettings, ...set }];
   const cursors = createCursors("a key for cursors, long enough to be one");
-  const lists = createLists({ db, cursors, search: { dateOrder: "YMD", phoneRegion: settings.phoneRegion } });
+  const recordNumbers = createRecordNumbers({ db, prefix: "P", start: 100_000 });
+  const search = { dateOrder: "YMD", phoneRegion: settings.phoneRegion } as const;
+  const lists = createLists({ db, cursors, search, isRewritten: () => true });
   const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
-  registerFiles(rest, { lists, imports: createImports({ db, committed, now, settings }), transfers });
+  registerFiles(rest, { lists, imports: createImports({ db, recordNumbers, committed, now, settings }), transfers });
   registerPatients(rest, {
-    patients: createPatients({ db, audit, billing, committed, now, settings }),
+    patients: createPatients({ db, audit, billing, recordNumbers, conflicts: createConflicts({ db }), committed, now, settings }),
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),

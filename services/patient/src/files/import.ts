@@ -5,14 +5,17 @@
 import { createHash, randomUUIDv7 } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AppError, type FieldError } from "@pm/kit/errors";
-import type { Call } from "../caller.ts";
+import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
+import { claimsOf } from "../patients/conflicts.ts";
 import { registeredEvent } from "../patients/events.ts";
 import { rulesAt } from "../patients/fields.ts";
+import { hasRecordNumber, withRecordNumber } from "../patients/identifiers.ts";
 import { emailKeyOf, importedRecord } from "../patients/record.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
+import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
 import type { ImportLine } from "./formats.ts";
 import { advanceImport, beginImport, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
 
@@ -46,6 +49,7 @@ type Batch = {
 
 type Options = {
   db: PatientDatabase;
+  recordNumbers: RecordNumbers;
   now: () => Date;
   settings: RecordSettings;
   /** Called after each commit that wrote events. */
@@ -100,7 +104,7 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
       if (seen === started.lines && !position().prefixHash.equals(started.prefixHash)) throw otherFile();
       if (seen <= started.lines) continue;
       if (started.finished) throw otherFile();
-      if (writer.add(line)) await writer.write({ ...position(), finished: false });
+      if (await writer.add(line)) await writer.write({ ...position(), finished: false });
     }
     if (seen < started.lines) throw otherFile();
     if (!started.finished) await writer.write({ ...position(), finished: true });
@@ -115,33 +119,41 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
 }
 
 /** Collects lines into a batch, and writes one batch while the next one is collected. */
-function createWriter({ db, now, settings, committed }: Options, call: Call, { dryRun, signal }: Run, started: ImportProgress) {
+function createWriter(
+  { db, recordNumbers, now, settings, committed }: Options,
+  call: Call,
+  { dryRun, signal }: Run,
+  started: ImportProgress,
+) {
   // The memory of batches that are written, for the next ones.
   const spare: CollectedPatients[] = [];
   // Names repeat: a word that this import has written need not be written again.
   const knownWords = new Set<string>();
+  const who = { viewer: viewerOf(call.caller), requestId: call.requestId };
   const newBatch = (): Batch => ({ imported: [], patients: spare.pop() ?? collectPatients(), failures: [], bytes: 0 });
   let batch = newBatch();
   let reached = started;
   let progress = Promise.resolve(started);
 
-  function take({ number: line, body }: ImportLine): void {
+  async function take({ number: line, body }: ImportLine): Promise<void> {
     const at = now();
-    const record = importedRecord(body, rulesAt(at.getTime(), settings));
+    const given = importedRecord(body, rulesAt(at.getTime(), settings));
+    const getsNumber = !dryRun && !hasRecordNumber(given);
+    const record = getsNumber ? withRecordNumber(given, await recordNumbers.next()) : given;
     const id = randomUUIDv7();
     const emailKey = emailKeyOf(record, settings);
-    const { all, names } = searchWords(record);
-    const words = { all, names: names.filter((word) => !knownWords.has(word)) };
+    const found = searchWords(record);
+    const words = { ...found, names: found.names.filter((word) => !knownWords.has(word)) };
     const who = { actor: call.actorId, requestId: call.requestId };
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for the billing accounts of an import, so the worker opens them.
     batch.patients.add({ ...who, id, at, action: "imported", record, emailKey, words, event, billingAt: at });
-    batch.imported.push({ line, id, emailKey, names: words.names });
+    batch.imported.push({ line, id, claims: claimsOf(given, settings), getsNumber, names: words.names });
   }
 
-  function takeOrErrors(line: ImportLine): FieldError[] | undefined {
+  async function takeOrErrors(line: ImportLine): Promise<FieldError[] | undefined> {
     try {
-      take(line);
+      await take(line);
       return undefined;
     } catch (error) {
       if (error instanceof AppError && error.options.errors) return error.options.errors;
@@ -159,8 +171,8 @@ function createWriter({ db, now, settings, committed }: Options, call: Call, { d
     settled: () => progress,
 
     /** Adds a line to the batch. Gives whether the batch is to be written. */
-    add(line: ImportLine): boolean {
-      const errors = line.errors ?? takeOrErrors(line);
+    async add(line: ImportLine): Promise<boolean> {
+      const errors = line.errors ?? (await takeOrErrors(line));
       if (errors) batch.failures.push({ line: line.number, errors });
       batch.bytes += line.text.length + (errors?.length ?? 0) * bytesPerError;
       return batch.imported.length + batch.failures.length === batchSize || batch.bytes >= batchBytes;
@@ -171,7 +183,7 @@ function createWriter({ db, now, settings, committed }: Options, call: Call, { d
       const before = await progress;
       const written = batch;
       batch = newBatch();
-      progress = advanceImport(db, { ...written, ...position, before, dryRun, signal })
+      progress = advanceImport(db, { ...written, ...position, ...who, before, dryRun, signal })
         .finally(committed)
         .then((after) => {
           reached = after;

@@ -2,8 +2,10 @@
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { AppError, type FieldError } from "@pm/kit/errors";
 import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
-import type { PatientDatabase } from "../database.ts";
-import { type CollectedPatients, emailTaken, insertCollected } from "../patients/write-store.ts";
+import type { PatientDatabase, Viewer } from "../database.ts";
+import { askAboutConflicts, type Claim, unchecked, type Verdict } from "../patients/conflicts-store.ts";
+import { type CollectedPatients, type Conflict, insertCollected, isIdentifierRace, taken } from "../patients/write-store.ts";
+import { recordNumberSystem } from "../tables.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
 export type ImportProgress = { id: string; lines: number; created: number; failed: number; prefixHash: Buffer; finished: boolean };
@@ -79,11 +81,13 @@ const storable = ({ path, message }: FieldError): FieldError => ({ path: path.to
 /** A report has this many errors. A file with more of them is most likely wrong as a whole. */
 const maxReported = 10_000;
 
-/** A line that is right. `emailKey` is what may be there once among living patients. */
-export type Imported = { line: number; id: string; emailKey: string | undefined };
+/** A line that is right. `claims` are what may be there once among living patients. `getsNumber`: the platform gives the record number. */
+export type Imported = { line: number; id: string; claims: Claim[]; getsNumber: boolean };
 
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
+  viewer: Viewer;
+  requestId: string;
   before: ImportProgress;
   dryRun: boolean;
   /** Nothing is stored once it has aborted. */
@@ -102,49 +106,94 @@ export type Step = {
  * Creates patients and notes how far the import is, in one transaction.
  * @throws AppError failed_precondition where another request has advanced this import in the meantime
  */
-export function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
-  return inTransaction(db, async (tx) => {
-    const { before, imported, patients, dryRun } = step;
-    const leftOut = dryRun ? await takenEmails(tx, before.id, imported) : await insertCollected(tx, patients);
-    const taken = imported.filter(({ id }) => leftOut.has(id)).map(({ line }) => ({ line, errors: emailTaken().options.errors }));
-    const failures = [...step.failures, ...taken].sort((a, b) => a.line - b.line);
-    const reported = failures.slice(0, Math.max(0, maxReported - before.failed));
-    const values = [
-      before.id,
-      before.lines,
-      step.lines,
-      imported.length - taken.length,
-      failures.length,
-      step.prefixHash,
-      JSON.stringify(reported.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
-      step.finished,
-    ];
-    const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
-    step.signal.throwIfAborted();
-    if (advanced) return toProgress(advanced);
-    throw new AppError("failed_precondition", "Idempotency-Key: an import under this key is running. Wait for it, or use another key.");
-  });
+export async function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
+  // Before the transaction, so that the caller's other requests do not wait for its end.
+  const asked = await ask(db, step, step.imported);
+  return inTransaction(db, (tx) => storeStep(tx, step, asked), { isConflict: isIdentifierRace });
 }
 
+type Verdicts = Map<string, Verdict["kind"]>;
+
+async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<ImportProgress> {
+  const { before, imported, patients, dryRun } = step;
+  const isRefused = ({ id }: Imported) => asked.get(id) === "refused";
+  const allowed = imported.filter((line) => !isRefused(line));
+  const leftOut = dryRun
+    ? await takenKeys(tx, before.id, allowed)
+    : await insertCollected(
+        tx,
+        patients,
+        imported.filter(isRefused).map(({ id }) => id),
+      );
+  // A line before may have the e-mail, or a patient whom the caller may see, or somebody else has taken it since.
+  const surprising = allowed.filter(({ id }) => leftOut.has(id) && asked.get(id) === "free");
+  const verdicts = new Map([...asked, ...(await ask(tx, step, surprising))]);
+  const failed = imported.flatMap((imported) => {
+    const { id, line } = imported;
+    if (verdicts.get(id) === "refused") return [{ line, errors: [unchecked(imported.claims)] }];
+    const conflict = leftOut.get(id);
+    return conflict ? [{ line, errors: refusal(imported, conflict) }] : [];
+  });
+  const failures = [...step.failures, ...failed].sort((a, b) => a.line - b.line);
+  const reported = failures.slice(0, Math.max(0, maxReported - before.failed));
+  const values = [
+    before.id,
+    before.lines,
+    step.lines,
+    imported.length - failed.length,
+    failures.length,
+    step.prefixHash,
+    JSON.stringify(reported.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
+    step.finished,
+  ];
+  const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
+  step.signal.throwIfAborted();
+  if (advanced) return toProgress(advanced);
+  throw new AppError("failed_precondition", "Idempotency-Key: an import under this key is running. Wait for it, or use another key.");
+}
+
+/** What the caller may be told about each line: its verdict by its id. */
+async function ask(db: Queries, { viewer, requestId }: Step, lines: Imported[]): Promise<Verdicts> {
+  const questions = lines.map(({ claims }) => ({ viewer, requestId, claims }));
+  const verdicts = await askAboutConflicts(db, questions);
+  return new Map(lines.map(({ id }, index) => [id, verdicts[index]?.kind ?? "free"]));
+}
+
+function refusal({ getsNumber }: Imported, conflict: Conflict): FieldError[] {
+  const isOurs = getsNumber && conflict !== "email" && conflict.system === recordNumberSystem;
+  const message = "got a record number that another line brought at the same moment; import this line again";
+  return isOurs ? [{ path: "", message }] : (taken(conflict).options.errors ?? []);
+}
+
+/** In a file no two lines may have the same keys, and no line one that a living patient has. */
 const freeStatement = {
-  name: "imports_free_emails",
+  name: "imports_free_keys",
   text: `
     with input as materialized (
-      select distinct key, sha256(convert_to(key, 'UTF8')) as hash from json_array_elements_text($2) as key
+      select distinct system, value, sha256(convert_to(coalesce('identifier:' || system || '|', '') || value, 'UTF8')) as hash
+      from json_to_recordset($2) as k(system text, value text)
     ), noted as (
       insert into import_emails (import_id, email_hash) select $1, hash from input on conflict do nothing returning email_hash
     )
-    select key from input where hash in (select email_hash from noted)
-    and not exists (select 1 from patients p where p.email_key = input.key and p.deleted_at is null)
-    and not exists (select 1 from patients p where lower(p.email) = input.key and p.deleted_at is null)`,
+    select system, value from input where hash in (select email_hash from noted) and case when system is null
+      then (select id from patients p where p.email_key = value and p.deleted_at is null limit 1) is null
+        and (select id from patients p where lower(p.email) = value and p.deleted_at is null limit 1) is null
+      else (select patient_id from patient_identifiers i where i.system = input.system and i.value = input.value) is null end`,
 };
 
-/** The lines whose e-mail is taken: by another patient, or by a line that came before. */
-async function takenEmails(tx: Queries, importId: string, imported: Imported[]): Promise<Set<string>> {
-  const keys = imported.flatMap(({ emailKey }) => emailKey ?? []);
-  const free = new Set((await tx.query<{ key: string }>(freeStatement, [importId, JSON.stringify(keys)])).map((row) => row.key));
-  // The first line of an e-mail has it, the next ones do not.
-  return new Set(imported.filter(({ emailKey }) => emailKey !== undefined && !free.delete(emailKey)).map(({ id }) => id));
+/** An identifier, or the key of an e-mail, which has no system. */
+type Key = { system: string | null; value: string };
+
+/** The lines whose e-mail or identifier is taken: by another patient, or by a line that came before. */
+async function takenKeys(tx: Queries, importId: string, imported: Imported[]): Promise<Map<string, Conflict>> {
+  const keysOf = ({ claims }: Imported): Key[] =>
+    claims.map((claim) => (claim.kind === "email" ? { system: null, value: claim.key } : { system: claim.system, value: claim.value }));
+  const name = ({ system, value }: Key) => JSON.stringify([system, value]);
+  const rows = await tx.query<Key>(freeStatement, [importId, JSON.stringify(imported.flatMap(keysOf))]);
+  const free = new Set(rows.map(name));
+  // The first line of a key has it, the next ones do not.
+  const found = imported.map((line) => [line.id, keysOf(line).find((key) => !free.delete(name(key)))] as const);
+  return new Map(found.flatMap(([id, key]) => (key ? [[id, key.system === null ? "email" : { system: key.system }]] : [])));
 }
 
 const errorsStatement = {

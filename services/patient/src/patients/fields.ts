@@ -4,10 +4,12 @@
  */
 import { type Instant, type LocalDate, localDateAt, toDate } from "@pm/kit/calendar";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
-import { faultOfText } from "@pm/kit/plain-text";
 import type { RecordSettings } from "../config.ts";
-import { type Address, firstDay, type PatientRecord, type Sex, sexes } from "../tables.ts";
+import { type Address, firstDay, type Lists, maritalStatuses, type PatientRecord, sexes } from "../tables.ts";
+import { type GivenContact, type GivenLanguage, type GivenLists, listReaders } from "./entries.ts";
+import { type GivenIdentifier, identifiers } from "./identifiers.ts";
 import { hasCountryCode, readPhone } from "./phone.ts";
+import { normalText, oneOf, type Reader, readObject, text } from "./reading.ts";
 
 /** Longest texts, in characters. */
 export const limits = {
@@ -22,28 +24,6 @@ export const limits = {
   zipCode: 20,
 };
 const earliestDate = "1880-01-01";
-
-/** Reads one value. If it is wrong, adds a problem and gives undefined. */
-type Reader<T> = (value: unknown, path: string, problems: FieldError[]) => T | undefined;
-
-const text =
-  (max: number): Reader<string> =>
-  (value, path, problems) => {
-    const fail = (message: string) => void problems.push({ path, message });
-    if (typeof value !== "string") return fail("must be a text");
-    const trimmed = value.trim();
-    if (trimmed === "") return fail("must not be empty");
-    // JSON Schema and Postgres count characters of Unicode. Counting them is slow, so only a text that might be too long is counted.
-    if (trimmed.length > max && Array.from(trimmed).length > max) return fail(`must have at most ${max} characters`);
-    const fault = faultOfText(trimmed);
-    return fault === undefined ? trimmed : fail(fault);
-  };
-
-/** A name in one form (NFC), in whichever form it was typed: "é" is one character on Windows and two on a Mac. */
-const personName =
-  (max: number): Reader<string> =>
-  (value, path, problems) =>
-    text(max)(typeof value === "string" ? value.normalize() : value, path, problems);
 
 // One @, no spaces or brackets, a domain of at least two labels. Stricter rules refuse addresses that work.
 const emailForm = /^[^\s@<>()[\]\\,;:"]{1,64}@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+[\p{L}\p{N}-]{2,63}$/u;
@@ -102,12 +82,6 @@ const phoneNumber =
     return undefined;
   };
 
-const sex: Reader<Sex> = (value, path, problems) => {
-  const found = typeof value === "string" ? sexes.find((known) => known === value.toLowerCase()) : undefined;
-  if (!found) problems.push({ path, message: `must be one of ${sexes.join(", ")}` });
-  return found;
-};
-
 export type AddressParts = { [Part in keyof Address]?: string | null };
 const addressReaders = {
   text: text(limits.addressText),
@@ -130,46 +104,33 @@ const address: Reader<AddressParts> = (value, path, problems) => {
 };
 
 /** The fields of a body. Null removes a field. */
-export type Fields = { [Field in Exclude<keyof PatientRecord, "address">]?: PatientRecord[Field] | null } & {
+export type Fields = { [Field in Exclude<keyof PatientRecord, "address" | ListField>]?: PatientRecord[Field] | null } & {
   address?: AddressParts | null;
-};
+  identifiers?: GivenIdentifier[] | null;
+  languages?: GivenLanguage[] | null;
+  contacts?: GivenContact[] | null;
+} & GivenLists;
+type ListField = keyof Lists | "identifiers" | "languages" | "contacts";
 
 /** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
 export const readOnly = ["id", "version", "createdAt", "updatedAt", "deletedAt", "billing"];
 
-function readObject<T>(
-  body: object,
-  readers: { [name: string]: Reader<unknown> },
-  ignored: string[],
-  prefix: string,
-  problems: FieldError[],
-  current: Partial<Record<string, unknown>> = {},
-): T {
-  const fields: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(body)) {
-    const reader = Object.hasOwn(readers, key) ? readers[key] : undefined;
-    // What the record has already stays right, also where settings or rules have changed since.
-    if (reader && value !== undefined && value === current[key]) fields[key] = value;
-    else if (reader) fields[key] = value === null ? null : reader(value, prefix + key, problems);
-    else if (!ignored.includes(key))
-      problems.push({ path: prefix + key.slice(0, 100), message: "is not a known field; check its spelling" });
-  }
-  return fields as T;
+function fieldReaders({ latest, settings }: Rules) {
+  const [name, partOfName, phone] = [normalText(limits.name), normalText(limits.partOfName), phoneNumber(settings.phoneRegion)];
+  return {
+    ...{ name, firstName: partOfName, lastName: partOfName, email, phoneNumber: phone, address },
+    dateOfBirth: date(latest, settings.dateOfBirthPrecision),
+    dateOfBirthEstimated: flag,
+    deceased: flagOrDate(latest),
+    sex: oneOf(sexes),
+    registeredDate: date(latest),
+    identifiers,
+    maritalStatus: oneOf(maritalStatuses),
+    generalPractitioner: name,
+    managingSite: name,
+    ...listReaders({ name, partOfName, phone, email, flag, ...addressReaders }),
+  };
 }
-
-const fieldReaders = ({ latest, settings }: Rules) => ({
-  name: personName(limits.name),
-  firstName: personName(limits.partOfName),
-  lastName: personName(limits.partOfName),
-  email,
-  phoneNumber: phoneNumber(settings.phoneRegion),
-  dateOfBirth: date(latest, settings.dateOfBirthPrecision),
-  address,
-  sex,
-  registeredDate: date(latest),
-  dateOfBirthEstimated: flag,
-  deceased: flagOrDate(latest),
-});
 
 /** What a body is read by: the clinic's settings, and the days of the request. */
 export type Rules = { settings: RecordSettings; today: LocalDate; latest: LocalDate };

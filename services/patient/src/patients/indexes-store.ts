@@ -8,6 +8,10 @@ import type { Tables } from "../tables.ts";
 const indexes = {
   patients_email_key: "unique on patients (email_key) where deleted_at is null and email_key is not null",
   patients_changed: "on patients (changed_xid)",
+  patients_sort_name: `on patients ((coalesce(sort_name, name) collate "und-x-icu"), id) where deleted_at is null`,
+  patients_city_key: "on patients (city_key, id) where deleted_at is null",
+  // Those whose words are to be rewritten.
+  patients_old_words: "on patients (id) where words_version is null",
 };
 
 export async function createIndexes(db: Kysely<Tables>, log: Logger): Promise<void> {

@@ -3,6 +3,7 @@ import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import { type RawBuilder, sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
+import type { IdentifierKey } from "../tables.ts";
 import type { Access, Condition } from "./access-store.ts";
 import { type PatientRow, patientColumns } from "./store.ts";
 
@@ -13,8 +14,10 @@ export type Sort = `${"" | "-"}${SortField}`;
 /** What a caller asks for, apart from the search. */
 export type Filters = {
   dateOfBirth?: string | undefined;
-  city?: string | undefined;
+  /** As it is compared, and as lower case letters: some rows may have only these. */
+  city?: { key: string; asBefore: string | undefined } | undefined;
   state?: string | undefined;
+  identifier?: IdentifierKey | undefined;
   registeredAfter?: string | undefined;
   registeredBefore?: string | undefined;
   /** The first and the last day. */
@@ -26,10 +29,13 @@ export type Filters = {
 /** A patient of a page, and what the page is ordered by before the id. */
 export type ListedRow = PatientRow & { tier: number; sort_key: string | null };
 
+type SortKeys = Record<SortField, RawBuilder<string> | undefined>;
+
 /** A list is ordered by these before the id. Ids are of the moment of creation, so that order needs nothing before it. */
-const sortKeys: Record<SortField, RawBuilder<string> | undefined> = {
+const sortKeys: SortKeys = {
   createdAt: undefined,
-  name: sql`lower(p.name)`,
+  // A row that the version before has just written has only its name.
+  name: sql`(coalesce(p.sort_name, p.name) collate "und-x-icu")`,
   dateOfBirth: sql`p.date_of_birth`,
   registeredDate: sql`p.registered_date`,
 };
@@ -38,38 +44,54 @@ const sortKeys: Record<SortField, RawBuilder<string> | undefined> = {
  * The same for a search, written so that no index gives this order. Otherwise Postgres walks the index by name until enough
  * names match, as if all names were spread over the alphabet, and for "Zoe" reads every other patient first.
  */
-const searchedSortKeys: typeof sortKeys = {
+const searchedSortKeys: SortKeys = {
   createdAt: undefined,
-  name: sql`(lower(p.name) || '')`,
+  name: sql`((coalesce(p.sort_name, p.name) || '') collate "und-x-icu")`,
   dateOfBirth: sql`(p.date_of_birth + 0)`,
   registeredDate: sql`(p.registered_date + 0)`,
 };
+
+/** The order by name until all rows have a name to sort by. */
+const nameAsBefore = sql<string>`lower(p.name)`;
+
+function sortKeyOf(sort: Sort, collects: boolean, asBefore: boolean): RawBuilder<string> | undefined {
+  const field = sort.replace("-", "") as SortField;
+  if (field === "name" && asBefore) return collects ? sql`(${nameAsBefore} || '')` : nameAsBefore;
+  return (collects ? searchedSortKeys : sortKeys)[field];
+}
 
 export function filterCondition(filters: Filters): Condition {
   const conditions = [sql`true`];
   if (filters.deleted !== "include") conditions.push(filters.deleted ? sql`p.deleted_at is not null` : sql`p.deleted_at is null`);
   if (filters.dateOfBirth !== undefined) conditions.push(sql`p.date_of_birth = ${filters.dateOfBirth}`);
   if (filters.bornBetween) conditions.push(sql`p.date_of_birth between ${filters.bornBetween[0]} and ${filters.bornBetween[1]}`);
-  if (filters.city !== undefined) conditions.push(sql`lower(p.city) = lower(${filters.city})`);
+  if (filters.city) conditions.push(cityCondition(filters.city));
   if (filters.state !== undefined) conditions.push(sql`lower(p.state) = lower(${filters.state})`);
+  if (filters.identifier !== undefined) conditions.push(identifierCondition(filters.identifier, filters.deleted));
   if (filters.registeredAfter !== undefined) conditions.push(sql`p.registered_date > ${filters.registeredAfter}`);
   if (filters.registeredBefore !== undefined) conditions.push(sql`p.registered_date < ${filters.registeredBefore}`);
   return sql.join(conditions, sql` and `);
 }
 
+function cityCondition({ key, asBefore }: NonNullable<Filters["city"]>): Condition {
+  if (asBefore === undefined) return sql`p.city_key = ${key}`;
+  return sql`(p.city_key = ${key} or (p.words_version is null and lower(p.city) = lower(${asBefore})))`;
+}
+
+/** Keys are of living patients only. The deleted ones are few enough to be looked through. */
+function identifierCondition({ system, value }: IdentifierKey, deleted: Filters["deleted"]): Condition {
+  const living = sql`p.id = (select patient_id from patient_identifiers where system = ${system} and value = ${value})`;
+  const gone = sql`(p.deleted_at is not null and p.details->'identifiers' @> ${JSON.stringify([{ system, value }])}::jsonb)`;
+  return deleted === "include" ? sql`(${living} or ${gone})` : deleted ? gone : living;
+}
+
 export const both = (one: Condition, other: Condition): Condition => sql`${one} and ${other}`;
 
-/**
- * How many rows the planner expects of each condition. That takes a fraction of a millisecond, while counting takes as long
- * as there are rows.
- */
-export async function estimateRows(db: PatientDatabase, conditions: Condition[]): Promise<number[]> {
-  type Node = { "Plan Rows": number; Plans?: Node[] };
-  const selects = conditions.map((condition) => sql`(select 1 from patients p where ${condition} offset 0)`);
-  const { rows } = await sql<{ "QUERY PLAN": [{ Plan: Node }] }>`
-    explain (format json) ${sql.join(selects, sql` union all `)}`.execute(db.kysely);
-  const plan = rows[0]?.["QUERY PLAN"][0].Plan;
-  return conditions.map((_, index) => Math.round((conditions.length === 1 ? plan : plan?.Plans?.[index])?.["Plan Rows"] ?? 0));
+/** How many rows the planner expects. That takes a fraction of a millisecond, while counting takes as long as there are rows. */
+export async function estimateRows(db: PatientDatabase, condition: Condition): Promise<number> {
+  type Plan = { "QUERY PLAN": [{ Plan: { "Plan Rows": number } }] };
+  const { rows } = await sql<Plan>`explain (format json) select 1 from patients p where ${condition}`.execute(db.kysely);
+  return Math.round(rows[0]?.["QUERY PLAN"][0].Plan["Plan Rows"] ?? 0);
 }
 
 /** Counting must not hold a connection for long. */
@@ -96,6 +118,8 @@ export type Position = { tier: number; key: unknown; id: unknown };
 export type Branch = {
   tier: number;
   condition: Condition;
+  /** Those that fulfil this come first; the others are the next tier. */
+  first?: Condition;
   /** Whether all matches are looked up and then sorted, instead of being met on the way along an index. */
   collects: boolean;
 };
@@ -110,6 +134,8 @@ export type ListRequest = {
   access: Access;
   after: Position | undefined;
   sort: Sort;
+  /** Whether some rows are as the version before wrote them. */
+  asBefore: boolean;
 };
 
 /** Reads the rows of a page and one more, and writes into the audit trail who was shown whom. */
@@ -134,18 +160,23 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
   return rows;
 }
 
-function branchOf({ limit, access, after, sort }: ListRequest, { tier, condition, collects }: Branch): RawBuilder<unknown> {
-  const key = (collects ? searchedSortKeys : sortKeys)[sort.replace("-", "") as SortField];
+function branchOf({ limit, access, after, sort, asBefore }: ListRequest, branch: Branch): RawBuilder<unknown> {
+  const { condition, collects } = branch;
+  const key = sortKeyOf(sort, collects, asBefore);
   const [direction, beyond] = sort.startsWith("-") ? [sql`desc`, sql`<`] : [sql`asc`, sql`>`];
   // As a text an id has the same order, but no index has it.
-  const order = key ? sql`${key} ${direction}, p.id ${direction}` : collects ? sql`p.id::text ${direction}` : sql`p.id ${direction}`;
-  const from =
-    after?.tier !== tier
-      ? sql``
-      : key
-        ? sql`and (${key}, p.id) ${beyond} (${after.key}, ${after.id})`
-        : sql`and p.id ${beyond} ${after.id}`;
-  const selected = sql`${sql.raw(patientColumns)}, ${tier}::int as tier, ${key ?? sql`null::text`} as sort_key`;
+  const keys = key ? sql`${key} ${direction}, p.id ${direction}` : collects ? sql`p.id::text ${direction}` : sql`p.id ${direction}`;
+  const [own, next] = [sql.lit(branch.tier), sql.lit(branch.tier + 1)];
+  const tier = branch.first ? sql`(case when ${branch.first} then ${own} else ${next} end)` : own;
+  const order = branch.first ? sql`${tier}, ${keys}` : keys;
+  const later = after && (key ? sql`(${key}, p.id) ${beyond} (${after.key}, ${after.id})` : sql`p.id ${beyond} ${after.id}`);
+  const isIn = after && after.tier >= branch.tier && after.tier <= branch.tier + (branch.first ? 1 : 0);
+  const from = !isIn
+    ? sql``
+    : branch.first
+      ? sql`and (${tier} > ${after.tier} or (${tier} = ${after.tier} and ${later}))`
+      : sql`and ${later}`;
+  const selected = sql`${sql.raw(patientColumns)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
   if (!collects || access.seesFew || !access.estimate)
     return sql`select ${selected} from patients p where ${condition} and ${access.read} ${from} order by ${order} limit ${limit + 1}`;
   // A caller who sees many, but not all: whether a match is visible is checked from the first match on, until the page is full.

@@ -1,4 +1,5 @@
 /** Lists of patients: filtered, searched, ordered, page by page. */
+import { memoize } from "@pm/kit/calendar";
 import type { Cursors } from "@pm/kit/cursor";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
@@ -6,6 +7,7 @@ import type { Patient } from "../tables.ts";
 import { type Access, type Condition, createAccess } from "./access-store.ts";
 import { readSince, toUntil } from "./changes.ts";
 import { changedCondition, type Horizon, readHorizon } from "./changes-store.ts";
+import { fold } from "./folding.ts";
 import {
   type Branch,
   both,
@@ -22,10 +24,15 @@ import {
 import { readSearch, type Search, type SearchSettings, toWordQuery } from "./search.ts";
 import { type Match, matchCondition, type Tier, tierCondition } from "./search-store.ts";
 import { toPatient } from "./store.ts";
+import { createWordFrequencies, type WordFrequencies } from "./word-frequencies-store.ts";
 
 export const sorts = sortFields.flatMap((field): Sort[] => [field, `-${field}`]);
 
-export type Filters = StoredFilters & { q?: string | undefined; updatedAfter?: string | undefined };
+export type Filters = Omit<StoredFilters, "city"> & {
+  q?: string | undefined;
+  city?: string | undefined;
+  updatedAfter?: string | undefined;
+};
 /** Without `sort` the order is that of creation, and a search shows exact matches first. */
 export type PageQuery = Filters & {
   limit: number;
@@ -44,38 +51,51 @@ export type Page = { items: Patient[]; nextCursor?: string; totalEstimate?: numb
  * patients both take 8 ms here. Left alone, Postgres walks past 60,000 patients rather than look up 1,200, or looks up 10,000 to show 50.
  */
 const manyMatches = 4_000;
+/** With more matches than this, a page is most likely full. */
+const enoughMatches = 1_000;
 
 export type Lists = ReturnType<typeof createLists>;
 
-export function createLists({ db, cursors, search }: { db: PatientDatabase; cursors: Cursors; search: SearchSettings }) {
-  const accessOf = createAccess(db);
+type Options = {
+  db: PatientDatabase;
+  cursors: Cursors;
+  search: Omit<SearchSettings, "asBefore">;
+  /** Whether all rows have the words of this version. */
+  isRewritten: () => boolean;
+};
 
-  async function planOf(call: Call, query: Omit<PageQuery, "limit">, bound: unknown[]): Promise<Plan> {
-    const { cursor, sort } = query;
+export function createLists({ db, cursors, search, isRewritten }: Options) {
+  const accessOf = createAccess(db);
+  const frequencies = createWordFrequencies(db);
+
+  async function planOf(call: Call, query: Omit<PageQuery, "limit">, bound: unknown[], asBefore: boolean): Promise<Plan> {
+    const { cursor, sort, city } = query;
     const { after, horizon: known } = cursor === undefined ? {} : toPosition(cursors.open(bound, cursor));
     const access = await accessOf(viewerOf(call.caller));
     const since = query.updatedAfter === undefined ? undefined : readSince(query.updatedAfter);
     const horizon = since && (known ?? (await readHorizon(db)));
-    const filters = filterCondition(query);
+    const place = city === undefined ? undefined : { key: fold(city), asBefore: asBefore ? city : undefined };
+    const filters = filterCondition({ ...query, city: place });
     return {
       access,
       after,
       horizon,
       sort: sort ?? "createdAt",
+      asBefore,
       filter: since && horizon ? both(filters, changedCondition(since, horizon)) : filters,
-      ...matchesOf(query.q === undefined ? "everybody" : readSearch(query.q, search), sort === undefined),
+      ...matchesOf(query.q === undefined ? "everybody" : readSearch(query.q, { ...search, asBefore }), sort === undefined),
     };
   }
 
-  /** The rows of a page and one more. A tier that most likely fills the page is read alone; the others share a statement. */
-  async function read(call: Call, plan: Plan, branches: Branch[], limit: number, purpose: Purpose): Promise<ListedRow[]> {
-    const { access, after, sort } = plan;
-    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort };
-    const [first, ...others] = branches;
-    const groups = first && !first.collects && others.length > 0 ? [[first], others] : [branches];
+  /** The rows of a page and one more. Tiers share a statement, up to the first one that most likely fills the page. */
+  async function read(call: Call, plan: Plan, branches: PlannedBranch[], limit: number, purpose: Purpose): Promise<ListedRow[]> {
+    const { access, after, sort, asBefore } = plan;
+    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore };
+    const enough = branches.findIndex(({ expected }) => expected > enoughMatches) + 1 || branches.length;
     const rows: ListedRow[] = [];
-    for (const group of groups)
-      if (rows.length <= limit) rows.push(...(await readList(db, { ...request, limit: limit - rows.length, branches: group })));
+    for (const group of [branches.slice(0, enough), branches.slice(enough)])
+      if (group.length > 0 && rows.length <= limit)
+        rows.push(...(await readList(db, { ...request, limit: limit - rows.length, branches: group })));
     return rows;
   }
 
@@ -83,16 +103,18 @@ export function createLists({ db, cursors, search }: { db: PatientDatabase; curs
     /** A page of a list. An export is pages too, and needs no total. */
     async page(call: Call, query: PageQuery, purpose: Purpose = "listed"): Promise<Page> {
       const { limit, cursor, count, ...asked } = query;
-      const bound = ["tiers of patients", call.actorId, asked];
-      const plan = await planOf(call, query, bound);
-      const expected = expectedRows(db, plan);
+      const asBefore = !isRewritten();
+      // The order by name changes once, when the last row is rewritten.
+      const bound = ["tiers of patients", call.actorId, asked, asBefore && asked.sort?.endsWith("name")];
+      const plan = await planOf(call, query, bound, asBefore);
+      const expected = expectedRows(db, plan, isSearchOnly(asked) ? frequencies : undefined);
       const rows = await read(call, plan, await branchesOf(plan, expected), limit, purpose);
       const page = rows.slice(0, limit);
       const last = page.at(-1);
       const more = rows.length > limit;
       const wantsTotal = cursor === undefined && purpose === "listed";
       const total = wantsTotal && count ? (more ? await countRows(db, everyMatch(plan)) : rows.length) : undefined;
-      const estimate = wantsTotal && more ? Math.max(...(await expected.visible()), rows.length) : rows.length;
+      const estimate = wantsTotal && more ? Math.max(await expected.visible("beginning"), rows.length) : rows.length;
       return {
         items: page.map(toPatient),
         ...(more && last && { nextCursor: cursors.seal(bound, [last.tier, last.sort_key, last.id, plan.horizon]) }),
@@ -116,6 +138,7 @@ type Plan = {
   /** Where an answer to `updatedAfter` ends. */
   horizon: Horizon | undefined;
   sort: Sort;
+  asBefore: boolean;
   filter: Condition;
   match: Match;
   /** The tiers of the search, one after the other. */
@@ -129,54 +152,70 @@ function matchesOf(search: Search | "everybody", byRelevance: boolean): Pick<Pla
   if (typeof search === "string" || "id" in search) return { match: search, tiers: ["beginning"], isRare: search !== "everybody" };
   const words = toWordQuery(search);
   const tiers: Tier[] = ["beginning"];
-  if (byRelevance && words && words.whole !== words.beginning) tiers.unshift("whole");
+  // Of numbers people know the beginning or all, and no order helps.
+  if (byRelevance && words && words.whole !== words.beginning && /\p{L}/u.test(words.whole)) tiers.unshift("whole");
   if (words?.parts.some(({ asked }) => asked !== null)) tiers.push("similar");
-  // An e-mail address or a whole number.
-  const isRare = search.required.some((term) => term.words.some((word) => word.includes("@") || /^\d{7,}$/.test(word)));
-  return { match: { words, born: search.born }, tiers, isRare };
+  return { match: { words, born: search.born }, tiers, isRare: isRare(search.required.flatMap((term) => term.words)) };
+}
+
+/** An e-mail address, a whole number, or two names: few patients have both. */
+function isRare(words: string[]): boolean {
+  return words.some((word) => word.includes("@") || /^\d{7,}$/.test(word)) || words.filter((word) => word.length >= 4).length >= 2;
 }
 
 const everyMatch = ({ filter, match, tiers, access }: Plan): Condition => both(both(filter, access.read), matchCondition(match, tiers));
 
-/** How many patients match each tier but the last, and how many of them the caller may see, as the planner expects. */
-type Expected = { matches: () => Promise<number[]>; visible: () => Promise<number[]> };
+/** How many patients match a tier, and how many of them the caller may see, as the planner expects. */
+type Expected = { matches: (tier: Tier) => Promise<number>; visible: (tier: Tier) => Promise<number> };
 
-/** Each is asked once, when it is needed. */
-function expectedRows(db: PatientDatabase, { filter, match, tiers, access }: Plan): Expected {
-  const conditions = tiers
-    .filter((tier) => tier !== "similar")
-    .map((tier) => both(filter, tierCondition(match, tier, { usesIndex: true })));
-  const estimate = access.estimate;
-  let matches: Promise<number[]> | undefined;
-  let visible: Promise<number[]> | undefined;
-  const all = () => (matches ??= estimateRows(db, conditions));
-  const seen = (condition: Condition) =>
-    estimateRows(
-      db,
-      conditions.map((each) => both(each, condition)),
-    );
-  return { matches: all, visible: () => (visible ??= estimate ? seen(estimate) : all()) };
+/** A branch, and how many of its matches the caller may see; 0 if nobody asked. */
+type PlannedBranch = Branch & { expected: number };
+
+/** Whether words alone decide who matches. */
+const isSearchOnly = ({ q, sort, deleted, ...others }: Filters & Pick<PageQuery, "sort">): boolean =>
+  !deleted && Object.values(others).every((value) => value === undefined);
+
+/** Each is asked once, when it is needed. Of words alone the sample says it, of everything else the planner. */
+function expectedRows(db: PatientDatabase, { filter, match, access }: Plan, frequencies: WordFrequencies | undefined): Expected {
+  const conditionOf = (tier: Tier) => both(filter, tierCondition(match, tier, { usesIndex: true }));
+  const looked = typeof match === "object" && "words" in match && !match.born ? match.words?.looked : undefined;
+  const { estimate } = access;
+  const matches = memoize(2, async (tier: Tier) => {
+    const sampled = tier !== "similar" && looked && frequencies ? await frequencies(looked[tier]) : undefined;
+    return sampled ?? (await estimateRows(db, conditionOf(tier)));
+  });
+  return { matches, visible: estimate ? memoize(2, (tier) => estimateRows(db, both(conditionOf(tier), estimate))) : matches };
 }
 
 /** The tiers that are still to be read, and how. */
-async function branchesOf(plan: Plan, expected: Expected): Promise<Branch[]> {
+async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch[]> {
   const { filter, match, tiers, sort, access, isRare, after, horizon } = plan;
   const isNarrow = match !== "everybody" || horizon !== undefined;
   // A caller who sees few patients has those looked up in any case. The many meanings of a misspelled word are expensive to
   // compare with patients that have none of them.
   const mayWalk = (sort === "createdAt" || sort === "-createdAt") && !access.seesFew && !isRare;
-  const branches: Branch[] = [];
-  for (const [tier, name] of tiers.entries()) {
-    if (tier < (after?.tier ?? 0)) continue;
-    const walks = !isNarrow || (mayWalk && name !== "similar" && (await areMany(expected, tier)));
-    const before = tiers[tier - 1];
-    branches.push({ tier, collects: !walks, condition: both(filter, tierCondition(match, name, { before, usesIndex: !walks })) });
+  const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier)));
+  const branches: PlannedBranch[] = [];
+  const expectedOf = async (tier: Tier) => (mayWalk && tier !== "similar" ? await expected.visible(tier) : 0);
+  for (let tier = after?.tier ?? 0; tier < tiers.length; tier++) {
+    const [before, name = "beginning"] = [tiers[tier - 1], tiers[tier]];
+    if (name === "whole" && !(await walks("beginning"))) {
+      // Whole words begin as they were asked, so one look finds both tiers.
+      const first = tierCondition(match, name, { usesIndex: true });
+      const condition = both(filter, tierCondition(match, "beginning", { usesIndex: true }));
+      branches.push({ tier, first, collects: true, condition, expected: await expectedOf("beginning") });
+      tier++;
+    } else {
+      const isWalked = await walks(name);
+      const condition = tierCondition(match, name, { before, usesIndex: !isWalked });
+      branches.push({ tier, collects: !isWalked, condition: both(filter, condition), expected: await expectedOf(name) });
+    }
   }
   return branches;
 }
 
 /** Whether walking meets a page of visible matches sooner than all matches are looked up. The fewer are visible, the later it does. */
-async function areMany({ matches, visible }: Expected, tier: number): Promise<boolean> {
-  const all = (await matches())[tier] ?? 0;
-  return all > manyMatches && all * ((await visible())[tier] ?? 0) > manyMatches ** 2;
+async function areMany({ matches, visible }: Expected, tier: Tier): Promise<boolean> {
+  const all = await matches(tier);
+  return all > manyMatches && all * (await visible(tier)) > manyMatches ** 2;
 }

@@ -1,5 +1,6 @@
 /** The rules of patients: who can register, read and change them. */
 import { randomUUIDv7 } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import type { AuditTrail } from "@pm/kit/audit/trail";
 import { createBatcher } from "@pm/kit/batcher";
 import { AppError } from "@pm/kit/errors";
@@ -9,18 +10,25 @@ import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
-import type { Action, Patient, PatientRecord } from "../tables.ts";
+import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
+import { type Action, type Patient, type PatientRecord, recordNumberSystem } from "../tables.ts";
 import { findFor, notFound } from "./access.ts";
 import type { AccessLevel } from "./access-store.ts";
+import { changePatient } from "./change-store.ts";
+import { type Conflicts, claimsOf } from "./conflicts.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
 import { type Rules, rulesAt } from "./fields.ts";
+import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
 import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
-import { type Creation, changePatient, emailTaken, insertPatients, type NewPatient, sha256 } from "./write-store.ts";
+import { type Found, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { type Creation, findConflict, insertPatients, type NewPatient, sha256, taken } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
 const maxBatch = 64;
+
+/** How many record numbers a create tries, if imports bring those that it got. */
+const maxNumbers = 5;
 
 /** A change without a precondition that loses a race is made again over what the winner left, this often in all. */
 const maxTries = 5;
@@ -31,6 +39,8 @@ type Options = {
   db: PatientDatabase;
   audit: AuditTrail;
   billing: BillingAccounts;
+  recordNumbers: RecordNumbers;
+  conflicts: Conflicts;
   now: () => Date;
   settings: RecordSettings;
   /** Called after each commit that wrote events. */
@@ -52,7 +62,9 @@ function createReading(db: PatientDatabase) {
   };
 }
 
-function createRegistration({ db, billing, now, settings, committed }: Options) {
+type Made = Exclude<Creation, { kind: "taken" }>;
+
+function createRegistration({ db, billing, recordNumbers, conflicts, now, settings, committed }: Options) {
   const creations = createBatcher<NewPatient, Creation>({
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
@@ -66,36 +78,54 @@ function createRegistration({ db, billing, now, settings, committed }: Options) 
   const replays = createBatcher<Replay, Patient | undefined>({ maxSize: maxBatch, run: (replays) => readFirstVersions(db, replays) });
 
   /** The answer to a request whose idempotency key was used before. */
-  async function replay(call: Call, creation: Creation & { kind: "repeated" }, hash: string | undefined): Promise<Patient> {
-    if (creation.hash !== hash)
+  async function replay(call: Call, creation: Creation & { kind: "repeated" }, patient: NewPatient): Promise<Patient> {
+    if (creation.hash !== patient.idempotency?.hash)
       throw new AppError("idempotency_key_reused", "Idempotency-Key: was used for another body. Use a new key for a new request.");
     const first = await replays.add({ id: creation.patientId, actor: call.actorId, requestId: call.requestId });
-    // The first request under this key was refused for its e-mail. The same request gets the same answer.
-    if (!first) throw emailTaken();
+    // The first request under this key was refused for its e-mail or an identifier. The same request gets the same answer.
+    if (!first) throw taken(await findConflict(db, patient.id, patient.record));
     return first;
+  }
+
+  /**
+   * Creates a patient, with a record number if the body has none.
+   * @throws AppError already_exists if another patient has the e-mail or an identifier
+   */
+  async function create(given: Omit<NewPatient, "words">): Promise<{ patient: NewPatient; creation: Made }> {
+    const isNumbered = hasRecordNumber(given.record);
+    for (let tries = 1; ; tries++) {
+      const record = isNumbered ? given.record : withRecordNumber(given.record, await recordNumbers.next());
+      // After the first try, the idempotency key belongs to this patient already.
+      const patient = { ...given, record, words: searchWords(record), ...(tries > 1 && { idempotency: undefined }) };
+      const creation = await creations.add(patient);
+      if (creation.kind !== "taken") return { patient, creation };
+      const isNumber = creation.conflict !== "email" && creation.conflict.system === recordNumberSystem;
+      if (isNumbered || !isNumber || tries === maxNumbers) throw taken(creation.conflict);
+      recordNumbers.clear();
+    }
   }
 
   /** Registers a patient. The same body under the same idempotency key gets the first answer again. */
   return async (call: Call, body: unknown, key: string | undefined): Promise<Patient & { repeated: boolean }> => {
     const at = now();
     const id = randomUUIDv7();
-    const record = newRecord(body, rulesAt(at.getTime(), settings));
-    const idempotency = key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) };
-    const result = await creations.add({
-      id,
-      at,
-      actor: call.actorId,
-      action: "registered",
-      requestId: call.requestId,
-      record,
-      emailKey: emailKeyOf(record, settings),
-      words: searchWords(record),
-      idempotency,
-      event: registeredEvent(id, at, call.traceparent, record),
-      billingAt: new Date(at.getTime() + headStartMs),
-    });
-    if (result.kind === "email-taken") throw emailTaken();
-    if (result.kind === "repeated") return { ...(await replay(call, result, idempotency?.hash)), repeated: true };
+    const given = newRecord(body, rulesAt(at.getTime(), settings));
+    const { patient, creation } = await conflicts.counted(call, undefined, claimsOf(given, settings), () =>
+      create({
+        id,
+        at,
+        actor: call.actorId,
+        action: "registered",
+        requestId: call.requestId,
+        record: given,
+        emailKey: emailKeyOf(given, settings),
+        idempotency: key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) },
+        event: registeredEvent(id, at, call.traceparent, given),
+        billingAt: new Date(at.getTime() + headStartMs),
+      }),
+    );
+    if (creation.kind === "repeated") return { ...(await replay(call, creation, patient)), repeated: true };
+    const { record } = patient;
     const accountId = await billing.open({
       patient: { patientId: id, name: record.name, email: record.email },
       token: call.caller.kind === "service" ? undefined : call.caller.token,
@@ -108,9 +138,9 @@ function createRegistration({ db, billing, now, settings, committed }: Options) 
 /** What a change makes of a patient. */
 type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; record: PatientRecord; deleted: boolean };
 
-function createChanges({ db, audit, now, settings, committed }: Options) {
+function createChanges({ db, audit, conflicts, now, settings, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
-  async function write(call: Call, found: Patient, next: Next, at: Date): Promise<Patient | undefined> {
+  async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
     const { id } = found;
     const { action, record } = next;
     const version = found.version + 1;
@@ -122,8 +152,10 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
     }[action]();
     const who = { actor: call.actorId, requestId: call.requestId };
     const emails = { emailKey: emailKeyOf(record, settings), keepsEmail: found.record.email === record.email };
-    const change = { ...who, ...next, ...emails, id, version: found.version, at, words: searchWords(record), fields, event };
-    if (!(await changePatient(db, change))) return undefined;
+    const content = { ...next, ...emails, before: found.record, words: searchWords(record), fields, event };
+    const change = { ...who, ...content, id, version: found.version, at };
+    const claims = claimsOf(record, settings, found.deletedAt ? undefined : found.record);
+    if (!(await conflicts.counted(call, id, claims, () => changePatient(db, change)))) return undefined;
     committed();
     return { ...found, version, record, updatedAt: at, deletedAt: next.deleted ? at : undefined };
   }
@@ -144,7 +176,7 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
     id: string,
     needed: AccessLevel,
     ifMatch: string | undefined,
-    decide: (found: Patient, at: Date) => Next | undefined,
+    decide: (found: Found, at: Date) => Next | undefined,
   ): Promise<Patient> {
     for (let tries = 1; tries <= maxTries; tries++) {
       const found = await findFor(db, call, id, needed);
@@ -179,11 +211,18 @@ function createChanges({ db, audit, now, settings, committed }: Options) {
       });
     },
 
-    /** Brings a deleted patient back. One that is not deleted stays as it is. */
-    restore: (call: Call, id: string, ifMatch?: string) =>
-      change(call, id, "write", ifMatch, ({ deletedAt, record }) =>
-        deletedAt ? { action: "restored", record, deleted: false } : undefined,
-      ),
+    /**
+     * Brings a deleted patient back, with what a patch changes of the record: somebody else may have got its e-mail or an identifier
+     * meanwhile. One that is not deleted stays as it is; a patch that it does not follow already is refused.
+     */
+    restore: (call: Call, id: string, body: unknown, ifMatch?: string) =>
+      change(call, id, "write", ifMatch, (found, at) => {
+        // A record that settings of today would refuse comes back as it was.
+        const record = isDeepStrictEqual(body, {}) ? found.record : patchedRecord(body, found.record, rulesAt(at.getTime(), settings));
+        if (found.deletedAt) return { action: "restored", record, deleted: false };
+        if (diffRecords(found.record, record).length === 0) return undefined;
+        throw new AppError("failed_precondition", "This patient is not deleted. Change the record by a PATCH.");
+      }),
   };
 }
 

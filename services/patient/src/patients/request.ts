@@ -4,13 +4,16 @@ import { entityTags } from "@pm/kit/http/etag";
 import { plainText } from "@pm/kit/http/schemas";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import type { Patient } from "../tables.ts";
+import { identifierLimits, readKey } from "./identifiers.ts";
 import type { Filters } from "./list.ts";
+import { listsOf } from "./views.ts";
 
 /** A patient as answers show it. */
 export function toBody({ id, version, record, createdAt, updatedAt, deletedAt, accountId }: Patient) {
   return {
     id,
     ...record,
+    ...listsOf(record),
     version,
     createdAt: createdAt.toISOString(),
     updatedAt: updatedAt.toISOString(),
@@ -55,11 +58,29 @@ export const filters = {
     example: "lovelace 1987",
   }),
   dateOfBirth: day,
+  identifier: plainText
+    .max(identifierLimits.system + identifierLimits.value + 1)
+    .transform((text, context) => {
+      const key = readKey(text);
+      if (!key) context.addIssue({ code: "custom", message: "must be a system and a value with | between: mrn|P1000002" });
+      return key ?? z.NEVER;
+    })
+    .openapi({
+      type: "string",
+      allOf: [{ pattern: plainTextPattern }, { pattern: "^[^\\s|]+\\|.*\\S.*$" }],
+      description: "`system|value`: exactly this identifier.",
+      example: "mrn|P1000002",
+    })
+    .optional(),
   city: word(100),
   state: word(100),
   registeredAfter: day.openapi({ description: "Registered later than this day." }),
   registeredBefore: day.openapi({ description: "Registered earlier than this day." }),
-  bornBetween: days.openapi({ description: "The first and the last day, both included.", example: "1970-01-01,1979-12-31" }),
+  bornBetween: days.openapi({
+    description: "The first and the last day, both included.",
+    pattern: "^[0-9-]{10},[0-9-]{10}$",
+    example: "1970-01-01,1979-12-31",
+  }),
   deleted: z.enum(["true", "false", "include"]).default("false").openapi({
     description: "`true` lists the deleted patients instead, `include` lists both.",
   }),

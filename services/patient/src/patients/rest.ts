@@ -4,7 +4,7 @@ import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
 import type { Patient } from "../tables.ts";
-import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema } from "./body-schemas.ts";
+import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema, PatientRestoreSchema } from "./body-schemas.ts";
 import type { createHistory } from "./history.ts";
 import { type Lists, sorts } from "./list.ts";
 import type { Patients } from "./patients.ts";
@@ -60,7 +60,7 @@ const createPatient = createRoute({
   tags: ["Patients"],
   summary: "Register a patient",
   description:
-    "Opens a billing account too. If billing does not answer at once, `billing.status` is `pending` and becomes `active` by itself.",
+    "Opens a billing account too. If billing does not answer at once, `billing.status` is `pending` and becomes `active` by itself. 429 if you met too many addresses of patients whom you may not see.",
   request: {
     headers: z.object({
       "idempotency-key": z.string().min(1).max(200).optional().openapi({
@@ -71,7 +71,7 @@ const createPatient = createRoute({
   },
   responses: {
     201: jsonAnswer(PatientSchema, "The patient. `Location` has its address."),
-    ...errorAnswers("already_exists", "idempotency_key_reused"),
+    ...errorAnswers("already_exists", "idempotency_key_reused", "resource_exhausted"),
   },
 });
 
@@ -92,7 +92,10 @@ const replacePatient = createRoute({
   tags: ["Patients"],
   summary: "Replace a patient's record",
   request: { params, headers: ifMatch, body: jsonBody(PatientReplaceSchema) },
-  responses: { 200: jsonAnswer(PatientSchema, "The patient as it is now"), ...errorAnswers("not_found", "already_exists", "aborted") },
+  responses: {
+    200: jsonAnswer(PatientSchema, "The patient as it is now"),
+    ...errorAnswers("not_found", "already_exists", "aborted", "resource_exhausted"),
+  },
 });
 
 const patchPatient = createRoute({
@@ -109,7 +112,10 @@ const patchPatient = createRoute({
       content: { "application/merge-patch+json": { schema: PatientPatchSchema }, "application/json": { schema: PatientPatchSchema } },
     },
   },
-  responses: { 200: jsonAnswer(PatientSchema, "The patient as it is now"), ...errorAnswers("not_found", "already_exists", "aborted") },
+  responses: {
+    200: jsonAnswer(PatientSchema, "The patient as it is now"),
+    ...errorAnswers("not_found", "already_exists", "aborted", "resource_exhausted"),
+  },
 });
 
 const deletePatient = createRoute({
@@ -118,7 +124,8 @@ const deletePatient = createRoute({
   path: "/patients/{id}",
   tags: ["Patients"],
   summary: "Delete a patient",
-  description: "The record is kept with its history and can be restored. Its e-mail address can be used by another patient.",
+  description:
+    "The record is kept with its history and can be restored. Its e-mail address and identifiers can be used by another patient.",
   request: { params, headers: ifMatch },
   responses: { 204: { description: "Deleted" }, ...errorAnswers("not_found", "aborted") },
 });
@@ -129,9 +136,20 @@ const restorePatient = createRoute({
   path: "/patients/{id}:restore",
   tags: ["Patients"],
   summary: "Restore a deleted patient",
-  description: "409 if another patient has its e-mail address now. A patient that is not deleted stays as it is.",
-  request: { params, headers: ifMatch },
-  responses: { 200: jsonAnswer(PatientSchema, "The patient"), ...errorAnswers("not_found", "already_exists", "aborted") },
+  description:
+    "409 if another patient has its e-mail address or one of its identifiers now. Send the changes that solve it as a JSON merge patch: another e-mail, or identifiers without that one. A patient that is not deleted stays as it is.",
+  request: {
+    params,
+    headers: ifMatch,
+    body: {
+      required: false,
+      content: { "application/merge-patch+json": { schema: PatientRestoreSchema }, "application/json": { schema: PatientRestoreSchema } },
+    },
+  },
+  responses: {
+    200: jsonAnswer(PatientSchema, "The patient"),
+    ...errorAnswers("not_found", "already_exists", "aborted", "resource_exhausted"),
+  },
 });
 
 const readPatientHistory = createRoute({
@@ -213,7 +231,7 @@ export function registerPatients({ operation }: RestApp, { patients, lists, hist
   });
 
   operation(restorePatient, async (c) => {
-    const patient = await patients.restore(callOf(c), c.req.valid("param").id, c.req.valid("header")["if-match"]);
+    const patient = await patients.restore(callOf(c), c.req.valid("param").id, c.req.valid("json"), c.req.valid("header")["if-match"]);
     return c.json(toBody(patient), 200, etag(patient));
   });
 

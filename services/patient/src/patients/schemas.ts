@@ -1,6 +1,6 @@
 /** What callers get. */
 import { z } from "@hono/zod-openapi";
-import { sexes } from "../tables.ts";
+import { identifierTypes, maritalStatuses, nameUses, phoneUses, placeUses, sexes } from "../tables.ts";
 
 /** What the OpenAPI document says of itself. */
 export const about = {
@@ -25,14 +25,66 @@ export const exampleRecord = {
   registeredDate: "2026-01-28",
 } as const;
 
+export const exampleContact = { name: "Ralph King", relationship: "son", phone: "+12175550199" };
+export const exampleIdentifier = { system: "passport-de", value: "C01X00T47", type: "passport", period: { end: "2034-05-11" } } as const;
+
 const examplePatient = {
   id: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f",
   ...exampleRecord,
+  identifiers: [
+    { id: "2", system: "mrn", value: "P1000002" },
+    { id: "1", ...exampleIdentifier },
+  ],
+  names: [
+    { id: "1", use: "official" as const, text: exampleRecord.name, given: exampleRecord.firstName, family: exampleRecord.lastName },
+    { id: "2", use: "maiden" as const, text: "Ada Byron" },
+  ],
+  phones: [{ id: "1", value: exampleRecord.phoneNumber, use: "mobile" as const }],
+  emails: [{ id: "1", value: exampleRecord.email }],
+  addresses: [{ id: "1", ...exampleRecord.address, country: "US" }],
+  contacts: [{ id: "1", ...exampleContact }],
+  maritalStatus: "married" as const,
+  languages: [{ id: "1", language: "en-GB", preferred: true }],
+  generalPractitioner: "Dr. William King, Springfield",
+  managingSite: "Lakeside Clinic, North",
   version: 1,
   createdAt: "2026-01-28T09:30:00.000Z",
   updatedAt: "2026-01-28T09:30:00.000Z",
   billing: { status: "active" as const, accountId: "5f0c5c1e-6a3c-4a53-9f6c-1f2b3c4d5e6f" },
 };
+
+const PeriodSchema = z
+  .object({ start: z.string().optional(), end: z.string().optional() })
+  .openapi({ description: "Days, months or years: `2026-05-12`, `2026-05` or `2026`." });
+
+const EntrySchema = z.object({ id: z.string().openapi({ description: "Stays while the entry does." }), period: PeriodSchema.optional() });
+const IdentifierSchema = EntrySchema.extend({ system: z.string(), value: z.string(), type: z.enum(identifierTypes).optional() });
+const AddressSchema = z.object({
+  text: z.string(),
+  street: z.string().optional(),
+  city: z.string().optional(),
+  state: z.string().optional(),
+  zipCode: z.string().optional(),
+});
+const NameSchema = EntrySchema.extend({
+  text: z.string(),
+  use: z.enum(nameUses).optional(),
+  prefix: z.string().optional(),
+  given: z.string().optional(),
+  family: z.string().optional(),
+  suffix: z.string().optional(),
+});
+const PlaceSchema = EntrySchema.extend(AddressSchema.shape).extend({
+  use: z.enum(placeUses).optional(),
+  country: z.string().optional().openapi({ description: "ISO 3166-1, two letters." }),
+});
+const ContactSchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  relationship: z.string().optional(),
+  phone: z.string().optional(),
+  address: z.string().optional(),
+});
 
 export const PatientSchema = z
   .object({
@@ -43,20 +95,31 @@ export const PatientSchema = z
     email: z.string().optional(),
     phoneNumber: z.string().optional().openapi({ description: "E.164, with an extension as RFC 3966 writes it: `+12175550123;ext=5`." }),
     dateOfBirth: z.string().openapi({ description: "As it was written: a day or, if the clinic permits it, `1976-05` or `1976`." }),
-    address: z
-      .object({
-        text: z.string(),
-        street: z.string().optional(),
-        city: z.string().optional(),
-        state: z.string().optional(),
-        zipCode: z.string().optional(),
-      })
-      .optional()
-      .openapi({ description: "`text` is the address in one line. The parts are present if the patient was written with them." }),
+    address: AddressSchema.optional().openapi({
+      description: "`text` is the address in one line. The parts are present if the patient was written with them.",
+    }),
     sex: z.enum(sexes).optional(),
     registeredDate: z.iso.date(),
     dateOfBirthEstimated: z.boolean().optional(),
     deceased: z.union([z.boolean(), z.iso.date()]).optional().openapi({ description: "Whether they have died, or on which day." }),
+    identifiers: z.array(IdentifierSchema).optional().openapi({
+      description:
+        "The medical record number, of the system `mrn`, and others. It is missing only until an upgrade has numbered all patients.",
+    }),
+    maritalStatus: z.enum(maritalStatuses).optional(),
+    languages: z
+      .array(z.object({ id: z.string(), language: z.string(), preferred: z.boolean().optional() }))
+      .optional()
+      .openapi({ description: "Languages that the patient speaks (BCP 47)." }),
+    generalPractitioner: z.string().optional(),
+    managingSite: z.string().optional(),
+    names: z
+      .array(NameSchema)
+      .openapi({ description: "`name`, `firstName` and `lastName` are those of the first entry; so are the other flat fields of theirs." }),
+    phones: z.array(EntrySchema.extend({ value: z.string(), use: z.enum(phoneUses).optional() })).optional(),
+    emails: z.array(EntrySchema.extend({ value: z.string(), use: z.enum(placeUses).optional() })).optional(),
+    addresses: z.array(PlaceSchema).optional(),
+    contacts: z.array(ContactSchema).optional(),
     version: z
       .int()
       .openapi({ description: "The number of the record's latest change, and its ETag. Opening the billing account does not change it." }),

@@ -1,6 +1,7 @@
 /** What a search matches, as conditions on `patients p`. */
 import { sql } from "kysely";
 import type { Condition } from "./access-store.ts";
+import type { LookedFor } from "./word-frequencies-store.ts";
 
 /** What Postgres looks for: as `tsquery`s, and, for words that may be misspelled, parts of the one that it makes itself. */
 export type WordQuery = {
@@ -8,8 +9,10 @@ export type WordQuery = {
   whole: string;
   /** The required words by their beginnings. */
   beginning: string;
-  /** The same, word by word, with the word that may be misspelled. */
+  /** The required words one by one. `asked` is a word that may be misspelled. */
   parts: { query: string; asked: string | null }[];
+  /** The words of `whole` and of `beginning`. */
+  looked: { whole: LookedFor[]; beginning: LookedFor[] };
 };
 
 /** Days on one of which a patient was born: the first and the last of each span. `word`: what else it may be, a number. */
@@ -21,24 +24,29 @@ export type Match = "everybody" | "nobody" | { id: string } | { words?: WordQuer
 /** How near a match is to what was asked: each word as it is, the beginnings of words, or words that are like them. */
 export type Tier = "whole" | "beginning" | "similar";
 
-/** A misspelled word is taken for this many words at most: those that are most like it. */
+/** A misspelled word is taken for this many words at most: those that are most like it. Beside other words fewer will do. */
 const maxMeanings = 10;
+const maxMeaningsBesideOthers = 3;
 
 /**
  * The search with each word also taken for the words of names that are like it. Null if there are none. Postgres makes it when
  * it needs it, which is after all other matches. A word that begins as it was asked is found without it.
  */
-const similarQuery = ({ parts }: WordQuery) => sql`(
+function similarQuery({ parts }: WordQuery): Condition {
+  const asked = parts.map((part) => part.asked);
+  const meanings = parts.length > 1 ? maxMeaningsBesideOthers : maxMeanings;
+  return sql`(
   select case when count(meanings) > 0 then
     string_agg('(' || query || coalesce(' | ' || meanings, '') || ')', ' & ' order by n)::tsquery end
-  from unnest(${parts.map(({ query }) => query)}::text[], ${parts.map(({ asked }) => asked)}::text[]) with ordinality
+  from unnest(${parts.map(({ query }) => query)}::text[], ${asked}::text[]) with ordinality
     as part(query, asked, n)
   left join lateral (
     select string_agg('''' || word || '''', ' | ') as meanings from (
       select word from patient_words where word % asked and not starts_with(word, asked)
-      order by similarity(word, asked) desc, word limit ${maxMeanings}
+      order by similarity(word, asked) desc, word limit ${meanings}
     ) similar_words
   ) meaning on true)`;
+}
 
 function wordCondition(words: WordQuery, tier: Tier, before: Tier | undefined): Condition {
   const whole = sql`p.words @@ ${words.whole}::tsquery`;

@@ -44,7 +44,7 @@ test("Latin, Greek, Cyrillic, Hebrew and Arabic are found without marks, and ς 
   expect(words("İstanbul Nguyễn")).toEqual(expect.arrayContaining(["istanbul", "nguyen"]));
 });
 
-const read = (q: string) => readSearch(q, { dateOrder: "YMD", phoneRegion: "US" });
+const read = (q: string) => readSearch(q, { dateOrder: "YMD", phoneRegion: "US", asBefore: true });
 const term = (...words: string[]) => ({ words });
 
 test("a search is an id, a number however it was typed, or words", () => {
@@ -70,7 +70,7 @@ test("titles, initials and what follows a name may be missing in a record, unles
 
 test("a date of birth is a day, a month, or a year beside a name", () => {
   const born = (q: string, order: "YMD" | "DMY" | "MDY" = "YMD") => {
-    const search = readSearch(q, { dateOrder: order, phoneRegion: "US" });
+    const search = readSearch(q, { dateOrder: order, phoneRegion: "US", asBefore: true });
     return typeof search === "object" && "born" in search ? search.born : undefined;
   };
   expect(born("1985-01-31")).toEqual({ spans: [["1985-01-31", "1985-01-31"]] });

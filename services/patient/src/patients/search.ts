@@ -11,6 +11,8 @@ import { readBirthDate } from "./birth-date.ts";
 import { fold, split, splitAsBefore } from "./folding.ts";
 import { phoneSearch, phoneWords } from "./phone.ts";
 import type { Born, WordQuery } from "./search-store.ts";
+import { sortName } from "./sort-name.ts";
+import { endsName, isInitial, isTitle } from "./titles.ts";
 
 /** Scripts that write names without spaces: what stands in the middle of a name is looked for too. */
 const unspaced = /^[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}\p{M}]{2,}$/u;
@@ -27,19 +29,36 @@ function nameWords(name: string): string[] {
 }
 
 /** Every name of a patient. */
-const namesOf = ({ name, firstName, lastName }: PatientRecord): string[] => [name, firstName ?? "", lastName ?? ""];
+const namesOf = ({ name, firstName, lastName, names = [] }: PatientRecord): string[] => [
+  ...[name, firstName ?? "", lastName ?? ""],
+  ...names.slice(1).flatMap(({ text, given, family }) => [text, given ?? "", family ?? ""]),
+];
 
-/** The words of a record: of its names, of the e-mail as a whole and before its @, and the phone number with and without its country. */
+/** The words of a record: of all its names, e-mails, phone numbers and identifiers. */
 export function searchWords(record: PatientRecord): SearchWords {
-  const { email, phoneNumber } = record;
+  const { email, emails, phoneNumber, phones, identifiers = [] } = record;
   const names = [...new Set(nameWords(namesOf(record).join(" ")))];
   const words = [...names];
-  if (email) {
-    const address = fold(email);
-    words.push(address, ...split(address.slice(0, address.indexOf("@"))));
-  }
-  if (phoneNumber) words.push(...phoneWords(phoneNumber));
-  return { all: [...new Set(words)], names };
+  if (email !== undefined) words.push(...emailWords(email));
+  for (const { value } of emails?.slice(1) ?? []) words.push(...emailWords(value));
+  if (phoneNumber !== undefined) words.push(...phoneWords(phoneNumber));
+  for (const { value } of phones?.slice(1) ?? []) words.push(...phoneWords(value));
+  for (const { value } of identifiers) words.push(...identifierWords(value));
+  const city = record.address?.city;
+  return { all: [...new Set(words)], names, sortName: sortName(record), cityKey: city === undefined ? undefined : fold(city) };
+}
+
+/** The address as a whole, and what is before its @. */
+function emailWords(email: string): string[] {
+  const address = fold(email);
+  return [address, ...split(address.slice(0, address.indexOf("@")))];
+}
+
+/** An identifier as a whole and in parts, however it is separated, and without the zeros at its beginning if it is a number. */
+function identifierWords(value: string): string[] {
+  const parts = split(fold(value));
+  const whole = parts.join("");
+  return [...parts, whole, ...(/^0\d+$/.test(whole) ? [whole.replace(/^0+/, "")] : [])].filter(Boolean);
 }
 
 /**
@@ -53,34 +72,24 @@ export type Search = "nobody" | { id: string } | { all: Term[]; required: Term[]
 
 const maxWords = 8;
 
-/** Folded, without dots. In front of a name or behind it, they may be missing in the record. */
-const titles = new Set(
-  (
-    "mr mrs ms miss mx sir rev dr doctor prof professor med dipl herr frau mme mlle monsieur madame mademoiselle " +
-    "sr sra srta senor senora senorita dott signor signora jr ii iii iv md phd dds rn esq"
-  ).split(" "),
-);
-
+/** Titles in front of a name, what follows it, and initials may be missing in the record. */
 function isOptional(token: string, index: number, tokens: string[]): boolean {
-  const word = fold(token).replaceAll(".", "");
-  if (/^\p{L}$/u.test(word) && !inCharacters.test(word)) return true;
-  const isTitle = (at: number) => titles.has(fold(tokens[at] ?? "").replaceAll(".", ""));
-  const outside = tokens.slice(0, index).every((_, at) => isTitle(at)) || tokens.slice(index).every((_, at) => isTitle(index + at));
-  return titles.has(word) && outside;
+  return isInitial(token) || tokens.slice(0, index + 1).every(isTitle) || tokens.slice(index).every(endsName);
 }
 
-function termsOf(token: string): Term[] {
+function termsOf(token: string, asBefore: boolean): Term[] {
   if (token.includes("@")) return [{ words: [fold(token)] }];
   const words = split(fold(token));
-  const before = splitAsBefore(token);
+  const before = asBefore ? splitAsBefore(token) : words;
   if (before.join(" ") !== words.join(" ")) return [{ words, before }];
   return words.map((word) => ({ words: [word] }));
 }
 
-export type SearchSettings = { dateOrder: DateOrder; phoneRegion: RecordSettings["phoneRegion"] };
+/** `asBefore`: whether there may still be rows with the words of the version before. */
+export type SearchSettings = { dateOrder: DateOrder; phoneRegion: RecordSettings["phoneRegion"]; asBefore: boolean };
 
 /** Reads `q`. */
-export function readSearch(q: string, { dateOrder, phoneRegion }: SearchSettings): Search {
+export function readSearch(q: string, { dateOrder, phoneRegion, asBefore }: SearchSettings): Search {
   const text = q.trim();
   if (isUuid(text)) return { id: text };
   const tokens = text.split(/\s+/);
@@ -91,7 +100,7 @@ export function readSearch(q: string, { dateOrder, phoneRegion }: SearchSettings
   const rest = tokens.filter((_, index) => index !== dateAt);
   const [number, ...or] = (!born && phoneSearch(text, phoneRegion)) || [];
   if (number !== undefined) return { all: [{ words: [number], or }], required: [{ words: [number], or }] };
-  const terms = rest.map((token, index) => ({ optional: isOptional(token, index, rest), terms: termsOf(token) }));
+  const terms = rest.map((token, index) => ({ optional: isOptional(token, index, rest), terms: termsOf(token, asBefore) }));
   const all = terms.flatMap((each) => each.terms).slice(0, maxWords);
   const required = terms.flatMap((each) => (each.optional ? [] : each.terms)).slice(0, maxWords);
   if (all.length === 0 && !born) return "nobody";
@@ -128,11 +137,17 @@ export function toWordQuery({ all, required }: { all: Term[]; required: Term[] }
     const [word = ""] = term.words;
     // Three letters are like too many words. Numbers and addresses are either right or wrong.
     const mayBeMisspelled = term.words.length === 1 && /^\D{4,}$/.test(word) && !word.includes("@");
-    return { query: termQuery(term, form), asked: mayBeMisspelled ? word : null };
+    // Looking for the beginning of such a word again would cost more than all words that are like it.
+    return mayBeMisspelled ? { query: quote(word), asked: word } : { query: termQuery(term, form), asked: null };
   });
+  const wordsOf = (terms: Term[]) => terms.flatMap(({ words }) => words);
   return {
     whole: join(all.map((term) => termQuery(term, quote))),
-    beginning: join(parts.map(({ query }) => query)),
+    beginning: join(required.map((term) => termQuery(term, form))),
     parts,
+    looked: {
+      whole: wordsOf(all).map((word) => ({ word, isBeginning: false })),
+      beginning: wordsOf(required).map((word) => ({ word, isBeginning: form(word) !== quote(word) })),
+    },
   };
 }

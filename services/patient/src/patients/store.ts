@@ -5,8 +5,9 @@
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { PatientDatabase, Viewer } from "../database.ts";
-import { firstDay, type Patient, type PatientRecord, type PatientsTable } from "../tables.ts";
+import type { Patient, PatientRecord, PatientsTable } from "../tables.ts";
 import { type AccessLevel, accessLevel, visible } from "./access-store.ts";
+import { withDetails } from "./details-store.ts";
 
 /** A read of one patient. */
 export type Reading = { id: string; viewer: Viewer; requestId: string };
@@ -54,44 +55,40 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
   return readings.map((_, n) => found.get(n));
 }
 
-export type PatientRow = Omit<PatientsTable, "shared_email" | "email_key" | "registered_by" | "words" | "changed_xid"> & {
+type Unread = "shared_email" | "email_key" | "registered_by" | "words" | "changed_xid" | "sort_name" | "city_key" | "words_version";
+export type PatientRow = Omit<PatientsTable, Unread> & {
   account_id: string | null;
 };
 
 export function toPatient(row: PatientRow): Patient {
+  const columns: PatientRecord = {
+    name: row.name,
+    ...(row.first_name !== null && { firstName: row.first_name }),
+    ...(row.last_name !== null && { lastName: row.last_name }),
+    ...(row.email !== null && { email: row.email }),
+    ...(row.phone_number !== null && { phoneNumber: row.phone_number }),
+    dateOfBirth: row.date_of_birth,
+    ...(row.address_text !== null && {
+      address: {
+        text: row.address_text,
+        ...(row.street !== null && { street: row.street }),
+        ...(row.city !== null && { city: row.city }),
+        ...(row.state !== null && { state: row.state }),
+        ...(row.zip_code !== null && { zipCode: row.zip_code }),
+      },
+    }),
+    ...(row.sex !== null && { sex: row.sex }),
+    registeredDate: row.registered_date,
+  };
   return {
     id: row.id,
     version: Number(row.version),
-    record: {
-      name: row.name,
-      ...(row.first_name !== null && { firstName: row.first_name }),
-      ...(row.last_name !== null && { lastName: row.last_name }),
-      ...(row.email !== null && { email: row.email }),
-      ...(row.phone_number !== null && { phoneNumber: row.phone_number }),
-      dateOfBirth: row.date_of_birth,
-      ...(row.address_text !== null && {
-        address: {
-          text: row.address_text,
-          ...(row.street !== null && { street: row.street }),
-          ...(row.city !== null && { city: row.city }),
-          ...(row.state !== null && { state: row.state }),
-          ...(row.zip_code !== null && { zipCode: row.zip_code }),
-        },
-      }),
-      ...(row.sex !== null && { sex: row.sex }),
-      registeredDate: row.registered_date,
-      ...(row.details !== null && detailsOf(row.date_of_birth, row.details)),
-    },
+    record: row.details ? withDetails(columns, row.details) : columns,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     accountId: row.account_id ?? undefined,
     ...(row.deleted_at && { deletedAt: row.deleted_at }),
   };
-}
-
-/** A date of birth that is not a day is there as it was written, unless the version before has changed the column. */
-function detailsOf(birth: string, { dateOfBirth = birth, ...details }: NonNullable<PatientsTable["details"]>) {
-  return { ...details, dateOfBirth: firstDay(dateOfBirth) === birth ? dateOfBirth : birth };
 }
 
 /** A repeated request, which created a patient before. */

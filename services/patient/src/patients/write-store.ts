@@ -10,14 +10,15 @@ import { type Column, defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
-import { type Action, firstDay, type PatientRecord, type SearchWords } from "../tables.ts";
+import { type Action, firstDay, type IdentifierKey, type PatientRecord, type SearchWords } from "../tables.ts";
+import { storedDetails } from "./details-store.ts";
 
 export function sha256(text: string): string {
   return hash("sha256", text);
 }
 
 /** A version of a patient, and everything that is written with it. */
-type NewVersion = {
+export type NewVersion = {
   id: string;
   at: Date;
   actor: string;
@@ -38,9 +39,18 @@ export type NewPatient = NewVersion & {
 };
 
 /** `repeated`: the idempotency key was used before, for `patientId` and a request with this hash. */
-export type Creation = { kind: "created" } | { kind: "email-taken" } | { kind: "repeated"; patientId: string; hash: string };
+export type Creation = { kind: "created" } | { kind: "taken"; conflict: Conflict } | { kind: "repeated"; patientId: string; hash: string };
 
-const versionColumns: { [name: string]: Column<NewVersion> } = {
+/** What another living patient has: an identifier of a system, or the e-mail address. */
+export type Conflict = { system: string } | "email";
+
+/** What is stored as `details`, as JSON. */
+export function detailsOf(record: PatientRecord): string | undefined {
+  const details = storedDetails(record);
+  return Object.keys(details).length > 0 ? JSON.stringify(details) : undefined;
+}
+
+export const versionColumns: { [name: string]: Column<NewVersion> } = {
   id: ["uuid", ({ id }) => id],
   at: ["timestamptz", ({ at }) => at],
   actor: ["text", ({ actor }) => actor],
@@ -65,28 +75,29 @@ const versionColumns: { [name: string]: Column<NewVersion> } = {
   details: ["json", ({ record }) => detailsOf(record)],
   // Separated by newlines, since a word has no control characters.
   words: ["text", ({ words }) => words.all.join("\n")],
+  sort_name: ["text", ({ words }) => words.sortName],
+  city_key: ["text", ({ words }) => words.cityKey],
   event_id: ["uuid", ({ event }) => event.eventId],
   event_type: ["text", ({ event }) => event.type],
   payload: ["bytea", ({ event }) => event.payload],
   traceparent: ["text", ({ event }) => event.traceparent],
 };
-
-/** What has no columns, as JSON. Most records have none of it. */
-function detailsOf({ dateOfBirth, dateOfBirthEstimated, deceased }: PatientRecord): string | undefined {
-  const isPartial = dateOfBirth.length < 10;
-  if (!isPartial && dateOfBirthEstimated === undefined && deceased === undefined) return undefined;
-  return JSON.stringify({ ...(isPartial && { dateOfBirth }), dateOfBirthEstimated, deceased });
-}
-
-const vector = "array_to_tsvector(string_to_array(input.words, E'\\n'))";
+export const vector = "array_to_tsvector(string_to_array(input.words, E'\\n'))";
 /** The hash of the record's text as `patient_versions` keeps it, for the audit trail. */
-const digest = "encode(sha256(convert_to(record::text, 'UTF8')), 'hex')";
+export const digest = "encode(sha256(convert_to(record::text, 'UTF8')), 'hex')";
 
 const newPatients = defineBulkInput<NewPatient>({
   ...versionColumns,
   key: ["text", ({ idempotency }) => idempotency?.key],
   request_hash: ["bytea", ({ idempotency }) => idempotency && Buffer.from(idempotency.hash, "hex")],
   billing_at: ["timestamptz", ({ billingAt }) => billingAt],
+});
+/** `isRepeated`: a patient of the same batch has the identifier already. */
+const newIdentifiers = defineBulkInput<IdentifierKey & { id: string; isRepeated: boolean }>({
+  id: ["uuid", ({ id }) => id],
+  is_repeated: ["boolean", ({ isRepeated }) => isRepeated],
+  system: ["text", ({ system }) => system],
+  value: ["text", ({ value }) => value],
 });
 const newNames = defineBulkInput<{ id: string; word: string }>({ id: ["uuid", ({ id }) => id], word: ["text", ({ word }) => word] });
 
@@ -96,18 +107,28 @@ export type CollectedPatients = Rows<NewPatient>;
 export function collectPatients(patients: NewPatient[] = []): CollectedPatients {
   const rows = newPatients.collect();
   const names = newNames.collect();
+  const identifiers = newIdentifiers.collect();
+  const keys = new Set<string>();
   const collected: CollectedPatients = {
     get length() {
       return rows.length;
     },
     add(patient) {
+      const { id, record } = patient;
+      for (const { system, value } of record.identifiers ?? []) {
+        const key = `${system}|${value}`;
+        identifiers.add({ id, isRepeated: keys.has(key), system, value });
+        keys.add(key);
+      }
       rows.add(patient);
-      for (const word of patient.words.names) names.add({ id: patient.id, word });
+      for (const word of patient.words.names) names.add({ id, word });
     },
-    values: () => [...rows.values(), ...names.values()],
+    values: () => [...rows.values(), ...names.values(), ...identifiers.values()],
     clear() {
       rows.clear();
       names.clear();
+      identifiers.clear();
+      keys.clear();
     },
   };
   for (const patient of patients) collected.add(patient);
@@ -115,28 +136,40 @@ export function collectPatients(patients: NewPatient[] = []): CollectedPatients 
 }
 
 /**
- * Writes keys before e-mails, each in order, so that two batches with the same ones wait for each other instead of deadlocking.
- * Gives the ids of patients that are not created, because their key was used or their e-mail is taken. Two indexes know whether
- * it is: that of keys, and `patients_email`, which is all that the version before looks at.
+ * Writes keys before e-mails before identifiers, each in order, so that two batches with the same ones wait for each other instead of
+ * deadlocking. Gives the ids of patients that are not created, because their key was used or their e-mail or an identifier is taken.
+ * Two indexes know whether an e-mail is: that of keys, and `patients_email`, which is all that the version before looks at. If an
+ * identifier is taken at the same moment, the statement fails as a whole, and sees it when it runs again.
  */
 const createStatement = {
   name: "patients_create",
   text: `
     with input as materialized (
-      select * from ${newPatients.source("input")}
+      select * from ${newPatients.source("input")} where id <> all($${newPatients.count + newNames.count + newIdentifiers.count + 1}::uuid[])
     ), keyed as (
       insert into idempotency_keys (caller, key, request_hash, patient_id)
       select actor, key, request_hash, id from input where key is not null order by actor, key
       on conflict do nothing returning patient_id
+    ), identifiers as materialized (
+      select * from ${newIdentifiers.source("identifiers", newPatients.count + newNames.count + 1)}
+      where id <> all($${newPatients.count + newNames.count + newIdentifiers.count + 1}::uuid[])
+    ), taken as materialized (
+      select id, min(system) as system from identifiers i where is_repeated
+      or (select k.patient_id from patient_identifiers k where k.system = i.system and k.value = i.value) is not null group by id
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
-        address_text, street, city, state, zip_code, sex, registered_date, details, registered_by, created_at, updated_at, words)
+        address_text, street, city, state, zip_code, sex, registered_date, details, registered_by, created_at, updated_at,
+        words, sort_name, city_key, words_version)
       select id, 1, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
-        address_text, street, city, state, zip_code, sex, registered_date, details, actor, at, at, ${vector}
-      from input where key is null or id in (select patient_id from keyed) order by email_key
+        address_text, street, city, state, zip_code, sex, registered_date, details::jsonb, actor, at, at,
+        ${vector}, sort_name, city_key, 1
+      from input where (key is null or id in (select patient_id from keyed)) and id not in (select id from taken) order by email_key
       on conflict do nothing returning id
     ), fresh as materialized (
       select * from input where id in (select id from created)
+    ), held as (
+      insert into patient_identifiers (system, value, patient_id)
+      select system, value, id from identifiers where id in (select id from created) order by system, value
     ), search_words as (
       insert into patient_words
       select distinct word from ${newNames.source("names", newPatients.count + 1)} where id in (select id from created) order by word
@@ -153,8 +186,11 @@ const createStatement = {
       ${insertIntoOutbox}
       select event_id, 'patient.v1', id, event_type, payload, traceparent from fresh
     )
-    select id from input where id not in (select id from created)`,
+    select id, system from input left join taken using (id) where id not in (select id from created)`,
 };
+
+/** Two requests took the same identifier at the same moment. */
+export const isIdentifierRace = (error: unknown): boolean => violatedConstraint(error) === "patient_identifiers_pkey";
 
 const keysStatement = {
   name: "idempotency_keys_find",
@@ -165,93 +201,52 @@ const keysStatement = {
 /** Creates patients in one transaction. Gives one answer for each, in order. */
 export function insertPatients(db: PatientDatabase, patients: NewPatient[]): Promise<Creation[]> {
   const collected = collectPatients(patients);
-  return retryConflicts(async () => {
-    const leftOut = await insertCollected(db, collected);
-    const asked = patients.flatMap(({ id, actor, idempotency }) =>
-      idempotency && leftOut.has(id) ? [{ caller: actor, key: idempotency.key }] : [],
-    );
-    const found = asked.length > 0 ? await db.query<FoundKey>(keysStatement, [JSON.stringify(asked)]) : [];
-    return patients.map(({ id, actor, idempotency }): Creation => {
-      if (!leftOut.has(id)) return { kind: "created" };
-      const used = idempotency && found.find((row) => row.caller === actor && row.key === idempotency.key);
-      // If this request took the key and its patient was not created, the e-mail was taken.
-      return used && used.patient_id !== id ? { kind: "repeated", patientId: used.patient_id, hash: used.hash } : { kind: "email-taken" };
-    });
-  });
+  return retryConflicts(
+    async () => {
+      const leftOut = await insertCollected(db, collected);
+      const asked = patients.flatMap(({ id, actor, idempotency }) =>
+        idempotency && leftOut.has(id) ? [{ caller: actor, key: idempotency.key }] : [],
+      );
+      const found = asked.length > 0 ? await db.query<FoundKey>(keysStatement, [JSON.stringify(asked)]) : [];
+      return patients.map(({ id, actor, idempotency }): Creation => {
+        const conflict = leftOut.get(id);
+        if (!conflict) return { kind: "created" };
+        const used = idempotency && found.find((row) => row.caller === actor && row.key === idempotency.key);
+        // If this request took the key and its patient was not created, the e-mail or an identifier was taken.
+        return used && used.patient_id !== id
+          ? { kind: "repeated", patientId: used.patient_id, hash: used.hash }
+          : { kind: "taken", conflict };
+      });
+    },
+    { isConflict: isIdentifierRace },
+  );
 }
 
-/** Creates patients. Gives the ids of those that were not created. */
-export async function insertCollected(db: Queries, patients: CollectedPatients): Promise<Set<string>> {
-  const rows = patients.length === 0 ? [] : await db.query<{ id: string }>(createStatement, patients.values());
-  return new Set(rows.map((row) => row.id));
+/** Creates patients, apart from those in `except`. Gives the ids of the others that were not created, with what was taken. */
+export async function insertCollected(db: Queries, patients: CollectedPatients, except: string[] = []): Promise<Map<string, Conflict>> {
+  type Row = { id: string; system: string | null };
+  const rows = patients.length === 0 ? [] : await db.query<Row>(createStatement, [...patients.values(), except]);
+  return new Map(rows.map(({ id, system }) => [id, system === null ? "email" : { system }]));
 }
 
 type FoundKey = { caller: string; key: string; patient_id: string; hash: string };
 
-/** The next version of a patient. */
-export type Change = NewVersion & {
-  /** The version that is changed; the new one is the next number. */
-  version: number;
-  /** Whether the e-mail stays. Then its key does: what was found twice when keys were computed has none, and is still changed. */
-  keepsEmail: boolean;
-  deleted: boolean;
-  /** The names of what changed. */
-  fields: string[];
+const takenStatement = {
+  name: "patient_identifiers_taken",
+  text: `select i.system from json_to_recordset($1) as i(system text, value text)
+    join patient_identifiers k on k.system = i.system and k.value = i.value where k.patient_id <> $2 limit 1`,
 };
 
-const changes = defineBulkInput<Change>({
-  ...versionColumns,
-  version: ["bigint", ({ version }) => BigInt(version)],
-  keeps_email: ["boolean", ({ keepsEmail }) => keepsEmail],
-  deleted: ["boolean", ({ deleted }) => deleted],
-  fields: ["text", ({ fields }) => JSON.stringify(fields)],
-});
-
-const changeStatement = {
-  name: "patients_change",
-  text: `
-    with input as materialized (
-      select * from ${changes.source("input")}
-    ), changed as (
-      update patients p set version = p.version + 1, name = input.name, first_name = input.first_name, last_name = input.last_name,
-        email = input.email, shared_email = input.shared_email,
-        email_key = case when input.keeps_email and input.email_key is not null then p.email_key else input.email_key end,
-        phone_number = input.phone_number, date_of_birth = input.date_of_birth, address_text = input.address_text,
-        street = input.street, city = input.city, state = input.state, zip_code = input.zip_code, sex = input.sex,
-        registered_date = input.registered_date, details = input.details, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector}
-      from input where p.id = input.id and p.version = input.version
-      returning p.id, p.version
-    ), search_words as (
-      insert into patient_words select distinct word from unnest($${changes.count + 1}::text[]) as word order by word
-      on conflict do nothing
-    ), versions as (
-      insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
-      select c.id, c.version, action, at, actor, record from input join changed c using (id)
-    ), audited as (
-      ${insertIntoAudit}
-      select actor, 'patient.' || action, c.id, request_id, jsonb_build_object('version', c.version, 'sha256', ${digest}, 'fields', fields::jsonb)
-      from input join changed c using (id)
-    ), outbox_rows as (
-      ${insertIntoOutbox}
-      select event_id, 'patient.v1', c.id, event_type, payload, traceparent from input join changed c using (id)
-    )
-    select id from changed`,
-};
-
-/**
- * Makes the next version of a patient. False where somebody else made it in the meantime.
- * @throws AppError already_exists if another patient has the e-mail.
- */
-export async function changePatient(db: PatientDatabase, change: Change): Promise<boolean> {
-  try {
-    return (await db.query(changeStatement, [...changes.collect([change]).values(), change.words.names])).length === 1;
-  } catch (error) {
-    if (["patients_email", "patients_email_key"].includes(violatedConstraint(error) ?? "")) throw emailTaken();
-    throw error;
-  }
+/** What another living patient has of a record: an identifier, or else the e-mail. */
+export async function findConflict(db: Queries, id: string, { identifiers = [] }: PatientRecord): Promise<Conflict> {
+  const [taken] = await db.query<{ system: string }>(takenStatement, [JSON.stringify(identifiers), id]);
+  return taken ?? "email";
 }
 
-export function emailTaken(): AppError {
-  const message = "belongs to another patient; look that one up, or use another address";
-  return new AppError("already_exists", `email: ${message}.`, { reason: "EMAIL_TAKEN", errors: [{ path: "email", message }] });
+/** The refusal of a record whose e-mail or identifier another patient has. */
+export function taken(conflict: Conflict): AppError {
+  const path = conflict === "email" ? "email" : `identifiers.${conflict.system}`;
+  const [kind, fix] = conflict === "email" ? ["EMAIL_TAKEN", "use another address"] : ["IDENTIFIER_TAKEN", "correct the value"];
+  const message = `belongs to another patient; look that one up, or ${fix}`;
+  return new AppError("already_exists", `${path}: ${message}.`, { reason: kind, errors: [{ path, message }] });
 }
