@@ -1,7 +1,7 @@
 /** Which audit entry every operation of billing leaves: a part of audit-table.ts. */
 import { randomUUID } from "node:crypto";
 import type { operations } from "@pm/kit/auth/access";
-import { type Call, charge, done, euros, get, ids, issuedInvoice, mutation, newCreditNote, rpc, stream } from "./scene.ts";
+import { type Call, charge, done, euros, get, ids, issuedInvoice, mutation, newCreditNote, newPayer, rpc, stream } from "./scene.ts";
 
 /** The action of the entry, and a call that leaves it; or why there is none. */
 export type AuditRow = { leaves: string; by: () => Call | Promise<Call> } | { none: string };
@@ -26,6 +26,23 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
     by: mutation("UpdateBillingAccount", () => ({ account: { accountId: ids.account } })),
   },
   "billing.v1.BillingService/WatchAccount": { leaves: "account.watched", by: () => stream("WatchAccount", { accountId: ids.account }) },
+  "billing.v1.BillingService/CreatePayer": {
+    leaves: "payer.created",
+    by: mutation("CreatePayer", () => ({ kind: "PAYER_KIND_PERSON", name: "Byron" })),
+  },
+  "billing.v1.BillingService/GetPayer": {
+    leaves: "payer.read",
+    by: async () => rpc("GetPayer", { payerId: await newPayer() }),
+  },
+  "billing.v1.BillingService/ListPayers": { leaves: "payers.listed", by: () => rpc("ListPayers", {}) },
+  "billing.v1.BillingService/UpdatePayer": {
+    leaves: "payer.updated",
+    by: async () => rpc("UpdatePayer", { payer: { payerId: await newPayer(), name: "Lovelace" }, requestId: randomUUID() }),
+  },
+  "billing.v1.BillingService/GetPayerBalance": {
+    leaves: "payer_balance.read",
+    by: async () => rpc("GetPayerBalance", { payerId: await newPayer() }),
+  },
   "billing.v1.BillingService/CreateCharge": {
     leaves: "charge.created",
     by: mutation("CreateCharge", () => ({ accountId: ids.account, amount: euros, description: "Visit" })),

@@ -114,6 +114,12 @@ export async function newCreditNote(): Promise<string> {
   return (await done(rpc("CreateCreditNote", request))).creditNote.creditNoteId;
 }
 
+/** A new payer: its id. */
+export async function newPayer(): Promise<string> {
+  const request = { kind: "PAYER_KIND_PERSON", name: "Byron", requestId: randomUUID() };
+  return (await done(rpc("CreatePayer", request))).payer.payerId;
+}
+
 /** A new user with the secret of an authenticator app: the call that takes it into use. */
 export async function enrolled(): Promise<Call> {
   const { token } = await newUser();

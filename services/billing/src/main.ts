@@ -7,6 +7,7 @@ import { listenRpc } from "@pm/kit/rpc/server";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { createAccounts } from "./accounts/accounts.ts";
+import { createPayerBalance } from "./accounts/payer-balance.ts";
 import { readConfig } from "./config.ts";
 import { createPdfPool } from "./documents/pdf-pool.ts";
 import { about, registerDocuments } from "./documents/rest.ts";
@@ -19,6 +20,7 @@ import { createLedger } from "./ledger/ledger.ts";
 import { registerTotals } from "./ledger/rest.ts";
 import { createWatch } from "./ledger/watch.ts";
 import { createPatients } from "./patient-client.ts";
+import { createPayers } from "./payers/payers.ts";
 import { createReconciliation, startReconciling } from "./reconciliation/reconciliation.ts";
 import { registerBilling, secondScopes } from "./rpc.ts";
 import type { Tables } from "./tables.ts";
@@ -45,6 +47,8 @@ const shared = {
   clinicTimeZone,
 };
 const accounts = createAccounts({ ...shared, defaultCurrency: config.CURRENCY });
+const payers = createPayers(shared);
+const payerBalance = createPayerBalance({ ...shared, payers });
 const ledger = createLedger(shared);
 const invoices = createInvoices(shared);
 const reductions = createReductions(shared);
@@ -53,11 +57,12 @@ const history = createHistory(shared);
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
-registerDocuments(rest, { accounts, invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now });
+registerDocuments(rest, { invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now });
 registerBooks(rest, { books: createBooks(shared), audit });
 registerTotals(rest, shared);
 await listenRpc({
-  routes: (router) => registerBilling(router, { accounts, ledger, invoices, reductions, history, watch, patients, verifier, audit }),
+  routes: (router) =>
+    registerBilling(router, { accounts, payers, payerBalance, ledger, invoices, reductions, history, watch, patients, verifier, audit }),
   services: [BillingService],
   rest: rest.app,
   guard: createGuard({ log, verifier, audit, secondScopes }),

@@ -9,6 +9,7 @@ import { BillingService } from "@pm/proto/billing/v1/billing";
 import { type Accounts, accountNotFound } from "./accounts/accounts.ts";
 import { requireKnownPatients } from "./accounts/known-patients.ts";
 import { toAccount } from "./accounts/messages.ts";
+import type { PayerBalance } from "./accounts/payer-balance.ts";
 import type { AccountKey } from "./accounts/store.ts";
 import { requestKey } from "./idempotency/idempotency.ts";
 import type { Invoices } from "./invoices/invoices.ts";
@@ -18,12 +19,15 @@ import type { Ledger } from "./ledger/ledger.ts";
 import type { Amount } from "./ledger/posting-request.ts";
 import type { Watch } from "./ledger/watch.ts";
 import type { Patients } from "./patient-client.ts";
+import type { Payers } from "./payers/payers.ts";
 
 /** Callers with `patient:read` but without `billing:read` may see the accounts of the patients that they may see. */
 export const secondScopes = new Map<string, Scope>([["billing.v1.BillingService/GetBillingAccount", "patient:read"]]);
 
 type Rules = {
   accounts: Accounts;
+  payers: Payers;
+  payerBalance: PayerBalance;
   ledger: Ledger;
   invoices: Invoices;
   reductions: Reductions;
@@ -37,7 +41,7 @@ type Rules = {
 const { method } = BillingService;
 
 export function registerBilling(router: ConnectRouter, rules: Rules): void {
-  router.service(BillingService, { ...accountMethods(rules), ...ledgerMethods(rules), ...invoiceMethods(rules) });
+  router.service(BillingService, { ...accountMethods(rules), ...payerMethods(rules), ...ledgerMethods(rules), ...invoiceMethods(rules) });
 }
 
 type Methods = Partial<ServiceImpl<typeof BillingService>>;
@@ -75,6 +79,29 @@ function accountMethods({ accounts, watch, patients, verifier, audit }: Rules) {
       const { id } = await accounts.get({ accountId });
       await recordRead(audit, context, "account.watched", id);
       yield* watch.account({ accountId, position, signal, stillAllowed });
+    },
+  } satisfies Methods;
+}
+
+function payerMethods({ payers, payerBalance, audit }: Rules) {
+  return {
+    createPayer: (request, context) => payers.create(request, requestKey(method.createPayer, request), rpcContext(context)),
+    updatePayer: (request, context) => payers.update(request, requestKey(method.updatePayer, request), rpcContext(context)),
+    async getPayer({ payerId }, context) {
+      const payer = await payers.get(payerId);
+      await recordRead(audit, context, "payer.read", payer.payerId);
+      return { payer };
+    },
+    async listPayers(request, context) {
+      const answer = await payers.list(request);
+      await recordRead(audit, context, "payers.listed", "payers", { ids: answer.payers.map((payer) => payer.payerId) });
+      return answer;
+    },
+    async getPayerBalance(request, context) {
+      const answer = await payerBalance(request);
+      const ids = answer.accounts.map((account) => account.accountId);
+      await recordRead(audit, context, "payer_balance.read", request.payerId.toLowerCase(), { ids });
+      return answer;
     },
   } satisfies Methods;
 }

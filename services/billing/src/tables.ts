@@ -5,6 +5,10 @@ import type { Database } from "@pm/kit/postgres/database";
 import type { Generated, Selectable } from "kysely";
 
 export type AccountStatus = "ACTIVE" | "SUSPENDED" | "CLOSED";
+export type PayerKind = "PERSON" | "ORGANISATION";
+
+/** Whom an invoice is addressed to: a payer, or else the patient, with an empty `payerId`. */
+export type Addressee = { payerId: string; name: string; address: string; email: string; reference: string; patientName: string };
 
 /** Amounts are minor units of the account's currency. A date is `YYYY-MM-DD`. */
 export type Tables = {
@@ -21,6 +25,19 @@ export type Tables = {
     cash: Generated<bigint>;
     bad_debt: Generated<bigint>;
     transaction_count: Generated<bigint>;
+    /** Null if the patient pays. */
+    payer_id: string | null;
+    version: Generated<bigint>;
+    created_at: Date;
+    updated_at: Date;
+  };
+  payers: {
+    id: string;
+    kind: PayerKind;
+    name: string;
+    address: string;
+    email: string;
+    reference: string;
     version: Generated<bigint>;
     created_at: Date;
     updated_at: Date;
@@ -89,6 +106,8 @@ export type Tables = {
     issue_date: string | null;
     due_date: string | null;
     version: Generated<bigint>;
+    /** As it was at issue. Null for a draft, and for an invoice that an earlier release has issued. */
+    addressee: Addressee | null;
     created_at: Date;
     voided_at: Date | null;
   };

@@ -340,7 +340,8 @@ test("random interleavings over two replicas, with connections that die between:
           }
           if (step.kind === "discount" || step.kind === "credit" || step.kind === "writeOff") {
             if (invoice === undefined) return undefined;
-            if (step.kind === "discount") return by.discount(invoice, to.slice(0, 1), requestId);
+            // The validation of requests refuses a discount that names no charge. This test calls the rules without it.
+            if (step.kind === "discount") return to.length > 0 ? by.discount(invoice, to.slice(0, 1), requestId) : undefined;
             return step.kind === "credit" ? by.credit(invoice, to, requestId) : by.writeOff(invoice, step.amount, requestId);
           }
           if (step.kind === "charge") {

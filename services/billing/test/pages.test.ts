@@ -6,7 +6,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { createRestApp } from "@pm/kit/http/rest";
 import { createLogger } from "@pm/kit/log";
 import { formatMoney } from "@pm/kit/money";
-import { GetStatementResponseSchema, InvoiceSchema, InvoiceStatus } from "@pm/proto/billing/v1/billing";
+import { AddresseeSchema, GetStatementResponseSchema, InvoiceSchema, InvoiceStatus } from "@pm/proto/billing/v1/billing";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { invoiceDocument, statementDocument } from "../src/documents/document.ts";
@@ -20,7 +20,10 @@ const golden = join(import.meta.dirname, "..", "openapi.json");
 const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
 const clinic = { name: "Lakeside Clinic", address: "1 Harbour Street", paymentDetails: "Pay at the reception." };
 const euros = (minorUnits: bigint) => ({ currencyCode: "EUR", minorUnits });
+const patient = { name: "Łucja Παπαδοπούλου", email: "lucja@example.com" };
 const invoice = create(InvoiceSchema, {
+  addressee: patient,
+  patientName: patient.name,
   number: "2026-000007",
   status: InvoiceStatus.ISSUED,
   total: euros(12_500n),
@@ -29,7 +32,8 @@ const invoice = create(InvoiceSchema, {
   dueDate: "2026-12-21",
   lines: [{ serviceDate: "2026-11-20", description: "Consultation", amount: euros(12_500n) }],
 });
-const account = { name: "Łucja Παπαδοπούλου", email: "lucja@example.com" };
+const addressedTo = (addressee: { name: string; email: string }) =>
+  create(InvoiceSchema, { ...invoice, addressee: create(AddresseeSchema, addressee) });
 
 test("the OpenAPI document is the one that was checked in (UPDATE=1 rewrites it)", async () => {
   const verifier = { verify: () => Promise.reject(new Error("nobody is asked")), onRevoked: () => () => undefined };
@@ -50,7 +54,7 @@ test("the OpenAPI document is the one that was checked in (UPDATE=1 rewrites it)
 });
 
 test("an invoice says what is to be paid, by when, and by whom", async () => {
-  const page = await toHtml(invoiceDocument(invoice, account, clinic));
+  const page = await toHtml(invoiceDocument(invoice, clinic));
   for (const part of [
     "Invoice 2026-000007",
     "Łucja Παπαδοπούλου",
@@ -68,25 +72,23 @@ test.each([
   [InvoiceStatus.PAID, "Paid", "is paid"],
   [InvoiceStatus.VOID, "Void", "Nothing is to be paid"],
 ])("an invoice that is not to be paid says so (%s)", async (status, stamp, note) => {
-  const page = await toHtml(invoiceDocument(create(InvoiceSchema, { ...invoice, status }), account, clinic));
+  const page = await toHtml(invoiceDocument(create(InvoiceSchema, { ...invoice, status }), clinic));
   expect(page).toContain(`<p class="stamp">${stamp}</p>`);
   expect(page).toContain(note);
   expect(page).not.toContain("Please pay");
 });
 
 test("the addressee of somebody without e-mail is their name alone", () => {
-  expect(invoiceDocument(invoice, { ...account, email: "" }, clinic).addressee).toEqual([account.name]);
+  expect(invoiceDocument(addressedTo({ ...patient, email: "" }), clinic).addressee).toEqual([patient.name]);
 });
 
 test("nothing that a person wrote becomes markup", async () => {
   await fc.assert(
     fc.asyncProperty(fc.string({ unit: "binary" }), async (text) => {
       const lines = [{ serviceDate: "2026-11-20", description: `<script>${text}`, amount: euros(1n) }];
-      const document = invoiceDocument(
-        { ...invoice, lines: create(InvoiceSchema, { lines }).lines },
-        { name: `<img ${text}>`, email: text },
-        clinic,
-      );
+      const written = `<img ${text}>`;
+      const addressee = { payerId: "1", name: written, address: written, email: text, reference: written };
+      const document = invoiceDocument(create(InvoiceSchema, { lines, addressee, patientName: written }), clinic);
       expect(await toHtml(document)).not.toMatch(/<script|<img/);
     }),
     { numRuns: 50 },
@@ -99,7 +101,7 @@ test("a long document has a table with its head on each page, numbers its pages 
     description: `Visit ${index} ${"that took long ".repeat(index % 9)}`,
     amount: euros(100n),
   }));
-  const document = invoiceDocument({ ...invoice, lines: create(InvoiceSchema, { lines }).lines }, account, clinic);
+  const document = invoiceDocument({ ...invoice, lines: create(InvoiceSchema, { lines }).lines }, clinic);
   const pdf = await toPdf(document, new Date(0));
   const text = pdf.toString("latin1");
   const pages = text.match(/\/Type \/Page\b/g)?.length ?? 0;
@@ -123,20 +125,20 @@ function contents(pdf: Buffer): string[] {
 }
 
 test("what the PDF's font lacks is not printed as empty boxes, and a note says where to read it", async () => {
-  const document = invoiceDocument(invoice, { name: "田中 太郎 (Tanaka) Łucja", email: "t@example.com" }, clinic);
+  const document = invoiceDocument(addressedTo({ name: "田中 太郎 (Tanaka) Łucja", email: "t@example.com" }), clinic);
   const hasNoHan = (codePoint: number) => codePoint < 0x3000;
   expect(writable(document, hasNoHan)).toMatchObject({
     addressee: ["[…] (Tanaka) Łucja", "t@example.com"],
     notes: [...document.notes, expect.stringContaining("format=html")],
   });
-  const whole = invoiceDocument(invoice, account, clinic);
+  const whole = invoiceDocument(invoice, clinic);
   expect(writable(whole, hasNoHan)).toBe(whole);
   // With the real fonts, the note is one paragraph more.
   const paragraphs = async (name: string) => {
-    const pdf = await toPdf(invoiceDocument(invoice, { ...account, name }, clinic), new Date(0));
+    const pdf = await toPdf(invoiceDocument(addressedTo({ ...patient, name }), clinic), new Date(0));
     return pdf.toString("latin1").match(/\/S \/P\b/g)?.length ?? 0;
   };
-  expect(await paragraphs("田中")).toBe((await paragraphs(account.name)) + 1);
+  expect(await paragraphs("田中")).toBe((await paragraphs(patient.name)) + 1);
 });
 
 test("amounts are written with every digit that they have, and with as many decimals as the currency has", () => {

@@ -21,6 +21,18 @@ const tables: TableDescriptions<Tables> = {
     cash: "bigint default",
     transaction_count: "bigint default",
     bad_debt: "bigint default",
+    payer_id: "uuid null",
+  },
+  payers: {
+    id: "uuid",
+    kind: "text",
+    name: "text",
+    address: "text",
+    email: "text",
+    reference: "text",
+    version: "bigint default",
+    created_at: "timestamptz",
+    updated_at: "timestamptz",
   },
   requests: { id: "uuid", method: "text", hash: "bytea", response: "bytea", created_at: "timestamptz" },
   transactions: {
@@ -86,6 +98,7 @@ const tables: TableDescriptions<Tables> = {
     version: "bigint default",
     created_at: "timestamptz",
     voided_at: "timestamptz null",
+    addressee: "jsonb null",
   },
   invoice_lines: {
     invoice_id: "uuid",

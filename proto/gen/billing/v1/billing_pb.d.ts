@@ -62,14 +62,14 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * The addressee of invoices.
+   * The patient's name. It is the addressee of invoices, unless the account has a payer.
    *
    * @generated from field: string name = 7;
    */
   name: string;
 
   /**
-   * The e-mail address of invoices; empty if the patient has none.
+   * The patient's e-mail address, for invoices; empty if they have none.
    *
    * @generated from field: string email = 8;
    */
@@ -109,6 +109,13 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
    * @generated from field: string currency_code = 13;
    */
   currencyCode: string;
+
+  /**
+   * The payer to whom invoices are addressed, a UUID; empty if the patient pays.
+   *
+   * @generated from field: string payer_id = 14;
+   */
+  payerId: string;
 };
 
 /**
@@ -315,6 +322,13 @@ export declare type ListBillingAccountsRequest = Message<"billing.v1.ListBilling
    * @generated from field: billing.v1.BillingAccountStatus status = 3;
    */
   status: BillingAccountStatus;
+
+  /**
+   * Only accounts of this payer, a UUID; of all payers and of none if it is empty.
+   *
+   * @generated from field: string payer_id = 4;
+   */
+  payerId: string;
 };
 
 /**
@@ -364,7 +378,8 @@ export declare type UpdateBillingAccountRequest = Message<"billing.v1.UpdateBill
   account?: BillingAccount | undefined;
 
   /**
-   * The fields to change: `status`, `name`, `email`, `currency_code`. If it is not set, those of them that have a value.
+   * The fields to change: `status`, `name`, `email`, `currency_code`, `payer_id`. If it is not set, those of them that
+   * have a value. A `payer_id` that is named and empty removes the payer.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -464,6 +479,422 @@ export declare type WatchAccountResponse = Message<"billing.v1.WatchAccountRespo
  * Use `create(WatchAccountResponseSchema)` to create a new message.
  */
 export declare const WatchAccountResponseSchema: GenMessage<WatchAccountResponse>;
+
+/**
+ * Somebody who pays for one patient or many.
+ *
+ * @generated from message billing.v1.Payer
+ */
+export declare type Payer = Message<"billing.v1.Payer"> & {
+  /**
+   * The payer, a UUID.
+   *
+   * @generated from field: string payer_id = 1;
+   */
+  payerId: string;
+
+  /**
+   * What the payer is.
+   *
+   * @generated from field: billing.v1.PayerKind kind = 2;
+   */
+  kind: PayerKind;
+
+  /**
+   * The name, which is the addressee of invoices.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * The postal address, in one line. It may be empty.
+   *
+   * @generated from field: string address = 4;
+   */
+  address: string;
+
+  /**
+   * The e-mail address of invoices. It may be empty.
+   *
+   * @generated from field: string email = 5;
+   */
+  email: string;
+
+  /**
+   * What the payer wants to read on invoices, such as a policy or an order number. It may be empty.
+   *
+   * @generated from field: string reference = 6;
+   */
+  reference: string;
+
+  /**
+   * Changes with every change of the payer (AIP-154).
+   *
+   * @generated from field: string etag = 7;
+   */
+  etag: string;
+
+  /**
+   * When the payer was created.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 8;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When the payer last changed.
+   *
+   * @generated from field: google.protobuf.Timestamp update_time = 9;
+   */
+  updateTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message billing.v1.Payer.
+ * Use `create(PayerSchema)` to create a new message.
+ */
+export declare const PayerSchema: GenMessage<Payer>;
+
+/**
+ * A request to create a payer.
+ *
+ * @generated from message billing.v1.CreatePayerRequest
+ */
+export declare type CreatePayerRequest = Message<"billing.v1.CreatePayerRequest"> & {
+  /**
+   * What the payer is.
+   *
+   * @generated from field: billing.v1.PayerKind kind = 1;
+   */
+  kind: PayerKind;
+
+  /**
+   * The name.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * The postal address, in one line.
+   *
+   * @generated from field: string address = 3;
+   */
+  address: string;
+
+  /**
+   * The e-mail address of invoices.
+   *
+   * @generated from field: string email = 4;
+   */
+  email: string;
+
+  /**
+   * What the payer wants to read on invoices.
+   *
+   * @generated from field: string reference = 5;
+   */
+  reference: string;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 6;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.CreatePayerRequest.
+ * Use `create(CreatePayerRequestSchema)` to create a new message.
+ */
+export declare const CreatePayerRequestSchema: GenMessage<CreatePayerRequest>;
+
+/**
+ * The new payer.
+ *
+ * @generated from message billing.v1.CreatePayerResponse
+ */
+export declare type CreatePayerResponse = Message<"billing.v1.CreatePayerResponse"> & {
+  /**
+   * The payer.
+   *
+   * @generated from field: billing.v1.Payer payer = 1;
+   */
+  payer?: Payer | undefined;
+};
+
+/**
+ * Describes the message billing.v1.CreatePayerResponse.
+ * Use `create(CreatePayerResponseSchema)` to create a new message.
+ */
+export declare const CreatePayerResponseSchema: GenMessage<CreatePayerResponse>;
+
+/**
+ * A request for a payer.
+ *
+ * @generated from message billing.v1.GetPayerRequest
+ */
+export declare type GetPayerRequest = Message<"billing.v1.GetPayerRequest"> & {
+  /**
+   * The payer, a UUID.
+   *
+   * @generated from field: string payer_id = 1;
+   */
+  payerId: string;
+};
+
+/**
+ * Describes the message billing.v1.GetPayerRequest.
+ * Use `create(GetPayerRequestSchema)` to create a new message.
+ */
+export declare const GetPayerRequestSchema: GenMessage<GetPayerRequest>;
+
+/**
+ * The payer.
+ *
+ * @generated from message billing.v1.GetPayerResponse
+ */
+export declare type GetPayerResponse = Message<"billing.v1.GetPayerResponse"> & {
+  /**
+   * The payer.
+   *
+   * @generated from field: billing.v1.Payer payer = 1;
+   */
+  payer?: Payer | undefined;
+};
+
+/**
+ * Describes the message billing.v1.GetPayerResponse.
+ * Use `create(GetPayerResponseSchema)` to create a new message.
+ */
+export declare const GetPayerResponseSchema: GenMessage<GetPayerResponse>;
+
+/**
+ * A request for a page of payers.
+ *
+ * @generated from message billing.v1.ListPayersRequest
+ */
+export declare type ListPayersRequest = Message<"billing.v1.ListPayersRequest"> & {
+  /**
+   * The largest number of items on the page; 0 means 50.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * Only payers of this kind; all if it is not specified.
+   *
+   * @generated from field: billing.v1.PayerKind kind = 3;
+   */
+  kind: PayerKind;
+};
+
+/**
+ * Describes the message billing.v1.ListPayersRequest.
+ * Use `create(ListPayersRequestSchema)` to create a new message.
+ */
+export declare const ListPayersRequestSchema: GenMessage<ListPayersRequest>;
+
+/**
+ * A page of payers.
+ *
+ * @generated from message billing.v1.ListPayersResponse
+ */
+export declare type ListPayersResponse = Message<"billing.v1.ListPayersResponse"> & {
+  /**
+   * The payers, the newest first.
+   *
+   * @generated from field: repeated billing.v1.Payer payers = 1;
+   */
+  payers: Payer[];
+
+  /**
+   * The token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.ListPayersResponse.
+ * Use `create(ListPayersResponseSchema)` to create a new message.
+ */
+export declare const ListPayersResponseSchema: GenMessage<ListPayersResponse>;
+
+/**
+ * A request to change a payer.
+ *
+ * @generated from message billing.v1.UpdatePayerRequest
+ */
+export declare type UpdatePayerRequest = Message<"billing.v1.UpdatePayerRequest"> & {
+  /**
+   * The payer with its new values. If `etag` is set and the payer has another one by now, the answer is ABORTED.
+   *
+   * @generated from field: billing.v1.Payer payer = 1;
+   */
+  payer?: Payer | undefined;
+
+  /**
+   * The fields to change: `kind`, `name`, `address`, `email`, `reference`. If it is not set, those of them that have a
+   * value. A field that is named and empty is cleared, except `kind` and `name`.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.UpdatePayerRequest.
+ * Use `create(UpdatePayerRequestSchema)` to create a new message.
+ */
+export declare const UpdatePayerRequestSchema: GenMessage<UpdatePayerRequest>;
+
+/**
+ * The changed payer.
+ *
+ * @generated from message billing.v1.UpdatePayerResponse
+ */
+export declare type UpdatePayerResponse = Message<"billing.v1.UpdatePayerResponse"> & {
+  /**
+   * The present state of the payer.
+   *
+   * @generated from field: billing.v1.Payer payer = 1;
+   */
+  payer?: Payer | undefined;
+};
+
+/**
+ * Describes the message billing.v1.UpdatePayerResponse.
+ * Use `create(UpdatePayerResponseSchema)` to create a new message.
+ */
+export declare const UpdatePayerResponseSchema: GenMessage<UpdatePayerResponse>;
+
+/**
+ * A request for what is owed on the accounts of a payer.
+ *
+ * @generated from message billing.v1.GetPayerBalanceRequest
+ */
+export declare type GetPayerBalanceRequest = Message<"billing.v1.GetPayerBalanceRequest"> & {
+  /**
+   * The payer, a UUID.
+   *
+   * @generated from field: string payer_id = 1;
+   */
+  payerId: string;
+
+  /**
+   * The largest number of accounts on the page; 0 means 50.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.GetPayerBalanceRequest.
+ * Use `create(GetPayerBalanceRequestSchema)` to create a new message.
+ */
+export declare const GetPayerBalanceRequestSchema: GenMessage<GetPayerBalanceRequest>;
+
+/**
+ * The sums of a payer's accounts in one currency.
+ *
+ * @generated from message billing.v1.PayerTotal
+ */
+export declare type PayerTotal = Message<"billing.v1.PayerTotal"> & {
+  /**
+   * The open amount of all charges.
+   *
+   * @generated from field: common.v1.Money outstanding = 1;
+   */
+  outstanding?: Money | undefined;
+
+  /**
+   * Payments that settle no charge yet. They lower what is owed on their own account only.
+   *
+   * @generated from field: common.v1.Money credit = 2;
+   */
+  credit?: Money | undefined;
+
+  /**
+   * The number of accounts.
+   *
+   * @generated from field: int64 account_count = 3;
+   */
+  accountCount: bigint;
+};
+
+/**
+ * Describes the message billing.v1.PayerTotal.
+ * Use `create(PayerTotalSchema)` to create a new message.
+ */
+export declare const PayerTotalSchema: GenMessage<PayerTotal>;
+
+/**
+ * What is owed on the accounts of a payer.
+ *
+ * @generated from message billing.v1.GetPayerBalanceResponse
+ */
+export declare type GetPayerBalanceResponse = Message<"billing.v1.GetPayerBalanceResponse"> & {
+  /**
+   * The payer.
+   *
+   * @generated from field: billing.v1.Payer payer = 1;
+   */
+  payer?: Payer | undefined;
+
+  /**
+   * The sums of all accounts of the payer: one for each currency, in the order of its codes.
+   *
+   * @generated from field: repeated billing.v1.PayerTotal totals = 2;
+   */
+  totals: PayerTotal[];
+
+  /**
+   * One page of these accounts, the newest first.
+   *
+   * @generated from field: repeated billing.v1.BillingAccount accounts = 3;
+   */
+  accounts: BillingAccount[];
+
+  /**
+   * The token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 4;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.GetPayerBalanceResponse.
+ * Use `create(GetPayerBalanceResponseSchema)` to create a new message.
+ */
+export declare const GetPayerBalanceResponseSchema: GenMessage<GetPayerBalanceResponse>;
 
 /**
  * One line of a transaction. The amounts of a transaction's entries sum to zero.
@@ -1367,6 +1798,54 @@ export declare type ListPaymentsResponse = Message<"billing.v1.ListPaymentsRespo
 export declare const ListPaymentsResponseSchema: GenMessage<ListPaymentsResponse>;
 
 /**
+ * Whom an invoice is addressed to: the payer, or the patient.
+ *
+ * @generated from message billing.v1.Addressee
+ */
+export declare type Addressee = Message<"billing.v1.Addressee"> & {
+  /**
+   * The payer, a UUID; empty if it is the patient.
+   *
+   * @generated from field: string payer_id = 1;
+   */
+  payerId: string;
+
+  /**
+   * The name.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * The postal address, in one line, or empty.
+   *
+   * @generated from field: string address = 3;
+   */
+  address: string;
+
+  /**
+   * The e-mail address, or empty.
+   *
+   * @generated from field: string email = 4;
+   */
+  email: string;
+
+  /**
+   * What the payer wants to read on invoices, or empty.
+   *
+   * @generated from field: string reference = 5;
+   */
+  reference: string;
+};
+
+/**
+ * Describes the message billing.v1.Addressee.
+ * Use `create(AddresseeSchema)` to create a new message.
+ */
+export declare const AddresseeSchema: GenMessage<Addressee>;
+
+/**
  * One charge on an invoice.
  *
  * @generated from message billing.v1.InvoiceLine
@@ -1510,6 +1989,20 @@ export declare type Invoice = Message<"billing.v1.Invoice"> & {
    * @generated from field: common.v1.Money written_off = 14;
    */
   writtenOff?: Money | undefined;
+
+  /**
+   * Whom it is addressed to. An issued invoice keeps the addressee that it had at issue.
+   *
+   * @generated from field: billing.v1.Addressee addressee = 15;
+   */
+  addressee?: Addressee | undefined;
+
+  /**
+   * The name of the patient who was treated.
+   *
+   * @generated from field: string patient_name = 16;
+   */
+  patientName: string;
 };
 
 /**
@@ -1986,6 +2479,20 @@ export declare type CreditNote = Message<"billing.v1.CreditNote"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 10;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * Whom it is addressed to: the addressee of its invoice.
+   *
+   * @generated from field: billing.v1.Addressee addressee = 11;
+   */
+  addressee?: Addressee | undefined;
+
+  /**
+   * The name of the patient who was treated.
+   *
+   * @generated from field: string patient_name = 12;
+   */
+  patientName: string;
 };
 
 /**
@@ -2524,6 +3031,39 @@ export enum BillingAccountStatus {
 export declare const BillingAccountStatusSchema: GenEnum<BillingAccountStatus>;
 
 /**
+ * What a payer is.
+ *
+ * @generated from enum billing.v1.PayerKind
+ */
+export enum PayerKind {
+  /**
+   * Not specified.
+   *
+   * @generated from enum value: PAYER_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A person, such as a parent.
+   *
+   * @generated from enum value: PAYER_KIND_PERSON = 1;
+   */
+  PERSON = 1,
+
+  /**
+   * An organisation, such as an insurer or an employer.
+   *
+   * @generated from enum value: PAYER_KIND_ORGANISATION = 2;
+   */
+  ORGANISATION = 2,
+}
+
+/**
+ * Describes the enum billing.v1.PayerKind.
+ */
+export declare const PayerKindSchema: GenEnum<PayerKind>;
+
+/**
  * The accounts of the ledger, between which a transaction moves amounts.
  *
  * @generated from enum billing.v1.LedgerAccount
@@ -2819,8 +3359,8 @@ export declare const BillingService: GenService<{
     output: typeof ListBillingAccountsResponseSchema;
   },
   /**
-   * Changes an account's status, name, e-mail address or currency (AIP-134). An account with a balance cannot be closed,
-   * and one with transactions keeps its currency. Scope `billing:write`.
+   * Changes an account's status, name, e-mail address, currency or payer (AIP-134). An account with a balance cannot be
+   * closed, and one with transactions keeps its currency. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.UpdateBillingAccount
    */
@@ -2843,6 +3383,58 @@ export declare const BillingService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchAccountRequestSchema;
     output: typeof WatchAccountResponseSchema;
+  },
+  /**
+   * Creates a payer: somebody who pays for patients. UpdateBillingAccount makes them the payer of an account. Scope
+   * `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.CreatePayer
+   */
+  createPayer: {
+    methodKind: "unary";
+    input: typeof CreatePayerRequestSchema;
+    output: typeof CreatePayerResponseSchema;
+  },
+  /**
+   * Gets a payer. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.GetPayer
+   */
+  getPayer: {
+    methodKind: "unary";
+    input: typeof GetPayerRequestSchema;
+    output: typeof GetPayerResponseSchema;
+  },
+  /**
+   * Lists payers, the newest first. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.ListPayers
+   */
+  listPayers: {
+    methodKind: "unary";
+    input: typeof ListPayersRequestSchema;
+    output: typeof ListPayersResponseSchema;
+  },
+  /**
+   * Changes a payer (AIP-134). Issued invoices keep the addressee that they had. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.UpdatePayer
+   */
+  updatePayer: {
+    methodKind: "unary";
+    input: typeof UpdatePayerRequestSchema;
+    output: typeof UpdatePayerResponseSchema;
+  },
+  /**
+   * Gets what is owed on the accounts of a payer: each account with its balance, and sums per currency. Scope
+   * `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.GetPayerBalance
+   */
+  getPayerBalance: {
+    methodKind: "unary";
+    input: typeof GetPayerBalanceRequestSchema;
+    output: typeof GetPayerBalanceResponseSchema;
   },
   /**
    * Charges an account. Credit from earlier overpayments settles the charge at once, oldest payment first. Scope

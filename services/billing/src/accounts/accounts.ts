@@ -19,6 +19,7 @@ import { later } from "../dates.ts";
 import { type DomainEvent, toOutboxEvent } from "../events.ts";
 import { once, type RequestKey, requireEtag, retries } from "../idempotency/idempotency.ts";
 import { readPage } from "../paging.ts";
+import { findPayer } from "../payers/store.ts";
 import type { Row } from "../tables.ts";
 import { accountEtag, fromStatus, toAccount } from "./messages.ts";
 import { createOpening, type Opening, type OpeningOptions, requireCurrency } from "./opening.ts";
@@ -43,9 +44,10 @@ export function createAccounts(options: OpeningOptions & { cursors: Cursors }): 
     },
 
     async list(request) {
-      const filter = { status: fromStatus(request.status) };
+      const filter = { status: fromStatus(request.status), payerId: request.payerId.toLowerCase() };
       const { rows, nextPageToken } = await readPage(cursors, request, {
-        query: ["accounts", filter.status ?? ""],
+        // Without a payer as it was before there were payers, so that pages go on while a new release is rolled out.
+        query: ["accounts", filter.status ?? "", ...(filter.payerId ? [filter.payerId] : [])],
         read: (page) => listAccounts(db, filter, page),
         positionOf: ({ id }) => id,
       });
@@ -60,9 +62,10 @@ export function createAccounts(options: OpeningOptions & { cursors: Cursors }): 
           const [current] = await lockAccounts(tx, [wanted.accountId]);
           if (!current) throw accountNotFound();
           const at = later(now(), current.updated_at);
-          return once(tx, { key, output: UpdateBillingAccountResponseSchema, now: at, accountId: current.id, context }, async () => {
+          return once(tx, { key, output: UpdateBillingAccountResponseSchema, now: at, subject: () => current.id, context }, async () => {
             requireEtag(wanted.etag, accountEtag(current), "account");
             const values = newValues(current, wanted, updateMask?.paths);
+            await requirePayer(tx, current, values);
             const row = await changeAccount(tx, current, values, { at, context });
             return create(UpdateBillingAccountResponseSchema, { account: toAccount(row) });
           });
@@ -81,7 +84,7 @@ export function accountNotFound(subject?: string): AppError {
   return new AppError("not_found", "There is no such billing account.", options);
 }
 
-const changeable = ["status", "name", "email", "currency"] as const;
+const changeable = ["status", "name", "email", "currency", "payer_id"] as const;
 type Values = Pick<Row<"accounts">, (typeof changeable)[number]>;
 
 /** How the message names a field of the row. */
@@ -90,18 +93,29 @@ const pathOf = (field: keyof Values) => (field === "currency" ? "currency_code" 
 /** The values that the account is to have. Without a mask, the values that were sent are the ones to change. */
 function newValues(current: Row<"accounts">, wanted: BillingAccount, paths: string[] | undefined): Values {
   const { name, email, currencyCode } = wanted;
-  const isSent = { status: wanted.status !== 0, name: name !== "", email: email !== "", currency: currencyCode !== "" };
+  const payerId = wanted.payerId.toLowerCase();
+  const isSent = {
+    ...{ status: wanted.status !== 0, name: name !== "", email: email !== "", currency: currencyCode !== "" },
+    payer_id: payerId !== "",
+  };
   const isNamed = (field: keyof Values) => (paths && paths.length > 0 ? paths.includes(pathOf(field)) : isSent[field]);
-  const missing = changeable.filter((field) => isNamed(field) && !isSent[field]);
+  const missing = changeable.filter((field) => isNamed(field) && !isSent[field] && field !== "payer_id");
   if (missing.length > 0) throw invalidFields(missing.map((field) => ({ path: `account.${pathOf(field)}`, message: "must have a value" })));
   const values = {
     status: isNamed("status") ? (fromStatus(wanted.status) ?? current.status) : current.status,
     name: isNamed("name") ? name.normalize() : current.name,
     email: isNamed("email") ? email : current.email,
     currency: isNamed("currency") ? currencyCode : current.currency,
+    payer_id: isNamed("payer_id") ? payerId || null : current.payer_id,
   };
   if (values.currency !== current.currency) requireCurrency(values.currency, "account.currency_code");
   return values;
+}
+
+/** @throws AppError invalid_argument if the new payer does not exist */
+async function requirePayer(tx: Queries, current: Row<"accounts">, { payer_id }: Values): Promise<void> {
+  if (payer_id === null || payer_id === current.payer_id || (await findPayer(tx, payer_id))) return;
+  throw invalidFields([{ path: "account.payer_id", message: "is the id of no payer" }]);
 }
 
 function requireChangeable(current: Row<"accounts">, { status, currency }: Values): void {

@@ -37,6 +37,7 @@ export function toAccount(account: Row<"accounts">): BillingAccount {
     name: account.name,
     email: account.email,
     currencyCode: currency,
+    payerId: account.payer_id ?? "",
     etag: accountEtag(account),
     createTime: timestampFromDate(account.created_at),
     updateTime: timestampFromDate(account.updated_at),

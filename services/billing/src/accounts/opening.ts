@@ -154,7 +154,7 @@ async function storeRequest(
 ): Promise<void> {
   const key = { id, hash: Buffer.from(hash), method: "CreateBillingAccount" };
   const store = () =>
-    once(db, { key, output: CreateBillingAccountResponseSchema, now: now(), accountId: account.id, context }, async () =>
+    once(db, { key, output: CreateBillingAccountResponseSchema, now: now(), subject: () => account.id, context }, async () =>
       create(CreateBillingAccountResponseSchema, { accountId: account.id, status: account.status }),
     );
   await store().catch((error: unknown) => {

@@ -103,7 +103,7 @@ function askedBy(accounts: NewAccount[]): string[][] {
 }
 
 const accountColumns =
-  "id, patient_id, currency, status, name, email, receivable, credit, revenue, cash, bad_debt, transaction_count, version, created_at, updated_at";
+  "id, patient_id, currency, status, name, email, receivable, credit, revenue, cash, bad_debt, transaction_count, payer_id, version, created_at, updated_at";
 const byIdStatement: Statement = { name: "account_by_id", text: `select ${accountColumns} from accounts where id = $1` };
 const byPatientStatement: Statement = { name: "account_by_patient", text: `select ${accountColumns} from accounts where patient_id = $1` };
 
@@ -134,14 +134,38 @@ const listStatement: Statement = {
   text: `select ${accountColumns} from accounts
     where ($1::text is null or status = $1) and ($2::uuid is null or id < $2) order by id desc limit $3`,
 };
+// A statement of its own, so that Postgres plans it by the index on payers.
+const ofPayerStatement: Statement = {
+  name: "accounts_of_payer",
+  text: `select ${accountColumns} from accounts
+    where payer_id = $4 and ($1::text is null or status = $1) and ($2::uuid is null or id < $2) order by id desc limit $3`,
+};
 
 /** Accounts after the id `before`, the newest first: ids rise with time. */
 export function listAccounts(
   db: Queries,
-  filter: { status: AccountStatus | undefined },
+  { status, payerId }: { status?: AccountStatus | undefined; payerId?: string | undefined },
   page: { before: string | undefined; limit: number },
 ): Promise<Row<"accounts">[]> {
-  return db.query(listStatement, [filter.status ?? null, page.before ?? null, page.limit]);
+  const parameters = [status ?? null, page.before ?? null, page.limit];
+  return payerId ? db.query(ofPayerStatement, [...parameters, payerId]) : db.query(listStatement, parameters);
+}
+
+const totalsOfPayerStatement: Statement = {
+  name: "accounts_totals_of_payer",
+  // As text, because sums of bigint can be larger than a bigint.
+  text: `select currency, sum(receivable)::text as outstanding, sum(credit)::text as credit, count(*) as accounts
+    from accounts where payer_id = $1 group by currency order by currency`,
+};
+
+/** The sums of a payer's accounts, one for each currency. */
+export async function totalsOfPayer(
+  db: Queries,
+  payerId: string,
+): Promise<{ currency: string; outstanding: bigint; credit: bigint; accounts: bigint }[]> {
+  type Total = { currency: string; outstanding: string; credit: string; accounts: bigint };
+  const rows = await db.query<Total>(totalsOfPayerStatement, [payerId]);
+  return rows.map((row) => ({ ...row, outstanding: BigInt(row.outstanding), credit: BigInt(row.credit) }));
 }
 
 const versionsStatement: Statement = { name: "account_versions", text: "select id, version from accounts where id = any($1::uuid[])" };
@@ -171,7 +195,7 @@ const updateStatement: Statement = {
   name: "account_update",
   text: `
     with changed as (
-      update accounts set status = $2, name = $3, email = $4, currency = $5, version = version + 1, updated_at = greatest(updated_at, $6)
+      update accounts set status = $2, name = $3, email = $4, currency = $5, payer_id = $10, version = version + 1, updated_at = greatest(updated_at, $6)
       where id = $1 returning ${accountColumns}
     ), audit_rows as (
       ${insertIntoAudit} select $7, 'account.updated', id, $8, $9::jsonb from changed
@@ -183,11 +207,11 @@ const updateStatement: Statement = {
 export async function updateAccount(
   tx: Queries,
   id: string,
-  values: Pick<Row<"accounts">, "status" | "name" | "email" | "currency">,
+  values: Pick<Row<"accounts">, "status" | "name" | "email" | "currency" | "payer_id">,
   { now, context, details }: { now: Date; context: RequestContext; details: Record<string, unknown> },
 ): Promise<Row<"accounts">> {
-  const { status, name, email, currency } = values;
-  const parameters = [id, status, name, email, currency, now, context.actorId, context.requestId, JSON.stringify(details)];
+  const { status, name, email, currency, payer_id } = values;
+  const parameters = [id, status, name, email, currency, now, context.actorId, context.requestId, JSON.stringify(details), payer_id];
   const [row] = await tx.query<Row<"accounts">>(updateStatement, parameters);
   if (!row) throw new Error("an account that was locked is gone");
   return row;

@@ -2,14 +2,7 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { localDateAt, utcMidnight } from "@pm/kit/calendar";
 import { formatMoney } from "@pm/kit/money";
-import {
-  type BillingAccount,
-  type CreditNote,
-  type GetStatementResponse,
-  type Invoice,
-  InvoiceStatus,
-  TransactionType,
-} from "@pm/proto/billing/v1/billing";
+import { type CreditNote, type GetStatementResponse, type Invoice, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
 import type { Money } from "@pm/proto/common/v1/money";
 
 /** The sender. */
@@ -50,7 +43,7 @@ const serviceColumns = [
   { label: "Amount", isAmount: true, share: 0.25 },
 ];
 
-export function invoiceDocument(invoice: Invoice, account: Pick<BillingAccount, "name" | "email">, clinic: Clinic): PrintableDocument {
+export function invoiceDocument(invoice: Invoice, clinic: Clinic): PrintableDocument {
   const { number, total, outstanding, status } = invoice;
   const isDue = status === InvoiceStatus.ISSUED;
   const [credited, writtenOff] = [invoice.credited?.minorUnits ?? 0n, invoice.writtenOff?.minorUnits ?? 0n];
@@ -62,11 +55,12 @@ export function invoiceDocument(invoice: Invoice, account: Pick<BillingAccount, 
     title: number ? `Invoice ${number}` : "Invoice (draft)",
     stamp: stamps[status],
     clinic,
-    addressee: [account.name, account.email].filter(Boolean),
+    addressee: addresseeOf(invoice),
     facts: [
       { label: "Invoice number", value: number || "given when it is issued" },
       { label: "Date", value: readableDate(invoice.issueDate) || "not issued" },
       { label: "Due", value: readableDate(invoice.dueDate) || "30 days after issue" },
+      ...payerFacts(invoice),
     ],
     table: {
       caption: "Services",
@@ -90,17 +84,18 @@ export function invoiceDocument(invoice: Invoice, account: Pick<BillingAccount, 
   };
 }
 
-export function creditNoteDocument(note: CreditNote, account: Pick<BillingAccount, "name" | "email">, clinic: Clinic): PrintableDocument {
+export function creditNoteDocument(note: CreditNote, clinic: Clinic): PrintableDocument {
   return {
     title: `Credit note ${note.number}`,
     stamp: undefined,
     clinic,
-    addressee: [account.name, account.email],
+    addressee: addresseeOf(note),
     facts: [
       { label: "Credit note number", value: note.number },
       { label: "Date", value: readableDate(note.issueDate) },
       { label: "For the invoice", value: note.invoiceNumber },
       { label: "Reason", value: note.reason },
+      ...payerFacts(note),
     ],
     table: {
       caption: "Credited services",
@@ -111,6 +106,18 @@ export function creditNoteDocument(note: CreditNote, account: Pick<BillingAccoun
     notes: ["You do not owe this amount any longer. What you have paid of it is credit on your account."],
     fileName: `credit-note-${note.number}`,
   };
+}
+
+/** Name and addresses, one a line. */
+function addresseeOf({ addressee }: Invoice | CreditNote): string[] {
+  return addressee ? [addressee.name, addressee.address, addressee.email].filter(Boolean) : [];
+}
+
+/** What a payer has to know, who is not the person treated. */
+function payerFacts({ addressee, patientName }: Invoice | CreditNote): PrintableDocument["facts"] {
+  if (!addressee?.payerId) return [];
+  const { reference } = addressee;
+  return [{ label: "Patient", value: patientName }, ...(reference ? [{ label: "Your reference", value: reference }] : [])];
 }
 
 const movements: Record<TransactionType, string> = {

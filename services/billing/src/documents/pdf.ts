@@ -120,13 +120,8 @@ function drawHead({ doc, width, add, decorate }: Page, { clinic, stamp, addresse
         .fillColor(ink)
         .text(text, margin, doc.y, { width: width * 0.55, lineGap: 2 }),
     );
-  add("H1", () =>
-    doc
-      .font(fonts.bold)
-      .fontSize(20)
-      .fillColor(ink)
-      .text(title, margin, belowHead + 100, { width }),
-  );
+  const top = Math.max(belowHead + 100, doc.y + 14);
+  add("H1", () => doc.font(fonts.bold).fontSize(20).fillColor(ink).text(title, margin, top, { width }));
 }
 
 type Glyphs = { hasGlyphForCodePoint(codePoint: number): boolean };

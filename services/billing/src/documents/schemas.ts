@@ -22,6 +22,17 @@ const lines = z.array(
   z.object({ chargeId: id, description: z.string().openapi({ example: "Consultation" }), serviceDate: day, amount: money }),
 );
 
+const AddresseeSchema = z
+  .object({
+    payerId: id.optional().openapi({ description: "Left out if the patient pays." }),
+    name: z.string().openapi({ example: "Helvetia Health" }),
+    address: z.string().optional().openapi({ example: "Bahnhofstrasse 1, 8001 Zürich" }),
+    email: z.string().optional().openapi({ example: "claims@example.com" }),
+    reference: z.string().optional().openapi({ description: "What the payer wants to read.", example: "Policy 4711" }),
+  })
+  .openapi("Addressee");
+const patientName = z.string().openapi({ description: "The person treated.", example: "Ada Lovelace" });
+
 export const InvoiceJsonSchema = z
   .object({
     invoiceId: id,
@@ -45,6 +56,8 @@ export const InvoiceJsonSchema = z
     createTime: time,
     voidTime: time.optional(),
     etag: z.string().openapi({ example: "v2" }),
+    addressee: AddresseeSchema,
+    patientName,
   })
   .openapi("Invoice");
 
@@ -60,6 +73,8 @@ export const CreditNoteJsonSchema = z
     reason: z.string().openapi({ example: "Charged twice" }),
     lines,
     createTime: time,
+    addressee: AddresseeSchema,
+    patientName,
   })
   .openapi("CreditNote");
 
@@ -117,6 +132,7 @@ const AccountSchema = z
     outstanding: money,
     credit: money,
     transactionCount: int64.optional().openapi({ example: "1" }),
+    payerId: id.optional().openapi({ description: "Left out if the patient pays." }),
   })
   .openapi("BillingAccount");
 

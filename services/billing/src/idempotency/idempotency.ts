@@ -37,25 +37,26 @@ export function answerTo(key: RequestKey, stored: Pick<Row<"requests">, "method"
   return stored.response;
 }
 
-/** The audit entry of a repeated request: its answer shows again what the first one did to an account. */
-export function repeatedRead(key: RequestKey, accountId: string, { actorId, requestId }: RequestContext): AuditEntry {
-  return { actorId, action: "request.repeated", subject: accountId, requestId, details: { method: key.method } };
+/** The audit entry of a repeated request: its answer shows again what the first one did. */
+export function repeatedRead(key: RequestKey, subject: string, { actorId, requestId }: RequestContext): AuditEntry {
+  return { actorId, action: "request.repeated", subject, requestId, details: { method: key.method } };
 }
 
 /**
  * Runs the work of a request and stores the answer; a repeated request gets the stored answer instead, and leaves an
  * audit entry. The caller holds the lock of what the work changes.
+ * @param request.subject the id of what the answer shows, for the audit entry
  */
 export async function once<Output extends DescMessage>(
   tx: Queries,
-  request: { key: RequestKey; output: Output; now: Date; accountId: string; context: RequestContext },
+  request: { key: RequestKey; output: Output; now: Date; subject: (answer: MessageShape<Output>) => string; context: RequestContext },
   work: () => Promise<MessageShape<Output>>,
 ): Promise<MessageShape<Output>> {
-  const { key, output, now, accountId, context } = request;
+  const { key, output, now, subject, context } = request;
   const [stored] = await findRequests(tx, [key.id]);
   if (stored) {
     const answer = fromBinary(output, answerTo(key, stored));
-    await insertAuditEntries(tx, [repeatedRead(key, accountId, context)]);
+    await insertAuditEntries(tx, [repeatedRead(key, subject(answer), context)]);
     return answer;
   }
   const answer = await work();

@@ -1,9 +1,10 @@
 /** Credit notes and discounts in Postgres. */
 import type { Statement } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
-import type { Row } from "../tables.ts";
+import type { Addressee, Row } from "../tables.ts";
+import { addresseeColumn } from "./store.ts";
 
-export type CreditNoteRow = Row<"credit_notes"> & { currency: string; invoice_number: string };
+export type CreditNoteRow = Row<"credit_notes"> & { currency: string; invoice_number: string; addressee: Addressee };
 export type CreditNoteLineRow = Omit<Row<"invoice_lines">, "invoice_id" | "position">;
 
 // The row of the year stays locked until the transaction ends, so numbers have no gaps.
@@ -32,8 +33,9 @@ export async function insertCreditNote(tx: Queries, note: Row<"credit_notes">): 
 }
 
 const noteColumns = `n.id, n.account_id, n.invoice_id, n.transaction_id, n.number, n.issue_date, n.total, n.reason, n.created_at,
-  a.currency, i.number as invoice_number`;
-const fromNotes = "from credit_notes n join accounts a on a.id = n.account_id join invoices i on i.id = n.invoice_id";
+  accounts.currency, invoices.number as invoice_number, ${addresseeColumn}`;
+const fromNotes = `from credit_notes n join accounts on accounts.id = n.account_id join invoices on invoices.id = n.invoice_id
+  left join payers on payers.id = accounts.payer_id and invoices.number is null`;
 
 const findStatement: Statement = { name: "credit_note_find", text: `select ${noteColumns} ${fromNotes} where n.id = $1` };
 

@@ -2,7 +2,7 @@
  * Invoices: charges on paper. A draft is issued under the next number of the year. An invoice is paid when all its
  * charges are settled.
  */
-import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { insertAuditEntries } from "@pm/kit/audit/audit";
 import { addDays, isDate } from "@pm/kit/calendar";
@@ -12,6 +12,7 @@ import { insertOutboxEvents } from "@pm/kit/kafka/outbox";
 import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { RequestContext } from "@pm/kit/request-context";
 import {
+  type AddresseeSchema,
   type CreateInvoiceRequest,
   type CreateInvoiceResponse,
   CreateInvoiceResponseSchema,
@@ -36,7 +37,7 @@ import { toOutboxEvent } from "../events.ts";
 import { once, type RequestKey, requireEtag, retries } from "../idempotency/idempotency.ts";
 import type { ChargeRow } from "../ledger/store.ts";
 import { readPage } from "../paging.ts";
-import type { BillingDatabase, Row } from "../tables.ts";
+import type { Addressee, BillingDatabase, Row } from "../tables.ts";
 import {
   chargesFor,
   findInvoice,
@@ -149,7 +150,7 @@ async function createInvoice(
     async (tx) => {
       const [account] = await lockAccounts(tx, [request.accountId]);
       if (!account) throw accountNotFound();
-      return once(tx, { key, output: CreateInvoiceResponseSchema, now: at, accountId: account.id, context }, () => work(tx, account));
+      return once(tx, { key, output: CreateInvoiceResponseSchema, now: at, subject: () => account.id, context }, () => work(tx, account));
     },
     retries,
   );
@@ -174,7 +175,7 @@ export async function changeInvoice<Output extends DescMessage>(
       // Read again, because it may have changed before it was locked.
       const invoice = await findOrThrow(tx, invoiceId);
       if (!account) throw invoiceNotFound();
-      const answer = await once(tx, { key, output, now: now(), accountId, context }, async () => {
+      const answer = await once(tx, { key, output, now: now(), subject: () => accountId, context }, async () => {
         requireNotClosed(account);
         requireEtag(etag, etagOf(invoice), "invoice");
         return work(tx, account, invoice);
@@ -195,7 +196,7 @@ async function issue(
 ): Promise<void> {
   const issueDate = today(now, clinicTimeZone);
   const dueDate = invoice.due_date && invoice.due_date >= issueDate ? invoice.due_date : addDays(issueDate, daysToPay);
-  const number = await issueDraft(tx, invoice.id, issueDate, dueDate);
+  const number = await issueDraft(tx, invoice, issueDate, dueDate);
   const value = { invoiceId: invoice.id, invoiceNumber: number, total: toMoney(invoice.total, account.currency), dueDate };
   const event = toOutboxEvent(account, { case: "invoiceIssued", value }, { at: now, traceparent: context.traceparent });
   await insertOutboxEvents(tx, [event]);
@@ -248,6 +249,8 @@ function toInvoice(row: InvoiceRow, lines: InvoiceLineRow[]): Invoice {
     createTime: timestampFromDate(row.created_at),
     ...(row.voided_at && { voidTime: timestampFromDate(row.voided_at) }),
     etag: etagOf(row),
+    addressee: toAddressee(row.addressee),
+    patientName: row.addressee.patientName,
     lines: lines.map((line) => ({
       chargeId: line.charge_id,
       description: line.description,
@@ -255,6 +258,10 @@ function toInvoice(row: InvoiceRow, lines: InvoiceLineRow[]): Invoice {
       amount: toMoney(line.amount, currency),
     })),
   });
+}
+
+export function toAddressee({ payerId, name, address, email, reference }: Addressee): MessageInitShape<typeof AddresseeSchema> {
+  return { payerId, name, address, email, reference };
 }
 
 function requireNotClosed({ status }: Row<"accounts">): void {

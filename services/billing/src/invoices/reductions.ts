@@ -41,7 +41,7 @@ import {
   listCreditNotes,
   nextCreditNoteNumber,
 } from "./credit-note-store.ts";
-import { changeInvoice, findOrThrow, type InvoiceOptions, notPossible, readInvoice } from "./invoices.ts";
+import { changeInvoice, findOrThrow, type InvoiceOptions, notPossible, readInvoice, toAddressee } from "./invoices.ts";
 import type { InvoiceRow } from "./store.ts";
 import { chargesOn } from "./store.ts";
 
@@ -167,7 +167,7 @@ async function writeOff(
   const accountId = invoice?.account_id ?? (await findOwners(tx, [id], []))[0]?.account_id;
   const [account] = accountId ? await lockAccounts(tx, [accountId]) : [];
   if (!account) throw new AppError("not_found", "There is no such charge.", { reason: "CHARGE_NOT_FOUND" });
-  return once(tx, { key, output: WriteOffResponseSchema, now: now(), accountId: account.id, context }, async () => {
+  return once(tx, { key, output: WriteOffResponseSchema, now: now(), subject: () => account.id, context }, async () => {
     if (invoice && invoice.status !== "ISSUED")
       throw notPossible("INVOICE_NOT_ISSUED", "Only what is open on an issued invoice is written off.");
     const part = amountOf(request.amount, account.currency, "amount");
@@ -228,5 +228,7 @@ function toCreditNote(row: CreditNoteRow, lines: CreditNoteLineRow[]): CreditNot
       amount: toMoney(line.amount, currency),
     })),
     createTime: timestampFromDate(row.created_at),
+    addressee: toAddressee(row.addressee),
+    patientName: row.addressee.patientName,
   });
 }

@@ -2,9 +2,10 @@
 import type { Statement } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import { type ChargeRow, chargeColumns } from "../ledger/store.ts";
-import type { Row } from "../tables.ts";
+import type { Addressee, Row } from "../tables.ts";
 
-export type InvoiceRow = Row<"invoices"> & {
+export type InvoiceRow = Omit<Row<"invoices">, "addressee"> & {
+  addressee: Addressee;
   /** Of its account. */
   currency: string;
   /** The open amount of its charges. */
@@ -18,11 +19,21 @@ export type InvoiceRow = Row<"invoices"> & {
 
 export type InvoiceLineRow = Omit<Row<"invoice_lines">, "invoice_id" | "position">;
 
+/**
+ * The addressee at issue. Until then, it is the account's payer or else the patient. Invoices of earlier releases have
+ * none of their own; they were addressed to the patient.
+ */
+export const addresseeColumn = `
+  coalesce(invoices.addressee, jsonb_build_object(
+    'payerId', coalesce(payers.id::text, ''), 'name', coalesce(payers.name, accounts.name), 'address', coalesce(payers.address, ''),
+    'email', coalesce(payers.email, accounts.email), 'reference', coalesce(payers.reference, ''), 'patientName', accounts.name
+  )) as addressee`;
 const invoiceColumns = `invoices.id, invoices.account_id, number, invoices.status, total, issue_date, due_date, invoices.version, invoices.created_at,
-  invoices.voided_at, currency, outstanding, credited, written_off,
+  invoices.voided_at, currency, outstanding, credited, written_off, ${addresseeColumn},
   case when invoices.status <> 'ISSUED' or outstanding > 0 then invoices.status
     when written_off > 0 then 'WRITTEN_OFF' when credited > 0 and credited = total then 'CREDITED' else 'PAID' end as state`;
 const fromInvoices = `from invoices join accounts on accounts.id = account_id
+  left join payers on payers.id = accounts.payer_id and invoices.number is null
   cross join lateral (
     select coalesce(sum(amount - settled - reduced - written_off), 0)::bigint as outstanding, coalesce(sum(written_off), 0)::bigint as written_off
     from charges where invoice_id = invoices.id and voided_at is null
@@ -115,15 +126,15 @@ const numberStatement: Statement = {
 };
 const issueStatement: Statement = {
   name: "invoice_issue",
-  text: "update invoices set status = 'ISSUED', number = $2, issue_date = $3, due_date = $4, version = version + 1 where id = $1",
+  text: "update invoices set status = 'ISSUED', number = $2, issue_date = $3, due_date = $4, addressee = $5, version = version + 1 where id = $1",
 };
 
-/** Issues a draft under the next number of its year, and gives the number. */
-export async function issueDraft(tx: Queries, id: string, issueDate: string, dueDate: string): Promise<string> {
+/** Issues a draft under the next number of its year, with its present addressee, and gives the number. */
+export async function issueDraft(tx: Queries, { id, addressee }: InvoiceRow, issueDate: string, dueDate: string): Promise<string> {
   const year = Number(issueDate.slice(0, 4));
   const [row] = await tx.query<{ last_number: number }>(numberStatement, [year]);
   const number = `${year}-${String(row?.last_number).padStart(6, "0")}`;
-  await tx.query(issueStatement, [id, number, issueDate, dueDate]);
+  await tx.query(issueStatement, [id, number, issueDate, dueDate, addressee]);
   return number;
 }
 

@@ -1,0 +1,254 @@
+/** Somebody else pays: payers, the accounts that they pay for, and the documents that are addressed to them. */
+import { randomUUID } from "node:crypto";
+import { Code } from "@connectrpc/connect";
+import { PayerKind } from "@pm/proto/billing/v1/billing";
+import { BadRequestSchema, ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
+import { afterAll, expect, test } from "vitest";
+import { CreditNoteJsonSchema, InvoiceJsonSchema } from "../src/documents/schemas.ts";
+import { openCounter } from "./testing.ts";
+
+const { billing, issuer, clerk, headers, opener, client, newAccount, newPatient, rows, failure, post, close } = await openCounter();
+afterAll(close);
+
+const insurer = {
+  kind: PayerKind.ORGANISATION,
+  name: "Helvetia Health",
+  address: "Bahnhofstrasse 1, 8001 Zürich",
+  email: "claims@helvetia.example",
+  reference: "Policy 4711",
+};
+const { kind: _, ...addressed } = insurer;
+
+async function newPayer(changes: Partial<typeof insurer> = {}): Promise<string> {
+  const { payer } = await client.createPayer({ ...insurer, ...changes, requestId: randomUUID() }, headers);
+  return payer?.payerId ?? "";
+}
+const setPayer = (accountId: string, payerId: string) =>
+  client.updateBillingAccount({ account: { accountId, payerId }, updateMask: { paths: ["payer_id"] }, requestId: randomUUID() }, headers);
+const charge = (accountId: string, minorUnits: bigint, currencyCode = "EUR") =>
+  client.createCharge({ accountId, amount: { currencyCode, minorUnits }, description: "Visit", requestId: randomUUID() }, headers);
+const page = (path: string, accept: string) => fetch(`${billing.url}${path}`, { headers: { accept, authorization: clerk } });
+
+/** An account that the payer pays for, with a charge. */
+async function paidFor(payerId: string, minorUnits = 1_000n): Promise<string> {
+  const accountId = await newAccount();
+  await setPayer(accountId, payerId);
+  await charge(accountId, minorUnits);
+  return accountId;
+}
+const invoiceOf = async (accountId: string, issue: boolean) =>
+  (await client.createInvoice({ accountId, issue, requestId: randomUUID() }, headers)).invoice;
+
+test("a payer is created once per request id, read, listed and changed, and no change is lost", async () => {
+  const request = { ...insurer, requestId: randomUUID() };
+  const [{ payer }, again] = await Promise.all([client.createPayer(request, headers), client.createPayer(request, headers)]);
+  expect(payer).toMatchObject({ ...insurer, payerId: expect.stringMatching(/^[0-9a-f-]{36}$/), etag: "v1" });
+  expect(again.payer).toEqual(payer);
+  const payerId = payer?.payerId ?? "";
+  expect((await client.getPayer({ payerId }, headers)).payer).toEqual(payer);
+  const personId = await newPayer({ kind: PayerKind.PERSON, name: "Byron" });
+  const listed = async (kind: PayerKind) => (await client.listPayers({ kind }, headers)).payers.map((each) => each.payerId);
+  expect(await listed(PayerKind.UNSPECIFIED)).toEqual([personId, payerId]);
+  expect(await listed(PayerKind.PERSON)).toEqual([personId]);
+  const first = await client.listPayers({ pageSize: 1 }, headers);
+  expect((await client.listPayers({ pageSize: 1, pageToken: first.nextPageToken }, headers)).payers).toMatchObject([{ payerId }]);
+
+  const change = { payer: { payerId, email: "bills@helvetia.example", etag: "v1" }, requestId: randomUUID() };
+  const { payer: changed } = await client.updatePayer(change, headers);
+  expect(changed).toMatchObject({ ...insurer, email: "bills@helvetia.example", etag: "v2" });
+  expect((await client.updatePayer(change, headers)).payer).toEqual(changed);
+  expect((await failure(client.updatePayer({ ...change, requestId: randomUUID() }, headers))).code).toBe(Code.Aborted);
+  const cleared = { payer: { payerId }, updateMask: { paths: ["reference", "address"] }, requestId: randomUUID() };
+  expect((await client.updatePayer(cleared, headers)).payer).toMatchObject({ name: insurer.name, reference: "", address: "" });
+  for (const path of ["name", "kind"]) {
+    const nameless = client.updatePayer({ payer: { payerId }, updateMask: { paths: [path] }, requestId: randomUUID() }, headers);
+    const [bad] = (await failure(nameless)).findDetails(BadRequestSchema);
+    expect(bad?.fieldViolations).toMatchObject([{ field: `payer.${path}`, description: "must have a value" }]);
+  }
+  const missing = await failure(client.getPayer({ payerId: randomUUID() }, headers));
+  expect([missing.code, missing.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([Code.NotFound, "PAYER_NOT_FOUND"]);
+});
+
+test("an account has a payer until it is cleared, and accounts are found by their payer", async () => {
+  const [payerId, otherId] = [await newPayer(), await newPayer()];
+  const accounts = [await paidFor(payerId), await paidFor(payerId)];
+  await paidFor(otherId);
+  const found = async (id: string) => (await client.listBillingAccounts({ payerId: id }, headers)).accounts.map((each) => each.accountId);
+  expect(await found(payerId)).toEqual(accounts.toReversed());
+  const first = await client.listBillingAccounts({ payerId, pageSize: 1 }, headers);
+  const foreign = client.listBillingAccounts({ payerId: otherId, pageSize: 1, pageToken: first.nextPageToken }, headers);
+  expect((await failure(foreign)).code).toBe(Code.InvalidArgument);
+  const { account } = await client.updateBillingAccount(
+    { account: { accountId: accounts[0] ?? "", name: "Grace" }, requestId: randomUUID() },
+    headers,
+  );
+  expect(account).toMatchObject({ name: "Grace", payerId });
+  expect((await setPayer(accounts[0] ?? "", "")).account?.payerId).toBe("");
+  expect(await found(payerId)).toEqual(accounts.slice(1));
+  const unknown = await failure(setPayer(accounts[0] ?? "", randomUUID()));
+  expect(unknown.findDetails(BadRequestSchema)[0]?.fieldViolations).toMatchObject([{ field: "account.payer_id" }]);
+});
+
+test("an invoice is addressed to the payer, and an issued one keeps the addressee that it had at issue", async () => {
+  const payerId = await newPayer();
+  const accountId = await paidFor(payerId);
+  const draft = await invoiceOf(accountId, false);
+  expect(draft).toMatchObject({ patientName: "Ada", addressee: { payerId, ...addressed } });
+  const rename = { payer: { payerId, name: "Helvetia Care" }, requestId: randomUUID() };
+  await client.updatePayer(rename, headers);
+  const get = async () => (await client.getInvoice({ invoiceId: draft?.invoiceId ?? "" }, headers)).invoice;
+  expect(await get()).toMatchObject({ addressee: { name: "Helvetia Care" } });
+  const { invoice } = await client.issueInvoice({ invoiceId: draft?.invoiceId ?? "", requestId: randomUUID() }, headers);
+
+  await client.updatePayer({ payer: { payerId, name: "Somebody else", reference: "Other" }, requestId: randomUUID() }, headers);
+  await setPayer(accountId, "");
+  await client.updateBillingAccount({ account: { accountId, name: "Grace" }, requestId: randomUUID() }, headers);
+  expect(await get()).toEqual(invoice);
+  expect(invoice).toMatchObject({ patientName: "Ada", addressee: { payerId, ...addressed, name: "Helvetia Care" } });
+  await charge(accountId, 1n);
+  expect(await invoiceOf(accountId, true)).toMatchObject({
+    patientName: "Grace",
+    addressee: { payerId: "", name: "Grace", email: "ada@example.com", address: "", reference: "" },
+  });
+});
+
+test("an invoice that an earlier release has issued is addressed to the patient", async () => {
+  const accountId = await paidFor(await newPayer());
+  const invoice = await invoiceOf(accountId, true);
+  await rows("update invoices set addressee = null where id = $1", [invoice?.invoiceId]);
+  const { invoice: read } = await client.getInvoice({ invoiceId: invoice?.invoiceId ?? "" }, headers);
+  expect(read).toMatchObject({ patientName: "Ada", addressee: { payerId: "", name: "Ada", email: "ada@example.com" } });
+});
+
+test("an invoice and its credit note show payer, reference and patient as HTML, PDF and JSON", async () => {
+  const payerId = await newPayer();
+  const invoice = await invoiceOf(await paidFor(payerId), true);
+  await client.updatePayer({ payer: { payerId, name: "Helvetia Care" }, requestId: randomUUID() }, headers);
+  const credit = { invoiceId: invoice?.invoiceId ?? "", reason: "Too long", requestId: randomUUID() };
+  const { creditNote } = await client.createCreditNote(credit, headers);
+  expect(creditNote).toMatchObject({ patientName: "Ada", addressee: { payerId, ...addressed } });
+  const documents = [
+    [`/billing/invoices/${invoice?.invoiceId}`, InvoiceJsonSchema],
+    [`/billing/credit-notes/${creditNote?.creditNoteId}`, CreditNoteJsonSchema],
+  ] as const;
+  for (const [path, schema] of documents) {
+    const html = await (await page(path, "text/html")).text();
+    for (const text of [...Object.values(addressed), "<dt>Patient</dt><dd>Ada</dd>", "<dt>Your reference</dt>"])
+      expect(html).toContain(text);
+    expect(html).not.toContain("ada@example.com");
+    const pdf = await page(path, "application/pdf");
+    expect(Buffer.from(await pdf.arrayBuffer()).toString("latin1")).toContain("%PDF-1.7");
+    const json = await (await page(path, "application/json")).json();
+    expect(schema.parse(json)).toEqual(json);
+    expect(json).toMatchObject({ patientName: "Ada", addressee: { payerId, ...addressed } });
+  }
+});
+
+test("what a payer owes is summed per currency, over all pages, and never over currencies", async () => {
+  const payerId = await newPayer();
+  const euros = [await paidFor(payerId, 1_000n), await paidFor(payerId, 250n)];
+  const francs = await newAccount();
+  const currency = { account: { accountId: francs, currencyCode: "CHF", payerId }, requestId: randomUUID() };
+  await client.updateBillingAccount(currency, headers);
+  await charge(francs, 700n, "CHF");
+  const amount = { currencyCode: "EUR", minorUnits: 300n };
+  await client.recordPayment({ accountId: euros[1] ?? "", amount, requestId: randomUUID() }, headers);
+  await paidFor(await newPayer());
+
+  const first = await client.getPayerBalance({ payerId, pageSize: 2 }, headers);
+  const totals = first.totals.map((total) => [
+    total.outstanding?.currencyCode,
+    total.outstanding?.minorUnits,
+    total.credit?.minorUnits,
+    total.accountCount,
+  ]);
+  expect(totals).toEqual([
+    ["CHF", 700n, 0n, 1n],
+    ["EUR", 1_000n, 50n, 2n],
+  ]);
+  const second = await client.getPayerBalance({ payerId, pageSize: 2, pageToken: first.nextPageToken }, headers);
+  expect(second).toMatchObject({ payer: { payerId }, totals: first.totals, nextPageToken: "" });
+  const shown = [...first.accounts, ...second.accounts].map((account) => [account.accountId, account.outstanding?.minorUnits]);
+  expect(shown).toEqual([
+    [francs, 700n],
+    [euros[1], 0n],
+    [euros[0], 1_000n],
+  ]);
+  expect(await client.getPayerBalance({ payerId: await newPayer() }, headers)).toMatchObject({ totals: [], accounts: [] });
+  expect((await failure(client.getPayerBalance({ payerId: randomUUID() }, headers))).code).toBe(Code.NotFound);
+});
+
+test("sums that an answer cannot hold are refused, and are no internal error", async () => {
+  const payerId = await newPayer();
+  await rows(
+    `insert into accounts (id, patient_id, currency, name, email, receivable, revenue, payer_id, created_at, updated_at)
+      select gen_random_uuid(), gen_random_uuid(), 'EUR', '', '', 2^53, 2^53, $1, now(), now() from generate_series(1, 1025)`,
+    [payerId],
+  );
+  const error = await failure(client.getPayerBalance({ payerId }, headers));
+  expect([error.code, error.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([Code.FailedPrecondition, "BALANCE_LIMIT"]);
+});
+
+test("a payer's texts are stored as NFC, and one that hides or turns around is refused by its field", async () => {
+  const payerId = await newPayer({ name: "Zoe\u0308", address: "Rue du Cafe\u0301 1", reference: "E\u0301 1" });
+  const read = async () => (await client.getPayer({ payerId }, headers)).payer;
+  expect(await read()).toMatchObject({ name: "Zoë", address: "Rue du Café 1", reference: "É 1" });
+  await client.updatePayer({ payer: { payerId, name: "Noe\u0308l" }, requestId: randomUUID() }, headers);
+  expect((await read())?.name).toBe("Noël");
+  for (const field of ["name", "address", "email", "reference"])
+    for (const wrong of ["a\u202eb", "\u200b", "a\u0007", "x".repeat(501)])
+      for (const [method, path, request] of [
+        ["CreatePayer", field, { name: "X", kind: "PAYER_KIND_PERSON", [field]: wrong, requestId: randomUUID() }],
+        ["UpdatePayer", `payer.${field}`, { payer: { payerId, [field]: wrong }, requestId: randomUUID() }],
+      ] as const) {
+        const answer = await post(method, JSON.stringify(request));
+        const refused = (await answer.json()) as { code: string; details: { debug: { fieldViolations?: { field: string }[] } }[] };
+        const fields = new Set(refused.details[1]?.debug.fieldViolations?.map((violation) => violation.field));
+        expect([refused.code, fields], method).toEqual(["invalid_argument", new Set([path])]);
+      }
+});
+
+test("a payer's personal data is in no event and no audit entry, and each read and repetition leaves an entry", async () => {
+  const requestId = randomUUID();
+  const options = { headers: { authorization: clerk, "x-request-id": requestId } };
+  const request = { ...insurer, name: "Kontaktperson", requestId: randomUUID() };
+  const { payer } = await client.createPayer(request, options);
+  const payerId = payer?.payerId ?? "";
+  await client.createPayer(request, options);
+  const accountId = await paidFor(payerId);
+  await invoiceOf(accountId, true);
+  await client.updatePayer({ payer: { payerId, address: "Elsewhere 2" }, requestId: randomUUID() }, options);
+  await client.updatePayer({ payer: { payerId, address: "Elsewhere 2" }, requestId: randomUUID() }, options);
+  await client.getPayer({ payerId }, options);
+  await client.getPayerBalance({ payerId }, options);
+  await client.listPayers({ pageSize: 1 }, options);
+  const entries = await rows("select action, subject, details from audit_entries where request_id = $1 order by id", [requestId]);
+  expect(entries).toEqual([
+    { action: "payer.created", subject: payerId, details: {} },
+    { action: "request.repeated", subject: payerId, details: { method: "CreatePayer" } },
+    { action: "payer.updated", subject: payerId, details: { changed: ["address"] } },
+    { action: "payer.read", subject: payerId, details: {} },
+    { action: "payer.read", subject: payerId, details: {} },
+    { action: "payer_balance.read", subject: payerId, details: { ids: [accountId] } },
+    { action: "payers.listed", subject: "payers", details: { ids: [payerId] } },
+  ]);
+  const written = JSON.stringify([
+    await rows("select details from audit_entries"),
+    (await rows("select payload from outbox")).map(({ payload }) => payload.toString("latin1")),
+  ]);
+  for (const personal of ["Kontaktperson", "Elsewhere", insurer.address, insurer.email, insurer.reference])
+    expect(written).not.toContain(personal);
+});
+
+test("only people who bill see payers", async () => {
+  const { patientId } = newPatient();
+  const account = await client.createBillingAccount({ patientId, name: "Ada", email: "ada@example.com" }, opener);
+  const analyst = { headers: { authorization: await issuer.person("user") } };
+  for (const call of [
+    client.listPayers({}, analyst),
+    client.getPayer({ payerId: account.accountId }, analyst),
+    client.getPayerBalance({ payerId: account.accountId }, analyst),
+    client.createPayer({ ...insurer, requestId: randomUUID() }, analyst),
+  ])
+    expect((await failure(call)).code).toBe(Code.PermissionDenied);
+});
