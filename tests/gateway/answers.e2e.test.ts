@@ -93,6 +93,26 @@ describe("a request", () => {
   });
 });
 
+test.each(["ada@example.com", "x", "x".repeat(65), "ä".repeat(9)])(
+  "a request that calls itself %s gets an id of the form that services take",
+  async (odd) => {
+    const headers = { "x-request-id": Buffer.from(odd).toString("latin1") };
+    const [served, refused] = [await get("/patients", headers), await get("/nowhere", headers)];
+    const [seen, told] = [
+      ((await served.json()) as Arrival).headers["x-request-id"],
+      ((await refused.json()) as { requestId: string }).requestId,
+    ];
+    expect([seen, told]).toEqual([served, refused].map((answer) => answer.headers.get("x-request-id")));
+    for (const id of [seen, told]) expect(id).toMatch(/^[0-9a-f-]{36}$/);
+    await eventually(
+      () => gateway.log.some((line) => line.includes(told)),
+      (isLogged) => isLogged,
+      5_000,
+    );
+    expect(gateway.log.some((line) => line.includes("ada@example"))).toBe(false);
+  },
+);
+
 async function clusterHealth(name: string): Promise<string> {
   const lines = (await (await fetch(`${gateway.adminUrl}/clusters`)).text()).split("\n");
   return lines.find((line) => line.startsWith(`${name}::`) && line.includes("::health_flags::")) ?? "";

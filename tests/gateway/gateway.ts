@@ -2,6 +2,8 @@
  * A real Envoy with the real template, in front of servers that answer with what reached them. Tokens have real
  * signatures.
  */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SERVICES, type ServiceName } from "@pm/stack/names";
 import { type Envoy, startEnvoy } from "@pm/stack/native/envoy";
@@ -56,13 +58,15 @@ export type Gateway = {
 };
 
 export type GatewayOptions = {
+  /** Changes the template, for example to shorten a time that a test would have to wait for. */
+  change?: (template: string) => string;
   /** Placeholders of the template to change. */
   variables?: Record<string, string>;
   /** Upstreams that do not listen at first. */
   down?: ServiceName[];
 };
 
-export async function startGateway({ variables = {}, down = [] }: GatewayOptions = {}): Promise<Gateway> {
+export async function startGateway({ variables = {}, down = [], change = (text) => text }: GatewayOptions = {}): Promise<Gateway> {
   const key = await createSigningKey("key-1");
   const keys = [key];
   const started = await Promise.all(SERVICES.map(startUpstream));
@@ -83,8 +87,11 @@ export async function startGateway({ variables = {}, down = [] }: GatewayOptions
     [`${name.toUpperCase()}_HOST`, "127.0.0.1"],
     [`${name.toUpperCase()}_PORT`, String(upstreams[name].port)],
   ]);
+  const folder = mkdtempSync(join(tmpdir(), "pm-gateway-"));
+  const changed = join(folder, "envoy.yaml");
+  writeFileSync(changed, change(readFileSync(template, "utf8")));
   const envoy: Envoy = await startEnvoy({
-    template,
+    template: changed,
     port,
     adminPort,
     onLog: (line) => void log.push(line),
@@ -118,6 +125,7 @@ export async function startGateway({ variables = {}, down = [] }: GatewayOptions
     log,
     async stop() {
       await envoy.stop();
+      rmSync(folder, { recursive: true, force: true });
       await Promise.all(SERVICES.map((name) => upstreams[name].stop()));
     },
   };

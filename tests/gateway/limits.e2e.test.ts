@@ -90,6 +90,72 @@ describe("a body", () => {
   });
 });
 
+describe("a request that takes long", () => {
+  const shorter = (template: string) => template.replace("duration: 120s", "duration: 1s").replace("duration: 3660s", "duration: 2s");
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway({ change: shorter });
+  });
+  afterAll(() => gateway.stop());
+
+  const beginning = (path: string) =>
+    new Promise<{ status: number | undefined; body: Record<string, unknown>; seconds: number }>((resolve, reject) => {
+      const started = performance.now();
+      const call = http.request(`${gateway.url}${path}`, { method: "POST", headers: gateway.signedIn, agent: false });
+      call.on("error", reject).on("response", async (answer) => {
+        const body = JSON.parse(Buffer.concat(await answer.toArray()).toString());
+        resolve({ status: answer.statusCode, body, seconds: (performance.now() - started) / 1_000 });
+        call.destroy();
+      });
+      call.write("{");
+    });
+
+  test("to arrive is 408 problem+json, an import later than others", async () => {
+    const [ordinary, file] = await Promise.all([beginning("/patients"), beginning("/patients:import")]);
+    for (const { status, body } of [ordinary, file])
+      expect([status, body]).toEqual([408, expect.objectContaining({ title: "Took too long to arrive", code: "request_timeout" })]);
+    expect(ordinary.seconds).toBeLessThan(1.9);
+    expect(file.seconds).toBeGreaterThan(1.9);
+  });
+
+  test("is not ended where it is a dashboard, a rebuild or a watch", async () => {
+    gateway.upstreams.analytics.handler = (_, answer) => {
+      answer.writeHead(200).write("first");
+      setTimeout(() => answer.end("last"), 1_500);
+      return true;
+    };
+    const whole = async (path: string, method = "GET") =>
+      (await fetch(`${gateway.url}${path}`, { method, headers: gateway.signedIn })).text();
+    expect(await Promise.all([whole("/analytics/dashboard"), whole("/analytics:rebuild", "POST")])).toEqual(["firstlast", "firstlast"]);
+    gateway.upstreams.analytics.handler = () => false;
+  });
+});
+
+test("imports and exports have 32 places of their own: more are 503 problem+json, and ordinary requests are served", async () => {
+  const gateway = await startGateway();
+  const headers = gateway.signedIn;
+  let held = 0;
+  gateway.upstreams.patient.handler = ({ url }, answer) => {
+    if (url !== "/patients:export") return false;
+    held += 1;
+    answer.writeHead(200).write("first");
+    return true;
+  };
+  const stop = new AbortController();
+  const ask = () => fetch(`${gateway.url}/patients:export`, { headers, signal: stop.signal });
+  const statuses = await Promise.all(Array.from({ length: 40 }, async () => (await ask()).status));
+  expect([statuses.filter((status) => status === 200).length, held]).toEqual([32, 32]);
+  const refused = await ask();
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+  expect(await refused.json()).toMatchObject({
+    code: "unavailable",
+    detail: "All places for imports and exports are taken. Try again shortly.",
+  });
+  expect((await fetch(`${gateway.url}/patients`, { headers })).status).toBe(200);
+  stop.abort();
+  await gateway.stop();
+});
+
 describe("who asks too often", () => {
   let gateway: Gateway;
   beforeAll(async () => {

@@ -95,6 +95,7 @@ const withToken: Row[] = [
   ["GET /analytics/consistency", "analytics"],
   ["POST /analytics:rebuild", "analytics"],
   ["POST /billing.v1.BillingService/AnyMethod", "billing"],
+  ["POST /grpc.health.v1.Health/AnyMethod", "billing"],
   ["GET /billing/invoices/1", "billing"],
   ["GET /billing/invoices/1.pdf", "billing"],
   ["GET /billing/statements/1?from=2026-01-01", "billing"],
@@ -127,7 +128,8 @@ describe("with a token", () => {
   test.each(withToken)("%s reaches %s, and 401 is what it answers without", async (...row) => {
     expect(await arrivalOf(row[0], gateway.signedIn)).toMatchObject(expected(row));
     const [method = "", path = ""] = row[0].split(" ");
-    expect(await request(method, path)).toMatchObject({ status: 401, type: "application/problem+json" });
+    const type = path.includes(".v1.") ? "application/json" : "application/problem+json";
+    expect(await request(method, path)).toMatchObject({ status: 401, type });
   });
 
   test("gRPC reaches billing over HTTP/2, Connect and its pages over HTTP/1.1", async () => {
@@ -178,7 +180,6 @@ test.each([
   ["GET", "/patientsx"],
   ["GET", "/docsx"],
   ["GET", "/billing"],
-  ["POST", "/grpc.health.v1.Health/Check"],
   ["GET", "/"],
 ])("%s %s is no path of ours: 404 with and without a token", async (method, path) => {
   for (const headers of [{}, gateway.signedIn]) {

@@ -2,7 +2,7 @@ import http from "node:http";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { BillingService } from "@pm/proto/billing/v1/billing";
-import { Health } from "@pm/proto/grpc/health/v1/health";
+import { Health, HealthCheckResponse_ServingStatus } from "@pm/proto/grpc/health/v1/health";
 import { ServerReflection } from "@pm/proto/grpc/reflection/v1/reflection";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventually, type Gateway, signToken, startGateway } from "./gateway.ts";
@@ -138,9 +138,12 @@ test("reflection is a conversation, for who has a token", async () => {
   expect(await codeOf(closed)).toBe("Unauthenticated");
 });
 
-test("other services of that port are not for the world: UNIMPLEMENTED", async () => {
-  const client = createClient(Health, transports.gRPC());
-  expect(await codeOf(client.check({}, { headers: gateway.signedIn }))).toBe("Unimplemented");
+test("a watch of health goes on, for who has a token", async () => {
+  const stop = new AbortController();
+  const options = { headers: gateway.signedIn, signal: stop.signal };
+  const first = await createClient(Health, transports.gRPC()).watch({}, options)[Symbol.asyncIterator]().next();
+  expect(first.value?.status).toBe(HealthCheckResponse_ServingStatus.SERVING);
+  stop.abort();
 });
 
 test("while billing is down calls are UNAVAILABLE, and work again when it is back", async () => {

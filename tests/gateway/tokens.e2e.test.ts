@@ -64,10 +64,11 @@ describe("a token", () => {
     expect(answer.status).toBe(401);
   });
 
-  test("that holds is passed on, with the user and the session beside it", async () => {
-    const answer = await fetch(`${gateway.url}/patients`, { headers: gateway.signedIn });
+  test.each(["Bearer", "bearer", "bEARER"])("that holds is passed on after %s, with the user and the session beside it", async (scheme) => {
+    const signedIn = { authorization: gateway.signedIn.authorization.replace("Bearer", scheme) };
+    const answer = await fetch(`${gateway.url}/patients`, { headers: signedIn });
     const { headers } = (await answer.json()) as Arrival;
-    expect(headers).toMatchObject({ ...gateway.signedIn, "x-user-id": "user-1", "x-session-id": "session-1" });
+    expect(headers).toMatchObject({ ...signedIn, "x-user-id": "user-1", "x-session-id": "session-1" });
   });
 
   test.each(["/patients", "/analytics/dashboard", "/docs"])("is the only identity that reaches %s", async (path) => {

@@ -43,7 +43,12 @@ export async function startUpstream(service: string): Promise<Upstream> {
   async function echo(request: http.IncomingMessage, answer: http.ServerResponse): Promise<void> {
     if (await upstream.handler(request, answer)) return;
     let bodyBytes = 0;
-    for await (const chunk of request) bodyBytes += (chunk as Buffer).length;
+    try {
+      for await (const chunk of request) bodyBytes += (chunk as Buffer).length;
+    } catch {
+      // The gateway has ended the request.
+      return;
+    }
     const { method = "", url: path = "", httpVersion, headers } = request;
     const arrival: Arrival = { service, method, path, httpVersion, headers, bodyBytes };
     answer.setHeader("content-type", "application/json");
@@ -96,7 +101,13 @@ export async function startUpstream(service: string): Promise<Upstream> {
 
 /** A few of billing's methods. They answer with what they know about the caller, or stream until the caller leaves. */
 function routes(router: ConnectRouter): void {
-  router.service(Health, { check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }) });
+  router.service(Health, {
+    check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }),
+    async *watch(_, { signal }) {
+      yield { status: HealthCheckResponse_ServingStatus.SERVING };
+      await once(signal, "abort");
+    },
+  });
   router.service(ServerReflection, {
     async *serverReflectionInfo(questions) {
       for await (const _ of questions) yield { messageResponse: { case: "listServicesResponse", value: { service: [] } } };

@@ -1,13 +1,9 @@
-/** docs/billing.md agrees with the proto files, its tour works, and every method has an example request. */
-import { spawn } from "node:child_process";
+/** docs/billing.md agrees with the proto files, and every method has an example request. tests/e2e runs its tour. */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { delimiter, dirname, isAbsolute, join } from "node:path";
+import { join } from "node:path";
 import { BillingService } from "@pm/proto/billing/v1/billing";
-import { installGoPrograms } from "@pm/stack/programs/go-programs";
-import { testDatabase } from "@pm/stack/testing";
 import { expect, test } from "vitest";
 import { renderReference } from "./reference.ts";
-import { startBilling, startIssuer } from "./testing.ts";
 
 const root = join(import.meta.dirname, "../../..");
 const page = join(root, "docs/billing.md");
@@ -19,32 +15,6 @@ test("the reference is what the comments of the proto file say", () => {
   if (process.env.UPDATE === "1") writeFileSync(page, current);
   expect(read(), "run it with UPDATE=1").toBe(current);
   expect(current).not.toContain("undefined");
-});
-
-test("the tour works when it is pasted", { timeout: 600_000 }, async (context) => {
-  const say = (line: string) => process.stderr.write(`${line}\n`);
-  const { grpcurl } = await installGoPrograms(["grpcurl"], say);
-  if (grpcurl instanceof Error) return context.skip(`grpcurl cannot be had: ${grpcurl.message}`);
-  const tour = /^```sh tour\n([\s\S]*?)^```$/m.exec(read())?.[1] ?? "";
-  const [database, issuer] = await Promise.all([testDatabase("billing"), startIssuer()]);
-  const billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });
-  const env = {
-    PATH: [...(isAbsolute(grpcurl) ? [dirname(grpcurl)] : []), process.env.PATH].join(delimiter),
-    BILLING: new URL(billing.url).host,
-    TOKEN: (await issuer.person("billing")).slice("Bearer ".length),
-  };
-  // Not spawnSync, because this process serves the issuer's keys meanwhile.
-  const shell = spawn("bash", ["-euo", "pipefail", "-c", tour], { env, stdio: ["ignore", "pipe", "pipe"] });
-  let output = "";
-  shell.stdout.on("data", (chunk) => (output += chunk));
-  shell.stderr.on("data", (chunk) => (output += chunk));
-  const code = await new Promise((resolve) => shell.on("close", resolve));
-  await billing.stop();
-  await issuer.close();
-  await database.drop();
-  expect(code, output).toBe(0);
-  for (const part of ["billing.v1.BillingService", "REFUND_EXCEEDS_PAYMENT", "TRANSACTION_TYPE_REFUND", '"closingBalance"'])
-    expect(output).toContain(part);
 });
 
 test("every method has an example request", () => {

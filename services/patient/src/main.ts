@@ -9,6 +9,7 @@ import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
 import { createImports } from "./files/import.ts";
 import { registerFiles } from "./files/rest.ts";
+import { createTransfers } from "./files/transfers.ts";
 import { createConflicts } from "./patients/conflicts.ts";
 import { createHistory } from "./patients/history.ts";
 import { createLists } from "./patients/list.ts";
@@ -44,7 +45,7 @@ billing.startWorker(lifecycle, imports.isRunning);
 
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
-registerFiles(rest, { lists, imports });
+registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerPatients(rest, {
   patients: createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings }),
   lists,

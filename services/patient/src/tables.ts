@@ -143,5 +143,14 @@ export type Tables = {
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };
   import_emails: { import_id: string; email_hash: Buffer };
+  transfers: {
+    caller: string;
+    kind: "import" | "export";
+    slot: number;
+    id: string;
+    name: string | null;
+    started_at: Generated<Date>;
+    expires_at: Date;
+  };
 } & AuditTables &
   OutboxTables;

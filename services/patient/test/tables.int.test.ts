@@ -59,6 +59,15 @@ test("the types of the tables match the migrations", async () => {
     import_errors: { import_id: "uuid", line: "bigint", errors: "jsonb" },
     conflict_limits: { caller: "text", told_at: "timestamptz[] default" },
     import_emails: { import_id: "uuid", email_hash: "bytea" },
+    transfers: {
+      caller: "text",
+      kind: "text",
+      slot: "integer",
+      id: "uuid",
+      name: "text null",
+      started_at: "timestamptz default",
+      expires_at: "timestamptz",
+    },
   };
   expect(await readTables("patient")).toEqual(tables);
 });

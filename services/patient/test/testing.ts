@@ -17,6 +17,7 @@ import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.
 import { type RecordSettings, recordSettings } from "../src/config.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerFiles } from "../src/files/rest.ts";
+import { createTransfers } from "../src/files/transfers.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
 import { createHistory } from "../src/patients/history.ts";
 import { createLists } from "../src/patients/list.ts";
@@ -56,12 +57,17 @@ export function testLifecycle(): Lifecycle {
 /** What a clinic asks that has set nothing. */
 export const defaultSettings = recordSettings(readEnvironment(clinicConfig, {}));
 
-type AppOptions = { ask?: AskBilling; poolSize?: number; settings?: Partial<RecordSettings> };
+type AppOptions = {
+  ask?: AskBilling;
+  poolSize?: number;
+  settings?: Partial<RecordSettings>;
+  limits?: Parameters<typeof createTransfers>[0]["limits"];
+};
 
 /** @param options.ask how billing answers; it opens every account at once where nothing is said */
 export async function startPatientApp(
   databaseUrl: string,
-  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, settings: set = {} }: AppOptions = {},
+  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, settings: set = {}, limits }: AppOptions = {},
 ) {
   const log = createLogger("patient", "silent");
   const lifecycle = testLifecycle();
@@ -85,7 +91,8 @@ export async function startPatientApp(
   const cursors = createCursors("a key for cursors, long enough to be one");
   const recordNumbers = createRecordNumbers({ db, prefix: "P", start: 100_000 });
   const lists = createLists({ db, cursors });
-  registerFiles(rest, { lists, imports: createImports({ db, recordNumbers, committed, now, settings }) });
+  const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
+  registerFiles(rest, { lists, imports: createImports({ db, recordNumbers, committed, now, settings }), transfers });
   registerPatients(rest, {
     patients: createPatients({ db, audit, billing, recordNumbers, conflicts: createConflicts({ db }), committed, now, settings }),
     lists,

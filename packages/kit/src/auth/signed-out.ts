@@ -15,20 +15,33 @@ function follow({ verifier, callers }: Calling, signedOut: (refusal: AppError) =
   };
 }
 
-/**
- * Follows the callers until an HTTP answer is complete. An answer that has begun is cut off, even if nobody reads it. A
- * test that calls the app without a server has no `outgoing`.
- */
-export function signedOutWhileAnswering(calling: Calling, env: unknown): AbortSignal {
+/** A REST request whose body or answer is a stream. */
+export type Streaming = {
+  /** Aborts with the error for the caller when their session ends, or when `end` is called. */
+  signal: AbortSignal;
+  /** Ends the request with an error. An answer that has begun is cut off, even if nobody reads it. */
+  end(error: AppError): void;
+  /** Calls back when the answer is complete or the client has gone, or immediately if that has happened. */
+  onClose(callback: () => void): void;
+};
+
+/** Follows the callers until an HTTP answer is complete. A test that calls the app without a server has no `outgoing`. */
+export function streamUntilSignedOut(calling: Calling, env: unknown): Streaming {
   const answer = (env as Partial<HttpBindings> | undefined)?.outgoing;
   const controller = new AbortController();
-  const stop = follow(calling, (refusal) => {
-    if (answer?.headersSent) answer.destroy();
-    controller.abort(refusal);
-  });
-  if (answer?.destroyed) stop();
-  else answer?.once("close", stop);
-  return controller.signal;
+  const streaming: Streaming = {
+    signal: controller.signal,
+    end(error) {
+      if (answer?.headersSent) answer.destroy();
+      controller.abort(error);
+    },
+    onClose(callback) {
+      if (answer?.destroyed) callback();
+      else answer?.once("close", callback);
+    },
+  };
+  streaming.onClose(follow(calling, streaming.end));
+  return streaming;
 }
 
 /** Follows the callers until `over` aborts, as the signal of every RPC does in the end. */

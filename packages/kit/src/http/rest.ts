@@ -7,7 +7,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { type AuditTrail, recordRefusal } from "../audit/trail.ts";
 import { accessOf } from "../auth/access.ts";
-import { signedOutWhileAnswering } from "../auth/signed-out.ts";
+import { type Streaming, streamUntilSignedOut } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
 import { AppError, toAppError, toProblemResponse } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle.ts";
@@ -19,11 +19,11 @@ import { createDocuments } from "./openapi.ts";
 import { readBody, requireUtf8Target, toInvalidFields, tooLarge, validateHeaders } from "./request-input.ts";
 
 /**
- * What handlers read from the context. Public operations have no `caller`. Operations that stream have `signedOut`: it
- * aborts when the caller's session ends, with the error for the caller as its reason.
+ * What handlers read from the context. Public operations have no `caller`. Operations that stream have `streaming`, which
+ * ends with the caller's session.
  */
 type RestEnv = {
-  Variables: { requestId: string; traceparent: string; caller: Caller; signedOut: AbortSignal; operation: string; log: Logger };
+  Variables: { requestId: string; traceparent: string; caller: Caller; streaming: Streaming; operation: string; log: Logger };
 };
 export type RestContext = Context<RestEnv>;
 
@@ -96,7 +96,7 @@ export function createRestApp(options: {
         const caller = await verifier.verify(c.req.header("authorization"));
         authorize(caller, access);
         c.set("caller", caller);
-        if (streams) c.set("signedOut", signedOutWhileAnswering({ verifier, callers: [caller] }, c.env));
+        if (streams) c.set("streaming", streamUntilSignedOut({ verifier, callers: [caller] }, c.env));
       }
       await next();
     };
@@ -158,9 +158,11 @@ function answerErrors(
   { service, log, audit }: { service: string; log: Logger; audit: AuditTrail },
 ): void {
   app.onError(async (error, c) => {
-    // When a caller is signed out, their stream may fail with any error. What they read is that they are signed out.
-    const { signedOut } = c.var as Partial<RestEnv["Variables"]>;
-    const thrown = error instanceof HTTPException ? fromHttpException(error) : toAppError(signedOut?.reason ?? error);
+    // A stream that was ended may fail with any error. The caller reads why it was ended, or an error that says more of it.
+    const { streaming } = c.var as Partial<RestEnv["Variables"]>;
+    const reason: unknown = streaming?.signal.reason;
+    const told = reason === undefined || error.cause === reason ? error : reason;
+    const thrown = told instanceof HTTPException ? fromHttpException(told) : toAppError(told);
     const appError = await recordRefusal(audit, requestContext(c), `${service}.${c.get("operation")}`, thrown);
     if (appError.isFailure) log.error({ err: appError, requestId: c.get("requestId"), operation: c.get("operation") }, "request failed");
     return toProblemResponse(appError, c.get("requestId"));

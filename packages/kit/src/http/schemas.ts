@@ -38,6 +38,8 @@ const details: Partial<Record<ErrorCode, string>> = {
   not_found: "There is nothing with this id.",
   aborted: "Somebody else has changed it in the meantime. Read it again, then repeat your change.",
   resource_exhausted: "Too many requests. Try again in 30 seconds.",
+  request_timeout:
+    "The file came too slowly: an import must send at least 1 KiB per second. 2000 patients of the first 2000 lines are stored; 0 of these lines failed. Send the whole file again with the same Idempotency-Key: it goes on behind these lines.",
   unavailable: "The database cannot be reached. Try again shortly.",
   internal: "Internal error. Try again; if it stays, give the request id to the operator.",
   payload_too_large: "The body is larger than 1 MiB. Send less at once.",

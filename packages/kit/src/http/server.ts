@@ -52,9 +52,10 @@ function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
     error.code === "HPE_HEADER_OVERFLOW"
       ? [431, "Request Header Fields Too Large", "The headers and the path together are larger than 16 KiB."]
       : [400, "Bad Request", "The request is not valid HTTP."];
-  const problem = { type: "about:blank", title: "Invalid request", status, detail, code: "invalid_argument", requestId: randomUUID() };
-  const body = JSON.stringify(problem);
-  const head = `HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}`;
+  const requestId = randomUUID();
+  const body = JSON.stringify({ type: "about:blank", title: "Invalid request", status, detail, code: "invalid_argument", requestId });
+  const type = `content-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}`;
+  const head = `HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\nx-request-id: ${requestId}\r\n${type}`;
   socket.end(`${head}\r\n\r\n${body}`);
 }
 

@@ -69,7 +69,7 @@ export function createImports(options: Options) {
 
     /**
      * Imports lines. With a key, a request that was cut off can be sent again, whole, and continues where it stopped; a finished
-     * one gives its report again. If the signal aborts, what was stored stays and nothing follows.
+     * one gives its report again. If the signal aborts, what was stored stays and nothing follows; the error says how far it came.
      * @throws AppError idempotency_key_reused if the key was used for another file, failed_precondition if it is being imported now
      */
     async run(call: Call, lines: AsyncIterable<ImportLine>, run: Run): Promise<ImportReport> {
@@ -108,11 +108,13 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
     }
     if (seen < started.lines) throw otherFile();
     if (!started.finished) await writer.write({ ...position(), finished: true });
-  } finally {
-    // A caller who sends the file again after an error must not meet the end of this attempt.
     await writer.settled();
+  } catch (error) {
+    // A caller who sends the file again after an error must not meet the end of this attempt.
+    await writer.settled().catch(() => undefined);
+    throw signal.reason instanceof AppError ? endedBy(signal.reason, run, writer.reached()) : error;
   }
-  const { id, lines: all, created, failed } = await writer.progress();
+  const { id, lines: all, created, failed } = writer.reached();
   return { importId: id, dryRun, lines: all, created, failed, errors: readImportErrors(options.db, id) };
 }
 
@@ -130,6 +132,7 @@ function createWriter(
   const who = { viewer: viewerOf(call.caller), requestId: call.requestId };
   const newBatch = (): Batch => ({ imported: [], patients: spare.pop() ?? collectPatients(), failures: [], bytes: 0 });
   let batch = newBatch();
+  let reached = started;
   let progress = Promise.resolve(started);
 
   async function take({ number: line, body }: ImportLine): Promise<void> {
@@ -163,8 +166,9 @@ function createWriter(
   }
 
   return {
-    progress: () => progress,
-    settled: () => progress.then(noop, noop),
+    /** How far the import is stored. */
+    reached: () => reached,
+    settled: () => progress,
 
     /** Adds a line to the batch. Gives whether the batch is to be written. */
     async add(line: ImportLine): Promise<boolean> {
@@ -182,6 +186,7 @@ function createWriter(
       progress = advanceImport(db, { ...written, ...position, ...who, before, dryRun, signal })
         .finally(committed)
         .then((after) => {
+          reached = after;
           // The words of patients that were not created were not written either.
           if (after.created - before.created === written.imported.length) rememberWords(written);
           written.patients.clear();
@@ -195,6 +200,16 @@ function createWriter(
 }
 
 const noop = (): void => undefined;
+
+/** The error with what is stored, and how the sender continues. */
+function endedBy(reason: AppError, { key, dryRun }: Run, { lines, created, failed }: ImportProgress): AppError {
+  const stored = `${created} patients of the first ${lines} lines are stored; ${failed} of these lines failed.`;
+  const again = key
+    ? "Send the whole file again with the same Idempotency-Key: it goes on behind these lines."
+    : "Leave these lines out when you send the file again. With an Idempotency-Key, it would go on behind them by itself.";
+  const text = dryRun ? "This was a dry run; nothing is stored." : `${stored} ${again}`;
+  return new AppError(reason.code, `${reason.message} ${text}`, { ...reason.options, cause: reason });
+}
 
 function otherFile(): AppError {
   return new AppError("idempotency_key_reused", "Idempotency-Key: was used for another file. Use a new key for a new file.");

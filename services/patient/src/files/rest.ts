@@ -11,6 +11,7 @@ import { exportPages } from "./exports.ts";
 import { type Format, mediaTypes, readLines, writeLines } from "./formats.ts";
 import type { ImportReport, Imports } from "./import.ts";
 import { type Charset, declaredCharset } from "./text.ts";
+import type { Transfers } from "./transfers.ts";
 
 const files = {
   [mediaTypes.ndjson]: {
@@ -69,12 +70,18 @@ async function* reportText({ errors, ...report }: ImportReport): AsyncGenerator<
   yield `${text}]}`;
 }
 
-/** A stream that asks for a piece when the reader has taken the one before. It ends when the signal aborts. */
-function streamOf(pieces: AsyncGenerator<string>, signal: AbortSignal): ReadableStream<Uint8Array> {
+type Ending = { signal: AbortSignal; ended: () => Promise<void> };
+
+/** A stream that asks for a piece when the reader has taken the one before. It fails when the signal aborts. */
+function streamOf(pieces: AsyncGenerator<string>, { signal, ended }: Ending): ReadableStream<Uint8Array> {
   async function* allowed() {
-    for await (const piece of pieces) {
-      signal.throwIfAborted();
-      yield piece;
+    try {
+      for await (const piece of pieces) {
+        signal.throwIfAborted();
+        yield piece;
+      }
+    } finally {
+      await ended();
     }
   }
   signal.throwIfAborted();
@@ -91,7 +98,8 @@ const importPatients = createRoute({
 text editor. If the first MiB of a file is not in its charset, the file is refused; after it, only the line fails. Compressed files are not
 read. After you met too many e-mail addresses of patients whom you may not see, lines fail unchecked for up to an hour. With an
 Idempotency-Key, a request that was cut off can be sent again, whole, and continues where it stopped. An import ends with 401 when your
-session ends, not when your token expires.`,
+session ends, not when your token expires. You may have two imports at a time, dry runs included; a third is 429. An import that sends less
+than 1 KiB per second, or takes longer than 60 minutes, ends with 408; the answer says what is stored.`,
   request: {
     query: z.strictObject({
       dryRun: z.enum(["true", "false"]).default("false").openapi({ description: "Checks everything and creates nothing." }),
@@ -108,7 +116,7 @@ session ends, not when your token expires.`,
   },
   responses: {
     200: jsonAnswer(ImportReportSchema, "The report"),
-    ...errorAnswers("idempotency_key_reused", "failed_precondition", "cancelled"),
+    ...errorAnswers("idempotency_key_reused", "failed_precondition", "cancelled", "request_timeout", "resource_exhausted"),
   },
 });
 
@@ -119,12 +127,14 @@ const exportPatients = createRoute({
   tags: ["Files"],
   summary: "Export patients as a file",
   description: `A stream in the order of registration. \`format\`, or the Accept header, chooses between NDJSON and CSV. The stream is cut off
-when your session ends, not when your token expires.`,
+when your session ends, not when your token expires, and after 60 minutes. You may have two exports at a time; a third is 429.`,
   request: { query: z.strictObject({ format: z.enum(["ndjson", "csv"]).optional(), ...filters }) },
-  responses: { 200: { description: "A patient in each line", content: files } },
+  responses: { 200: { description: "A patient in each line", content: files }, ...errorAnswers("resource_exhausted") },
 });
 
-export function registerFiles({ operation }: RestApp, { imports, lists }: { imports: Imports; lists: Lists }): void {
+type Parts = { imports: Imports; lists: Lists; transfers: Transfers };
+
+export function registerFiles({ operation }: RestApp, { imports, lists, transfers }: Parts): void {
   operation(
     importPatients,
     async (c) => {
@@ -134,12 +144,20 @@ export function registerFiles({ operation }: RestApp, { imports, lists }: { impo
       const charset = charsetOf(format, contentType);
       refuseCompressed(c.req.header("content-encoding"));
       const dryRun = c.req.valid("query").dryRun === "true";
-      const signal = c.get("signedOut");
-      // With the signal, the import ends also while it waits for more of the file.
-      const body = (c.req.raw.body ?? new Blob([]).stream()).pipeThrough(new TransformStream(), { signal });
       const key = c.req.valid("header")["idempotency-key"];
-      const report = await imports.run(callOf(c), readLines(format, body, charset), { key, dryRun, signal });
-      return c.body(streamOf(reportText(report), signal), 200, { "content-type": "application/json" }) as never;
+      const streaming = c.get("streaming");
+      const { signal } = streaming;
+      const ended = await transfers.begin(callOf(c), { kind: "import", name: key, streaming });
+      try {
+        const file = transfers.paced(c.req.raw.body ?? new Blob([]).stream(), streaming);
+        // With the signal, the import ends also while it waits for more of the file.
+        const lines = readLines(format, file.pipeThrough(new TransformStream(), { signal }), charset);
+        const report = await imports.run(callOf(c), lines, { key, dryRun, signal });
+        return c.body(streamOf(reportText(report), { signal, ended }), 200, { "content-type": "application/json" }) as never;
+      } catch (error) {
+        await ended();
+        throw error;
+      }
     },
     { streams: true },
   );
@@ -150,6 +168,8 @@ export function registerFiles({ operation }: RestApp, { imports, lists }: { impo
       const { format: asked, ...query } = c.req.valid("query");
       const format = asked ?? formatOf(c.req.header("accept")) ?? "ndjson";
       const call = callOf(c);
+      const streaming = c.get("streaming");
+      const ended = await transfers.begin(call, { kind: "export", name: format, streaming });
       async function* text() {
         let isFirst = true;
         for await (const page of exportPages(lists, call, filtersOf(query))) {
@@ -161,7 +181,7 @@ export function registerFiles({ operation }: RestApp, { imports, lists }: { impo
         "content-type": `${mediaTypes[format]}; charset=utf-8`,
         "content-disposition": `attachment; filename="patients.${format}"`,
       };
-      return c.body(streamOf(text(), c.get("signedOut")), 200, headers) as never;
+      return c.body(streamOf(text(), { signal: streaming.signal, ended }), 200, headers) as never;
     },
     { streams: true },
   );
