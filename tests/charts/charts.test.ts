@@ -98,6 +98,7 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
     ["an offset in place of the clinic's time zone", "clinic.timeZone=+02:00", "timeZone"],
     ["a port that is none", "services.patient.port=99999", "port"],
     ["a word that a setting does not have", "services.auth.settings.signup=sometimes", "signup"],
+    ["a date of birth that is a season", "services.patient.settings.dateOfBirthPrecision=season", "dateOfBirthPrecision"],
     ["a setting of another service", "services.patient.settings.signup=off", "signup"],
     ["keys that sign before the gateway has them", "services.auth.settings.keyPublishSeconds=60", "jwksCacheSeconds"],
   ])("refuses %s", (_, setting, word) => {

@@ -37,7 +37,7 @@ export async function logIn(platform: Platform, credentials = platform.admin): P
 export type PatientAnswer = {
   id: string;
   name: string;
-  email: string;
+  email?: string;
   address: Record<string, string>;
   dateOfBirth: string;
   billing: { status: "active" | "pending"; accountId?: string };

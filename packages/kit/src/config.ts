@@ -57,6 +57,11 @@ export const clinicConfig = {
   EMAIL_REQUIRED: isTrue,
   EMAIL_UNIQUE: isTrue,
   ADDRESS_REQUIRED: isTrue,
+  DATE_OF_BIRTH_PRECISION: z.enum(["day", "year"]).default("day"),
+  PHONE_REGION: z
+    .string()
+    .regex(/^[A-Z]{2}$/, "must be a country by ISO 3166, such as US or CH")
+    .default("US"),
 };
 export const port = (standard: number) => z.coerce.number().int().min(0).max(65_535).default(standard);
 

@@ -36,6 +36,9 @@ Environment variables:
                    reports
   EMAIL_REQUIRED, EMAIL_UNIQUE, ADDRESS_REQUIRED
                    false lets patients be without e-mail or address, or share an e-mail (true)
+  DATE_OF_BIRTH_PRECISION
+                   year permits dates of birth such as 1976-05 and 1976 (day)
+  PHONE_REGION     the country in which phone numbers without a country code are read (US)
   LOG_LEVEL        the log level of the services
   ADMIN_EMAIL, ADMIN_PASSWORD
                    the first admin; only read at the very first start

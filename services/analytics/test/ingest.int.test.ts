@@ -30,7 +30,7 @@ afterAll(async () => {
 
 const apply = (...events: Parameters<typeof applyEvents>[0]) =>
   database.kysely.transaction().execute((transaction) => applyEvents(events, transaction));
-const patients = async (query: PeriodQuery) => {
+const patients = async (query: PeriodQuery & { by?: "ageBand" }) => {
   const reports = createReports({ database, now: () => Date.parse("2026-11-21T12:00:00Z"), clinicTimeZone: "UTC" });
   return (await reports.patients(query, true)).make();
 };
@@ -91,6 +91,19 @@ test("a registration of long ago counts on the day that the clinic gave, in ever
     const report = await patients({ from: "1999-12-01", to: "1999-12-31", interval: "month", timeZone });
     expect(report.totals).toMatchObject({ registered: 1, activeAtEnd: 1 });
   }
+});
+
+test("ages count from the middle of a year or month of birth, but from no day after the registration", async () => {
+  const born = (name: string, partialDateOfBirth: string) =>
+    registered(name, "2026-01-20T12:00:00Z", { dateOfBirth: "", partialDateOfBirth, city: "Middleton" });
+  await apply(born("ten in July", "2016"), born("ten in mid-January", "2016-01"), born("newborn", "2026"), born("unknown", ""));
+  const january = { from: "2026-01-01", to: "2026-01-31", interval: "month", timeZone: "UTC", by: "ageBand" } as const;
+  const rows = (await patients(january)).breakdown?.rows.filter(({ registered }) => registered) ?? [];
+  expect(rows.map(({ value, registered, active }) => [value, registered, active])).toEqual([
+    ["0-9", 2, 1],
+    ["10-19", 1, 2],
+    ["", 1, 1],
+  ]);
 });
 
 test("the runtime role can neither change nor delete an event", async () => {

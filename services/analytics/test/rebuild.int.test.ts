@@ -50,6 +50,7 @@ function history(run: number): fc.Arbitrary<Events> {
   const who = fc.integer({ min: 0, max: 4 });
   const demographics = fc.record({
     dateOfBirth: fc.constantFrom("1950-02-28", "1996-02-29", "2020-12-31", ""),
+    partialDateOfBirth: fc.constantFrom("", "", "1996", "2020-12", "20"),
     sex: fc.constantFrom("female", "male", ""),
     city: fc.constantFrom("Bonn", "Köln", ""),
     state: fc.constantFrom("NW", ""),

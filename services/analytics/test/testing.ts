@@ -53,7 +53,14 @@ export function patientEvent(
 export function registered(
   patient: string,
   at: string | number,
-  demographics: { dateOfBirth?: string; sex?: string; city?: string; state?: string; registeredDate?: string } = {},
+  demographics: {
+    dateOfBirth?: string;
+    partialDateOfBirth?: string;
+    sex?: string;
+    city?: string;
+    state?: string;
+    registeredDate?: string;
+  } = {},
 ): ConsumedEvent {
   const { registeredDate = new Date(at).toISOString().slice(0, 10), ...rest } = demographics;
   return patientEvent(

@@ -6,7 +6,8 @@ import { z } from "zod";
 
 const patientSchema = z.object({
   name: z.string(),
-  email: z.string(),
+  // Not every patient has one.
+  email: z.string().default(""),
   billing: z.object({ accountId: z.string().optional() }).optional(),
 });
 // A patient-service of the previous release does not send `opening`.

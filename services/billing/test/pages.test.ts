@@ -72,6 +72,10 @@ test.each([
   expect(page).not.toContain("Please pay");
 });
 
+test("the addressee of somebody without e-mail is their name alone", () => {
+  expect(invoiceDocument(invoice, { ...account, email: "" }, clinic).addressee).toEqual([account.name]);
+});
+
 test("nothing that a person wrote becomes markup", async () => {
   await fc.assert(
     fc.asyncProperty(fc.string({ unit: "binary" }), async (text) => {

@@ -105,7 +105,7 @@ test("nobody learns from an error before they are known", async () => {
 });
 
 test("a wrong request names every wrong field, with a reason", async () => {
-  const wrong = await post("CreateBillingAccount", JSON.stringify({ patientId: "x", currencyCode: "eur" }));
+  const wrong = await post("CreateBillingAccount", JSON.stringify({ patientId: "x", email: "x", currencyCode: "eur" }));
   expect(wrong.status).toBe(400);
   const body = JSON.stringify(await wrong.json());
   for (const field of ["patient_id", "name", "email", "currency_code"]) expect(body).toContain(`"field":"${field}"`);

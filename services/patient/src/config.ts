@@ -9,6 +9,7 @@ import {
   readEnvironment,
   serviceUrl,
 } from "@pm/kit/config";
+import { type CountryCode, isSupportedCountry } from "libphonenumber-js/min";
 import { z } from "zod";
 
 /** What the clinic asks of a record. */
@@ -19,6 +20,8 @@ export const recordSettings = (config: z.infer<z.ZodObject<typeof clinicConfig>>
   emailRequired: config.EMAIL_REQUIRED,
   emailUnique: config.EMAIL_UNIQUE,
   addressRequired: config.ADDRESS_REQUIRED,
+  dateOfBirthPrecision: config.DATE_OF_BIRTH_PRECISION,
+  phoneRegion: config.PHONE_REGION as CountryCode,
 });
 
 /** The environment of the patient service; see docs/configuration.md. */
@@ -30,6 +33,7 @@ export const readConfig = () =>
     ...callerConfig,
     PORT: port(4000),
     ...clinicConfig,
+    PHONE_REGION: clinicConfig.PHONE_REGION.refine(isSupportedCountry, "must be a country that has phone numbers, such as US or CH"),
     BILLING_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
     RECORD_NUMBER_PREFIX: z

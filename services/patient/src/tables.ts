@@ -52,12 +52,18 @@ export const shown = {
 
 /** The parts of a record that have no column of their own. */
 export type Details = Lists & {
+  dateOfBirthEstimated?: boolean;
+  /** Whether they have died, or on which day. */
+  deceased?: boolean | string;
   contacts?: Contact[];
   /** With a record number, as soon as the patient is stored. */
   identifiers?: Identifier[];
 };
 
-/** The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`, the phone number is E.164. */
+/**
+ * The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`; the date of birth is as precise as it is
+ * known, also `YYYY-MM` or `YYYY`. The phone number is E.164, with `;ext=` and its extension if it has one.
+ */
 export type PatientRecord = {
   name: string;
   firstName?: string;
@@ -69,6 +75,12 @@ export type PatientRecord = {
   sex?: Sex;
   registeredDate: string;
 } & Details;
+
+/** The parts that have no column of their own, as they are stored. A date of birth whose day is not known is there as it was written. */
+export type StoredDetails = Details & { dateOfBirth?: string };
+
+/** The first day that a date of any precision can be. Lists are ordered and filtered by it. */
+export const firstDay = (date: string): string => `${date}-01-01`.slice(0, 10);
 
 /** A patient as it is now. `accountId` is undefined while the billing account is being opened. */
 export type Patient = {
@@ -104,12 +116,12 @@ export type PatientsTable = {
   zip_code: string | null;
   sex: Sex | null;
   registered_date: string;
+  details: StoredDetails | null;
   registered_by: string;
   created_at: Date;
   updated_at: Date;
   deleted_at: Date | null;
   words: ColumnType<never, never, never>;
-  details: Details | null;
 };
 
 export type Tables = {

@@ -69,7 +69,7 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
   name: string;
 
   /**
-   * The e-mail address of invoices.
+   * The e-mail address of invoices; empty if the patient has none.
    *
    * @generated from field: string email = 8;
    */
@@ -131,7 +131,7 @@ export declare type CreateBillingAccountRequest = Message<"billing.v1.CreateBill
   name: string;
 
   /**
-   * The patient's e-mail address, for invoices.
+   * The patient's e-mail address, for invoices; empty if they have none.
    *
    * @generated from field: string email = 3;
    */

@@ -108,7 +108,7 @@ export declare const PatientEventSchema: GenMessage<PatientEvent>;
  */
 export declare type Demographics = Message<"patient.v1.Demographics"> & {
   /**
-   * The date of birth, `YYYY-MM-DD`.
+   * The date of birth, `YYYY-MM-DD`, or empty if only its year or month is known.
    *
    * @generated from field: string date_of_birth = 1;
    */
@@ -134,6 +134,13 @@ export declare type Demographics = Message<"patient.v1.Demographics"> & {
    * @generated from field: string state = 4;
    */
   state: string;
+
+  /**
+   * The date of birth if only its year or month is known, `YYYY` or `YYYY-MM`. Otherwise empty.
+   *
+   * @generated from field: string partial_date_of_birth = 5;
+   */
+  partialDateOfBirth: string;
 };
 
 /**

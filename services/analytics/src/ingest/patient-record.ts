@@ -3,7 +3,7 @@
  * come nor repetition matters.
  */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { dayMs, type Instant, isDate, type LocalDate, utcMidnight } from "@pm/kit/calendar";
+import { dayMs, type Instant, isDate, type LocalDate, toDate, utcMidnight } from "@pm/kit/calendar";
 import type { Demographics } from "@pm/proto/patient/v1/events";
 import { ageOn } from "../calendar.ts";
 import { ageBands, dimensions, measures, sexes } from "../measures.ts";
@@ -50,15 +50,27 @@ function profileFrom(versions: LoggedPatientEvent[]): Profile | undefined {
     if (change.case === "updated" && change.value.registeredDate !== "") registeredDate = change.value.registeredDate;
     if (change.case !== undefined && change.case !== "deleted" && change.value.demographics) demographics = change.value.demographics;
   }
+  const registeredAt = registration.value.registeredAt ? timestampMs(registration.value.registeredAt) : (versions[0]?.at ?? 0);
   const place = (name: string | undefined) => (name ?? "").normalize("NFC").replace(/\s+/g, " ").trim();
   return {
-    registeredAt: registration.value.registeredAt ? timestampMs(registration.value.registeredAt) : (versions[0]?.at ?? 0),
+    registeredAt,
     registeredDate,
-    birth: demographics?.dateOfBirth ?? "",
+    birth: birthOf(demographics, toDate(registeredAt)),
     sex: sexes.find((known) => known === demographics?.sex) ?? "",
     city: place(demographics?.city),
     state: place(demographics?.state),
   };
+}
+
+/**
+ * The day that ages are counted from. Of a date that is only known by its year or month that is the middle, but no later
+ * than the registration.
+ */
+function birthOf(demographics: Demographics | undefined, registeredOn: LocalDate): LocalDate {
+  const { dateOfBirth = "", partialDateOfBirth: partial = "" } = demographics ?? {};
+  const middle = { 4: `${partial}-07-02`, 7: `${partial}-16` }[partial.length];
+  if (dateOfBirth !== "" || middle === undefined) return dateOfBirth;
+  return middle > registeredOn && registeredOn.startsWith(partial) ? registeredOn : middle;
 }
 
 function addRegistration({ registeredAt, registeredDate, birth, sex, city, state }: Profile, facts: Facts, sign: bigint): void {

@@ -43,7 +43,7 @@ export function invoiceDocument(invoice: Invoice, account: Pick<BillingAccount, 
     title: number ? `Invoice ${number}` : "Invoice (draft)",
     stamp: stamps[status],
     clinic,
-    addressee: [account.name, account.email],
+    addressee: [account.name, account.email].filter(Boolean),
     facts: [
       { label: "Invoice number", value: number || "given when it is issued" },
       { label: "Date", value: readableDate(invoice.issueDate) || "not issued" },
@@ -91,7 +91,7 @@ export function statementDocument(statement: GetStatementResponse, clinic: Clini
     title: "Statement of account",
     stamp: undefined,
     clinic,
-    addressee: [account?.name ?? "", account?.email ?? ""],
+    addressee: [account?.name ?? "", account?.email ?? ""].filter(Boolean),
     facts: [
       { label: "Account", value: account?.accountId ?? "" },
       { label: "From", value: readableDate(fromDate) },

@@ -112,7 +112,7 @@ function drawHead({ doc, width, add, decorate }: Page, { clinic, stamp, addresse
       .stroke(),
   );
   doc.y = belowHead + 34;
-  for (const text of addressee.filter(Boolean))
+  for (const text of addressee)
     add("P", () =>
       doc
         .font(fonts.regular)

@@ -91,9 +91,19 @@ export function createBillingAccounts({ db, ask, log }: Options) {
   return { ...createOpening({ db, ask, breaker }), startWorker: createWorker({ db, ask, log, breaker }) };
 }
 
+/**
+ * Opens accounts, all of them or, after an error, none. Only if billing refuses them and some patients have no e-mail, the
+ * accounts of the others are opened: the billing of the version before knows no account without e-mail.
+ */
 async function openAccounts(ask: AskBilling, patients: PendingPatient[], how: Parameters<AskBilling>[1]): Promise<Account[]> {
-  const ids = await ask(patients, how);
-  return patients.map(({ patientId }, index) => ({ patientId, accountId: ids[index] ?? "" }));
+  try {
+    const ids = await ask(patients, how);
+    return patients.map(({ patientId }, index) => ({ patientId, accountId: ids[index] ?? "" }));
+  } catch (error) {
+    const others = patients.filter(({ email }) => email);
+    if (!isRefusal(error) || others.length === 0 || others.length === patients.length) throw error;
+    return openAccounts(ask, others, how);
+  }
 }
 
 /** Opens the accounts of patients who are being created. */
@@ -107,7 +117,9 @@ function createOpening({ db, ask, breaker }: Omit<Options, "log"> & { breaker: C
       const token = requests.every((request) => request.token === first?.token) ? first?.token : undefined;
       const how = { timeoutMs: deadlineMs, token, traceparent: first?.traceparent ?? traceparentFrom(undefined) };
       const patients = requests.map((request) => request.patient);
-      return breaker.call(() => openAccounts(ask, patients, how));
+      const accounts = await breaker.call(() => openAccounts(ask, patients, how));
+      const byPatient = new Map(accounts.map((account) => [account.patientId, account]));
+      return patients.map(({ patientId }) => byPatient.get(patientId));
     },
   });
   // Apart from the opening, so that the next patients are written while the accounts of these are stored.
@@ -156,6 +168,11 @@ function createWorker({ db, ask, log, breaker }: Options & { breaker: CircuitBre
         return pending.length > 0 ? openAccounts(ask, pending, how) : [];
       });
       if (accounts.length > 0) await saveAccounts(db, accounts);
+      const opened = new Set(accounts.map(({ patientId }) => patientId));
+      if (opened.size < pending.length) {
+        const refused = pending.filter(({ patientId }) => !opened.has(patientId));
+        await completeEach(refused, how);
+      }
     } catch (error) {
       if (error instanceof BrokenCircuitError) return 0;
       if (pending.length === 0) throw error;

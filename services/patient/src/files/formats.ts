@@ -92,8 +92,9 @@ const recordColumns = [
   "sex",
   "registeredDate",
 ];
+const detailColumns = ["dateOfBirthEstimated", "deceased"];
 const answerColumns = ["version", "createdAt", "updatedAt", "billingStatus", "billingAccountId"];
-const columns = ["id", ...recordColumns, ...answerColumns];
+const columns = ["id", ...recordColumns, ...answerColumns, ...detailColumns];
 
 async function* readCsv(body: ReadableStream<Uint8Array>, charset: Charset): AsyncGenerator<ImportLine> {
   const reader = createCsvReader();
@@ -169,13 +170,17 @@ function bodyOfRow(row: Record<string, string>): Record<string, unknown> {
     if (cell === "" || column === "id" || answerColumns.includes(column)) continue;
     const unescaped = escapedFormula.test(cell) ? cell.slice(1) : cell;
     const value = column === "address" || column === "street" ? inOneLine(unescaped) : unescaped;
-    if ((addressColumns as readonly string[]).includes(column)) parts[column] = value;
+    if (detailColumns.includes(column)) values[column] = flagOf(value);
+    else if ((addressColumns as readonly string[]).includes(column)) parts[column] = value;
     else values[column] = value;
   }
   if (Object.keys(parts).length === 0) return values;
   const { address, ...others } = values;
   return { ...others, address: { ...(address !== undefined && { text: address }), ...parts } };
 }
+
+/** Spreadsheets write TRUE. */
+const flagOf = (cell: string) => (/^(true|false)$/i.test(cell) ? cell.toLowerCase() === "true" : cell);
 
 /** A patient as answers show it. */
 type PatientBody = {
@@ -193,5 +198,5 @@ export function writeLines(format: Format, bodies: PatientBody[], isFirst: boole
     billingStatus: billing.status,
     billingAccountId: billing.accountId,
   }));
-  return stringify(rows, { columns, header: isFirst, escape_formulas: true });
+  return stringify(rows, { columns, header: isFirst, escape_formulas: true, cast: { boolean: String } });
 }

@@ -23,7 +23,7 @@ const files = {
   [mediaTypes.csv]: {
     schema: z.string().openapi({
       description:
-        "A header with any of: name, firstName, lastName, email, phoneNumber, dateOfBirth, address, street, city, state, zipCode, sex, registeredDate. Then a patient in each row (RFC 4180), in UTF-8, in UTF-16 with a byte order mark, or in the charset that Content-Type declares: windows-1252, iso-8859-1 or utf-16.",
+        "A header with any of: name, firstName, lastName, email, phoneNumber, dateOfBirth, address, street, city, state, zipCode, sex, registeredDate, dateOfBirthEstimated, deceased. Then a patient in each row (RFC 4180), in UTF-8, in UTF-16 with a byte order mark, or in the charset that Content-Type declares: windows-1252, iso-8859-1 or utf-16.",
       example: 'name,email,dateOfBirth,address\nAda Lovelace,ada@example.com,1987-04-12,"1 Main St, Springfield"\n',
     }),
   },

@@ -8,7 +8,6 @@ import { type Kysely, sql } from "kysely";
 const role = sql.ref("patient");
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  await sql`alter table patients add column details jsonb`.execute(db);
   // Text is compared byte by byte, so that two identifiers are the same in every locale of a server.
   await sql`
     create table patient_identifiers (

@@ -13,7 +13,7 @@ import { maxEntries } from "./reading.ts";
 import { exampleContact, exampleIdentifier, exampleRecord } from "./schemas.ts";
 
 type Schema = {
-  type?: "string" | "object" | "array" | "null";
+  type?: "string" | "boolean" | "object" | "array" | "null";
   description?: string;
   minLength?: number;
   maxLength?: number;
@@ -97,9 +97,15 @@ const fields = {
   },
   phoneNumber: {
     ...nullable(phoneNumber),
-    description: "In any usual spelling, best as E.164 (`+12175550123`). Without a country code it is read as North American.",
+    description:
+      "In any usual spelling, best as E.164 (`+12175550123`), also with an extension. Without a country code it is read as in PHONE_REGION (US), and refused if it cannot be a number there.",
   },
-  dateOfBirth: { ...date, description: "Not before 1880 and not in the future." },
+  dateOfBirth: {
+    ...date,
+    description: "Not before 1880 and not in the future. With DATE_OF_BIRTH_PRECISION=year also a month (`1976-05`) or a year (`1976`).",
+  },
+  dateOfBirthEstimated: nullable({ type: "boolean" }),
+  deceased: { anyOf: [{ type: "boolean" }, date, { type: "null" }], description: "Whether they have died, or on which day." },
   address: {
     description: "Required, unless the clinic has decided otherwise (ADDRESS_REQUIRED).",
     anyOf: [line(limits.addressText), { ...addressParts, ...oneOf("text", "street", "city", "state", "zipCode") }],

@@ -1,12 +1,18 @@
 /** The parts of a record that are stored as JSON in `patients.details`. The columns have the rest, also of the first entry of each list. */
-import { type Details, type PatientRecord, shown } from "../tables.ts";
+import { firstDay, type PatientRecord, type StoredDetails, shown } from "../tables.ts";
 
 const kinds = Object.keys(shown) as (keyof typeof shown)[];
 
 /** What of a record is stored beside its columns. */
-export function storedDetails(record: Details): Details {
-  const { identifiers, contacts } = record;
-  const details: Record<string, unknown> = { ...(identifiers && { identifiers }), ...(contacts && { contacts }) };
+export function storedDetails(record: Partial<PatientRecord>): StoredDetails {
+  const { dateOfBirth, dateOfBirthEstimated, deceased, identifiers, contacts } = record;
+  const details: Record<string, unknown> = {
+    ...(dateOfBirth !== undefined && dateOfBirth.length < "YYYY-MM-DD".length && { dateOfBirth }),
+    ...(dateOfBirthEstimated !== undefined && { dateOfBirthEstimated }),
+    ...(deceased !== undefined && { deceased }),
+    ...(identifiers && { identifiers }),
+    ...(contacts && { contacts }),
+  };
   for (const kind of kinds) {
     const [first, ...others] = record[kind] ?? [];
     if (!first) continue;
@@ -16,12 +22,15 @@ export function storedDetails(record: Details): Details {
   return details;
 }
 
-/** The lists of a stored record, with what the columns have of them. */
-export function withLists(columns: PatientRecord, { names, phones, emails, addresses, ...others }: Details): PatientRecord {
+/** The whole record. The columns have the first possible day of a date of birth, and the first entry of each list. */
+export function withDetails(columns: PatientRecord, details: StoredDetails): PatientRecord {
+  const { names, phones, emails, addresses, dateOfBirth = columns.dateOfBirth, ...others } = details;
   const { name: text, firstName: given, lastName: family, phoneNumber, email, address } = columns;
   return {
     ...columns,
     ...others,
+    // Unless the version before has changed the column.
+    ...(firstDay(dateOfBirth) === columns.dateOfBirth && { dateOfBirth }),
     ...(names && { names: withFirst(names, { text, ...(given && { given }), ...(family && { family }) }) }),
     ...(phones && phoneNumber !== undefined && { phones: withFirst(phones, { value: phoneNumber }) }),
     ...(emails && email !== undefined && { emails: withFirst(emails, { value: email }) }),

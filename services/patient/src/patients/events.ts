@@ -21,7 +21,7 @@ function encode(patientId: string, version: number, at: Date, traceparent: strin
 }
 
 const demographics = (record: PatientRecord) => ({
-  dateOfBirth: record.dateOfBirth,
+  ...(record.dateOfBirth.length === 10 ? { dateOfBirth: record.dateOfBirth } : { partialDateOfBirth: record.dateOfBirth }),
   ...(record.sex && { sex: record.sex }),
   ...(record.address?.city && { city: record.address.city }),
   ...(record.address?.state && { state: record.address.state }),

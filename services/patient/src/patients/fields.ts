@@ -4,11 +4,11 @@
  */
 import { type Instant, type LocalDate, localDateAt, toDate } from "@pm/kit/calendar";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
-import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import type { RecordSettings } from "../config.ts";
-import { type Address, type Sex, sexes } from "../tables.ts";
+import { type Address, firstDay, type Lists, type PatientRecord, sexes } from "../tables.ts";
 import { type GivenContact, type GivenLists, listReaders } from "./entries.ts";
 import { type GivenIdentifier, identifiers } from "./identifiers.ts";
+import { hasCountryCode, readPhone } from "./phone.ts";
 import { normalText, oneOf, type Reader, readObject, text } from "./reading.ts";
 
 /** Longest texts, in characters. */
@@ -35,34 +35,52 @@ const email: Reader<string> = (value, path, problems) => {
   return undefined;
 };
 
+type Precision = RecordSettings["dateOfBirthPrecision"];
+const dateForms = { day: /^\d{4}-\d{2}-\d{2}$/, year: /^\d{4}(?:-\d{2}(?:-\d{2})?)?$/ };
+const dateFormNames = { day: "YYYY-MM-DD", year: "YYYY-MM-DD, or as YYYY-MM or YYYY where the day is not known" };
+
 const date =
-  (latest: LocalDate): Reader<string> =>
+  (latest: LocalDate, precision: Precision = "day"): Reader<string> =>
   (value, path, problems) => {
     const fail = (message: string) => void problems.push({ path, message });
-    const parts = typeof value === "string" ? /^(\d{4})-(\d{2})-(\d{2})$/.exec(value) : null;
-    if (typeof value !== "string" || !parts) return fail("must be a date as YYYY-MM-DD");
-    const [year, month, day] = [Number(parts[1]), Number(parts[2]), Number(parts[3])];
+    if (typeof value !== "string" || !dateForms[precision].test(value)) return fail(`must be a date as ${dateFormNames[precision]}`);
+    const first = firstDay(value);
+    const [year, month, day] = [Number(first.slice(0, 4)), Number(first.slice(5, 7)), Number(first.slice(8))];
     // A day beyond the end of its month becomes a day of the next month.
     const found = new Date(Date.UTC(year, month - 1, day));
     if (found.getUTCMonth() + 1 !== month || found.getUTCDate() !== day) return fail("is not a day of the calendar");
-    if (value < earliestDate) return fail(`must not be before ${earliestDate}`);
-    if (value > latest) return fail("must not be in the future");
+    if (first < earliestDate) return fail(`must not be before ${earliestDate}`);
+    if (first > latest) return fail("must not be in the future");
     return value;
   };
 
-const phoneNumber: Reader<string> = (value, path, problems) => {
-  const given = text(limits.phoneNumber)(value, path, problems);
-  if (given === undefined) return undefined;
-  // Any ten digits are a possible North American number, and most numbers are written so. The library is slower.
-  const northAmerican = /^(?:\+?1[ .-]?)?\(?(\d{3})\)?[ .-]?(\d{3})[ .-]?(\d{4})$/.exec(given);
-  if (northAmerican) return `+1${northAmerican[1]}${northAmerican[2]}${northAmerican[3]}`;
-  // A number without a country code is read as North American, since addresses have a state and a zip code. It must be possible,
-  // not valid: numbering plans change faster than the library's copy of them.
-  const parsed = parsePhoneNumberFromString(given, "US");
-  if (parsed?.isPossible()) return parsed.number;
-  problems.push({ path, message: "must be a phone number, best with its country: +14155550123" });
+const flag: Reader<boolean> = (value, path, problems) => {
+  if (typeof value === "boolean") return value;
+  problems.push({ path, message: "must be true or false" });
   return undefined;
 };
+
+const flagOrDate =
+  (latest: LocalDate): Reader<boolean | string> =>
+  (value, path, problems) => {
+    if (typeof value === "boolean") return value;
+    if (typeof value === "string") return date(latest)(value, path, problems);
+    problems.push({ path, message: "must be true, false or a date as YYYY-MM-DD" });
+    return undefined;
+  };
+
+const phoneNumber =
+  (region: RecordSettings["phoneRegion"]): Reader<string> =>
+  (value, path, problems) => {
+    const given = text(limits.phoneNumber)(value, path, problems);
+    const number = given === undefined ? undefined : readPhone(given, region);
+    if (given === undefined || number !== undefined) return number;
+    const message = hasCountryCode(given)
+      ? "is not a number of the country that it begins with; check its digits"
+      : `is not a phone number in ${region}: write it with its country code, such as +33 6 12 34 56 78`;
+    problems.push({ path, message });
+    return undefined;
+  };
 
 export type AddressParts = { [Part in keyof Address]?: string | null };
 const addressReaders = {
@@ -85,45 +103,30 @@ const address: Reader<AddressParts> = (value, path, problems) => {
   return readObject<AddressParts>(value, addressReaders, [], `${path}.`, problems);
 };
 
-const lists = listReaders({
-  name: normalText(limits.name),
-  partOfName: normalText(limits.partOfName),
-  phone: phoneNumber,
-  email,
-  ...addressReaders,
-});
-
 /** The fields of a body. Null removes a field. */
-export type Fields = {
-  name?: string | null;
-  firstName?: string | null;
-  lastName?: string | null;
-  email?: string | null;
-  phoneNumber?: string | null;
-  dateOfBirth?: string | null;
+export type Fields = { [Field in Exclude<keyof PatientRecord, "address" | ListField>]?: PatientRecord[Field] | null } & {
   address?: AddressParts | null;
-  sex?: Sex | null;
-  registeredDate?: string | null;
   identifiers?: GivenIdentifier[] | null;
   contacts?: GivenContact[] | null;
 } & GivenLists;
+type ListField = keyof Lists | "identifiers" | "contacts";
 
 /** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
 export const readOnly = ["id", "version", "createdAt", "updatedAt", "billing"];
 
-const fieldReaders = (latest: LocalDate) => ({
-  name: normalText(limits.name),
-  firstName: normalText(limits.partOfName),
-  lastName: normalText(limits.partOfName),
-  email,
-  phoneNumber,
-  dateOfBirth: date(latest),
-  address,
-  sex: oneOf(sexes),
-  registeredDate: date(latest),
-  identifiers,
-  ...lists,
-});
+function fieldReaders({ latest, settings }: Rules) {
+  const [name, partOfName, phone] = [normalText(limits.name), normalText(limits.partOfName), phoneNumber(settings.phoneRegion)];
+  return {
+    ...{ name, firstName: partOfName, lastName: partOfName, email, phoneNumber: phone, address },
+    dateOfBirth: date(latest, settings.dateOfBirthPrecision),
+    dateOfBirthEstimated: flag,
+    deceased: flagOrDate(latest),
+    sex: oneOf(sexes),
+    registeredDate: date(latest),
+    identifiers,
+    ...listReaders({ name, partOfName, phone, email, ...addressReaders }),
+  };
+}
 
 /** What a body is read by: the clinic's settings, and the days of the request. */
 export type Rules = { settings: RecordSettings; today: LocalDate; latest: LocalDate };
@@ -138,16 +141,22 @@ export function rulesAt(now: Instant, settings: RecordSettings): Rules {
   return { settings, today, latest: settings.clinicTimeZone === "UTC" ? toDate(now + 14 * 3_600_000) : today };
 }
 
-let known: { latest: LocalDate; readers: ReturnType<typeof fieldReaders> } | undefined;
+let known: { rules: Rules; readers: ReturnType<typeof fieldReaders> } | undefined;
 
 /** The readers of a day, created once a day. */
-function readersOf({ latest }: Rules): ReturnType<typeof fieldReaders> {
-  if (known?.latest !== latest) known = { latest, readers: fieldReaders(latest) };
+function readersOf(rules: Rules): ReturnType<typeof fieldReaders> {
+  if (known?.rules.latest !== rules.latest || known.rules.settings !== rules.settings) known = { rules, readers: fieldReaders(rules) };
   return known.readers;
 }
 
-export function readFields(body: unknown, rules: Rules, ignored: string[], problems: FieldError[]): Fields {
+export function readFields(
+  body: unknown,
+  rules: Rules,
+  ignored: string[],
+  problems: FieldError[],
+  current: Partial<PatientRecord> = {},
+): Fields {
   if (typeof body !== "object" || body === null || Array.isArray(body))
     throw invalidFields([{ path: "", message: "must be a JSON object" }]);
-  return readObject<Fields>(body, readersOf(rules), ignored, "", problems);
+  return readObject<Fields>(body, readersOf(rules), ignored, "", problems, current);
 }

@@ -23,8 +23,8 @@ const entries = list<GivenIdentifier>(
   },
 );
 
-export const identifiers: Reader<GivenIdentifier[]> = (value, path, problems) => {
-  const found = entries(value, path, problems);
+export const identifiers: Reader<GivenIdentifier[]> = (value, path, problems, current) => {
+  const found = entries(value, path, problems, current);
   const seen = new Set<string>();
   for (const [index, identifier] of (found ?? []).entries()) {
     const key = `${identifier.system}|${identifier.value}`;

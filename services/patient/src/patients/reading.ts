@@ -3,8 +3,8 @@ import type { FieldError } from "@pm/kit/errors";
 import { faultOfText } from "@pm/kit/plain-text";
 import type { Period } from "../tables.ts";
 
-/** Reads one value. If it is wrong, adds a problem and gives undefined. */
-export type Reader<T> = (value: unknown, path: string, problems: FieldError[]) => T | undefined;
+/** Reads one value. If it is wrong, adds a problem and gives undefined. `current` is what the record has, where that matters. */
+export type Reader<T> = (value: unknown, path: string, problems: FieldError[], current?: unknown) => T | undefined;
 
 export const text =
   (max: number): Reader<string> =>
@@ -57,14 +57,16 @@ export const period: Reader<Period> = (value, path, problems) => {
 /** An object of these fields. One that is null is left out. */
 const object =
   <T extends object>(readers: { [Name in keyof T]-?: Reader<NonNullable<T[Name]>> }): Reader<T> =>
-  (value, path, problems) => {
+  (value, path, problems, current) => {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       problems.push({ path, message: `must be an object with ${Object.keys(readers).join(", ")}` });
       return undefined;
     }
     const given = Object.entries(value).filter(([, field]) => field !== null);
-    return readObject<T>(Object.fromEntries(given), readers, [], `${path}.`, problems);
+    return readObject<T>(Object.fromEntries(given), readers, [], `${path}.`, problems, current as Current);
   };
+
+type Current = Partial<Record<string, unknown>> | undefined;
 
 export function readObject<T>(
   body: object,
@@ -72,11 +74,14 @@ export function readObject<T>(
   ignored: string[],
   prefix: string,
   problems: FieldError[],
+  current: Current = {},
 ): T {
   const fields: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(body)) {
     const reader = Object.hasOwn(readers, key) ? readers[key] : undefined;
-    if (reader) fields[key] = value === null ? null : reader(value, prefix + key, problems);
+    // What the record has already stays right, also where settings or rules have changed since.
+    if (reader && value !== undefined && value === current[key]) fields[key] = value;
+    else if (reader) fields[key] = value === null ? null : reader(value, prefix + key, problems, current[key]);
     else if (!ignored.includes(key))
       problems.push({ path: prefix + key.slice(0, 100), message: "is not a known field; check its spelling" });
   }
@@ -101,14 +106,15 @@ export const list =
     readers: { [Name in keyof Omit<T, "id">]-?: Reader<NonNullable<T[Name]>> },
     check: (entry: T, path: string, problems: FieldError[]) => void,
   ): Reader<T[]> =>
-  (value, path, problems) => {
+  (value, path, problems, current) => {
     const fail = (message: string) => void problems.push({ path, message });
     if (!Array.isArray(value)) return fail("must be a list");
     if (value.length > maxEntries) return fail(`must have at most ${maxEntries} entries`);
     const before = problems.length;
     const read = object<T>({ id: entryId, ...readers } as never);
+    const stored = new Map((Array.isArray(current) ? current : []).map((entry) => [entry.id, entry]));
     const entries = value.map((entry, index) => {
-      const found = read(entry, `${path}[${index}]`, problems);
+      const found = read(entry, `${path}[${index}]`, problems, stored.get(entry?.id));
       if (found) check(found, `${path}[${index}]`, problems);
       return found;
     });

@@ -5,12 +5,12 @@
 import { emailKey } from "@pm/kit/email";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
 import type { RecordSettings } from "../config.ts";
-import type { Address, Details, PatientRecord } from "../tables.ts";
+import { type Address, type Details, firstDay, type PatientRecord } from "../tables.ts";
 import { storedDetails } from "./details-store.ts";
 import { type AddressParts, type Fields, limits, type Rules, readFields, readOnly } from "./fields.ts";
 import { identifiersAfter } from "./identifiers.ts";
 import { withIds } from "./reading.ts";
-import { addressText, composeAddress, composeName, type Pending, readLists, toLists } from "./views.ts";
+import { addressText, composeAddress, composeName, listsOf, type Pending, readLists, toLists } from "./views.ts";
 
 /** What uniqueness compares; undefined if the clinic lets patients share addresses, or the record has none. */
 export function emailKeyOf({ email }: PatientRecord, { emailUnique }: RecordSettings): string | undefined {
@@ -49,9 +49,11 @@ function toRecord({ fields, lists, rules: { settings, today }, problems, current
     problems.push({ path: "address", message: "must have a street, a city, a state or a zipCode" });
   if (addressText.length > limits.addressText)
     problems.push({ path: "address", message: `must have at most ${limits.addressText} characters together` });
+  if (typeof fields.deceased === "string" && fields.dateOfBirth && fields.deceased < firstDay(fields.dateOfBirth))
+    problems.push({ path: "deceased", message: "must not be before dateOfBirth" });
   if (problems.length > 0) throw invalidFields(problems);
 
-  const { firstName, lastName, email, phoneNumber, sex } = fields;
+  const { firstName, lastName, email, phoneNumber, sex, dateOfBirthEstimated: isEstimated, deceased } = fields;
   const record: PatientRecord = {
     name,
     ...(firstName && { firstName }),
@@ -62,6 +64,8 @@ function toRecord({ fields, lists, rules: { settings, today }, problems, current
     ...(fields.address && { address: toAddress(addressText, fields.address) }),
     ...(sex && { sex }),
     registeredDate: fields.registeredDate ?? current?.registeredDate ?? today,
+    ...(typeof isEstimated === "boolean" && { dateOfBirthEstimated: isEstimated }),
+    ...(typeof deceased !== "object" && deceased !== undefined && { deceased }),
     ...toDetails(fields, current),
   };
   return lists ? { ...record, ...toLists(lists, record, current !== undefined) } : record;
@@ -87,7 +91,7 @@ export const importedRecord = (body: unknown, rules: Rules): PatientRecord => ne
  */
 export function replacedRecord(body: unknown, current: PatientRecord, rules: Rules): PatientRecord {
   const problems: FieldError[] = [];
-  const fields = readFields(body, rules, readOnly, problems);
+  const fields = readFields(body, rules, readOnly, problems, { ...current, ...listsOf(current) });
   const lists = readLists(fields, current, true, problems);
   if (fields.address) fields.address = { ...fields.address, text: addressText(fields.address, current.address) };
   return toRecord({ fields, lists, rules, problems, current });
@@ -96,7 +100,7 @@ export function replacedRecord(body: unknown, current: PatientRecord, rules: Rul
 /** The record after a PATCH (RFC 7396): an absent field stays, null removes. @throws as `newRecord`. */
 export function patchedRecord(body: unknown, current: PatientRecord, rules: Rules): PatientRecord {
   const problems: FieldError[] = [];
-  const patch = readFields(body, rules, readOnly, problems);
+  const patch = readFields(body, rules, readOnly, problems, { ...current, ...listsOf(current) });
   const lists = readLists(patch, current, false, problems);
   const fields: Fields = { ...current, ...patch };
   patchName(fields, patch, current, problems);
@@ -141,7 +145,7 @@ function textsOf(record: Partial<PatientRecord>): Record<string, string> {
 
 function flatten(value: object, prefix = "", texts: Record<string, string> = {}): Record<string, string> {
   for (const [key, part] of Object.entries(value)) {
-    if (typeof part === "string") texts[prefix + key] = part;
+    if (typeof part !== "object") texts[prefix + key] = String(part);
     else if (Array.isArray(part)) {
       for (const { id, ...entry } of part) flatten(entry, `${prefix}${key}.${id}.`, texts);
       if (part.length > 1) texts[`${prefix}${key}.order`] = part.map(({ id }) => id).join(" ");

@@ -88,13 +88,15 @@ export const PatientSchema = z
     firstName: z.string().optional(),
     lastName: z.string().optional(),
     email: z.string().optional(),
-    phoneNumber: z.string().optional().openapi({ description: "E.164." }),
-    dateOfBirth: z.iso.date(),
+    phoneNumber: z.string().optional().openapi({ description: "E.164, with an extension as RFC 3966 writes it: `+12175550123;ext=5`." }),
+    dateOfBirth: z.string().openapi({ description: "As it was written: a day or, if the clinic permits it, `1976-05` or `1976`." }),
     address: AddressSchema.optional().openapi({
       description: "`text` is the address in one line. The parts are present if the patient was written with them.",
     }),
     sex: z.enum(sexes).optional(),
     registeredDate: z.iso.date(),
+    dateOfBirthEstimated: z.boolean().optional(),
+    deceased: z.union([z.boolean(), z.iso.date()]).optional().openapi({ description: "Whether they have died, or on which day." }),
     identifiers: z.array(IdentifierSchema).optional().openapi({
       description:
         "The medical record number, of the system `mrn`, and others. It is missing only until an upgrade has numbered all patients.",

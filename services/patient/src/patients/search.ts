@@ -5,10 +5,10 @@
  */
 
 import { isUuid } from "@pm/kit/uuid";
-import { parsePhoneNumberFromString } from "libphonenumber-js/min";
 import type { PatientDatabase } from "../database.ts";
 import type { PatientRecord, SearchWords } from "../tables.ts";
 import type { Match } from "./list-store.ts";
+import { phoneWords } from "./phone.ts";
 import { similarWords } from "./search-store.ts";
 
 /** Letters that Unicode does not take apart into a base and marks. */
@@ -57,13 +57,6 @@ export function searchWords(record: PatientRecord): SearchWords {
 function emailWords(email: string): string[] {
   const address = fold(email);
   return [address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean)];
-}
-
-/** The number with and without its country. */
-function phoneWords(number: string): string[] {
-  const digits = number.slice(1);
-  const national = number.startsWith("+1") ? number.slice(2) : parsePhoneNumberFromString(number)?.nationalNumber;
-  return [digits, national ?? digits];
 }
 
 /** An identifier as a whole and in parts, however it is separated, and without the zeros at its beginning if it is a number. */

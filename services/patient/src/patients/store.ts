@@ -6,7 +6,7 @@ import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import type { Patient, PatientRecord, PatientsTable } from "../tables.ts";
-import { withLists } from "./details-store.ts";
+import { withDetails } from "./details-store.ts";
 
 /** A read of one patient. */
 export type Reading = { id: string; viewer: Viewer; requestId: string };
@@ -86,7 +86,7 @@ export function toPatient(row: PatientRow): Patient {
   return {
     id: row.id,
     version: Number(row.version),
-    record: row.details ? withLists(columns, row.details) : columns,
+    record: row.details ? withDetails(columns, row.details) : columns,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     accountId: row.account_id ?? undefined,

@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { defaultSettings } from "../../test/testing.ts";
 import type { PatientRecord } from "../tables.ts";
 import { countries } from "./countries.ts";
-import { storedDetails, withLists } from "./details-store.ts";
+import { storedDetails, withDetails } from "./details-store.ts";
 import { rulesAt } from "./fields.ts";
 import { diffRecords, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { listsOf } from "./views.ts";
@@ -221,7 +221,7 @@ test("flat writes and list writes in any order agree", { timeout: 60_000 }, () =
         expect(withoutIds(newRecord(shown, rules))).toEqual(withoutIds(record));
         const columns = { ...record };
         for (const kind of ["names", "phones", "emails", "addresses"] as const) delete columns[kind];
-        expect(withLists(columns, storedDetails(record))).toEqual(record);
+        expect(withDetails(columns, storedDetails(record))).toEqual(record);
         expect(diffRecords(record, patch(record, {}))).toEqual([]);
       }
     }),

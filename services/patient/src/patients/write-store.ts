@@ -10,7 +10,7 @@ import { type Column, defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
-import type { Action, IdentifierKey, PatientRecord, SearchWords } from "../tables.ts";
+import { type Action, firstDay, type IdentifierKey, type PatientRecord, type SearchWords } from "../tables.ts";
 import { storedDetails } from "./details-store.ts";
 
 export function sha256(text: string): string {
@@ -64,7 +64,7 @@ export const versionColumns: { [name: string]: Column<NewVersion> } = {
   shared_email: ["text", ({ record, emailKey }) => (emailKey === undefined ? record.email : undefined)],
   email_key: ["text", ({ emailKey }) => emailKey],
   phone_number: ["text", ({ record }) => record.phoneNumber],
-  date_of_birth: ["date", ({ record }) => record.dateOfBirth],
+  date_of_birth: ["date", ({ record }) => firstDay(record.dateOfBirth)],
   address_text: ["text", ({ record }) => record.address?.text],
   street: ["text", ({ record }) => record.address?.street],
   city: ["text", ({ record }) => record.address?.city],
