@@ -16,7 +16,8 @@ import { emailKeyOf, importedRecord } from "../patients/record.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
-import type { ImportLine } from "./formats.ts";
+import { withEntries } from "./lists.ts";
+import type { ImportFile, ImportLine } from "./rows.ts";
 import { advanceImport, beginImport, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
 
 /** A batch is written when it has this many lines, or its lines and errors this many bytes: usual lines have a third of it. */
@@ -37,6 +38,8 @@ export type ImportReport = {
   lines: number;
   created: number;
   failed: number;
+  /** Columns of CSV that a record has no field for. */
+  ignoredColumns: string[];
   errors: AsyncIterable<{ line: number; errors: FieldError[] }>;
 };
 
@@ -72,10 +75,10 @@ export function createImports(options: Options) {
      * one gives its report again. If the signal aborts, what was stored stays and nothing follows; the error says how far it came.
      * @throws AppError idempotency_key_reused if the key was used for another file, failed_precondition if it is being imported now
      */
-    async run(call: Call, lines: AsyncIterable<ImportLine>, run: Run): Promise<ImportReport> {
+    async run(call: Call, file: ImportFile, run: Run): Promise<ImportReport> {
       running += 1;
       try {
-        return await importLines(options, call, lines, run);
+        return await importLines(options, call, file, run);
       } finally {
         running -= 1;
       }
@@ -83,7 +86,7 @@ export function createImports(options: Options) {
   };
 }
 
-async function importLines(options: Options, call: Call, lines: AsyncIterable<ImportLine>, run: Run): Promise<ImportReport> {
+async function importLines(options: Options, call: Call, file: ImportFile, run: Run): Promise<ImportReport> {
   const { key, dryRun, signal } = run;
   const request = { id: randomUUIDv7(), caller: call.actorId, key: dryRun ? null : (key ?? null), dryRun, requestId: call.requestId };
   const started = await beginImport(options.db, request);
@@ -92,7 +95,7 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
   const position = () => ({ lines: seen, prefixHash: hash.copy().digest() });
   let [seen, bytesOfTurn] = [0, 0];
   try {
-    for await (const line of lines) {
+    for await (const line of file.lines) {
       signal.throwIfAborted();
       hash.update(line.text).update("\n");
       seen += 1;
@@ -115,7 +118,15 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
     throw signal.reason instanceof AppError ? endedBy(signal.reason, run, writer.reached()) : error;
   }
   const { id, lines: all, created, failed } = writer.reached();
-  return { importId: id, dryRun, lines: all, created, failed, errors: readImportErrors(options.db, id) };
+  return {
+    importId: id,
+    dryRun,
+    lines: all,
+    created,
+    failed,
+    ignoredColumns: file.ignoredColumns,
+    errors: readImportErrors(options.db, id),
+  };
 }
 
 /** Collects lines into a batch, and writes one batch while the next one is collected. */
@@ -135,9 +146,12 @@ function createWriter(
   let reached = started;
   let progress = Promise.resolve(started);
 
-  async function take({ number: line, body }: ImportLine): Promise<void> {
+  async function take({ number: line, body, added }: ImportLine): Promise<void> {
     const at = now();
-    const given = importedRecord(body, rulesAt(at.getTime(), settings));
+    const given = importedRecord(
+      added ? withEntries(body as object as Record<string, unknown>, added) : body,
+      rulesAt(at.getTime(), settings),
+    );
     const getsNumber = !dryRun && !hasRecordNumber(given);
     const record = getsNumber ? withRecordNumber(given, await recordNumbers.next()) : given;
     const id = randomUUIDv7();

@@ -178,6 +178,7 @@ export const ImportReportSchema = z
     lines: z.int(),
     created: z.int().openapi({ description: "In a dry run, how many would have been created." }),
     failed: z.int(),
+    ignoredColumns: z.array(z.string()).openapi({ description: "Columns of CSV that a record has no field for, by their names." }),
     errors: z
       .array(z.object({ line: z.int(), errors: z.array(z.object({ path: z.string(), message: z.string() })) }))
       .openapi({ description: "The first 10,000 errors, at most twenty of a line." }),
@@ -189,6 +190,7 @@ export const ImportReportSchema = z
       lines: 1_000,
       created: 999,
       failed: 1,
+      ignoredColumns: [],
       errors: [{ line: 17, errors: [{ path: "dateOfBirth", message: "must not be in the future" }] }],
     },
   });
