@@ -22,6 +22,20 @@ export type Identifier = { id: string; system: string; value: string; type?: (ty
 /** Whom an identifier belongs to is decided by both. */
 export type IdentifierKey = Pick<Identifier, "system" | "value">;
 
+/** Those of HL7, without the ones of a few countries. */
+export const maritalStatuses = [
+  "annulled",
+  "divorced",
+  "domestic-partner",
+  "married",
+  "never-married",
+  "polygamous",
+  "separated",
+  "unmarried",
+  "widowed",
+  "unknown",
+] as const;
+
 export const nameUses = ["official", "usual", "maiden", "nickname", "alias"] as const;
 export const placeUses = ["home", "work", "temporary", "old"] as const;
 export const phoneUses = ["home", "work", "mobile", "temporary", "old"] as const;
@@ -33,6 +47,8 @@ export type Phone = Entry<typeof phoneUses> & { value: string };
 export type Email = Entry<typeof placeUses> & { value: string };
 /** `country` is a code of ISO 3166-1. */
 export type Place = Entry<typeof placeUses> & Address & { country?: string };
+/** A tag of BCP 47, such as `de` or `pt-BR`. */
+export type Language = { id: string; language: string; preferred?: boolean };
 /** Somebody to ask or to tell about the patient. */
 export type Contact = { id: string; name: string; relationship?: string; phone?: string; address?: string };
 
@@ -55,6 +71,10 @@ export type Details = Lists & {
   dateOfBirthEstimated?: boolean;
   /** Whether they have died, or on which day. */
   deceased?: boolean | string;
+  maritalStatus?: (typeof maritalStatuses)[number];
+  languages?: Language[];
+  generalPractitioner?: string;
+  managingSite?: string;
   contacts?: Contact[];
   /** With a record number, as soon as the patient is stored. */
   identifiers?: Identifier[];

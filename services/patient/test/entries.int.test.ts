@@ -65,6 +65,45 @@ test("what was sent is in every answer, in lists and flat, and an old client's c
   expect(changes).toContainEqual({ field: "contacts.1.name", from: "Lord Byron" });
 });
 
+test("marital status, languages, practitioner and site are kept, also by an older client, and are not looked at by others", async () => {
+  const more = {
+    maritalStatus: "never-married",
+    languages: [{ language: "pt-BR", preferred: true }, { language: "de" }],
+    generalPractitioner: "Dr. Müller",
+    managingSite: "Lakeside, North",
+    deceased: "2020-01-01",
+  };
+  const created = await send(
+    "POST",
+    "/patients",
+    { ...somebody(), ...more, languages: [{ language: "PT-br", preferred: true }, { language: "de" }] },
+    201,
+  );
+  expect(created).toMatchObject(more);
+  const path = `/patients/${created.id}`;
+  const old = { name: "Ada King", email: created.email, dateOfBirth: created.dateOfBirth, address: "1 Main St" };
+  expect(await send("PUT", path, old)).toMatchObject(more);
+  const nothing = { maritalStatus: null, languages: null, generalPractitioner: null, managingSite: null, deceased: null };
+  const removed = await send("PATCH", path, nothing);
+  for (const field of Object.keys(nothing)) expect(removed).not.toHaveProperty(field);
+  const changes = (await send("GET", `${path}/history`)).items[0].changes;
+  expect(changes).toContainEqual({ field: "languages.1.preferred", from: "true" });
+  const wrong = {
+    maritalStatus: "it is complicated",
+    languages: [{ language: "german" }, { language: "x" }],
+    generalPractitioner: "",
+    managingSite: 1,
+  };
+  const { errors } = await send("PATCH", path, wrong, 400);
+  const paths = errors.map((error: { path: string }) => error.path);
+  expect(paths).toEqual(["maritalStatus", "languages[0].language", "languages[1].language", "generalPractitioner", "managingSite"]);
+  const both = [
+    { language: "de", preferred: true },
+    { language: "fr", preferred: true },
+  ];
+  expect((await send("PATCH", path, { languages: both }, 400)).errors[0].path).toBe("languages");
+});
+
 test("no event has what the lists say", async () => {
   const body = somebody();
   const { id } = await send("POST", "/patients", body, 201);

@@ -108,6 +108,33 @@ test("a living patient has an identifier alone, and a refusal names its system",
   expect(await keysOf(first.id)).toHaveLength(2);
 });
 
+test("a patient whose e-mail or identifier was given away is restored with the change that solves it", async () => {
+  const [mine, own] = [passport(), { system: "insurance", value: randomUUID() }];
+  const patient = await create({ identifiers: [mine, own] });
+  const path = `/patients/${patient.id}`;
+  await admin.send("DELETE", path);
+  await create({ email: patient.email, identifiers: [mine] });
+  const restore = (body?: unknown) => admin.send("POST", `${path}:restore`, body);
+  expect((await restore()).status).toBe(409);
+  const email = `new.${randomUUID()}@example.com`;
+  expect((await restore({ email })).body).toMatchObject({ status: 409, errors: [{ path: "identifiers.passport-de" }] });
+  expect((await restore({ identifiers: [own] })).body).toMatchObject({ status: 409, errors: [{ path: "email" }] });
+  expect((await restore({ email: "nobody" })).body).toMatchObject({ status: 400, errors: [{ path: "email" }] });
+  const change = { email, identifiers: [own] };
+  const restored = await restore(change);
+  expect(restored).toMatchObject({ status: 200, body: { version: 3, email, identifiers: [{ system: "mrn" }, own] } });
+  expect((await admin.send("GET", path)).body).toEqual(restored.body);
+  const { items } = (await admin.send("GET", `${path}/history`)).body;
+  expect(items[0]).toMatchObject({
+    action: "restored",
+    changes: expect.arrayContaining([{ field: "email", from: patient.email, to: email }]),
+  });
+  // The same request again changes nothing, another one is an ordinary change.
+  expect((await restore({ email })).body.version).toBe(3);
+  expect((await restore({ name: "Ada King" })).status).toBe(409);
+  expect((await admin.send("GET", path)).body.version).toBe(3);
+});
+
 test("of many creates with the same identifier at once, one gets it", { timeout: 60_000 }, async () => {
   for (let round = 0; round < 20; round++) {
     const mine = passport();

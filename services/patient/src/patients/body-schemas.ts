@@ -5,7 +5,7 @@
  */
 import { z } from "@hono/zod-openapi";
 import { plainTextPattern } from "@pm/kit/plain-text";
-import { identifierTypes, nameUses, phoneUses, placeUses, sexes } from "../tables.ts";
+import { identifierTypes, maritalStatuses, nameUses, phoneUses, placeUses, sexes } from "../tables.ts";
 import { entryLimits } from "./entries.ts";
 import { limits } from "./fields.ts";
 import { identifierLimits } from "./identifiers.ts";
@@ -143,6 +143,13 @@ const fields = {
     country: { ...nullable({ type: "string", pattern: "^\\s*[A-Za-z]{2}\\s*$" }), description: "ISO 3166-1, two letters." },
     period: nullable(period),
   }),
+  maritalStatus: oneWord(maritalStatuses),
+  languages: list("Languages that the patient speaks; at most one is preferred.", ["language"], {
+    language: { type: "string", pattern: "^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$", description: "A tag of BCP 47, such as de or pt-BR." },
+    preferred: nullable({ type: "boolean" }),
+  }),
+  generalPractitioner: nullable(line(limits.name)),
+  managingSite: nullable(line(limits.name)),
   contacts: list("Whom to ask or to tell about the patient.", ["name"], {
     name: line(limits.name),
     relationship: nullable(line(entryLimits.relationship)),
@@ -165,6 +172,10 @@ const inLists = {
   emails: [{ value: email }],
   addresses: [{ street: address.street, city: address.city, state: address.state, zipCode: address.zipCode, country: "US" }],
   contacts: [exampleContact],
+  maritalStatus: "married",
+  languages: [{ language: "en-GB", preferred: true }, { language: "de" }],
+  generalPractitioner: "Dr. William King, Springfield",
+  managingSite: "Lakeside Clinic, North",
 };
 const flat = { name, ...common, address: address.text };
 const inParts = {
@@ -191,15 +202,20 @@ export const PatientCreateSchema = written("PatientCreate", {
 
 export const PatientReplaceSchema = written("PatientReplace", {
   description:
-    "The whole record. A field that is absent is removed. Only registeredDate, and what older clients do not know, stay: identifiers, contacts, and the further entries of a list whose first entry the body has as a flat field.",
+    "The whole record. A field that is absent is removed. Only registeredDate, and what older clients do not know, stay: deceased, marital status, languages, general practitioner, managing site, identifiers, contacts, and the further entries of a list whose first entry the body has as a flat field.",
   properties: { ...fields, ...readOnly },
   ...isComplete,
   examples: [flat, inParts, inLists],
 });
 
-export const PatientPatchSchema = written("PatientPatch", {
+const patch = {
   description:
     "A JSON merge patch (RFC 7396): an absent field stays, null removes. A name or address in one form replaces the other form. A list replaces the whole list. A flat field changes the first entry of its list; null removes it, and the next moves up.",
   properties: { ...fields, name: line(limits.name), address: { anyOf: [line(limits.addressText), addressParts] }, ...readOnly },
   examples: [{ email: "countess@example.com", phoneNumber: null }],
+};
+export const PatientPatchSchema = written("PatientPatch", patch);
+export const PatientRestoreSchema = written("PatientRestore", {
+  ...patch,
+  examples: [{ email: "countess@example.com", identifiers: null }],
 });

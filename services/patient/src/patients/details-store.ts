@@ -3,16 +3,24 @@ import { firstDay, type PatientRecord, type StoredDetails, shown } from "../tabl
 
 const kinds = Object.keys(shown) as (keyof typeof shown)[];
 
+/** The fields that no column has anything of. */
+const wholeFields = [
+  "dateOfBirthEstimated",
+  "deceased",
+  "maritalStatus",
+  "languages",
+  "generalPractitioner",
+  "managingSite",
+  "identifiers",
+  "contacts",
+] as const satisfies (keyof PatientRecord)[];
+
 /** What of a record is stored beside its columns. */
 export function storedDetails(record: Partial<PatientRecord>): StoredDetails {
-  const { dateOfBirth, dateOfBirthEstimated, deceased, identifiers, contacts } = record;
-  const details: Record<string, unknown> = {
-    ...(dateOfBirth !== undefined && dateOfBirth.length < "YYYY-MM-DD".length && { dateOfBirth }),
-    ...(dateOfBirthEstimated !== undefined && { dateOfBirthEstimated }),
-    ...(deceased !== undefined && { deceased }),
-    ...(identifiers && { identifiers }),
-    ...(contacts && { contacts }),
-  };
+  const { dateOfBirth } = record;
+  const details: Record<string, unknown> = {};
+  if (dateOfBirth !== undefined && dateOfBirth.length < "YYYY-MM-DD".length) details.dateOfBirth = dateOfBirth;
+  for (const field of wholeFields) if (record[field] !== undefined) details[field] = record[field];
   for (const kind of kinds) {
     const [first, ...others] = record[kind] ?? [];
     if (!first) continue;

@@ -1,6 +1,6 @@
 /** The entries of a record's lists, as callers send them: names, phones, e-mails, addresses and contacts. */
 import type { FieldError } from "@pm/kit/errors";
-import { type Contact, type Email, type Name, nameUses, type Phone, type Place, phoneUses, placeUses } from "../tables.ts";
+import { type Contact, type Email, type Language, type Name, nameUses, type Phone, type Place, phoneUses, placeUses } from "../tables.ts";
 import { countries } from "./countries.ts";
 import { type Entry, list, normalText, oneOf, period, type Reader, text } from "./reading.ts";
 
@@ -13,6 +13,7 @@ export type GivenLists = {
   addresses?: Given<Place, "text">[] | null;
 };
 export type GivenContact = Given<Contact>;
+export type GivenLanguage = Given<Language>;
 
 export const entryLimits = { affix: 50, relationship: 100 };
 
@@ -30,10 +31,33 @@ const needs =
     if (!names.some((name) => name in entry)) problems.push({ path: names.length === 1 ? `${path}.${names[0]}` : path, message });
   };
 
-/** The readers of values that flat fields have too. */
-type Values = Record<"name" | "partOfName" | "phone" | "email" | "text" | "street" | "city" | "state" | "zipCode", Reader<string>>;
+const language: Reader<string> = (value, path, problems) => {
+  try {
+    if (typeof value === "string" && /^[a-z]{2,3}(-|$)/i.test(value)) return Intl.getCanonicalLocales(value)[0];
+  } catch {
+    // It is no tag.
+  }
+  problems.push({ path, message: "must be a language by its tag (BCP 47), such as de or pt-BR" });
+  return undefined;
+};
 
-export function listReaders({ name, partOfName, phone, email, ...address }: Values) {
+const languageEntries = (preferred: Reader<boolean>) => list<GivenLanguage>({ language, preferred }, needs("is required", "language"));
+
+const languages =
+  (preferred: Reader<boolean>): Reader<GivenLanguage[]> =>
+  (value, path, problems, current) => {
+    const found = languageEntries(preferred)(value, path, problems, current);
+    const wanted = found?.filter((entry) => entry.preferred) ?? [];
+    if (wanted.length > 1) problems.push({ path, message: "must have at most one that is preferred" });
+    return found;
+  };
+
+/** The readers of values that flat fields have too. */
+type Values = Record<"name" | "partOfName" | "phone" | "email" | "text" | "street" | "city" | "state" | "zipCode", Reader<string>> & {
+  flag: Reader<boolean>;
+};
+
+export function listReaders({ name, partOfName, phone, email, flag, ...address }: Values) {
   const affix = normalText(entryLimits.affix);
   const isRequired = (field: string) => needs("is required", field);
   return {
@@ -47,6 +71,7 @@ export function listReaders({ name, partOfName, phone, email, ...address }: Valu
       { use: oneOf(placeUses), period, country, ...address },
       needs("must have a text, a street, a city, a state or a zipCode", "text", "street", "city", "state", "zipCode"),
     ),
+    languages: languages(flag),
     contacts: list<GivenContact>({ name, relationship: text(entryLimits.relationship), phone, address: address.text }, isRequired("name")),
   };
 }

@@ -5,8 +5,8 @@
 import { type Instant, type LocalDate, localDateAt, toDate } from "@pm/kit/calendar";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
 import type { RecordSettings } from "../config.ts";
-import { type Address, firstDay, type Lists, type PatientRecord, sexes } from "../tables.ts";
-import { type GivenContact, type GivenLists, listReaders } from "./entries.ts";
+import { type Address, firstDay, type Lists, maritalStatuses, type PatientRecord, sexes } from "../tables.ts";
+import { type GivenContact, type GivenLanguage, type GivenLists, listReaders } from "./entries.ts";
 import { type GivenIdentifier, identifiers } from "./identifiers.ts";
 import { hasCountryCode, readPhone } from "./phone.ts";
 import { normalText, oneOf, type Reader, readObject, text } from "./reading.ts";
@@ -107,9 +107,10 @@ const address: Reader<AddressParts> = (value, path, problems) => {
 export type Fields = { [Field in Exclude<keyof PatientRecord, "address" | ListField>]?: PatientRecord[Field] | null } & {
   address?: AddressParts | null;
   identifiers?: GivenIdentifier[] | null;
+  languages?: GivenLanguage[] | null;
   contacts?: GivenContact[] | null;
 } & GivenLists;
-type ListField = keyof Lists | "identifiers" | "contacts";
+type ListField = keyof Lists | "identifiers" | "languages" | "contacts";
 
 /** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
 export const readOnly = ["id", "version", "createdAt", "updatedAt", "billing"];
@@ -124,7 +125,10 @@ function fieldReaders({ latest, settings }: Rules) {
     sex: oneOf(sexes),
     registeredDate: date(latest),
     identifiers,
-    ...listReaders({ name, partOfName, phone, email, ...addressReaders }),
+    maritalStatus: oneOf(maritalStatuses),
+    generalPractitioner: name,
+    managingSite: name,
+    ...listReaders({ name, partOfName, phone, email, flag, ...addressReaders }),
   };
 }
 

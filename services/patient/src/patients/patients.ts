@@ -1,5 +1,6 @@
 /** The rules of patients: who can register, read and change them. */
 import { randomUUIDv7 } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import type { AuditTrail } from "@pm/kit/audit/trail";
 import { createBatcher } from "@pm/kit/batcher";
 import { AppError } from "@pm/kit/errors";
@@ -211,9 +212,18 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
       });
     },
 
-    /** Brings a deleted patient back. One that is not deleted stays as it is. */
-    restore: (call: Call, id: string, ifMatch?: string) =>
-      change(call, id, ifMatch, ({ deleted, record }) => (deleted ? { action: "restored", record, deleted: false } : undefined)),
+    /**
+     * Brings a deleted patient back, with what a patch changes of the record: somebody else may have got its e-mail or an identifier
+     * meanwhile. One that is not deleted stays as it is; a patch that it does not follow already is refused.
+     */
+    restore: (call: Call, id: string, body: unknown, ifMatch?: string) =>
+      change(call, id, ifMatch, (found, at) => {
+        // A record that settings of today would refuse comes back as it was.
+        const record = isDeepStrictEqual(body, {}) ? found.record : patchedRecord(body, found.record, rulesAt(at.getTime(), settings));
+        if (found.deleted) return { action: "restored", record, deleted: false };
+        if (diffRecords(found.record, record).length === 0) return undefined;
+        throw new AppError("failed_precondition", "This patient is not deleted. Change the record by a PATCH.");
+      }),
   };
 }
 

@@ -9,7 +9,7 @@ import { type Address, type Details, firstDay, type PatientRecord } from "../tab
 import { storedDetails } from "./details-store.ts";
 import { type AddressParts, type Fields, limits, type Rules, readFields, readOnly } from "./fields.ts";
 import { identifiersAfter } from "./identifiers.ts";
-import { withIds } from "./reading.ts";
+import { type Entry, withIds } from "./reading.ts";
 import { addressText, composeAddress, composeName, listsOf, type Pending, readLists, toLists } from "./views.ts";
 
 /** What uniqueness compares; undefined if the clinic lets patients share addresses, or the record has none. */
@@ -17,13 +17,24 @@ export function emailKeyOf({ email }: PatientRecord, { emailUnique }: RecordSett
   return emailUnique && email !== undefined ? emailKey(email) : undefined;
 }
 
-/** The parts that older clients do not know. So they stay if a body does not have them, also in a PUT. */
-function toDetails({ identifiers, contacts }: Fields, current: PatientRecord | undefined): Details {
-  const isStored = current !== undefined;
-  const numbers =
-    identifiers === undefined ? current?.identifiers : identifiersAfter(identifiers ?? [], current && (current.identifiers ?? []));
-  const people = contacts === undefined ? current?.contacts : withIds(contacts ?? [], isStored);
-  return { ...(numbers?.length && { identifiers: numbers }), ...(people?.length && { contacts: people }) };
+/** The parts that older clients do not know. So they stay if a body does not have them, also in a PUT. Null removes them. */
+function toDetails(fields: Fields, current: PatientRecord | undefined): Details {
+  const kept = (field: "deceased" | "maritalStatus" | "generalPractitioner" | "managingSite") =>
+    fields[field] === undefined ? current?.[field] : (fields[field] ?? undefined);
+  const entries = (field: "languages" | "contacts") =>
+    fields[field] === undefined ? current?.[field] : withIds<Entry>(fields[field] ?? [], current !== undefined);
+  const numbers = fields.identifiers;
+  const details = {
+    deceased: kept("deceased"),
+    maritalStatus: kept("maritalStatus"),
+    languages: entries("languages"),
+    generalPractitioner: kept("generalPractitioner"),
+    managingSite: kept("managingSite"),
+    identifiers: numbers === undefined ? current?.identifiers : identifiersAfter(numbers ?? [], current && (current.identifiers ?? [])),
+    contacts: entries("contacts"),
+  };
+  const isGiven = (value: unknown) => value !== undefined && !(Array.isArray(value) && value.length === 0);
+  return Object.fromEntries(Object.entries(details).filter(([, value]) => isGiven(value)));
 }
 
 /** What a record is made of: the fields of a body, for a patch merged with the record before, and lists. */
@@ -49,11 +60,17 @@ function toRecord({ fields, lists, rules: { settings, today }, problems, current
     problems.push({ path: "address", message: "must have a street, a city, a state or a zipCode" });
   if (addressText.length > limits.addressText)
     problems.push({ path: "address", message: `must have at most ${limits.addressText} characters together` });
-  if (typeof fields.deceased === "string" && fields.dateOfBirth && fields.deceased < firstDay(fields.dateOfBirth))
+  const { deceased = current?.deceased } = fields;
+  if (typeof deceased === "string" && fields.dateOfBirth && deceased < firstDay(fields.dateOfBirth))
     problems.push({ path: "deceased", message: "must not be before dateOfBirth" });
   if (problems.length > 0) throw invalidFields(problems);
 
-  const { firstName, lastName, email, phoneNumber, sex, dateOfBirthEstimated: isEstimated, deceased } = fields;
+  const { firstName, lastName, email, phoneNumber, sex, dateOfBirthEstimated } = fields;
+  // A PUT of an older client does not say whether the date that it repeats is estimated.
+  const isEstimated =
+    dateOfBirthEstimated === undefined && fields.dateOfBirth === current?.dateOfBirth
+      ? current?.dateOfBirthEstimated
+      : dateOfBirthEstimated;
   const record: PatientRecord = {
     name,
     ...(firstName && { firstName }),
@@ -65,7 +82,6 @@ function toRecord({ fields, lists, rules: { settings, today }, problems, current
     ...(sex && { sex }),
     registeredDate: fields.registeredDate ?? current?.registeredDate ?? today,
     ...(typeof isEstimated === "boolean" && { dateOfBirthEstimated: isEstimated }),
-    ...(typeof deceased !== "object" && deceased !== undefined && { deceased }),
     ...toDetails(fields, current),
   };
   return lists ? { ...record, ...toLists(lists, record, current !== undefined) } : record;
@@ -86,8 +102,8 @@ export function newRecord(body: unknown, rules: Rules, ignored: string[] = []): 
 export const importedRecord = (body: unknown, rules: Rules): PatientRecord => newRecord(body, rules, readOnly);
 
 /**
- * The record after a PUT. An absent field is removed, except the day of registration and what older clients do not know: identifiers,
- * contacts, and the further entries of a list whose first entry the body has. @throws as `newRecord`.
+ * The record after a PUT. An absent field is removed, except the day of registration and what older clients do not know (`toDetails`,
+ * and the further entries of a list whose first entry the body has). @throws as `newRecord`.
  */
 export function replacedRecord(body: unknown, current: PatientRecord, rules: Rules): PatientRecord {
   const problems: FieldError[] = [];

@@ -4,7 +4,7 @@ import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
 import type { Patient } from "../tables.ts";
-import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema } from "./body-schemas.ts";
+import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema, PatientRestoreSchema } from "./body-schemas.ts";
 import type { createHistory } from "./history.ts";
 import { type Lists, sorts } from "./list.ts";
 import type { Patients } from "./patients.ts";
@@ -121,8 +121,16 @@ const restorePatient = createRoute({
   path: "/patients/{id}:restore",
   tags: ["Patients"],
   summary: "Restore a deleted patient",
-  description: "409 if another patient has its e-mail address or one of its identifiers now. A patient that is not deleted stays as it is.",
-  request: { params, headers: ifMatch },
+  description:
+    "409 if another patient has its e-mail address or one of its identifiers now. Send the changes that solve it as a JSON merge patch: another e-mail, or identifiers without that one. A patient that is not deleted stays as it is.",
+  request: {
+    params,
+    headers: ifMatch,
+    body: {
+      required: false,
+      content: { "application/merge-patch+json": { schema: PatientRestoreSchema }, "application/json": { schema: PatientRestoreSchema } },
+    },
+  },
   responses: {
     200: jsonAnswer(PatientSchema, "The patient"),
     ...errorAnswers("not_found", "already_exists", "aborted", "resource_exhausted"),
@@ -195,7 +203,7 @@ export function registerPatients({ operation }: RestApp, { patients, lists, hist
   });
 
   operation(restorePatient, async (c) => {
-    const patient = await patients.restore(callOf(c), c.req.valid("param").id, c.req.valid("header")["if-match"]);
+    const patient = await patients.restore(callOf(c), c.req.valid("param").id, c.req.valid("json"), c.req.valid("header")["if-match"]);
     return c.json(toBody(patient), 200, etag(patient));
   });
 

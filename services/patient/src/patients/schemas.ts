@@ -1,6 +1,6 @@
 /** What callers get. */
 import { z } from "@hono/zod-openapi";
-import { identifierTypes, nameUses, phoneUses, placeUses, sexes } from "../tables.ts";
+import { identifierTypes, maritalStatuses, nameUses, phoneUses, placeUses, sexes } from "../tables.ts";
 
 /** What the OpenAPI document says of itself. */
 export const about = {
@@ -42,6 +42,10 @@ const examplePatient = {
   emails: [{ id: "1", value: exampleRecord.email }],
   addresses: [{ id: "1", ...exampleRecord.address, country: "US" }],
   contacts: [{ id: "1", ...exampleContact }],
+  maritalStatus: "married" as const,
+  languages: [{ id: "1", language: "en-GB", preferred: true }],
+  generalPractitioner: "Dr. William King, Springfield",
+  managingSite: "Lakeside Clinic, North",
   version: 1,
   createdAt: "2026-01-28T09:30:00.000Z",
   updatedAt: "2026-01-28T09:30:00.000Z",
@@ -101,6 +105,13 @@ export const PatientSchema = z
       description:
         "The medical record number, of the system `mrn`, and others. It is missing only until an upgrade has numbered all patients.",
     }),
+    maritalStatus: z.enum(maritalStatuses).optional(),
+    languages: z
+      .array(z.object({ id: z.string(), language: z.string(), preferred: z.boolean().optional() }))
+      .optional()
+      .openapi({ description: "Languages that the patient speaks (BCP 47)." }),
+    generalPractitioner: z.string().optional(),
+    managingSite: z.string().optional(),
     names: z
       .array(NameSchema)
       .openapi({ description: "`name`, `firstName` and `lastName` are those of the first entry; so are the other flat fields of theirs." }),
