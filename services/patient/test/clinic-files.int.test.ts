@@ -99,6 +99,7 @@ test("every patient of a Synthea run goes in and comes out, with all that a reco
       LAST: patient.lastName,
       SUFFIX: patient.names[0].suffix,
       MAIDEN: patient.names.find(({ use }: { use: string }) => use === "maiden")?.family,
+      MARITAL: patient.maritalStatus?.replace("never-married", "s")[0].toUpperCase(),
       GENDER: patient.sex === "female" ? "F" : "M",
       ADDRESS: patient.address.street,
       CITY: patient.address.city,
@@ -106,7 +107,7 @@ test("every patient of a Synthea run goes in and comes out, with all that a reco
       ZIP: patient.address.zipCode,
     }).toEqual({
       ...Object.fromEntries(
-        ["BIRTHDATE", "DEATHDATE", "SSN", "DRIVERS", "PASSPORT", "PREFIX", "LAST", "SUFFIX", "MAIDEN", "GENDER"].map((name) => [
+        ["BIRTHDATE", "DEATHDATE", "SSN", "DRIVERS", "PASSPORT", "PREFIX", "LAST", "SUFFIX", "MAIDEN", "MARITAL", "GENDER"].map((name) => [
           name,
           cell(name),
         ]),

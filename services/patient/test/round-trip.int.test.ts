@@ -86,6 +86,10 @@ const body = fc
     dateOfBirth: fc.constantFrom("1976-05-12", "1976-05", "1976"),
     dateOfBirthEstimated: optional(fc.boolean()),
     deceased: optional(fc.constantFrom(true, false, "2026-05-12")),
+    maritalStatus: use("married", "widowed"),
+    languages: list(fc.record({ language: fc.constantFrom("de", "pt-BR") })),
+    generalPractitioner: optional(text),
+    managingSite: optional(text),
     sex: use("female", "male", "other", "unknown"),
     registeredDate: optional(fc.constant("2026-01-28")),
     identifiers: optional(

@@ -50,16 +50,15 @@ const flag =
     fields[name] ??= flags.get(cell.toLowerCase()) ?? cell;
   };
 
-const letters = new Map([
-  ["f", "female"],
-  ["m", "male"],
-  ["o", "other"],
-  ["u", "unknown"],
-]);
-
-const sex: Put = ({ fields }, cell) => {
-  fields.sex = letters.get(cell.toLowerCase()) ?? cell;
-};
+/** A word that is one of a few; `codes` are short for them. */
+const word =
+  (name: string, codes: Record<string, string>): Put =>
+  ({ fields }, cell) => {
+    fields[name] = codes[cell.toLowerCase()] ?? cell;
+  };
+const sexCodes = { f: "female", m: "male", o: "other", u: "unknown" };
+/** Of the letters of HL7, those that have one meaning in all its versions. */
+const maritalCodes = { s: "never-married", m: "married", d: "divorced", w: "widowed", single: "unmarried" };
 
 const added =
   (list: ListName, entry: (cell: string) => Record<string, unknown>): Put =>
@@ -99,7 +98,7 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   city: { names: "town, city village, municipality", put: appended("address", "city", ", ") },
   state: { names: "state province, province, region", put: appended("address", "state", ", ") },
   zipCode: { names: "zip, postal code, postcode", put: appended("address", "zipCode", " ") },
-  sex: { names: "gender", put: sex },
+  sex: { names: "gender", put: word("sex", sexCodes) },
   registeredDate: { names: "registration date, date of registration, enrollment date", put: date("registeredDate") },
   version: {},
   createdAt: {},
@@ -109,6 +108,9 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   dateOfBirthEstimated: { names: "birthdate estimated, birth date estimated", put: flag("dateOfBirthEstimated") },
   deceased: { names: "dead", put: flagOrDate },
   mrn: { names: "medical record number, record number, identifier, openmrs id, pubpid, unique id", put: identifier(recordNumberSystem) },
+  maritalStatus: { names: "marital, civil status", put: word("maritalStatus", maritalCodes) },
+  generalPractitioner: { names: "gp, family doctor", put: field("generalPractitioner") },
+  managingSite: { put: field("managingSite") },
   ...Object.fromEntries(listNames.map((name) => [name, { put: list(name) }])),
   middleName: { names: "middle, mname, middle names", put: appended("fields", "firstName", " ") },
   prefix: { names: "title", put: added("names", (prefix) => ({ prefix })) },
@@ -136,7 +138,7 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
 
 /** Columns of other systems that a record has no field for. A report names them, since what they say is not imported. */
 const fieldless =
-  "race, ethnicity, birthplace, county, fips, lat, lon, healthcare expenses, healthcare coverage, income, marital, marital status, status, " +
+  "race, ethnicity, birthplace, county, fips, lat, lon, healthcare expenses, healthcare coverage, income, status, " +
   "language, org unit, org unit name, program, created, stored by";
 
 /** What makes names alike: "Date of Birth", "date_of_birth" and "dateOfBirth" are one. */

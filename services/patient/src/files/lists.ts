@@ -6,7 +6,7 @@ import { storedDetails } from "../patients/details-store.ts";
 import { listsOf } from "../patients/views.ts";
 import { type Identifier, type PatientRecord, recordNumberSystem, shown } from "../tables.ts";
 
-export const listNames = ["identifiers", "names", "phones", "emails", "addresses", "contacts"] as const;
+export const listNames = ["identifiers", "names", "phones", "emails", "addresses", "languages", "contacts"] as const;
 export type ListName = (typeof listNames)[number];
 type Entry = Record<string, unknown>;
 export type Entries = { [Name in ListName]?: Entry[] };
