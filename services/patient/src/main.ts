@@ -40,14 +40,15 @@ startNumbering({ ...numbering, settings: databaseSettings(config), log, lifecycl
 const committed = relay.wake;
 const conflicts = createConflicts({ db });
 const lists = createLists({ db, cursors });
-const imports = createImports({ db, recordNumbers, committed, now, settings });
+const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings });
+const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
 
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerPatients(rest, {
-  patients: createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings }),
+  patients,
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),

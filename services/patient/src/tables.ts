@@ -165,12 +165,18 @@ export type Tables = {
     caller: string;
     key: string | null;
     dry_run: boolean;
+    mode: Generated<string>;
     lines: Generated<bigint>;
     created: Generated<bigint>;
+    updated: Generated<bigint>;
+    unchanged: Generated<bigint>;
     failed: Generated<bigint>;
     prefix_hash: Buffer;
     finished: Generated<boolean>;
+    started_at: Generated<Date>;
     updated_at: Generated<Date>;
+    cancelled_at: Date | null;
+    transfer_id: string | null;
   };
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };

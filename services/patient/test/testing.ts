@@ -92,9 +92,12 @@ export async function startPatientApp(
   const recordNumbers = createRecordNumbers({ db, prefix: "P", start: 100_000 });
   const lists = createLists({ db, cursors });
   const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
-  registerFiles(rest, { lists, imports: createImports({ db, recordNumbers, committed, now, settings }), transfers });
+  const conflicts = createConflicts({ db });
+  const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings });
+  const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, committed, now, settings });
+  registerFiles(rest, { lists, imports, transfers });
   registerPatients(rest, {
-    patients: createPatients({ db, audit, billing, recordNumbers, conflicts: createConflicts({ db }), committed, now, settings }),
+    patients,
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),

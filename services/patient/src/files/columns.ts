@@ -1,5 +1,6 @@
 /** The columns of CSV: under which names they come, also from other systems, and what they mean in the body of a patient. */
 import { invalidFields } from "@pm/kit/errors";
+import { isUuid } from "@pm/kit/uuid";
 import { countries } from "../patients/countries.ts";
 import { recordNumberSystem } from "../tables.ts";
 import { type DateFormat, readDate } from "./dates.ts";
@@ -22,6 +23,11 @@ const field =
   ({ fields }, cell) => {
     fields[name] = cell;
   };
+
+const id: Put = ({ fields }, cell) => {
+  if (!isUuid(cell)) throw wrong("id", "is no id of this platform: say what it is with map=id:mrn, or leave it out with map=id:-");
+  fields.id = cell;
+};
 
 /** Text in front of or behind what another column has: middle names, the second line of a street. */
 const appended =
@@ -86,7 +92,7 @@ const flagOrDate: Put = (row, cell, dateFormat) => (/\d{2}/.test(cell) ? date("d
 
 /** Columns of an export, in its order, and what else comes. The names are those of Synthea, OpenMRS, OpenEMR, DHIS2 and of many people. */
 const columns: { [column: string]: { names?: string; put?: Put } } = {
-  id: { put: field("id") },
+  id: { put: id },
   name: { names: "full name, patient name", put: field("name") },
   firstName: { names: "first, given, given name, given names, fname, forename", put: appended("fields", "firstName", " ") },
   lastName: { names: "last, family, family name, surname, lname", put: field("lastName") },

@@ -54,9 +54,9 @@ export function addEntry(entries: Entries, name: ListName, entry: Entry): void {
   else list[place] = { ...list[place], ...entry };
 }
 
-/** A body with entries that have columns of their own. Of a stored patient, the other entries stay. */
+/** A body with entries that have columns of their own. Of a stored patient, the other entries stay, and cells that say what is stored say nothing. */
 export function withEntries(fields: Fields, added: Entries, current?: PatientRecord): Fields {
-  const body = { ...fields };
+  const body = current ? changedFields(fields, current) : { ...fields };
   for (const name of listNames) {
     const entries = added[name];
     const given = fields[name];
@@ -74,6 +74,16 @@ export function withEntries(fields: Fields, added: Entries, current?: PatientRec
     for (const field of name === "addresses" ? ["address"] : (flatFields[name] ?? [])) delete body[field];
   }
   return body;
+}
+
+/** Otherwise the whole name of an exported row would keep its parts from changing it. */
+function changedFields({ address, ...fields }: Fields, current: PatientRecord): Fields {
+  const stored = current as Fields;
+  const changed = Object.fromEntries(Object.entries(fields).filter(([field, value]) => value !== stored[field]));
+  if (typeof address === "string" && address !== current.address?.text) return { ...changed, address };
+  if (address === undefined || typeof address === "string") return changed;
+  const parts = Object.entries(address as Entry).filter(([part, value]) => value !== (current.address as Fields | undefined)?.[part]);
+  return parts.length === 0 ? changed : { ...changed, address: Object.fromEntries(parts) };
 }
 
 /** The cells of an export that a record's lists have. */

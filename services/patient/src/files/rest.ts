@@ -15,6 +15,7 @@ import { type Format, mediaTypes, readFile, writeLines } from "./formats.ts";
 import type { ImportReport, Imports } from "./import.ts";
 import { type Charset, declaredCharset } from "./text.ts";
 import type { Transfers } from "./transfers.ts";
+import { importModes } from "./update.ts";
 
 const files = {
   [mediaTypes.ndjson]: {
@@ -105,7 +106,14 @@ session ends, not when your token expires. You may have two imports at a time, d
 than 1 KiB per second, or takes longer than 60 minutes, ends with 408; the answer says what is stored.`,
   request: {
     query: z.strictObject({
-      dryRun: z.enum(["true", "false"]).default("false").openapi({ description: "Checks everything and creates nothing." }),
+      dryRun: z
+        .enum(["true", "false"])
+        .default("false")
+        .openapi({ description: "Checks everything and stores nothing. The report has what would change, field by field." }),
+      mode: z.enum(importModes).default("create").openapi({
+        description:
+          "`update` changes the patients that have the id, or else an identifier, of a line: as a PATCH does, with the cells and fields that are there. `upsert` creates the others too.",
+      }),
       map: plainText.min(1).max(2_000).optional().openapi({
         pattern: plainTextPattern,
         description:
@@ -164,7 +172,7 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
       if (!format) throw new AppError("unsupported_media_type", `Send the file as ${mediaTypes.ndjson} or ${mediaTypes.csv}.`);
       const charset = charsetOf(format, contentType);
       refuseCompressed(c.req.header("content-encoding"));
-      const { dryRun: isDry, map, dateFormat } = c.req.valid("query");
+      const { dryRun: isDry, mode, map, dateFormat } = c.req.valid("query");
       const dryRun = isDry === "true";
       if (format === "ndjson" && (map !== undefined || dateFormat !== undefined))
         throw invalidFields([{ path: map === undefined ? "dateFormat" : "map", message: "is for CSV only" }]);
@@ -177,7 +185,7 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
         const file = transfers.paced(c.req.raw.body ?? new Blob([]).stream(), streaming);
         // With the signal, the import ends also while it waits for more of the file.
         const lines = readFile(format, file.pipeThrough(new TransformStream(), { signal }), charset, options);
-        const report = await imports.run(callOf(c), lines, { key, dryRun, signal });
+        const report = await imports.run(callOf(c), lines, { key, dryRun, mode, signal });
         return c.body(streamOf(reportText(report), { signal, ended }), 200, { "content-type": "application/json" }) as never;
       } catch (error) {
         await ended();

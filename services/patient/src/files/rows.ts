@@ -11,7 +11,15 @@ import { badBytes, type Charset, readText } from "./text.ts";
  * A line of a file. `number` counts from 1, `text` identifies the line when the file is sent again. It has a body, and entries to add
  * to its lists (`withEntries`); or errors.
  */
-export type ImportLine = { number: number; text: string | Buffer; body?: unknown; added?: Entries; errors?: FieldError[] };
+export type ImportLine = {
+  number: number;
+  text: string | Buffer;
+  body?: unknown;
+  added?: Entries;
+  /** Whether it has cells for all columns of the file, so that a cell that says what is stored says nothing. */
+  isFlat?: boolean;
+  errors?: FieldError[];
+};
 
 /** A file that is read while its lines are taken. Columns that are not imported are known with the first line. */
 export type ImportFile = { lines: AsyncIterable<ImportLine>; ignoredColumns: string[] };
@@ -73,7 +81,11 @@ function rowReader({ columns, names }: Header, options: CsvOptions): (record: Cs
     const errors: FieldError[] = problems.map((problem) => ({ path: pathOf(problem), message: messageOf(problem, record) }));
     if (errors.length > 0) return { number, text: JSON.stringify([number, errors]), errors };
     const content = read(cells, errors);
-    return { number, text: JSON.stringify([columns, cells]), ...(errors.length > 0 ? { errors } : content) };
+    return {
+      number,
+      text: JSON.stringify([columns, cells, options.dateFormat]),
+      ...(errors.length > 0 ? { errors } : { ...content, isFlat: true }),
+    };
   };
 }
 

@@ -8,30 +8,50 @@ import { type CollectedPatients, type Conflict, insertCollected, isIdentifierRac
 import { recordNumberSystem } from "../tables.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
-export type ImportProgress = { id: string; lines: number; created: number; failed: number; prefixHash: Buffer; finished: boolean };
+export type ImportProgress = {
+  id: string;
+  lines: number;
+  created: number;
+  updated: number;
+  unchanged: number;
+  failed: number;
+  prefixHash: Buffer;
+  finished: boolean;
+};
 
-type ProgressRow = { id: string; lines: bigint; created: bigint; failed: bigint; prefix_hash: Buffer; finished: boolean };
+type ProgressRow = {
+  id: string;
+  lines: bigint;
+  created: bigint;
+  updated: bigint;
+  unchanged: bigint;
+  failed: bigint;
+  prefix_hash: Buffer;
+  finished: boolean;
+};
 
 const toProgress = (row: ProgressRow): ImportProgress => ({
   id: row.id,
   lines: Number(row.lines),
   created: Number(row.created),
+  updated: Number(row.updated),
+  unchanged: Number(row.unchanged),
   failed: Number(row.failed),
   prefixHash: row.prefix_hash,
   finished: row.finished,
 });
 
-const progressColumns = "id, lines, created, failed, prefix_hash, finished";
+const progressColumns = "id, lines, created, updated, unchanged, failed, prefix_hash, finished";
 
 const beginStatement = {
   name: "imports_begin",
   text: `
     with begun as (
-      insert into imports (id, caller, key, dry_run, prefix_hash) values ($1, $2, $3, $4, '') on conflict (caller, key) do nothing
+      insert into imports (id, caller, key, dry_run, mode, prefix_hash) values ($1, $2, $3, $4, $6, '') on conflict (caller, key) do nothing
       returning ${progressColumns}
     ), audited as (
       ${insertIntoAudit}
-      select $2, 'import.begun', id, $5, jsonb_build_object('dryRun', $4::boolean) from begun
+      select $2, 'import.begun', id, $5, jsonb_build_object('dryRun', $4::boolean, 'mode', $6::text) from begun
     )
     select * from begun`,
 };
@@ -46,15 +66,14 @@ const findStatement = {
     select * from found`,
 };
 
+type BegunImport = { id: string; caller: string; key: string | null; dryRun: boolean; mode: string; requestId: string };
+
 /**
  * Begins an import, or finds the one that began under this key. Either leaves an audit entry: even a dry run says which
  * e-mail addresses belong to patients.
  */
-export async function beginImport(
-  db: PatientDatabase,
-  { id, caller, key, dryRun, requestId }: { id: string; caller: string; key: string | null; dryRun: boolean; requestId: string },
-): Promise<ImportProgress> {
-  const [begun] = await db.query<ProgressRow>(beginStatement, [id, caller, key, dryRun, requestId]);
+export async function beginImport(db: PatientDatabase, { id, caller, key, dryRun, mode, requestId }: BegunImport): Promise<ImportProgress> {
+  const [begun] = await db.query<ProgressRow>(beginStatement, [id, caller, key, dryRun, requestId, mode]);
   if (begun) return toProgress(begun);
   const [found] = await db.query<ProgressRow>(findStatement, [caller, key, requestId]);
   if (!found)
@@ -66,7 +85,8 @@ const advanceStatement = {
   name: "imports_advance",
   text: `
     with advanced as (
-      update imports set lines = $3, created = created + $4, failed = failed + $5, prefix_hash = $6, finished = $8, updated_at = now()
+      update imports set lines = $3, created = created + $4, failed = failed + $5, prefix_hash = $6, finished = $8, updated = updated + $9,
+        unchanged = unchanged + $10, updated_at = now()
       where id = $1 and lines = $2 and not finished returning ${progressColumns}
     ), failures as (
       insert into import_errors (import_id, line, errors)
@@ -81,8 +101,18 @@ const storable = ({ path, message }: FieldError): FieldError => ({ path: path.to
 /** A report has this many errors. A file with more of them is most likely wrong as a whole. */
 const maxReported = 10_000;
 
-/** A line that is right. `claims` are what may be there once among living patients. `getsNumber`: the platform gives the record number. */
-export type Imported = { line: number; id: string; claims: Claim[]; getsNumber: boolean };
+/**
+ * A line that is right. `claims` are what may be there once among living patients. `getsNumber`: the platform gives the record number.
+ * What changes a patient, `patientId`, is done already, or is a dry run.
+ */
+export type Imported = {
+  line: number;
+  id: string;
+  outcome: "created" | "updated" | "unchanged";
+  patientId?: string;
+  claims: Claim[];
+  getsNumber: boolean;
+};
 
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
@@ -134,17 +164,21 @@ async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<Impo
     const conflict = leftOut.get(id);
     return conflict ? [{ line, errors: refusal(imported, conflict) }] : [];
   });
+  const isFailed = new Set(failed.map(({ line }) => line));
+  const count = (outcome: Imported["outcome"]) => imported.filter((one) => one.outcome === outcome && !isFailed.has(one.line)).length;
   const failures = [...step.failures, ...failed].sort((a, b) => a.line - b.line);
   const reported = failures.slice(0, Math.max(0, maxReported - before.failed));
   const values = [
     before.id,
     before.lines,
     step.lines,
-    imported.length - failed.length,
+    count("created"),
     failures.length,
     step.prefixHash,
     JSON.stringify(reported.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
     step.finished,
+    count("updated"),
+    count("unchanged"),
   ];
   const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
   step.signal.throwIfAborted();
@@ -154,7 +188,7 @@ async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<Impo
 
 /** What the caller may be told about each line: its verdict by its id. */
 async function ask(db: Queries, { viewer, requestId }: Step, lines: Imported[]): Promise<Verdicts> {
-  const questions = lines.map(({ claims }) => ({ viewer, requestId, claims }));
+  const questions = lines.map(({ claims, patientId }) => ({ viewer, requestId, claims, patientId }));
   const verdicts = await askAboutConflicts(db, questions);
   return new Map(lines.map(({ id }, index) => [id, verdicts[index]?.kind ?? "free"]));
 }
