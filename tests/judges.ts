@@ -2,6 +2,7 @@
  * `npm run check:judges`: programs by others judge what we promise. All together they take at most JUDGES_MINUTES (15).
  * A judge that cannot be had here, or does not end in time, is skipped, and never counts as passed.
  */
+import { installCurrencyList } from "./currencies/iso4217.ts";
 import { installSchemathesis } from "./fuzz/schemathesis.ts";
 import { installGenerator } from "./openapi/generator.ts";
 import { runSteps, type Step } from "./steps.ts";
@@ -18,6 +19,11 @@ const needs = (install: () => Promise<unknown>) => () =>
   );
 
 const judges: Step[] = [
+  {
+    name: "iso4217: our currencies and their digits are those of the standard",
+    command: "node tests/currencies/iso4217.ts",
+    missing: needs(() => installCurrencyList(say)),
+  },
   {
     name: "openapi-generator: its clients in Java and TypeScript compile",
     command: "node tests/openapi/clients.ts",

@@ -83,7 +83,8 @@ describe.skipIf(!isInstalled)("the dashboard", { timeout: 120_000, meta }, () =>
     expect(complaints.filter((text) => !text.includes("401"))).toEqual([]);
     await signIn(page);
     const [cookie] = await context.cookies();
-    expect(cookie).toMatchObject({ name: "pm_session", httpOnly: true, sameSite: "Lax", path: "/analytics/dashboard", secure: false });
+    expect(cookie).toMatchObject({ name: "__Host-pm_session", httpOnly: true, sameSite: "Lax", path: "/", secure: true });
+    expect(cookie?.domain).toBe(new URL(address()).hostname);
     expect(await page.evaluate("document.cookie")).toBe("");
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.getByRole("button", { name: "Sign in" }).waitFor();
@@ -100,6 +101,25 @@ describe.skipIf(!isInstalled)("the dashboard", { timeout: 120_000, meta }, () =>
     await expect.poll(() => registeredNow(page), { timeout: 5_000, interval: 100 }).toBe(before + 1);
     expect(complaints).toEqual([]);
     await context.close();
+  });
+
+  test("keeps the session of a person at localhost by both of its names, and does not keep it alive by itself", async () => {
+    for (const host of ["localhost", "127.0.0.1"]) {
+      const { page, context } = await open();
+      const url = new URL(address());
+      url.hostname = host;
+      await page.goto(url.href);
+      await page.getByLabel("E-mail address").fill(platform.admin.email);
+      await page.getByLabel("Password").fill(platform.admin.password);
+      await page.getByRole("button", { name: "Sign in" }).click();
+      await page.getByRole("heading", { name: "Patients", exact: true }).waitFor();
+      expect(await context.cookies()).toMatchObject([{ name: "__Host-pm_session", domain: host, secure: true }]);
+      const polls: Record<string, string>[] = [];
+      page.on("request", (request) => void polls.push(request.headers()));
+      await expect.poll(() => polls.length, { timeout: 10_000 }).toBeGreaterThan(0);
+      expect(await (await page.waitForRequest(url.href)).headerValue("sec-fetch-dest")).toBe("empty");
+      await context.close();
+    }
   });
 
   test("works without JavaScript: signing in and choosing a period", async () => {

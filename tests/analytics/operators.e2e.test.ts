@@ -186,7 +186,7 @@ test("a dashboard that is open for longer than a token lives goes on, with a new
     await delay((tokenSeconds + 1) * 1_000);
     const response = await send("", cookie);
     expect(await isSignedIn(response)).toBe(true);
-    expect(cookieOf(response)).toMatch(/^pm_session=./);
+    expect(cookieOf(response)).toMatch(/^__Host-pm_session=./);
     expect(cookieOf(response)).not.toBe(cookie);
     cookie = cookieOf(response);
   }

@@ -12,7 +12,7 @@ import { BillingService } from "@pm/proto/billing/v1/billing";
 import { query } from "@pm/stack/native/postgres";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { clientOf, logIn } from "../e2e/client.ts";
+import { clientOf, logIn, type PatientAnswer, person } from "../e2e/client.ts";
 
 let platform: Platform;
 const dataDir = mkdtempSync(join(tmpdir(), "pm-running-"));
@@ -148,7 +148,9 @@ test("an export that nobody reads any further and a watch end with the session, 
   const authorization = `Bearer ${(await logIn(platform, user)).token}`;
   const billing = createClient(BillingService, createGrpcTransport({ baseUrl: platform.gatewayUrl }));
   const headers = { authorization };
-  const { accountId } = await billing.createBillingAccount({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" }, { headers });
+  const { id: patientId } = (await clientOf(platform.gatewayUrl, authorization.slice("Bearer ".length)).send("POST", "/patients", person()))
+    .body as PatientAnswer;
+  const { accountId } = await billing.createBillingAccount({ patientId, name: "Ada", email: "ada@example.com" }, { headers });
   const watch = billing.watchAccount({ accountId }, { headers })[Symbol.asyncIterator]();
   await watch.next();
   const watchEnded = watch.next().then(

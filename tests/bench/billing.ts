@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { BillingService, PaymentMethod } from "@pm/proto/billing/v1/billing";
 import { fillLedger } from "./billing-seed.ts";
 import type { Rows } from "./context.ts";
@@ -15,10 +16,15 @@ const hotCallers = 32;
 export const rows: Rows = async ({ platform, baselines, token }) => {
   const client = createClient(BillingService, createGrpcTransport({ baseUrl: platform.services.billing.url }));
   const headers = async () => ({ headers: { authorization: `Bearer ${await token()}` } });
+  const clientSecret = platform.secrets.clientSecrets.patient;
+  const patientToken = createServiceTokens({ authUrl: platform.services.auth.url, clientId: "patient", clientSecret });
   const amount = { currencyCode: "EUR", minorUnits: 1_250n };
   const accounts: string[] = [];
   let hot = "";
   let big: string[] = [];
+
+  /** Accounts of patients whom patient-service does not have are opened by its token alone. */
+  const opener = async () => ({ headers: { authorization: `Bearer ${await patientToken()}` } });
 
   async function openAccounts(): Promise<void> {
     if (accounts.length > 0) return;
@@ -28,12 +34,12 @@ export const rows: Rows = async ({ platform, baselines, token }) => {
       email: `bench-${index}@example.com`,
       requestId: randomUUID(),
     }));
-    const answer = await client.batchCreateBillingAccounts({ requests }, await headers());
+    const answer = await client.batchCreateBillingAccounts({ requests }, await opener());
     accounts.push(...answer.accounts.map((account) => account.accountId));
   }
   async function openHot(): Promise<void> {
     const patient = { patientId: randomUUID(), name: "Everybody", email: "everybody@example.com" };
-    hot = (await client.createBillingAccount(patient, await headers())).accountId;
+    hot = (await client.createBillingAccount(patient, await opener())).accountId;
   }
   async function fill(): Promise<void> {
     big = await fillLedger(platform.databases.billing.migrationDatabaseUrl);
@@ -42,6 +48,19 @@ export const rows: Rows = async ({ platform, baselines, token }) => {
     client.createCharge({ accountId, amount, description: "Consultation", requestId: randomUUID() }, await headers());
   const pay = async (accountId: string) =>
     client.recordPayment({ accountId, amount, method: PaymentMethod.CARD, requestId: randomUUID() }, await headers());
+  /** Charges an account and pays that charge by name. The aim compares it with the same without a name. */
+  const chargeAndPay = async (accountId: string, isNamed: boolean) => {
+    const chargeId = (await charge(accountId)).charge?.chargeId ?? "";
+    const target = { case: "chargeId" as const, value: chargeId };
+    const request = {
+      accountId,
+      amount,
+      method: PaymentMethod.CARD,
+      requestId: randomUUID(),
+      ...(isNamed && { allocations: [{ target }] }),
+    };
+    return client.recordPayment(request, await headers());
+  };
   const account = (iteration: number) => accounts[iteration % accounts.length] as string;
   /** A month somewhere in the two years before today. */
   const month = (iteration: number) => {
@@ -59,6 +78,14 @@ export const rows: Rows = async ({ platform, baselines, token }) => {
       aims: { maxCpu: 9 },
     },
     { name: "RecordPayment", prepare: openAccounts, request: (_, i) => pay(account(i)) },
+    {
+      name: "CreateCharge and RecordPayment that names it",
+      prepare: openAccounts,
+      request: (_, i) => chargeAndPay(account(i), true),
+      baseline: { name: "CreateCharge and RecordPayment", request: (_, i) => chargeAndPay(account(i), false) },
+      // Half of it is the charge, so that a payment alone may cost 1.5 times as much.
+      aims: { maxCpu: 1.25 },
+    },
     {
       name: "GetBillingAccount",
       prepare: openAccounts,

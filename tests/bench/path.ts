@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { query } from "@pm/stack/native/postgres";
 import type { Rows } from "./context.ts";
@@ -36,12 +37,14 @@ export const rows: Rows = async ({ platform, baselines, http, token }) => {
   const analyze = async () => void (await query(platform.databases.patient.migrationDatabaseUrl, (client) => client.query("analyze")));
   const list = (base: string) => () => http(base, "GET", "/patients?limit=50");
   const login = (base: string) => () => http(base, "POST", "/auth/login", { body: platform.admin, anonymous: true });
-  const openAccount = (base: string): Row["request"] => {
+  const clientSecret = platform.secrets.clientSecrets.patient;
+  const patientToken = createServiceTokens({ authUrl: auth.url, clientId: "patient", clientSecret });
+  const openAccount = (base: string, tokenOf: typeof token, patientOf: (iteration: number) => string): Row["request"] => {
     const client = createClient(BillingService, createGrpcTransport({ baseUrl: base }));
-    return async () => {
+    return async (_, iteration) => {
       const { name, email } = person();
-      const headers = { authorization: `Bearer ${await token()}` };
-      return client.createBillingAccount({ patientId: randomUUID(), name, email, requestId: randomUUID() }, { headers });
+      const headers = { authorization: `Bearer ${await tokenOf()}` };
+      return client.createBillingAccount({ patientId: patientOf(iteration), name, email, requestId: randomUUID() }, { headers });
     };
   };
   return [
@@ -66,7 +69,12 @@ export const rows: Rows = async ({ platform, baselines, http, token }) => {
     { name: "list 50 patients, direct", prepare: analyze, request: list(patient.url) },
     { name: "log in, gateway", concurrency: 4, request: login(gateway) },
     { name: "log in, direct", concurrency: 4, request: login(auth.url) },
-    { name: "CreateBillingAccount, gateway", request: openAccount(gateway) },
-    { name: "CreateBillingAccount, direct", request: openAccount(billing.url) },
+    // A person names a patient whom they may see, who has an account. Patient-service opens those of new patients.
+    {
+      name: "CreateBillingAccount, gateway",
+      prepare: fillIds,
+      request: openAccount(gateway, token, (iteration) => ids[iteration % ids.length] as string),
+    },
+    { name: "CreateBillingAccount, direct", request: openAccount(billing.url, patientToken, () => randomUUID()) },
   ];
 };

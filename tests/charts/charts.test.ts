@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { violations } from "./policy.ts";
+import { unpinned, violations } from "./policy.ts";
 import { renderReadme } from "./readme.ts";
 import { chart, kubernetesVersion, type Manifest, parse, programs, renderChart, renderKustomization, root, run, whyNot } from "./render.ts";
 import { schemaLocations } from "./schemas.ts";
@@ -197,6 +197,18 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
     expect(JSON.stringify(config)).toContain('"GATEWAY_NETWORKS":"127.0.0.0/8,::1/128"');
   });
 
+  test("for production, administrators have a second factor, images are pinned, and browsers come by HTTPS only", () => {
+    const production = parse(renderChart(renders.production));
+    const config = (name: string) => production.find(({ kind, metadata }) => kind === "ConfigMap" && metadata.name === name)?.data ?? {};
+    expect(config("auth").SECOND_FACTOR_REQUIRED).toBe("admins");
+    expect(unpinned(production)).toEqual([]);
+    expect(unpinned(parse(renderChart([]))).length).toBeGreaterThan(0);
+    const hsts = /key: strict-transport-security, value: "(.*?)"/;
+    expect(hsts.exec(config("gateway")["envoy.yaml"] ?? "")?.[1]).toBe("max-age=31536000; includeSubDomains");
+    for (const settings of [["publicUrl=http://localhost:4004"], ["publicUrl=https://a.example", "gateway.hstsSeconds=0"]])
+      expect(hsts.exec(renderChart([], settings))?.[1], settings.join()).toBe("");
+  });
+
   test("names every object by the prefix", () => {
     const unprefixed = parse(renderChart(renders.everything)).filter(({ metadata }) => !metadata.name.startsWith("blue-"));
     expect(unprefixed.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual([]);
@@ -244,6 +256,17 @@ describe.skipIf(whyNot("kustomize"))("the manifests of k8s", options(whyNot("kus
     const standalone = parse(renderKustomization("standalone")).filter(({ kind }) => kind === "StatefulSet");
     const args = JSON.stringify(standalone);
     for (const [name, value] of Object.entries(quiet)) expect(args).toContain(`"-c","${name}=${value}"`);
+  });
+
+  // packages/stack/test/postgres.int.test.ts shows what the statement does.
+  test("a service's roles cannot connect to the databases that everybody may connect to by default, in both variants", () => {
+    const revoke = "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC";
+    const cluster = parse(renderKustomization("postgres")).find(({ kind }) => kind === "Cluster");
+    expect(cluster?.spec).toMatchObject({ bootstrap: { initdb: { postInitSQL: [revoke] } } });
+    const config = parse(renderKustomization("standalone")).find(
+      ({ kind, metadata }) => kind === "ConfigMap" && metadata.name === "postgres",
+    );
+    expect(config?.data?.["roles.sh"]).toContain(revoke);
   });
 
   test("the Job may read and replace exactly the Secrets that it makes", () => {

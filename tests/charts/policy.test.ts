@@ -18,7 +18,7 @@ function good(): Manifest[] {
   };
   const spec = {
     automountServiceAccountToken: false,
-    securityContext: { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: "RuntimeDefault" } },
+    securityContext: { runAsNonRoot: true, runAsUser: 10_001, runAsGroup: 10_001, seccompProfile: { type: "RuntimeDefault" } },
     containers: [container],
   };
   return [
@@ -49,7 +49,9 @@ test.each([
   ["no tag", '"image":"x:1"', '"image":"registry:5000/x"', "has no fixed tag"],
   ["no limit", '"limits":{"memory":"1Mi"}', '"limits":{}', "the memory limit is missing"],
   ["no liveness probe", '"livenessProbe"', '"otherProbe"', "the liveness probe is missing"],
-  ["root", '"runAsUser":1000', '"runAsUser":0', "runAsUser is not a number above 0"],
+  ["root", '"runAsUser":10001', '"runAsUser":0', "runAsUser is not a number above 10000"],
+  ["a user that the node may have", '"runAsUser":10001', '"runAsUser":1000', "runAsUser is not a number above 10000"],
+  ["the image's group", ',"runAsGroup":10001', "", "runAsGroup is not a number above 10000"],
   ["capabilities", '"drop":["ALL"]', '"drop":["ALL"],"add":["NET_ADMIN"]', "has capabilities"],
   ["writable", '"readOnlyRootFilesystem":true', '"readOnlyRootFilesystem":false', "the root file system can be written"],
   ["a token", '"automountServiceAccountToken":false', '"automountServiceAccountToken":true', "mounts a service account's token"],

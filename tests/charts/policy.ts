@@ -18,10 +18,16 @@ type PodSpec = {
   automountServiceAccountToken?: boolean;
   hostNetwork?: boolean;
   hostPID?: boolean;
-  securityContext?: { runAsNonRoot?: boolean; runAsUser?: number; seccompProfile?: { type?: string } };
+  securityContext?: { runAsNonRoot?: boolean; runAsUser?: number; runAsGroup?: number; seccompProfile?: { type?: string } };
   volumes?: Record<string, unknown>[];
 };
 type Pod = { owner: string; kind: string; labels: Record<string, string>; spec: PodSpec };
+
+/** Images that are not pinned by their digest: a tag can be given to another image later. */
+export function unpinned(manifests: Manifest[]): string[] {
+  const containers = podsOf(manifests).flatMap(({ spec }) => [...spec.containers, ...(spec.initContainers ?? [])]);
+  return containers.map(({ image }) => image).filter((image) => !/@sha256:[0-9a-f]{64}$/.test(image));
+}
 
 /** The pods of the workloads in the manifests. */
 function podsOf(manifests: Manifest[]): Pod[] {
@@ -62,7 +68,9 @@ function podViolations({ owner, kind, spec }: Pod): string[] {
     if (!holds) wrong.push(`${owner}: ${what}`);
   };
   check(spec.securityContext?.runAsNonRoot === true, "runAsNonRoot is not true");
-  check((spec.securityContext?.runAsUser ?? 0) > 0, "runAsUser is not a number above 0");
+  // The node has no users above 10000, so whoever breaks out of a container is nobody there.
+  check((spec.securityContext?.runAsUser ?? 0) > 10_000, "runAsUser is not a number above 10000");
+  check((spec.securityContext?.runAsGroup ?? 0) > 10_000, "runAsGroup is not a number above 10000");
   check(spec.securityContext?.seccompProfile?.type === "RuntimeDefault", "seccompProfile is not RuntimeDefault");
   check(!spec.hostNetwork && !spec.hostPID, "shares the node's network or processes");
   check(!spec.volumes?.some((volume) => "hostPath" in volume), "mounts a path of the node");

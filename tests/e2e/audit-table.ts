@@ -1,33 +1,27 @@
 /** Which audit entry every operation of every service leaves. The compiler checks that none is missing. */
 import { randomUUID } from "node:crypto";
 import type { operations } from "@pm/kit/auth/access";
+import { type AuditRow, auditTableOfBilling } from "./audit-table-billing.ts";
 import { person } from "./client.ts";
 import {
-  type Call,
-  charge,
   dashboardCookie,
   deadLetter,
   done,
   enrolled,
-  euros,
   freshEmail,
   get,
   ids,
   mailbox,
-  mutation,
+  newMember,
   newUser,
   own,
+  ownerOfPatient,
   password,
   post,
-  rpc,
-  stream,
   tokenOf,
   user,
   withSecondFactor,
 } from "./scene.ts";
-
-/** The action of the entry, and a call that leaves it; or why there is none. */
-type AuditRow = { leaves: string; by: () => Call | Promise<Call> } | { none: string };
 
 const page = "a page or a document without data of anybody";
 const counts = "counts or ids for a service, and nothing else about a person";
@@ -54,6 +48,10 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "patient.replacePatientAccess": {
     leaves: "patient.shared",
     by: () => ({ method: "PUT", path: `/patients/${ids.patient}/access`, body: { users: [], teams: [] } }),
+  },
+  "patient.transferPatients": {
+    leaves: "patient.owner_changed",
+    by: async () => post("/patients:transfer", { from: await ownerOfPatient(), to: user.id }),
   },
   "patient.importPatients": {
     leaves: "import.begun",
@@ -170,16 +168,13 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
     leaves: "authz_team_deleted",
     by: async () => ({ method: "DELETE", path: `/auth/teams/${(await done(post("/auth/teams", { name: randomUUID() }))).id}` }),
   },
-  "auth.addTeamMember": {
-    leaves: "authz_change",
-    by: async () => ({ method: "PUT", path: `/auth/teams/${ids.team}/members/${(await newUser()).id}` }),
-  },
+  "auth.addTeamMember": { leaves: "authz_change", by: newMember },
   "auth.removeTeamMember": {
     leaves: "authz_change",
     by: async () => {
-      const member = `/auth/teams/${ids.team}/members/${(await newUser()).id}`;
-      await done({ method: "PUT", path: member });
-      return { method: "DELETE", path: member };
+      const call = await newMember();
+      await done(call);
+      return { ...call, method: "DELETE" };
     },
   },
   "auth.listKeys": { none: noPerson },
@@ -211,78 +206,5 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "analytics.dashboardLogout": { none: "signs out at auth, which leaves the entry" },
   "analytics.dashboardFile": { none: page },
 
-  "billing.v1.BillingService/CreateBillingAccount": {
-    leaves: "account.opened",
-    by: mutation("CreateBillingAccount", () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" })),
-  },
-  "billing.v1.BillingService/BatchCreateBillingAccounts": {
-    leaves: "account.opened",
-    by: () => rpc("BatchCreateBillingAccounts", { requests: [{ patientId: randomUUID(), name: "Ada", email: "ada@example.com" }] }),
-  },
-  "billing.v1.BillingService/GetBillingAccount": {
-    leaves: "account.read",
-    by: () => rpc("GetBillingAccount", { accountId: ids.account }),
-  },
-  "billing.v1.BillingService/ListBillingAccounts": { leaves: "accounts.listed", by: () => rpc("ListBillingAccounts", {}) },
-  "billing.v1.BillingService/UpdateBillingAccount": {
-    leaves: "account.read",
-    by: mutation("UpdateBillingAccount", () => ({ account: { accountId: ids.account } })),
-  },
-  "billing.v1.BillingService/WatchAccount": { leaves: "account.watched", by: () => stream("WatchAccount", { accountId: ids.account }) },
-  "billing.v1.BillingService/CreateCharge": {
-    leaves: "charge.created",
-    by: mutation("CreateCharge", () => ({ accountId: ids.account, amount: euros, description: "Visit" })),
-  },
-  "billing.v1.BillingService/VoidCharge": {
-    leaves: "charge.voided",
-    by: async () => {
-      const made = await charge(ids.account);
-      return rpc("VoidCharge", { chargeId: made.charge.chargeId, reason: "Mistake", requestId: randomUUID() });
-    },
-  },
-  "billing.v1.BillingService/RecordPayment": {
-    leaves: "payment.recorded",
-    by: mutation("RecordPayment", () => ({ accountId: ids.account, amount: euros, method: "PAYMENT_METHOD_CASH" })),
-  },
-  "billing.v1.BillingService/RefundPayment": {
-    leaves: "payment.refunded",
-    by: mutation("RefundPayment", () => ({ paymentId: ids.payment, amount: { ...euros, minorUnits: "1" }, reason: "Mistake" })),
-  },
-  "billing.v1.BillingService/ListCharges": { leaves: "charges.listed", by: () => rpc("ListCharges", { accountId: ids.account }) },
-  "billing.v1.BillingService/ListPayments": { leaves: "payments.listed", by: () => rpc("ListPayments", { accountId: ids.account }) },
-  "billing.v1.BillingService/CreateInvoice": {
-    leaves: "invoice.created",
-    by: async () => {
-      await charge(ids.account);
-      return rpc("CreateInvoice", { accountId: ids.account, requestId: randomUUID() });
-    },
-  },
-  "billing.v1.BillingService/IssueInvoice": {
-    leaves: "invoice.issued",
-    by: mutation("IssueInvoice", () => ({ invoiceId: ids.invoice })),
-  },
-  "billing.v1.BillingService/VoidInvoice": {
-    leaves: "invoice.voided",
-    by: async () => {
-      await charge(ids.account);
-      const { invoice } = await done(rpc("CreateInvoice", { accountId: ids.account, requestId: randomUUID() }));
-      return rpc("VoidInvoice", { invoiceId: invoice.invoiceId, reason: "Mistake", requestId: randomUUID() });
-    },
-  },
-  "billing.v1.BillingService/GetInvoice": { leaves: "invoice.read", by: () => rpc("GetInvoice", { invoiceId: ids.invoice }) },
-  "billing.v1.BillingService/ListInvoices": { leaves: "invoices.listed", by: () => rpc("ListInvoices", { accountId: ids.account }) },
-  "billing.v1.BillingService/ListTransactions": {
-    leaves: "transactions.listed",
-    by: () => rpc("ListTransactions", { accountId: ids.account }),
-  },
-  "billing.v1.BillingService/GetStatement": {
-    leaves: "statement.read",
-    by: () => rpc("GetStatement", { accountId: ids.account, fromDate: "2026-01-01", toDate: "2026-12-31" }),
-  },
-  "billing.showInvoice": { leaves: "invoice.read", by: () => get(`/billing/invoices/${ids.invoice}?format=pdf`) },
-  "billing.showStatement": {
-    leaves: "statement.read",
-    by: () => get(`/billing/statements/${ids.account}?from=2026-01-01&to=2026-12-31&format=json`),
-  },
-  "billing.readBillingTotals": { none: counts },
+  ...auditTableOfBilling,
 };

@@ -84,12 +84,35 @@ export async function newUser(): Promise<User> {
   return { id, ...credentials, token: await tokenOf(credentials) };
 }
 
+/** The id of a new user who has registered a patient. */
+export async function ownerOfPatient(): Promise<string> {
+  const { id, token } = await newUser();
+  await done({ ...post("/patients", person()), token });
+  return id;
+}
+
+/** The call that puts a new user into the team. */
+export const newMember = async (): Promise<Call> => ({ method: "PUT", path: `/auth/teams/${ids.team}/members/${(await newUser()).id}` });
+
 export async function tokenOf(credentials: { email: string; password: string }): Promise<string> {
   return (await done(post("/auth/login", credentials))).token;
 }
 
 export const charge = (accountId: string) =>
   done(rpc("CreateCharge", { accountId, amount: euros, description: "Visit", requestId: randomUUID() }));
+
+/** An issued invoice of a new charge: its id. */
+export async function issuedInvoice(): Promise<string> {
+  const { charge: open } = await charge(ids.account);
+  const request = { accountId: ids.account, chargeIds: [open.chargeId], issue: true, requestId: randomUUID() };
+  return (await done(rpc("CreateInvoice", request))).invoice.invoiceId;
+}
+
+/** A credit note against a new invoice: its id. */
+export async function newCreditNote(): Promise<string> {
+  const request = { invoiceId: await issuedInvoice(), reason: "Mistake", requestId: randomUUID() };
+  return (await done(rpc("CreateCreditNote", request))).creditNote.creditNoteId;
+}
 
 /** A new user with the secret of an authenticator app: the call that takes it into use. */
 export async function enrolled(): Promise<Call> {

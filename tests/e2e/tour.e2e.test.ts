@@ -35,6 +35,6 @@ test("the tour of billing works when it is pasted", { timeout: 600_000 }, async 
   shell.stderr.on("data", (chunk) => (output += chunk));
   const code = await new Promise((resolve) => shell.on("close", resolve));
   expect(code, output).toBe(0);
-  for (const part of ["billing.v1.BillingService", "REFUND_EXCEEDS_PAYMENT", "TRANSACTION_TYPE_REFUND", '"closingBalance"'])
+  for (const part of ["billing.v1.BillingService", '"SERVING"', "REFUND_EXCEEDS_PAYMENT", "TRANSACTION_TYPE_REFUND", '"closingBalance"'])
     expect(output).toContain(part);
 });

@@ -153,6 +153,19 @@ describe("an answer", () => {
     for (const name of ["server", "x-powered-by", "x-envoy-upstream-service-time"]) expect(headers.get(name)).toBeNull();
   });
 
+  test("tells browsers to come by HTTPS, where clients come by it, whatever a service says", async () => {
+    expect((await get("/patients")).headers.get("strict-transport-security")).toBeNull();
+    const value = "max-age=31536000; includeSubDomains";
+    const secure = await startGateway({ variables: { HSTS: value } });
+    secure.upstreams.patient.handler = (_, answer) => {
+      answer.setHeader("strict-transport-security", "max-age=0");
+      return false;
+    };
+    for (const path of ["/patients", "/nowhere", "/docs"])
+      expect((await fetch(`${secure.url}${path}`)).headers.get("strict-transport-security"), path).toBe(value);
+    await secure.stop();
+  });
+
   test("keeps what a service says about caching and content", async () => {
     gateway.upstreams.patient.handler = (_, answer) => {
       answer.setHeader("cache-control", "public, max-age=60");

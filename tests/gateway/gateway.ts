@@ -105,6 +105,7 @@ export async function startGateway({ variables = {}, down = [], change = (text) 
       AUTH_ISSUER: issuer,
       AUTH_AUDIENCE: audience,
       JWKS_CACHE_SECONDS: "60",
+      HSTS: "",
       TRUSTED_HOPS: "0",
       CORS_ORIGINS: "[]",
       LOGIN_RATE_PER_SECOND: "1000",

@@ -85,6 +85,7 @@ const withToken: Row[] = [
   ["POST /patients:import?dryRun=true", "patient"],
   ["GET /patients:export", "patient"],
   ["POST /patients:match", "patient"],
+  ["POST /patients:transfer", "patient"],
   ["POST /api/patients:match", "patient", "/patients:match"],
   ["GET /api/patients", "patient", "/patients"],
   ["PUT /api/patients/1?x=/api", "patient", "/patients/1?x=/api"],
@@ -98,6 +99,9 @@ const withToken: Row[] = [
   ["POST /grpc.health.v1.Health/AnyMethod", "billing"],
   ["GET /billing/invoices/1", "billing"],
   ["GET /billing/invoices/1.pdf", "billing"],
+  ["GET /billing/credit-notes/1", "billing"],
+  ["GET /billing/journal?from=2026-01-01", "billing"],
+  ["GET /billing/general-ledger", "billing"],
   ["GET /billing/statements/1?from=2026-01-01", "billing"],
 ];
 

@@ -33,6 +33,7 @@ app.kubernetes.io/part-of: patient-management
 {{ . }}
 {{- else -}}
 {{ with $.root.Values.image }}{{ with .registry }}{{ . }}/{{ end }}{{ .repository }}/{{ end }}{{ .name }}:{{ include "pm.tag" .root }}
+{{- with (index .root.Values.services .name).digest }}@{{ . }}{{ end }}
 {{- end -}}
 {{- end }}
 
@@ -46,12 +47,15 @@ app.kubernetes.io/part-of: patient-management
 {{ .Values.secrets.existingSecret | default (include "pm.name" (dict "root" . "name" "patient-management")) }}
 {{- end }}
 
-{{/* What Pod Security "restricted" requires of a pod, then of a container: pm.podSecurity (dict "user" 1000) */}}
+{{/*
+What Pod Security "restricted" requires of a pod, then of a container. The user is that of services/Dockerfile, and no user
+of a node: nodes have none above 10000.
+*/}}
 {{- define "pm.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: {{ .user }}
-runAsGroup: {{ .user }}
-fsGroup: {{ .user }}
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
 # Without this a large volume is walked at every start.
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
@@ -160,9 +164,13 @@ Envoy uses the headless Services, so that it sees every pod and checks each by i
   "LOGIN_RATE_PER_SECOND" .Values.gateway.loginRatePerSecond
   "SIGNUP_RATE_PER_SECOND" .Values.gateway.signupRatePerSecond
   "REFRESH_RATE_PER_SECOND" .Values.gateway.refreshRatePerSecond
+  "HSTS" ""
   "JWKS_CACHE_SECONDS" .Values.gateway.jwksCacheSeconds
   "DRAIN_SECONDS" .Values.gateway.drainSeconds
 -}}
+{{- if and (hasPrefix "https://" .Values.publicUrl) .Values.gateway.hstsSeconds -}}
+{{- $_ := set $settings "HSTS" (printf "max-age=%d; includeSubDomains" (int64 .Values.gateway.hstsSeconds)) -}}
+{{- end -}}
 {{- $origins := list -}}
 {{- range .Values.gateway.corsOrigins -}}
 {{- $origins = append $origins (dict "exact" .) -}}

@@ -5,6 +5,8 @@
 # In a subshell, because the image's entry point may source this file instead of running it.
 (
   set -euo pipefail
+  # Everybody may connect to these two by default, also the roles of services.
+  psql --no-psqlrc --quiet -v ON_ERROR_STOP=1 -U postgres -d postgres -c 'REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC'
   for service in patient billing analytics auth; do
     PGOPTIONS='--client-min-messages=warning' psql --no-psqlrc --quiet -v ON_ERROR_STOP=1 -U postgres -d postgres -v service="$service" -v owner="${service}_owner" <<SQL
 \set password \`cat /etc/postgresql/passwords/$service\`

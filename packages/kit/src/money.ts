@@ -3,13 +3,12 @@
  * is rounded.
  */
 import { LRUCache } from "lru-cache";
+import { currencies } from "./currencies.ts";
 
 /** As in the message `common.v1.Money`. */
 type MoneyAmount = { currencyCode: string; minorUnits: bigint };
 
-const currencies = new Set(Intl.supportedValuesOf("currency"));
-
-/** Whether a code is a currency of ISO 4217, as the CLDR data of the runtime lists them. */
+/** Whether a code is a currency of ISO 4217 today. Amounts in withdrawn ones stay readable. */
 export function isCurrency(code: string): boolean {
   return currencies.has(code);
 }
@@ -18,14 +17,22 @@ export function isCurrency(code: string): boolean {
 const formats = new LRUCache<string, Intl.NumberFormat>({ max: 200 });
 
 function formatOf(currencyCode: string): Intl.NumberFormat {
-  const format = formats.get(currencyCode) ?? new Intl.NumberFormat("en", { style: "currency", currency: currencyCode });
+  const digits = minorUnitDigits(currencyCode);
+  const format =
+    formats.get(currencyCode) ??
+    new Intl.NumberFormat("en", {
+      style: "currency",
+      currency: currencyCode,
+      minimumFractionDigits: digits,
+      maximumFractionDigits: digits,
+    });
   formats.set(currencyCode, format);
   return format;
 }
 
-/** How many decimals a currency has: 2 for EUR, 0 for JPY; 2 for a text that is no currency code. */
+/** How many decimals a currency has: 2 for EUR, 0 for JPY; 2 for a withdrawn or unknown code. */
 export function minorUnitDigits(currencyCode: string): number {
-  return /^[A-Za-z]{3}$/.test(currencyCode) ? (formatOf(currencyCode).resolvedOptions().maximumFractionDigits ?? 2) : 2;
+  return currencies.get(currencyCode) ?? 2;
 }
 
 /** The digits before and after the decimal point, without a sign: `["1234", "50"]`. */

@@ -62,6 +62,21 @@ describe("a Postgres server", { timeout: 120_000 }, () => {
     await expect(rows(elsewhere.href, "SELECT 1")).rejects.toThrow("permission denied for database");
   });
 
+  test.skipIf(process.env.POSTGRES_URL)("lets a service's roles connect to its own database only", async () => {
+    const { databaseUrl, migrationDatabaseUrl } = await postgres.createDatabase("patient");
+    for (const url of [databaseUrl, migrationDatabaseUrl])
+      for (const name of ["postgres", "template1"]) {
+        const elsewhere = new URL(url);
+        elsewhere.pathname = `/${name}`;
+        await expect(rows(elsewhere.href, "SELECT 1")).rejects.toThrow(`permission denied for database "${name}"`);
+      }
+    const open = "SELECT datname FROM pg_database WHERE datallowconn AND has_database_privilege($1, datname, 'CONNECT') ORDER BY 1";
+    for (const role of ["patient", "patient_owner"]) {
+      const found = await query(postgres.url, async (client) => (await client.query(open, [role])).rows);
+      expect(found.map(({ datname }) => datname).filter((name) => !name.startsWith("patient"))).toEqual([]);
+    }
+  });
+
   test("copies a database from a template", async () => {
     const template = await postgres.createDatabase("patient", "patient_template");
     await rows(template.migrationDatabaseUrl, "CREATE TABLE migrated (id int); GRANT SELECT ON migrated TO patient");

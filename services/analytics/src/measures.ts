@@ -24,6 +24,9 @@ export const measures = {
   billing: {
     charged: "billing.charged",
     voided: "billing.voided",
+    discounted: "billing.discounted",
+    credited: "billing.credited",
+    writtenOff: "billing.writtenOff",
     collected: "billing.collected",
     refunded: "billing.refunded",
     invoiced: "billing.invoiced",

@@ -55,17 +55,51 @@ test("the days are the clinic's where the query names no zone that there is", as
   const reports = { patients, breakdown: away, billing: away, activity: away };
   const app = dashboardWith({ viewer: async () => ({ caller }) }, reports, away);
   for (const query of ["", "?timeZone=Mars/Olympus", "?timeZone=Europe/Berlin"])
-    await app.request(`/analytics/dashboard${query}`, { headers: { cookie: "pm_session=old" } });
+    await app.request(`/analytics/dashboard${query}`, { headers: { cookie: "__Host-pm_session=old" } });
   expect(asked).toEqual(["Pacific/Kiritimati", "Pacific/Kiritimati", "Europe/Berlin"]);
 });
 
 test("a cookie that was renewed reaches the browser even where the numbers cannot be read", async () => {
   const sessions = { viewer: async () => ({ caller, cookie: "renewed" }) };
   const reports = { patients: away, breakdown: away, billing: away, activity: away, summary: away, text: away };
-  const response = await dashboardWith(sessions, reports, away).request("/analytics/dashboard", { headers: { cookie: "pm_session=old" } });
+  const response = await dashboardWith(sessions, reports, away).request("/analytics/dashboard", {
+    headers: { cookie: "__Host-pm_session=old" },
+  });
   expect(response.status).toBe(503);
   expect(await response.text()).toContain("The numbers cannot be read right now.");
-  expect(response.headers.get("set-cookie")).toMatch(/^pm_session=renewed;/);
+  expect(response.headers.get("set-cookie")).toBe("__Host-pm_session=renewed; Path=/; Secure; HttpOnly; SameSite=Lax");
+});
+
+test("what a page fetches by itself is no act of its person", async () => {
+  const acts: boolean[] = [];
+  const viewer = async (_cookie: string, _request: object, { isAct }: { isAct: boolean }) => void acts.push(isAct);
+  const app = dashboardWith({ viewer }, {}, away);
+  for (const dest of ["document", "empty", undefined])
+    await app.request("/analytics/dashboard", { headers: dest === undefined ? {} : { "sec-fetch-dest": dest } });
+  expect(acts).toEqual([true, false, true]);
+});
+
+test("who would get a cookie that their browser does not keep is told where to sign in instead", async () => {
+  let asked = 0;
+  const app = dashboardWith({ signIn: async () => `cookie ${++asked}` }, {}, away);
+  const signIn = async (origin: string) => {
+    const headers = { "content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "same-origin", origin };
+    const response = await app.request("/analytics/dashboard/login", { method: "POST", headers, body: "email=a%40example.com&password=x" });
+    return { status: response.status, text: await response.text(), cookie: response.headers.get("set-cookie") };
+  };
+  for (const origin of ["http://192.168.1.5:4004", "http://clinic.example", "http://localhost.example"]) {
+    const refused = await signIn(origin);
+    expect(refused).toMatchObject({ status: 403, text: expect.stringContaining("by HTTPS"), cookie: null });
+  }
+  expect(asked).toBe(0);
+  for (const origin of [
+    "https://clinic.example",
+    "http://localhost:4004",
+    "http://a.localhost",
+    "http://127.0.0.1:4004",
+    "http://[::1]:4004",
+  ])
+    expect((await signIn(origin)).status, origin).toBe(303);
 });
 
 test("what follows a sign-in cannot end the header that it is in, nor lead elsewhere", async () => {

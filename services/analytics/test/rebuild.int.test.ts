@@ -46,8 +46,19 @@ const rebuilds = () => createRebuilds({ database, groupId: "analytics", log });
 /** Everything that may happen to a few patients and their accounts within some months, corrections included. */
 function history(run: number): fc.Arbitrary<Events> {
   const patient = (index: number) => `${run} ${index}`;
-  const at = fc.integer({ min: Date.parse("2026-01-01"), max: Date.parse("2026-06-30") });
-  const who = fc.integer({ min: 0, max: 4 });
+  const event = fc.oneof(
+    ...patientEvents(patient),
+    ...billingEvents(patient),
+    at.map((time) => authEvent({ at: time }, { case: "signedIn", value: { userId: "u", sessionId: "s" } })),
+    at.map((time) => authEvent({ at: time }, { case: "signInFailed", value: { reason: 1 } })),
+  );
+  return fc.array(event, { minLength: 1, maxLength: 40 });
+}
+
+const at = fc.integer({ min: Date.parse("2026-01-01"), max: Date.parse("2026-06-30") });
+const who = fc.integer({ min: 0, max: 4 });
+
+function patientEvents(patient: (index: number) => string) {
   const demographics = fc.record({
     dateOfBirth: fc.constantFrom("1950-02-28", "1996-02-29", "2020-12-31", ""),
     partialDateOfBirth: fc.constantFrom("", "", "1996", "2020-12", "20"),
@@ -55,8 +66,7 @@ function history(run: number): fc.Arbitrary<Events> {
     city: fc.constantFrom("Bonn", "Köln", ""),
     state: fc.constantFrom("NW", ""),
   });
-  const charge = fc.integer({ min: 0, max: 3 });
-  const event = fc.oneof(
+  return [
     fc
       .tuple(who, at, demographics, fc.constantFrom(undefined, "2019-12-24"))
       .map(([p, time, values, registeredDate]) => registered(patient(p), time, { ...values, ...(registeredDate && { registeredDate }) })),
@@ -92,7 +102,18 @@ function history(run: number): fc.Arbitrary<Events> {
             : { case: "merged", value: { mergedPatientId: idOf(patient(other)) } },
         ),
       ),
+  ];
+}
+
+function billingEvents(patient: (index: number) => string) {
+  const charge = fc.integer({ min: 0, max: 3 });
+  return [
     fc.tuple(who, at).map(([p, time]) => billingEvent(patient(p), { at: time }, { case: "accountOpened", value: { currencyCode: "EUR" } })),
+    fc
+      .tuple(who, at, fc.constantFrom("HUF", "USD"))
+      .map(([p, time, currencyCode]) =>
+        billingEvent(patient(p), { at: time }, { case: "accountCurrencyChanged", value: { currencyCode } }),
+      ),
     fc
       .tuple(who, charge, at, fc.integer({ min: 1, max: 99_999 }))
       .map(([p, c, time, cents]) =>
@@ -128,13 +149,22 @@ function history(run: number): fc.Arbitrary<Events> {
         },
       ),
     ),
+    fc.tuple(who, charge, charge, at, fc.integer({ min: 1, max: 99_999 })).map(([p, from, to, time, cents]) => {
+      const allocations = [
+        { chargeId: `${from}`, amount: money(-cents) },
+        { chargeId: `${to}`, amount: money(cents) },
+      ];
+      return billingEvent(patient(p), { at: time }, { case: "paymentReallocated", value: { paymentId: "1", allocations } });
+    }),
+    fc.tuple(who, charge, at, fc.integer({ min: 1, max: 99_999 }), fc.nat(2)).map(([p, c, time, cents, kind]) => {
+      const value = { amount: money(cents), reductions: [{ chargeId: `${c}`, amount: money(cents) }] };
+      const cases = ["chargeDiscounted", "creditNoteIssued", "writtenOff"] as const;
+      return billingEvent(patient(p), { at: time }, { case: cases[kind] ?? "writtenOff", value });
+    }),
     fc
       .tuple(who, at, fc.constantFrom("ACTIVE", "SUSPENDED", "CLOSED"))
       .map(([p, time, status]) => billingEvent(patient(p), { at: time }, { case: "accountStatusChanged", value: { status } })),
-    at.map((time) => authEvent({ at: time }, { case: "signedIn", value: { userId: "u", sessionId: "s" } })),
-    at.map((time) => authEvent({ at: time }, { case: "signInFailed", value: { reason: 1 } })),
-  );
-  return fc.array(event, { minLength: 1, maxLength: 40 });
+  ];
 }
 
 test("what is added up as events come, in any order and more than once, is what a rebuild adds up from the log", {

@@ -257,6 +257,27 @@ test("a session ends when it is idle for too long, and at last however much it i
   expect(rows).toEqual([{ seconds: 7 * 86_400 }]);
 });
 
+test("a refresh in the background gives tokens and does not make an idle session live longer", async () => {
+  let { token, refreshToken } = await auth.login();
+  const sid = decodeJwt(token).sid;
+  await auth.owner.query("update sessions set last_used_at = now() - interval '11 hours' where id = $1", [sid]);
+  const idleHours = async () => {
+    const text = "select round(extract(epoch from now() - last_used_at) / 3600)::int as hours from sessions where id = $1";
+    return (await auth.pool.query(text, [sid])).rows[0].hours;
+  };
+  const refresh = async (more: object) => {
+    const { status, body } = await auth.call("POST", "/auth/refresh", { body: { refreshToken, ...more } });
+    if (status === 200) refreshToken = body.refreshToken as string;
+    return [status, await idleHours()];
+  };
+  expect(await refresh({ background: true })).toEqual([200, 11]);
+  expect(await refresh({ background: true })).toEqual([200, 11]);
+  expect(await refresh({ background: false })).toEqual([200, 0]);
+  await auth.owner.query("update sessions set last_used_at = now() - interval '13 hours' where id = $1", [sid]);
+  expect(await refresh({ background: true })).toEqual([401, 13]);
+  expect((await refresh({ background: "yes" }))[0]).toBe(400);
+});
+
 test("TRACE is not served", async () => {
   const { port } = new URL(auth.url);
   const sent = request({ port, method: "TRACE", path: "/auth/me", headers: { authorization: "Bearer not-to-be-echoed" } });

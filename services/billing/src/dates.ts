@@ -7,10 +7,10 @@ export function today(now: Date, clinicTimeZone: string): LocalDate {
 }
 
 /**
- * The latest day for which a service may be charged: today. If the clinic has the default zone, nobody may have said
+ * The latest day of a service or a payment: today. If the clinic has the default zone, nobody may have said
  * where it is: then it is tomorrow, because east of Greenwich that day has already begun.
  */
-export function latestServiceDate(now: Date, clinicTimeZone: string): LocalDate {
+export function latestDay(now: Date, clinicTimeZone: string): LocalDate {
   const day = today(now, clinicTimeZone);
   return clinicTimeZone === "UTC" ? addDays(day, 1) : day;
 }

@@ -11,7 +11,10 @@ import { readConfig } from "./config.ts";
 import { createPdfPool } from "./documents/pdf-pool.ts";
 import { about, registerDocuments } from "./documents/rest.ts";
 import { createInvoices } from "./invoices/invoices.ts";
+import { createReductions } from "./invoices/reductions.ts";
 import { createHistory } from "./ledger/history.ts";
+import { createBooks } from "./ledger/journal.ts";
+import { registerBooks } from "./ledger/journal-rest.ts";
 import { createLedger } from "./ledger/ledger.ts";
 import { registerTotals } from "./ledger/rest.ts";
 import { createWatch } from "./ledger/watch.ts";
@@ -44,14 +47,17 @@ const shared = {
 const accounts = createAccounts({ ...shared, defaultCurrency: config.CURRENCY });
 const ledger = createLedger(shared);
 const invoices = createInvoices(shared);
+const reductions = createReductions(shared);
 const history = createHistory(shared);
 
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
-registerDocuments(rest, { accounts, invoices, history, audit, pdfPool: createPdfPool({ log, lifecycle }), clinic, clinicTimeZone, now });
+const pdfPool = createPdfPool({ log, lifecycle });
+registerDocuments(rest, { accounts, invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now });
+registerBooks(rest, { books: createBooks(shared), audit });
 registerTotals(rest, shared);
 await listenRpc({
-  routes: (router) => registerBilling(router, { accounts, ledger, invoices, history, watch, patients, verifier, audit }),
+  routes: (router) => registerBilling(router, { accounts, ledger, invoices, reductions, history, watch, patients, verifier, audit }),
   services: [BillingService],
   rest: rest.app,
   guard: createGuard({ log, verifier, audit, secondScopes }),

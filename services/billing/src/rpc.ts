@@ -1,5 +1,5 @@
 /** The methods of `billing.v1.BillingService`. */
-import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
+import type { ConnectRouter, HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { AuditTrail } from "@pm/kit/audit/trail";
 import type { Scope } from "@pm/kit/auth/access";
 import type { Caller, Verifier } from "@pm/kit/auth/verifier";
@@ -7,10 +7,12 @@ import { AppError, invalidFields } from "@pm/kit/errors";
 import { callerKey, rpcContext } from "@pm/kit/rpc/guard";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { type Accounts, accountNotFound } from "./accounts/accounts.ts";
+import { requireKnownPatients } from "./accounts/known-patients.ts";
 import { toAccount } from "./accounts/messages.ts";
 import type { AccountKey } from "./accounts/store.ts";
 import { requestKey } from "./idempotency/idempotency.ts";
 import type { Invoices } from "./invoices/invoices.ts";
+import type { Reductions } from "./invoices/reductions.ts";
 import type { History } from "./ledger/history.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import type { Amount } from "./ledger/posting-request.ts";
@@ -24,6 +26,7 @@ type Rules = {
   accounts: Accounts;
   ledger: Ledger;
   invoices: Invoices;
+  reductions: Reductions;
   history: History;
   watch: Watch;
   patients: Patients;
@@ -31,21 +34,23 @@ type Rules = {
   audit: AuditTrail;
 };
 
+const { method } = BillingService;
+
 export function registerBilling(router: ConnectRouter, rules: Rules): void {
-  const { accounts, ledger, invoices, history, watch, patients, verifier, audit } = rules;
-  const { method } = BillingService;
+  router.service(BillingService, { ...accountMethods(rules), ...ledgerMethods(rules), ...invoiceMethods(rules) });
+}
 
-  /** Records what the caller is about to see. */
-  const recordRead = (context: HandlerContext, action: string, subject: string, details = {}) => {
-    const { actorId, requestId } = rpcContext(context);
-    return audit.record({ actorId, action, subject, requestId, details });
-  };
+type Methods = Partial<ServiceImpl<typeof BillingService>>;
 
-  router.service(BillingService, {
+function accountMethods({ accounts, watch, patients, verifier, audit }: Rules) {
+  return {
     async createBillingAccount(request, context) {
+      await requireKnownPatients(patients, callerOf(context), [request.patientId], () => "patient_id");
       return toCreated(await accounts.open(request, rpcContext(context)));
     },
     async batchCreateBillingAccounts({ requests }, context) {
+      const patientIds = requests.map(({ patientId }) => patientId);
+      await requireKnownPatients(patients, callerOf(context), patientIds, (index) => `requests[${index}].patient_id`);
       return { accounts: (await accounts.openAll(requests, rpcContext(context))).map(toCreated) };
     },
     async getBillingAccount({ key }, context) {
@@ -54,12 +59,12 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
       const account = await accounts.get(key.case === "patientId" ? { patientId: key.value } : { accountId: key.value ?? "" });
       // The same answer as for an account that does not exist, so that callers learn nothing about patients of others.
       if (!mayReadAll && !(await patients.mayBeSeenBy(account.patient_id, caller.token))) throw accountNotFound(key.value);
-      await recordRead(context, "account.read", account.id);
+      await recordRead(audit, context, "account.read", account.id);
       return { account: toAccount(account) };
     },
     async listBillingAccounts(request, context) {
       const answer = await accounts.list(request);
-      await recordRead(context, "accounts.listed", "accounts", { ids: answer.accounts.map((account) => account.accountId) });
+      await recordRead(audit, context, "accounts.listed", "accounts", { ids: answer.accounts.map((account) => account.accountId) });
       return answer;
     },
     updateBillingAccount: (request, context) =>
@@ -68,55 +73,85 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
       const { signal, requestHeader } = context;
       const stillAllowed = () => verifier.verify(requestHeader.get("authorization"));
       const { id } = await accounts.get({ accountId });
-      await recordRead(context, "account.watched", id);
+      await recordRead(audit, context, "account.watched", id);
       yield* watch.account({ accountId, position, signal, stillAllowed });
     },
+  } satisfies Methods;
+}
 
+function ledgerMethods({ ledger, history, audit }: Rules) {
+  return {
     createCharge: (request, context) =>
       ledger.charge({ ...request, amount: required(request.amount) }, requestKey(method.createCharge, request), rpcContext(context)),
     voidCharge: (request, context) => ledger.void(request, requestKey(method.voidCharge, request), rpcContext(context)),
     recordPayment: (request, context) =>
       ledger.pay({ ...request, amount: required(request.amount) }, requestKey(method.recordPayment, request), rpcContext(context)),
+    reallocatePayment: (request, context) => ledger.reallocate(request, requestKey(method.reallocatePayment, request), rpcContext(context)),
     refundPayment: (request, context) =>
       ledger.refund({ ...request, amount: request.amount }, requestKey(method.refundPayment, request), rpcContext(context)),
     async listCharges(request, context) {
       const answer = await history.charges(request);
-      await recordRead(context, "charges.listed", request.accountId.toLowerCase(), { count: answer.charges.length });
+      await recordRead(audit, context, "charges.listed", request.accountId.toLowerCase(), { count: answer.charges.length });
       return answer;
     },
     async listPayments(request, context) {
       const answer = await history.payments(request);
-      await recordRead(context, "payments.listed", request.accountId.toLowerCase(), { count: answer.payments.length });
-      return answer;
-    },
-
-    createInvoice: (request, context) => invoices.create(request, requestKey(method.createInvoice, request), rpcContext(context)),
-    issueInvoice: (request, context) => invoices.issue(request, requestKey(method.issueInvoice, request), rpcContext(context)),
-    voidInvoice: (request, context) => invoices.void(request, requestKey(method.voidInvoice, request), rpcContext(context)),
-    async getInvoice({ invoiceId }, context) {
-      const invoice = await invoices.get(invoiceId);
-      await recordRead(context, "invoice.read", invoice.accountId, { invoiceId: invoice.invoiceId });
-      return { invoice };
-    },
-    async listInvoices(request, context) {
-      const answer = await invoices.list(request);
-      const ids = answer.invoices.map((invoice) => invoice.invoiceId);
-      await recordRead(context, "invoices.listed", request.accountId.toLowerCase() || "invoices", { ids });
+      await recordRead(audit, context, "payments.listed", request.accountId.toLowerCase(), { count: answer.payments.length });
       return answer;
     },
 
     async listTransactions(request, context) {
       const answer = await history.transactions(request);
-      await recordRead(context, "transactions.listed", request.accountId.toLowerCase(), { count: answer.transactions.length });
+      await recordRead(audit, context, "transactions.listed", request.accountId.toLowerCase(), { count: answer.transactions.length });
       return answer;
     },
     async getStatement(request, context) {
       const { accountId, fromDate, toDate } = request;
       const answer = await history.statement(request);
-      await recordRead(context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
+      await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
       return answer;
     },
-  });
+  } satisfies Methods;
+}
+
+function invoiceMethods({ invoices, reductions, audit }: Rules) {
+  return {
+    createInvoice: (request, context) => invoices.create(request, requestKey(method.createInvoice, request), rpcContext(context)),
+    issueInvoice: (request, context) => invoices.issue(request, requestKey(method.issueInvoice, request), rpcContext(context)),
+    voidInvoice: (request, context) => invoices.void(request, requestKey(method.voidInvoice, request), rpcContext(context)),
+    async getInvoice({ invoiceId }, context) {
+      const invoice = await invoices.get(invoiceId);
+      await recordRead(audit, context, "invoice.read", invoice.accountId, { invoiceId: invoice.invoiceId });
+      return { invoice };
+    },
+    async listInvoices(request, context) {
+      const answer = await invoices.list(request);
+      const ids = answer.invoices.map((invoice) => invoice.invoiceId);
+      await recordRead(audit, context, "invoices.listed", request.accountId.toLowerCase() || "invoices", { ids });
+      return answer;
+    },
+
+    discountInvoice: (request, context) => reductions.discount(request, requestKey(method.discountInvoice, request), rpcContext(context)),
+    createCreditNote: (request, context) => reductions.credit(request, requestKey(method.createCreditNote, request), rpcContext(context)),
+    writeOff: (request, context) => reductions.writeOff(request, requestKey(method.writeOff, request), rpcContext(context)),
+    async getCreditNote({ creditNoteId }, context) {
+      const creditNote = await reductions.creditNote(creditNoteId);
+      await recordRead(audit, context, "credit_note.read", creditNote.accountId, { creditNoteId: creditNote.creditNoteId });
+      return { creditNote };
+    },
+    async listCreditNotes(request, context) {
+      const answer = await reductions.creditNotes(request);
+      const ids = answer.creditNotes.map((note) => note.creditNoteId);
+      await recordRead(audit, context, "credit_notes.listed", request.accountId.toLowerCase() || "credit notes", { ids });
+      return answer;
+    },
+  } satisfies Methods;
+}
+
+/** Records what the caller is about to see. */
+function recordRead(audit: AuditTrail, context: HandlerContext, action: string, subject: string, details = {}): Promise<void> {
+  const { actorId, requestId } = rpcContext(context);
+  return audit.record({ actorId, action, subject, requestId, details });
 }
 
 function callerOf({ values }: HandlerContext): Caller {

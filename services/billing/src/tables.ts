@@ -19,6 +19,7 @@ export type Tables = {
     credit: Generated<bigint>;
     revenue: Generated<bigint>;
     cash: Generated<bigint>;
+    bad_debt: Generated<bigint>;
     transaction_count: Generated<bigint>;
     version: Generated<bigint>;
     created_at: Date;
@@ -29,7 +30,7 @@ export type Tables = {
     id: string;
     account_id: string;
     sequence: bigint;
-    type: "CHARGE" | "VOID" | "PAYMENT" | "REFUND";
+    type: "CHARGE" | "VOID" | "PAYMENT" | "REFUND" | "REALLOCATION" | "DISCOUNT" | "CREDIT_NOTE" | "WRITE_OFF";
     amount: bigint;
     balance: bigint;
     charge_id: string | null;
@@ -39,8 +40,15 @@ export type Tables = {
     request_id: string;
     created_at: Date;
   };
-  entries: { transaction_id: string; ledger_account: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH"; currency: string; amount: bigint };
+  entries: {
+    transaction_id: string;
+    ledger_account: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH" | "BAD_DEBT";
+    currency: string;
+    amount: bigint;
+  };
   allocations: { transaction_id: string; payment_id: string; charge_id: string; amount: bigint };
+  /** What a discount, a credit note or a write-off takes off a charge. */
+  reductions: { transaction_id: string; charge_id: string; amount: bigint };
   charges: {
     id: string;
     account_id: string;
@@ -48,6 +56,9 @@ export type Tables = {
     transaction_id: string;
     amount: bigint;
     settled: Generated<bigint>;
+    /** By discounts and credit notes. */
+    reduced: Generated<bigint>;
+    written_off: Generated<bigint>;
     description: string;
     service_date: string;
     invoice_id: string | null;
@@ -64,6 +75,8 @@ export type Tables = {
     refunded: Generated<bigint>;
     method: string;
     reference: string;
+    /** Null if an earlier release has recorded it. */
+    payment_date: string | null;
     created_at: Date;
   };
   refunds: { id: string; payment_id: string; transaction_id: string; amount: bigint; reason: string; created_at: Date };
@@ -88,6 +101,18 @@ export type Tables = {
     amount: bigint;
   };
   invoice_years: { year: number; last_number: number };
+  credit_notes: {
+    id: string;
+    account_id: string;
+    invoice_id: string;
+    transaction_id: string;
+    number: string;
+    issue_date: string;
+    total: bigint;
+    reason: string;
+    created_at: Date;
+  };
+  credit_note_years: { year: number; last_number: number };
 } & AuditTables &
   OutboxTables;
 

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, expect, test } from "vitest";
 import { openCounter } from "./testing.ts";
 
-const { billing, issuer, clerk, headers, client, newAccount, newPatient, rows, post, close } = await openCounter();
+const { billing, issuer, clerk, headers, opener, client, newAccount, newPatient, rows, post, close } = await openCounter();
 afterAll(close);
 
 const amount = { currencyCode: "EUR", minorUnits: 1_000n };
@@ -57,7 +57,7 @@ test("every read leaves one entry, with the account that was shown", async () =>
 
 test("a repeated request leaves an entry, because its answer shows again what the first one did", async () => {
   const patient = newPatient();
-  const { accountId } = await client.createBillingAccount(patient, headers);
+  const { accountId } = await client.createBillingAccount(patient, opener);
   const charge = { accountId, amount, description: "Consultation", requestId: randomUUID() };
   const rename = { account: { accountId, name: "Grace" }, requestId: randomUUID() };
   const invoice = { accountId, requestId: randomUUID() };
@@ -69,7 +69,7 @@ test("a repeated request leaves an entry, because its answer shows again what th
   expect(await twice((options) => client.createCharge(charge, options))).toEqual(repeated("CreateCharge"));
   expect(await twice((options) => client.updateBillingAccount(rename, options))).toEqual(repeated("UpdateBillingAccount"));
   expect(await twice((options) => client.createInvoice(invoice, options))).toEqual(repeated("CreateInvoice"));
-  const again = await entriesOf((options) => client.createBillingAccount(patient, options));
+  const again = await entriesOf(({ headers }) => client.createBillingAccount(patient, { headers: { ...headers, ...opener.headers } }));
   expect(again.entries).toEqual([{ action: "account.read", subject: accountId, details: {} }]);
   const service = await issuer.service("patient");
   const asked = await entriesOf((options) => client.batchCreateBillingAccounts({ requests: [patient] }, options), service);

@@ -53,6 +53,8 @@ test.each([
   clock = new Date(Date.parse(midnight) - 1);
   const accountId = await clinic.newAccount();
   expect((await clinic.charge(accountId, 100n)).charge?.serviceDate).toBe(today);
+  const payingFor = await clinic.newAccount();
+  expect((await clinic.pay(payingFor, 1n)).payment?.paymentDate).toBe(today);
   const { invoice: before } = await clinic.createInvoice({ accountId, issue: true, dueDate: today });
   expect(before).toMatchObject({ issueDate: today, dueDate: today, number: expect.stringMatching(`^${today.slice(0, 4)}-`) });
   expect(await overdueOf(clinic, accountId)).toBe(0);
@@ -60,6 +62,10 @@ test.each([
   expect(await wrongFields(chargeFor(clinic, accountId, addDays(today, isUtc ? 2 : 1)))).toEqual([
     "service_date must not be in the future",
   ]);
+
+  expect(await wrongFields(clinic.payOn(payingFor, addDays(today, isUtc ? 2 : 1)))).toEqual(["payment_date must not be in the future"]);
+  expect(await wrongFields(clinic.payOn(payingFor, "2026-02-30"))).toEqual(["payment_date is not a day of the calendar"]);
+  expect((await clinic.payOn(payingFor, addDays(today, -9))).payment?.paymentDate).toBe(addDays(today, -9));
 
   clock = new Date(midnight);
   expect(await overdueOf(clinic, accountId)).toBe(1);

@@ -1,13 +1,15 @@
 /** The ledger on a real Postgres: constraints, races, replays and crashes. */
 import { randomUUID } from "node:crypto";
-import { fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { AppError } from "@pm/kit/errors";
+import { BillingService, InvoiceStatus } from "@pm/proto/billing/v1/billing";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
 import { query } from "@pm/stack/native/postgres";
 import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { requestKey } from "../src/idempotency/idempotency.ts";
 import { verifyLedger } from "../src/ledger/verification-store.ts";
 import { openReplica, type Replica } from "./testing.ts";
 
@@ -105,6 +107,88 @@ test("64 parallel payments with one request id, over two replicas, are one trans
   expect(await balances(accountId)).toMatchObject({ cash: 1_000n, credit: 1_000n });
 });
 
+test("a payment that names an invoice settles it and leaves an older one open, and moves to that by a reallocation", async () => {
+  const accountId = await one.newAccount();
+  const invoiceOf = async (minorUnits: bigint) => {
+    await one.charge(accountId, minorUnits);
+    return (await one.createInvoice({ accountId, issue: true })).invoice?.invoiceId ?? "";
+  };
+  const [first, second] = [await invoiceOf(1_000n), await invoiceOf(400n)];
+  const statuses = async () => [(await one.invoices.get(first)).status, (await one.invoices.get(second)).status];
+  const { payment, allocations } = await one.pay(accountId, 400n, randomUUID(), [{ invoice: second }]);
+  expect(allocations).toHaveLength(1);
+  expect(await statuses()).toEqual([InvoiceStatus.ISSUED, InvoiceStatus.PAID]);
+  const requestId = randomUUID();
+  const moved = await one.reallocate(payment?.paymentId ?? "", [{ invoice: first }], requestId);
+  expect(moved.allocations.map(({ amount }) => amount?.minorUnits).toSorted()).toEqual([-400n, 400n]);
+  expect(await one.reallocate(payment?.paymentId ?? "", [{ invoice: first }], requestId)).toEqual(moved);
+  expect(await statuses()).toEqual([InvoiceStatus.ISSUED, InvoiceStatus.ISSUED]);
+  expect(await balances(accountId)).toEqual({ receivable: 1_000n, credit: 0n, revenue: 1_400n, cash: 400n });
+  const { charge: foreign } = await one.charge(await one.newAccount(), 5n);
+  expect(await reasonOf(one.pay(accountId, 5n, randomUUID(), [{ charge: foreign?.chargeId ?? "" }]))).toBe("CHARGE_NOT_FOUND");
+  expect(await reasonOf(one.pay(accountId, 401n, randomUUID(), [{ invoice: second, amount: 401n }]))).toBe("AMOUNT_EXCEEDS_CHARGE");
+  await expectToHold();
+});
+
+test("64 parallel payments of one charge, over two replicas, never settle more of it than is open", async () => {
+  const accountId = await one.newAccount();
+  const { charge } = await one.charge(accountId, 1_000n);
+  const to = [{ charge: charge?.chargeId ?? "", amount: 30n }];
+  const reasons = await Promise.all(
+    Array.from({ length: 64 }, (_, index) => reasonOf((index % 2 ? one : other).pay(accountId, 30n, randomUUID(), to))),
+  );
+  expect(reasons.filter((reason) => reason === "none")).toHaveLength(33);
+  expect(new Set(reasons)).toEqual(new Set(["none", "AMOUNT_EXCEEDS_CHARGE"]));
+  expect(await balances(accountId)).toMatchObject({ cash: 990n, receivable: 10n });
+});
+
+test("credit notes lower an invoice until nothing is left of it, under numbers without gaps, also for 64 at once", async () => {
+  const accountId = await one.newAccount();
+  const { charge: first } = await one.charge(accountId, 6_400n);
+  const { charge: second } = await one.charge(accountId, 600n);
+  const { invoice: draft } = await one.createInvoice({ accountId });
+  const id = draft?.invoiceId ?? "";
+  expect(await reasonOf(one.credit(id))).toBe("INVOICE_NOT_ISSUED");
+  const { invoice: discounted } = await one.discount(id, [{ charge: second?.chargeId ?? "", amount: 100n }]);
+  expect(discounted).toMatchObject({ total: { minorUnits: 6_900n }, lines: [{}, {}, { amount: { minorUnits: -100n } }] });
+  const request = create(BillingService.method.issueInvoice.input, { invoiceId: id, requestId: randomUUID() });
+  await one.invoices.issue(request, requestKey(BillingService.method.issueInvoice, request), one.context);
+  expect(await reasonOf(one.discount(id, [{ charge: second?.chargeId ?? "" }]))).toBe("INVOICE_NOT_DRAFT");
+  await one.pay(accountId, 6_900n);
+  // A caller who waits too long for a connection asks again, with the same request id.
+  const insist = async (by: Replica, requestId: string): Promise<string> => {
+    const reason = await reasonOf(by.credit(id, [{ charge: first?.chargeId ?? "", amount: 100n }], requestId));
+    return reason.includes("timeout") ? insist(by, requestId) : reason;
+  };
+  const reasons = await Promise.all(Array.from({ length: 80 }, (_, index) => insist(index % 2 ? one : other, randomUUID())));
+  expect(reasons.filter((reason) => reason === "none")).toHaveLength(64);
+  expect(new Set(reasons)).toEqual(new Set(["none", "AMOUNT_EXCEEDS_CHARGE"]));
+  const { creditNote } = await one.credit(id);
+  expect(creditNote).toMatchObject({ number: expect.stringMatching(/^CN-\d{4}-\d{6}$/), total: { minorUnits: 500n }, lines: [{}] });
+  expect(await one.invoices.get(id)).toMatchObject({ status: InvoiceStatus.CREDITED, outstanding: { minorUnits: 0n } });
+  expect(await balances(accountId)).toEqual({ receivable: 0n, credit: 6_900n, revenue: 0n, cash: 6_900n });
+  const { creditNotes } = await one.creditNotes(create(BillingService.method.listCreditNotes.input, { invoiceId: id }));
+  expect([creditNotes.length, creditNotes[0]?.number]).toEqual([50, creditNote?.number]);
+  await expectToHold();
+});
+
+test("a write-off closes an invoice that nobody will pay, and the loss is bad debt", async () => {
+  const accountId = await one.newAccount();
+  await one.charge(accountId, 1_000n);
+  const { invoice } = await one.createInvoice({ accountId, issue: true });
+  const id = invoice?.invoiceId ?? "";
+  await one.pay(accountId, 300n);
+  expect(await one.writeOff(id, 100n)).toMatchObject({ accountId, amount: { minorUnits: 100n } });
+  expect(await reasonOf(one.writeOff(id, 601n))).toBe("AMOUNT_EXCEEDS_CHARGE");
+  await one.writeOff(id);
+  expect(await one.invoices.get(id)).toMatchObject({ status: InvoiceStatus.WRITTEN_OFF, writtenOff: { minorUnits: 700n } });
+  expect(await rows("select receivable, revenue, cash, bad_debt from accounts where id = $1", [accountId])).toEqual([
+    { receivable: 0n, revenue: 1_000n, cash: 300n, bad_debt: 700n },
+  ]);
+  expect(await reasonOf(one.credit(id, []))).toBe("none");
+  await expectToHold();
+});
+
 test("64 parallel refunds of one payment, over two replicas, never exceed it", async () => {
   const accountId = await one.newAccount();
   const { payment } = await one.pay(accountId, 1_000n);
@@ -180,14 +264,17 @@ async function foldEvents(accountId: string) {
   const sums = { receivable: 0n, credit: 0n, revenue: 0n, cash: 0n };
   for (const { payload } of await rows("select payload from outbox where key = $1 order by id", [accountId])) {
     const { event } = fromBinary(BillingEventSchema, payload);
+    if (event.case === "writtenOff") sums.receivable -= event.value.amount?.minorUnits ?? 0n;
     if (event.case === undefined || !("allocations" in event.value)) continue;
-    const amount = event.value.amount?.minorUnits ?? 0n;
+    const amount = "amount" in event.value ? (event.value.amount?.minorUnits ?? 0n) : 0n;
     const settled = event.value.allocations.reduce((sum, allocation) => sum + (allocation.amount?.minorUnits ?? 0n), 0n);
     if (event.case === "chargeCreated") sums.revenue += amount;
     if (event.case === "chargeVoided") sums.revenue -= amount;
+    if (event.case === "chargeDiscounted" || event.case === "creditNoteIssued") sums.revenue -= amount;
     if (event.case === "paymentRecorded") sums.cash += amount;
     if (event.case === "paymentRefunded") sums.cash -= amount;
-    const charged = event.case === "chargeCreated" ? amount : event.case === "chargeVoided" ? -amount : 0n;
+    const isLess = ["chargeVoided", "chargeDiscounted", "creditNoteIssued"].includes(event.case);
+    const charged = event.case === "chargeCreated" ? amount : isLess ? -amount : 0n;
     const paid = event.case === "paymentRecorded" ? amount : event.case === "paymentRefunded" ? -amount : 0n;
     sums.receivable += charged - settled;
     sums.credit += paid - settled;
@@ -195,13 +282,22 @@ async function foldEvents(accountId: string) {
   return sums;
 }
 
-type Step = { kind: "charge" | "payment" | "refund" | "void"; account: number; amount: bigint; target: number; repeat: boolean };
+type Step = {
+  kind: "charge" | "payment" | "reallocation" | "refund" | "void" | "invoice" | "discount" | "credit" | "writeOff";
+  account: number;
+  amount: bigint;
+  target: number;
+  /** Charges that a payment names, by their numbers, with what it settles of them. */
+  to: { charge: number; amount: bigint }[];
+  repeat: boolean;
+};
 const steps = fc.array(
   fc.record<Step>({
-    kind: fc.constantFrom("charge", "payment", "refund", "void"),
+    kind: fc.constantFrom("charge", "charge", "payment", "reallocation", "refund", "void", "invoice", "discount", "credit", "writeOff"),
     account: fc.nat(2),
     amount: fc.bigInt(1n, 100n),
     target: fc.nat(30),
+    to: fc.array(fc.record({ charge: fc.nat(30), amount: fc.bigInt(1n, 40n) }), { maxLength: 2 }),
     repeat: fc.boolean(),
   }),
   { minLength: 10, maxLength: 40 },
@@ -213,7 +309,7 @@ test("random interleavings over two replicas, with connections that die between:
   await fc.assert(
     fc.asyncProperty(steps, fc.array(fc.nat(40), { maxLength: 4 }), async (list, crashes) => {
       const accounts = [await one.newAccount(), await one.newAccount(), await one.newAccount()];
-      const [charges, payments]: [string[], string[]] = [[], []];
+      const [charges, payments, invoices]: [string[], string[], string[]] = [[], [], []];
       const done: { again: () => Promise<unknown>; answer: unknown }[] = [];
 
       /** Repeats a call with the same id, as callers do, unless a rule has refused it. */
@@ -234,18 +330,31 @@ test("random interleavings over two replicas, with connections that die between:
         const requestId = randomUUID();
         const accountId = accounts[step.account] as string;
         const named = step.kind === "void" ? charges[step.target % charges.length] : payments[step.target % payments.length];
+        const to = charges.length > 0 ? step.to.map((part) => ({ ...part, charge: charges[part.charge % charges.length] as string })) : [];
+        const invoice = invoices[step.target % invoices.length];
         const call = async (by: Replica): Promise<unknown> => {
+          if (step.kind === "invoice") {
+            const made = await by.createInvoice({ accountId, issue: step.amount > 50n, requestId });
+            invoices.push(made.invoice?.invoiceId as string);
+            return made;
+          }
+          if (step.kind === "discount" || step.kind === "credit" || step.kind === "writeOff") {
+            if (invoice === undefined) return undefined;
+            if (step.kind === "discount") return by.discount(invoice, to.slice(0, 1), requestId);
+            return step.kind === "credit" ? by.credit(invoice, to, requestId) : by.writeOff(invoice, step.amount, requestId);
+          }
           if (step.kind === "charge") {
             const { charge } = await by.charge(accountId, step.amount, requestId);
             charges.push(charge?.chargeId as string);
             return charge;
           }
           if (step.kind === "payment") {
-            const { payment } = await by.pay(accountId, step.amount, requestId);
+            const { payment } = await by.pay(accountId, step.amount, requestId, to);
             payments.push(payment?.paymentId as string);
             return payment;
           }
           if (named === undefined) return undefined;
+          if (step.kind === "reallocation") return by.reallocate(named, to, requestId);
           return step.kind === "refund" ? by.refund(named, step.amount, requestId) : by.void(named, requestId);
         };
         if (crashes.includes(index)) {

@@ -2,9 +2,9 @@
 import { randomUUID } from "node:crypto";
 import { Code } from "@connectrpc/connect";
 import { BillingAccountStatus, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
-import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
+import { BadRequestSchema, ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, expect, test } from "vitest";
-import { InvoiceJsonSchema, StatementJsonSchema } from "../src/documents/schemas.ts";
+import { CreditNoteJsonSchema, InvoiceJsonSchema, StatementJsonSchema } from "../src/documents/schemas.ts";
 import { openCounter } from "./testing.ts";
 
 const { billing, issuer, clerk, headers, client, newAccount, rows, failure, post, close } = await openCounter();
@@ -97,6 +97,33 @@ test("invoices and statements as JSON have the form that the API document descri
   expect(StatementJsonSchema.parse(statement)).toEqual(statement);
 });
 
+test("a credit note is shown as HTML, PDF and JSON, and an invoice says what was credited and written off", async () => {
+  const accountId = await newAccount();
+  const { charge: visit } = await charge(accountId, 10_000n, "Visit");
+  const { invoice } = await client.createInvoice({ accountId, issue: true, requestId: randomUUID() }, headers);
+  const invoiceId = invoice?.invoiceId ?? "";
+  const reductions = [{ chargeId: visit?.chargeId ?? "", amount: { currencyCode: "EUR", minorUnits: 2_500n } }];
+  const { creditNote } = await client.createCreditNote({ invoiceId, reductions, reason: "Too long", requestId: randomUUID() }, headers);
+  await client.writeOff({ target: { case: "invoiceId", value: invoiceId }, reason: "Insolvent", requestId: randomUUID() }, headers);
+  const id = creditNote?.creditNoteId ?? "";
+  expect(await client.getCreditNote({ creditNoteId: id }, headers)).toMatchObject({ creditNote: { ...creditNote } });
+  const html = await (await page(`/billing/credit-notes/${id}`)).text();
+  for (const text of [creditNote?.number, invoice?.number, "Too long", "Visit", "€25.00"]) expect(html).toContain(text);
+  const pdf = await page(`/billing/credit-notes/${id}`, "application/pdf");
+  expect(
+    Buffer.from(await pdf.arrayBuffer())
+      .subarray(0, 5)
+      .toString(),
+  ).toBe("%PDF-");
+  const json = await (await page(`/billing/credit-notes/${id}`, "application/json")).json();
+  expect(CreditNoteJsonSchema.parse(json)).toEqual(json);
+  const closed = await (await page(`/billing/invoices/${invoiceId}`)).text();
+  for (const text of ["Credited", "-€25.00", "Written off", "-€75.00"]) expect(closed).toContain(text);
+  const closedJson = await (await page(`/billing/invoices/${invoiceId}`, "application/json")).json();
+  expect(InvoiceJsonSchema.parse(closedJson)).toEqual(closedJson);
+  expect((await page(`/billing/credit-notes/${randomUUID()}`)).status).toBe(404);
+});
+
 test("a statement has the balances of its days, and its lines lead from one to the other", async () => {
   const accountId = await newAccount();
   await charge(accountId, 10_000n);
@@ -162,6 +189,34 @@ test("an update changes what its mask names, once, and only the version that was
   expect(await rows("select type from outbox where key = $1 order by id", [accountId])).toEqual(
     ["account_opened", "account_status_changed", "payment_recorded"].map((name) => ({ type: `billing.v1.${name}` })),
   );
+});
+
+test("an account changes its currency until it has transactions, to one of ISO 4217 that is in use", async () => {
+  const accountId = await newAccount();
+  const update = (currencyCode: string, paths?: string[]) =>
+    client.updateBillingAccount(
+      { account: { accountId, currencyCode }, requestId: randomUUID(), ...(paths && { updateMask: { paths } }) },
+      headers,
+    );
+  for (const code of ["HRK", "CUC", "ZWL", "XAU"]) {
+    const refused = await failure(update(code));
+    expect(refused.findDetails(BadRequestSchema)[0]?.fieldViolations).toMatchObject([{ field: "account.currency_code" }]);
+  }
+  expect((await failure(update("", ["currency_code"]))).code).toBe(Code.InvalidArgument);
+  const { account } = await update("HUF");
+  expect(account).toMatchObject({ currencyCode: "HUF", balance: { currencyCode: "HUF" } });
+  expect(await rows("select type from outbox where key = $1 order by id", [accountId])).toEqual(
+    ["account_opened", "account_currency_changed"].map((name) => ({ type: `billing.v1.${name}` })),
+  );
+  expect((await failure(charge(accountId, 1n))).code).toBe(Code.InvalidArgument);
+  await update("EUR");
+  // One wins: the account is changed before it is charged, or it is charged and keeps its currency.
+  const [changed, charged] = await Promise.allSettled([update("USD"), charge(accountId, 1n)]);
+  expect([changed.status, charged.status].toSorted()).toEqual(["fulfilled", "rejected"]);
+  if (changed.status === "fulfilled") await update("EUR", ["currency_code"]).then(() => charge(accountId, 1n));
+  const kept = await failure(update("USD"));
+  expect([kept.code, kept.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([Code.FailedPrecondition, "ACCOUNT_HAS_TRANSACTIONS"]);
+  expect((await update("EUR")).account?.currencyCode).toBe("EUR");
 });
 
 test("strange input is the caller's fault and never an internal error", async () => {

@@ -13,6 +13,7 @@ import { invoiceDocument, statementDocument } from "../src/documents/document.ts
 import { toHtml } from "../src/documents/html.ts";
 import { toPdf, writable } from "../src/documents/pdf.ts";
 import { about, registerDocuments } from "../src/documents/rest.ts";
+import { registerBooks } from "../src/ledger/journal-rest.ts";
 import { registerTotals } from "../src/ledger/rest.ts";
 
 const golden = join(import.meta.dirname, "..", "openapi.json");
@@ -41,6 +42,7 @@ test("the OpenAPI document is the one that was checked in (UPDATE=1 rewrites it)
     audit: { record: async () => undefined },
   });
   registerDocuments(rest, {} as never);
+  registerBooks(rest, {} as never);
   registerTotals(rest, {} as never);
   const document = `${JSON.stringify(await (await rest.app.request("/openapi.json")).json(), null, 2)}\n`;
   if (process.env.UPDATE) writeFileSync(golden, document);

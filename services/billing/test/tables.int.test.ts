@@ -20,6 +20,7 @@ const tables: TableDescriptions<Tables> = {
     revenue: "bigint default",
     cash: "bigint default",
     transaction_count: "bigint default",
+    bad_debt: "bigint default",
   },
   requests: { id: "uuid", method: "text", hash: "bytea", response: "bytea", created_at: "timestamptz" },
   transactions: {
@@ -45,6 +46,8 @@ const tables: TableDescriptions<Tables> = {
     transaction_id: "uuid",
     amount: "bigint",
     settled: "bigint default",
+    reduced: "bigint default",
+    written_off: "bigint default",
     description: "text",
     service_date: "date",
     invoice_id: "uuid null",
@@ -61,6 +64,7 @@ const tables: TableDescriptions<Tables> = {
     refunded: "bigint default",
     method: "text",
     reference: "text",
+    payment_date: "date null",
     created_at: "timestamptz",
   },
   refunds: {
@@ -91,6 +95,19 @@ const tables: TableDescriptions<Tables> = {
     service_date: "date",
     amount: "bigint",
   },
+  reductions: { transaction_id: "uuid", charge_id: "uuid", amount: "bigint" },
+  credit_notes: {
+    id: "uuid",
+    account_id: "uuid",
+    invoice_id: "uuid",
+    transaction_id: "uuid",
+    number: "text",
+    issue_date: "date",
+    total: "bigint",
+    reason: "text",
+    created_at: "timestamptz",
+  },
+  credit_note_years: { year: "integer", last_number: "integer" },
   invoice_years: { year: "integer", last_number: "integer" },
 };
 

@@ -20,6 +20,7 @@ import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { createAccounts } from "../src/accounts/accounts.ts";
 import { requestKey } from "../src/idempotency/idempotency.ts";
 import { createInvoices } from "../src/invoices/invoices.ts";
+import { createReductions } from "../src/invoices/reductions.ts";
 import { createHistory } from "../src/ledger/history.ts";
 import { createLedger } from "../src/ledger/ledger.ts";
 import type { Tables } from "../src/tables.ts";
@@ -31,7 +32,7 @@ export type Issuer = {
   /** Serves the JWKS, `POST /auth/token` and `GET /auth/revocations` as auth does. */
   url: string;
   /** The `authorization` header of somebody with these roles. */
-  person(role: keyof typeof roles, options?: { id?: string; expiresInSeconds?: number }): Promise<string>;
+  person(role: keyof typeof roles, options?: { id?: string; expiresInSeconds?: number; scope?: string }): Promise<string>;
   /** The `authorization` header of a service. */
   service(name: ServiceName): Promise<string>;
   close(): Promise<void>;
@@ -63,8 +64,8 @@ export async function startIssuer(): Promise<Issuer> {
   await once(server.listen(0, "127.0.0.1"), "listening");
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async person(role, { id = randomUUID(), expiresInSeconds = 300 } = {}) {
-      return `Bearer ${await sign({ sub: id, sid: randomUUID(), roles: [role], scope: roles[role].join(" ") }, expiresInSeconds)}`;
+    async person(role, { id = randomUUID(), expiresInSeconds = 300, scope = roles[role].join(" ") } = {}) {
+      return `Bearer ${await sign({ sub: id, sid: randomUUID(), roles: [role], scope }, expiresInSeconds)}`;
     },
     service: async (name) => `Bearer ${await service(name)}`,
     async close() {
@@ -117,11 +118,13 @@ export async function openCounter() {
   const billing = await startBilling({ databaseUrl: database.databaseUrl, issuer });
   const clerk = await issuer.person("billing");
   const headers = { headers: { authorization: clerk } };
+  // Patient-service does not run here, so accounts are opened as it opens them: by its own token, for a person.
+  const opener = { headers: { authorization: await issuer.service("patient"), "x-on-behalf-of": clerk } };
   const client = createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
   const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
   return {
-    ...{ billing, issuer, clerk, headers, client, newPatient, databaseUrl: database.databaseUrl },
-    newAccount: async () => (await client.createBillingAccount(newPatient(), headers)).accountId,
+    ...{ billing, issuer, clerk, headers, opener, client, newPatient, databaseUrl: database.databaseUrl },
+    newAccount: async () => (await client.createBillingAccount(newPatient(), opener)).accountId,
     rows: (sql: string, values: unknown[] = []) =>
       query(database.databaseUrl, async (connection) => (await connection.query(sql, values)).rows),
     /** The error of a call. */
@@ -158,6 +161,7 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
     committed: () => undefined,
   };
   const ledger = createLedger(shared);
+  const reductionsOf = createReductions(shared);
   const context = { actorId: "test", requestId: "test", traceparent: "" };
   const { method } = BillingService;
   return {
@@ -174,9 +178,19 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
       const request = { accountId, amount: euros(minorUnits), description, serviceDate, requestId };
       return ledger.charge(request, requestKey(method.createCharge, create(method.createCharge.input, request)), context);
     },
-    pay(accountId: string, minorUnits: bigint, requestId: string = randomUUID()) {
-      const request = { accountId, amount: euros(minorUnits), method: PaymentMethod.CARD, reference: "", requestId };
-      return ledger.pay(request, requestKey(method.recordPayment, create(method.recordPayment.input, request)), context);
+    pay(accountId: string, minorUnits: bigint, requestId: string = randomUUID(), to: Part[] = []) {
+      const init = { accountId, amount: euros(minorUnits), method: PaymentMethod.CARD, requestId, allocations: toAllocations(to) };
+      const request = create(method.recordPayment.input, init);
+      return ledger.pay({ ...request, amount: euros(minorUnits) }, requestKey(method.recordPayment, request), context);
+    },
+    payOn(accountId: string, paymentDate: string) {
+      const init = { accountId, amount: euros(1n), method: PaymentMethod.TRANSFER, requestId: randomUUID(), paymentDate };
+      const request = create(method.recordPayment.input, init);
+      return ledger.pay({ ...request, amount: euros(1n) }, requestKey(method.recordPayment, request), context);
+    },
+    reallocate(paymentId: string, to: Part[], requestId: string = randomUUID()) {
+      const request = create(method.reallocatePayment.input, { paymentId, requestId, allocations: toAllocations(to) });
+      return ledger.reallocate(request, requestKey(method.reallocatePayment, request), context);
     },
     refund(paymentId: string, minorUnits: bigint | undefined, requestId: string = randomUUID()) {
       const amount = minorUnits === undefined ? undefined : euros(minorUnits);
@@ -192,11 +206,49 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
       const request = create(method.createInvoice.input, { requestId: randomUUID(), ...init });
       return this.invoices.create(request, requestKey(method.createInvoice, request), context);
     },
+    discount(invoiceId: string, reductions: Cut[], requestId: string = randomUUID()) {
+      const init = { invoiceId, reductions: toReductions(reductions), reason: "Family", requestId };
+      const request = create(method.discountInvoice.input, init);
+      return reductionsOf.discount(request, requestKey(method.discountInvoice, request), context);
+    },
+    credit(invoiceId: string, reductions: Cut[] = [], requestId: string = randomUUID()) {
+      const request = create(method.createCreditNote.input, {
+        invoiceId,
+        reductions: toReductions(reductions),
+        reason: "Mistake",
+        requestId,
+      });
+      return reductionsOf.credit(request, requestKey(method.createCreditNote, request), context);
+    },
+    writeOff(invoiceId: string, minorUnits?: bigint, requestId: string = randomUUID()) {
+      const target = { case: "invoiceId" as const, value: invoiceId };
+      const amount = minorUnits !== undefined && { amount: euros(minorUnits) };
+      const request = create(method.writeOff.input, { target, reason: "Insolvent", requestId, ...amount });
+      return reductionsOf.writeOff(request, requestKey(method.writeOff, request), context);
+    },
+    creditNotes: reductionsOf.creditNotes,
     close: () => db.pool.end(),
   };
 }
 
 export type Replica = ReturnType<typeof openReplica>;
+
+/** A charge or an invoice, and the amount of it that a payment settles; without one, as much as is open. */
+type Part = { charge: string; amount?: bigint } | { invoice: string; amount?: bigint };
+
+/** An amount off a charge; without one, all that is left of it. */
+type Cut = { charge: string; amount?: bigint };
+
+function toReductions(cuts: Cut[]) {
+  return cuts.map(({ charge, amount }) => ({ chargeId: charge, ...(amount !== undefined && { amount: euros(amount) }) }));
+}
+
+function toAllocations(parts: Part[]) {
+  return parts.map((part) => ({
+    target: "charge" in part ? { case: "chargeId" as const, value: part.charge } : { case: "invoiceId" as const, value: part.invoice },
+    ...(part.amount !== undefined && { amount: euros(part.amount) }),
+  }));
+}
 
 function euros(minorUnits: bigint) {
   return create(MoneySchema, { currencyCode: "EUR", minorUnits });

@@ -52,7 +52,8 @@ function client({ url }: Service): Client<typeof BillingService> {
 }
 const as = (authorization: string) => ({ headers: { authorization } });
 const newAccount = async (patientId: string = randomUUID()) =>
-  (await client(one).createBillingAccount({ patientId, name: "Ada", email: "ada@example.com" }, as(clerk))).accountId;
+  (await client(one).createBillingAccount({ patientId, name: "Ada", email: "ada@example.com" }, as(await issuer.service("patient"))))
+    .accountId;
 const charge = (service: Service, accountId: string) =>
   client(service).createCharge(
     { accountId, amount: { currencyCode: "EUR", minorUnits: 100n }, description: "x", requestId: randomUUID() },
@@ -223,7 +224,8 @@ async function register(authorization: string): Promise<{ id: string; accountId:
 }
 
 test("clinical staff see the balances of patients that patient-service shows them, and of nobody else", async () => {
-  const [nurse, colleague] = [await issuer.person("user"), await issuer.person("user")];
+  const nurseId = randomUUID();
+  const [nurse, colleague] = [await issuer.person("user", { id: nurseId }), await issuer.person("user")];
   const [mine, theirs] = [await register(nurse), await register(colleague)];
   const get = (key: { case: "accountId" | "patientId"; value: string }, token = nurse) => client(one).getBillingAccount({ key }, as(token));
   for (const key of [
@@ -236,6 +238,13 @@ test("clinical staff see the balances of patients that patient-service shows the
   expect(hidden.code).toBe(Code.NotFound);
   expect([hidden.code, hidden.message, hidden.details]).toEqual([missing.code, missing.message, missing.details]);
   expect((await failure(get({ case: "patientId", value: mine.id }, await issuer.person("analyst")))).code).toBe(Code.PermissionDenied);
+  const shared = await fetch(`${patients.url}/patients/${theirs.id}/access`, {
+    method: "PUT",
+    headers: { authorization: colleague, "content-type": "application/json" },
+    body: JSON.stringify({ users: [], teams: [], readers: { users: [nurseId], teams: [] } }),
+  });
+  expect(shared.status).toBe(200);
+  expect((await get({ case: "patientId", value: theirs.id })).account?.accountId).toBe(theirs.accountId);
   await patients.kill("SIGSTOP");
   expect((await failure(get({ case: "patientId", value: mine.id }))).code).toBe(Code.Unavailable);
   await patients.kill("SIGCONT");

@@ -8,7 +8,7 @@ export async function clearOutdated(db: PatientDatabase): Promise<void> {
     `delete from idempotency_keys where (caller, key) in
       (select caller, key from idempotency_keys where created_at < now() - interval '1 day' order by created_at limit ${batchSize})`,
     `delete from imports where id in (select id from imports where updated_at < now() - interval '7 days' limit 100)`,
-    `delete from transfers where id in (select id from transfers where expires_at < now() - interval '1 day' limit ${batchSize})`,
+    `delete from file_transfers where id in (select id from file_transfers where expires_at < now() - interval '1 day' limit ${batchSize})`,
   ];
   for (const text of statements) {
     let deleted = 0;

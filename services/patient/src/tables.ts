@@ -136,6 +136,7 @@ export type PatientsTable = {
   zip_code: string | null;
   sex: Sex | null;
   registered_date: string;
+  /** The owner: who registered the patient, unless an administrator has named another user. */
   details: StoredDetails | null;
   registered_by: string;
   created_at: Date;
@@ -157,7 +158,13 @@ export type Tables = {
     changed_by: string;
     record: PatientRecord;
   };
-  patient_access: { patient_id: string; principal: string; granted_by: string; granted_at: Generated<Date> };
+  patient_access: {
+    patient_id: string;
+    principal: string;
+    granted_by: string;
+    granted_at: Generated<Date>;
+    can_write: Generated<boolean>;
+  };
   patient_billing: { patient_id: string; account_id: string | null; attempts: Generated<number>; next_attempt_at: Date | null };
   idempotency_keys: { caller: string; key: string; request_hash: Buffer; patient_id: string; created_at: Generated<Date> };
   imports: {
@@ -181,7 +188,7 @@ export type Tables = {
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };
   import_emails: { import_id: string; email_hash: Buffer };
-  transfers: {
+  file_transfers: {
     caller: string;
     kind: "import" | "export";
     slot: number;

@@ -31,7 +31,10 @@ test("a change that changes nothing, a repeated create and a look at sharing are
   expect(await entriesOf(admin, "GET", `/patients/${id}/access`)).toMatchObject({ status: 200, entries: [sharing] });
   const shared = await entriesOf(admin, "PUT", `/patients/${id}/access`, { users: [], teams: [] });
   expect(shared.entries).toMatchObject([{ action: "patient.shared" }]);
-  expect(JSON.parse(shared.text)).toEqual({ registeredBy: admin.caller.id, users: [], teams: [] });
+  expect(JSON.parse(shared.text)).toEqual({
+    ...{ registeredBy: admin.caller.id, owner: admin.caller.id },
+    ...{ users: [], teams: [], readers: { users: [], teams: [] } },
+  });
 });
 
 test("every import leaves an entry, a dry run and a repetition too", async () => {

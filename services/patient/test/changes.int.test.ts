@@ -181,11 +181,12 @@ test("a patient is shared with users and teams, and unshared again", async () =>
   const seen = async () => Promise.all([owner, friend, member, stranger].map(async (who) => (await who.send("GET", path)).status));
   expect(await seen()).toEqual([200, 404, 404, 404]);
   const shared = await owner.send("PUT", `${path}/access`, { users: [friend.caller.id], teams: ["cardiology"] });
-  expect(shared.body).toEqual({ registeredBy: owner.caller.id, users: [friend.caller.id], teams: ["cardiology"] });
+  const grants = { users: [friend.caller.id], teams: ["cardiology"], readers: { users: [], teams: [] } };
+  expect(shared.body).toEqual({ registeredBy: owner.caller.id, owner: owner.caller.id, ...grants });
   expect((await member.send("GET", `${path}/access`)).body).toEqual(shared.body);
   expect(await seen()).toEqual([200, 200, 200, 404]);
   expect((await stranger.send("PUT", `${path}/access`, { users: [stranger.caller.id], teams: [] })).status).toBe(404);
-  await friend.send("PUT", `${path}/access`, { users: [], teams: [] });
+  await owner.send("PUT", `${path}/access`, { users: [], teams: [] });
   expect(await seen()).toEqual([200, 404, 404, 404]);
   expect(
     (await owner.send("PUT", `${path}/access`, { users: ["not an id"] })).body.errors.map((error: { path: string }) => error.path).sort(),

@@ -128,6 +128,7 @@ test("lists, search, reads, history and exports show what a caller registered or
     registrar: fc.nat(2),
     users: fc.subarray([0, 1, 2]),
     teams: fc.subarray([0, 1, 2]),
+    readers: fc.subarray([0, 1, 2]),
     everybody: fc.boolean(),
     deleted: fc.boolean(),
   });
@@ -136,18 +137,19 @@ test("lists, search, reads, history and exports show what a caller registered or
       const name = `Grantee ${mark} ${round++}`;
       const expected = users.map(() => new Set<string>());
       const created: string[] = [];
-      for (const { registrar, users: given, teams, everybody, deleted } of grants) {
+      for (const { registrar, users: given, teams, readers, everybody, deleted } of grants) {
         const owner = users[registrar] as Client;
         const { id } = (await owner.send("POST", "/patients", someBody({ name }))).body;
         created.push(id);
         const body = {
           users: given.map((index) => users[index]?.caller.id),
-          teams: [...teams.map((index) => `team-${index}`), ...(everybody ? ["all"] : [])],
+          teams: teams.map((index) => `team-${index}`),
+          readers: { users: readers.map((index) => users[index]?.caller.id), teams: everybody ? ["all"] : [] },
         };
         expect((await owner.send("PUT", `/patients/${id}/access`, body)).status).toBe(200);
         if (deleted) await owner.send("DELETE", `/patients/${id}`);
         users.forEach((_, index) => {
-          if (!deleted && (index === registrar || everybody || given.includes(index) || teams.includes(index))) expected[index]?.add(id);
+          if (!deleted && (index === registrar || everybody || [...given, ...teams, ...readers].includes(index))) expected[index]?.add(id);
         });
       }
       for (const [index, user] of users.entries()) {

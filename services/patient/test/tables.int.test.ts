@@ -41,7 +41,13 @@ test("the types of the tables match the migrations", async () => {
       changed_by: "text",
       record: "json",
     },
-    patient_access: { patient_id: "uuid", principal: "text", granted_by: "text", granted_at: "timestamptz default" },
+    patient_access: {
+      patient_id: "uuid",
+      principal: "text",
+      granted_by: "text",
+      granted_at: "timestamptz default",
+      can_write: "boolean default",
+    },
     patient_billing: { patient_id: "uuid", account_id: "uuid null", attempts: "integer default", next_attempt_at: "timestamptz null" },
     idempotency_keys: { caller: "text", key: "text", request_hash: "bytea", patient_id: "uuid", created_at: "timestamptz default" },
     imports: {
@@ -65,7 +71,7 @@ test("the types of the tables match the migrations", async () => {
     import_errors: { import_id: "uuid", line: "bigint", errors: "jsonb" },
     conflict_limits: { caller: "text", told_at: "timestamptz[] default" },
     import_emails: { import_id: "uuid", email_hash: "bytea" },
-    transfers: {
+    file_transfers: {
       caller: "text",
       kind: "text",
       slot: "integer",

@@ -50,7 +50,7 @@ function send(at: Replica, user: Client, { key, query = "" }: { key?: string; qu
 }
 
 const running = async (user: Client): Promise<number> =>
-  (await service.db.pool.query("select count(*)::int as n from transfers where caller = $1 and expires_at > now()", [user.caller.id]))
+  (await service.db.pool.query("select count(*)::int as n from file_transfers where caller = $1 and expires_at > now()", [user.caller.id]))
     .rows[0].n;
 const untilRunning = (user: Client, count: number) => expect.poll(() => running(user), { timeout: 10_000, interval: 20 }).toBe(count);
 const importOne = (at: { app: PatientApp }, user: Client) =>
@@ -117,7 +117,7 @@ test("a lease is renewed while its import runs, and an import whose slot was tak
   await untilRunning(user, 2);
   await delay(1_500);
   expect((await importOne(one, user)).status).toBe(429);
-  await service.db.pool.query("update transfers set id = gen_random_uuid() where caller = $1", [user.caller.id]);
+  await service.db.pool.query("update file_transfers set id = gen_random_uuid() where caller = $1", [user.caller.id]);
   for (const { ended } of imports) expect(await ended).toMatchObject({ status: 503, body: { code: "unavailable" } });
 });
 

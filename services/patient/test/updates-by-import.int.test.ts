@@ -99,6 +99,18 @@ test("somebody's update reaches no patient whom they may not see, by no key", as
   expect(await read(patient.id)).toMatchObject({ version: 1 });
 });
 
+test("who may only read a patient cannot change them, and the audit trail has the try", async () => {
+  const [patient, reader] = [await register(admin), service.as("user")];
+  const sharing = { users: [], teams: [], readers: { users: [reader.caller.id], teams: [] } };
+  expect((await admin.send("PUT", `/patients/${patient.id}/access`, sharing)).status).toBe(200);
+  for (const query of ["mode=update", "mode=upsert", "mode=update&dryRun=true"]) {
+    const body = await send(reader, `id,sex\n${patient.id},F\n`, query);
+    expect(body).toMatchObject({ updated: 0, failed: 1, errors: [{ line: 2, errors: [{ path: "" }] }] });
+  }
+  expect(await read(patient.id)).toMatchObject({ version: 1 });
+  expect(await audited(reader, patient.id)).toEqual(["access.refused", "access.refused", "access.refused"]);
+});
+
 test("an exported row whose last name was edited changes the whole name too", async () => {
   const user = service.as("user");
   const { id } = await register(user, { name: undefined, firstName: "Ada", lastName: "Byron", address: { street: "1 Way", city: "Ayr" } });

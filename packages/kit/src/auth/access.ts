@@ -61,6 +61,8 @@ export const operations = {
   "patient.deletePatient": "patient:write",
   "patient.restorePatient": "patient:write",
   "patient.replacePatientAccess": "patient:write",
+  // Also needs patient:all (services/patient/src/patients/sharing.ts).
+  "patient.transferPatients": "patient:write",
   "patient.importPatients": "patient:write",
   "patient.readPatientTotals": "internal:totals",
   "patient.listPatientIds": "internal:totals",
@@ -140,6 +142,12 @@ export const operations = {
   "billing.v1.BillingService/UpdateBillingAccount": "billing:write",
   "billing.v1.BillingService/WatchAccount": "billing:read",
   "billing.v1.BillingService/CreateCharge": "billing:write",
+  "billing.v1.BillingService/ReallocatePayment": "billing:write",
+  "billing.v1.BillingService/DiscountInvoice": "billing:write",
+  "billing.v1.BillingService/CreateCreditNote": "billing:write",
+  "billing.v1.BillingService/GetCreditNote": "billing:read",
+  "billing.v1.BillingService/ListCreditNotes": "billing:read",
+  "billing.v1.BillingService/WriteOff": "billing:write",
   "billing.v1.BillingService/VoidCharge": "billing:write",
   "billing.v1.BillingService/RecordPayment": "billing:write",
   "billing.v1.BillingService/RefundPayment": "billing:write",
@@ -153,7 +161,10 @@ export const operations = {
   "billing.v1.BillingService/ListTransactions": "billing:read",
   "billing.v1.BillingService/GetStatement": "billing:read",
   "billing.showInvoice": "billing:read",
+  "billing.showCreditNote": "billing:read",
   "billing.showStatement": "billing:read",
+  "billing.exportJournal": "billing:read",
+  "billing.readGeneralLedger": "billing:read",
   "billing.readBillingTotals": "internal:totals",
 } as const satisfies Record<string, Access>;
 

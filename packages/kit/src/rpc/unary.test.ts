@@ -210,15 +210,15 @@ test("wrong text in JSON is refused by the name of its field, and as a violation
 
 test("a field that a message does not have is refused by its name, in the JSON of every method and protocol", async () => {
   for (const { name, methodKind, input } of BillingService.methods) {
-    const body = latin1('{"paymentDate":"2026-11-27"}');
+    const body = latin1('{"dateOfPayment":"2026-11-27"}');
     const { text } =
       methodKind === "unary"
         ? await post("application/json", body, {}, name)
         : await post("application/connect+json", frame(body), {}, name);
-    expect(text).toContain(`"message":"paymentDate: is not a known field of ${input.typeName}; check its spelling"`);
-    expect(text).toContain('"field":"paymentDate"');
+    expect(text).toContain(`"message":"dateOfPayment: is not a known field of ${input.typeName}; check its spelling"`);
+    expect(text).toContain('"field":"dateOfPayment"');
     const web = await post("application/grpc-web+json", frame(body), {}, name);
-    expect(web.text).toMatch(/grpc-message: paymentDate.*\r\ngrpc-status: 3\r\n/);
+    expect(web.text).toMatch(/grpc-message: dateOfPayment.*\r\ngrpc-status: 3\r\n/);
   }
   expect(await send(frame(latin1('{"accountNumber":"1"}')), { "content-type": "application/grpc+json" })).toMatchObject({
     ...{ code: Code.InvalidArgument, message: expect.stringMatching(/^accountNumber: is not a known field/) },

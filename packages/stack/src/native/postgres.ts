@@ -93,7 +93,7 @@ async function startInDocker({ password, port, settings, volume, logFile, onLog,
     onLog,
     progress,
   });
-  return serve(urlOf(password, await dockerHost(), port), server, () => undefined);
+  return serveOwn(urlOf(password, await dockerHost(), port), server, () => undefined);
 }
 
 async function startNatively(options: Start): Promise<Postgres> {
@@ -113,12 +113,22 @@ async function startNatively(options: Start): Promise<Postgres> {
       stopSignal: "SIGINT",
     }),
   );
-  return serve(urlOf(password, "127.0.0.1", port), server, () => {
+  return serveOwn(urlOf(password, "127.0.0.1", port), server, () => {
     if (options.dataDir === undefined) rmSync(home, { recursive: true, force: true });
   });
 }
 
 const urlOf = (password: string, host: string, port: number): string => `postgres://${SUPERUSER}:${password}@${host}:${port}/postgres`;
+
+/**
+ * A service's roles connect to no database but their own. Postgres lets everybody connect to these two. A server that
+ * runs elsewhere may have other users, and keeps its rights.
+ */
+async function serveOwn(url: string, server: Server, afterStop: () => void): Promise<Postgres> {
+  const postgres = await serve(url, server, afterStop);
+  await query(url, (client) => client.query("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC"));
+  return postgres;
+}
 
 async function serve(url: string, server: Server, afterStop: () => void): Promise<Postgres> {
   const running = await startServer("postgres", server, { answers: () => query(url, async () => undefined), afterStop });

@@ -102,6 +102,13 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
    * @generated from field: int64 transaction_count = 12;
    */
   transactionCount: bigint;
+
+  /**
+   * The currency of all amounts, ISO 4217.
+   *
+   * @generated from field: string currency_code = 13;
+   */
+  currencyCode: string;
 };
 
 /**
@@ -145,7 +152,8 @@ export declare type CreateBillingAccountRequest = Message<"billing.v1.CreateBill
   requestId: string;
 
   /**
-   * The currency of all amounts of the account, ISO 4217; if it is empty, the clinic's own. It never changes.
+   * The currency of all amounts of the account, ISO 4217; if it is empty, the clinic's own. It stays
+   * once there are transactions.
    *
    * @generated from field: string currency_code = 5;
    */
@@ -356,7 +364,7 @@ export declare type UpdateBillingAccountRequest = Message<"billing.v1.UpdateBill
   account?: BillingAccount | undefined;
 
   /**
-   * The fields to change: `status`, `name`, `email`. If it is not set, those of them that have a value.
+   * The fields to change: `status`, `name`, `email`, `currency_code`. If it is not set, those of them that have a value.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -663,6 +671,20 @@ export declare type Charge = Message<"billing.v1.Charge"> & {
    * @generated from field: string invoice_id = 9;
    */
   invoiceId: string;
+
+  /**
+   * The part that discounts and credit notes have taken off.
+   *
+   * @generated from field: common.v1.Money reduced = 10;
+   */
+  reduced?: Money | undefined;
+
+  /**
+   * The part that was written off.
+   *
+   * @generated from field: common.v1.Money written_off = 11;
+   */
+  writtenOff?: Money | undefined;
 };
 
 /**
@@ -868,6 +890,13 @@ export declare type Payment = Message<"billing.v1.Payment"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 9;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * The day on which it was made, `YYYY-MM-DD`.
+   *
+   * @generated from field: string payment_date = 10;
+   */
+  paymentDate: string;
 };
 
 /**
@@ -875,6 +904,50 @@ export declare type Payment = Message<"billing.v1.Payment"> & {
  * Use `create(PaymentSchema)` to create a new message.
  */
 export declare const PaymentSchema: GenMessage<Payment>;
+
+/**
+ * What a payment settles, and how much of it.
+ *
+ * @generated from message billing.v1.PaymentAllocation
+ */
+export declare type PaymentAllocation = Message<"billing.v1.PaymentAllocation"> & {
+  /**
+   * One of them is required.
+   *
+   * @generated from oneof billing.v1.PaymentAllocation.target
+   */
+  target: {
+    /**
+     * An invoice of the account, a UUID: its open charges, in the order in which they were made.
+     *
+     * @generated from field: string invoice_id = 1;
+     */
+    value: string;
+    case: "invoiceId";
+  } | {
+    /**
+     * A charge of the account, a UUID.
+     *
+     * @generated from field: string charge_id = 2;
+     */
+    value: string;
+    case: "chargeId";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * More than zero, in the account's currency, and at most what is open. If it is not set, as much as is open and as
+   * the payment has left.
+   *
+   * @generated from field: common.v1.Money amount = 3;
+   */
+  amount?: Money | undefined;
+};
+
+/**
+ * Describes the message billing.v1.PaymentAllocation.
+ * Use `create(PaymentAllocationSchema)` to create a new message.
+ */
+export declare const PaymentAllocationSchema: GenMessage<PaymentAllocation>;
 
 /**
  * A request to record a payment.
@@ -916,6 +989,20 @@ export declare type RecordPaymentRequest = Message<"billing.v1.RecordPaymentRequ
    * @generated from field: string request_id = 5;
    */
   requestId: string;
+
+  /**
+   * What it settles. The rest of it settles the oldest open charges first, as the whole payment does if there are none.
+   *
+   * @generated from field: repeated billing.v1.PaymentAllocation allocations = 6;
+   */
+  allocations: PaymentAllocation[];
+
+  /**
+   * The day on which it was made, `YYYY-MM-DD`; not in the future. If it is empty, today in the clinic's time zone.
+   *
+   * @generated from field: string payment_date = 7;
+   */
+  paymentDate: string;
 };
 
 /**
@@ -950,6 +1037,67 @@ export declare type RecordPaymentResponse = Message<"billing.v1.RecordPaymentRes
  * Use `create(RecordPaymentResponseSchema)` to create a new message.
  */
 export declare const RecordPaymentResponseSchema: GenMessage<RecordPaymentResponse>;
+
+/**
+ * A request to let a payment settle other charges.
+ *
+ * @generated from message billing.v1.ReallocatePaymentRequest
+ */
+export declare type ReallocatePaymentRequest = Message<"billing.v1.ReallocatePaymentRequest"> & {
+  /**
+   * The payment, a UUID.
+   *
+   * @generated from field: string payment_id = 1;
+   */
+  paymentId: string;
+
+  /**
+   * What it settles now, instead of what it has settled so far. The rest of it settles the oldest open charges first.
+   *
+   * @generated from field: repeated billing.v1.PaymentAllocation allocations = 2;
+   */
+  allocations: PaymentAllocation[];
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.ReallocatePaymentRequest.
+ * Use `create(ReallocatePaymentRequestSchema)` to create a new message.
+ */
+export declare const ReallocatePaymentRequestSchema: GenMessage<ReallocatePaymentRequest>;
+
+/**
+ * The payment, and what has changed.
+ *
+ * @generated from message billing.v1.ReallocatePaymentResponse
+ */
+export declare type ReallocatePaymentResponse = Message<"billing.v1.ReallocatePaymentResponse"> & {
+  /**
+   * The payment.
+   *
+   * @generated from field: billing.v1.Payment payment = 1;
+   */
+  payment?: Payment | undefined;
+
+  /**
+   * By how much each charge is settled (positive) or open again (negative).
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 2;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.ReallocatePaymentResponse.
+ * Use `create(ReallocatePaymentResponseSchema)` to create a new message.
+ */
+export declare const ReallocatePaymentResponseSchema: GenMessage<ReallocatePaymentResponse>;
 
 /**
  * A refund of a payment.
@@ -1348,6 +1496,20 @@ export declare type Invoice = Message<"billing.v1.Invoice"> & {
    * @generated from field: string etag = 12;
    */
   etag: string;
+
+  /**
+   * The part that credit notes have taken off.
+   *
+   * @generated from field: common.v1.Money credited = 13;
+   */
+  credited?: Money | undefined;
+
+  /**
+   * The part that was written off.
+   *
+   * @generated from field: common.v1.Money written_off = 14;
+   */
+  writtenOff?: Money | undefined;
 };
 
 /**
@@ -1655,6 +1817,452 @@ export declare type ListInvoicesResponse = Message<"billing.v1.ListInvoicesRespo
 export declare const ListInvoicesResponseSchema: GenMessage<ListInvoicesResponse>;
 
 /**
+ * An amount off a charge.
+ *
+ * @generated from message billing.v1.Reduction
+ */
+export declare type Reduction = Message<"billing.v1.Reduction"> & {
+  /**
+   * The charge, a UUID.
+   *
+   * @generated from field: string charge_id = 1;
+   */
+  chargeId: string;
+
+  /**
+   * More than zero, in the account's currency, and at most what is left of the charge. If it is not set, all of that.
+   *
+   * @generated from field: common.v1.Money amount = 2;
+   */
+  amount?: Money | undefined;
+};
+
+/**
+ * Describes the message billing.v1.Reduction.
+ * Use `create(ReductionSchema)` to create a new message.
+ */
+export declare const ReductionSchema: GenMessage<Reduction>;
+
+/**
+ * A request to discount charges of a draft.
+ *
+ * @generated from message billing.v1.DiscountInvoiceRequest
+ */
+export declare type DiscountInvoiceRequest = Message<"billing.v1.DiscountInvoiceRequest"> & {
+  /**
+   * The draft, a UUID.
+   *
+   * @generated from field: string invoice_id = 1;
+   */
+  invoiceId: string;
+
+  /**
+   * The charges, with the amounts to take off.
+   *
+   * @generated from field: repeated billing.v1.Reduction reductions = 2;
+   */
+  reductions: Reduction[];
+
+  /**
+   * The reason, which stands on the invoice.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * If it is set and the invoice has another one by now, the answer is ABORTED.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.DiscountInvoiceRequest.
+ * Use `create(DiscountInvoiceRequestSchema)` to create a new message.
+ */
+export declare const DiscountInvoiceRequestSchema: GenMessage<DiscountInvoiceRequest>;
+
+/**
+ * The draft with its discounts.
+ *
+ * @generated from message billing.v1.DiscountInvoiceResponse
+ */
+export declare type DiscountInvoiceResponse = Message<"billing.v1.DiscountInvoiceResponse"> & {
+  /**
+   * The invoice. A discount is a line with a negative amount.
+   *
+   * @generated from field: billing.v1.Invoice invoice = 1;
+   */
+  invoice?: Invoice | undefined;
+};
+
+/**
+ * Describes the message billing.v1.DiscountInvoiceResponse.
+ * Use `create(DiscountInvoiceResponseSchema)` to create a new message.
+ */
+export declare const DiscountInvoiceResponseSchema: GenMessage<DiscountInvoiceResponse>;
+
+/**
+ * A credit note. It never changes.
+ *
+ * @generated from message billing.v1.CreditNote
+ */
+export declare type CreditNote = Message<"billing.v1.CreditNote"> & {
+  /**
+   * The credit note, a UUID.
+   *
+   * @generated from field: string credit_note_id = 1;
+   */
+  creditNoteId: string;
+
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 2;
+   */
+  accountId: string;
+
+  /**
+   * The invoice that it credits.
+   *
+   * @generated from field: string invoice_id = 3;
+   */
+  invoiceId: string;
+
+  /**
+   * That invoice's number.
+   *
+   * @generated from field: string invoice_number = 4;
+   */
+  invoiceNumber: string;
+
+  /**
+   * `CN-2026-000001`, without gaps within a year of the clinic's time zone.
+   *
+   * @generated from field: string number = 5;
+   */
+  number: string;
+
+  /**
+   * The day of issue.
+   *
+   * @generated from field: string issue_date = 6;
+   */
+  issueDate: string;
+
+  /**
+   * The sum of its lines.
+   *
+   * @generated from field: common.v1.Money total = 7;
+   */
+  total?: Money | undefined;
+
+  /**
+   * The reason.
+   *
+   * @generated from field: string reason = 8;
+   */
+  reason: string;
+
+  /**
+   * What it takes off, the oldest charge first.
+   *
+   * @generated from field: repeated billing.v1.InvoiceLine lines = 9;
+   */
+  lines: InvoiceLine[];
+
+  /**
+   * When it was created.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 10;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message billing.v1.CreditNote.
+ * Use `create(CreditNoteSchema)` to create a new message.
+ */
+export declare const CreditNoteSchema: GenMessage<CreditNote>;
+
+/**
+ * A request to credit an invoice.
+ *
+ * @generated from message billing.v1.CreateCreditNoteRequest
+ */
+export declare type CreateCreditNoteRequest = Message<"billing.v1.CreateCreditNoteRequest"> & {
+  /**
+   * The invoice, a UUID. It was issued, and perhaps paid.
+   *
+   * @generated from field: string invoice_id = 1;
+   */
+  invoiceId: string;
+
+  /**
+   * The charges, with the amounts to take off. If there are none, everything that is left of the invoice.
+   *
+   * @generated from field: repeated billing.v1.Reduction reductions = 2;
+   */
+  reductions: Reduction[];
+
+  /**
+   * The reason, which stands on the credit note.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.CreateCreditNoteRequest.
+ * Use `create(CreateCreditNoteRequestSchema)` to create a new message.
+ */
+export declare const CreateCreditNoteRequestSchema: GenMessage<CreateCreditNoteRequest>;
+
+/**
+ * The credit note, and what has changed.
+ *
+ * @generated from message billing.v1.CreateCreditNoteResponse
+ */
+export declare type CreateCreditNoteResponse = Message<"billing.v1.CreateCreditNoteResponse"> & {
+  /**
+   * The credit note.
+   *
+   * @generated from field: billing.v1.CreditNote credit_note = 1;
+   */
+  creditNote?: CreditNote | undefined;
+
+  /**
+   * Where the paid part of the credited charges went: negative for these charges, positive for those that it settles
+   * now. The rest is credit.
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 2;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.CreateCreditNoteResponse.
+ * Use `create(CreateCreditNoteResponseSchema)` to create a new message.
+ */
+export declare const CreateCreditNoteResponseSchema: GenMessage<CreateCreditNoteResponse>;
+
+/**
+ * A request for a credit note.
+ *
+ * @generated from message billing.v1.GetCreditNoteRequest
+ */
+export declare type GetCreditNoteRequest = Message<"billing.v1.GetCreditNoteRequest"> & {
+  /**
+   * The credit note, a UUID.
+   *
+   * @generated from field: string credit_note_id = 1;
+   */
+  creditNoteId: string;
+};
+
+/**
+ * Describes the message billing.v1.GetCreditNoteRequest.
+ * Use `create(GetCreditNoteRequestSchema)` to create a new message.
+ */
+export declare const GetCreditNoteRequestSchema: GenMessage<GetCreditNoteRequest>;
+
+/**
+ * The credit note.
+ *
+ * @generated from message billing.v1.GetCreditNoteResponse
+ */
+export declare type GetCreditNoteResponse = Message<"billing.v1.GetCreditNoteResponse"> & {
+  /**
+   * The credit note.
+   *
+   * @generated from field: billing.v1.CreditNote credit_note = 1;
+   */
+  creditNote?: CreditNote | undefined;
+};
+
+/**
+ * Describes the message billing.v1.GetCreditNoteResponse.
+ * Use `create(GetCreditNoteResponseSchema)` to create a new message.
+ */
+export declare const GetCreditNoteResponseSchema: GenMessage<GetCreditNoteResponse>;
+
+/**
+ * A request for a page of credit notes.
+ *
+ * @generated from message billing.v1.ListCreditNotesRequest
+ */
+export declare type ListCreditNotesRequest = Message<"billing.v1.ListCreditNotesRequest"> & {
+  /**
+   * Only credit notes of this account, a UUID; of all accounts if it is empty.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * Only credit notes of this invoice, a UUID; of all invoices if it is empty.
+   *
+   * @generated from field: string invoice_id = 2;
+   */
+  invoiceId: string;
+
+  /**
+   * The largest number of items on the page; 0 means 50.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.ListCreditNotesRequest.
+ * Use `create(ListCreditNotesRequestSchema)` to create a new message.
+ */
+export declare const ListCreditNotesRequestSchema: GenMessage<ListCreditNotesRequest>;
+
+/**
+ * A page of credit notes, without their lines.
+ *
+ * @generated from message billing.v1.ListCreditNotesResponse
+ */
+export declare type ListCreditNotesResponse = Message<"billing.v1.ListCreditNotesResponse"> & {
+  /**
+   * The credit notes without their lines, the newest first.
+   *
+   * @generated from field: repeated billing.v1.CreditNote credit_notes = 1;
+   */
+  creditNotes: CreditNote[];
+
+  /**
+   * The token of the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message billing.v1.ListCreditNotesResponse.
+ * Use `create(ListCreditNotesResponseSchema)` to create a new message.
+ */
+export declare const ListCreditNotesResponseSchema: GenMessage<ListCreditNotesResponse>;
+
+/**
+ * A request to write off what will never be paid.
+ *
+ * @generated from message billing.v1.WriteOffRequest
+ */
+export declare type WriteOffRequest = Message<"billing.v1.WriteOffRequest"> & {
+  /**
+   * One of them is required.
+   *
+   * @generated from oneof billing.v1.WriteOffRequest.target
+   */
+  target: {
+    /**
+     * An issued invoice, a UUID: the open charges on it, in the order in which they were made.
+     *
+     * @generated from field: string invoice_id = 1;
+     */
+    value: string;
+    case: "invoiceId";
+  } | {
+    /**
+     * A charge, a UUID.
+     *
+     * @generated from field: string charge_id = 2;
+     */
+    value: string;
+    case: "chargeId";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * More than zero, in the account's currency, and at most what is open. If it is not set, all of that.
+   *
+   * @generated from field: common.v1.Money amount = 3;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * The reason.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * The caller's id for this request, a UUID.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message billing.v1.WriteOffRequest.
+ * Use `create(WriteOffRequestSchema)` to create a new message.
+ */
+export declare const WriteOffRequestSchema: GenMessage<WriteOffRequest>;
+
+/**
+ * What was written off.
+ *
+ * @generated from message billing.v1.WriteOffResponse
+ */
+export declare type WriteOffResponse = Message<"billing.v1.WriteOffResponse"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * The sum.
+   *
+   * @generated from field: common.v1.Money amount = 2;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * How much of each charge.
+   *
+   * @generated from field: repeated billing.v1.Reduction reductions = 3;
+   */
+  reductions: Reduction[];
+};
+
+/**
+ * Describes the message billing.v1.WriteOffResponse.
+ * Use `create(WriteOffResponseSchema)` to create a new message.
+ */
+export declare const WriteOffResponseSchema: GenMessage<WriteOffResponse>;
+
+/**
  * A request for a page of an account's transactions.
  *
  * @generated from message billing.v1.ListTransactionsRequest
@@ -1846,6 +2454,27 @@ export declare type GetStatementResponse = Message<"billing.v1.GetStatementRespo
    * @generated from field: repeated billing.v1.Transaction transactions = 10;
    */
   transactions: Transaction[];
+
+  /**
+   * The discounts of the period.
+   *
+   * @generated from field: common.v1.Money discounted = 11;
+   */
+  discounted?: Money | undefined;
+
+  /**
+   * The credit notes of the period.
+   *
+   * @generated from field: common.v1.Money credited = 12;
+   */
+  credited?: Money | undefined;
+
+  /**
+   * What was written off in the period.
+   *
+   * @generated from field: common.v1.Money written_off = 13;
+   */
+  writtenOff?: Money | undefined;
 };
 
 /**
@@ -1934,6 +2563,13 @@ export enum LedgerAccount {
    * @generated from enum value: LEDGER_ACCOUNT_CASH = 4;
    */
   CASH = 4,
+
+  /**
+   * What patients owed and will never pay. Debits increase it.
+   *
+   * @generated from enum value: LEDGER_ACCOUNT_BAD_DEBT = 5;
+   */
+  BAD_DEBT = 5,
 }
 
 /**
@@ -1981,6 +2617,34 @@ export enum TransactionType {
    * @generated from enum value: TRANSACTION_TYPE_REFUND = 4;
    */
   REFUND = 4,
+
+  /**
+   * A payment settles other charges than before. The balance stays.
+   *
+   * @generated from enum value: TRANSACTION_TYPE_REALLOCATION = 5;
+   */
+  REALLOCATION = 5,
+
+  /**
+   * Charges of a draft were discounted.
+   *
+   * @generated from enum value: TRANSACTION_TYPE_DISCOUNT = 6;
+   */
+  DISCOUNT = 6,
+
+  /**
+   * Charges of an invoice were credited.
+   *
+   * @generated from enum value: TRANSACTION_TYPE_CREDIT_NOTE = 7;
+   */
+  CREDIT_NOTE = 7,
+
+  /**
+   * Open amounts were written off.
+   *
+   * @generated from enum value: TRANSACTION_TYPE_WRITE_OFF = 8;
+   */
+  WRITE_OFF = 8,
 }
 
 /**
@@ -2075,6 +2739,20 @@ export enum InvoiceStatus {
    * @generated from enum value: INVOICE_STATUS_VOID = 4;
    */
   VOID = 4,
+
+  /**
+   * Credit notes have taken off all of it.
+   *
+   * @generated from enum value: INVOICE_STATUS_CREDITED = 5;
+   */
+  CREDITED = 5,
+
+  /**
+   * Nothing is open, and a part was written off.
+   *
+   * @generated from enum value: INVOICE_STATUS_WRITTEN_OFF = 6;
+   */
+  WRITTEN_OFF = 6,
 }
 
 /**
@@ -2098,7 +2776,8 @@ export declare const InvoiceStatusSchema: GenEnum<InvoiceStatus>;
 export declare const BillingService: GenService<{
   /**
    * Opens the billing account of a patient. A patient has one account; if it exists already, the answer is that one.
-   * Scope `billing:write`.
+   * The caller must be able to see the patient, or it fails with NOT_FOUND and the reason PATIENT_NOT_FOUND; while
+   * patient-service is down, it fails with UNAVAILABLE. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.CreateBillingAccount
    */
@@ -2108,8 +2787,8 @@ export declare const BillingService: GenService<{
     output: typeof CreateBillingAccountResponseSchema;
   },
   /**
-   * Opens many billing accounts in one transaction (AIP-233): all of them or, after an error, none. Scope
-   * `billing:write`.
+   * Opens many billing accounts in one transaction (AIP-233): all of them or, after an error, none. The
+   * caller must be able to see all patients, as for CreateBillingAccount. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.BatchCreateBillingAccounts
    */
@@ -2140,8 +2819,8 @@ export declare const BillingService: GenService<{
     output: typeof ListBillingAccountsResponseSchema;
   },
   /**
-   * Changes an account's status, name or e-mail address (AIP-134). An account with a balance cannot be closed. Scope
-   * `billing:write`.
+   * Changes an account's status, name, e-mail address or currency (AIP-134). An account with a balance cannot be closed,
+   * and one with transactions keeps its currency. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.UpdateBillingAccount
    */
@@ -2188,7 +2867,8 @@ export declare const BillingService: GenService<{
     output: typeof VoidChargeResponseSchema;
   },
   /**
-   * Records a payment. It settles open charges, oldest first; the rest is credit. Scope `billing:write`.
+   * Records a payment. It settles the charges and invoices that the request names, then open charges, oldest first; the
+   * rest is credit. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.RecordPayment
    */
@@ -2196,6 +2876,17 @@ export declare const BillingService: GenService<{
     methodKind: "unary";
     input: typeof RecordPaymentRequestSchema;
     output: typeof RecordPaymentResponseSchema;
+  },
+  /**
+   * Lets a payment settle other charges than before. What it has settled so far is open again, unless it settles it
+   * anew. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.ReallocatePayment
+   */
+  reallocatePayment: {
+    methodKind: "unary";
+    input: typeof ReallocatePaymentRequestSchema;
+    output: typeof ReallocatePaymentResponseSchema;
   },
   /**
    * Refunds a payment in part or in full, but never more than is left of it. Its credit is refunded first, then the
@@ -2269,6 +2960,58 @@ export declare const BillingService: GenService<{
     methodKind: "unary";
     input: typeof GetInvoiceRequestSchema;
     output: typeof GetInvoiceResponseSchema;
+  },
+  /**
+   * Takes an amount off charges of a draft, with a reason. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.DiscountInvoice
+   */
+  discountInvoice: {
+    methodKind: "unary";
+    input: typeof DiscountInvoiceRequestSchema;
+    output: typeof DiscountInvoiceResponseSchema;
+  },
+  /**
+   * Credits an issued or paid invoice, in whole or in part, under the next credit note number of the year. What is open
+   * is owed no longer; what was paid becomes credit, which settles other open charges. Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.CreateCreditNote
+   */
+  createCreditNote: {
+    methodKind: "unary";
+    input: typeof CreateCreditNoteRequestSchema;
+    output: typeof CreateCreditNoteResponseSchema;
+  },
+  /**
+   * Gets a credit note. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.GetCreditNote
+   */
+  getCreditNote: {
+    methodKind: "unary";
+    input: typeof GetCreditNoteRequestSchema;
+    output: typeof GetCreditNoteResponseSchema;
+  },
+  /**
+   * Lists credit notes, the newest first. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.ListCreditNotes
+   */
+  listCreditNotes: {
+    methodKind: "unary";
+    input: typeof ListCreditNotesRequestSchema;
+    output: typeof ListCreditNotesResponseSchema;
+  },
+  /**
+   * Writes off what is open on a charge or an invoice and will never be paid. The revenue stays, the loss is bad debt.
+   * Scope `billing:write`.
+   *
+   * @generated from rpc billing.v1.BillingService.WriteOff
+   */
+  writeOff: {
+    methodKind: "unary";
+    input: typeof WriteOffRequestSchema;
+    output: typeof WriteOffResponseSchema;
   },
   /**
    * Lists invoices, the newest first. Scope `billing:read`.

@@ -100,6 +100,46 @@ export declare type BillingEvent = Message<"billing.v1.BillingEvent"> & {
      */
     value: InvoiceIssued;
     case: "invoiceIssued";
+  } | {
+    /**
+     * The account, which has no transactions yet, has another currency.
+     *
+     * @generated from field: billing.v1.AccountCurrencyChanged account_currency_changed = 11;
+     */
+    value: AccountCurrencyChanged;
+    case: "accountCurrencyChanged";
+  } | {
+    /**
+     * A payment settles other charges than before.
+     *
+     * @generated from field: billing.v1.PaymentReallocated payment_reallocated = 12;
+     */
+    value: PaymentReallocated;
+    case: "paymentReallocated";
+  } | {
+    /**
+     * Charges of a draft were discounted.
+     *
+     * @generated from field: billing.v1.ChargeDiscounted charge_discounted = 13;
+     */
+    value: ChargeDiscounted;
+    case: "chargeDiscounted";
+  } | {
+    /**
+     * Charges of an invoice were credited.
+     *
+     * @generated from field: billing.v1.CreditNoteIssued credit_note_issued = 14;
+     */
+    value: CreditNoteIssued;
+    case: "creditNoteIssued";
+  } | {
+    /**
+     * Open amounts were written off.
+     *
+     * @generated from field: billing.v1.WrittenOff written_off = 15;
+     */
+    value: WrittenOff;
+    case: "writtenOff";
   } | { case: undefined; value?: undefined };
 };
 
@@ -148,6 +188,26 @@ export declare type AccountStatusChanged = Message<"billing.v1.AccountStatusChan
  * Use `create(AccountStatusChangedSchema)` to create a new message.
  */
 export declare const AccountStatusChangedSchema: GenMessage<AccountStatusChanged>;
+
+/**
+ * The account, which has no transactions yet, has another currency.
+ *
+ * @generated from message billing.v1.AccountCurrencyChanged
+ */
+export declare type AccountCurrencyChanged = Message<"billing.v1.AccountCurrencyChanged"> & {
+  /**
+   * The new currency, ISO 4217.
+   *
+   * @generated from field: string currency_code = 1;
+   */
+  currencyCode: string;
+};
+
+/**
+ * Describes the message billing.v1.AccountCurrencyChanged.
+ * Use `create(AccountCurrencyChangedSchema)` to create a new message.
+ */
+export declare const AccountCurrencyChangedSchema: GenMessage<AccountCurrencyChanged>;
 
 /**
  * Something was charged.
@@ -295,6 +355,33 @@ export declare type PaymentRefunded = Message<"billing.v1.PaymentRefunded"> & {
 export declare const PaymentRefundedSchema: GenMessage<PaymentRefunded>;
 
 /**
+ * A payment settles other charges than before.
+ *
+ * @generated from message billing.v1.PaymentReallocated
+ */
+export declare type PaymentReallocated = Message<"billing.v1.PaymentReallocated"> & {
+  /**
+   * The payment.
+   *
+   * @generated from field: string payment_id = 1;
+   */
+  paymentId: string;
+
+  /**
+   * By how much each charge is settled (positive) or open again (negative). The rest came from credit or is credit now.
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 2;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.PaymentReallocated.
+ * Use `create(PaymentReallocatedSchema)` to create a new message.
+ */
+export declare const PaymentReallocatedSchema: GenMessage<PaymentReallocated>;
+
+/**
  * An invoice was issued.
  *
  * @generated from message billing.v1.InvoiceIssued
@@ -334,6 +421,156 @@ export declare type InvoiceIssued = Message<"billing.v1.InvoiceIssued"> & {
  * Use `create(InvoiceIssuedSchema)` to create a new message.
  */
 export declare const InvoiceIssuedSchema: GenMessage<InvoiceIssued>;
+
+/**
+ * Charges of a draft were discounted.
+ *
+ * @generated from message billing.v1.ChargeDiscounted
+ */
+export declare type ChargeDiscounted = Message<"billing.v1.ChargeDiscounted"> & {
+  /**
+   * The draft, a UUID.
+   *
+   * @generated from field: string invoice_id = 1;
+   */
+  invoiceId: string;
+
+  /**
+   * The sum of the discounts.
+   *
+   * @generated from field: common.v1.Money amount = 2;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * How much was taken off each charge.
+   *
+   * @generated from field: repeated billing.v1.ChargeReduction reductions = 3;
+   */
+  reductions: ChargeReduction[];
+
+  /**
+   * Where the settled part of the charges went. The rest is credit.
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 4;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.ChargeDiscounted.
+ * Use `create(ChargeDiscountedSchema)` to create a new message.
+ */
+export declare const ChargeDiscountedSchema: GenMessage<ChargeDiscounted>;
+
+/**
+ * Charges of an invoice were credited.
+ *
+ * @generated from message billing.v1.CreditNoteIssued
+ */
+export declare type CreditNoteIssued = Message<"billing.v1.CreditNoteIssued"> & {
+  /**
+   * The credit note, a UUID.
+   *
+   * @generated from field: string credit_note_id = 1;
+   */
+  creditNoteId: string;
+
+  /**
+   * Its number, without gaps within a year.
+   *
+   * @generated from field: string credit_note_number = 2;
+   */
+  creditNoteNumber: string;
+
+  /**
+   * The invoice, a UUID.
+   *
+   * @generated from field: string invoice_id = 3;
+   */
+  invoiceId: string;
+
+  /**
+   * The sum of what was credited.
+   *
+   * @generated from field: common.v1.Money amount = 4;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * How much was taken off each charge.
+   *
+   * @generated from field: repeated billing.v1.ChargeReduction reductions = 5;
+   */
+  reductions: ChargeReduction[];
+
+  /**
+   * Where the settled part of the charges went. The rest is credit.
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 6;
+   */
+  allocations: Allocation[];
+};
+
+/**
+ * Describes the message billing.v1.CreditNoteIssued.
+ * Use `create(CreditNoteIssuedSchema)` to create a new message.
+ */
+export declare const CreditNoteIssuedSchema: GenMessage<CreditNoteIssued>;
+
+/**
+ * Open amounts were written off.
+ *
+ * @generated from message billing.v1.WrittenOff
+ */
+export declare type WrittenOff = Message<"billing.v1.WrittenOff"> & {
+  /**
+   * The sum of what was written off.
+   *
+   * @generated from field: common.v1.Money amount = 1;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * How much was taken off each charge.
+   *
+   * @generated from field: repeated billing.v1.ChargeReduction reductions = 2;
+   */
+  reductions: ChargeReduction[];
+};
+
+/**
+ * Describes the message billing.v1.WrittenOff.
+ * Use `create(WrittenOffSchema)` to create a new message.
+ */
+export declare const WrittenOffSchema: GenMessage<WrittenOff>;
+
+/**
+ * An amount that was taken off a charge.
+ *
+ * @generated from message billing.v1.ChargeReduction
+ */
+export declare type ChargeReduction = Message<"billing.v1.ChargeReduction"> & {
+  /**
+   * The charge.
+   *
+   * @generated from field: string charge_id = 1;
+   */
+  chargeId: string;
+
+  /**
+   * The amount, positive, in the account's currency.
+   *
+   * @generated from field: common.v1.Money amount = 2;
+   */
+  amount?: Money | undefined;
+};
+
+/**
+ * Describes the message billing.v1.ChargeReduction.
+ * Use `create(ChargeReductionSchema)` to create a new message.
+ */
+export declare const ChargeReductionSchema: GenMessage<ChargeReduction>;
 
 /**
  * How much of a charge is settled (positive) or open again (negative).

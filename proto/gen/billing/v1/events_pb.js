@@ -10,7 +10,7 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
  * Describes the file billing/v1/events.proto.
  */
 export const file_billing_v1_events = /*@__PURE__*/
-  fileDesc("ChdiaWxsaW5nL3YxL2V2ZW50cy5wcm90bxIKYmlsbGluZy52MSL4AwoMQmlsbGluZ0V2ZW50EhIKCmFjY291bnRfaWQYASABKAkSEgoKcGF0aWVudF9pZBgCIAEoCRIvCgtvY2N1cnJlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMwoOYWNjb3VudF9vcGVuZWQYBCABKAsyGS5iaWxsaW5nLnYxLkFjY291bnRPcGVuZWRIABJCChZhY2NvdW50X3N0YXR1c19jaGFuZ2VkGAUgASgLMiAuYmlsbGluZy52MS5BY2NvdW50U3RhdHVzQ2hhbmdlZEgAEjMKDmNoYXJnZV9jcmVhdGVkGAYgASgLMhkuYmlsbGluZy52MS5DaGFyZ2VDcmVhdGVkSAASMQoNY2hhcmdlX3ZvaWRlZBgHIAEoCzIYLmJpbGxpbmcudjEuQ2hhcmdlVm9pZGVkSAASNwoQcGF5bWVudF9yZWNvcmRlZBgIIAEoCzIbLmJpbGxpbmcudjEuUGF5bWVudFJlY29yZGVkSAASNwoQcGF5bWVudF9yZWZ1bmRlZBgJIAEoCzIbLmJpbGxpbmcudjEuUGF5bWVudFJlZnVuZGVkSAASMwoOaW52b2ljZV9pc3N1ZWQYCiABKAsyGS5iaWxsaW5nLnYxLkludm9pY2VJc3N1ZWRIAEIHCgVldmVudCImCg1BY2NvdW50T3BlbmVkEhUKDWN1cnJlbmN5X2NvZGUYASABKAkiJgoUQWNjb3VudFN0YXR1c0NoYW5nZWQSDgoGc3RhdHVzGAEgASgJInEKDUNoYXJnZUNyZWF0ZWQSEQoJY2hhcmdlX2lkGAEgASgJEiAKBmFtb3VudBgCIAEoCzIQLmNvbW1vbi52MS5Nb25leRIrCgthbGxvY2F0aW9ucxgDIAMoCzIWLmJpbGxpbmcudjEuQWxsb2NhdGlvbiJwCgxDaGFyZ2VWb2lkZWQSEQoJY2hhcmdlX2lkGAEgASgJEiAKBmFtb3VudBgCIAEoCzIQLmNvbW1vbi52MS5Nb25leRIrCgthbGxvY2F0aW9ucxgDIAMoCzIWLmJpbGxpbmcudjEuQWxsb2NhdGlvbiJ0Cg9QYXltZW50UmVjb3JkZWQSEgoKcGF5bWVudF9pZBgBIAEoCRIgCgZhbW91bnQYAiABKAsyEC5jb21tb24udjEuTW9uZXkSKwoLYWxsb2NhdGlvbnMYAyADKAsyFi5iaWxsaW5nLnYxLkFsbG9jYXRpb24ihwEKD1BheW1lbnRSZWZ1bmRlZBISCgpwYXltZW50X2lkGAEgASgJEhEKCXJlZnVuZF9pZBgCIAEoCRIgCgZhbW91bnQYAyABKAsyEC5jb21tb24udjEuTW9uZXkSKwoLYWxsb2NhdGlvbnMYBCADKAsyFi5iaWxsaW5nLnYxLkFsbG9jYXRpb24ibgoNSW52b2ljZUlzc3VlZBISCgppbnZvaWNlX2lkGAEgASgJEhYKDmludm9pY2VfbnVtYmVyGAIgASgJEh8KBXRvdGFsGAMgASgLMhAuY29tbW9uLnYxLk1vbmV5EhAKCGR1ZV9kYXRlGAQgASgJIkEKCkFsbG9jYXRpb24SEQoJY2hhcmdlX2lkGAEgASgJEiAKBmFtb3VudBgCIAEoCzIQLmNvbW1vbi52MS5Nb25leWIGcHJvdG8z", [file_common_v1_money, file_google_protobuf_timestamp]);
+  fileDesc("ChdiaWxsaW5nL3YxL2V2ZW50cy5wcm90bxIKYmlsbGluZy52MSKlBgoMQmlsbGluZ0V2ZW50EhIKCmFjY291bnRfaWQYASABKAkSEgoKcGF0aWVudF9pZBgCIAEoCRIvCgtvY2N1cnJlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMwoOYWNjb3VudF9vcGVuZWQYBCABKAsyGS5iaWxsaW5nLnYxLkFjY291bnRPcGVuZWRIABJCChZhY2NvdW50X3N0YXR1c19jaGFuZ2VkGAUgASgLMiAuYmlsbGluZy52MS5BY2NvdW50U3RhdHVzQ2hhbmdlZEgAEjMKDmNoYXJnZV9jcmVhdGVkGAYgASgLMhkuYmlsbGluZy52MS5DaGFyZ2VDcmVhdGVkSAASMQoNY2hhcmdlX3ZvaWRlZBgHIAEoCzIYLmJpbGxpbmcudjEuQ2hhcmdlVm9pZGVkSAASNwoQcGF5bWVudF9yZWNvcmRlZBgIIAEoCzIbLmJpbGxpbmcudjEuUGF5bWVudFJlY29yZGVkSAASNwoQcGF5bWVudF9yZWZ1bmRlZBgJIAEoCzIbLmJpbGxpbmcudjEuUGF5bWVudFJlZnVuZGVkSAASMwoOaW52b2ljZV9pc3N1ZWQYCiABKAsyGS5iaWxsaW5nLnYxLkludm9pY2VJc3N1ZWRIABJGChhhY2NvdW50X2N1cnJlbmN5X2NoYW5nZWQYCyABKAsyIi5iaWxsaW5nLnYxLkFjY291bnRDdXJyZW5jeUNoYW5nZWRIABI9ChNwYXltZW50X3JlYWxsb2NhdGVkGAwgASgLMh4uYmlsbGluZy52MS5QYXltZW50UmVhbGxvY2F0ZWRIABI5ChFjaGFyZ2VfZGlzY291bnRlZBgNIAEoCzIcLmJpbGxpbmcudjEuQ2hhcmdlRGlzY291bnRlZEgAEjoKEmNyZWRpdF9ub3RlX2lzc3VlZBgOIAEoCzIcLmJpbGxpbmcudjEuQ3JlZGl0Tm90ZUlzc3VlZEgAEi0KC3dyaXR0ZW5fb2ZmGA8gASgLMhYuYmlsbGluZy52MS5Xcml0dGVuT2ZmSABCBwoFZXZlbnQiJgoNQWNjb3VudE9wZW5lZBIVCg1jdXJyZW5jeV9jb2RlGAEgASgJIiYKFEFjY291bnRTdGF0dXNDaGFuZ2VkEg4KBnN0YXR1cxgBIAEoCSIvChZBY2NvdW50Q3VycmVuY3lDaGFuZ2VkEhUKDWN1cnJlbmN5X2NvZGUYASABKAkicQoNQ2hhcmdlQ3JlYXRlZBIRCgljaGFyZ2VfaWQYASABKAkSIAoGYW1vdW50GAIgASgLMhAuY29tbW9uLnYxLk1vbmV5EisKC2FsbG9jYXRpb25zGAMgAygLMhYuYmlsbGluZy52MS5BbGxvY2F0aW9uInAKDENoYXJnZVZvaWRlZBIRCgljaGFyZ2VfaWQYASABKAkSIAoGYW1vdW50GAIgASgLMhAuY29tbW9uLnYxLk1vbmV5EisKC2FsbG9jYXRpb25zGAMgAygLMhYuYmlsbGluZy52MS5BbGxvY2F0aW9uInQKD1BheW1lbnRSZWNvcmRlZBISCgpwYXltZW50X2lkGAEgASgJEiAKBmFtb3VudBgCIAEoCzIQLmNvbW1vbi52MS5Nb25leRIrCgthbGxvY2F0aW9ucxgDIAMoCzIWLmJpbGxpbmcudjEuQWxsb2NhdGlvbiKHAQoPUGF5bWVudFJlZnVuZGVkEhIKCnBheW1lbnRfaWQYASABKAkSEQoJcmVmdW5kX2lkGAIgASgJEiAKBmFtb3VudBgDIAEoCzIQLmNvbW1vbi52MS5Nb25leRIrCgthbGxvY2F0aW9ucxgEIAMoCzIWLmJpbGxpbmcudjEuQWxsb2NhdGlvbiJVChJQYXltZW50UmVhbGxvY2F0ZWQSEgoKcGF5bWVudF9pZBgBIAEoCRIrCgthbGxvY2F0aW9ucxgCIAMoCzIWLmJpbGxpbmcudjEuQWxsb2NhdGlvbiJuCg1JbnZvaWNlSXNzdWVkEhIKCmludm9pY2VfaWQYASABKAkSFgoOaW52b2ljZV9udW1iZXIYAiABKAkSHwoFdG90YWwYAyABKAsyEC5jb21tb24udjEuTW9uZXkSEAoIZHVlX2RhdGUYBCABKAkipgEKEENoYXJnZURpc2NvdW50ZWQSEgoKaW52b2ljZV9pZBgBIAEoCRIgCgZhbW91bnQYAiABKAsyEC5jb21tb24udjEuTW9uZXkSLwoKcmVkdWN0aW9ucxgDIAMoCzIbLmJpbGxpbmcudjEuQ2hhcmdlUmVkdWN0aW9uEisKC2FsbG9jYXRpb25zGAQgAygLMhYuYmlsbGluZy52MS5BbGxvY2F0aW9uItoBChBDcmVkaXROb3RlSXNzdWVkEhYKDmNyZWRpdF9ub3RlX2lkGAEgASgJEhoKEmNyZWRpdF9ub3RlX251bWJlchgCIAEoCRISCgppbnZvaWNlX2lkGAMgASgJEiAKBmFtb3VudBgEIAEoCzIQLmNvbW1vbi52MS5Nb25leRIvCgpyZWR1Y3Rpb25zGAUgAygLMhsuYmlsbGluZy52MS5DaGFyZ2VSZWR1Y3Rpb24SKwoLYWxsb2NhdGlvbnMYBiADKAsyFi5iaWxsaW5nLnYxLkFsbG9jYXRpb24iXwoKV3JpdHRlbk9mZhIgCgZhbW91bnQYASABKAsyEC5jb21tb24udjEuTW9uZXkSLwoKcmVkdWN0aW9ucxgCIAMoCzIbLmJpbGxpbmcudjEuQ2hhcmdlUmVkdWN0aW9uIkYKD0NoYXJnZVJlZHVjdGlvbhIRCgljaGFyZ2VfaWQYASABKAkSIAoGYW1vdW50GAIgASgLMhAuY29tbW9uLnYxLk1vbmV5IkEKCkFsbG9jYXRpb24SEQoJY2hhcmdlX2lkGAEgASgJEiAKBmFtb3VudBgCIAEoCzIQLmNvbW1vbi52MS5Nb25leWIGcHJvdG8z", [file_common_v1_money, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message billing.v1.BillingEvent.
@@ -34,44 +34,86 @@ export const AccountStatusChangedSchema = /*@__PURE__*/
   messageDesc(file_billing_v1_events, 2);
 
 /**
+ * Describes the message billing.v1.AccountCurrencyChanged.
+ * Use `create(AccountCurrencyChangedSchema)` to create a new message.
+ */
+export const AccountCurrencyChangedSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_events, 3);
+
+/**
  * Describes the message billing.v1.ChargeCreated.
  * Use `create(ChargeCreatedSchema)` to create a new message.
  */
 export const ChargeCreatedSchema = /*@__PURE__*/
-  messageDesc(file_billing_v1_events, 3);
+  messageDesc(file_billing_v1_events, 4);
 
 /**
  * Describes the message billing.v1.ChargeVoided.
  * Use `create(ChargeVoidedSchema)` to create a new message.
  */
 export const ChargeVoidedSchema = /*@__PURE__*/
-  messageDesc(file_billing_v1_events, 4);
+  messageDesc(file_billing_v1_events, 5);
 
 /**
  * Describes the message billing.v1.PaymentRecorded.
  * Use `create(PaymentRecordedSchema)` to create a new message.
  */
 export const PaymentRecordedSchema = /*@__PURE__*/
-  messageDesc(file_billing_v1_events, 5);
+  messageDesc(file_billing_v1_events, 6);
 
 /**
  * Describes the message billing.v1.PaymentRefunded.
  * Use `create(PaymentRefundedSchema)` to create a new message.
  */
 export const PaymentRefundedSchema = /*@__PURE__*/
-  messageDesc(file_billing_v1_events, 6);
+  messageDesc(file_billing_v1_events, 7);
+
+/**
+ * Describes the message billing.v1.PaymentReallocated.
+ * Use `create(PaymentReallocatedSchema)` to create a new message.
+ */
+export const PaymentReallocatedSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_events, 8);
 
 /**
  * Describes the message billing.v1.InvoiceIssued.
  * Use `create(InvoiceIssuedSchema)` to create a new message.
  */
 export const InvoiceIssuedSchema = /*@__PURE__*/
-  messageDesc(file_billing_v1_events, 7);
+  messageDesc(file_billing_v1_events, 9);
+
+/**
+ * Describes the message billing.v1.ChargeDiscounted.
+ * Use `create(ChargeDiscountedSchema)` to create a new message.
+ */
+export const ChargeDiscountedSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_events, 10);
+
+/**
+ * Describes the message billing.v1.CreditNoteIssued.
+ * Use `create(CreditNoteIssuedSchema)` to create a new message.
+ */
+export const CreditNoteIssuedSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_events, 11);
+
+/**
+ * Describes the message billing.v1.WrittenOff.
+ * Use `create(WrittenOffSchema)` to create a new message.
+ */
+export const WrittenOffSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_events, 12);
+
+/**
+ * Describes the message billing.v1.ChargeReduction.
+ * Use `create(ChargeReductionSchema)` to create a new message.
+ */
+export const ChargeReductionSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_events, 13);
 
 /**
  * Describes the message billing.v1.Allocation.
  * Use `create(AllocationSchema)` to create a new message.
  */
 export const AllocationSchema = /*@__PURE__*/
-  messageDesc(file_billing_v1_events, 8);
+  messageDesc(file_billing_v1_events, 14);
 

@@ -22,7 +22,8 @@ import {
 import type { PatientReport } from "../reports/patients.ts";
 import type { Head } from "../reports/reports.ts";
 import { largestHidden, type Shown } from "../reports/suppression.ts";
-import { cookiePath } from "./session.ts";
+
+export const dashboardPath = "/analytics/dashboard";
 
 /** What the page shows. `interval` differs from `requestedInterval` if the period is too long for that one. */
 export type DashboardQuery = {
@@ -74,8 +75,8 @@ function page(options: { title: string; release: string; body: Html; script?: bo
 <meta name="color-scheme" content="light dark">
 <title>${title}</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="${cookiePath}/dashboard.css?${release}">
-${script ? html`<script src="${cookiePath}/dashboard.js?${release}" defer></script>` : ""}
+<link rel="stylesheet" href="${dashboardPath}/dashboard.css?${release}">
+${script ? html`<script src="${dashboardPath}/dashboard.js?${release}" defer></script>` : ""}
 </head>
 <body>
 ${body}
@@ -90,7 +91,7 @@ export function signInPage(options: { release: string; next: string; email: stri
     title: problem ? "Not signed in: clinic dashboard" : "Sign in: clinic dashboard",
     release,
     body: html`<main>
-<form class="sign-in card" method="post" action="${cookiePath}/login">
+<form class="sign-in card" method="post" action="${dashboardPath}/login">
 <h1>Clinic dashboard</h1>
 ${problem ? html`<p class="problem" role="alert">${problem}</p>` : ""}
 <label>E-mail address <input name="email" type="email" autocomplete="username" required maxlength="320" value="${email}"></label>
@@ -103,7 +104,7 @@ ${problem ? html`<p class="problem" role="alert">${problem}</p>` : ""}
   });
 }
 
-const signOut = html`<form method="post" action="${cookiePath}/logout"><button class="plain">Sign out</button></form>`;
+const signOut = html`<form method="post" action="${dashboardPath}/logout"><button class="plain">Sign out</button></form>`;
 
 export function problemPage(options: { release: string; message: string; signedIn: boolean; requestId: string }): string {
   const { release, message, signedIn, requestId } = options;
@@ -113,7 +114,7 @@ export function problemPage(options: { release: string; message: string; signedI
     body: html`<header><h1>Clinic dashboard</h1>${signedIn ? signOut : ""}</header>
 <main class="card">
 <p class="problem" role="alert">${message}</p>
-<p><a href="${cookiePath}">Try again</a></p>
+<p><a href="${dashboardPath}">Try again</a></p>
 <p class="note">Request ${requestId}</p>
 </main>`,
   });
@@ -152,10 +153,10 @@ ${content(query, reports, figures)}
 function picker(query: DashboardQuery, { currency, currencies, to }: Head & BillingReport): Html {
   const link = (text: string, from: string) => {
     const search = new URLSearchParams({ from, to, interval: "day", timeZone: query.timeZone });
-    return html`<a href="${cookiePath}?${search.toString()}">${text}</a>`;
+    return html`<a href="${dashboardPath}?${search.toString()}">${text}</a>`;
   };
   const option = (value: string, chosen: string) => html`<option${value === chosen ? raw(" selected") : ""}>${value}</option>`;
-  return html`<form class="picker" method="get" action="${cookiePath}">
+  return html`<form class="picker" method="get" action="${dashboardPath}">
 <label>From <input type="date" name="from" value="${query.from}" required></label>
 <label>To <input type="date" name="to" value="${query.to}" required></label>
 <label>By <select name="interval">${["day", "week", "month"].map((each) => option(each, query.requestedInterval))}</select></label>

@@ -15,14 +15,14 @@ import { darkRules } from "../charts/palette.ts";
 import type { Charts } from "../charts/renderer.ts";
 import { isPeriod, periodFrom } from "../reports/period.ts";
 import { type Reports, tagOf } from "../reports/reports.ts";
-import { type DashboardQuery, dashboardPage, problemPage, signInPage } from "./page.ts";
+import { type DashboardQuery, dashboardPage, dashboardPath, problemPage, signInPage } from "./page.ts";
 import {
   type ClientRequest,
   cookieHeader,
   cookieName,
-  cookiePath,
   type DashboardSessions,
   refuseForeignPost,
+  refuseLostCookie,
   type Viewer,
 } from "./session.ts";
 
@@ -69,7 +69,7 @@ const dashboardQuery = z.object({
 const dashboard = createRoute({
   operationId: "dashboard",
   method: "get",
-  path: cookiePath,
+  path: dashboardPath,
   tags,
   summary: "Show the dashboard, or the form to sign in",
   description: "A value that cannot be used is replaced by a usable one; the page has no errors of fields.",
@@ -84,7 +84,7 @@ const dashboard = createRoute({
 const dashboardLogin = createRoute({
   operationId: "dashboardLogin",
   method: "post",
-  path: `${cookiePath}/login`,
+  path: `${dashboardPath}/login`,
   tags,
   summary: "Sign in with the form",
   request: {
@@ -107,7 +107,7 @@ const dashboardLogin = createRoute({
   responses: {
     303: isThere("To the dashboard, with a cookie"),
     401: page("The form, which says what is wrong"),
-    403: page("The form: it came from another site, or the scope analytics:read is missing"),
+    403: page("The form: it came from another site or by plain HTTP, or the scope analytics:read is missing"),
     429: page("The form: there were too many attempts"),
     ...problemPages,
   },
@@ -115,7 +115,7 @@ const dashboardLogin = createRoute({
 const dashboardLogout = createRoute({
   operationId: "dashboardLogout",
   method: "post",
-  path: `${cookiePath}/logout`,
+  path: `${dashboardPath}/logout`,
   tags,
   summary: "End the session",
   responses: { 303: isThere("To the form"), ...errorAnswers("permission_denied"), ...problemPages },
@@ -123,7 +123,7 @@ const dashboardLogout = createRoute({
 const dashboardFile = createRoute({
   operationId: "dashboardFile",
   method: "get",
-  path: `${cookiePath}/{file}`,
+  path: `${dashboardPath}/{file}`,
   tags,
   summary: "Read the style sheet or the script of the dashboard",
   request: { params: z.object({ file: z.string().max(40).openapi({ example: "dashboard.css" }) }) },
@@ -146,9 +146,11 @@ export function registerDashboard(
   operation(dashboard, async (c) => {
     let viewer: Viewer | undefined;
     try {
-      viewer = await sessions.viewer(getCookie(c, cookieName), clientRequestOf(c));
+      // Browsers say what a request is for: `document` if the person has opened the page, `empty` if a script fetches it.
+      const isAct = c.req.header("sec-fetch-dest") !== "empty";
+      viewer = await sessions.viewer(getCookie(c, cookieName), clientRequestOf(c), { isAct });
       if (!viewer) return c.body(signInPage({ release, next: searchOf(c), email: "" }), 200, pageHeaders);
-      if (viewer.cookie) c.header("set-cookie", cookieHeader(viewer.cookie, { secure: isSecure(c) }));
+      if (viewer.cookie) c.header("set-cookie", cookieHeader(viewer.cookie));
       const query = usableQuery(c.req.valid("query"), clinicTimeZone);
       const detail = viewer.caller.scopes.has("analytics:detail");
       const { tag, show } = await planPage(query, { reports, charts }, detail);
@@ -170,11 +172,12 @@ export function registerDashboard(
     const { email, password, code, next } = c.req.valid("form");
     try {
       refuseForeign(c);
+      refuseLostCookie(c.req.header("origin"));
       const cookie = await sessions.signIn({ email, password, code: code || undefined }, clientRequestOf(c));
       // Only a query may follow, because a whole address could lead to another site. It is encoded, because a header cannot
       // hold every character.
       const search = next?.startsWith("?") ? `?${new URLSearchParams(next)}` : "";
-      return c.body(null, 303, { location: `${cookiePath}${search}`, "set-cookie": cookieHeader(cookie, { secure: isSecure(c) }) });
+      return c.body(null, 303, { location: `${dashboardPath}${search}`, "set-cookie": cookieHeader(cookie) });
     } catch (error) {
       const known = await recorded(c, error);
       if (known.status >= 500) c.get("log").error({ err: known, requestId: c.get("requestId") }, "signing in failed");
@@ -193,7 +196,7 @@ export function registerDashboard(
       const page = problemPage({ release, message, signedIn: true, requestId: c.get("requestId") });
       return new Response(page, { status, headers: { ...pageHeaders, "cache-control": "no-store" } });
     }
-    return c.body(null, 303, { location: cookiePath, "set-cookie": cookieHeader("", { secure: isSecure(c), ended: true }) });
+    return c.body(null, 303, { location: dashboardPath, "set-cookie": cookieHeader("", { ended: true }) });
   });
 
   operation(dashboardFile, (c) => {
@@ -279,10 +282,6 @@ function clientRequestOf(c: RestContext): ClientRequest {
     userAgent: c.req.header("user-agent"),
     requestId: c.get("requestId"),
   };
-}
-
-function isSecure(c: RestContext): boolean {
-  return c.req.header("x-forwarded-proto") === "https";
 }
 
 function refuseForeign(c: RestContext): void {

@@ -7,10 +7,11 @@ import { createEncryptor } from "@pm/kit/encryption";
 import { AppError } from "@pm/kit/errors";
 import { z } from "zod";
 
-export const cookieName = "pm_session";
-export const cookiePath = "/analytics/dashboard";
+/** By its prefix, browsers keep it for this host alone and never send it by plain HTTP (RFC 6265bis, 4.1.3.2). */
+export const cookieName = "__Host-pm_session";
 
-const tokens = z.object({ token: z.string(), refreshToken: z.string(), expiresAt: z.number() });
+/** `actedAt` is when auth last learned that the person is there. */
+const tokens = z.object({ token: z.string(), refreshToken: z.string(), expiresAt: z.number(), actedAt: z.number() });
 type Tokens = z.infer<typeof tokens>;
 const signedIn = z.object({ token: z.string(), refreshToken: z.string(), expiresIn: z.number() });
 
@@ -35,9 +36,11 @@ export type DashboardSessions = {
   /**
    * Finds out whose cookie it is, and refreshes the tokens if they are about to expire. Returns undefined if there is
    * no cookie or it is no longer valid.
+   * @param cause whether the person has caused the request, or the page refreshes itself. A session lives as long as
+   * its person acts.
    * @throws AppError permission_denied, unavailable
    */
-  viewer(cookie: string | undefined, request: ClientRequest): Promise<Viewer | undefined>;
+  viewer(cookie: string | undefined, request: ClientRequest, cause: { isAct: boolean }): Promise<Viewer | undefined>;
   /**
    * Ends the session in auth. If it has ended already, nothing happens.
    * @throws AppError unavailable
@@ -47,6 +50,11 @@ export type DashboardSessions = {
 
 /** A token that expires sooner than this is refreshed, so that it does not expire while it is used. */
 const refreshBeforeMs = 30_000;
+/**
+ * Auth learns that the person is there from a refresh. While the page renews the tokens, no act of the person would
+ * come to one, so the first act after this time does.
+ */
+const reportActAfterMs = 60_000;
 
 export function createDashboardSessions(options: {
   authUrl: string;
@@ -88,9 +96,20 @@ export function createDashboardSessions(options: {
     }
   }
 
-  async function tokensFrom(response: Response): Promise<Tokens> {
+  async function tokensFrom(response: Response, actedAt: number): Promise<Tokens> {
     const { token, refreshToken, expiresIn } = signedIn.parse(await response.json());
-    return { token, refreshToken, expiresAt: now() + expiresIn * 1_000 };
+    return { token, refreshToken, expiresAt: now() + expiresIn * 1_000, actedAt };
+  }
+
+  /**
+   * The next tokens; undefined if the session has ended.
+   * @throws AppError unavailable
+   */
+  async function renew({ refreshToken, actedAt }: Tokens, request: ClientRequest, isAct: boolean): Promise<Tokens | undefined> {
+    const response = await post("/auth/refresh", { refreshToken, ...(!isAct && { background: true }) }, request);
+    if (response.status >= 500 || response.status === 429)
+      throw new AppError("unavailable", "The session cannot be renewed right now. Try again shortly.");
+    return response.ok ? tokensFrom(response, isAct ? now() : actedAt) : undefined;
   }
 
   /** Ends the session by its refresh token, because its access token may have expired. */
@@ -111,7 +130,7 @@ export function createDashboardSessions(options: {
       if (response.status === 429) throw new AppError("resource_exhausted", "Too many attempts. Wait a little, then try again.");
       if (response.status >= 500) throw new AppError("unavailable", "Signing in is not possible right now. Try again shortly.");
       if (!response.ok) throw new AppError("unauthenticated", "The e-mail address, the password or the code is not right.");
-      const fresh = await tokensFrom(response);
+      const fresh = await tokensFrom(response, now());
       try {
         await callerOf(fresh.token);
       } catch (error) {
@@ -122,23 +141,20 @@ export function createDashboardSessions(options: {
       return toCookie(fresh);
     },
 
-    async viewer(cookie, request) {
+    async viewer(cookie, request, { isAct }) {
       const held = fromCookie(cookie);
       if (!held) return undefined;
-      if (held.expiresAt - now() > refreshBeforeMs) {
-        try {
-          return { caller: await callerOf(held.token) };
-        } catch (error) {
-          // The token was revoked, or its signing key was removed. Auth decides whether the session gets another token.
-          if (!(error instanceof AppError) || error.code !== "unauthenticated") throw error;
-        }
-      }
-      const response = await post("/auth/refresh", { refreshToken: held.refreshToken }, request);
-      if (response.status >= 500 || response.status === 429)
-        throw new AppError("unavailable", "The session cannot be renewed right now. Try again shortly.");
-      if (!response.ok) return undefined;
-      const fresh = await tokensFrom(response);
-      return { caller: await callerOf(fresh.token), cookie: toCookie(fresh) };
+      const isFresh = held.expiresAt - now() > refreshBeforeMs;
+      const isToReport = isAct && now() - held.actedAt > reportActAfterMs;
+      // Undefined if the token was revoked, or its signing key was removed: auth decides whether the session gets another.
+      const caller = isFresh ? await callerOf(held.token).catch(unlessUnauthenticated) : undefined;
+      if (caller && !isToReport) return { caller };
+      const fresh = await renew(held, request, isAct).catch((error: unknown) => {
+        if (caller) return held;
+        throw error;
+      });
+      if (fresh === held) return { caller: caller as Caller };
+      return fresh && { caller: await callerOf(fresh.token), cookie: toCookie(fresh) };
     },
 
     async signOut(cookie, request) {
@@ -148,13 +164,24 @@ export function createDashboardSessions(options: {
   };
 }
 
+function unlessUnauthenticated(error: unknown): undefined {
+  if (!(error instanceof AppError) || error.code !== "unauthenticated") throw error;
+}
+
+/** The cookie as a header: not for scripts, and not with posts of other sites. */
+export function cookieHeader(value: string, { ended = false } = {}): string {
+  return [`${cookieName}=${value}`, "Path=/", "Secure", "HttpOnly", "SameSite=Lax", ...(ended ? ["Max-Age=0"] : [])].join("; ");
+}
+
 /**
- * The cookie as a header: not for scripts, not with posts of other sites, and only over TLS if the person came over
- * TLS.
+ * Refuses to sign in where a browser does not keep the cookie: by plain HTTP, except from this machine.
+ * @param origin of the page with the form
+ * @throws AppError permission_denied
  */
-export function cookieHeader(value: string, { secure, ended = false }: { secure: boolean; ended?: boolean }): string {
-  const flags = [`Path=${cookiePath}`, "HttpOnly", "SameSite=Lax", ...(secure ? ["Secure"] : []), ...(ended ? ["Max-Age=0"] : [])];
-  return [`${cookieName}=${value}`, ...flags].join("; ");
+export function refuseLostCookie(origin: string | undefined): void {
+  const { protocol, hostname } = (origin !== undefined && URL.parse(origin)) || { protocol: "https:", hostname: "" };
+  if (protocol !== "http:" || /^(.*\.)?localhost$|^127(\.\d+){3}$|^\[::1\]$/.test(hostname)) return;
+  throw new AppError("permission_denied", "Open the dashboard by HTTPS or at localhost: browsers keep its session nowhere else.");
 }
 
 /**

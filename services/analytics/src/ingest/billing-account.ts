@@ -8,7 +8,7 @@ import type { Facts } from "../rollups/aggregate.ts";
 import { addMoney } from "../rollups/money.ts";
 import type { LoggedBillingEvent } from "./event.ts";
 
-const { charged, voided, collected, refunded, invoiced, credit } = measures.billing;
+const { charged, voided, discounted, credited, writtenOff, collected, refunded, invoiced, credit } = measures.billing;
 
 type OpenCharge = { at: Instant; currency: string; changes: { at: Instant; amount: bigint }[] };
 
@@ -17,7 +17,8 @@ export function addAccountFacts(unordered: LoggedBillingEvent[], facts: Facts, s
   // Events have an order of their own, so the order in which they came does not matter.
   const events = unordered.toSorted((a, b) => a.at - b.at || (a.id < b.id ? -1 : 1));
   const charges = chargesIn(events);
-  for (const event of events) addEventFacts(event, charges, facts, sign);
+  const currency = currencyOf(events);
+  for (const event of events) addEventFacts(event, { charges, currency }, facts, sign);
   for (const charge of charges.values()) addAgingFacts(charge, facts, sign);
   if (events.length > 0) facts.holds(measures.accounts.status, statusOf(events), sign);
 }
@@ -32,8 +33,10 @@ function chargesIn(events: LoggedBillingEvent[]): Map<string, OpenCharge> {
   return charges;
 }
 
+type Account = { charges: Map<string, OpenCharge>; currency: string | undefined };
+
 /** Adds the facts of one event, and its changes to the charges. */
-function addEventFacts({ at, change }: LoggedBillingEvent, charges: Map<string, OpenCharge>, facts: Facts, sign: bigint): void {
+function addEventFacts({ at, change }: LoggedBillingEvent, { charges, currency }: Account, facts: Facts, sign: bigint): void {
   const add = (measure: string, money: Money) => {
     addMoney(facts, measure, money.currencyCode, at, sign * money.minorUnits);
     facts.atInstant(countOf(measure), money.currencyCode, at, sign);
@@ -63,10 +66,18 @@ function addEventFacts({ at, change }: LoggedBillingEvent, charges: Map<string, 
   } else if (change.case === "paymentRefunded" && change.value.amount) {
     add(refunded, change.value.amount);
     allocate(change.value.allocations, change.value.amount.currencyCode, -change.value.amount.minorUnits);
+  } else if (change.case === "chargeDiscounted" || change.case === "creditNoteIssued" || change.case === "writtenOff") {
+    const { amount, reductions } = change.value;
+    if (!amount) return;
+    add({ chargeDiscounted: discounted, creditNoteIssued: credited, writtenOff }[change.case], amount);
+    for (const { chargeId, amount: part } of reductions) if (part) charges.get(chargeId)?.changes.push({ at, amount: -part.minorUnits });
+    if (change.case !== "writtenOff") allocate(change.value.allocations, amount.currencyCode, 0n);
+  } else if (change.case === "paymentReallocated") {
+    for (const { amount } of change.value.allocations.slice(0, 1)) allocate(change.value.allocations, amount?.currencyCode ?? "", 0n);
   } else if (change.case === "invoiceIssued" && change.value.total) {
     add(invoiced, change.value.total);
   } else if (change.case === "accountOpened") {
-    facts.atInstant(measures.accounts.opened, change.value.currencyCode, at, sign);
+    facts.atInstant(measures.accounts.opened, currency ?? change.value.currencyCode, at, sign);
   }
 }
 
@@ -88,6 +99,12 @@ function addAgingFacts({ at: chargedAt, currency, changes }: OpenCharge, facts: 
       if (Number.isFinite(left)) addMoney(facts, measure, currency, left, -sign * amount);
     });
   }
+}
+
+/** The currency that an account without transactions was changed to last; undefined if it never was. Events are in order. */
+function currencyOf(events: LoggedBillingEvent[]): string | undefined {
+  const last = events.findLast(({ change }) => change.case === "accountCurrencyChanged")?.change;
+  return last?.case === "accountCurrencyChanged" ? last.value.currencyCode : undefined;
 }
 
 function statusOf(events: LoggedBillingEvent[]): string {

@@ -55,6 +55,10 @@ const billingTotals = z.object({
       currencyCode: z.string(),
       charged: digits,
       voided: digits,
+      // A billing of an earlier release has none of them.
+      discounted: digits.default("0"),
+      credited: digits.default("0"),
+      writtenOff: digits.default("0"),
       paid: digits,
       refunded: digits,
       outstanding: digits,
@@ -170,7 +174,7 @@ type ComparisonOptions = { database: AnalyticsDatabase; clinicTimeZone: string }
 
 function createComparison({ database, clinicTimeZone }: ComparisonOptions): (owners: Owners) => Promise<Comparison> {
   const queryOf = createRollupQueries(database);
-  const { charged, voided, collected, refunded, credit } = measures.billing;
+  const { charged, voided, discounted, credited, writtenOff, collected, refunded, credit } = measures.billing;
   const { status } = measures.accounts;
   const { patientsWithoutAccount, accountsWithoutPatient } = measures.consistency;
   const open = agingBuckets.map(({ measure }) => measure);
@@ -184,7 +188,7 @@ function createComparison({ database, clinicTimeZone }: ComparisonOptions): (own
         patientFlows.map(({ measure }) => measure),
         end,
       ),
-      rollups.before([charged, voided, collected, refunded, credit, ...open], end),
+      rollups.before([charged, voided, discounted, credited, writtenOff, collected, refunded, credit, ...open], end),
       rollups.now([status, patientsWithoutAccount, accountsWithoutPatient]),
     ]);
     const money = (currency: string, ...of: string[]) => of.reduce((sum, measure) => sum + moneyIn([ledger], measure, currency), 0n);
@@ -205,6 +209,9 @@ function createComparison({ database, clinicTimeZone }: ComparisonOptions): (own
         ...billing.currencies.flatMap(({ currencyCode: currency, ...there }) => [
           check(`${currency} charged`, money(currency, charged), there.charged),
           check(`${currency} voided`, money(currency, voided), there.voided),
+          check(`${currency} discounted`, money(currency, discounted), there.discounted),
+          check(`${currency} credited`, money(currency, credited), there.credited),
+          check(`${currency} written off`, money(currency, writtenOff), there.writtenOff),
           check(`${currency} collected`, money(currency, collected), there.paid),
           check(`${currency} refunded`, money(currency, refunded), there.refunded),
           check(`${currency} outstanding`, money(currency, ...open), there.outstanding),

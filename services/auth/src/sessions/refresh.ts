@@ -12,8 +12,11 @@ import type { UnitOfWork } from "../unit-of-work.ts";
 import { findRefreshToken, type PresentedToken, rotateRefreshToken } from "./store.ts";
 import { hashToken, type IssueTokenPair, type SignedIn, type TokenPair, toSignedIn } from "./token-pair.ts";
 
-/** @throws AppError unauthenticated */
-export type Refresh = (refreshToken: string, context: ClientContext) => Promise<SignedIn>;
+/**
+ * With `background`, a session that nobody uses ends as if it had not been refreshed.
+ * @throws AppError unauthenticated
+ */
+export type Refresh = (presented: { refreshToken: string; background?: boolean | undefined }, context: ClientContext) => Promise<SignedIn>;
 
 const invalidRefreshToken = () => new AppError("unauthenticated", "The refresh token is not valid any more. Log in again.");
 
@@ -53,7 +56,7 @@ export function createRefresh(options: {
     throw invalidRefreshToken();
   }
 
-  return async (refreshToken, context) => {
+  return async ({ refreshToken, background = false }, context) => {
     const presented = await find(refreshToken);
     if (!presented?.alive || presented.disabled) throw invalidRefreshToken();
     if (presented.used) return replayRefreshResponse(presented, refreshToken, context);
@@ -66,6 +69,7 @@ export function createRefresh(options: {
       encryptedResponse: responseEncryptor(refreshToken).encrypt(response, sessionId),
       nextHash: hashToken(pair.refreshToken),
       sessionId,
+      isUse: !background,
       requestId: context.requestId,
     });
     if (rotated) return toSignedIn(pair, tokenSeconds);

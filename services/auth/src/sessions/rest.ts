@@ -22,7 +22,15 @@ const Credentials = z
 
 const refreshToken = z.string().min(1).max(256);
 const refreshTokenExample = { example: { refreshToken: "q0Yx3mT9vB5sK7wR1nZ8cL4hJ6dF2gPaEuIoWtXyQzM" } };
-const RefreshToken = z.object({ refreshToken }).openapi("RefreshToken", refreshTokenExample);
+const RefreshToken = z
+  .object({
+    refreshToken,
+    background: z.boolean().optional().openapi({
+      description:
+        "`true` if no person has caused the request, as when a page refreshes itself: an idle session does not live longer by it.",
+    }),
+  })
+  .openapi("RefreshToken", refreshTokenExample);
 const Logout = z.object({ refreshToken: refreshToken.optional() }).openapi("Logout", refreshTokenExample);
 
 const ValidToken = z
@@ -105,7 +113,7 @@ export function registerSessions(
   const { sessions, refresh, revocationSnapshot, verifier, contextOf } = options;
 
   operation(loginRoute, async (c) => c.json(await sessions.login(c.req.valid("json"), contextOf(c)), 200, noStore));
-  operation(refreshRoute, async (c) => c.json(await refresh(c.req.valid("json").refreshToken, contextOf(c)), 200, noStore));
+  operation(refreshRoute, async (c) => c.json(await refresh(c.req.valid("json"), contextOf(c)), 200, noStore));
   operation(logoutRoute, async (c) => {
     const { refreshToken } = c.req.valid("json");
     if (refreshToken !== undefined) await sessions.endByRefreshToken(refreshToken, contextOf(c));

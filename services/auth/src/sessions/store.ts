@@ -126,7 +126,7 @@ export type PresentedToken = Pick<Account, "id" | "roles" | "disabled" | "teams"
 };
 
 /**
- * @param limits a session ends after `idleSeconds` without a refresh; the response to a token is replayed for
+ * @param limits a session ends after `idleSeconds` without use; the response to a token is replayed for
  * `graceSeconds`
  */
 export async function findRefreshToken(
@@ -161,7 +161,7 @@ const rotateStatement = {
   name: "rotate_refresh_token",
   text: `
     with session as (
-      update sessions set last_used_at = now() where id = $4 and revoked_at is null and expires_at > now() returning id, user_id
+      update sessions set last_used_at = case when $6 then now() else last_used_at end where id = $4 and revoked_at is null and expires_at > now() returning id, user_id
     ), used as (
       update refresh_tokens set used_at = now(), sealed_answer = $2 from session
       where hash = $1 and used_at is null and session_id = session.id returning session_id
@@ -174,13 +174,13 @@ const rotateStatement = {
     select session_id from used`,
 };
 
-/** Exchanges a token for the next one. Returns false if another caller was faster or the session has ended. */
+/** Exchanges a token for the next one. With `isUse`, the session was not idle. Returns false if another caller was faster or the session has ended. */
 export async function rotateRefreshToken(
   database: AuthDatabase,
-  rotation: { hash: Buffer; encryptedResponse: Buffer; nextHash: Buffer; sessionId: string; requestId: string },
+  rotation: { hash: Buffer; encryptedResponse: Buffer; nextHash: Buffer; sessionId: string; isUse: boolean; requestId: string },
 ): Promise<boolean> {
-  const { hash, encryptedResponse, nextHash, sessionId, requestId } = rotation;
-  return (await database.query(rotateStatement, [hash, encryptedResponse, nextHash, sessionId, requestId])).length === 1;
+  const { hash, encryptedResponse, nextHash, sessionId, isUse, requestId } = rotation;
+  return (await database.query(rotateStatement, [hash, encryptedResponse, nextHash, sessionId, requestId, isUse])).length === 1;
 }
 
 export type SessionRow = {

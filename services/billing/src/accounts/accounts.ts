@@ -16,12 +16,12 @@ import {
   UpdateBillingAccountResponseSchema,
 } from "@pm/proto/billing/v1/billing";
 import { later } from "../dates.ts";
-import { toOutboxEvent } from "../events.ts";
+import { type DomainEvent, toOutboxEvent } from "../events.ts";
 import { once, type RequestKey, requireEtag, retries } from "../idempotency/idempotency.ts";
 import { readPage } from "../paging.ts";
 import type { Row } from "../tables.ts";
 import { accountEtag, fromStatus, toAccount } from "./messages.ts";
-import { createOpening, type Opening, type OpeningOptions } from "./opening.ts";
+import { createOpening, type Opening, type OpeningOptions, requireCurrency } from "./opening.ts";
 import { type AccountId, findAccount, listAccounts, lockAccounts, updateAccount } from "./store.ts";
 
 export type Accounts = Opening & {
@@ -81,24 +81,43 @@ export function accountNotFound(subject?: string): AppError {
   return new AppError("not_found", "There is no such billing account.", options);
 }
 
-type Values = Pick<Row<"accounts">, "status" | "name" | "email">;
+const changeable = ["status", "name", "email", "currency"] as const;
+type Values = Pick<Row<"accounts">, (typeof changeable)[number]>;
+
+/** How the message names a field of the row. */
+const pathOf = (field: keyof Values) => (field === "currency" ? "currency_code" : field);
 
 /** The values that the account is to have. Without a mask, the values that were sent are the ones to change. */
 function newValues(current: Row<"accounts">, wanted: BillingAccount, paths: string[] | undefined): Values {
-  const isSent = { status: wanted.status !== 0, name: wanted.name !== "", email: wanted.email !== "" };
-  const isNamed = (field: keyof Values) => (paths && paths.length > 0 ? paths.includes(field) : isSent[field]);
-  const missing = (["status", "name", "email"] as const).filter((field) => isNamed(field) && !isSent[field]);
-  if (missing.length > 0) throw invalidFields(missing.map((field) => ({ path: `account.${field}`, message: "must have a value" })));
-  return {
+  const { name, email, currencyCode } = wanted;
+  const isSent = { status: wanted.status !== 0, name: name !== "", email: email !== "", currency: currencyCode !== "" };
+  const isNamed = (field: keyof Values) => (paths && paths.length > 0 ? paths.includes(pathOf(field)) : isSent[field]);
+  const missing = changeable.filter((field) => isNamed(field) && !isSent[field]);
+  if (missing.length > 0) throw invalidFields(missing.map((field) => ({ path: `account.${pathOf(field)}`, message: "must have a value" })));
+  const values = {
     status: isNamed("status") ? (fromStatus(wanted.status) ?? current.status) : current.status,
-    name: isNamed("name") ? wanted.name.normalize() : current.name,
-    email: isNamed("email") ? wanted.email : current.email,
+    name: isNamed("name") ? name.normalize() : current.name,
+    email: isNamed("email") ? email : current.email,
+    currency: isNamed("currency") ? currencyCode : current.currency,
   };
+  if (values.currency !== current.currency) requireCurrency(values.currency, "account.currency_code");
+  return values;
+}
+
+function requireChangeable(current: Row<"accounts">, { status, currency }: Values): void {
+  if (status === "CLOSED" && (current.receivable > 0n || current.credit > 0n))
+    throw new AppError("failed_precondition", "An account with a balance cannot be closed. Collect or refund it first.", {
+      reason: "ACCOUNT_NOT_SETTLED",
+    });
+  if (currency !== current.currency && current.transaction_count > 0n)
+    throw new AppError("failed_precondition", `An account with transactions keeps its currency, ${current.currency}.`, {
+      reason: "ACCOUNT_HAS_TRANSACTIONS",
+    });
 }
 
 /**
  * Writes the values, if any differs. Either way the answer shows the account, so there is an audit entry. A new status
- * is an event too.
+ * and a new currency are events too.
  */
 async function changeAccount(
   tx: Queries,
@@ -106,22 +125,24 @@ async function changeAccount(
   values: Values,
   { at, context }: { at: Date; context: RequestContext },
 ): Promise<Row<"accounts">> {
-  const changed = (["status", "name", "email"] as const).filter((field) => values[field] !== current[field]);
+  const changed = changeable.filter((field) => values[field] !== current[field]);
   if (changed.length === 0) {
     await insertAuditEntries(tx, [{ ...context, action: "account.read", subject: current.id }]);
     return current;
   }
-  if (values.status === "CLOSED" && (current.receivable > 0n || current.credit > 0n))
-    throw new AppError("failed_precondition", "An account with a balance cannot be closed. Collect or refund it first.", {
-      reason: "ACCOUNT_NOT_SETTLED",
-    });
-  const hasNewStatus = changed.includes("status");
+  requireChangeable(current, values);
+  const { status, currency } = values;
+  const events: DomainEvent[] = [];
+  if (changed.includes("status")) events.push({ case: "accountStatusChanged", value: { status } });
+  if (changed.includes("currency")) events.push({ case: "accountCurrencyChanged", value: { currencyCode: currency } });
   // The audit trail says that a name or an address has changed, but not the values.
-  const details = { changed, ...(hasNewStatus && { from: current.status, to: values.status }) };
+  const details = { changed, ...(changed.includes("status") && { from: current.status, to: status }) };
   const row = await updateAccount(tx, current.id, values, { now: at, context, details });
-  if (hasNewStatus) {
-    const event = { case: "accountStatusChanged", value: { status: values.status } } as const;
-    await insertOutboxEvents(tx, [toOutboxEvent(current, event, { at, traceparent: context.traceparent })]);
-  }
+  const { traceparent } = context;
+  if (events.length > 0)
+    await insertOutboxEvents(
+      tx,
+      events.map((event) => toOutboxEvent(current, event, { at, traceparent })),
+    );
   return row;
 }

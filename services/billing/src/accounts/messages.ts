@@ -36,6 +36,7 @@ export function toAccount(account: Row<"accounts">): BillingAccount {
     transactionCount: account.transaction_count,
     name: account.name,
     email: account.email,
+    currencyCode: currency,
     etag: accountEtag(account),
     createTime: timestampFromDate(account.created_at),
     updateTime: timestampFromDate(account.updated_at),

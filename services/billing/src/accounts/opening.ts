@@ -70,11 +70,16 @@ export function createOpening(options: OpeningOptions): Opening {
   };
 }
 
-function requireCurrencies(requests: AccountRequest[], pathOf: (index: number) => string): void {
+/** @throws AppError invalid_argument if a code is no currency of ISO 4217 today. Amounts in withdrawn ones stay readable. */
+export function requireCurrency(code: string, path: string): void {
+  requireCurrencies([{ currencyCode: code }], () => path);
+}
+
+function requireCurrencies(requests: Pick<AccountRequest, "currencyCode">[], pathOf: (index: number) => string): void {
   const wrong = requests.flatMap(({ currencyCode }, index) =>
     currencyCode === "" || isCurrency(currencyCode)
       ? []
-      : [{ path: pathOf(index), message: "must be a currency of ISO 4217, such as EUR" }],
+      : [{ path: pathOf(index), message: "must be a currency of ISO 4217 that is in use, such as EUR" }],
   );
   if (wrong.length > 0) throw invalidFields(wrong);
 }

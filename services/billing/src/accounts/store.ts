@@ -103,7 +103,7 @@ function askedBy(accounts: NewAccount[]): string[][] {
 }
 
 const accountColumns =
-  "id, patient_id, currency, status, name, email, receivable, credit, revenue, cash, transaction_count, version, created_at, updated_at";
+  "id, patient_id, currency, status, name, email, receivable, credit, revenue, cash, bad_debt, transaction_count, version, created_at, updated_at";
 const byIdStatement: Statement = { name: "account_by_id", text: `select ${accountColumns} from accounts where id = $1` };
 const byPatientStatement: Statement = { name: "account_by_patient", text: `select ${accountColumns} from accounts where patient_id = $1` };
 
@@ -171,10 +171,10 @@ const updateStatement: Statement = {
   name: "account_update",
   text: `
     with changed as (
-      update accounts set status = $2, name = $3, email = $4, version = version + 1, updated_at = greatest(updated_at, $5)
+      update accounts set status = $2, name = $3, email = $4, currency = $5, version = version + 1, updated_at = greatest(updated_at, $6)
       where id = $1 returning ${accountColumns}
     ), audit_rows as (
-      ${insertIntoAudit} select $6, 'account.updated', id, $7, $8::jsonb from changed
+      ${insertIntoAudit} select $7, 'account.updated', id, $8, $9::jsonb from changed
     )
     select * from changed`,
 };
@@ -183,11 +183,11 @@ const updateStatement: Statement = {
 export async function updateAccount(
   tx: Queries,
   id: string,
-  values: { status: AccountStatus; name: string; email: string },
+  values: Pick<Row<"accounts">, "status" | "name" | "email" | "currency">,
   { now, context, details }: { now: Date; context: RequestContext; details: Record<string, unknown> },
 ): Promise<Row<"accounts">> {
-  const { status, name, email } = values;
-  const parameters = [id, status, name, email, now, context.actorId, context.requestId, JSON.stringify(details)];
+  const { status, name, email, currency } = values;
+  const parameters = [id, status, name, email, currency, now, context.actorId, context.requestId, JSON.stringify(details)];
   const [row] = await tx.query<Row<"accounts">>(updateStatement, parameters);
   if (!row) throw new Error("an account that was locked is gone");
   return row;

@@ -2,7 +2,14 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { localDateAt, utcMidnight } from "@pm/kit/calendar";
 import { formatMoney } from "@pm/kit/money";
-import { type BillingAccount, type GetStatementResponse, type Invoice, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
+import {
+  type BillingAccount,
+  type CreditNote,
+  type GetStatementResponse,
+  type Invoice,
+  InvoiceStatus,
+  TransactionType,
+} from "@pm/proto/billing/v1/billing";
 import type { Money } from "@pm/proto/common/v1/money";
 
 /** The sender. */
@@ -33,12 +40,24 @@ const stamps: Partial<Record<InvoiceStatus, string>> = {
   [InvoiceStatus.DRAFT]: "Draft",
   [InvoiceStatus.PAID]: "Paid",
   [InvoiceStatus.VOID]: "Void",
+  [InvoiceStatus.CREDITED]: "Credited",
+  [InvoiceStatus.WRITTEN_OFF]: "Closed",
 };
+
+const serviceColumns = [
+  { label: "Date", isAmount: false, share: 0.2 },
+  { label: "Service", isAmount: false, share: 0.55 },
+  { label: "Amount", isAmount: true, share: 0.25 },
+];
 
 export function invoiceDocument(invoice: Invoice, account: Pick<BillingAccount, "name" | "email">, clinic: Clinic): PrintableDocument {
   const { number, total, outstanding, status } = invoice;
   const isDue = status === InvoiceStatus.ISSUED;
-  const paid = (total?.minorUnits ?? 0n) - (outstanding?.minorUnits ?? 0n);
+  const [credited, writtenOff] = [invoice.credited?.minorUnits ?? 0n, invoice.writtenOff?.minorUnits ?? 0n];
+  const paid = (total?.minorUnits ?? 0n) - (outstanding?.minorUnits ?? 0n) - credited - writtenOff;
+  const currencyCode = total?.currencyCode ?? "";
+  const less = (label: string, amount: bigint) =>
+    amount > 0n ? [{ label, value: formatMoney({ currencyCode, minorUnits: -amount }) }] : [];
   return {
     title: number ? `Invoice ${number}` : "Invoice (draft)",
     stamp: stamps[status],
@@ -51,18 +70,14 @@ export function invoiceDocument(invoice: Invoice, account: Pick<BillingAccount, 
     ],
     table: {
       caption: "Services",
-      columns: [
-        { label: "Date", isAmount: false, share: 0.2 },
-        { label: "Service", isAmount: false, share: 0.55 },
-        { label: "Amount", isAmount: true, share: 0.25 },
-      ],
+      columns: serviceColumns,
       rows: invoice.lines.map((line) => [readableDate(line.serviceDate), line.description, formatMoney(line.amount)]),
     },
     totals: [
       { label: "Total", value: formatMoney(total) },
-      ...(paid > 0n && status !== InvoiceStatus.VOID
-        ? [{ label: "Paid", value: formatMoney({ currencyCode: total?.currencyCode ?? "", minorUnits: -paid }) }]
-        : []),
+      ...less("Credited", credited),
+      ...(status === InvoiceStatus.VOID ? [] : less("Paid", paid)),
+      ...less("Written off", writtenOff),
       ...(isDue || status === InvoiceStatus.PAID ? [{ label: "To be paid", value: formatMoney(outstanding) }] : []),
     ],
     notes: [
@@ -75,12 +90,39 @@ export function invoiceDocument(invoice: Invoice, account: Pick<BillingAccount, 
   };
 }
 
+export function creditNoteDocument(note: CreditNote, account: Pick<BillingAccount, "name" | "email">, clinic: Clinic): PrintableDocument {
+  return {
+    title: `Credit note ${note.number}`,
+    stamp: undefined,
+    clinic,
+    addressee: [account.name, account.email],
+    facts: [
+      { label: "Credit note number", value: note.number },
+      { label: "Date", value: readableDate(note.issueDate) },
+      { label: "For the invoice", value: note.invoiceNumber },
+      { label: "Reason", value: note.reason },
+    ],
+    table: {
+      caption: "Credited services",
+      columns: serviceColumns,
+      rows: note.lines.map((line) => [readableDate(line.serviceDate), line.description, formatMoney(line.amount)]),
+    },
+    totals: [{ label: "Credited", value: formatMoney(note.total) }],
+    notes: ["You do not owe this amount any longer. What you have paid of it is credit on your account."],
+    fileName: `credit-note-${note.number}`,
+  };
+}
+
 const movements: Record<TransactionType, string> = {
   [TransactionType.UNSPECIFIED]: "",
   [TransactionType.CHARGE]: "Charge",
   [TransactionType.VOID]: "Charge voided",
   [TransactionType.PAYMENT]: "Payment",
   [TransactionType.REFUND]: "Refund",
+  [TransactionType.REALLOCATION]: "Payment reallocated",
+  [TransactionType.DISCOUNT]: "Discount",
+  [TransactionType.CREDIT_NOTE]: "Credit note",
+  [TransactionType.WRITE_OFF]: "Written off",
 };
 
 /** @param clinicTimeZone the zone that gives each transaction its day */
@@ -118,6 +160,9 @@ export function statementDocument(statement: GetStatementResponse, clinic: Clini
     totals: [
       { label: "Charged", value: formatMoney(statement.charged) },
       { label: "Voided", value: formatMoney(statement.voided) },
+      ...present("Discounted", statement.discounted),
+      ...present("Credited", statement.credited),
+      ...present("Written off", statement.writtenOff),
       { label: "Paid", value: formatMoney(statement.paid) },
       { label: "Refunded", value: formatMoney(statement.refunded) },
       { label: closing < 0n ? "Balance in your favour" : "Balance", value: formatMoney(absolute(closingBalance)) },
@@ -134,6 +179,11 @@ const dateFormat = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZ
 function readableDate(date: string): string {
   if (date === "") return "";
   return dateFormat.format(utcMidnight(date));
+}
+
+/** A sum that most statements do not have. */
+function present(label: string, money: Money | undefined): { label: string; value: string }[] {
+  return money && money.minorUnits !== 0n ? [{ label, value: formatMoney(money) }] : [];
 }
 
 function absolute(money: Money | undefined): Pick<Money, "currencyCode" | "minorUnits"> | undefined {

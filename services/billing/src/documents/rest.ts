@@ -1,4 +1,4 @@
-/** Invoices and statements for people, as HTML, PDF or JSON. */
+/** Invoices, credit notes and statements for people, as HTML, PDF or JSON. */
 import { toJsonString } from "@bufbuild/protobuf";
 import { createRoute, z } from "@hono/zod-openapi";
 import type { AuditTrail } from "@pm/kit/audit/trail";
@@ -6,14 +6,15 @@ import { AppError } from "@pm/kit/errors";
 import { preferredType } from "@pm/kit/http/accept";
 import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
-import { GetStatementResponseSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
+import { CreditNoteSchema, GetStatementResponseSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
 import type { Accounts } from "../accounts/accounts.ts";
 import type { Invoices } from "../invoices/invoices.ts";
+import type { Reductions } from "../invoices/reductions.ts";
 import type { History } from "../ledger/history.ts";
-import { type Clinic, invoiceDocument, type PrintableDocument, statementDocument } from "./document.ts";
+import { type Clinic, creditNoteDocument, invoiceDocument, type PrintableDocument, statementDocument } from "./document.ts";
 import { contentSecurityPolicy, toHtml } from "./html.ts";
 import type { PdfPool } from "./pdf-pool.ts";
-import { InvoiceJsonSchema, StatementJsonSchema } from "./schemas.ts";
+import { CreditNoteJsonSchema, InvoiceJsonSchema, StatementJsonSchema } from "./schemas.ts";
 
 /** What the OpenAPI document says about the service. */
 export const about = {
@@ -58,6 +59,19 @@ const showInvoice = createRoute({
   },
 });
 
+const showCreditNote = createRoute({
+  method: "get",
+  path: "/billing/credit-notes/{id}",
+  operationId: "showCreditNote",
+  tags: ["Documents"],
+  summary: "Show a credit note",
+  request: { params: z.object({ id }), query: z.object({ format }) },
+  responses: {
+    200: answerOf("The credit note, to read or to print", CreditNoteJsonSchema),
+    ...errorAnswers("not_found", "not_acceptable", "resource_exhausted"),
+  },
+});
+
 const showStatement = createRoute({
   method: "get",
   path: "/billing/statements/{accountId}",
@@ -81,6 +95,7 @@ const showStatement = createRoute({
 type Rules = {
   accounts: Accounts;
   invoices: Invoices;
+  reductions: Reductions;
   history: History;
   audit: AuditTrail;
   pdfPool: PdfPool;
@@ -90,7 +105,7 @@ type Rules = {
 };
 
 export function registerDocuments({ operation }: RestApp, rules: Rules): void {
-  const { accounts, invoices, history, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
+  const { accounts, invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
 
   async function answer(c: RestContext, format: Format, document: PrintableDocument, json: () => string): Promise<Response> {
     const headers = {
@@ -114,6 +129,15 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
     const details = { invoiceId: invoice.invoiceId, format };
     await audit.record({ ...requestContext(c), action: "invoice.read", subject: account.id, details });
     return answer(c, format, invoiceDocument(invoice, account, clinic), () => toJsonString(InvoiceSchema, invoice));
+  });
+
+  operation(showCreditNote, async (c) => {
+    const format = formatOf(c, c.req.valid("query").format);
+    const note = await reductions.creditNote(c.req.valid("param").id);
+    const account = await accounts.get({ accountId: note.accountId });
+    const details = { creditNoteId: note.creditNoteId, format };
+    await audit.record({ ...requestContext(c), action: "credit_note.read", subject: account.id, details });
+    return answer(c, format, creditNoteDocument(note, account, clinic), () => toJsonString(CreditNoteSchema, note));
   });
 
   operation(showStatement, async (c) => {

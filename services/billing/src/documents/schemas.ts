@@ -18,31 +18,66 @@ const AllocationSchema = z
   .object({ chargeId: id, amount: money })
   .openapi("Allocation", { description: "How much of a charge is settled (positive) or open again (negative)." });
 
+const lines = z.array(
+  z.object({ chargeId: id, description: z.string().openapi({ example: "Consultation" }), serviceDate: day, amount: money }),
+);
+
 export const InvoiceJsonSchema = z
   .object({
     invoiceId: id,
     accountId: id,
     number: z.string().optional().openapi({ description: "Left out for a draft.", example: "2026-000001" }),
-    status: z.enum(["INVOICE_STATUS_DRAFT", "INVOICE_STATUS_ISSUED", "INVOICE_STATUS_PAID", "INVOICE_STATUS_VOID"]),
+    status: z.enum([
+      "INVOICE_STATUS_DRAFT",
+      "INVOICE_STATUS_ISSUED",
+      "INVOICE_STATUS_PAID",
+      "INVOICE_STATUS_VOID",
+      "INVOICE_STATUS_CREDITED",
+      "INVOICE_STATUS_WRITTEN_OFF",
+    ]),
     total: money,
     outstanding: money,
+    credited: money,
+    writtenOff: money,
     issueDate: day.optional(),
     dueDate: day.optional(),
-    lines: z.array(
-      z.object({ chargeId: id, description: z.string().openapi({ example: "Consultation" }), serviceDate: day, amount: money }),
-    ),
+    lines,
     createTime: time,
     voidTime: time.optional(),
     etag: z.string().openapi({ example: "v2" }),
   })
   .openapi("Invoice");
 
+export const CreditNoteJsonSchema = z
+  .object({
+    creditNoteId: id,
+    accountId: id,
+    invoiceId: id,
+    invoiceNumber: z.string().openapi({ example: "2026-000001" }),
+    number: z.string().openapi({ example: "CN-2026-000001" }),
+    issueDate: day,
+    total: money,
+    reason: z.string().openapi({ example: "Charged twice" }),
+    lines,
+    createTime: time,
+  })
+  .openapi("CreditNote");
+
 const TransactionSchema = z
   .object({
     transactionId: id,
     accountId: id,
     sequence: int64.openapi({ description: "1, 2, 3, … within the account, as text.", example: "1" }),
-    type: z.enum(["TRANSACTION_TYPE_CHARGE", "TRANSACTION_TYPE_VOID", "TRANSACTION_TYPE_PAYMENT", "TRANSACTION_TYPE_REFUND"]),
+    type: z.enum([
+      "TRANSACTION_TYPE_CHARGE",
+      "TRANSACTION_TYPE_VOID",
+      "TRANSACTION_TYPE_PAYMENT",
+      "TRANSACTION_TYPE_REFUND",
+      "TRANSACTION_TYPE_REALLOCATION",
+      "TRANSACTION_TYPE_DISCOUNT",
+      "TRANSACTION_TYPE_CREDIT_NOTE",
+      "TRANSACTION_TYPE_WRITE_OFF",
+    ]),
     amount: money,
     balance: money,
     chargeId: id.optional(),
@@ -52,7 +87,13 @@ const TransactionSchema = z
     createTime: time,
     entries: z.array(
       z.object({
-        ledgerAccount: z.enum(["LEDGER_ACCOUNT_RECEIVABLE", "LEDGER_ACCOUNT_CREDIT", "LEDGER_ACCOUNT_REVENUE", "LEDGER_ACCOUNT_CASH"]),
+        ledgerAccount: z.enum([
+          "LEDGER_ACCOUNT_RECEIVABLE",
+          "LEDGER_ACCOUNT_CREDIT",
+          "LEDGER_ACCOUNT_REVENUE",
+          "LEDGER_ACCOUNT_CASH",
+          "LEDGER_ACCOUNT_BAD_DEBT",
+        ]),
         amount: money,
       }),
     ),
@@ -71,6 +112,7 @@ const AccountSchema = z
     updateTime: time,
     name: z.string().openapi({ example: "Ada Lovelace" }),
     email: z.string().openapi({ example: "ada@example.com" }),
+    currencyCode: z.string().openapi({ example: "EUR" }),
     etag: z.string().openapi({ example: "v3" }),
     outstanding: money,
     credit: money,
@@ -89,6 +131,11 @@ export const StatementJsonSchema = z
     voided: money,
     paid: money,
     refunded: money,
+    discounted: money,
+    credited: money,
+    writtenOff: money,
     transactions: z.array(TransactionSchema).optional(),
   })
-  .openapi("Statement", { description: "Opening balance + charged − voided − paid + refunded = closing balance." });
+  .openapi("Statement", {
+    description: "Opening balance + charged − voided − discounted − credited − writtenOff − paid + refunded = closing balance.",
+  });

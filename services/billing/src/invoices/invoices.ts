@@ -61,13 +61,13 @@ export type Invoices = {
   list(request: ListInvoicesRequest): Promise<ListInvoicesResponse>;
 };
 
-type InvoiceOptions = {
+export type InvoiceOptions = {
   db: BillingDatabase;
   cursors: Cursors;
   now: () => Date;
   clinicTimeZone: string;
   newId: () => string;
-  /** Called after events were committed, with the accounts that have changed for those who watch them: none. */
+  /** Called after events were committed, with the accounts that have changed for those who watch them. */
   committed: (accountIds: string[]) => void;
 };
 
@@ -80,21 +80,23 @@ export function createInvoices(options: InvoiceOptions): Invoices {
       changeInvoice(options, request, key, IssueInvoiceResponseSchema, context, async (tx, account, invoice) => {
         if (invoice.status !== "DRAFT") throw notPossible("INVOICE_NOT_DRAFT", "Only a draft can be issued.");
         await issue(tx, account, invoice, { now: now(), clinicTimeZone, context });
-        return create(IssueInvoiceResponseSchema, { invoice: await read(tx, invoice.id) });
+        return create(IssueInvoiceResponseSchema, { invoice: await readInvoice(tx, invoice.id) });
       }),
 
     void: (request, key, context) =>
       changeInvoice(options, request, key, VoidInvoiceResponseSchema, context, async (tx, account, invoice) => {
         if (invoice.status === "VOID") throw notPossible("INVOICE_VOIDED", "The invoice has been voided already.");
+        if (invoice.credited > 0n)
+          throw notPossible("INVOICE_CREDITED", "A part of the invoice was credited. Credit the rest of it instead.");
         if (invoice.status === "ISSUED" && invoice.outstanding === 0n)
           throw notPossible("INVOICE_PAID", "The invoice is paid. Refund the payment first.");
         await voidInvoice(tx, invoice.id, now());
         const details = { invoiceId: invoice.id, reason: request.reason };
         await insertAuditEntries(tx, [{ ...context, action: "invoice.voided", subject: account.id, details }]);
-        return create(VoidInvoiceResponseSchema, { invoice: await read(tx, invoice.id) });
+        return create(VoidInvoiceResponseSchema, { invoice: await readInvoice(tx, invoice.id) });
       }),
 
-    get: (id) => read(db, id),
+    get: (id) => readInvoice(db, id),
 
     async list(request) {
       const { accountId, status, overdueOnly } = request;
@@ -131,7 +133,7 @@ async function createInvoice(
     await insertInvoice(tx, {
       id,
       accountId: account.id,
-      total: charges.reduce((sum, charge) => sum + charge.amount, 0n),
+      total: charges.reduce((sum, charge) => sum + charge.amount - charge.reduced, 0n),
       dueDate: request.dueDate || null,
       createdAt: at,
       chargeIds: charges.map((charge) => charge.id),
@@ -139,7 +141,7 @@ async function createInvoice(
     const details = { invoiceId: id, charges: charges.length };
     await insertAuditEntries(tx, [{ ...context, action: "invoice.created", subject: account.id, details }]);
     if (request.issue) await issue(tx, account, await findOrThrow(tx, id), { now: now(), clinicTimeZone, context });
-    return create(CreateInvoiceResponseSchema, { invoice: await read(tx, id) });
+    return create(CreateInvoiceResponseSchema, { invoice: await readInvoice(tx, id) });
   }
 
   const answer = await inTransaction(
@@ -156,7 +158,7 @@ async function createInvoice(
 }
 
 /** Changes an invoice under the lock of its account, so that nobody else changes it or its charges. */
-async function changeInvoice<Output extends DescMessage>(
+export async function changeInvoice<Output extends DescMessage>(
   { db, now, committed }: InvoiceOptions,
   { invoiceId, etag }: { invoiceId: string; etag: string },
   key: RequestKey,
@@ -164,7 +166,7 @@ async function changeInvoice<Output extends DescMessage>(
   context: RequestContext,
   work: (tx: Queries, account: Row<"accounts">, invoice: InvoiceRow) => Promise<MessageShape<Output>>,
 ): Promise<MessageShape<Output>> {
-  const answer = await inTransaction(
+  const answered = await inTransaction(
     db,
     async (tx) => {
       const { account_id: accountId } = await findOrThrow(tx, invoiceId);
@@ -172,16 +174,17 @@ async function changeInvoice<Output extends DescMessage>(
       // Read again, because it may have changed before it was locked.
       const invoice = await findOrThrow(tx, invoiceId);
       if (!account) throw invoiceNotFound();
-      return once(tx, { key, output, now: now(), accountId, context }, async () => {
+      const answer = await once(tx, { key, output, now: now(), accountId, context }, async () => {
         requireNotClosed(account);
         requireEtag(etag, etagOf(invoice), "invoice");
         return work(tx, account, invoice);
       });
+      return { answer, accountId };
     },
     retries,
   );
-  committed([]);
-  return answer;
+  committed([answered.accountId]);
+  return answered.answer;
 }
 
 async function issue(
@@ -200,11 +203,11 @@ async function issue(
   await insertAuditEntries(tx, [{ ...context, action: "invoice.issued", subject: account.id, details }]);
 }
 
-async function read(db: Queries, id: string): Promise<Invoice> {
+export async function readInvoice(db: Queries, id: string): Promise<Invoice> {
   return toInvoice(await findOrThrow(db, id), await linesOf(db, id));
 }
 
-async function findOrThrow(db: Queries, id: string): Promise<InvoiceRow> {
+export async function findOrThrow(db: Queries, id: string): Promise<InvoiceRow> {
   const invoice = await findInvoice(db, id);
   if (!invoice) throw invoiceNotFound();
   return invoice;
@@ -231,14 +234,15 @@ function etagOf(invoice: Pick<InvoiceRow, "version">): string {
 
 function toInvoice(row: InvoiceRow, lines: InvoiceLineRow[]): Invoice {
   const { currency } = row;
-  const isPaid = row.status === "ISSUED" && row.outstanding === 0n;
   return create(InvoiceSchema, {
     invoiceId: row.id,
     accountId: row.account_id,
     number: row.number ?? "",
-    status: isPaid ? InvoiceStatus.PAID : InvoiceStatus[row.status],
+    status: InvoiceStatus[row.state],
     total: toMoney(row.total, currency),
     outstanding: toMoney(row.outstanding, currency),
+    credited: toMoney(row.credited, currency),
+    writtenOff: toMoney(row.written_off, currency),
     issueDate: row.issue_date ?? "",
     dueDate: row.due_date ?? "",
     createTime: timestampFromDate(row.created_at),
@@ -261,6 +265,6 @@ function invoiceNotFound(): AppError {
   return new AppError("not_found", "There is no such invoice.", { reason: "INVOICE_NOT_FOUND" });
 }
 
-function notPossible(reason: string, message: string): AppError {
+export function notPossible(reason: string, message: string): AppError {
   return new AppError("failed_precondition", message, { reason });
 }

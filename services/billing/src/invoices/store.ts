@@ -7,16 +7,27 @@ import type { Row } from "../tables.ts";
 export type InvoiceRow = Row<"invoices"> & {
   /** Of its account. */
   currency: string;
-  /** The open amount of its charges. Zero means that the invoice is paid. */
+  /** The open amount of its charges. */
   outstanding: bigint;
+  /** The sum of its credit notes. */
+  credited: bigint;
+  written_off: bigint;
+  /** Its status, and what has become of an issued invoice of which nothing is open. */
+  state: Row<"invoices">["status"] | "PAID" | "CREDITED" | "WRITTEN_OFF";
 };
 
 export type InvoiceLineRow = Omit<Row<"invoice_lines">, "invoice_id" | "position">;
 
 const invoiceColumns = `invoices.id, invoices.account_id, number, invoices.status, total, issue_date, due_date, invoices.version, invoices.created_at,
-  invoices.voided_at, currency,
-  (select coalesce(sum(amount - settled), 0)::bigint from charges where invoice_id = invoices.id and voided_at is null) as outstanding`;
-const fromInvoices = "from invoices join accounts on accounts.id = account_id";
+  invoices.voided_at, currency, outstanding, credited, written_off,
+  case when invoices.status <> 'ISSUED' or outstanding > 0 then invoices.status
+    when written_off > 0 then 'WRITTEN_OFF' when credited > 0 and credited = total then 'CREDITED' else 'PAID' end as state`;
+const fromInvoices = `from invoices join accounts on accounts.id = account_id
+  cross join lateral (
+    select coalesce(sum(amount - settled - reduced - written_off), 0)::bigint as outstanding, coalesce(sum(written_off), 0)::bigint as written_off
+    from charges where invoice_id = invoices.id and voided_at is null
+  ) of_charges
+  cross join lateral (select coalesce(sum(total), 0)::bigint as credited from credit_notes where invoice_id = invoices.id) of_notes`;
 
 const findStatement: Statement = { name: "invoice_find", text: `select ${invoiceColumns} ${fromInvoices} where invoices.id = $1` };
 
@@ -37,7 +48,7 @@ export function linesOf(db: Queries, id: string): Promise<InvoiceLineRow[]> {
 const listStatement: Statement = {
   name: "invoices_list",
   text: `select * from (select ${invoiceColumns} ${fromInvoices} where ($1::uuid is null or account_id = $1) and ($2::uuid is null or invoices.id < $2)) invoice
-    where ($3::text is null or case when status = 'ISSUED' and outstanding = 0 then 'PAID' else status end = $3)
+    where ($3::text is null or state = $3)
       and ($4::date is null or (status = 'ISSUED' and outstanding > 0 and due_date < $4))
     order by id desc limit $5`,
 };
@@ -84,7 +95,7 @@ const createStatement: Statement = {
       update charges set invoice_id = $1 where id = any($6::uuid[])
     )
     insert into invoice_lines (invoice_id, position, charge_id, description, service_date, amount)
-    select $1, position, id, description, service_date, amount
+    select $1, position, id, description, service_date, amount - reduced
     from unnest($6::uuid[]) with ordinality as line (charge_id, position) join charges on id = charge_id`,
 };
 
@@ -125,4 +136,14 @@ const voidStatement: Statement = {
 /** Voids an invoice and frees its charges for another one. Its lines stay. */
 export async function voidInvoice(tx: Queries, id: string, now: Date): Promise<void> {
   await tx.query(voidStatement, [id, now]);
+}
+
+const chargesOnStatement: Statement = {
+  name: "charges_on_invoice",
+  text: "select id from charges where invoice_id = $1 order by sequence",
+};
+
+/** The ids of the charges on an invoice. */
+export async function chargesOn(tx: Queries, invoiceId: string): Promise<string[]> {
+  return (await tx.query<Pick<Row<"charges">, "id">>(chargesOnStatement, [invoiceId])).map(({ id }) => id);
 }

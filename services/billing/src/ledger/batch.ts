@@ -4,9 +4,18 @@
  */
 import type { Queries } from "@pm/kit/postgres/transaction";
 import type { Row } from "../tables.ts";
-import { type PostingRequest, targetsOf } from "./posting-request.ts";
-import type { Book } from "./postings.ts";
-import { type ChargeRow, loadCredits, loadOpenCharges, loadTargets, noWrites, type PaymentRow, type Writes } from "./store.ts";
+import type { Book } from "./book.ts";
+import { namedIn, type PostingRequest, targetsOf } from "./posting-request.ts";
+import {
+  type ChargeRow,
+  loadCredits,
+  loadNamedCharges,
+  loadOpenCharges,
+  loadTargets,
+  noWrites,
+  type PaymentRow,
+  type Writes,
+} from "./store.ts";
 
 export type Batch = {
   /** By the ids of the accounts. */
@@ -38,26 +47,41 @@ export async function loadBatch(
 ): Promise<Batch> {
   const batch = emptyBatch(accounts);
   const { chargeIds, paymentIds } = targetsOf(requests);
-  if (chargeIds.length + paymentIds.length > 0) {
-    const { charges, payments, settled } = await loadTargets(tx, chargeIds, paymentIds);
-    for (const row of charges) addCharge(batch, row);
-    for (const row of payments) addPayment(batch, row);
-    for (const { payment_id: paymentId, charge_id: chargeId, amount } of settled) {
-      const accountId = batch.charges.get(chargeId)?.account_id ?? "";
-      batch.books.get(accountId)?.allocations.push({ paymentId, chargeId, amount });
-    }
-  }
+  if (chargeIds.length + paymentIds.length > 0) await addTargets(tx, batch, chargeIds, paymentIds);
+  const named = namedIn(requests);
+  if (named.chargeIds.length + named.invoiceIds.length > 0)
+    for (const row of await loadNamedCharges(tx, named.chargeIds, named.invoiceIds)) addCharge(batch, row);
   const { credit, charged } = reachOf(batch, requests, (posting) => accounts.get(accountIds.get(posting) ?? ""));
   if (credit.size > 0) for (const row of await loadOpenCharges(tx, credit)) addCharge(batch, row);
   if (charged.size > 0) for (const row of await loadCredits(tx, charged)) addPayment(batch, row);
   return batch;
 }
 
+/** Loads charges of one account from which amounts are to be taken off, and what the freed amounts may settle. */
+export async function loadForReduction(tx: Queries, account: Row<"accounts">, chargeIds: string[]): Promise<Batch> {
+  const batch = emptyBatch(new Map([[account.id, account]]));
+  await addTargets(tx, batch, chargeIds, []);
+  const settled = chargeIds.reduce((sum, id) => sum + (batch.charges.get(id)?.settled ?? 0n), 0n);
+  if (account.receivable > 0n && settled > 0n)
+    for (const row of await loadOpenCharges(tx, new Map([[account.id, settled]]))) addCharge(batch, row);
+  return batch;
+}
+
+async function addTargets(tx: Queries, batch: Batch, chargeIds: string[], paymentIds: string[]): Promise<void> {
+  const { charges, payments, settled } = await loadTargets(tx, chargeIds, paymentIds);
+  for (const row of charges) addCharge(batch, row);
+  for (const row of payments) addPayment(batch, row);
+  for (const { payment_id: paymentId, charge_id: chargeId, amount } of settled) {
+    const accountId = batch.charges.get(chargeId)?.account_id ?? "";
+    batch.books.get(accountId)?.allocations.push({ paymentId, chargeId, amount });
+  }
+}
+
 function emptyBatch(accounts: Map<string, Row<"accounts">>): Batch {
   const books = new Map<string, Book>();
   for (const account of accounts.values()) {
-    const { id, status, currency, receivable, credit, revenue, cash, transaction_count: transactionCount } = account;
-    const state = { id, status, currency, receivable, credit, revenue, cash, transactionCount };
+    const { id, status, currency, receivable, credit, revenue, cash, bad_debt: badDebt, transaction_count: transactionCount } = account;
+    const state = { id, status, currency, receivable, credit, revenue, cash, badDebt, transactionCount };
     books.set(id, { account: state, charges: new Map(), payments: new Map(), allocations: [] });
   }
   return {
@@ -72,9 +96,9 @@ function emptyBatch(accounts: Map<string, Row<"accounts">>): Batch {
 }
 
 function addCharge(batch: Batch, row: ChargeRow): void {
-  const { id, sequence, amount, settled, voided_at, invoice_id } = row;
+  const { id, sequence, amount, settled, reduced, written_off: writtenOff, voided_at, invoice_id } = row;
   batch.charges.set(id, row);
-  const state = { id, sequence, amount, settled, isVoid: voided_at !== null, invoiceId: invoice_id ?? undefined };
+  const state = { id, sequence, amount, settled, reduced, writtenOff, isVoid: voided_at !== null, invoiceId: invoice_id ?? undefined };
   batch.books.get(row.account_id)?.charges.set(id, state);
 }
 
@@ -101,6 +125,11 @@ function reachOf(
     if (!account) continue;
     const { kind, request } = posting;
     if (account.receivable > 0n && kind === "payment") add(credit, account.id, request.amount.minorUnits);
+    if (kind === "reallocation") {
+      const amount = batch.payments.get(request.paymentId)?.amount ?? 0n;
+      if (account.receivable > 0n) add(credit, account.id, amount);
+      if (account.credit > 0n) add(charged, account.id, amount);
+    }
     if (account.receivable > 0n && kind === "void") add(credit, account.id, batch.charges.get(request.chargeId)?.settled ?? 0n);
     if (account.credit > 0n && kind === "charge") add(charged, account.id, request.amount.minorUnits);
     if (account.credit > 0n && kind === "refund") add(charged, account.id, batch.payments.get(request.paymentId)?.amount ?? 0n);
@@ -113,7 +142,7 @@ export function chargeNow({ books, charges }: Batch, id: string): ChargeRow {
   const row = charges.get(id);
   const state = row && books.get(row.account_id)?.charges.get(id);
   if (!state) throw new Error("the charge was not loaded");
-  return { ...row, settled: state.settled };
+  return { ...row, settled: state.settled, reduced: state.reduced, written_off: state.writtenOff };
 }
 
 /** A payment as it is after the postings so far. */
@@ -130,8 +159,8 @@ export function finishBatch(batch: Batch): Writes {
   for (const [id, at] of changed.accounts) {
     const state = books.get(id)?.account;
     if (!state) continue;
-    const { receivable, credit, revenue, cash, transactionCount: transaction_count } = state;
-    writes.accounts.push({ id, receivable, credit, revenue, cash, transaction_count, updated_at: at });
+    const { receivable, credit, revenue, cash, badDebt: bad_debt, transactionCount: transaction_count } = state;
+    writes.accounts.push({ id, receivable, credit, revenue, cash, bad_debt, transaction_count, updated_at: at });
   }
   for (const [id, row] of newCharges) writes.newCharges.push({ ...row, settled: chargeNow(batch, id).settled });
   for (const [id, row] of newPayments) {
@@ -140,8 +169,8 @@ export function finishBatch(batch: Batch): Writes {
   }
   for (const id of changed.charges) {
     if (newCharges.has(id)) continue;
-    const { settled, voided_at } = chargeNow(batch, id);
-    writes.charges.push({ id, settled, voided_at });
+    const { settled, reduced, written_off, voided_at } = chargeNow(batch, id);
+    writes.charges.push({ id, settled, reduced, written_off, voided_at });
   }
   for (const id of changed.payments) {
     if (newPayments.has(id)) continue;

@@ -97,7 +97,7 @@ export function createHistory({ db, cursors, clinicTimeZone }: HistoryOptions): 
 
 async function readStatement(db: BillingDatabase, period: Period, clinicTimeZone: string): Promise<GetStatementResponse> {
   const { accountId, fromDate, toDate } = period;
-  requirePeriod(fromDate, toDate);
+  requirePeriod({ from_date: fromDate, to_date: toDate });
   const account = await findOrThrow(db, accountId);
   const { currency } = account;
   const from = new Date(startOfDay(fromDate, clinicTimeZone));
@@ -108,7 +108,10 @@ async function readStatement(db: BillingDatabase, period: Period, clinicTimeZone
   const voided = -sumOf(rows, "VOID");
   const paid = -sumOf(rows, "PAYMENT");
   const refunded = sumOf(rows, "REFUND");
-  if ([charged, voided, paid, refunded].some((sum) => sum > maxSum))
+  const discounted = -sumOf(rows, "DISCOUNT");
+  const credited = -sumOf(rows, "CREDIT_NOTE");
+  const writtenOff = -sumOf(rows, "WRITE_OFF");
+  if ([charged, voided, paid, refunded, discounted, credited, writtenOff].some((sum) => sum > maxSum))
     throw tooLong(`A sum of the period is above ${maxSum} minor units, the most that an answer holds.`);
   const first = rows[0];
   const opening = first ? first.balance - first.amount : await balanceBefore(db, account.id, from);
@@ -123,6 +126,9 @@ async function readStatement(db: BillingDatabase, period: Period, clinicTimeZone
     voided: toMoney(voided, currency),
     paid: toMoney(paid, currency),
     refunded: toMoney(refunded, currency),
+    discounted: toMoney(discounted, currency),
+    credited: toMoney(credited, currency),
+    writtenOff: toMoney(writtenOff, currency),
     transactions: rows.map((row) => toTransaction(row, currency)),
   });
 }
@@ -141,11 +147,13 @@ function sumOf(rows: TransactionRow[], type: TransactionKind): bigint {
   return rows.reduce((sum, row) => (row.type === type ? sum + row.amount : sum), 0n);
 }
 
-function requirePeriod(fromDate: string, toDate: string): void {
+/** @throws AppError invalid_argument, which names the field as the request does */
+export function requirePeriod(period: Record<string, string>): void {
+  const [[first, from], [last, to]] = Object.entries(period) as [[string, string], [string, string]];
   const wrong = [
-    ...(isDate(fromDate) ? [] : [{ path: "from_date", message: "is not a day of the calendar" }]),
-    ...(isDate(toDate) ? [] : [{ path: "to_date", message: "is not a day of the calendar" }]),
-    ...(fromDate > toDate ? [{ path: "to_date", message: "must not be before from_date" }] : []),
+    ...(isDate(from) ? [] : [{ path: first, message: "is not a day of the calendar" }]),
+    ...(isDate(to) ? [] : [{ path: last, message: "is not a day of the calendar" }]),
+    ...(from > to ? [{ path: last, message: `must not be before ${first}` }] : []),
   ];
   if (wrong.length > 0) throw invalidFields(wrong);
 }

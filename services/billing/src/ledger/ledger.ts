@@ -1,5 +1,5 @@
 /**
- * Charges, payments, refunds and voids. Requests that arrive while a transaction runs are carried out together in the
+ * Charges, payments, refunds, reallocations and voids. Requests that arrive while a transaction runs are carried out together in the
  * next one: under load, one batch pays once for locks, round trips and commit, and a busy account gets few transactions
  * instead of a queue of them (docs/decisions/0010-billing-batches.md).
  */
@@ -13,6 +13,8 @@ import type { RequestContext } from "@pm/kit/request-context";
 import {
   type CreateChargeResponse,
   CreateChargeResponseSchema,
+  type ReallocatePaymentResponse,
+  ReallocatePaymentResponseSchema,
   type RecordPaymentResponse,
   RecordPaymentResponseSchema,
   type RefundPaymentResponse,
@@ -21,7 +23,7 @@ import {
   VoidChargeResponseSchema,
 } from "@pm/proto/billing/v1/billing";
 import { lockAccounts } from "../accounts/store.ts";
-import { latestServiceDate, today } from "../dates.ts";
+import { latestDay, today } from "../dates.ts";
 import { answerTo, type RequestKey, repeatedRead, retries } from "../idempotency/idempotency.ts";
 import { findRequests } from "../idempotency/store.ts";
 import type { BillingDatabase } from "../tables.ts";
@@ -29,6 +31,7 @@ import { finishBatch, loadBatch } from "./batch.ts";
 import {
   type NewCharge,
   type NewPayment,
+  type NewReallocation,
   type NewRefund,
   type NewVoid,
   type PostingRequest,
@@ -39,9 +42,10 @@ import { postRequest } from "./recording.ts";
 import { findOwners, write } from "./store.ts";
 
 export type Ledger = {
-  /** An empty service date means today in the clinic's zone. */
+  /** An empty day of a service or a payment means today in the clinic's zone. */
   charge(request: NewCharge, key: RequestKey, context: RequestContext): Promise<CreateChargeResponse>;
   pay(request: NewPayment, key: RequestKey, context: RequestContext): Promise<RecordPaymentResponse>;
+  reallocate(request: NewReallocation, key: RequestKey, context: RequestContext): Promise<ReallocatePaymentResponse>;
   refund(request: NewRefund, key: RequestKey, context: RequestContext): Promise<RefundPaymentResponse>;
   void(request: NewVoid, key: RequestKey, context: RequestContext): Promise<VoidChargeResponse>;
 };
@@ -72,11 +76,15 @@ export function createLedger(options: LedgerOptions): Ledger {
 
   return {
     async charge(given, key, context) {
-      const request = { ...given, serviceDate: serviceDateOf(given, options) };
+      const request = { ...given, serviceDate: dayOf(given.serviceDate, "service_date", options) };
       return fromBinary(CreateChargeResponseSchema, await submit({ kind: "charge", request, key, context }));
     },
-    async pay(request, key, context) {
+    async pay(given, key, context) {
+      const request = { ...given, paymentDate: dayOf(given.paymentDate, "payment_date", options) };
       return fromBinary(RecordPaymentResponseSchema, await submit({ kind: "payment", request, key, context }));
+    },
+    async reallocate(request, key, context) {
+      return fromBinary(ReallocatePaymentResponseSchema, await submit({ kind: "reallocation", request, key, context }));
     },
     async refund(request, key, context) {
       return fromBinary(RefundPaymentResponseSchema, await submit({ kind: "refund", request, key, context }));
@@ -87,15 +95,13 @@ export function createLedger(options: LedgerOptions): Ledger {
   };
 }
 
-function serviceDateOf({ serviceDate: given }: NewCharge, { now, clinicTimeZone }: LedgerOptions): string {
+function dayOf(given: string, path: string, { now, clinicTimeZone }: LedgerOptions): string {
   const at = now();
-  const serviceDate = given || today(at, clinicTimeZone);
+  const day = given || today(at, clinicTimeZone);
   // Postgres has no day before the year 1.
-  if (!isDate(serviceDate) || serviceDate < "0001-01-01")
-    throw invalidFields([{ path: "service_date", message: "is not a day of the calendar" }]);
-  if (serviceDate > latestServiceDate(at, clinicTimeZone))
-    throw invalidFields([{ path: "service_date", message: "must not be in the future" }]);
-  return serviceDate;
+  if (!isDate(day) || day < "0001-01-01") throw invalidFields([{ path, message: "is not a day of the calendar" }]);
+  if (day > latestDay(at, clinicTimeZone)) throw invalidFields([{ path, message: "must not be in the future" }]);
+  return day;
 }
 
 async function runBatch(options: LedgerOptions, requests: PostingRequest[]): Promise<Outcome[]> {
@@ -164,7 +170,7 @@ async function findAccounts(tx: Queries, requests: PostingRequest[]): Promise<Ma
   const ownerOf = new Map(owners.map((owner) => [owner.id, owner.account_id]));
   const accountOf = ({ kind, request }: PostingRequest): string | undefined => {
     if (kind === "void") return ownerOf.get(request.chargeId);
-    if (kind === "refund") return ownerOf.get(request.paymentId);
+    if (kind === "refund" || kind === "reallocation") return ownerOf.get(request.paymentId);
     return request.accountId;
   };
   const found = new Map<PostingRequest, string>();

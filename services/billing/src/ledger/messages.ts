@@ -37,7 +37,9 @@ export function toCharge(charge: ChargeRow, currency: string): Charge {
     chargeId: charge.id,
     accountId: charge.account_id,
     amount: toMoney(charge.amount, currency),
-    outstanding: toMoney(charge.voided_at ? 0n : charge.amount - charge.settled, currency),
+    outstanding: toMoney(charge.voided_at ? 0n : charge.amount - charge.reduced - charge.written_off - charge.settled, currency),
+    reduced: toMoney(charge.reduced, currency),
+    writtenOff: toMoney(charge.written_off, currency),
     description: charge.description,
     serviceDate: charge.service_date,
     createTime: timestampFromDate(charge.created_at),
@@ -59,6 +61,8 @@ export function toPayment(payment: PaymentRow, currency: string): Payment {
     method,
     reference: payment.reference,
     createTime: timestampFromDate(payment.created_at),
+    // Payments of earlier releases have no day of their own.
+    paymentDate: payment.payment_date ?? payment.created_at.toISOString().slice(0, 10),
   });
 }
 

@@ -1,21 +1,36 @@
-/** What callers ask of the ledger: a charge, a payment, a refund or a void. */
-import { AppError } from "@pm/kit/errors";
+/** What callers ask of the ledger: a charge, a void, a payment, its reallocation or its refund. */
+import { AppError, invalidFields } from "@pm/kit/errors";
 import type { RequestContext } from "@pm/kit/request-context";
 import type { RequestKey } from "../idempotency/idempotency.ts";
 import type { Command } from "./postings.ts";
+import type { Target } from "./split.ts";
 
 export type Amount = { minorUnits: bigint; currencyCode: string };
 
 export type NewCharge = { accountId: string; amount: Amount; description: string; serviceDate: string };
-export type NewPayment = { accountId: string; amount: Amount; method: number; reference: string };
+export type NewPayment = {
+  accountId: string;
+  amount: Amount;
+  method: number;
+  reference: string;
+  paymentDate: string;
+  allocations: NewAllocation[];
+};
+/** Without an amount, as much as is open. The amount has the account's currency. */
+type NewAllocation = {
+  target: { case: "chargeId" | "invoiceId"; value: string } | { case: undefined; value?: undefined };
+  amount?: Amount | undefined;
+};
+export type NewReallocation = { paymentId: string; allocations: NewAllocation[] };
 /** Without an amount, everything that is left of the payment is refunded. */
 export type NewRefund = { paymentId: string; amount: Amount | undefined; reason: string };
 export type NewVoid = { chargeId: string; reason: string };
 
-/** A request on its way into a batch. The service date of a charge is known by then. */
+/** A request on its way into a batch. The day of a service or a payment is known by then. */
 export type PostingRequest = { key: RequestKey; context: RequestContext } & (
   | { kind: "charge"; request: NewCharge }
   | { kind: "payment"; request: NewPayment }
+  | { kind: "reallocation"; request: NewReallocation }
   | { kind: "refund"; request: NewRefund }
   | { kind: "void"; request: NewVoid }
 );
@@ -25,12 +40,16 @@ export type RequestOf<Kind extends PostingRequest["kind"]> = Extract<PostingRequ
 export const auditActions = {
   charge: "charge.created",
   payment: "payment.recorded",
+  reallocation: "payment.reallocated",
   refund: "payment.refunded",
   void: "charge.voided",
 } as const;
 
-/** @param id of the charge or payment that is created, if one is */
-export function toCommand(posting: PostingRequest, id: string): Command {
+/**
+ * @param id of the charge or payment that is created, if one is
+ * @param currencyOfAccount that allocations are in
+ */
+export function toCommand(posting: PostingRequest, id: string, currencyOfAccount: string): Command {
   switch (posting.kind) {
     case "charge": {
       const { minorUnits: amount, currencyCode: currency } = posting.request.amount;
@@ -38,7 +57,11 @@ export function toCommand(posting: PostingRequest, id: string): Command {
     }
     case "payment": {
       const { minorUnits: amount, currencyCode: currency } = posting.request.amount;
-      return { kind: "payment", amount, currency, paymentId: id };
+      return { kind: "payment", amount, currency, paymentId: id, targets: toTargets(posting.request.allocations, currency) };
+    }
+    case "reallocation": {
+      const { paymentId, allocations } = posting.request;
+      return { kind: "reallocation", paymentId, targets: toTargets(allocations, currencyOfAccount) };
     }
     case "refund": {
       const { paymentId, amount } = posting.request;
@@ -49,17 +72,35 @@ export function toCommand(posting: PostingRequest, id: string): Command {
   }
 }
 
-/** The charges to void and the payments to refund. */
+function toTargets(allocations: NewAllocation[], currency: string): Target[] {
+  return allocations.map(({ target, amount }, index) => {
+    if (amount && amount.currencyCode !== currency)
+      throw invalidFields([{ path: `allocations[${index}].amount.currency_code`, message: `must be ${currency}, the account's currency` }]);
+    const part = amount && { amount: amount.minorUnits };
+    const id = target.value?.toLowerCase() ?? "";
+    return target.case === "invoiceId" ? { invoiceId: id, ...part } : { chargeId: id, ...part };
+  });
+}
+
+/** The charges to void, and the payments to refund or reallocate. */
 export function targetsOf(requests: PostingRequest[]): { chargeIds: string[]; paymentIds: string[] } {
   return {
-    chargeIds: requests.flatMap((posting) => (posting.kind === "void" ? [posting.request.chargeId] : [])),
-    paymentIds: requests.flatMap((posting) => (posting.kind === "refund" ? [posting.request.paymentId] : [])),
+    chargeIds: requests.flatMap(({ kind, request }) => (kind === "void" ? [request.chargeId] : [])),
+    paymentIds: requests.flatMap(({ kind, request }) => (kind === "refund" || kind === "reallocation" ? [request.paymentId] : [])),
   };
+}
+
+/** The charges and invoices that payments are to settle. */
+export function namedIn(requests: PostingRequest[]): { chargeIds: string[]; invoiceIds: string[] } {
+  const allocations = requests.flatMap(({ kind, request }) => (kind === "payment" || kind === "reallocation" ? request.allocations : []));
+  const ids = (kind: "chargeId" | "invoiceId") => allocations.flatMap(({ target }) => (target.case === kind ? [target.value] : []));
+  return { chargeIds: ids("chargeId"), invoiceIds: ids("invoiceId") };
 }
 
 const targets = {
   charge: ["billing account", "ACCOUNT_NOT_FOUND"],
   payment: ["billing account", "ACCOUNT_NOT_FOUND"],
+  reallocation: ["payment", "PAYMENT_NOT_FOUND"],
   refund: ["payment", "PAYMENT_NOT_FOUND"],
   void: ["charge", "CHARGE_NOT_FOUND"],
 } as const;

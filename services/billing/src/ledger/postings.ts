@@ -1,56 +1,50 @@
 /**
  * What a charge, a payment, a refund or a void does to an account. It is pure arithmetic: no database, no clock, no ids
- * of its own. It follows two rules: a payment settles the oldest open charges first, and the oldest credit settles a
- * charge first. So an account never has both credit and open charges.
+ * of its own. It follows three rules: a payment settles what its caller names, then the oldest open charges, and the oldest
+ * credit settles a charge first. So an account never has both credit and open charges.
  */
 import { AppError } from "@pm/kit/errors";
+import {
+  type AllocationState,
+  type Balances,
+  type Book,
+  bySequence,
+  type ChargeState,
+  creditOf,
+  known,
+  leftOf,
+  openOf,
+  type PaymentState,
+  settledBy,
+  settling,
+} from "./book.ts";
+import { splitAmount, type Target } from "./split.ts";
 
 /** The largest balance, in minor units: 2^53, because every client can hold that exactly. */
 export const maxMinorUnits = 2n ** 53n;
 
-/** The four ledger accounts of a patient, each positive on its normal side: `receivable + cash = revenue + credit`. */
-type Balances = { receivable: bigint; credit: bigint; revenue: bigint; cash: bigint };
-
-type AccountState = Balances & { id: string; status: "ACTIVE" | "SUSPENDED" | "CLOSED"; currency: string; transactionCount: bigint };
-type ChargeState = {
-  id: string;
-  sequence: bigint;
-  amount: bigint;
-  settled: bigint;
-  isVoid: boolean;
-  invoiceId: string | undefined;
-};
-type PaymentState = { id: string; sequence: bigint; amount: bigint; allocated: bigint; refunded: bigint };
-/** How much of a payment settles a charge. */
-type AllocationState = { paymentId: string; chargeId: string; amount: bigint };
-
-/**
- * What a posting has to know about an account. A posting changes it in place, so that the next posting sees the result.
- */
-export type Book = {
-  account: AccountState;
-  /** By id: open charges, the charges that commands name, and the charges that the named payments settle. */
-  charges: Map<string, ChargeState>;
-  payments: Map<string, PaymentState>;
-  /** All allocations of the charges to void and of the payments to refund; perhaps not those of others. */
-  allocations: AllocationState[];
-};
-
 export type Command =
   | { kind: "charge"; amount: bigint; currency: string; chargeId: string }
-  | { kind: "payment"; amount: bigint; currency: string; paymentId: string }
+  | { kind: "payment"; amount: bigint; currency: string; paymentId: string; targets: Target[] }
+  | { kind: "reallocation"; paymentId: string; targets: Target[] }
   | { kind: "refund"; paymentId: string; amount: bigint | undefined; currency: string | undefined }
-  | { kind: "void"; chargeId: string };
+  | { kind: "void"; chargeId: string }
+  | { kind: Reduction; targets: Target[] };
+
+/** What takes an amount off charges: for the first two the revenue goes, for the last it becomes bad debt. */
+export type Reduction = "discount" | "credit_note" | "write_off";
 
 export type Posting = {
   sequence: bigint;
-  type: "CHARGE" | "VOID" | "PAYMENT" | "REFUND";
+  type: Uppercase<Command["kind"]>;
   /** By how much it changes the balance. */
   amount: bigint;
   /** Receivable minus credit, after it. */
   balance: bigint;
   /** Debits are positive, credits negative. They sum to zero. */
-  entries: { ledgerAccount: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH"; amount: bigint }[];
+  entries: { ledgerAccount: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH" | "BAD_DEBT"; amount: bigint }[];
+  /** What was taken off each charge; none of them is zero. */
+  reductions: { chargeId: string; amount: bigint }[];
   /** At most one for each pair of a payment and a charge; none of them is zero. */
   allocations: AllocationState[];
 };
@@ -79,7 +73,7 @@ export function post(book: Book, command: Command): Posting {
     account.credit -= amount;
     moves.push({ paymentId: payment.id, chargeId: charge.id, amount });
   };
-  carryOut(book, command, move);
+  const reductions = carryOut(book, command, move);
   settle(book, move);
 
   account.transactionCount += 1n;
@@ -90,6 +84,7 @@ export function post(book: Book, command: Command): Posting {
     { ledgerAccount: "CREDIT" as const, amount: before.credit - account.credit },
     { ledgerAccount: "REVENUE" as const, amount: before.revenue - account.revenue },
     { ledgerAccount: "CASH" as const, amount: account.cash - before.cash },
+    { ledgerAccount: "BAD_DEBT" as const, amount: account.badDebt - before.badDebt },
   ];
   const balance = account.receivable - account.credit;
   return {
@@ -99,6 +94,7 @@ export function post(book: Book, command: Command): Posting {
     balance,
     entries: entries.filter((entry) => entry.amount !== 0n),
     allocations,
+    reductions,
   };
 }
 
@@ -106,25 +102,45 @@ export function post(book: Book, command: Command): Posting {
 type Move = (payment: PaymentState, charge: ChargeState, amount: bigint) => void;
 type CommandOf<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
 
-function carryOut(book: Book, command: Command, move: Move): void {
+function carryOut(book: Book, command: Command, move: Move): Posting["reductions"] {
   if (command.kind === "charge") addCharge(book, command);
-  else if (command.kind === "payment") addPayment(book, command);
+  else if (command.kind === "payment") addPayment(book, command, move);
+  else if (command.kind === "reallocation") reallocate(book, command, move);
   else if (command.kind === "refund") refund(book, command, move);
-  else voidCharge(book, command, move);
+  else if (command.kind === "void") voidCharge(book, command, move);
+  else return reduce(book, command, move);
+  return [];
 }
 
 function addCharge({ account, charges }: Book, { amount, chargeId: id }: CommandOf<"charge">): void {
   requireRoom(account.receivable + amount, account.revenue + amount);
   account.receivable += amount;
   account.revenue += amount;
-  charges.set(id, { id, sequence: account.transactionCount + 1n, amount, settled: 0n, isVoid: false, invoiceId: undefined });
+  charges.set(id, { id, sequence: account.transactionCount + 1n, amount, ...untouched });
 }
 
-function addPayment({ account, payments }: Book, { amount, paymentId: id }: CommandOf<"payment">): void {
+const untouched = { settled: 0n, reduced: 0n, writtenOff: 0n, isVoid: false, invoiceId: undefined };
+
+function addPayment({ account, charges, payments }: Book, command: CommandOf<"payment">, move: Move): void {
+  const { amount, paymentId: id, targets } = command;
   requireRoom(account.credit + amount, account.cash + amount);
+  const parts = splitAmount(charges.values(), targets, { available: amount, left: openOf, path: "allocations" });
   account.cash += amount;
   account.credit += amount;
-  payments.set(id, { id, sequence: account.transactionCount + 1n, amount, allocated: 0n, refunded: 0n });
+  const payment = { id, sequence: account.transactionCount + 1n, amount, allocated: 0n, refunded: 0n };
+  payments.set(id, payment);
+  for (const { charge, amount: part } of parts) move(payment, charge, part);
+}
+
+function reallocate(book: Book, { paymentId, targets }: CommandOf<"reallocation">, move: Move): void {
+  const payment = known(book.payments, paymentId);
+  const settledBefore = settledBy(book, payment);
+  const freed = new Map(settledBefore.map(({ charge, settled }) => [charge.id, settled]));
+  const left = (charge: ChargeState) => openOf(charge) + (freed.get(charge.id) ?? 0n);
+  const available = payment.amount - payment.refunded;
+  const parts = splitAmount(book.charges.values(), targets, { available, left, path: "allocations" });
+  for (const { charge, settled } of settledBefore) move(payment, charge, -settled);
+  for (const { charge, amount } of parts) move(payment, charge, amount);
 }
 
 function refund(book: Book, command: CommandOf<"refund">, move: Move): void {
@@ -155,21 +171,38 @@ function voidCharge(book: Book, { chargeId }: CommandOf<"void">, move: Move): vo
   if (charge.isVoid) throw refused("CHARGE_VOIDED", "The charge has been voided already.");
   if (charge.invoiceId)
     throw refused("CHARGE_INVOICED", "The charge is on an invoice. Void the invoice first.", { invoiceId: charge.invoiceId });
+  if (charge.writtenOff > 0n) throw refused("CHARGE_WRITTEN_OFF", "A part of the charge was written off, so it cannot be voided.");
   requireRoom(account.credit + charge.settled);
   for (const { payment, settled } of settling(book, charge)) move(payment, charge, -settled);
   charge.isVoid = true;
-  account.receivable -= charge.amount;
-  account.revenue -= charge.amount;
+  account.receivable -= leftOf(charge);
+  account.revenue -= leftOf(charge);
 }
 
-/** The amount that is open on a charge. */
-export function openOf(charge: ChargeState): bigint {
-  return charge.isVoid ? 0n : charge.amount - charge.settled;
-}
-
-/** The part of a payment that is credit. */
-export function creditOf(payment: PaymentState): bigint {
-  return payment.amount - payment.allocated - payment.refunded;
+function reduce(book: Book, { kind, targets }: CommandOf<Reduction>, move: Move): Posting["reductions"] {
+  const { account } = book;
+  // A write-off takes what is open. The others take what was paid too, which becomes credit.
+  const left = (charge: ChargeState) => (kind === "write_off" ? openOf(charge) : charge.isVoid ? 0n : leftOf(charge));
+  const parts = splitAmount(book.charges.values(), targets, { left, path: "reductions" });
+  const freed = parts.map(({ charge, amount }) => max(amount - openOf(charge), 0n));
+  requireRoom(account.credit + freed.reduce((sum, amount) => sum + amount, 0n), account.badDebt + account.receivable);
+  for (const [index, { charge, amount }] of parts.entries()) {
+    let paid = freed[index] ?? 0n;
+    for (const { payment, settled } of settling(book, charge)) {
+      const part = min(settled, paid);
+      if (part > 0n) move(payment, charge, -part);
+      paid -= part;
+    }
+    if (kind === "write_off") {
+      charge.writtenOff += amount;
+      account.badDebt += amount;
+    } else {
+      charge.reduced += amount;
+      account.revenue -= amount;
+    }
+    account.receivable -= amount;
+  }
+  return parts.map(({ charge, amount }) => ({ chargeId: charge.id, amount }));
 }
 
 /** By how much each charge is settled (positive) or open again (negative). */
@@ -192,25 +225,6 @@ function settle(book: Book, move: Move): void {
   }
 }
 
-function settledBy(book: Book, payment: PaymentState): { charge: ChargeState; settled: bigint }[] {
-  return book.allocations
-    .filter((allocation) => allocation.paymentId === payment.id)
-    .map((allocation) => ({ charge: known(book.charges, allocation.chargeId), settled: allocation.amount }))
-    .sort((a, b) => bySequence(b.charge, a.charge));
-}
-
-function settling(book: Book, charge: ChargeState): { payment: PaymentState; settled: bigint }[] {
-  return book.allocations
-    .filter((allocation) => allocation.chargeId === charge.id)
-    .map((allocation) => ({ payment: known(book.payments, allocation.paymentId), settled: allocation.amount }));
-}
-
-function known<T>(map: Map<string, T>, id: string): T {
-  const value = map.get(id);
-  if (value === undefined) throw new Error("an allocation names what was not loaded");
-  return value;
-}
-
 function merge<Part extends { amount: bigint }>(allocations: Part[], keyOf: (allocation: Part) => string): Part[] {
   const sums = new Map<string, Part>();
   for (const allocation of allocations) {
@@ -226,12 +240,12 @@ function requireRoom(...amounts: bigint[]): void {
   throw refused("BALANCE_LIMIT", `A balance of the account would exceed ${maxMinorUnits} minor units, which is the most that is kept.`);
 }
 
-function bySequence(a: { sequence: bigint }, b: { sequence: bigint }): number {
-  return a.sequence < b.sequence ? -1 : a.sequence > b.sequence ? 1 : 0;
-}
-
 function min(a: bigint, b: bigint): bigint {
   return a < b ? a : b;
+}
+
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
 }
 
 function refused(reason: string, message: string, metadata: Record<string, string> = {}): AppError {

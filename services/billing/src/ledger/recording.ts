@@ -3,6 +3,7 @@ import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufb
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import {
   CreateChargeResponseSchema,
+  ReallocatePaymentResponseSchema,
   RecordPaymentResponseSchema,
   RefundPaymentResponseSchema,
   VoidChargeResponseSchema,
@@ -15,7 +16,7 @@ import type { Row } from "../tables.ts";
 import { type Batch, chargeNow, paymentNow } from "./batch.ts";
 import { paymentMethods, toAllocations, toCharge, toPayment } from "./messages.ts";
 import { auditActions, type PostingRequest, type RequestOf, toCommand } from "./posting-request.ts";
-import { byCharge, type Posting, post } from "./postings.ts";
+import { byCharge, type Command, type Posting, post } from "./postings.ts";
 import type { Writes } from "./store.ts";
 
 /**
@@ -29,37 +30,57 @@ export function postRequest(
   account: Row<"accounts">,
   { now, newId }: { now: Date; newId: () => string },
 ): Uint8Array {
-  const { books, changed, writes } = batch;
+  const id = newId();
+  const posted = { id, ...postCommand(batch, toCommand(request, id, account.currency), account, { now, newId }) };
+  const { answer, ...particulars } = record(batch, request, posted);
+  collect(batch, posted, { ...particulars, action: auditActions[request.kind] }, request);
+  batch.writes.requests.push({ ...request.key, response: answer, created_at: posted.at });
+  return answer;
+}
+
+/** Posts a command to the book of an account, and notes what has changed. */
+export function postCommand(
+  { books, changed }: Batch,
+  command: Command,
+  account: Row<"accounts">,
+  { now, newId }: { now: Date; newId: () => string },
+): Omit<Posted, "id"> {
   const book = books.get(account.id);
   if (!book) throw new Error("the book was not loaded");
   // The clocks of replicas differ by milliseconds. Within an account, time must not go back.
   const at = later(now, account.updated_at);
-  const id = newId();
-  const posting = post(book, toCommand(request, id));
-  const transactionId = newId();
+  const posting = post(book, command);
   for (const { chargeId, paymentId } of posting.allocations) {
     changed.charges.add(chargeId);
     changed.payments.add(paymentId);
   }
-  const { currency } = account;
-  const allocations = toAllocations(byCharge(posting.allocations), currency);
-  const { transaction, event, details, answer } = record(batch, request, { id, transactionId, at, account, posting, allocations });
+  for (const { chargeId } of posting.reductions) changed.charges.add(chargeId);
+  changed.accounts.set(account.id, at);
+  return { transactionId: newId(), at, account, posting, allocations: toAllocations(byCharge(posting.allocations), account.currency) };
+}
+
+/** Collects the transaction, its lines, its event and its audit entry. */
+export function collect(
+  { writes }: Batch,
+  { transactionId, at, account, posting }: Omit<Posted, "id">,
+  { transaction, event, action, details }: Omit<Particulars, "answer"> & { action: string },
+  { key, context }: Pick<PostingRequest, "key" | "context">,
+): void {
   const { sequence, type, amount, balance } = posting;
   writes.transactions.push({
     ...{ id: transactionId, account_id: account.id, sequence, type, amount, balance },
     ...{ charge_id: null, payment_id: null, refund_id: null, ...transaction },
-    ...{ request_id: request.key.id, created_at: at },
+    ...{ request_id: key.id, created_at: at },
   });
-  collectLines(writes, posting, transactionId, currency);
-  const { actorId, requestId, traceparent } = request.context;
+  collectLines(writes, posting, transactionId, account.currency);
+  const { actorId, requestId, traceparent } = context;
   writes.events.push(toOutboxEvent(account, event, { at, traceparent }));
-  writes.audit.push({ actorId, action: auditActions[request.kind], subject: account.id, requestId, details });
-  writes.requests.push({ ...request.key, response: answer, created_at: at });
-  changed.accounts.set(account.id, at);
-  return answer;
+  writes.audit.push({ actorId, action, subject: account.id, requestId, details });
 }
 
 function collectLines(writes: Writes, posting: Posting, transactionId: string, currency: string): void {
+  for (const { chargeId, amount } of posting.reductions)
+    writes.reductions.push({ transaction_id: transactionId, charge_id: chargeId, amount });
   for (const { ledgerAccount, amount } of posting.entries)
     writes.entries.push({ transaction_id: transactionId, ledger_account: ledgerAccount, currency, amount });
   for (const { paymentId, chargeId, amount } of posting.allocations)
@@ -92,6 +113,8 @@ function record(batch: Batch, { kind, request }: PostingRequest, posted: Posted)
       return recordCharge(batch, request, posted);
     case "payment":
       return recordPayment(batch, request, posted);
+    case "reallocation":
+      return recordReallocation(batch, request, posted);
     case "refund":
       return recordRefund(batch, request, posted);
     case "void":
@@ -110,7 +133,7 @@ function recordCharge(batch: Batch, request: RequestOf<"charge">, posted: Posted
   const { currency } = posted.account;
   const row = { ...newRow(posted), amount: amount.minorUnits, settled: 0n, description, service_date: serviceDate };
   batch.newCharges.set(id, row);
-  batch.charges.set(id, { ...row, invoice_id: null, voided_at: null });
+  batch.charges.set(id, { ...row, reduced: 0n, written_off: 0n, invoice_id: null, voided_at: null });
   return {
     transaction: { charge_id: id, description },
     event: { case: "chargeCreated", value: { chargeId: id, amount, allocations } },
@@ -120,11 +143,11 @@ function recordCharge(batch: Batch, request: RequestOf<"charge">, posted: Posted
 }
 
 function recordPayment(batch: Batch, request: RequestOf<"payment">, posted: Posted): Particulars {
-  const { amount, method, reference } = request;
+  const { amount, method, reference, paymentDate } = request;
   const { id, allocations } = posted;
   const { currency } = posted.account;
   const state = { amount: amount.minorUnits, allocated: 0n, refunded: 0n };
-  const row = { ...newRow(posted), ...state, method: paymentMethods[method] ?? "", reference };
+  const row = { ...newRow(posted), ...state, method: paymentMethods[method] ?? "", reference, payment_date: paymentDate };
   batch.newPayments.set(id, row);
   batch.payments.set(id, row);
   return {
@@ -132,6 +155,16 @@ function recordPayment(batch: Batch, request: RequestOf<"payment">, posted: Post
     event: { case: "paymentRecorded", value: { paymentId: id, amount, allocations } },
     details: { paymentId: id, amount: String(amount.minorUnits), currency },
     answer: encode(RecordPaymentResponseSchema, { payment: toPayment(paymentNow(batch, id), currency), allocations }),
+  };
+}
+
+function recordReallocation(batch: Batch, { paymentId }: RequestOf<"reallocation">, posted: Posted): Particulars {
+  const { account, allocations } = posted;
+  return {
+    transaction: { payment_id: paymentId, description: "" },
+    event: { case: "paymentReallocated", value: { paymentId, allocations } },
+    details: { paymentId },
+    answer: encode(ReallocatePaymentResponseSchema, { payment: toPayment(paymentNow(batch, paymentId), account.currency), allocations }),
   };
 }
 
@@ -162,11 +195,12 @@ function recordVoid(batch: Batch, request: RequestOf<"void">, posted: Posted): P
   batch.changed.charges.add(chargeId);
   const charge = { ...chargeNow(batch, chargeId), voided_at: at };
   batch.charges.set(chargeId, charge);
-  const amount = toMoney(charge.amount, currency);
+  // Discounts have taken off the rest already.
+  const amount = toMoney(charge.amount - charge.reduced, currency);
   return {
     transaction: { charge_id: chargeId, description: reason },
     event: { case: "chargeVoided", value: { chargeId, amount, allocations } },
-    details: { chargeId, amount: String(charge.amount), currency },
+    details: { chargeId, amount: String(amount.minorUnits), currency },
     answer: encode(VoidChargeResponseSchema, { charge: toCharge(charge, currency), allocations }),
   };
 }

@@ -16,7 +16,7 @@ const TotalsSchema = z
       example: { active: 12, suspended: 1, closed: 0 },
     }),
     transactions: z.int().openapi({
-      description: "The number of transactions. Each has one event: of a charge, a payment, a refund or a void.",
+      description: "The number of transactions. Each has one event.",
       example: 240,
     }),
     timeZone: z.string().openapi({ description: "The clinic's time zone, whose days count here.", example: "Europe/Berlin" }),
@@ -28,6 +28,9 @@ const TotalsSchema = z
         voided: amount,
         paid: amount,
         refunded: amount,
+        discounted: amount,
+        credited: amount,
+        writtenOff: amount,
         outstanding: amount,
         credit: amount,
       }),

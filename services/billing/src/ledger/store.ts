@@ -8,8 +8,9 @@ import type { Row } from "../tables.ts";
 export type ChargeRow = Omit<Row<"charges">, "transaction_id">;
 export type PaymentRow = Omit<Row<"payments">, "transaction_id">;
 
-export const chargeColumns = "id, account_id, sequence, amount, settled, description, service_date, invoice_id, created_at, voided_at";
-export const paymentColumns = "id, account_id, sequence, amount, allocated, refunded, method, reference, created_at";
+export const chargeColumns =
+  "id, account_id, sequence, amount, settled, reduced, written_off, description, service_date, invoice_id, created_at, voided_at";
+export const paymentColumns = "id, account_id, sequence, amount, allocated, refunded, method, reference, payment_date, created_at";
 
 const ownersStatement: Statement = {
   name: "ledger_owners",
@@ -26,7 +27,8 @@ const openChargesStatement: Statement = {
   name: "ledger_open_charges",
   text: `select charge.* from unnest($1::uuid[]) as wanted (account_id) cross join lateral (
       select ${chargeColumns} from charges
-      where account_id = wanted.account_id and settled < amount and voided_at is null order by sequence limit $2
+      where account_id = wanted.account_id and settled < amount and settled + reduced + written_off < amount and voided_at is null
+      order by sequence limit $2
     ) charge`,
 };
 
@@ -42,7 +44,7 @@ const firstLimit = 20;
 
 /** The oldest open charges of each account, at least as many as `need` minor units can settle, or all of them. */
 export function loadOpenCharges(tx: Queries, need: Map<string, bigint>): Promise<ChargeRow[]> {
-  return loadOldest<ChargeRow>(tx, openChargesStatement, need, (row) => row.amount - row.settled);
+  return loadOldest<ChargeRow>(tx, openChargesStatement, need, (row) => row.amount - row.reduced - row.written_off - row.settled);
 }
 
 /** The oldest payments of each account that have credit left, at least `need` minor units of it, or all of them. */
@@ -81,11 +83,21 @@ const settledStatement: Statement = {
 const chargesStatement: Statement = { name: "ledger_charges", text: `select ${chargeColumns} from charges where id = any($1::uuid[])` };
 const paymentsStatement: Statement = { name: "ledger_payments", text: `select ${paymentColumns} from payments where id = any($1::uuid[])` };
 
+const namedStatement: Statement = {
+  name: "ledger_named_charges",
+  text: `select ${chargeColumns} from charges where id = any($1::uuid[]) or invoice_id = any($2::uuid[])`,
+};
+
+/** The charges that payments are to settle: named ones, and those of named invoices. */
+export function loadNamedCharges(tx: Queries, chargeIds: string[], invoiceIds: string[]): Promise<ChargeRow[]> {
+  return tx.query(namedStatement, [chargeIds, invoiceIds]);
+}
+
 /** How much of a payment settles a charge: the sum over all their allocations. */
 type SettledRow = Omit<Row<"allocations">, "transaction_id">;
 
 /**
- * The charges to void and the payments to refund, with the payments that settle the former and the charges that the
+ * The charges to void and the payments to refund or reallocate, with the payments that settle the former and the charges that the
  * latter settle.
  */
 export async function loadTargets(
@@ -101,12 +113,13 @@ export async function loadTargets(
 
 /** What a batch of postings writes. The keys are columns. */
 export type Writes = {
-  accounts: Pick<Row<"accounts">, "id" | "receivable" | "credit" | "revenue" | "cash" | "transaction_count" | "updated_at">[];
+  accounts: Pick<Row<"accounts">, "id" | "receivable" | "credit" | "revenue" | "cash" | "bad_debt" | "transaction_count" | "updated_at">[];
   transactions: Row<"transactions">[];
   entries: Row<"entries">[];
   allocations: Row<"allocations">[];
-  newCharges: Omit<Row<"charges">, "invoice_id" | "voided_at">[];
-  charges: Pick<Row<"charges">, "id" | "settled" | "voided_at">[];
+  reductions: Row<"reductions">[];
+  newCharges: Omit<Row<"charges">, "invoice_id" | "voided_at" | "reduced" | "written_off">[];
+  charges: Pick<Row<"charges">, "id" | "settled" | "reduced" | "written_off" | "voided_at">[];
   newPayments: Row<"payments">[];
   payments: Pick<Row<"payments">, "id" | "allocated" | "refunded">[];
   refunds: Row<"refunds">[];
@@ -121,6 +134,7 @@ export function noWrites(): Writes {
     transactions: [],
     entries: [],
     allocations: [],
+    reductions: [],
     newCharges: [],
     charges: [],
     newPayments: [],
@@ -137,7 +151,7 @@ const writeStatement: Statement = {
   name: "ledger_write",
   text: `
     with accounts_written as (
-      update accounts set receivable = new.receivable, credit = new.credit, revenue = new.revenue, cash = new.cash, updated_at = new.updated_at,
+      update accounts set receivable = new.receivable, credit = new.credit, revenue = new.revenue, cash = new.cash, bad_debt = new.bad_debt, updated_at = new.updated_at,
         version = accounts.version + new.transaction_count - accounts.transaction_count, transaction_count = new.transaction_count
       from json_populate_recordset(null::accounts, $1::json) as new where accounts.id = new.id
     ), transactions_written as (
@@ -152,11 +166,11 @@ const writeStatement: Statement = {
       select id, account_id, sequence, transaction_id, amount, settled, description, service_date, created_at
       from json_populate_recordset(null::charges, $4::json)
     ), charges_written as (
-      update charges set settled = new.settled, voided_at = new.voided_at
+      update charges set settled = new.settled, reduced = new.reduced, written_off = new.written_off, voided_at = new.voided_at
       from json_populate_recordset(null::charges, $5::json) as new where charges.id = new.id
     ), new_payments_written as (
-      insert into payments (id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, created_at)
-      select id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, created_at
+      insert into payments (id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, payment_date, created_at)
+      select id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, payment_date, created_at
       from json_populate_recordset(null::payments, $6::json)
     ), payments_written as (
       update payments set allocated = new.allocated, refunded = new.refunded
@@ -167,6 +181,9 @@ const writeStatement: Statement = {
     ), allocations_written as (
       insert into allocations (transaction_id, payment_id, charge_id, amount)
       select transaction_id, payment_id, charge_id, amount from json_populate_recordset(null::allocations, $9::json)
+    ), reductions_written as (
+      insert into reductions (transaction_id, charge_id, amount)
+      select transaction_id, charge_id, amount from json_populate_recordset(null::reductions, $13::json)
     ), requests_written as (
       insert into requests (id, method, hash, response, created_at)
       select id, method, hash, response, created_at from json_populate_recordset(null::requests, $10::json)
@@ -180,7 +197,8 @@ const writeStatement: Statement = {
 
 /** Writes a batch. The caller holds the locks of all its accounts. */
 export async function write(tx: Queries, writes: Writes): Promise<void> {
-  const { accounts, transactions, entries, allocations, newCharges, charges, newPayments, payments, refunds, requests } = writes;
+  const { accounts, transactions, entries, allocations, reductions, newCharges, charges, newPayments, payments, refunds, requests } =
+    writes;
   const events = writes.events.map(({ eventId, ...event }) => ({ event_id: eventId, ...event }));
   const audit = writes.audit.map(({ actorId, requestId, ...entry }) => ({ ...entry, actor: actorId, request_id: requestId }));
   const tables = [
@@ -196,6 +214,7 @@ export async function write(tx: Queries, writes: Writes): Promise<void> {
     requests,
     audit,
     events,
+    reductions,
   ];
   await tx.query(writeStatement, tables.map(toJson));
 }

@@ -10,9 +10,9 @@ type Verification = { holds: boolean; transactions: number; entries: number; acc
 
 /** Each statement selects the ids of the rows that break its rule. */
 const rules: Record<string, string> = {
-  "the entries of every transaction sum to zero, and there are some": `
+  "the entries of every transaction sum to zero, and only a reallocation has none": `
     select t.id from transactions t left join (select transaction_id, sum(amount) as sum from entries group by transaction_id, currency) e
-      on e.transaction_id = t.id where e.sum is distinct from 0`,
+      on e.transaction_id = t.id where e.sum is distinct from case when type = 'REALLOCATION' then null else 0 end`,
   "entries are in the currency of their account": `
     select t.id from entries e join transactions t on t.id = e.transaction_id join accounts a on a.id = t.account_id where e.currency <> a.currency`,
   "the balances of an account are the sums of its entries": `
@@ -21,11 +21,12 @@ const rules: Record<string, string> = {
         coalesce(sum(e.amount) filter (where ledger_account = 'RECEIVABLE'), 0) as receivable,
         coalesce(-sum(e.amount) filter (where ledger_account = 'CREDIT'), 0) as credit,
         coalesce(-sum(e.amount) filter (where ledger_account = 'REVENUE'), 0) as revenue,
-        coalesce(sum(e.amount) filter (where ledger_account = 'CASH'), 0) as cash
+        coalesce(sum(e.amount) filter (where ledger_account = 'CASH'), 0) as cash,
+        coalesce(sum(e.amount) filter (where ledger_account = 'BAD_DEBT'), 0) as bad_debt
       from entries e join transactions t on t.id = e.transaction_id group by account_id
     ) s on s.account_id = a.id
-    where (a.receivable, a.credit, a.revenue, a.cash) is distinct from
-      (coalesce(s.receivable, 0), coalesce(s.credit, 0), coalesce(s.revenue, 0), coalesce(s.cash, 0))`,
+    where (a.receivable, a.credit, a.revenue, a.cash, a.bad_debt) is distinct from
+      (coalesce(s.receivable, 0), coalesce(s.credit, 0), coalesce(s.revenue, 0), coalesce(s.cash, 0), coalesce(s.bad_debt, 0))`,
   "an account's transactions are numbered without gaps": `
     select a.id from accounts a left join (
       select account_id, count(*) as count, max(sequence) as last from transactions group by account_id
@@ -38,7 +39,7 @@ const rules: Record<string, string> = {
   "a transaction's amount is what its entries do to the balance": `
     select t.id from transactions t left join (
       select transaction_id, sum(amount) as sum from entries where ledger_account in ('RECEIVABLE', 'CREDIT') group by transaction_id
-    ) e on e.transaction_id = t.id where e.sum is distinct from t.amount`,
+    ) e on e.transaction_id = t.id where coalesce(e.sum, 0) <> t.amount`,
   "time runs with the sequence": `
     select id from (
       select id, created_at, lag(created_at) over (partition by account_id order by sequence) as before from transactions
@@ -46,6 +47,11 @@ const rules: Record<string, string> = {
   "a charge is settled by what is allocated to it": `
     select c.id from charges c left join (select charge_id, sum(amount) as sum from allocations group by charge_id) s on s.charge_id = c.id
     where c.settled <> coalesce(s.sum, 0)`,
+  "discounts, credit notes and write-offs have taken off a charge what they say": `
+    select c.id from charges c left join (
+      select r.charge_id, sum(r.amount) filter (where type <> 'WRITE_OFF') as reduced, sum(r.amount) filter (where type = 'WRITE_OFF') as written_off
+      from reductions r join transactions t on t.id = r.transaction_id group by r.charge_id
+    ) s on s.charge_id = c.id where c.reduced <> coalesce(s.reduced, 0) or c.written_off <> coalesce(s.written_off, 0)`,
   "a payment has allocated what its allocations say": `
     select p.id from payments p left join (select payment_id, sum(amount) as sum from allocations group by payment_id) s on s.payment_id = p.id
     where p.allocated <> coalesce(s.sum, 0)`,
@@ -54,7 +60,7 @@ const rules: Record<string, string> = {
     where p.refunded <> coalesce(s.sum, 0)`,
   "what an account owes is open on its charges": `
     select a.id from accounts a left join (
-      select account_id, sum(amount - settled) as sum from charges where voided_at is null group by account_id
+      select account_id, sum(amount - settled - reduced - written_off) as sum from charges where voided_at is null group by account_id
     ) c on c.account_id = a.id where a.receivable <> coalesce(c.sum, 0)`,
   "an account's credit is left of its payments": `
     select a.id from accounts a left join (
@@ -68,6 +74,19 @@ const rules: Record<string, string> = {
   "a charge is on an invoice that lists it and is not void": `
     select c.id from charges c join invoices i on i.id = c.invoice_id
     where i.status = 'VOID' or not exists (select from invoice_lines l where l.invoice_id = i.id and l.charge_id = c.id)`,
+  "a credit note is the sum of what its transaction took off charges of its invoice": `
+    select n.id from credit_notes n left join (
+      select transaction_id, sum(r.amount) as sum from reductions r group by transaction_id
+    ) s on s.transaction_id = n.transaction_id where s.sum is distinct from n.total
+    union all select n.id from credit_notes n join reductions r on r.transaction_id = n.transaction_id
+      where not exists (select from invoice_lines l where l.invoice_id = n.invoice_id and l.charge_id = r.charge_id)`,
+  "every credit note has a transaction, and every such transaction a credit note": `
+    select t.id from transactions t left join credit_notes n on n.transaction_id = t.id where (t.type = 'CREDIT_NOTE') <> (n.id is not null)`,
+  "credit notes are numbered without gaps": `
+    select year::text as id from (
+      select y.year, y.last_number, count(n.id) as count, max(split_part(n.number, '-', 3)::int) as last
+      from credit_note_years y left join credit_notes n on split_part(n.number, '-', 2)::int = y.year group by y.year, y.last_number
+    ) n where (last_number, last_number) is distinct from (count, last)`,
   "invoices are numbered without gaps": `
     select year::text as id from (
       select y.year, y.last_number, count(i.id) as count, max(split_part(i.number, '-', 2)::int) as last

@@ -1,6 +1,6 @@
 /** Finds the patient whom a line of an import means. */
 import type { PatientDatabase, Viewer } from "../database.ts";
-import { visible } from "../patients/store.ts";
+import { visible } from "../patients/access-store.ts";
 import type { IdentifierKey } from "../tables.ts";
 
 const matchStatement = {

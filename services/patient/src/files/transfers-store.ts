@@ -9,20 +9,20 @@ export type RunningTransfer = { name: string | null; startedAt: Date };
 export const maxRunning = 2;
 
 const takeStatement = {
-  name: "transfers_take",
+  name: "file_transfers_take",
   text: `
-    insert into transfers (caller, kind, slot, id, name, expires_at)
+    insert into file_transfers (caller, kind, slot, id, name, expires_at)
     select $1, $2, slot, $3, $4, now() + $5 * interval '1 ms' from generate_series(1, ${maxRunning}) as slot
-    where slot not in (select slot from transfers where caller = $1 and kind = $2 and expires_at > now())
+    where slot not in (select slot from file_transfers where caller = $1 and kind = $2 and expires_at > now())
     order by slot limit 1
     on conflict (caller, kind, slot) do update
     set id = excluded.id, name = excluded.name, started_at = now(), expires_at = excluded.expires_at
-    where transfers.expires_at <= now()
+    where file_transfers.expires_at <= now()
     returning slot`,
 };
 const runningStatement = {
-  name: "transfers_running",
-  text: `select name, started_at as "startedAt" from transfers where caller = $1 and kind = $2 and expires_at > now() order by started_at`,
+  name: "file_transfers_running",
+  text: `select name, started_at as "startedAt" from file_transfers where caller = $1 and kind = $2 and expires_at > now() order by started_at`,
 };
 
 /** Takes a slot for so long. Gives what runs in all slots if none is free. */
@@ -41,8 +41,8 @@ export async function takeSlot(
 }
 
 const renewStatement = {
-  name: "transfers_renew",
-  text: "update transfers set expires_at = now() + $2 * interval '1 ms' where id = any($1) returning id",
+  name: "file_transfers_renew",
+  text: "update file_transfers set expires_at = now() + $2 * interval '1 ms' where id = any($1) returning id",
 };
 
 /** Renews leases. Gives the ids of those that are still held. */
@@ -50,7 +50,7 @@ export async function renewLeases(db: PatientDatabase, ids: string[], leaseMs: n
   return new Set((await db.query<{ id: string }>(renewStatement, [ids, leaseMs])).map(({ id }) => id));
 }
 
-const freeStatement = { name: "transfers_free", text: "delete from transfers where id = $1" };
+const freeStatement = { name: "file_transfers_free", text: "delete from file_transfers where id = $1" };
 
 export async function freeSlot(db: PatientDatabase, id: string): Promise<void> {
   await db.query(freeStatement, [id]);

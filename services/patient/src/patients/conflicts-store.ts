@@ -4,7 +4,7 @@ import type { FieldError } from "@pm/kit/errors";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import type { Viewer } from "../database.ts";
 import type { IdentifierKey } from "../tables.ts";
-import { visible } from "./store.ts";
+import { visible } from "./access-store.ts";
 
 /**
  * The living patient that has the value of a claim `c`, by the kind of claim. Each must be one look-up in an index: the order tells

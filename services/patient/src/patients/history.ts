@@ -1,13 +1,11 @@
 /** Every version of a patient: who, when, and what differs from the one before. */
 import type { Cursors } from "@pm/kit/cursor";
-import { isUuid } from "@pm/kit/uuid";
-import { type Call, viewerOf } from "../caller.ts";
+import type { Call } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Action } from "../tables.ts";
+import { findFor } from "./access.ts";
 import { readVersions } from "./history-store.ts";
-import { notFound } from "./patients.ts";
 import { diffRecords, type FieldChange } from "./record.ts";
-import { findPatient } from "./store.ts";
 
 export type HistoryItem = { version: number; action: Action; at: Date; by: string; changes: FieldChange[] };
 
@@ -15,7 +13,7 @@ export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: C
   return {
     /** The newest versions first. A deleted patient's history stays readable for whoever could see the patient. */
     async read(call: Call, id: string, query: { limit: number; cursor?: string | undefined }) {
-      if (!isUuid(id) || !(await findPatient(db, id, viewerOf(call.caller)))) throw notFound(id);
+      await findFor(db, call, id, "read");
       const bound = ["history", id.toLowerCase()];
       const before = query.cursor === undefined ? undefined : Number(cursors.open(bound, query.cursor)[0]);
       const who = { actor: call.actorId, requestId: call.requestId };

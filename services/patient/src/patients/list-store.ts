@@ -1,9 +1,9 @@
 /** The statements behind lists. Every page costs the same, because it begins where an index says. */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { type RawBuilder, sql } from "kysely";
-import { LRUCache } from "lru-cache";
-import type { PatientDatabase, Viewer } from "../database.ts";
+import type { PatientDatabase } from "../database.ts";
 import type { IdentifierKey } from "../tables.ts";
+import type { Access, Condition } from "./access-store.ts";
 import { type PatientRow, patientColumns } from "./store.ts";
 
 export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate"] as const;
@@ -23,9 +23,6 @@ export type Filters = {
 
 /** What a search matches: one id, a `tsquery` over the words of patients, or no patient at all. */
 export type Match = { id: string } | { tsquery: string } | "nobody";
-
-/** A condition on `patients p`. */
-export type Condition = RawBuilder<unknown>;
 
 /** A patient of a page, and what the page is ordered by before the id. */
 export type ListedRow = PatientRow & { sort_key: string | null };
@@ -48,50 +45,6 @@ const searchedSortKeys: typeof sortKeys = {
   dateOfBirth: sql`(p.date_of_birth + 0)`,
   registeredDate: sql`(p.registered_date + 0)`,
 };
-
-/** A caller who sees at most this many patients has them looked up one by one. */
-const fewVisible = 4_000;
-
-/**
- * The access rule as two conditions that mean the same: Postgres estimates the one well and plans it badly. If the caller can see
- * only a few patients, `read` loads those first. If they can see many, it checks each patient that is found.
- */
-export type Access = {
-  read: Condition;
-  /** Undefined for a caller who sees all patients. */
-  estimate: Condition | undefined;
-  seesFew: boolean;
-};
-
-/** Answers what a viewer may see. The count is kept for a minute, since it takes longer than many a page; an outdated one is only slower. */
-export function createAccess(db: PatientDatabase): (viewer: Viewer) => Promise<Access> {
-  const counted = new LRUCache<string, boolean>({ max: 10_000, ttl: 60_000 });
-
-  async function seesFew(principals: string[], visible: Condition): Promise<boolean> {
-    const key = principals.join(" ");
-    const known = counted.get(key);
-    if (known !== undefined) return known;
-    const { rows } = await sql<{ few: boolean }>`select count(*) <= ${fewVisible} as few
-      from (select 1 from (${visible}) visible limit ${fewVisible + 1}) counted`.execute(db.kysely);
-    const few = rows[0]?.few ?? true;
-    counted.set(key, few);
-    return few;
-  }
-
-  return async (viewer) => {
-    if (viewer.seesAll) return { read: sql`true`, estimate: undefined, seesFew: false };
-    const visible = sql`select id from patients where registered_by = ${viewer.id}
-      union all select patient_id from patient_access where principal = any(${viewer.principals})`;
-    const few = await seesFew(viewer.principals, visible);
-    // The grants of a patient are on one page of the primary key, those of a principal are not: hence the `|| ''`. Without
-    // `offset 0` Postgres might read all grants at once instead.
-    const read = few
-      ? sql`p.id = any(array(${visible}))`
-      : sql`(p.registered_by = ${viewer.id} or exists (
-          select 1 from patient_access where patient_id = p.id and (principal || '') = any(${viewer.principals}) offset 0))`;
-    return { read, estimate: sql`p.id in (${visible})`, seesFew: few };
-  };
-}
 
 export function filterCondition(filters: Filters): Condition {
   const conditions = [filters.deleted ? sql`p.deleted_at is not null` : sql`p.deleted_at is null`];

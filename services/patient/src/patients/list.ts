@@ -3,11 +3,9 @@ import type { Cursors } from "@pm/kit/cursor";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Patient } from "../tables.ts";
+import { type Access, type Condition, createAccess } from "./access-store.ts";
 import {
-  type Access,
   both,
-  type Condition,
-  createAccess,
   estimateRows,
   filterCondition,
   type ListedRow,

@@ -12,6 +12,8 @@ import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
 import { type Action, type Patient, type PatientRecord, recordNumberSystem } from "../tables.ts";
+import { findFor, notFound } from "./access.ts";
+import type { AccessLevel } from "./access-store.ts";
 import { changePatient } from "./change-store.ts";
 import { type Conflicts, claimsOf } from "./conflicts.ts";
 import type { Claim } from "./conflicts-store.ts";
@@ -20,7 +22,7 @@ import { type Rules, rulesAt } from "./fields.ts";
 import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
 import { diffRecords, emailKeyOf, type FieldChange, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Found, findPatient, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { type Found, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, findConflict, insertPatients, type NewPatient, sha256, taken } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -51,11 +53,6 @@ type Options = {
 
 export function createPatients(options: Options) {
   return { create: createRegistration(options), get: createReading(options.db), ...createChanges(options) };
-}
-
-/** The same for patients that do not exist and for those that the caller may not see. The audit trail has both. */
-export function notFound(id: string): AppError {
-  return new AppError("not_found", "There is no patient with this id.", isUuid(id) ? { refused: { subject: id } } : {});
 }
 
 function createReading(db: PatientDatabase) {
@@ -174,17 +171,19 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
     return found;
   }
 
-  /** Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is an error. */
+  /**
+   * Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is an error.
+   * @param needed what a caller must be allowed to do
+   */
   async function change(
     call: Call,
     id: string,
+    needed: AccessLevel,
     ifMatch: string | undefined,
     decide: (found: Found, at: Date) => Next | undefined,
   ): Promise<Patient> {
-    if (!isUuid(id)) throw notFound(id);
     for (let tries = 1; tries <= maxTries; tries++) {
-      const found = await findPatient(db, id, viewerOf(call.caller));
-      if (!found) throw notFound(id);
+      const found = await findFor(db, call, id, needed);
       if (ifMatch !== undefined && !matchesIfMatch(ifMatch, `"${found.version}"`)) throw lostRace(found.version);
       const at = now();
       const next = decide(found, at);
@@ -196,7 +195,7 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
 
   /** Changes the record. That of a deleted patient cannot be changed. */
   const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, rules: Rules) => PatientRecord) =>
-    change(call, id, ifMatch, (found, at) => {
+    change(call, id, "write", ifMatch, (found, at) => {
       if (found.deleted) throw notFound(id);
       const record = make(found.record, rulesAt(at.getTime(), settings));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
@@ -221,7 +220,7 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
     },
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
-      await change(call, id, ifMatch, ({ deleted, record }) => {
+      await change(call, id, "manage", ifMatch, ({ deleted, record }) => {
         if (deleted) throw notFound(id);
         return { action: "deleted", record, deleted: true };
       });
@@ -232,7 +231,7 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
      * meanwhile. One that is not deleted stays as it is; a patch that it does not follow already is refused.
      */
     restore: (call: Call, id: string, body: unknown, ifMatch?: string) =>
-      change(call, id, ifMatch, (found, at) => {
+      change(call, id, "write", ifMatch, (found, at) => {
         // A record that settings of today would refuse comes back as it was.
         const record = isDeepStrictEqual(body, {}) ? found.record : patchedRecord(body, found.record, rulesAt(at.getTime(), settings));
         if (found.deleted) return { action: "restored", record, deleted: false };

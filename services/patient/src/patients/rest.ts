@@ -9,7 +9,15 @@ import type { createHistory } from "./history.ts";
 import { type Lists, sorts } from "./list.ts";
 import type { Patients } from "./patients.ts";
 import { cursor, filters, filtersOf, ifMatch, limit, params, toBody } from "./request.ts";
-import { HistorySchema, PatientPageSchema, PatientSchema, SharingSchema, SharingWriteSchema } from "./schemas.ts";
+import {
+  HistorySchema,
+  PatientPageSchema,
+  PatientSchema,
+  SharingSchema,
+  SharingWriteSchema,
+  TransferredSchema,
+  TransferSchema,
+} from "./schemas.ts";
 import type { createSharing } from "./sharing.ts";
 
 export type PatientRules = {
@@ -163,9 +171,22 @@ const replacePatientAccess = createRoute({
   path: "/patients/{id}/access",
   tags: ["Sharing"],
   summary: "Share a patient with users and teams",
-  description: "Replaces the lists. The user who registered the patient always sees it.",
+  description: "Replaces the lists. Only the owner, who always sees the patient, and administrators can do this.",
   request: { params, body: jsonBody(SharingWriteSchema) },
   responses: { 200: jsonAnswer(SharingSchema, "Users and teams, as they are now"), ...errorAnswers("not_found") },
+});
+
+const transferPatients = createRoute({
+  operationId: "transferPatients",
+  method: "post",
+  path: "/patients:transfer",
+  tags: ["Sharing"],
+  summary: "Give all patients of a user to another user",
+  description: `For administrators, when somebody leaves; it needs \`patient:all\` too. A request gives 500 patients, deleted ones included.
+Send it again until \`remaining\` is 0; after an error it goes on where it stopped. The former owner no longer sees a patient, unless it is
+shared with them.`,
+  request: { body: jsonBody(TransferSchema) },
+  responses: { 200: jsonAnswer(TransferredSchema, "How many patients have the new owner, and how many are left") },
 });
 
 const etag = (patient: Patient) => ({ etag: `"${patient.version}"` });
@@ -215,4 +236,6 @@ export function registerPatients({ operation }: RestApp, { patients, lists, hist
   operation(readPatientAccess, async (c) => c.json(await sharing.read(callOf(c), c.req.valid("param").id), 200));
 
   operation(replacePatientAccess, async (c) => c.json(await sharing.replace(callOf(c), c.req.valid("param").id, c.req.valid("json")), 200));
+
+  operation(transferPatients, async (c) => c.json(await sharing.transfer(callOf(c), c.req.valid("json")), 200));
 }

@@ -8,8 +8,9 @@ export const about = {
   description: `The records of patients: registering, finding, changing, sharing, importing and exporting them, with their whole history.
 
 Every operation needs an access token from \`POST /auth/login\` and the scope that it names. Without \`patient:all\` a caller
-sees the patients that they registered and those that are shared with them or with one of their teams; every other
-one is 404, exactly as if it did not exist. Errors are RFC 9457 problems that name every wrong field.`,
+sees the patients that they own and those that are shared with them or with one of their teams; every other one is 404,
+exactly as if it did not exist. A patient that is shared for reading can only be read (403), and only its owner and
+callers with \`patient:all\` delete it or change with whom it is shared. Errors are RFC 9457 problems that name every wrong field.`,
 };
 
 export const exampleRecord = {
@@ -172,16 +173,43 @@ export const HistorySchema = z
     },
   });
 
-const principals = z
-  .array(z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, "must be the id of a user or team: letters, digits and _.:-, at most 64"))
-  .max(1_000);
-const sharingExample = { users: ["7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69"], teams: ["cardiology"] };
+const principal = z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, "must be the id of a user or team: letters, digits and _.:-, at most 64");
+const principals = z.array(principal).max(1_000);
+const readers = z.strictObject({ users: principals, teams: principals });
+const [oneUser, otherUser] = ["7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69", "0b7e4c1d-5a2f-4c8e-9f3b-6d1a2c3b4e5f"];
+const sharingExample = { users: [oneUser], teams: ["cardiology"], readers: { users: [], teams: ["pharmacy"] } };
 export const SharingWriteSchema = z
-  .strictObject({ users: principals, teams: principals })
+  .strictObject({
+    users: principals.openapi({ description: "Users who may read and change the patient." }),
+    teams: principals.openapi({ description: "Teams whose members may read and change it." }),
+    readers: readers.optional().openapi({ description: "Who may only read it. Without it, nobody. Who is also named above may write." }),
+    owner: principal.optional().openapi({ description: "The owner, unless it stays. Only an administrator can name another one." }),
+  })
   .openapi("SharingWrite", { example: sharingExample });
 export const SharingSchema = z
-  .object({ registeredBy: z.string(), users: z.array(z.string()), teams: z.array(z.string()) })
-  .openapi("Sharing", { example: { registeredBy: "0b7e4c1d-5a2f-4c8e-9f3b-6d1a2c3b4e5f", ...sharingExample } });
+  .object({
+    registeredBy: z.string().openapi({ description: "The user who registered the patient." }),
+    owner: z
+      .string()
+      .openapi({ description: "The user who may also delete and share it: who registered it, unless another one was named." }),
+    users: z.array(z.string()),
+    teams: z.array(z.string()),
+    readers: z.object({ users: z.array(z.string()), teams: z.array(z.string()) }),
+  })
+  .openapi("Sharing", { example: { registeredBy: otherUser, owner: otherUser, ...sharingExample } });
+
+export const TransferSchema = z
+  .strictObject({
+    from: principal.openapi({ description: "The id of the user who owns the records." }),
+    to: principal.openapi({ description: "The id of the user who is to own them." }),
+  })
+  .openapi("Transfer", { example: { from: otherUser, to: oneUser } });
+export const TransferredSchema = z
+  .object({
+    transferred: z.int(),
+    remaining: z.int().openapi({ description: "If it is not 0, send the same request again." }),
+  })
+  .openapi("Transferred", { example: { transferred: 500, remaining: 120 } });
 
 export const ImportReportSchema = z
   .object({

@@ -1,37 +1,85 @@
-/** With whom a patient is shared. Everybody who can see a patient can share it: care teams change faster than administrators answer. */
-import { isUuid } from "@pm/kit/uuid";
-import { type Call, viewerOf } from "../caller.ts";
-import type { PatientDatabase } from "../database.ts";
-import { notFound } from "./patients.ts";
-import { readGrants, replaceGrants } from "./sharing-store.ts";
-import { findPatient } from "./store.ts";
+/** Whose a patient is, and with whom it is shared. */
 
-/** Ids of users and teams. `registeredBy` is the user who registered the patient and so always sees it. */
-export type Sharing = { registeredBy: string; users: string[]; teams: string[] };
+import { authorize } from "@pm/kit/auth/verifier";
+import { AppError, invalidFields } from "@pm/kit/errors";
+import type { Call } from "../caller.ts";
+import type { PatientDatabase } from "../database.ts";
+import { findFor, notFound } from "./access.ts";
+import { type Grant, readSharing, replaceSharing, transferPatients } from "./sharing-store.ts";
+import type { Found } from "./store.ts";
+
+type Principals = { users: string[]; teams: string[] };
+
+/** Ids of users and teams who may read and write, and of those who may only read. */
+type Grantees = Principals & { readers: Principals };
+
+/** `registeredBy` is the user who registered the patient. `owner` is the same one, unless an administrator has named another. */
+export type Sharing = Grantees & { registeredBy: string; owner: string };
+
+/** How many records a transfer gives away at once: rows with many indexes, in a second at most. */
+const transferBatch = 500;
 
 export function createSharing({ db }: { db: PatientDatabase }) {
-  async function requireVisible(call: Call, id: string): Promise<void> {
-    const found = isUuid(id) && (await findPatient(db, id, viewerOf(call.caller)));
-    if (!found || found.deleted) throw notFound(id);
+  async function find(call: Call, id: string, needed: "read" | "manage"): Promise<Found> {
+    const found = await findFor(db, call, id, needed);
+    if (found.deleted) throw notFound(id);
+    return found;
   }
 
   return {
     async read(call: Call, id: string): Promise<Sharing> {
-      await requireVisible(call, id);
-      const { registeredBy, principals } = await readGrants(db, { id, actor: call.actorId, requestId: call.requestId });
-      const of = (kind: string) =>
-        principals.filter((principal) => principal.startsWith(kind)).map((principal) => principal.slice(kind.length));
-      return { registeredBy, users: of("user:"), teams: of("team:") };
+      await find(call, id, "read");
+      const { registeredBy, owner, grants } = await readSharing(db, { id, actor: call.actorId, requestId: call.requestId });
+      return { registeredBy, owner, ...toGrantees(grants) };
     },
 
-    /** Shares a patient with exactly these users and teams, besides whoever registered it. */
-    async replace(call: Call, id: string, wanted: { users: string[]; teams: string[] }): Promise<Sharing> {
-      await requireVisible(call, id);
-      const users = [...new Set(wanted.users)].sort();
-      const teams = [...new Set(wanted.teams)].sort();
-      const principals = [...users.map((user) => `user:${user}`), ...teams.map((team) => `team:${team}`)];
-      const registeredBy = await replaceGrants(db, { id, principals, actor: call.actorId, requestId: call.requestId });
-      return { registeredBy, users, teams };
+    /**
+     * Shares a patient with exactly these users and teams, and nobody else besides its owner.
+     * @throws AppError permission_denied if anybody but an administrator names another owner
+     */
+    async replace(
+      call: Call,
+      id: string,
+      { owner, ...wanted }: Principals & { readers?: Principals | undefined; owner?: string | undefined },
+    ): Promise<Sharing> {
+      const found = await find(call, id, "manage");
+      if (owner !== undefined && owner !== found.owner) requireAdministrator(call, found.id);
+      const grants = toGrants(wanted);
+      const change = { id, owner: owner ?? found.owner, grants, actor: call.actorId, requestId: call.requestId };
+      const { registeredBy, owner: now } = await replaceSharing(db, change);
+      return { registeredBy, owner: now, ...toGrantees(grants) };
+    },
+
+    /** Gives records of one user to another one. Gives how many are left: then it is called again. */
+    async transfer(call: Call, { from, to }: { from: string; to: string }): Promise<{ transferred: number; remaining: number }> {
+      authorize(call.caller, "patient:all");
+      if (from === to) throw invalidFields([{ path: "to", message: "must be another user than from" }]);
+      return transferPatients(db, { from, to, limit: transferBatch, actor: call.actorId, requestId: call.requestId });
     },
   };
+}
+
+/** Whoever may write all patients administers them. */
+function requireAdministrator(call: Call, id: string): void {
+  if (call.caller.scopes.has("patient:all")) return;
+  throw new AppError("permission_denied", "owner: only an administrator can name another owner.", { refused: { subject: id } });
+}
+
+/** Who is named for reading and for writing may write. In the order of principals, so that requests do not deadlock. */
+function toGrants({ users, teams, readers }: Principals & { readers?: Principals | undefined }): Grant[] {
+  const named = (principals: Principals | undefined, canWrite: boolean) =>
+    [...(principals?.users ?? []).map((id) => `user:${id}`), ...(principals?.teams ?? []).map((id) => `team:${id}`)].map(
+      (principal) => [principal, canWrite] as const,
+    );
+  const levels = new Map([...named(readers, false), ...named({ users, teams }, true)]);
+  return [...levels].map(([principal, canWrite]) => ({ principal, canWrite })).sort((a, b) => (a.principal < b.principal ? -1 : 1));
+}
+
+function toGrantees(grants: Grant[]): Grantees {
+  const of = (kind: string, canWrite: boolean) =>
+    grants
+      .filter((grant) => grant.canWrite === canWrite && grant.principal.startsWith(kind))
+      .map(({ principal }) => principal.slice(kind.length));
+  const principals = (canWrite: boolean): Principals => ({ users: of("user:", canWrite), teams: of("team:", canWrite) });
+  return { ...principals(true), readers: principals(false) };
 }

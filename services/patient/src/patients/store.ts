@@ -6,15 +6,11 @@ import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import type { Patient, PatientRecord, PatientsTable } from "../tables.ts";
+import { type AccessLevel, accessLevel, visible } from "./access-store.ts";
 import { withDetails } from "./details-store.ts";
 
 /** A read of one patient. */
 export type Reading = { id: string; viewer: Viewer; requestId: string };
-
-/** The access rule, as a condition on a table of patients. */
-export const visible = (table: string, viewer: string) =>
-  `(${viewer}.sees_all or ${table}.registered_by = ${viewer}.actor or exists
-    (select 1 from patient_access g where g.patient_id = ${table}.id and g.principal = any(${viewer}.principals)))`;
 
 export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, coalesce(p.email, p.shared_email) as email,
   p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at,
@@ -129,19 +125,21 @@ export async function readFirstVersions(db: PatientDatabase, asked: Replay[]): P
   });
 }
 
-/** A patient before a change. A deleted patient is as it was when it was deleted. */
-export type Found = Patient & { deleted: boolean };
+/** A patient before a change, and what the viewer may do with it. A deleted patient is as it was when it was deleted. */
+export type Found = Patient & { deleted: boolean; owner: string; level: AccessLevel };
 
 const findStatement = {
   name: "patients_find",
-  text: `select ${patientColumns}, b.account_id, p.deleted_at is not null as deleted
-    from (select $1::uuid as id, $2::text as actor, $3::boolean as sees_all, $4::text[] as principals) a
-    join patients p on p.id = a.id left join patient_billing b on b.patient_id = p.id where ${visible("p", "a")}`,
+  text: `select * from (
+      select ${patientColumns}, b.account_id, p.deleted_at is not null as deleted, p.registered_by as owner, ${accessLevel("p", "a")} as level
+      from (select $1::uuid as id, $2::text as actor, $3::boolean as sees_all, $4::text[] as principals) a
+      join patients p on p.id = a.id left join patient_billing b on b.patient_id = p.id offset 0
+    ) found where level is not null`,
 };
 
 /** Finds a patient for a change or a question, also a deleted one. What follows is audited, finding it is not. */
 export async function findPatient(db: PatientDatabase, id: string, viewer: Viewer): Promise<Found | undefined> {
   const values = [id, viewer.id, viewer.seesAll, viewer.principals];
-  const [row] = await db.query<PatientRow & { deleted: boolean }>(findStatement, values);
-  return row && { ...toPatient(row), deleted: row.deleted };
+  const [row] = await db.query<PatientRow & Pick<Found, "deleted" | "owner" | "level">>(findStatement, values);
+  return row && { ...toPatient(row), deleted: row.deleted, owner: row.owner, level: row.level };
 }

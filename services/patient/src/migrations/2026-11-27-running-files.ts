@@ -8,7 +8,7 @@ const role = sql.ref("patient");
 
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`
-    create table transfers (
+    create table file_transfers (
       caller text not null,
       kind text not null,
       slot int not null,
@@ -18,5 +18,5 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       expires_at timestamptz not null,
       primary key (caller, kind, slot)
     )`.execute(db);
-  await sql`grant select, insert, update, delete on transfers to ${role}`.execute(db);
+  await sql`grant select, insert, update, delete on file_transfers to ${role}`.execute(db);
 }

@@ -1,0 +1,89 @@
+/** The books of a period, for accountants: the journal and the general ledger. */
+import { createRoute, z } from "@hono/zod-openapi";
+import type { AuditTrail } from "@pm/kit/audit/trail";
+import { type RestApp, requestContext } from "@pm/kit/http/rest";
+import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
+import type { Books } from "./journal.ts";
+
+const day = z
+  .string()
+  .regex(/^\d{4}-\d{2}-\d{2}$/, "must be a day, YYYY-MM-DD")
+  .openapi({ example: "2026-11-21" });
+const period = {
+  from: day.openapi({ description: "The first day of the period, in the clinic's time zone.", example: "2026-01-01" }),
+  to: day.openapi({ description: "The last day of the period, in the clinic's time zone.", example: "2026-12-31" }),
+};
+const minorUnits = z
+  .string()
+  .openapi({ description: "Minor units, as text: a sum may exceed what a JSON number holds.", example: "12500" });
+
+const exportJournal = createRoute({
+  method: "get",
+  path: "/billing/journal",
+  operationId: "exportJournal",
+  tags: ["Books"],
+  summary: "Export the journal of a period",
+  description: `One line for each entry, in the order of time. The entries of a transaction sum to zero in each currency: debits are
+positive, credits negative. A transaction and a ledger account together identify an entry for ever. A reallocation moves no money, so it
+has no entry.`,
+  request: {
+    query: z.object({
+      ...period,
+      format: z.enum(["csv", "ndjson"]).default("csv").openapi({ description: "The form of the file.", example: "csv" }),
+    }),
+  },
+  responses: {
+    200: {
+      description: "The entries as a stream",
+      content: { "text/csv": { schema: z.string() }, "application/x-ndjson": { schema: z.string() } },
+    },
+    ...errorAnswers(),
+  },
+});
+
+const LedgerSchema = z
+  .object({
+    from: day,
+    to: day,
+    accounts: z.array(
+      z.object({
+        currencyCode: z.string().openapi({ example: "EUR" }),
+        ledgerAccount: z.enum(["RECEIVABLE", "CREDIT", "REVENUE", "CASH", "BAD_DEBT"]).openapi({ example: "CASH" }),
+        opening: minorUnits,
+        debits: minorUnits,
+        credits: minorUnits,
+        closing: minorUnits,
+      }),
+    ),
+  })
+  .openapi("GeneralLedger", { description: "Opening + debits − credits = closing. The closings of a currency sum to zero." });
+
+const readGeneralLedger = createRoute({
+  method: "get",
+  path: "/billing/general-ledger",
+  operationId: "readGeneralLedger",
+  tags: ["Books"],
+  summary: "Sum up every ledger account for a period",
+  description: "Over all billing accounts, by currency. Debits are positive, so revenue and credit have negative balances.",
+  request: { query: z.object(period) },
+  responses: { 200: jsonAnswer(LedgerSchema, "The ledger accounts"), ...errorAnswers() },
+});
+
+export function registerBooks({ operation }: RestApp, { books, audit }: { books: Books; audit: AuditTrail }): void {
+  operation(exportJournal, async (c) => {
+    const { from, to, format } = c.req.valid("query");
+    const lines = books.journal({ from, to }, format);
+    const details = { from, to, format };
+    await audit.record({ ...requestContext(c), action: "journal.exported", subject: "journal", details });
+    return c.body(ReadableStream.from(lines).pipeThrough(new TextEncoderStream()), 200, {
+      "content-type": format === "csv" ? "text/csv; charset=utf-8" : "application/x-ndjson",
+      "content-disposition": `attachment; filename="journal-${from}-${to}.${format}"`,
+      "cache-control": "private, no-store",
+    });
+  });
+
+  operation(readGeneralLedger, async (c) => {
+    const { from, to } = c.req.valid("query");
+    return c.json(await books.generalLedger({ from, to }), 200);
+  });
+}
