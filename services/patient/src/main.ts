@@ -8,6 +8,7 @@ import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
 import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
 import { createImports } from "./files/import.ts";
+import { registerProgress } from "./files/progress-rest.ts";
 import { registerFiles } from "./files/rest.ts";
 import { createTransfers } from "./files/transfers.ts";
 import { createConflicts } from "./patients/conflicts.ts";
@@ -46,6 +47,7 @@ billing.startWorker(lifecycle, imports.isRunning);
 
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
+registerProgress(rest, { db });
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerPatients(rest, {
   patients,

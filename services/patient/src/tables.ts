@@ -118,6 +118,10 @@ export type SearchWords = { all: string[]; names: string[] };
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored";
 
+/** What an import does with patients who are there: `update` changes them, `upsert` creates the others too. */
+export const importModes = ["create", "update", "upsert"] as const;
+export type ImportMode = (typeof importModes)[number];
+
 export type PatientsTable = {
   id: string;
   version: bigint;
@@ -172,7 +176,7 @@ export type Tables = {
     caller: string;
     key: string | null;
     dry_run: boolean;
-    mode: Generated<string>;
+    mode: Generated<ImportMode>;
     lines: Generated<bigint>;
     created: Generated<bigint>;
     updated: Generated<bigint>;

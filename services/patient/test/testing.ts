@@ -16,6 +16,7 @@ import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
 import { type RecordSettings, recordSettings } from "../src/config.ts";
 import { createImports } from "../src/files/import.ts";
+import { registerProgress } from "../src/files/progress-rest.ts";
 import { registerFiles } from "../src/files/rest.ts";
 import { createTransfers } from "../src/files/transfers.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
@@ -95,6 +96,7 @@ export async function startPatientApp(
   const conflicts = createConflicts({ db });
   const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings });
   const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, committed, now, settings });
+  registerProgress(rest, { db });
   registerFiles(rest, { lists, imports, transfers });
   registerPatients(rest, {
     patients,

@@ -18,10 +18,11 @@ import { emailKeyOf, type FieldChange, importedRecord } from "../patients/record
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
+import type { ImportMode } from "../tables.ts";
 import { withEntries } from "./lists.ts";
 import type { ImportFile, ImportLine } from "./rows.ts";
-import { advanceImport, beginImport, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
-import { createUpdates, errorsOfLine, type ImportMode, identifierNames } from "./update.ts";
+import { advanceImport, beginImport, cancelledReason, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
+import { createUpdates, errorsOfLine, identifierNames } from "./update.ts";
 
 /** A batch is written when it has this many lines, or its lines and errors this many bytes: usual lines have a third of it. */
 const batchSize = 1_000;
@@ -76,7 +77,7 @@ type Options = {
 };
 
 /** With a key, an import can be continued. A dry run checks everything and creates nothing. */
-type Run = { key: string | undefined; dryRun: boolean; mode: ImportMode; signal: AbortSignal };
+type Run = { key: string | undefined; dryRun: boolean; mode: ImportMode; transferId: string; signal: AbortSignal };
 
 export type Imports = ReturnType<typeof createImports>;
 
@@ -103,9 +104,9 @@ export function createImports(options: Options) {
 }
 
 async function importLines(options: Options, call: Call, file: ImportFile, run: Run): Promise<ImportReport> {
-  const { key, dryRun, mode, signal } = run;
+  const { key, dryRun, mode, transferId, signal } = run;
   const who = { caller: call.actorId, requestId: call.requestId };
-  const request = { ...who, id: randomUUIDv7(), key: dryRun ? null : (key ?? null), dryRun, mode };
+  const request = { ...who, id: randomUUIDv7(), key: dryRun ? null : (key ?? null), dryRun, mode, transferId };
   const started = await beginImport(options.db, request);
   const writer = createWriter(options, call, run, started);
   const hash = createHash("sha256");
@@ -138,7 +139,9 @@ async function importLines(options: Options, call: Call, file: ImportFile, run: 
   } catch (error) {
     // A caller who sends the file again after an error must not meet the end of this attempt.
     await writer.settled().catch(() => undefined);
-    throw signal.reason instanceof AppError ? endedBy(signal.reason, run, writer.reached()) : error;
+    const isCancelled = error instanceof AppError && error.options.reason === cancelledReason;
+    const reason = isCancelled ? error : signal.reason;
+    throw reason instanceof AppError ? endedBy(reason, run, writer.reached()) : error;
   }
   const { id, prefixHash: _hash, finished: _finished, ...counts } = writer.reached();
   const shown = dryRun && mode !== "create" ? { changes: writer.changes } : {};

@@ -1,4 +1,5 @@
 /** The operations on files of patients: import and export as streams. */
+import { randomUUIDv7 } from "node:crypto";
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import type { RestApp } from "@pm/kit/http/rest";
@@ -8,6 +9,7 @@ import { callOf } from "../caller.ts";
 import type { Lists } from "../patients/list.ts";
 import { filters, filtersOf } from "../patients/request.ts";
 import { ImportReportSchema } from "../patients/schemas.ts";
+import { importModes } from "../tables.ts";
 import { readMap } from "./columns.ts";
 import { dateFormats } from "./dates.ts";
 import { exportPages } from "./exports.ts";
@@ -15,7 +17,6 @@ import { type Format, mediaTypes, readFile, writeLines } from "./formats.ts";
 import type { ImportReport, Imports } from "./import.ts";
 import { type Charset, declaredCharset } from "./text.ts";
 import type { Transfers } from "./transfers.ts";
-import { importModes } from "./update.ts";
 
 const files = {
   [mediaTypes.ndjson]: {
@@ -180,12 +181,13 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
       const key = c.req.valid("header")["idempotency-key"];
       const streaming = c.get("streaming");
       const { signal } = streaming;
-      const ended = await transfers.begin(callOf(c), { kind: "import", name: key, streaming });
+      const transferId = randomUUIDv7();
+      const ended = await transfers.begin(callOf(c), { id: transferId, kind: "import", name: key, streaming });
       try {
         const file = transfers.paced(c.req.raw.body ?? new Blob([]).stream(), streaming);
         // With the signal, the import ends also while it waits for more of the file.
         const lines = readFile(format, file.pipeThrough(new TransformStream(), { signal }), charset, options);
-        const report = await imports.run(callOf(c), lines, { key, dryRun, mode, signal });
+        const report = await imports.run(callOf(c), lines, { key, dryRun, mode, transferId, signal });
         return c.body(streamOf(reportText(report), { signal, ended }), 200, { "content-type": "application/json" }) as never;
       } catch (error) {
         await ended();

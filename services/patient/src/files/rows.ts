@@ -134,7 +134,7 @@ function readCell(cell: string): string {
   return text === undefined ? cell : text.replaceAll('""', '"').trim();
 }
 
-const writeCell = (text: string) => (formula.test(text) ? `'${text}` : text);
+export const writeCell = (text: string) => (formula.test(text) ? `'${text}` : text);
 
 /** Excel makes numbers and dates of texts that have digits: 0150 becomes 150. Its own texts have at most 255 characters. */
 const writeExcelCell = (text: string) =>

@@ -5,7 +5,7 @@ import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import { askAboutConflicts, type Claim, unchecked, type Verdict } from "../patients/conflicts-store.ts";
 import { type CollectedPatients, type Conflict, insertCollected, isIdentifierRace, taken } from "../patients/write-store.ts";
-import { recordNumberSystem } from "../tables.ts";
+import { type ImportMode, recordNumberSystem } from "../tables.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
 export type ImportProgress = {
@@ -47,7 +47,7 @@ const beginStatement = {
   name: "imports_begin",
   text: `
     with begun as (
-      insert into imports (id, caller, key, dry_run, mode, prefix_hash) values ($1, $2, $3, $4, $6, '') on conflict (caller, key) do nothing
+      insert into imports (id, caller, key, dry_run, mode, transfer_id, prefix_hash) values ($1, $2, $3, $4, $6, $7, '') on conflict (caller, key) do nothing
       returning ${progressColumns}
     ), audited as (
       ${insertIntoAudit}
@@ -59,23 +59,34 @@ const findStatement = {
   name: "imports_find",
   text: `
     with found as (
-      select ${progressColumns} from imports where caller = $1 and key = $2
+      update imports set transfer_id = $4, cancelled_at = null where caller = $1 and key = $2 returning ${progressColumns}
     ), audited as (
       ${insertIntoAudit} select $1, 'import.repeated', id, $3, '{}' from found
     )
     select * from found`,
 };
 
-type BegunImport = { id: string; caller: string; key: string | null; dryRun: boolean; mode: string; requestId: string };
+type BegunImport = {
+  id: string;
+  caller: string;
+  key: string | null;
+  dryRun: boolean;
+  mode: ImportMode;
+  transferId: string;
+  requestId: string;
+};
 
 /**
  * Begins an import, or finds the one that began under this key. Either leaves an audit entry: even a dry run says which
  * e-mail addresses belong to patients.
  */
-export async function beginImport(db: PatientDatabase, { id, caller, key, dryRun, mode, requestId }: BegunImport): Promise<ImportProgress> {
-  const [begun] = await db.query<ProgressRow>(beginStatement, [id, caller, key, dryRun, requestId, mode]);
+export async function beginImport(
+  db: PatientDatabase,
+  { id, caller, key, dryRun, mode, transferId, requestId }: BegunImport,
+): Promise<ImportProgress> {
+  const [begun] = await db.query<ProgressRow>(beginStatement, [id, caller, key, dryRun, requestId, mode, transferId]);
   if (begun) return toProgress(begun);
-  const [found] = await db.query<ProgressRow>(findStatement, [caller, key, requestId]);
+  const [found] = await db.query<ProgressRow>(findStatement, [caller, key, requestId, transferId]);
   if (!found)
     throw new AppError("unavailable", "The import under this key is just being cleared away. Send it again.", { retryAfterSeconds: 1 });
   return toProgress(found);
@@ -87,13 +98,19 @@ const advanceStatement = {
     with advanced as (
       update imports set lines = $3, created = created + $4, failed = failed + $5, prefix_hash = $6, finished = $8, updated = updated + $9,
         unchanged = unchanged + $10, updated_at = now()
-      where id = $1 and lines = $2 and not finished returning ${progressColumns}
+      where id = $1 and lines = $2 and not finished and cancelled_at is null returning ${progressColumns}
     ), failures as (
       insert into import_errors (import_id, line, errors)
       select advanced.id, f.line, f.errors from advanced, json_to_recordset($7) as f(line bigint, errors jsonb)
     )
     select * from advanced`,
 };
+
+const cancelledStatement = {
+  name: "imports_cancelled",
+  text: `select cancelled_at is not null as "isCancelled" from imports where id = $1`,
+};
+export const cancelledReason = "IMPORT_CANCELLED";
 
 /** Names of unknown fields may have what Postgres refuses: U+0000 and halves of surrogate pairs. */
 const storable = ({ path, message }: FieldError): FieldError => ({ path: path.toWellFormed().replaceAll("\0", "\uFFFD"), message });
@@ -134,7 +151,7 @@ export type Step = {
 
 /**
  * Creates patients and notes how far the import is, in one transaction.
- * @throws AppError failed_precondition where another request has advanced this import in the meantime
+ * @throws AppError failed_precondition where another request has advanced this import in the meantime, or it was cancelled
  */
 export async function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
   // Before the transaction, so that the caller's other requests do not wait for its end.
@@ -183,6 +200,8 @@ async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<Impo
   const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
   step.signal.throwIfAborted();
   if (advanced) return toProgress(advanced);
+  const [state] = await tx.query<{ isCancelled: boolean }>(cancelledStatement, [before.id]);
+  if (state?.isCancelled) throw new AppError("failed_precondition", "The import was cancelled.", { reason: cancelledReason });
   throw new AppError("failed_precondition", "Idempotency-Key: an import under this key is running. Wait for it, or use another key.");
 }
 

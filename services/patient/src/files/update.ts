@@ -5,14 +5,10 @@ import { isUuid } from "@pm/kit/uuid";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Merge } from "../patients/patients.ts";
-import type { IdentifierKey, PatientRecord } from "../tables.ts";
+import type { IdentifierKey, ImportMode, PatientRecord } from "../tables.ts";
 import { withEntries } from "./lists.ts";
 import { findMatches } from "./match-store.ts";
 import type { ImportLine } from "./rows.ts";
-
-/** `update` changes patients that are there, `upsert` creates the others too. */
-export const importModes = ["create", "update", "upsert"] as const;
-export type ImportMode = (typeof importModes)[number];
 
 /** The patient whom a line changes, and how. */
 export type Update = { patientId: string } & Merge;
