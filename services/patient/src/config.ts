@@ -24,6 +24,10 @@ export const recordSettings = (config: z.infer<z.ZodObject<typeof clinicConfig>>
   phoneRegion: config.PHONE_REGION as CountryCode,
 });
 
+/** How the clinic writes days: it decides what 01/02/1985 is in a search. With `YMD`, which has no such form, it is either. */
+const dateOrders = ["YMD", "DMY", "MDY"] as const;
+export type DateOrder = (typeof dateOrders)[number];
+
 /** The environment of the patient service; see docs/configuration.md. */
 export const readConfig = () =>
   readEnvironment({
@@ -41,4 +45,5 @@ export const readConfig = () =>
       .regex(/^[A-Z]{1,6}$/, "must be 1 to 6 letters, A to Z")
       .default("P"),
     RECORD_NUMBER_START: z.coerce.number().int().min(1).max(1_000_000_000_000).default(100_000),
+    DATE_ORDER: z.enum(dateOrders).default("YMD"),
   });

@@ -110,10 +110,15 @@ export type Patient = {
   createdAt: Date;
   updatedAt: Date;
   accountId: string | undefined;
+  /** Undefined if the patient is not deleted. */
+  deletedAt?: Date | undefined;
 };
 
-/** The words that a search finds a patient by. `names` are those that a misspelled word may mean. */
-export type SearchWords = { all: string[]; names: string[] };
+/**
+ * What lists find and order a patient by: words, of which `names` are those that a misspelled word may mean, the name by which
+ * lists are sorted, and the city as it is compared.
+ */
+export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined };
 
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored";
@@ -140,13 +145,17 @@ export type PatientsTable = {
   zip_code: string | null;
   sex: Sex | null;
   registered_date: string;
-  /** The owner: who registered the patient, unless an administrator has named another user. */
   details: StoredDetails | null;
+  /** The owner: who registered the patient, unless an administrator has named another user. */
   registered_by: string;
   created_at: Date;
   updated_at: Date;
   deleted_at: Date | null;
   words: ColumnType<never, never, never>;
+  changed_xid: ColumnType<never, never, never>;
+  sort_name: string | null;
+  city_key: string | null;
+  words_version: bigint | null;
 };
 
 export type Tables = {

@@ -36,7 +36,7 @@ test("whether matches are gathered or walked to, pages have each of them once, i
     const { rows } = await service.db.pool.query<{ id: string }>(`select id from patients order by ${order}`);
     return rows.map(({ id }) => id);
   };
-  const [byCreation, byName] = [await idsBy("id"), await idsBy("lower(name), id")];
+  const [byCreation, byName] = [await idsBy("id"), await idsBy("sort_name, id")];
   const isShared = (id: string) => Number.parseInt(id.slice(-2), 16) < 128;
   const some = service.as("user");
   await service.db.pool.query("insert into patient_access (patient_id, principal, granted_by) select unnest($1::uuid[]), $2, 'test'", [

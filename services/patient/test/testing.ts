@@ -91,7 +91,8 @@ export async function startPatientApp(
   const [now, committed, settings] = [() => new Date(), () => undefined, { ...defaultSettings, ...set }];
   const cursors = createCursors("a key for cursors, long enough to be one");
   const recordNumbers = createRecordNumbers({ db, prefix: "P", start: 100_000 });
-  const lists = createLists({ db, cursors });
+  const search = { dateOrder: "YMD", phoneRegion: settings.phoneRegion } as const;
+  const lists = createLists({ db, cursors, search, isRewritten: () => true });
   const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
   const conflicts = createConflicts({ db });
   const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings });

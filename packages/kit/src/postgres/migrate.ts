@@ -45,8 +45,8 @@ async function migrate<Tables>(
 }
 
 /**
- * Migrates the database of `MIGRATION_DATABASE_URL`. Waits up to a minute for Postgres to answer. If a migration fails,
- * it logs the reason and exits with 1.
+ * Migrates the database of `MIGRATION_DATABASE_URL`. Waits up to a minute for Postgres to answer, and for locks if a
+ * migration sets a `lock_timeout`. If a migration fails, it logs the reason and exits with 1.
  */
 export async function runMigrations<Tables>(service: string, folder: string, afterwards?: AfterMigrations<Tables>): Promise<void> {
   const config = readEnvironment({
@@ -67,13 +67,14 @@ export async function runMigrations<Tables>(service: string, folder: string, aft
       await migrate(settings, folder, log, afterwards);
       return;
     } catch (error) {
-      const unreachable = error instanceof Error && "code" in error && /^(ECONN|ENOTFOUND|EAI_AGAIN|57P03)/.test(String(error.code));
-      if (!unreachable || Date.now() > deadline) {
+      const code = error instanceof Error && "code" in error ? String(error.code) : "";
+      const isLocked = code === "55P03";
+      if ((!isLocked && !/^(ECONN|ENOTFOUND|EAI_AGAIN|57P03)/.test(code)) || Date.now() > deadline) {
         log.fatal({ err: error }, "migration failed");
         process.exitCode = 1;
         return;
       }
-      log.warn("Postgres does not answer yet");
+      log.warn(isLocked ? "somebody holds a lock that a migration needs" : "Postgres does not answer yet");
       await delay(1_000);
     }
   }

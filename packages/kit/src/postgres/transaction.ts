@@ -1,12 +1,22 @@
 /** Transactions. If concurrent transactions conflict, the work is done again, a bounded number of times. */
 import { setTimeout as delay } from "node:timers/promises";
 import { Kysely, PostgresDialect } from "kysely";
-import type { PoolClient } from "pg";
+import type { ClientBase, PoolClient } from "pg";
 import { AppError } from "../errors.ts";
 import type { Database, Statement } from "./database.ts";
 
-/** Runs named statements: the pool, or one transaction. */
+/** Runs named statements: the pool, one transaction, or one connection. */
 export type Queries = Pick<Database<unknown>, "query">;
+
+/** Named statements on one connection, such as that of a leader. */
+export function queriesOn(client: ClientBase): Queries {
+  return {
+    async query<Row>(statement: Statement, values: unknown[]) {
+      const result = await client.query({ name: statement.name, text: statement.text, values });
+      return result.rows as Row[];
+    },
+  };
+}
 
 /** An open transaction, with the two ways of `Database` to run statements. */
 export type Transaction<Tables> = Pick<Database<Tables>, "kysely" | "query">;
@@ -59,10 +69,7 @@ function createTransaction<Tables>(client: PoolClient): Transaction<Tables> {
       kysely ??= new Kysely<Tables>({ dialect: new PostgresDialect({ pool: pool as never }) });
       return kysely;
     },
-    async query<Row>(statement: Statement, values: unknown[]) {
-      const result = await client.query({ name: statement.name, text: statement.text, values });
-      return result.rows as Row[];
-    },
+    ...queriesOn(client),
   };
 }
 

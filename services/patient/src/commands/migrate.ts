@@ -2,11 +2,12 @@
 import { join } from "node:path";
 import { clinicConfig, readEnvironment } from "@pm/kit/config";
 import { runMigrations } from "@pm/kit/postgres/migrate";
-import { assignEmailKeys, buildEmailKeyIndex } from "../patients/email-keys-store.ts";
+import { assignEmailKeys } from "../patients/email-keys-store.ts";
+import { createIndexes } from "../patients/indexes-store.ts";
 import type { Tables } from "../tables.ts";
 
 await runMigrations<Tables>("patient", join(import.meta.dirname, "../migrations"), async (db, log) => {
-  await buildEmailKeyIndex(db);
+  await createIndexes(db, log);
   if (!readEnvironment({ EMAIL_UNIQUE: clinicConfig.EMAIL_UNIQUE }).EMAIL_UNIQUE) return;
   const patientIds = await assignEmailKeys(db);
   const message = "these patients have the e-mail address of another patient in another spelling; give one of them another address";

@@ -109,6 +109,7 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   version: {},
   createdAt: {},
   updatedAt: { names: "last updated" },
+  deletedAt: {},
   billingStatus: {},
   billingAccountId: {},
   dateOfBirthEstimated: { names: "birthdate estimated, birth date estimated", put: flag("dateOfBirthEstimated") },

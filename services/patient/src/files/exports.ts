@@ -1,8 +1,7 @@
 /** Exports: every patient that a caller may see and asked for, as a stream that is as fast as its reader and no bigger in memory. */
 
 import type { Call } from "../caller.ts";
-import type { Filters, Lists } from "../patients/list.ts";
-import type { Patient } from "../tables.ts";
+import type { Filters, Lists, Page } from "../patients/list.ts";
 
 const pageSize = 1_000;
 
@@ -10,11 +9,11 @@ const pageSize = 1_000;
  * Pages of an export, in the order of creation. Each is a query of its own, so a slow reader holds no connection and no
  * snapshot: what changes during the export is seen as it is when its page is read, and nothing is left out or doubled.
  */
-export async function* exportPages(lists: Lists, call: Call, filters: Filters): AsyncGenerator<Patient[]> {
+export async function* exportPages(lists: Lists, call: Call, filters: Filters): AsyncGenerator<Page> {
   let cursor: string | undefined;
   do {
     const page = await lists.page(call, { ...filters, limit: pageSize, sort: "createdAt", cursor }, "exported");
-    yield page.items;
+    yield page;
     cursor = page.nextCursor;
   } while (cursor !== undefined);
 }

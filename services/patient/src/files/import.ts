@@ -158,8 +158,8 @@ function createTaker({ recordNumbers, now, settings }: Options, call: Call, { dr
     const record = getsNumber ? withRecordNumber(given, await recordNumbers.next()) : given;
     const id = randomUUIDv7();
     const emailKey = emailKeyOf(record, settings);
-    const { all, names } = searchWords(record);
-    const words = { all, names: names.filter((word) => !knownWords.has(word)) };
+    const found = searchWords(record);
+    const words = { ...found, names: found.names.filter((word) => !knownWords.has(word)) };
     const who = { actor: call.actorId, requestId: call.requestId };
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for the billing accounts of an import, so the worker opens them.

@@ -159,7 +159,16 @@ when your session ends, not when your token expires, and after 60 minutes. You m
       ...filters,
     }),
   },
-  responses: { 200: { description: "A patient in each line", content: files }, ...errorAnswers("resource_exhausted") },
+  responses: {
+    200: {
+      description: "A patient in each line",
+      headers: {
+        until: { schema: { type: "string" }, description: "In an answer to `updatedAfter`: send it as the next `updatedAfter`." },
+      },
+      content: files,
+    },
+    ...errorAnswers("resource_exhausted"),
+  },
 });
 
 type Parts = { imports: Imports; lists: Lists; transfers: Transfers };
@@ -207,14 +216,21 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
       const call = callOf(c);
       const streaming = c.get("streaming");
       const ended = await transfers.begin(call, { kind: "export", name: format, streaming });
+      const pages = exportPages(lists, call, filtersOf(query));
+      // Read before the answer begins: it can still be refused, and its header says where the next export begins.
+      const first = await pages.next().then(
+        ({ value }) => value,
+        async (error: unknown) => {
+          await ended();
+          throw error;
+        },
+      );
       async function* text() {
-        let isFirst = true;
-        for await (const page of exportPages(lists, call, filtersOf(query))) {
-          yield writeLines(format, page, isFirst, isForExcel);
-          isFirst = false;
-        }
+        yield writeLines(format, first.items, true, isForExcel);
+        for await (const { items } of pages) yield writeLines(format, items, false, isForExcel);
       }
       const headers = {
+        ...(first.until !== undefined && { until: first.until }),
         "content-type": `${mediaTypes[format]}; charset=utf-8`,
         "content-disposition": `attachment; filename="patients.${format}"`,
       };

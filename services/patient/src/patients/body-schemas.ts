@@ -187,7 +187,9 @@ const inParts = {
 };
 
 /** Fields of an answer that are not part of the record. A body may contain them; they are ignored. */
-const readOnly = Object.fromEntries(["id", "version", "createdAt", "updatedAt", "billing"].map((field) => [field, { readOnly: true }]));
+const readOnly = Object.fromEntries(
+  ["id", "version", "createdAt", "updatedAt", "deletedAt", "billing"].map((field) => [field, { readOnly: true }]),
+);
 
 const written = (schemaName: string, schema: Schema) =>
   z.unknown().openapi(schemaName, { type: "object", additionalProperties: false, ...schema });

@@ -22,7 +22,9 @@ export function storedDetails(record: Partial<PatientRecord>): StoredDetails {
   if (dateOfBirth !== undefined && dateOfBirth.length < "YYYY-MM-DD".length) details.dateOfBirth = dateOfBirth;
   for (const field of wholeFields) if (record[field] !== undefined) details[field] = record[field];
   for (const kind of kinds) {
-    const [first, ...others] = record[kind] ?? [];
+    const list = record[kind];
+    if (!list) continue;
+    const [first, ...others] = list;
     if (!first) continue;
     const rest = Object.entries(first).filter(([field]) => !(shown[kind] as readonly string[]).includes(field));
     details[kind] = [Object.fromEntries(rest), ...others];

@@ -8,20 +8,6 @@ const batchSize = 2_000;
 /** A message names this many addresses at most. */
 const maxListed = 100;
 
-/**
- * Builds the index that lets a key be there once among living patients, without keeping anybody from writing. So it is no
- * migration: those run in a transaction. One whose building was interrupted is built anew.
- */
-export async function buildEmailKeyIndex(db: Kysely<Tables>): Promise<void> {
-  const { rows } = await sql<{ valid: boolean }>`
-    select indisvalid as valid from pg_index where indexrelid = to_regclass('patients_email_key')`.execute(db);
-  if (rows[0]?.valid) return;
-  await sql`drop index if exists patients_email_key`.execute(db);
-  await sql`
-    create unique index concurrently patients_email_key on patients (email_key)
-    where deleted_at is null and email_key is not null`.execute(db);
-}
-
 type Keyless = { id: string; email: string; key: string; living: boolean };
 
 /**

@@ -1,5 +1,6 @@
 /** The statements behind lists. Every page costs the same, because it begins where an index says. */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
+import { inTransaction } from "@pm/kit/postgres/transaction";
 import { type RawBuilder, sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
 import type { IdentifierKey } from "../tables.ts";
@@ -13,24 +14,28 @@ export type Sort = `${"" | "-"}${SortField}`;
 /** What a caller asks for, apart from the search. */
 export type Filters = {
   dateOfBirth?: string | undefined;
-  city?: string | undefined;
+  /** As it is compared, and as lower case letters: some rows may have only these. */
+  city?: { key: string; asBefore: string | undefined } | undefined;
   state?: string | undefined;
   identifier?: IdentifierKey | undefined;
   registeredAfter?: string | undefined;
   registeredBefore?: string | undefined;
-  deleted: boolean;
+  /** The first and the last day. */
+  bornBetween?: readonly [string, string] | undefined;
+  /** Whether those are listed that are deleted, that are not, or both. */
+  deleted: boolean | "include";
 };
 
-/** What a search matches: one id, a `tsquery` over the words of patients, or no patient at all. */
-export type Match = { id: string } | { tsquery: string } | "nobody";
-
 /** A patient of a page, and what the page is ordered by before the id. */
-export type ListedRow = PatientRow & { sort_key: string | null };
+export type ListedRow = PatientRow & { tier: number; sort_key: string | null };
+
+type SortKeys = Record<SortField, RawBuilder<string> | undefined>;
 
 /** A list is ordered by these before the id. Ids are of the moment of creation, so that order needs nothing before it. */
-const sortKeys: Record<SortField, RawBuilder<string> | undefined> = {
+const sortKeys: SortKeys = {
   createdAt: undefined,
-  name: sql`lower(p.name)`,
+  // A row that the version before has just written has only its name.
+  name: sql`(coalesce(p.sort_name, p.name) collate "und-x-icu")`,
   dateOfBirth: sql`p.date_of_birth`,
   registeredDate: sql`p.registered_date`,
 };
@@ -39,17 +44,28 @@ const sortKeys: Record<SortField, RawBuilder<string> | undefined> = {
  * The same for a search, written so that no index gives this order. Otherwise Postgres walks the index by name until enough
  * names match, as if all names were spread over the alphabet, and for "Zoe" reads every other patient first.
  */
-const searchedSortKeys: typeof sortKeys = {
+const searchedSortKeys: SortKeys = {
   createdAt: undefined,
-  name: sql`(lower(p.name) || '')`,
+  name: sql`((coalesce(p.sort_name, p.name) || '') collate "und-x-icu")`,
   dateOfBirth: sql`(p.date_of_birth + 0)`,
   registeredDate: sql`(p.registered_date + 0)`,
 };
 
+/** The order by name until all rows have a name to sort by. */
+const nameAsBefore = sql<string>`lower(p.name)`;
+
+function sortKeyOf(sort: Sort, collects: boolean, asBefore: boolean): RawBuilder<string> | undefined {
+  const field = sort.replace("-", "") as SortField;
+  if (field === "name" && asBefore) return collects ? sql`(${nameAsBefore} || '')` : nameAsBefore;
+  return (collects ? searchedSortKeys : sortKeys)[field];
+}
+
 export function filterCondition(filters: Filters): Condition {
-  const conditions = [filters.deleted ? sql`p.deleted_at is not null` : sql`p.deleted_at is null`];
+  const conditions = [sql`true`];
+  if (filters.deleted !== "include") conditions.push(filters.deleted ? sql`p.deleted_at is not null` : sql`p.deleted_at is null`);
   if (filters.dateOfBirth !== undefined) conditions.push(sql`p.date_of_birth = ${filters.dateOfBirth}`);
-  if (filters.city !== undefined) conditions.push(sql`lower(p.city) = lower(${filters.city})`);
+  if (filters.bornBetween) conditions.push(sql`p.date_of_birth between ${filters.bornBetween[0]} and ${filters.bornBetween[1]}`);
+  if (filters.city) conditions.push(cityCondition(filters.city));
   if (filters.state !== undefined) conditions.push(sql`lower(p.state) = lower(${filters.state})`);
   if (filters.identifier !== undefined) conditions.push(identifierCondition(filters.identifier, filters.deleted));
   if (filters.registeredAfter !== undefined) conditions.push(sql`p.registered_date > ${filters.registeredAfter}`);
@@ -57,18 +73,16 @@ export function filterCondition(filters: Filters): Condition {
   return sql.join(conditions, sql` and `);
 }
 
-/** Keys are of living patients only. The deleted ones are few enough to be looked through. */
-function identifierCondition({ system, value }: IdentifierKey, deleted: boolean): Condition {
-  return deleted
-    ? sql`p.details->'identifiers' @> ${JSON.stringify([{ system, value }])}::jsonb`
-    : sql`p.id = (select patient_id from patient_identifiers where system = ${system} and value = ${value})`;
+function cityCondition({ key, asBefore }: NonNullable<Filters["city"]>): Condition {
+  if (asBefore === undefined) return sql`p.city_key = ${key}`;
+  return sql`(p.city_key = ${key} or (p.words_version is null and lower(p.city) = lower(${asBefore})))`;
 }
 
-/** @param usesIndex whether Postgres may answer it from the index of words */
-export function matchCondition(match: Match, { usesIndex }: { usesIndex: boolean }): Condition {
-  if (match === "nobody") return sql`false`;
-  const condition = "id" in match ? sql`p.id = ${match.id}` : sql`p.words @@ ${match.tsquery}::tsquery`;
-  return usesIndex ? condition : sql`(${condition}) is true`;
+/** Keys are of living patients only. The deleted ones are few enough to be looked through. */
+function identifierCondition({ system, value }: IdentifierKey, deleted: Filters["deleted"]): Condition {
+  const living = sql`p.id = (select patient_id from patient_identifiers where system = ${system} and value = ${value})`;
+  const gone = sql`(p.deleted_at is not null and p.details->'identifiers' @> ${JSON.stringify([{ system, value }])}::jsonb)`;
+  return deleted === "include" ? sql`(${living} or ${gone})` : deleted ? gone : living;
 }
 
 export const both = (one: Condition, other: Condition): Condition => sql`${one} and ${other}`;
@@ -80,26 +94,64 @@ export async function estimateRows(db: PatientDatabase, condition: Condition): P
   return Math.round(rows[0]?.["QUERY PLAN"][0].Plan["Plan Rows"] ?? 0);
 }
 
+/** Counting must not hold a connection for long. */
+const countMs = 2_000;
+
+/** How many there are that a caller may see. Undefined if counting takes longer than two seconds. */
+export async function countRows(db: PatientDatabase, condition: Condition): Promise<number | undefined> {
+  try {
+    return await inTransaction(db, async ({ kysely }) => {
+      await sql`select set_config('statement_timeout', ${String(countMs)}, true)`.execute(kysely);
+      const { rows } = await sql<{ total: number }>`select count(*)::int as total from patients p where ${condition}`.execute(kysely);
+      return rows[0]?.total;
+    });
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "57014") return undefined;
+    throw error;
+  }
+}
+
+/** Where a page ends: in which tier of a search, and the sort key and the id of its last row. */
+export type Position = { tier: number; key: unknown; id: unknown };
+
+/** Matches that come after those of the tier before. */
+export type Branch = {
+  tier: number;
+  condition: Condition;
+  /** Those that fulfil this come first; the others are the next tier. */
+  first?: Condition;
+  /** Whether all matches are looked up and then sorted, instead of being met on the way along an index. */
+  collects: boolean;
+};
+
 export type ListRequest = {
   actorId: string;
   requestId: string;
   purpose: "listed" | "exported";
   limit: number;
-  condition: Condition;
+  /** The next one is only read if those before it do not fill the page. */
+  branches: Branch[];
   access: Access;
-  /** The sort key and the id of the last row of the page before. */
-  after: unknown[] | undefined;
+  after: Position | undefined;
   sort: Sort;
-  /** Whether all matches are looked up and then sorted, instead of being met on the way along an index. */
-  collects: boolean;
+  /** Whether some rows are as the version before wrote them. */
+  asBefore: boolean;
 };
 
 /** Reads the rows of a page and one more, and writes into the audit trail who was shown whom. */
 export async function readList(db: PatientDatabase, request: ListRequest): Promise<ListedRow[]> {
-  const { actorId, requestId, purpose, limit } = request;
+  const { actorId, requestId, purpose, limit, branches } = request;
+  const [only] = branches;
+  const matches =
+    branches.length === 1 && only
+      ? branchOf(request, only)
+      : sql`select * from (${sql.join(
+          branches.map((branch) => sql`(${branchOf(request, branch)})`),
+          sql` union all `,
+        )}) tiers limit ${limit + 1}`;
   // Accounts are looked up for the page only: a search may find thousands, of which the order by name picks the first ones.
   const { rows } = await sql<ListedRow>`
-    with ${pageOf(request)}, audited as (
+    with page as materialized (${matches}), audited as (
       ${sql.raw(insertIntoAudit)}
       select ${actorId}, ${`patient.${purpose}`}, 'patients', ${requestId},
         jsonb_build_object('ids', coalesce((select jsonb_agg(id) from (select id from page limit ${limit}) shown), '[]'))
@@ -108,24 +160,30 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
   return rows;
 }
 
-function pageOf({ limit, condition, access, after, sort, collects }: ListRequest): RawBuilder<unknown> {
-  const key = (collects ? searchedSortKeys : sortKeys)[sort.replace("-", "") as SortField];
+function branchOf({ limit, access, after, sort, asBefore }: ListRequest, branch: Branch): RawBuilder<unknown> {
+  const { condition, collects } = branch;
+  const key = sortKeyOf(sort, collects, asBefore);
   const [direction, beyond] = sort.startsWith("-") ? [sql`desc`, sql`<`] : [sql`asc`, sql`>`];
   // As a text an id has the same order, but no index has it.
-  const order = key ? sql`${key} ${direction}, p.id ${direction}` : collects ? sql`p.id::text ${direction}` : sql`p.id ${direction}`;
-  const [position, id] = after ?? [];
-  const from = !after ? sql`` : key ? sql`and (${key}, p.id) ${beyond} (${position}, ${id})` : sql`and p.id ${beyond} ${id}`;
-  const columns = sql.raw(patientColumns);
-  if (!collects || access.seesFew)
-    return sql`page as materialized (
-      select ${columns}, ${key ?? sql`null`} as sort_key from patients p where ${condition} and ${access.read} ${from}
-      order by ${order} limit ${limit + 1}
-    )`;
-  // A caller who sees many: whether a match is visible is checked from the first match on, until the page is full.
-  return sql`matches as materialized (
-      select p.id, p.registered_by, ${key ?? sql`null`} as sort_key from patients p where ${condition} ${from} order by ${order}
-    ), page as materialized (
-      select p.*, first.sort_key from (select p.id, p.sort_key from matches p where ${access.read} limit ${limit + 1}) first
-      cross join lateral (select ${columns} from patients p where p.id = first.id offset 0) p
-    )`;
+  const keys = key ? sql`${key} ${direction}, p.id ${direction}` : collects ? sql`p.id::text ${direction}` : sql`p.id ${direction}`;
+  const [own, next] = [sql.lit(branch.tier), sql.lit(branch.tier + 1)];
+  const tier = branch.first ? sql`(case when ${branch.first} then ${own} else ${next} end)` : own;
+  const order = branch.first ? sql`${tier}, ${keys}` : keys;
+  const later = after && (key ? sql`(${key}, p.id) ${beyond} (${after.key}, ${after.id})` : sql`p.id ${beyond} ${after.id}`);
+  const isIn = after && after.tier >= branch.tier && after.tier <= branch.tier + (branch.first ? 1 : 0);
+  const from = !isIn
+    ? sql``
+    : branch.first
+      ? sql`and (${tier} > ${after.tier} or (${tier} = ${after.tier} and ${later}))`
+      : sql`and ${later}`;
+  const selected = sql`${sql.raw(patientColumns)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
+  if (!collects || access.seesFew || !access.estimate)
+    return sql`select ${selected} from patients p where ${condition} and ${access.read} ${from} order by ${order} limit ${limit + 1}`;
+  // A caller who sees many, but not all: whether a match is visible is checked from the first match on, until the page is full.
+  // `offset 0` keeps the order of these steps.
+  return sql`select ${selected} from (
+      select p.id from (
+        select p.id, p.registered_by from patients p where ${condition} ${from} order by ${order} offset 0
+      ) p where ${access.read} limit ${limit + 1}
+    ) first cross join lateral (select * from patients p where p.id = first.id offset 0) p`;
 }

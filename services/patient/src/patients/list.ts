@@ -1,32 +1,48 @@
 /** Lists of patients: filtered, searched, ordered, page by page. */
+import { memoize } from "@pm/kit/calendar";
 import type { Cursors } from "@pm/kit/cursor";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Patient } from "../tables.ts";
 import { type Access, type Condition, createAccess } from "./access-store.ts";
+import { readSince, toUntil } from "./changes.ts";
+import { changedCondition, type Horizon, readHorizon } from "./changes-store.ts";
+import { fold } from "./folding.ts";
 import {
+  type Branch,
   both,
+  countRows,
   estimateRows,
   filterCondition,
   type ListedRow,
-  type Match,
-  matchCondition,
+  type Position,
   readList,
   type Sort,
   type Filters as StoredFilters,
   sortFields,
 } from "./list-store.ts";
-import { correctSpelling, matchOf, readSearch } from "./search.ts";
+import { readSearch, type Search, type SearchSettings, toWordQuery } from "./search.ts";
+import { type Match, matchCondition, type Tier, tierCondition } from "./search-store.ts";
 import { toPatient } from "./store.ts";
 
 export const sorts = sortFields.flatMap((field): Sort[] => [field, `-${field}`]);
 
-export type Filters = StoredFilters & { q?: string | undefined };
-export type PageQuery = Filters & { limit: number; cursor?: string | undefined; sort: Sort };
+export type Filters = Omit<StoredFilters, "city"> & {
+  q?: string | undefined;
+  city?: string | undefined;
+  updatedAfter?: string | undefined;
+};
+/** Without `sort` the order is that of creation, and a search shows exact matches first. */
+export type PageQuery = Filters & {
+  limit: number;
+  cursor?: string | undefined;
+  sort?: Sort | undefined;
+  count?: "exact" | undefined;
+};
 type Purpose = "listed" | "exported";
 
-/** `nextCursor` is missing on the last page. `totalEstimate` is on the first page only, and exact only if that page is the last too. */
-export type Page = { items: Patient[]; nextCursor?: string; totalEstimate?: number };
+/** `nextCursor` is missing on the last page. Totals are on the first page only; the estimate is exact if that page is the last too. */
+export type Page = { items: Patient[]; nextCursor?: string; totalEstimate?: number; total?: number; until?: string };
 
 /**
  * With more matches than this, a search in the order of creation walks through the patients until a page is full: matches are
@@ -34,77 +50,162 @@ export type Page = { items: Patient[]; nextCursor?: string; totalEstimate?: numb
  * patients both take 8 ms here. Left alone, Postgres walks past 60,000 patients rather than look up 1,200, or looks up 10,000 to show 50.
  */
 const manyMatches = 4_000;
+/** With more matches than this, a page is most likely full. */
+const enoughMatches = 1_000;
 
 export type Lists = ReturnType<typeof createLists>;
 
-export function createLists({ db, cursors }: { db: PatientDatabase; cursors: Cursors }) {
+type Options = {
+  db: PatientDatabase;
+  cursors: Cursors;
+  search: Omit<SearchSettings, "asBefore">;
+  /** Whether all rows have the words of this version. */
+  isRewritten: () => boolean;
+};
+
+export function createLists({ db, cursors, search, isRewritten }: Options) {
   const accessOf = createAccess(db);
 
-  type Found = { rows: ListedRow[]; expected: Expected };
+  async function planOf(call: Call, query: Omit<PageQuery, "limit">, bound: unknown[], asBefore: boolean): Promise<Plan> {
+    const { cursor, sort, city } = query;
+    const { after, horizon: known } = cursor === undefined ? {} : toPosition(cursors.open(bound, cursor));
+    const access = await accessOf(viewerOf(call.caller));
+    const since = query.updatedAfter === undefined ? undefined : readSince(query.updatedAfter);
+    const horizon = since && (known ?? (await readHorizon(db)));
+    const place = city === undefined ? undefined : { key: fold(city), asBefore: asBefore ? city : undefined };
+    const filters = filterCondition({ ...query, city: place });
+    return {
+      access,
+      after,
+      horizon,
+      sort: sort ?? "createdAt",
+      asBefore,
+      filter: since && horizon ? both(filters, changedCondition(since, horizon)) : filters,
+      ...matchesOf(query.q === undefined ? "everybody" : readSearch(query.q, { ...search, asBefore }), sort === undefined),
+    };
+  }
 
-  async function find(call: Call, access: Access, query: Omit<PageQuery, "cursor">, where: Where, purpose: Purpose): Promise<Found> {
-    const { limit, sort } = query;
-    const filters = filterCondition(query);
-    const condition = where.match ? both(filters, matchCondition(where.match, { usesIndex: true })) : filters;
-    const expected = expectedRows(db, condition, access);
-    // A caller who sees few patients has those looked up in any case. The many meanings of a misspelled word are expensive to
-    // compare with patients that have none of them.
-    const isByCreation = sort === "createdAt" || sort === "-createdAt";
-    const mayWalk = isByCreation && !access.seesFew && !where.isCorrected;
-    const walks = !where.match || (mayWalk && (await areMany(expected)));
-    const walked = walks && where.match ? both(filters, matchCondition(where.match, { usesIndex: false })) : condition;
-    const who = { actorId: call.actorId, requestId: call.requestId };
-    const rows = await readList(db, { ...who, limit, sort, purpose, access, after: where.after, collects: !walks, condition: walked });
-    return { rows, expected };
+  /** The rows of a page and one more. Tiers that most likely fill the page are read alone; the others share a statement. */
+  async function read(call: Call, plan: Plan, branches: PlannedBranch[], limit: number, purpose: Purpose): Promise<ListedRow[]> {
+    const { access, after, sort, asBefore } = plan;
+    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore };
+    const [first, ...others] = branches;
+    const groups = first && others.length > 0 && first.expected > enoughMatches ? [[first], others] : [branches];
+    const rows: ListedRow[] = [];
+    for (const group of groups)
+      if (rows.length <= limit) rows.push(...(await readList(db, { ...request, limit: limit - rows.length, branches: group })));
+    return rows;
   }
 
   return {
     /** A page of a list. An export is pages too, and needs no total. */
     async page(call: Call, query: PageQuery, purpose: Purpose = "listed"): Promise<Page> {
-      const { limit, cursor, sort, ...filters } = query;
-      const bound = ["patients", call.actorId, sort, filters];
-      const [tsquery, ...after] = cursor === undefined ? [] : cursors.open(bound, cursor);
-      const access = await accessOf(viewerOf(call.caller));
-      const search = filters.q === undefined ? undefined : readSearch(filters.q);
-      let corrected = typeof tsquery === "string" ? tsquery : undefined;
-      const where = (): Where => ({
-        match: filters.q === undefined ? undefined : corrected === undefined ? matchOf(search) : { tsquery: corrected },
-        isCorrected: corrected !== undefined,
-        after: cursor === undefined ? undefined : after,
-      });
-      let { rows, expected } = await find(call, access, query, where(), purpose);
-      if (rows.length === 0 && cursor === undefined) {
-        // Similar words are looked for only if nothing is spelled as asked, so that exact matches are not mixed with them.
-        corrected = await correctSpelling(db, search);
-        if (corrected !== undefined) ({ rows, expected } = await find(call, access, query, where(), purpose));
-      }
+      const { limit, cursor, count, ...asked } = query;
+      const asBefore = !isRewritten();
+      // The order by name changes once, when the last row is rewritten.
+      const bound = ["tiers of patients", call.actorId, asked, asBefore && asked.sort?.endsWith("name")];
+      const plan = await planOf(call, query, bound, asBefore);
+      const expected = expectedRows(db, plan);
+      const rows = await read(call, plan, await branchesOf(plan, expected), limit, purpose);
       const page = rows.slice(0, limit);
       const last = page.at(-1);
       const more = rows.length > limit;
       const wantsTotal = cursor === undefined && purpose === "listed";
-      const total = more && wantsTotal ? Math.max(await expected.visible(), rows.length) : rows.length;
+      const total = wantsTotal && count ? (more ? await countRows(db, everyMatch(plan)) : rows.length) : undefined;
+      const estimate = wantsTotal && more ? Math.max(await expected.visible("beginning"), rows.length) : rows.length;
       return {
         items: page.map(toPatient),
-        ...(more && last && { nextCursor: cursors.seal(bound, [corrected ?? null, last.sort_key, last.id]) }),
-        ...(wantsTotal && { totalEstimate: total }),
+        ...(more && last && { nextCursor: cursors.seal(bound, [last.tier, last.sort_key, last.id, plan.horizon]) }),
+        ...(wantsTotal && { totalEstimate: total ?? estimate }),
+        ...(total !== undefined && { total }),
+        ...(plan.horizon && { until: toUntil(plan.horizon) }),
       };
     },
   };
 }
 
-type Where = { match: Match | undefined; isCorrected: boolean; after: unknown[] | undefined };
+/** What a cursor holds: where the page before ended, and where the whole answer ends. */
+function toPosition([tier, key, id, horizon]: unknown[]): Pick<Plan, "after" | "horizon"> {
+  return { after: { tier: Number(tier), key, id }, horizon: (horizon ?? undefined) as Horizon | undefined };
+}
 
-type Expected = { matches: () => Promise<number>; visible: () => Promise<number> };
+/** How a list is read: whose, from where on, filtered and searched by what. */
+type Plan = {
+  access: Access;
+  after: Position | undefined;
+  /** Where an answer to `updatedAfter` ends. */
+  horizon: Horizon | undefined;
+  sort: Sort;
+  asBefore: boolean;
+  filter: Condition;
+  match: Match;
+  /** The tiers of the search, one after the other. */
+  tiers: Tier[];
+  /** Whether so few match that Postgres is not asked how many. */
+  isRare: boolean;
+};
 
-/** How many patients match, and how many of them the caller may see, as the planner expects. Each is asked once, when it is needed. */
-function expectedRows(db: PatientDatabase, condition: Condition, access: Access): Expected {
-  let matches: Promise<number> | undefined;
-  let visible: Promise<number> | undefined;
-  const all = () => (matches ??= estimateRows(db, condition));
-  return { matches: all, visible: () => (visible ??= access.estimate ? estimateRows(db, both(condition, access.estimate)) : all()) };
+/** @param byRelevance whether whole words come before words that only begin as they were asked */
+function matchesOf(search: Search | "everybody", byRelevance: boolean): Pick<Plan, "match" | "tiers" | "isRare"> {
+  if (typeof search === "string" || "id" in search) return { match: search, tiers: ["beginning"], isRare: search !== "everybody" };
+  const words = toWordQuery(search);
+  const tiers: Tier[] = ["beginning"];
+  // Of numbers people know the beginning or all, and no order helps.
+  if (byRelevance && words && words.whole !== words.beginning && /\p{L}/u.test(words.whole)) tiers.unshift("whole");
+  if (words?.parts.some(({ asked }) => asked !== null)) tiers.push("similar");
+  return { match: { words, born: search.born }, tiers, isRare: isRare(search.required.flatMap((term) => term.words)) };
+}
+
+/** An e-mail address, a whole number, or two names: few patients have both. */
+function isRare(words: string[]): boolean {
+  return words.some((word) => word.includes("@") || /^\d{7,}$/.test(word)) || words.filter((word) => word.length >= 4).length >= 2;
+}
+
+const everyMatch = ({ filter, match, tiers, access }: Plan): Condition => both(both(filter, access.read), matchCondition(match, tiers));
+
+/** How many patients match a tier, and how many of them the caller may see, as the planner expects. */
+type Expected = { matches: (tier: Tier) => Promise<number>; visible: (tier: Tier) => Promise<number> };
+
+/** A branch, and how many of its matches the caller may see; 0 if nobody asked. */
+type PlannedBranch = Branch & { expected: number };
+
+/** Each is asked once, when it is needed. */
+function expectedRows(db: PatientDatabase, { filter, match, access }: Plan): Expected {
+  const conditionOf = (tier: Tier) => both(filter, tierCondition(match, tier, { usesIndex: true }));
+  const { estimate } = access;
+  const matches = memoize(2, (tier: Tier) => estimateRows(db, conditionOf(tier)));
+  return { matches, visible: estimate ? memoize(2, (tier) => estimateRows(db, both(conditionOf(tier), estimate))) : matches };
+}
+
+/** The tiers that are still to be read, and how. */
+async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch[]> {
+  const { filter, match, tiers, sort, access, isRare, after, horizon } = plan;
+  const isNarrow = match !== "everybody" || horizon !== undefined;
+  // A caller who sees few patients has those looked up in any case. The many meanings of a misspelled word are expensive to
+  // compare with patients that have none of them.
+  const mayWalk = (sort === "createdAt" || sort === "-createdAt") && !access.seesFew && !isRare;
+  const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier)));
+  const branches: PlannedBranch[] = [];
+  const expectedOf = async (tier: Tier) => (mayWalk && tier !== "similar" ? await expected.visible(tier) : 0);
+  for (let tier = after?.tier ?? 0; tier < tiers.length; tier++) {
+    const [before, name = "beginning"] = [tiers[tier - 1], tiers[tier]];
+    if (name === "whole" && !(await walks("beginning"))) {
+      // Whole words begin as they were asked, so one look finds both tiers.
+      const first = tierCondition(match, name, { usesIndex: true });
+      const condition = both(filter, tierCondition(match, "beginning", { usesIndex: true }));
+      branches.push({ tier, first, collects: true, condition, expected: await expectedOf("beginning") });
+      tier++;
+    } else {
+      const isWalked = await walks(name);
+      const condition = tierCondition(match, name, { before, usesIndex: !isWalked });
+      branches.push({ tier, collects: !isWalked, condition: both(filter, condition), expected: await expectedOf(name) });
+    }
+  }
+  return branches;
 }
 
 /** Whether walking meets a page of visible matches sooner than all matches are looked up. The fewer are visible, the later it does. */
-async function areMany({ matches, visible }: Expected): Promise<boolean> {
-  return (await matches()) > manyMatches && (await matches()) * (await visible()) > manyMatches ** 2;
+async function areMany({ matches, visible }: Expected, tier: Tier): Promise<boolean> {
+  const all = await matches(tier);
+  return all > manyMatches && all * (await visible(tier)) > manyMatches ** 2;
 }

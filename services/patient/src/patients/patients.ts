@@ -158,14 +158,14 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
     const emails = { emailKey: emailKeyOf(record, settings), keepsEmail: found.record.email === record.email };
     const content = { ...next, ...emails, before: found.record, words: searchWords(record), fields, event };
     const change = { ...who, ...content, id, version: found.version, at };
-    const claims = claimsOf(record, settings, found.deleted ? undefined : found.record);
+    const claims = claimsOf(record, settings, found.deletedAt ? undefined : found.record);
     if (!(await conflicts.counted(call, id, claims, () => changePatient(db, change)))) return undefined;
     committed();
-    return { ...found, version, record, updatedAt: at };
+    return { ...found, version, record, updatedAt: at, deletedAt: next.deleted ? at : undefined };
   }
 
   /** A patient that stays as it is. The answer has the record, so it is a read of it. */
-  async function unchanged(call: Call, found: Found): Promise<Patient> {
+  async function unchanged(call: Call, found: Patient): Promise<Patient> {
     const { actorId, requestId } = call;
     await audit.record({ actorId, action: "patient.read", subject: found.id, requestId, details: { version: found.version } });
     return found;
@@ -196,7 +196,7 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
   /** Changes the record. That of a deleted patient cannot be changed. */
   const edit = (call: Call, id: string, ifMatch: string | undefined, make: (current: PatientRecord, rules: Rules) => PatientRecord) =>
     change(call, id, "write", ifMatch, (found, at) => {
-      if (found.deleted) throw notFound(id);
+      if (found.deletedAt) throw notFound(id);
       const record = make(found.record, rulesAt(at.getTime(), settings));
       return diffRecords(found.record, record).length === 0 ? undefined : { action: "updated", record, deleted: false };
     });
@@ -220,8 +220,8 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
     },
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
-      await change(call, id, "manage", ifMatch, ({ deleted, record }) => {
-        if (deleted) throw notFound(id);
+      await change(call, id, "manage", ifMatch, ({ deletedAt, record }) => {
+        if (deletedAt) throw notFound(id);
         return { action: "deleted", record, deleted: true };
       });
     },
@@ -234,7 +234,7 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
       change(call, id, "write", ifMatch, (found, at) => {
         // A record that settings of today would refuse comes back as it was.
         const record = isDeepStrictEqual(body, {}) ? found.record : patchedRecord(body, found.record, rulesAt(at.getTime(), settings));
-        if (found.deleted) return { action: "restored", record, deleted: false };
+        if (found.deletedAt) return { action: "restored", record, deleted: false };
         if (diffRecords(found.record, record).length === 0) return undefined;
         throw new AppError("failed_precondition", "This patient is not deleted. Change the record by a PATCH.");
       }),

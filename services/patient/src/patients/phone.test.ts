@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { readPhone } from "./phone.ts";
+import { phoneSearch, phoneWords, readPhone } from "./phone.ts";
 
 test.each([
   ["US", "(217) 555-0123", "+12175550123"],
@@ -45,3 +45,33 @@ test.each([
   ["FR", "217 555 0123"],
   ["DE", "+49 1"],
 ] as const)("in %s, %s is no number", (region, given) => expect(readPhone(given, region)).toBeUndefined());
+
+test("a stored number is found by every spelling, its first and its last digits, and no other number is", () => {
+  const isFound = (stored: string, asked: string, region: "US" | "CH" = "US") =>
+    (phoneSearch(asked, region) ?? []).some((beginning) => phoneWords(stored).some((word) => word.startsWith(beginning)));
+  for (const asked of [
+    "+41 44 668 18 00",
+    "0041446681800",
+    "044 668 18 00",
+    "+41 (0)44 668 18 00",
+    "446681800",
+    "668 18 00",
+    "1800",
+    "+41 44",
+  ])
+    expect([asked, isFound("+41446681800", asked)]).toEqual([asked, true]);
+  expect(isFound("+41446681800", "011 41 44 668 18 00")).toBe(true);
+  for (const asked of [
+    "(212) 555-0123",
+    "+1 212 555 0123",
+    "2125550123",
+    "1-212-555-0123",
+    "212-555-0123 x5",
+    "+12125550123;ext=5",
+    "555-0123",
+  ])
+    expect([asked, isFound("+12125550123;ext=5", asked)]).toEqual([asked, true]);
+  expect(isFound("+12125550123", "00 1 212 555 0123", "CH")).toBe(true);
+  for (const asked of ["0124", "+41 212 555 0123", "212 555 0124", "5", "ada", "12 x5"])
+    expect([asked, isFound("+12125550123;ext=5", asked)]).toEqual([asked, false]);
+});

@@ -30,9 +30,35 @@ export function readPhone(given: string, region: CountryCode): string | undefine
 
 export const hasCountryCode = (given: string): boolean => /^(tel:)?\+/i.test(given.normalize("NFKC"));
 
-/** The words that a stored number is found by: with and without its country code. */
+/** Marks words that are read from their end, so that a search by their beginning finds the last digits. */
+function backwards(digits: string): string {
+  let word = "~";
+  for (let at = digits.length - 1; at >= 0; at--) word += digits[at];
+  return word;
+}
+
+/** The words that a stored number is found by: with and without its country code, and backwards. */
 export function phoneWords(phoneNumber: string): string[] {
-  const number = phoneNumber.replace(/;.*/, "");
-  const national = number.startsWith("+1") ? number.slice(2) : parsePhoneNumberFromString(number)?.nationalNumber;
-  return [number.slice(1), national ?? number.slice(1)];
+  const end = phoneNumber.indexOf(";");
+  const digits = end === -1 ? phoneNumber.slice(1) : phoneNumber.slice(1, end);
+  const national = digits.startsWith("1") ? digits.slice(1) : parsePhoneNumberFromString(`+${digits}`)?.nationalNumber;
+  return [digits, national ?? digits, backwards(digits)];
+}
+
+const extension = /(?:;ext=|[\s,]*(?:ext\.?|x|#)\s*)\d{1,7}$/i;
+/** The zero that is dialled inside a country only: +41 (0)44. */
+const trunkPrefix = /\(0\)/;
+/** Fewer digits end too many numbers. */
+const minLastDigits = 4;
+
+/**
+ * The words by whose beginnings a number is found, however it was typed: as it is, as its last digits, and as the number that
+ * it is in `region`. Undefined if the text is no number.
+ */
+export function phoneSearch(text: string, region: CountryCode): string[] | undefined {
+  const typed = text.replace(extension, "").replace(trunkPrefix, "");
+  const digits = /^[+\d\s()./-]{4,}$/.test(typed) ? typed.replace(/\D/g, "").replace(/^0+/, "") : "";
+  if (digits.length < 3) return undefined;
+  const number = readPhone(typed, region)?.slice(1) ?? digits;
+  return [...new Set([digits, number, ...(digits.length < minLastDigits ? [] : [backwards(digits)])])];
 }

@@ -9,7 +9,7 @@ import type { Filters } from "./list.ts";
 import { listsOf } from "./views.ts";
 
 /** A patient as answers show it. */
-export function toBody({ id, version, record, createdAt, updatedAt, accountId }: Patient) {
+export function toBody({ id, version, record, createdAt, updatedAt, deletedAt, accountId }: Patient) {
   return {
     id,
     ...record,
@@ -17,6 +17,7 @@ export function toBody({ id, version, record, createdAt, updatedAt, accountId }:
     version,
     createdAt: createdAt.toISOString(),
     updatedAt: updatedAt.toISOString(),
+    ...(deletedAt && { deletedAt: deletedAt.toISOString() }),
     billing: accountId === undefined ? { status: "pending" as const } : { status: "active" as const, accountId },
   };
 }
@@ -38,16 +39,23 @@ export const ifMatch = z.object({
 export const limit = z.coerce.number().int().min(1).max(200).default(50);
 export const cursor = z.string().min(1).max(2_000).optional().openapi({ description: "`nextCursor` of the page before." });
 // Postgres has no day before the year 1.
-const day = z.iso
-  .date()
-  .refine((value) => value >= "0001-01-01", "must be a date as YYYY-MM-DD")
+const date = z.iso.date().refine((value) => value >= "0001-01-01", "must be a date as YYYY-MM-DD");
+const day = date.optional();
+const days = z
+  .string()
+  .transform((text) => text.split(",") as [string, string])
+  .refine(
+    (pair) => pair.length === 2 && pair.every((text) => date.safeParse(text).success) && pair[0] <= pair[1],
+    "must be two dates as YYYY-MM-DD,YYYY-MM-DD, the earlier one first",
+  )
   .optional();
 const word = (max: number) => plainText.min(1).max(max).openapi({ pattern: plainTextPattern }).optional();
 
 export const filters = {
   q: word(200).openapi({
-    description: "Finds by name, e-mail or phone number, from the beginning of a word or nearly right, and by id.",
-    example: "lovelace",
+    description: `Finds by name, e-mail or phone number, from the beginning of a word or nearly right, and by id. A date of birth
+(1985-01-31, 1985-01, 31.1.1985; 1985 beside a name) narrows. Titles and initials do no harm.`,
+    example: "lovelace 1987",
   }),
   dateOfBirth: day,
   identifier: plainText
@@ -68,9 +76,28 @@ export const filters = {
   state: word(100),
   registeredAfter: day.openapi({ description: "Registered later than this day." }),
   registeredBefore: day.openapi({ description: "Registered earlier than this day." }),
-  deleted: z.enum(["true", "false"]).default("false").openapi({ description: "`true` lists the deleted patients instead." }),
+  bornBetween: days.openapi({
+    description: "The first and the last day, both included.",
+    pattern: "^[0-9-]{10},[0-9-]{10}$",
+    example: "1970-01-01,1979-12-31",
+  }),
+  deleted: z.enum(["true", "false", "include"]).default("false").openapi({
+    description: "`true` lists the deleted patients instead, `include` lists both.",
+  }),
+  updatedAfter: z
+    .string()
+    .max(100)
+    .optional()
+    .openapi({
+      description: `What changed later: an instant, or \`until\` of the answer before. With \`until\`, patients may be repeated, and none
+is left out. An answer ends before the oldest write in flight. Begin with 0001-01-01T00:00:00Z. Add \`deleted=include\` to learn of
+deletions. Being shared with somebody is no change of a patient.`,
+      example: "2026-01-28T09:30:00Z",
+    }),
 };
 
-export function filtersOf<Query extends Omit<Filters, "deleted"> & { deleted: "true" | "false" }>(query: Query) {
-  return { ...query, deleted: query.deleted === "true" };
+type Deleted = "true" | "false" | "include";
+
+export function filtersOf<Query extends Omit<Filters, "deleted"> & { deleted: Deleted }>(query: Query) {
+  return { ...query, deleted: query.deleted === "include" ? query.deleted : query.deleted === "true" };
 }

@@ -39,7 +39,14 @@ const listPatients = createRoute({
     query: z.strictObject({
       limit,
       cursor,
-      sort: z.enum(sorts).default("createdAt").openapi({ description: "With `-` in front: descending." }),
+      sort: z
+        .enum(sorts)
+        .optional()
+        .openapi({
+          description: `With \`-\` in front: descending. By default the order of creation; a search then shows whole words before words
+that only begin as they were asked. Words that are nearly right come last in any order.`,
+        }),
+      count: z.enum(["exact"]).optional().openapi({ description: "Adds `total` to the first page." }),
       ...filters,
     }),
   },

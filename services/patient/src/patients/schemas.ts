@@ -125,6 +125,7 @@ export const PatientSchema = z
       .openapi({ description: "The number of the record's latest change, and its ETag. Opening the billing account does not change it." }),
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
+    deletedAt: z.iso.datetime().optional().openapi({ description: "When the patient was deleted; missing otherwise." }),
     billing: z
       .object({ status: z.enum(["active", "pending"]), accountId: z.uuid().optional() })
       .openapi({ description: "`pending` until billing has opened the account; it becomes `active` by itself." }),
@@ -140,6 +141,12 @@ export const PatientPageSchema = z
       .openapi({ description: "Send it as `cursor` with the same filters and order; missing on the last page." }),
     totalEstimate: z.int().optional().openapi({
       description: "On the first page: how many there are, as the database estimates it. An estimate, unless there is no next page.",
+    }),
+    total: z.int().optional().openapi({
+      description: "On the first page with `count=exact`: how many there are. Missing if counting takes longer than two seconds.",
+    }),
+    until: z.string().optional().openapi({
+      description: "In an answer to `updatedAfter`: send it as the next `updatedAfter`. All pages of an answer have the same.",
     }),
   })
   .openapi("PatientPage", { example: { items: [examplePatient], nextCursor: "q1B3x…", totalEstimate: 1_200 } });

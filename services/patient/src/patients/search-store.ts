@@ -1,15 +1,89 @@
-import type { PatientDatabase } from "../database.ts";
+/** What a search matches, as conditions on `patients p`. */
+import { sql } from "kysely";
+import type { Condition } from "./access-store.ts";
 
-/** A misspelled word is taken for this many words at most: those that are most like it. */
-const maxMeanings = 10;
-
-const similarStatement = {
-  name: "patient_words_similar",
-  text: `select asked, word from unnest($1::text[]) as asked, lateral
-    (select word from patient_words where word % asked order by similarity(word, asked) desc, word limit ${maxMeanings}) similar_words`,
+/** What Postgres looks for: as `tsquery`s, and, for words that may be misspelled, parts of the one that it makes itself. */
+export type WordQuery = {
+  /** Every word as it is. */
+  whole: string;
+  /** The required words by their beginnings. */
+  beginning: string;
+  /** The required words one by one. `asked` is a word that may be misspelled. */
+  parts: { query: string; asked: string | null }[];
 };
 
-/** The words of patients' names that are like the words asked for, the most similar ones first. */
-export async function similarWords(db: PatientDatabase, asked: string[]): Promise<{ asked: string; word: string }[]> {
-  return asked.length === 0 ? [] : await db.query<{ asked: string; word: string }>(similarStatement, [asked]);
+/** Days on one of which a patient was born: the first and the last of each span. `word`: what else it may be, a number. */
+export type Born = { spans: [string, string][]; word?: string };
+
+/** One id, or words and days of birth. */
+export type Match = "everybody" | "nobody" | { id: string } | { words?: WordQuery | undefined; born?: Born | undefined };
+
+/** How near a match is to what was asked: each word as it is, the beginnings of words, or words that are like them. */
+export type Tier = "whole" | "beginning" | "similar";
+
+/** A misspelled word is taken for this many words at most: those that are most like it. Beside other words fewer will do. */
+const maxMeanings = 10;
+const maxMeaningsBesideOthers = 3;
+
+/**
+ * The search with each word also taken for the words of names that are like it. Null if there are none. Postgres makes it when
+ * it needs it, which is after all other matches. A word that begins as it was asked is found without it.
+ */
+function similarQuery({ parts }: WordQuery): Condition {
+  const asked = parts.map((part) => part.asked);
+  const meanings = parts.length > 1 ? maxMeaningsBesideOthers : maxMeanings;
+  return sql`(
+  select case when count(meanings) > 0 then
+    string_agg('(' || query || coalesce(' | ' || meanings, '') || ')', ' & ' order by n)::tsquery end
+  from unnest(${parts.map(({ query }) => query)}::text[], ${asked}::text[]) with ordinality
+    as part(query, asked, n)
+  left join lateral (
+    select string_agg('''' || word || '''', ' | ') as meanings from (
+      select word from patient_words where word % asked and not starts_with(word, asked)
+      order by similarity(word, asked) desc, word limit ${meanings}
+    ) similar_words
+  ) meaning on true)`;
+}
+
+function wordCondition(words: WordQuery, tier: Tier, before: Tier | undefined): Condition {
+  const whole = sql`p.words @@ ${words.whole}::tsquery`;
+  const beginning = sql`p.words @@ ${words.beginning}::tsquery`;
+  if (tier === "whole") return whole;
+  if (tier === "beginning") return before === "whole" ? sql`${beginning} and (${whole}) is not true` : beginning;
+  return sql`p.words @@ ${similarQuery(words)} and (${beginning}) is not true`;
+}
+
+function bornCondition({ spans, word }: Born): Condition {
+  const either = spans.map(([first, last]) => sql`p.date_of_birth between ${first} and ${last}`);
+  if (word !== undefined) either.push(sql`p.words @@ ${`'${word}':*`}::tsquery`);
+  return sql`(${sql.join(either, sql` or `)})`;
+}
+
+/**
+ * The matches of a tier.
+ * @param before the tier before it: its matches are left out
+ * @param usesIndex whether Postgres may answer it from the index of words
+ */
+export function tierCondition(
+  match: Match,
+  tier: Tier,
+  { before, usesIndex }: { before?: Tier | undefined; usesIndex: boolean },
+): Condition {
+  if (match === "everybody") return sql`true`;
+  if (match === "nobody") return sql`false`;
+  if ("id" in match) return sql`p.id = ${match.id}`;
+  const conditions = [sql`true`];
+  if (match.words) conditions.push(wordCondition(match.words, tier, before));
+  if (match.born) conditions.push(bornCondition(match.born));
+  const condition = sql.join(conditions, sql` and `);
+  return usesIndex ? condition : sql`(${condition}) is true`;
+}
+
+/** The matches of all tiers. */
+export function matchCondition(match: Match, tiers: Tier[]): Condition {
+  if (typeof match === "string" || "id" in match || !match.words || !tiers.includes("similar"))
+    return tierCondition(match, "beginning", { usesIndex: true });
+  const { words, born } = match;
+  const either = sql`p.words @@ (${words.beginning}::tsquery || coalesce(${similarQuery(words)}, ${words.beginning}::tsquery))`;
+  return born ? sql`${either} and ${bornCondition(born)}` : either;
 }

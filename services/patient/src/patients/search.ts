@@ -1,86 +1,110 @@
 /**
- * Search words. This service splits and simplifies words itself, so that "ångström", "Angstrom" and "O'Neill" are found however
- * they are typed and whatever locale the database server has. Postgres finds words by their beginning in an index. If no word begins
- * like one of the search, that word may be misspelled, and similar words of names are searched for instead.
+ * Search words. This service splits and folds words itself, so that "ångström", "Angstrom" and "O'Neill" are found however they are
+ * typed. Postgres finds words, and beginnings of words, in an index. A word may also be misspelled: then it stands for the words of
+ * names that are like it.
  */
 
 import { isUuid } from "@pm/kit/uuid";
-import type { PatientDatabase } from "../database.ts";
+import type { DateOrder, RecordSettings } from "../config.ts";
 import type { PatientRecord, SearchWords } from "../tables.ts";
-import type { Match } from "./list-store.ts";
-import { phoneWords } from "./phone.ts";
-import { similarWords } from "./search-store.ts";
+import { readBirthDate } from "./birth-date.ts";
+import { fold, split, splitAsBefore } from "./folding.ts";
+import { phoneSearch, phoneWords } from "./phone.ts";
+import type { Born, WordQuery } from "./search-store.ts";
+import { sortName } from "./sort-name.ts";
+import { endsName, isInitial, isTitle } from "./titles.ts";
 
-/** Letters that Unicode does not take apart into a base and marks. */
-const letters: Record<string, string> = { ß: "ss", ø: "o", ł: "l", đ: "d", ð: "d", þ: "th", æ: "ae", œ: "oe", ı: "i" };
-
-/** Lower case without marks. */
-function fold(text: string): string {
-  // Most names are ASCII, and this runs for every patient that is written.
-  if (/^[\x20-\x7e]*$/.test(text)) return text.toLowerCase();
-  return text
-    .toLowerCase()
-    .normalize("NFKD")
-    .replace(/\p{M}/gu, "")
-    .replace(/[ßøłđðþæœı]/g, (letter) => letters[letter] ?? letter);
-}
-
-const separators = /[^\p{L}\p{N}]+/u;
 /** Scripts that write names without spaces: what stands in the middle of a name is looked for too. */
-const unspaced = /^[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}]{2,}$/u;
+const unspaced = /^[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}\p{M}]{2,}$/u;
 
 function nameWords(name: string): string[] {
   const words: string[] = [];
-  for (const word of fold(name).split(/\s+/)) {
-    const parts = word.split(separators).filter(Boolean);
+  for (const token of fold(name).split(/\s+/)) {
+    const parts = split(token);
     words.push(...parts);
     if (parts.length > 1) words.push(parts.join(""));
     for (const part of parts) if (unspaced.test(part)) words.push(...Array.from(part, (_, index) => part.slice(index)).filter(Boolean));
   }
-  return [...new Set(words)];
+  return words;
 }
+
+/** Every name of a patient. */
+const namesOf = ({ name, firstName, lastName, names = [] }: PatientRecord): string[] => [
+  ...[name, firstName ?? "", lastName ?? ""],
+  ...names.slice(1).flatMap(({ text, given, family }) => [text, given ?? "", family ?? ""]),
+];
 
 /** The words of a record: of all its names, e-mails, phone numbers and identifiers. */
 export function searchWords(record: PatientRecord): SearchWords {
-  const { name, names: all, email, emails, phoneNumber, phones, identifiers = [] } = record;
-  const names = all ? [...new Set(all.flatMap(({ text }) => nameWords(text)))] : nameWords(name);
+  const { email, emails, phoneNumber, phones, identifiers = [] } = record;
+  const names = [...new Set(nameWords(namesOf(record).join(" ")))];
   const words = [...names];
   if (email !== undefined) words.push(...emailWords(email));
   for (const { value } of emails?.slice(1) ?? []) words.push(...emailWords(value));
   if (phoneNumber !== undefined) words.push(...phoneWords(phoneNumber));
   for (const { value } of phones?.slice(1) ?? []) words.push(...phoneWords(value));
   for (const { value } of identifiers) words.push(...identifierWords(value));
-  return { all: [...new Set(words)], names };
+  const city = record.address?.city;
+  return { all: [...new Set(words)], names, sortName: sortName(record), cityKey: city === undefined ? undefined : fold(city) };
 }
 
 /** The address as a whole, and what is before its @. */
 function emailWords(email: string): string[] {
   const address = fold(email);
-  return [address, ...address.slice(0, address.indexOf("@")).split(separators).filter(Boolean)];
+  return [address, ...split(address.slice(0, address.indexOf("@")))];
 }
 
 /** An identifier as a whole and in parts, however it is separated, and without the zeros at its beginning if it is a number. */
 function identifierWords(value: string): string[] {
-  const parts = fold(value).split(separators).filter(Boolean);
+  const parts = split(fold(value));
   const whole = parts.join("");
   return [...parts, whole, ...(/^0\d+$/.test(whole) ? [whole.replace(/^0+/, "")] : [])].filter(Boolean);
 }
 
-/** A search: an id, or words that all have to be there. */
-export type Search = { id: string } | { words: string[] };
+/**
+ * Words that stand together in a search, and what they were in the words of the version before, if they were others. One of
+ * `or` is enough too.
+ */
+type Term = { words: string[]; before?: string[]; or?: string[] };
+
+/** `nobody`: there is nothing to look for. `required` is what has to be there; `all` also has titles and initials, which are only looked for as whole words. */
+export type Search = "nobody" | { id: string } | { all: Term[]; required: Term[]; born?: Born | undefined };
 
 const maxWords = 8;
 
-/** Reads `q`. Undefined where there is nothing in it that could be looked for. */
-export function readSearch(q: string): Search | undefined {
+/** Titles in front of a name, what follows it, and initials may be missing in the record. */
+function isOptional(token: string, index: number, tokens: string[]): boolean {
+  return isInitial(token) || tokens.slice(0, index + 1).every(isTitle) || tokens.slice(index).every(endsName);
+}
+
+function termsOf(token: string, asBefore: boolean): Term[] {
+  if (token.includes("@")) return [{ words: [fold(token)] }];
+  const words = split(fold(token));
+  const before = asBefore ? splitAsBefore(token) : words;
+  if (before.join(" ") !== words.join(" ")) return [{ words, before }];
+  return words.map((word) => ({ words: [word] }));
+}
+
+/** `asBefore`: whether there may still be rows with the words of the version before. */
+export type SearchSettings = { dateOrder: DateOrder; phoneRegion: RecordSettings["phoneRegion"]; asBefore: boolean };
+
+/** Reads `q`. */
+export function readSearch(q: string, { dateOrder, phoneRegion, asBefore }: SearchSettings): Search {
   const text = q.trim();
   if (isUuid(text)) return { id: text };
-  // However a number was typed, also with the zero that is dialled before it inside a country.
-  const digits = /^[+\d\s()./-]{4,}$/.test(text) ? text.replace(/\D/g, "").replace(/^0+/, "") : "";
-  if (digits.length >= 3) return { words: [digits] };
-  const tokens = fold(text).split(/\s+/);
-  const words = tokens.flatMap((token) => (token.includes("@") ? [token] : token.split(separators).filter(Boolean)));
-  return words.length === 0 ? undefined : { words: words.slice(0, maxWords) };
+  const tokens = text.split(/\s+/);
+  const isBesideName = tokens.some((token) => /\p{L}/u.test(token));
+  const dates = tokens.map((token) => readBirthDate(token, dateOrder, isBesideName));
+  const dateAt = dates.findIndex((date) => date !== undefined);
+  const born = dates[dateAt];
+  const rest = tokens.filter((_, index) => index !== dateAt);
+  const [number, ...or] = (!born && phoneSearch(text, phoneRegion)) || [];
+  if (number !== undefined) return { all: [{ words: [number], or }], required: [{ words: [number], or }] };
+  const terms = rest.map((token, index) => ({ optional: isOptional(token, index, rest), terms: termsOf(token, asBefore) }));
+  const all = terms.flatMap((each) => each.terms).slice(0, maxWords);
+  const required = terms.flatMap((each) => (each.optional ? [] : each.terms)).slice(0, maxWords);
+  if (all.length === 0 && !born) return "nobody";
+  return { all, required: required.length > 0 ? required : all, born };
 }
 
 const quote = (word: string) => `'${word.replace(/['\\]/g, "$&$&")}'`;
@@ -89,28 +113,36 @@ const minLetters = 3;
 /** But in scripts without letters one character is already a word. */
 const inCharacters = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}]/u;
 
-/** Words as a `tsquery`: each by its beginning, or as one of its meanings. */
-export function toTsquery(words: string[], meanings?: Map<string, string[]>): string {
-  const isAlone = words.every((word) => word.length < minLetters);
+/** How a word is looked for. */
+type Form = (word: string) => string;
+
+function beginningIn(terms: Term[]): Form {
+  const isAlone = terms.every(({ words }) => words.every((word) => word.length < minLetters));
   // Beside another word two letters narrow a search, but two digits begin a million phone numbers.
   const isTooShort = (word: string) => word.length < (isAlone || /^\d/.test(word) ? minLetters : 2) && !inCharacters.test(word);
-  const beginning = (word: string) => (isTooShort(word) ? quote(word) : `${quote(word)}:*`);
-  return words.map((word) => `(${[beginning(word), ...(meanings?.get(word) ?? []).map(quote)].join(" | ")})`).join(" & ");
+  return (word) => (isTooShort(word) ? quote(word) : `${quote(word)}:*`);
 }
 
-/** What a search matches. */
-export function matchOf(search: Search | undefined): Match {
-  if (search === undefined) return "nobody";
-  return "id" in search ? search : { tsquery: toTsquery(search.words) };
+function termQuery({ words, before = [], or = [] }: Term, form: Form): string {
+  const ways = [words, before, ...or.map((word) => [word])].filter((way) => way.length > 0);
+  const all = ways.map((way) => way.map(form).join(" & "));
+  return all.length > 1 ? all.map((each) => `(${each})`).join(" | ") : all.join();
 }
 
-/** The search as a `tsquery`, with each word also taken for the words of names that are like it. Undefined if none is. */
-export async function correctSpelling(db: PatientDatabase, search: Search | undefined): Promise<string | undefined> {
-  if (!search || "id" in search) return undefined;
-  // Three letters are like too many words. Numbers and addresses are either right or wrong.
-  const asked = search.words.filter((word) => /^\D{4,}$/.test(word) && !word.includes("@"));
-  const rows = await similarWords(db, asked);
-  if (rows.length === 0) return undefined;
-  const meanings = new Map(asked.map((word) => [word, rows.filter((row) => row.asked === word).map((row) => row.word)]));
-  return toTsquery(search.words, meanings);
+export function toWordQuery({ all, required }: { all: Term[]; required: Term[] }): WordQuery | undefined {
+  if (all.length === 0) return undefined;
+  const form = beginningIn(required);
+  const join = (queries: string[]) => queries.map((query) => `(${query})`).join(" & ");
+  const parts = required.map((term) => {
+    const [word = ""] = term.words;
+    // Three letters are like too many words. Numbers and addresses are either right or wrong.
+    const mayBeMisspelled = term.words.length === 1 && /^\D{4,}$/.test(word) && !word.includes("@");
+    // Looking for the beginning of such a word again would cost more than all words that are like it.
+    return mayBeMisspelled ? { query: quote(word), asked: word } : { query: termQuery(term, form), asked: null };
+  });
+  return {
+    whole: join(all.map((term) => termQuery(term, quote))),
+    beginning: join(required.map((term) => termQuery(term, form))),
+    parts,
+  };
 }

@@ -22,7 +22,7 @@ const transferBatch = 500;
 export function createSharing({ db }: { db: PatientDatabase }) {
   async function find(call: Call, id: string, needed: "read" | "manage"): Promise<Found> {
     const found = await findFor(db, call, id, needed);
-    if (found.deleted) throw notFound(id);
+    if (found.deletedAt) throw notFound(id);
     return found;
   }
 

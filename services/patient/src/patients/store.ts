@@ -13,8 +13,8 @@ import { withDetails } from "./details-store.ts";
 export type Reading = { id: string; viewer: Viewer; requestId: string };
 
 export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, coalesce(p.email, p.shared_email) as email,
-  p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.created_at, p.updated_at,
-  p.details`;
+  p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.details,
+  p.created_at, p.updated_at, p.deleted_at`;
 
 /**
  * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres reads the
@@ -55,7 +55,8 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
   return readings.map((_, n) => found.get(n));
 }
 
-export type PatientRow = Omit<PatientsTable, "shared_email" | "email_key" | "registered_by" | "deleted_at" | "words"> & {
+type Unread = "shared_email" | "email_key" | "registered_by" | "words" | "changed_xid" | "sort_name" | "city_key" | "words_version";
+export type PatientRow = Omit<PatientsTable, Unread> & {
   account_id: string | null;
 };
 
@@ -86,6 +87,7 @@ export function toPatient(row: PatientRow): Patient {
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     accountId: row.account_id ?? undefined,
+    ...(row.deleted_at && { deletedAt: row.deleted_at }),
   };
 }
 
@@ -126,12 +128,12 @@ export async function readFirstVersions(db: PatientDatabase, asked: Replay[]): P
 }
 
 /** A patient before a change, and what the viewer may do with it. A deleted patient is as it was when it was deleted. */
-export type Found = Patient & { deleted: boolean; owner: string; level: AccessLevel };
+export type Found = Patient & { owner: string; level: AccessLevel };
 
 const findStatement = {
   name: "patients_find",
   text: `select * from (
-      select ${patientColumns}, b.account_id, p.deleted_at is not null as deleted, p.registered_by as owner, ${accessLevel("p", "a")} as level
+      select ${patientColumns}, b.account_id, p.registered_by as owner, ${accessLevel("p", "a")} as level
       from (select $1::uuid as id, $2::text as actor, $3::boolean as sees_all, $4::text[] as principals) a
       join patients p on p.id = a.id left join patient_billing b on b.patient_id = p.id offset 0
     ) found where level is not null`,
@@ -140,6 +142,6 @@ const findStatement = {
 /** Finds a patient for a change or a question, also a deleted one. What follows is audited, finding it is not. */
 export async function findPatient(db: PatientDatabase, id: string, viewer: Viewer): Promise<Found | undefined> {
   const values = [id, viewer.id, viewer.seesAll, viewer.principals];
-  const [row] = await db.query<PatientRow & Pick<Found, "deleted" | "owner" | "level">>(findStatement, values);
-  return row && { ...toPatient(row), deleted: row.deleted, owner: row.owner, level: row.level };
+  const [row] = await db.query<PatientRow & Pick<Found, "owner" | "level">>(findStatement, values);
+  return row && { ...toPatient(row), owner: row.owner, level: row.level };
 }

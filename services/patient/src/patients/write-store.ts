@@ -75,6 +75,8 @@ export const versionColumns: { [name: string]: Column<NewVersion> } = {
   details: ["json", ({ record }) => detailsOf(record)],
   // Separated by newlines, since a word has no control characters.
   words: ["text", ({ words }) => words.all.join("\n")],
+  sort_name: ["text", ({ words }) => words.sortName],
+  city_key: ["text", ({ words }) => words.cityKey],
   event_id: ["uuid", ({ event }) => event.eventId],
   event_type: ["text", ({ event }) => event.type],
   payload: ["bytea", ({ event }) => event.payload],
@@ -90,9 +92,10 @@ const newPatients = defineBulkInput<NewPatient>({
   request_hash: ["bytea", ({ idempotency }) => idempotency && Buffer.from(idempotency.hash, "hex")],
   billing_at: ["timestamptz", ({ billingAt }) => billingAt],
 });
-const newIdentifiers = defineBulkInput<IdentifierKey & { id: string; line: number }>({
+/** `isRepeated`: a patient of the same batch has the identifier already. */
+const newIdentifiers = defineBulkInput<IdentifierKey & { id: string; isRepeated: boolean }>({
   id: ["uuid", ({ id }) => id],
-  line: ["integer", ({ line }) => line],
+  is_repeated: ["boolean", ({ isRepeated }) => isRepeated],
   system: ["text", ({ system }) => system],
   value: ["text", ({ value }) => value],
 });
@@ -105,13 +108,18 @@ export function collectPatients(patients: NewPatient[] = []): CollectedPatients 
   const rows = newPatients.collect();
   const names = newNames.collect();
   const identifiers = newIdentifiers.collect();
+  const keys = new Set<string>();
   const collected: CollectedPatients = {
     get length() {
       return rows.length;
     },
     add(patient) {
       const { id, record } = patient;
-      for (const { system, value } of record.identifiers ?? []) identifiers.add({ id, line: rows.length, system, value });
+      for (const { system, value } of record.identifiers ?? []) {
+        const key = `${system}|${value}`;
+        identifiers.add({ id, isRepeated: keys.has(key), system, value });
+        keys.add(key);
+      }
       rows.add(patient);
       for (const word of patient.words.names) names.add({ id, word });
     },
@@ -120,6 +128,7 @@ export function collectPatients(patients: NewPatient[] = []): CollectedPatients 
       rows.clear();
       names.clear();
       identifiers.clear();
+      keys.clear();
     },
   };
   for (const patient of patients) collected.add(patient);
@@ -142,16 +151,18 @@ const createStatement = {
       select actor, key, request_hash, id from input where key is not null order by actor, key
       on conflict do nothing returning patient_id
     ), identifiers as materialized (
-      select *, min(line) over (partition by system, value) as first_line
-      from ${newIdentifiers.source("identifiers", newPatients.count + newNames.count + 1)} join input using (id)
+      select * from ${newIdentifiers.source("identifiers", newPatients.count + newNames.count + 1)}
+      where id <> all($${newPatients.count + newNames.count + newIdentifiers.count + 1}::uuid[])
     ), taken as materialized (
-      select id, min(system) as system from identifiers i where line > first_line
+      select id, min(system) as system from identifiers i where is_repeated
       or (select k.patient_id from patient_identifiers k where k.system = i.system and k.value = i.value) is not null group by id
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
-        address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, words, details)
+        address_text, street, city, state, zip_code, sex, registered_date, details, registered_by, created_at, updated_at,
+        words, sort_name, city_key, words_version)
       select id, 1, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
-        address_text, street, city, state, zip_code, sex, registered_date, actor, at, at, ${vector}, details::jsonb
+        address_text, street, city, state, zip_code, sex, registered_date, details::jsonb, actor, at, at,
+        ${vector}, sort_name, city_key, 1
       from input where (key is null or id in (select patient_id from keyed)) and id not in (select id from taken) order by email_key
       on conflict do nothing returning id
     ), fresh as materialized (

@@ -12,12 +12,14 @@ export async function nextOfSequence(client: Client, count: number): Promise<big
   return rows.map(({ position }) => position);
 }
 
-/** Those of the numbers that no patient has, in order. */
+/** Those of the numbers that no patient has, in order. Usually nobody has one between the first and the last. */
 export async function freeNumbers(client: Client, numbers: string[]): Promise<string[]> {
-  const text = `select number from unnest($1::text[]) with ordinality as asked(number, position)
-    where (select patient_id from patient_identifiers where system = '${recordNumberSystem}' and value = number) is null order by position`;
-  const { rows } = await client.query<{ number: string }>({ name: "record_numbers_free", text, values: [numbers] });
-  return rows.map(({ number }) => number);
+  const text = `select value from patient_identifiers where system = '${recordNumberSystem}' and value = any($1::text[])
+    and exists (select 1 from patient_identifiers where system = '${recordNumberSystem}' and value between $2 and $3)`;
+  const values = [numbers, numbers[0], numbers.at(-1)];
+  const { rows } = await client.query<{ value: string }>({ name: "record_numbers_taken", text, values });
+  const taken = new Set(rows.map(({ value }) => value));
+  return numbers.filter((number) => !taken.has(number));
 }
 
 const isNumbered = `coalesce(details->'identifiers', '[]') @> '[{"system": "${recordNumberSystem}"}]'`;

@@ -1,0 +1,53 @@
+/**
+ * What changed since an answer before, so that a client that follows misses nothing (decision 0029). Each row has the
+ * number of the transaction that wrote its latest version. A snapshot says which transactions it does not have, whatever
+ * the clocks say and whoever is still writing: the answer ends before the oldest of them.
+ */
+import { sql } from "kysely";
+import type { PatientDatabase } from "../database.ts";
+import type { Condition } from "./access-store.ts";
+
+/** Where a client begins: an instant, or the `until` of an answer, which also has a number and the server that gave it. */
+export type Since = { at: string; xid?: string | undefined; server?: string | undefined };
+
+/** Where an answer ends: before the oldest write in flight. `next`: numbers from here on are not given to finished transactions. */
+export type Horizon = { at: string; xid: string; next: string; server: string };
+
+/**
+ * Transactions are numbered per server. Of those in flight, the ones of other databases write no patient: each holds a lock
+ * on its number, which says by whom. One that cannot be told (it is being numbered or prepared) counts as ours.
+ * A server numbers its own transactions: another one, or one that lost its last ones in a failover, has others.
+ */
+const horizonStatement = {
+  name: "patients_horizon",
+  text: `
+    with ours as (
+      select xid from pg_snapshot_xip(pg_current_snapshot()) as xid where not exists (
+        select from pg_locks l join pg_stat_activity a using (pid)
+        where l.locktype = 'transactionid' and l.granted and l.transactionid = xid::xid and a.datname <> current_database())
+    )
+    select to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at,
+      coalesce((select xid from ours order by xid limit 1), pg_snapshot_xmax(pg_current_snapshot()))::text as xid,
+      pg_snapshot_xmax(pg_current_snapshot())::text as next,
+      (select system_identifier from pg_control_system()) || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8) as server`,
+};
+
+export async function readHorizon(db: PatientDatabase): Promise<Horizon> {
+  const [horizon] = await db.query<Horizon>(horizonStatement, []);
+  if (!horizon) throw new Error("the horizon has no row");
+  return horizon;
+}
+
+/** By the clocks of all replicas and their writes, a row is not this much older than it should be. */
+const margin = "1 day";
+
+/**
+ * What changed between two places, on `patients p`. If the number is not one of this server, what changed up to a day before
+ * that `until` is repeated.
+ */
+export function changedCondition({ at, xid, server }: Since, horizon: Horizon): Condition {
+  const isOfThisServer = xid !== undefined && server === horizon.server && BigInt(xid) <= BigInt(horizon.next);
+  if (isOfThisServer) return sql`p.changed_xid >= ${xid}::xid8 and p.changed_xid < ${horizon.xid}::xid8`;
+  const from = xid === undefined ? sql`p.updated_at > ${at}::timestamptz` : sql`p.updated_at > ${at}::timestamptz - ${margin}::interval`;
+  return sql`${from} and (p.changed_xid < ${horizon.xid}::xid8 or p.changed_xid is null)`;
+}

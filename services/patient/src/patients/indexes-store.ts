@@ -1,0 +1,19 @@
+/** Indexes of patients that came after the first release: a million patients may be in use while they are created. */
+
+import type { Logger } from "@pm/kit/log";
+import { createIndexesConcurrently } from "@pm/kit/postgres/indexes";
+import type { Kysely } from "kysely";
+import type { Tables } from "../tables.ts";
+
+const indexes = {
+  patients_email_key: "unique on patients (email_key) where deleted_at is null and email_key is not null",
+  patients_changed: "on patients (changed_xid)",
+  patients_sort_name: `on patients ((coalesce(sort_name, name) collate "und-x-icu"), id) where deleted_at is null`,
+  patients_city_key: "on patients (city_key, id) where deleted_at is null",
+  // Those whose words are to be rewritten.
+  patients_old_words: "on patients (id) where words_version is null",
+};
+
+export async function createIndexes(db: Kysely<Tables>, log: Logger): Promise<void> {
+  await createIndexesConcurrently(db, indexes, log);
+}
