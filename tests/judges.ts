@@ -4,6 +4,7 @@
  */
 import { installCurrencyList } from "./currencies/iso4217.ts";
 import { installSchemathesis } from "./fuzz/schemathesis.ts";
+import { installAuthlib } from "./oauth/authlib.ts";
 import { installGenerator } from "./openapi/generator.ts";
 import { runSteps, type Step } from "./steps.ts";
 
@@ -33,6 +34,11 @@ const judges: Step[] = [
     name: "schemathesis: patient does what its OpenAPI document says",
     command: "node tests/fuzz/fuzz.ts",
     missing: needs(() => installSchemathesis(say)),
+  },
+  {
+    name: "authlib and PyJWT: they get tokens at the gateway, and accept them",
+    command: "node tests/oauth/python.ts",
+    missing: needs(() => installAuthlib(say)),
   },
 ];
 

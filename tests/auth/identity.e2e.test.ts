@@ -68,11 +68,12 @@ test("whoever reads the discovery document can reach every address in it", async
   const { status, body } = await call("GET", "/.well-known/openid-configuration");
   expect([status, body.issuer]).toEqual([200, platform.gatewayUrl]);
   const addresses = Object.entries(body).filter(([name]) => /_(endpoint|uri)$/.test(name));
-  expect(addresses.map(([name]) => name).sort()).toEqual(["jwks_uri", "userinfo_endpoint"]);
+  expect(addresses.map(([name]) => name).sort()).toEqual(["jwks_uri", "token_endpoint", "userinfo_endpoint"]);
   const { token } = await logIn();
   for (const [name, address] of addresses) {
     const path = String(address).replace(platform.gatewayUrl, "");
-    expect([name, path[0], (await call("GET", path, { token })).status]).toEqual([name, "/", 200]);
+    const [method, expected] = name === "token_endpoint" ? ["POST", 400] : ["GET", 200];
+    expect([name, path[0], (await call(method, path, { token })).status]).toEqual([name, "/", expected]);
   }
 });
 

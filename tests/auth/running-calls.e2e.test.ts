@@ -13,6 +13,7 @@ import { query } from "@pm/stack/native/postgres";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { clientOf, logIn, type PatientAnswer, person } from "../e2e/client.ts";
+import { register, tokenOf } from "../oauth/clients.ts";
 
 let platform: Platform;
 const dataDir = mkdtempSync(join(tmpdir(), "pm-running-"));
@@ -134,6 +135,24 @@ test("a lost role ends an import as disabling does", async () => {
   expect([status, at - since < 1_000]).toEqual([401, true]);
   call.destroy();
   expect(await stored(word)).toBe(1_000);
+});
+
+test("the import of an API client outlives its token, and ends within a second of the client being disabled", async () => {
+  const client = await register(await logIn(platform), { scopes: ["patient:read", "patient:write"] });
+  const word = `w${randomUUID()}`;
+  const { call, answer } = beginImport((await tokenOf(platform, client)).token, randomUUID());
+  call.write(linesOf(word, 0, 1_500));
+  await expect.poll(() => stored(word), { timeout: 20_000 }).toBe(1_000);
+  await delay((tokenSeconds + 2) * 1_000);
+  call.write(linesOf(word, 2_000, 600));
+  await expect.poll(() => stored(word), { timeout: 5_000 }).toBe(2_000);
+  const admin = await logIn(platform);
+  expect((await admin.send("POST", `/auth/clients/${client.id}:disable`)).status).toBe(200);
+  const since = performance.now();
+  const { status, text, at } = await answer;
+  expect([status, JSON.parse(text).code, at - since < 1_000]).toEqual([401, "unauthenticated", true]);
+  call.destroy();
+  expect(await stored(word)).toBe(2_000);
 });
 
 test("an export that nobody reads any further and a watch end with the session, and look like it", { timeout: 180_000 }, async () => {

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { operations } from "@pm/kit/auth/access";
 import { type AuditRow, auditTableOfBilling } from "./audit-table-billing.ts";
+import { auditTableOfClients } from "./audit-table-clients.ts";
 import { person } from "./client.ts";
 import {
   dashboardCookie,
@@ -98,7 +99,7 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   },
   "auth.jwks": { none: page },
   "auth.openidConfiguration": { none: page },
-  "auth.issueServiceToken": { none: noPerson },
+  "auth.authorizationServerMetadata": { none: page },
   "auth.revocations": { none: counts },
   "auth.logout": {
     leaves: "authn_token_revoked",
@@ -182,6 +183,7 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
       return { ...call, method: "DELETE" };
     },
   },
+  ...auditTableOfClients,
   "auth.listKeys": { none: noPerson },
   "auth.rotateKeys": { leaves: "crypt_key_rotated", by: () => post("/auth/keys:rotate") },
 

@@ -181,6 +181,7 @@ describe("who asks too often", () => {
   test.each([
     ["/auth/login", 3],
     ["/api/auth/login", 3],
+    ["/auth/token", 3],
     ["/auth/signup", 2],
     ["/auth/password-reset", 2],
     ["/auth/refresh", 4],

@@ -49,6 +49,11 @@ export function countSpans(from: LocalDate, to: LocalDate, interval: Interval): 
   return interval === "day" ? days : interval === "week" ? Math.ceil(days / 7) + 1 : Math.ceil(days / 28) + 1;
 }
 
+/** The first day of the week of a day. */
+export function mondayOf(date: LocalDate): LocalDate {
+  return addDays(lastDayOf(date, "week"), -6);
+}
+
 function lastDayOf(date: LocalDate, interval: Interval): LocalDate {
   const midnight = new Date(utcMidnight(date));
   if (interval === "day") return date;

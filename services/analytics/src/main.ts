@@ -12,6 +12,7 @@ import { createDashboardSessions } from "./dashboard/session.ts";
 import { applyEvents } from "./ingest/ingest.ts";
 import { createConsistency } from "./operations/consistency.ts";
 import { registerOperations } from "./operations/rest.ts";
+import { createPublisher } from "./publications/publisher.ts";
 import { createRebuilds } from "./rebuild/rebuild.ts";
 import { createRebuilder } from "./rebuild/worker.ts";
 import { createReports } from "./reports/reports.ts";
@@ -39,6 +40,16 @@ const rebuildLeader = runAsLeader({
   lifecycle,
 });
 lifecycle.onClose("rebuild", rebuilder.stop);
+const publisher = createPublisher({ database, groupId, clinicTimeZone, now: Date.now, log });
+runAsLeader({
+  name: "analytics_publications",
+  settings,
+  pool: database.pool,
+  pollMs: 60_000,
+  step: publisher.step,
+  log,
+  lifecycle,
+});
 const consistency = createConsistency({
   database,
   deadLetters,
@@ -55,7 +66,7 @@ const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, s
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerReports(rest, { reports, charts, audit });
 registerOperations(rest, { audit, deadLetters, rebuilds, consistency, wakeRebuilder: rebuildLeader.wake });
-registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone });
+registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone, now: Date.now });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });
 
 startGroupConsumer({ kafka, groupId, topics: [...streams], database, apply: applyEvents, relay, log, lifecycle });

@@ -1,5 +1,6 @@
 /** The tables as types. The migrations explain the columns. */
 import type { AuditTables } from "@pm/kit/audit/audit";
+import type { LocalDate } from "@pm/kit/calendar";
 import type { DeadLetterTables } from "@pm/kit/kafka/dead-letter-store";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { Database } from "@pm/kit/postgres/database";
@@ -48,6 +49,9 @@ export type Tables = {
     started_at: Date | null;
     finished_at: Date | null;
   };
+  publications: { week: LocalDate; until: Date; seq: bigint; published_at: Generated<Date> };
+  publication_figures: { week: LocalDate; measure: string; value: string; amount: string; since: LocalDate | null; shown: boolean };
+  publication_accounts: { measure: string; value: string; account: string; amount: string };
   watermarks: { topic: string; partition: number; next_offset: bigint; event_time: Date };
 } & AuditTables &
   DeadLetterTables &

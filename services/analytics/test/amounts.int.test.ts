@@ -29,7 +29,7 @@ let drop: () => Promise<void>;
 
 const caller = {
   ...{ kind: "user" as const, id: "somebody", sessionId: "s", roles: [], teams: [], token: "", expiresAt: 0, issuedAt: 0 },
-  scopes: new Set(["analytics:read" as const]),
+  scopes: new Set(["analytics:read" as const, "analytics:detail" as const]),
 };
 const sessions = { viewer: async () => ({ caller, cookie: undefined }) } as unknown as DashboardSessions;
 
@@ -48,9 +48,10 @@ beforeAll(async () => {
     audit,
   });
   const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
-  const reports = createReports({ database, now: () => Date.parse("2026-11-21T12:00:00Z"), clinicTimeZone: "UTC" });
+  const now = () => Date.parse("2026-11-21T12:00:00Z");
+  const reports = createReports({ database, now, clinicTimeZone: "UTC" });
   registerReports(rest, { reports, charts, audit });
-  registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone: "UTC" });
+  registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone: "UTC", now });
   app = rest.app;
 });
 afterAll(async () => {

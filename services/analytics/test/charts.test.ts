@@ -20,6 +20,7 @@ const head = {
   interval: "day" as const,
   timeZone: "Europe/Berlin",
   asOf: { eventTime: "2026-11-05T12:00:00.000Z", offsets: { "patient.v1/0": "42" } },
+  publishedTo: null,
 };
 const days = [1, 2, 3, 4, 5].map((day) => `2026-11-0${day}`);
 const flows = { registered: 60, deleted: 2, restored: 1, merged: 0, unmerged: 0, net: 59 };

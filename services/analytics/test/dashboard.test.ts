@@ -29,6 +29,7 @@ function dashboardWith(sessions: object, reports: object, draw: () => Promise<ne
     sessions: sessions as DashboardSessions,
     audit,
     clinicTimeZone: "Pacific/Kiritimati",
+    now: () => Date.parse("2026-11-21T12:00:00Z"),
   });
   return rest.app;
 }
@@ -40,7 +41,7 @@ const caller = {
   id: "u",
   sessionId: "s",
   roles: [],
-  scopes: new Set(["analytics:read"]),
+  scopes: new Set(["analytics:read", "analytics:detail"]),
   teams: [],
   token: "",
   expiresAt: 0,

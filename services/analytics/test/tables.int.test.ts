@@ -40,6 +40,16 @@ test("the types of the tables match the migrations", async () => {
       started_at: "timestamptz null",
       finished_at: "timestamptz null",
     },
+    publications: { week: "date", until: "timestamptz", seq: "bigint", published_at: "timestamptz default" },
+    publication_figures: {
+      week: "date",
+      measure: "text",
+      value: "text",
+      amount: "numeric",
+      since: "date null",
+      shown: "boolean",
+    },
+    publication_accounts: { measure: "text", value: "text", account: "uuid", amount: "numeric" },
     watermarks: { topic: "text", partition: "integer", next_offset: "bigint", event_time: "timestamptz" },
   };
   expect(await readTables("analytics")).toEqual(tables);

@@ -16,6 +16,10 @@ const statements = [
     (select hash from refresh_tokens t where sealed_answer is not null and used_at < now() - interval '5 minutes'
       and exists (select from refresh_tokens later where later.session_id = t.session_id and later.used_at > t.used_at)
       limit ${batchSize})`,
+  `delete from ended_client_sessions where id in
+    (select id from ended_client_sessions where ended_at < now() - interval '1 day' limit ${batchSize})`,
+  `delete from client_assertions where (client_id, jti_hash) in
+    (select client_id, jti_hash from client_assertions where expires_at < now() - interval '1 hour' limit ${batchSize})`,
   `delete from links where hash in (select hash from links where expires_at < now() limit ${batchSize})`,
   `delete from throttles where key in
     (select key from throttles where blocked_until < now() and updated_at + make_interval(secs => level * leak_seconds) < now()

@@ -8,6 +8,8 @@ import type { RequestContext } from "@pm/kit/request-context";
 export type ClientContext = RequestContext & {
   /** The client's network address. */
   address: string;
+  /** Whether the request came through the gateway, which states the address of its client in every request. */
+  fromGateway: boolean;
   /** For the list in which users recognise their own sessions. */
   userAgent: string;
 };
@@ -53,9 +55,11 @@ export function createContextReader(gateways: BlockList, secret: string | undefi
     // The adapter for Node passes Node's own request on. Requests that tests make without a network have none.
     const socket = (c.env as { incoming?: IncomingMessage } | undefined)?.incoming?.socket;
     const hasSecret = expected !== undefined && timingSafeEqual(expected, digest(c.req.header("x-gateway-secret") ?? ""));
+    const stated = c.req.header("x-envoy-external-address");
     return {
       ...requestContext(c),
-      address: clientAddress(socket?.remoteAddress, c.req.header("x-envoy-external-address"), gateways, hasSecret),
+      address: clientAddress(socket?.remoteAddress, stated, gateways, hasSecret),
+      fromGateway: stated !== undefined,
       userAgent: (c.req.header("user-agent") ?? "").slice(0, 200),
     };
   };

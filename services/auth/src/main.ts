@@ -22,6 +22,10 @@ import { createUsers } from "./admin/users.ts";
 import { registerUsers } from "./admin/users-rest.ts";
 import { startCleanup } from "./cleanup.ts";
 import { createContextReader } from "./client-address.ts";
+import { createClientTokens } from "./clients/client-tokens.ts";
+import { createClients } from "./clients/clients.ts";
+import { registerOAuth, tokenEndpoint } from "./clients/oauth-rest.ts";
+import { registerClients } from "./clients/rest.ts";
 import { readConfig } from "./config.ts";
 import { createMailer } from "./mail/mailer.ts";
 import { createMailMessages } from "./mail/messages.ts";
@@ -35,7 +39,7 @@ import { createThrottle } from "./sessions/throttle.ts";
 import { createTokenPairs } from "./sessions/token-pair.ts";
 import type { AuthTables } from "./tables.ts";
 import { createServiceClients, createTokens } from "./tokens/access-tokens.ts";
-import { registerTokens } from "./tokens/rest.ts";
+import { registerKeys } from "./tokens/rest.ts";
 import { createSigningKeys, startKeyMaintenance } from "./tokens/signing-keys.ts";
 import { createUnitOfWork } from "./unit-of-work.ts";
 import { createSecondFactors } from "./users/second-factor.ts";
@@ -60,7 +64,7 @@ const keys = createSigningKeys({
 });
 startKeyMaintenance(keys, { log, lifecycle });
 const tokens = createTokens({ keys, issuer, audience, lifetimeSeconds: tokenSeconds, now });
-const clients = createServiceClients({
+const serviceClients = createServiceClients({
   patient: config.PATIENT_CLIENT_SECRET,
   billing: config.BILLING_CLIENT_SECRET,
   analytics: config.ANALYTICS_CLIENT_SECRET,
@@ -103,6 +107,11 @@ const cursors = createCursors(config.CURSOR_KEY);
 const users = createUsers({ database, unitOfWork, secondFactors, messages, cursors, now });
 const invitations = createInvitations({ unitOfWork, passwords, messages });
 const teams = createTeams({ database, unitOfWork, cursors });
+
+// Programs that act without a person
+const clients = createClients({ database, unitOfWork, cursors, now });
+const audiences = [issuer, tokenEndpoint(issuer)];
+const clientTokens = createClientTokens({ database, unitOfWork, throttle, audit, tokens, audiences, now });
 startCleanup({ database, settings, idleSeconds, log, lifecycle });
 
 const verifier = createVerifier({ keys: keys.resolve, issuer, audience, revocations });
@@ -115,5 +124,7 @@ registerAccounts(rest, { accounts, sessions, audit, contextOf });
 registerSecondFactor(rest, { secondFactorSetup, contextOf });
 registerUsers(rest, { users, invitations, sessions, audit, contextOf });
 registerTeams(rest, { teams, contextOf });
-registerTokens(rest, { tokens, keys, clients, issuer, contextOf });
+registerClients(rest, { clients, contextOf });
+registerKeys(rest, { keys, contextOf });
+registerOAuth(rest, { tokens, clientTokens, serviceClients, issuer, contextOf });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

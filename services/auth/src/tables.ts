@@ -1,10 +1,10 @@
 /** The tables of auth as types. The migrations explain the columns. */
 import type { AuditTables } from "@pm/kit/audit/audit";
-import type { Role } from "@pm/kit/auth/access";
+import type { ClientScope, Role } from "@pm/kit/auth/access";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { Database } from "@pm/kit/postgres/database";
 import type { Transaction } from "@pm/kit/postgres/transaction";
-import type { JWK } from "jose";
+import type { JSONWebKeySet, JWK } from "jose";
 import type { ColumnType, Generated, JSONColumnType } from "kysely";
 
 /** What a mailed link is for. */
@@ -43,6 +43,21 @@ export type AuthTables = {
     used_at: Date | null;
     sealed_answer: Buffer | null;
   };
+  api_clients: {
+    id: Generated<string>;
+    name: string;
+    scopes: ClientScope[];
+    team_id: string | null;
+    secret_hash: Buffer | null;
+    jwks: JSONColumnType<JSONWebKeySet> | null;
+    session_id: Generated<string>;
+    disabled_at: Date | null;
+    last_used_at: Date | null;
+    created_at: Generated<Date>;
+    updated_at: Generated<Date>;
+  };
+  client_assertions: { client_id: string; jti_hash: Buffer; expires_at: Date };
+  ended_client_sessions: { id: string; ended_at: Generated<Date> };
   signing_keys: {
     kid: string;
     public_jwk: JSONColumnType<JWK>;

@@ -6,12 +6,14 @@ import { randomUUID } from "node:crypto";
 import { type MessageInitShape, create as message, toBinary } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type AuditEntry, insertAuditEntries } from "@pm/kit/audit/audit";
+import { clientSubject } from "@pm/kit/auth/access";
 import type { RevocationSnapshot } from "@pm/kit/auth/revocation-list";
 import { createEvent, eventType, insertOutboxEvents, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import { traceparentFrom } from "@pm/kit/metrics";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import type { RequestContext } from "@pm/kit/request-context";
 import { AuthEventSchema, RevocationReason } from "@pm/proto/auth/v1/events";
+import { endClientSessions } from "./clients/store.ts";
 import { endSessions } from "./sessions/store.ts";
 import type { AuthDatabase, AuthTransaction } from "./tables.ts";
 
@@ -38,6 +40,8 @@ export type Change = {
   emit(event: AuthEventInit, key: string): void;
   /** Ends sessions and returns how many. */
   endSessions(which: SessionsOf, reason: EndReason): Promise<number>;
+  /** Ends the tokens of one API client, or of all clients of a team. */
+  endTokens(of: { clientId: string } | { teamId: string }): Promise<void>;
 };
 
 export type UnitOfWork = {
@@ -86,6 +90,13 @@ export function createUnitOfWork(options: {
         const events: OutboxEvent[] = [];
         const entries: AuditEntry[] = [];
         const revoked: RevocationSnapshot["sessions"] = [];
+        const revoke = (sessionId: string, userId: string, reason: EndReason) => {
+          const value = { sessionId, userId, tokensExpireAt: change.tokensExpireAt, reason: RevocationReason[reason] };
+          change.emit({ case: "sessionRevoked", value }, sessionId);
+          const action = reason === "REFRESH_TOKEN_REUSED" ? "authn_token_reuse" : "authn_token_revoked";
+          change.audit(action, userId, { sessionId, because: reason });
+          revoked.push({ id: sessionId, until });
+        };
         const change: Change = {
           transaction,
           tokensExpireAt: timestampFromMs(until),
@@ -97,14 +108,12 @@ export function createUnitOfWork(options: {
           },
           async endSessions(which, reason) {
             const ended = await endSessions(transaction, which, reason);
-            for (const sessionId of ended) {
-              const value = { sessionId, userId: which.userId, tokensExpireAt: change.tokensExpireAt, reason: RevocationReason[reason] };
-              change.emit({ case: "sessionRevoked", value }, sessionId);
-              const action = reason === "REFRESH_TOKEN_REUSED" ? "authn_token_reuse" : "authn_token_revoked";
-              change.audit(action, which.userId, { sessionId, because: reason });
-              revoked.push({ id: sessionId, until });
-            }
+            for (const sessionId of ended) revoke(sessionId, which.userId, reason);
             return ended.length;
+          },
+          async endTokens(of) {
+            for (const { clientId, sessionId } of await endClientSessions(transaction, of))
+              revoke(sessionId, clientSubject(clientId), "REVOKED");
           },
         };
         const result = await work(change);

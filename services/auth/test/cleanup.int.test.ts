@@ -38,7 +38,17 @@ test("what has ended goes after a day, what is alive stays, and a refresh token 
   );
   await auth.owner.query("update refresh_tokens set used_at = used_at - interval '10 minutes'");
   await auth.owner.query("update throttles set updated_at = updated_at - interval '1 day'");
+  await client.query(
+    "insert into ended_client_sessions select gen_random_uuid(), now() - n * interval '23 hours' from generate_series(1, 2) n",
+  );
+  const made = await auth.call("POST", "/auth/clients", { token: alive.token, body: { name: "Laboratory", scopes: ["patient:read"] } });
+  await client.query(
+    "insert into client_assertions select $1, n::text::bytea, now() - n * interval '50 minutes' from generate_series(1, 2) n",
+    [made.body.id],
+  );
   await clean();
+  for (const table of ["ended_client_sessions", "client_assertions"])
+    expect([table, (await client.query(`select count(*)::int as n from ${table}`)).rows[0]]).toEqual([table, { n: 1 }]);
   expect((await client.query("select id from sessions")).rows).toEqual([{ id: sessionOf(alive) }]);
   expect((await client.query("select count(*)::int as n from throttles")).rows).toEqual([{ n: 0 }]);
   const hash = createHash("sha256").update(alive.refreshToken).digest();

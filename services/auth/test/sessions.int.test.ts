@@ -237,10 +237,32 @@ test("a service gets its token by Basic or by form, and nobody else does", async
   expect(otherGrant).toMatchObject({ status: 400, body: { error: "unsupported_grant_type" } });
 });
 
-test("discovery names the issuer and the key set", async () => {
-  const { body, headers } = await auth.call("GET", "/.well-known/openid-configuration");
-  expect(body).toMatchObject({ issuer: "http://localhost:4004", jwks_uri: "http://localhost:4004/.well-known/jwks.json" });
-  expect(headers.get("cache-control")).toBe("public, max-age=60");
+test("discovery says what there is, and no more, under both well-known names", async () => {
+  const issuer = "http://localhost:4004";
+  for (const name of ["openid-configuration", "oauth-authorization-server"]) {
+    const { body, headers } = await auth.call("GET", `/.well-known/${name}`);
+    expect(body).toEqual({
+      issuer,
+      token_endpoint: `${issuer}/auth/token`,
+      jwks_uri: `${issuer}/.well-known/jwks.json`,
+      userinfo_endpoint: `${issuer}/auth/me`,
+      scopes_supported: expect.arrayContaining(["patient:read", "billing:write"]),
+      grant_types_supported: ["client_credentials"],
+      response_types_supported: [],
+      token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+      token_endpoint_auth_signing_alg_values_supported: ["RS256", "RS384", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"],
+    });
+    expect(body.scopes_supported).not.toContain("user:admin");
+    expect(headers.get("cache-control")).toBe("public, max-age=60");
+  }
+});
+
+test("an access token has every claim that RFC 9068 makes mandatory, and the account has its sub", async () => {
+  const { token } = await auth.login();
+  const { sub, ...claims } = decodeJwt(token);
+  expect(claims).toMatchObject({ client_id: "first-party", iss: "http://localhost:4004", aud: "patient-management" });
+  for (const claim of ["exp", "iat", "jti"]) expect(claims).toHaveProperty(claim);
+  expect((await auth.call("GET", "/auth/me", { token })).body).toMatchObject({ id: sub, sub });
 });
 
 test("a session ends when it is idle for too long, and at last however much it is used", async () => {

@@ -24,6 +24,10 @@ export const roles = {
 export type Role = keyof typeof roles;
 export type Scope = (typeof roles)[Role][number] | ServiceScope;
 
+/** What an administrator may give to an API client: all but `user:admin`, by which it could give itself anything. */
+export const clientScopes = roles.admin.filter((scope) => scope !== "user:admin");
+export type ClientScope = (typeof clientScopes)[number];
+
 /**
  * Scopes that no person has. `auth:internal` is for requests of services to auth, `internal:totals` for the consistency
  * check.
@@ -39,6 +43,17 @@ export const services = {
 } as const satisfies Record<string, readonly Scope[]>;
 
 export type ServiceName = keyof typeof services;
+
+/** Whose a token is. Its `sub` tells: a user's id, `client:<id>` of an API client, or `service:<name>`. */
+export type CallerKind = "user" | "client" | "service";
+
+export const clientSubject = (id: string) => `client:${id}`;
+export const serviceSubject = (name: ServiceName) => `service:${name}`;
+
+export function kindOf(subject: string): CallerKind {
+  if (subject.startsWith("service:")) return "service";
+  return subject.startsWith("client:") ? "client" : "user";
+}
 
 /** `public`: anybody. `signed-in`: any valid token. Else the scope that the token must have. */
 export type Access = "public" | "signed-in" | Scope;
@@ -83,8 +98,10 @@ export const operations = {
   "auth.acceptInvite": "public",
   "auth.jwks": "public",
   "auth.openidConfiguration": "public",
-  // Needs a client id and secret. The gateway has no route to it, nor to the snapshot of revocations.
-  "auth.issueServiceToken": "public",
+  "auth.authorizationServerMetadata": "public",
+  // Needs what a client proves itself by.
+  "auth.issueToken": "public",
+  // The gateway has no route to it.
   "auth.revocations": "auth:internal",
   "auth.validate": "signed-in",
   "auth.me": "signed-in",
@@ -117,6 +134,14 @@ export const operations = {
   "auth.deleteTeam": "user:admin",
   "auth.addTeamMember": "user:admin",
   "auth.removeTeamMember": "user:admin",
+  "auth.listApiClients": "user:admin",
+  "auth.createApiClient": "user:admin",
+  "auth.getApiClient": "user:admin",
+  "auth.updateApiClient": "user:admin",
+  "auth.rotateApiClientSecret": "user:admin",
+  "auth.disableApiClient": "user:admin",
+  "auth.enableApiClient": "user:admin",
+  "auth.deleteApiClient": "user:admin",
   "auth.listKeys": "user:admin",
   "auth.rotateKeys": "user:admin",
 
@@ -124,7 +149,7 @@ export const operations = {
   "analytics.reportPatients": "analytics:read",
   "analytics.reportBilling": "analytics:read",
   "analytics.reportActivity": "analytics:read",
-  "analytics.checkConsistency": "analytics:read",
+  "analytics.checkConsistency": "analytics:detail",
   "analytics.rebuild": "analytics:admin",
   "analytics.getRebuild": "analytics:admin",
   "analytics.listDeadLetters": "analytics:admin",

@@ -3,18 +3,18 @@ import { createRemoteJWKSet, errors, type JWTVerifyGetKey, jwtVerify } from "jos
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { AppError } from "../errors.ts";
-import { type Access, type Role, roles, type Scope } from "./access.ts";
+import { type Access, type CallerKind, kindOf, type Role, roles, type Scope } from "./access.ts";
 
 /** Who calls. */
 export type Caller = {
-  kind: "user" | "service";
-  /** `sub`: the user's id, or `service:<name>`. */
+  kind: CallerKind;
+  /** `sub`. */
   id: string;
-  /** `sid`; services have no session. */
+  /** `sid`; services have none. That of an API client ends what all its tokens may do. */
   sessionId: string | undefined;
   roles: readonly Role[];
   scopes: ReadonlySet<Scope>;
-  /** Teams of the user, for per-patient access. */
+  /** Teams of the user or API client, for per-patient access. */
   teams: readonly string[];
   /** The token itself, to be passed on when this service acts for the caller. */
   token: string;
@@ -83,7 +83,7 @@ export function createVerifier(options: KeySource & { issuer: string; audience: 
     });
     const claims = claimsSchema.parse(payload);
     return {
-      kind: claims.sub.startsWith("service:") ? "service" : "user",
+      kind: kindOf(claims.sub),
       id: claims.sub,
       sessionId: claims.sid,
       roles: claims.roles,
@@ -96,7 +96,13 @@ export function createVerifier(options: KeySource & { issuer: string; audience: 
   }
 
   const bearerOf = ({ sessionId, id, issuedAt }: Caller): Bearer => ({ sessionId, userId: id, issuedAt });
-  const sessionEnded = () => new AppError("unauthenticated", "This session has ended. Log in again.");
+  const sessionEnded = ({ kind }: Caller) =>
+    new AppError(
+      "unauthenticated",
+      kind === "client"
+        ? `This token is void, because the API client has changed. ${renewals.client}`
+        : "This session has ended. Log in again.",
+    );
 
   return {
     async verify(authorization) {
@@ -109,14 +115,21 @@ export function createVerifier(options: KeySource & { issuer: string; audience: 
         });
         verified.set(token, caller);
       }
-      if (caller.expiresAt <= Date.now() / 1_000)
-        throw new AppError("unauthenticated", "The access token has expired. Refresh it or log in again.");
-      if (revocations.isRevoked(bearerOf(caller))) throw sessionEnded();
+      if (caller.expiresAt <= Date.now() / 1_000) throw expired(caller.kind);
+      if (revocations.isRevoked(bearerOf(caller))) throw sessionEnded(caller);
       return caller;
     },
-    onRevoked: (caller, end) => revocations.onRevoked(bearerOf(caller), () => end(sessionEnded())),
+    onRevoked: (caller, end) => revocations.onRevoked(bearerOf(caller), () => end(sessionEnded(caller))),
   };
 }
+
+/** How each kind of caller gets the next token. */
+const renewals: Record<CallerKind, string> = {
+  user: "Refresh it or log in again.",
+  client: "Get a new one from POST /auth/token.",
+  service: "Get a new one from POST /auth/token.",
+};
+const expired = (kind: CallerKind) => new AppError("unauthenticated", `The access token has expired. ${renewals[kind]}`);
 
 /** An invalid token is the caller's mistake; keys that cannot be fetched are not. */
 function asAppError(error: unknown): AppError {
@@ -126,8 +139,7 @@ function asAppError(error: unknown): AppError {
     (error instanceof errors.JOSEError && error.code === "ERR_JOSE_GENERIC");
   if (unreachable)
     return new AppError("unavailable", "Tokens cannot be verified right now. Try again shortly.", { cause: error, retryAfterSeconds: 1 });
-  if (error instanceof errors.JWTExpired)
-    return new AppError("unauthenticated", "The access token has expired. Refresh it or log in again.");
+  if (error instanceof errors.JWTExpired) return expired(kindOf(error.payload.sub ?? ""));
   return new AppError("unauthenticated", "The access token is not valid. Log in again.", { cause: error });
 }
 
@@ -135,5 +147,6 @@ function asAppError(error: unknown): AppError {
 export function authorize(caller: Caller, access: Access): void {
   if (access === "public" || access === "signed-in" || caller.scopes.has(access)) return;
   const options = { metadata: { scope: access }, refused: { actorId: caller.id } };
-  throw new AppError("permission_denied", `This needs the scope ${access}, which your roles do not give.`, options);
+  const why = caller.kind === "client" ? "which this API client does not have" : "which your roles do not give";
+  throw new AppError("permission_denied", `This needs the scope ${access}, ${why}.`, options);
 }

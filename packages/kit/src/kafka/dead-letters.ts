@@ -6,7 +6,7 @@
 import { AppError } from "../errors.ts";
 import { Gauge, metrics } from "../metrics.ts";
 import type { Database } from "../postgres/database.ts";
-import { inTransaction } from "../postgres/transaction.ts";
+import { inTransaction, type Queries } from "../postgres/transaction.ts";
 import {
   countWaiting,
   type DeadLetterFilter,
@@ -56,9 +56,10 @@ export type DeadLetters = {
   waiting(): Promise<number>;
   /**
    * Gives up a letter, so that later ones can be replayed.
+   * @param also what is done in the same transaction, such as an audit entry
    * @throws AppError not_found, failed_precondition if it does not wait
    */
-  discard(id: string): Promise<void>;
+  discard(id: string, also?: (transaction: Queries) => Promise<void>): Promise<void>;
 };
 
 /** The groups of this process, each with the number of its waiting letters. */
@@ -135,13 +136,15 @@ export function createDeadLetters<Tables>(options: { database: Database<Tables>;
       }
       return { replayed, waiting: await waiting() };
     },
-    discard: (id) =>
-      inTransaction(database, async ({ kysely }) => {
+    discard: (id, also) =>
+      inTransaction(database, async (transaction) => {
+        const { kysely } = transaction;
         // A replay holds the same lock, so a letter that is being replayed cannot be discarded as well.
         await lockGroup(kysely, groupId);
         const row = await find(id, kysely);
         if (row.state !== "waiting") throw new AppError("failed_precondition", `This dead letter was ${row.state} already.`);
         await settleDeadLetter(kysely, row.id, "discarded");
+        await also?.(transaction);
       }),
   };
 }

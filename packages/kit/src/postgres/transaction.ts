@@ -41,6 +41,11 @@ export function inTransaction<Tables, Result>(
   return retryConflicts(async () => {
     const client = await database.pool.connect();
     let broken: Error | undefined;
+    // Without a listener, a connection that breaks meanwhile would end the process.
+    const noteBroken = (error: Error) => {
+      broken = error;
+    };
+    client.on("error", noteBroken);
     try {
       await client.query("begin");
       const result = await work(createTransaction(client));
@@ -48,11 +53,10 @@ export function inTransaction<Tables, Result>(
       return result;
     } catch (error) {
       // A connection that cannot even roll back is not used again.
-      await client.query("rollback").catch((reason: Error) => {
-        broken = reason;
-      });
+      await client.query("rollback").catch(noteBroken);
       throw error;
     } finally {
+      client.off("error", noteBroken);
       client.release(broken);
     }
   }, retries);

@@ -85,7 +85,7 @@ export declare type SessionRevoked = Message<"auth.v1.SessionRevoked"> & {
   sessionId: string;
 
   /**
-   * The user whose session it was.
+   * The user whose session it was, or `client:<id>` of an API client, whose tokens were revoked.
    *
    * @generated from field: string user_id = 2;
    */

@@ -4,18 +4,18 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createRoute, z } from "@hono/zod-openapi";
 import { type AuditTrail, recordRefusal } from "@pm/kit/audit/trail";
+import type { Instant } from "@pm/kit/calendar";
 import { AppError, toAppError } from "@pm/kit/errors";
 import { matchesIfNoneMatch } from "@pm/kit/http/etag";
 import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import { getCookie } from "hono/cookie";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import { countSpans, type Interval } from "../calendar.ts";
 import { darkRules } from "../charts/palette.ts";
 import type { Charts } from "../charts/renderer.ts";
-import { isPeriod, periodFrom } from "../reports/period.ts";
-import { type Reports, tagOf } from "../reports/reports.ts";
-import { type DashboardQuery, dashboardPage, dashboardPath, problemPage, signInPage } from "./page.ts";
+import type { Reports } from "../reports/reports.ts";
+import { planPage, usableQuery } from "./dashboard.ts";
+import { dashboardPath, problemPage, signInPage } from "./page.ts";
 import {
   type ClientRequest,
   cookieHeader,
@@ -135,9 +135,9 @@ const dashboardFile = createRoute({
 
 export function registerDashboard(
   { operation }: RestApp,
-  parts: { reports: Reports; charts: Charts; sessions: DashboardSessions; audit: AuditTrail; clinicTimeZone: string },
+  parts: { reports: Reports; charts: Charts; sessions: DashboardSessions; audit: AuditTrail; clinicTimeZone: string; now: () => Instant },
 ): void {
-  const { reports, charts, sessions, audit, clinicTimeZone } = parts;
+  const { reports, charts, sessions, audit, clinicTimeZone, now } = parts;
 
   /** An error as the page shows it. */
   const recorded = (c: RestContext, error: unknown) =>
@@ -151,10 +151,9 @@ export function registerDashboard(
       viewer = await sessions.viewer(getCookie(c, cookieName), clientRequestOf(c), { isAct });
       if (!viewer) return c.body(signInPage({ release, next: searchOf(c), email: "" }), 200, pageHeaders);
       if (viewer.cookie) c.header("set-cookie", cookieHeader(viewer.cookie));
-      const query = usableQuery(c.req.valid("query"), clinicTimeZone);
       const detail = viewer.caller.scopes.has("analytics:detail");
-      const { tag, show } = await planPage(query, { reports, charts }, detail);
-      const etag = `W/"${tag}"`;
+      const query = usableQuery(c.req.valid("query"), { detail, clinicTimeZone, now: now() });
+      const { etag, show } = await planPage(query, { reports, charts, release });
       if (matchesIfNoneMatch(c.req.header("if-none-match"), etag)) return c.body(null, 304, { ...pageHeaders, etag });
       const entry = { ...requestContext(c), actorId: viewer.caller.id, action: "report.read", subject: "dashboard", details: query };
       if (detail) await audit.record(entry);
@@ -208,69 +207,6 @@ export function registerDashboard(
       "x-content-type-options": "nosniff",
     });
   });
-}
-
-/** Plans every report of the page, so that the page has a tag before anything is added up. */
-async function planPage(
-  query: DashboardQuery,
-  { reports, charts }: { reports: Reports; charts: Charts },
-  detail: boolean,
-): Promise<{ tag: string; show: () => Promise<string> }> {
-  const period = { from: query.from, to: query.to, interval: query.interval, timeZone: query.timeZone };
-  const [patients, byAge, bySex, byCity, billing, activity] = await Promise.all([
-    reports.patients(period, detail),
-    reports.breakdown({ ...period, by: "ageBand" }, detail),
-    reports.breakdown({ ...period, by: "sex" }, detail),
-    reports.breakdown({ ...period, by: "city" }, detail),
-    reports.billing({ ...period, currency: query.currency }),
-    reports.activity(period, detail),
-  ]);
-  const tag = tagOf([release, query, [patients, byAge, bySex, byCity, billing, activity].map((plan) => plan.tag)]);
-  return {
-    tag,
-    async show() {
-      const [madePatients, madeAge, madeSex, madeCity, madeBilling, madeActivity] = await Promise.all([
-        patients.make(),
-        byAge.make(),
-        bySex.make(),
-        byCity.make(),
-        billing.make(),
-        activity.make(),
-      ]);
-      const made = {
-        patients: madePatients,
-        byAge: madeAge,
-        bySex: madeSex,
-        byCity: madeCity,
-        billing: madeBilling,
-        activity: madeActivity,
-      };
-      return dashboardPage({ release, tag: `W/"${tag}"`, query, reports: made, charts });
-    },
-  };
-}
-
-/** More intervals are hard to read in a chart, and the page should stay below 100 kB. */
-const maxIntervals = 62;
-
-/** The query with a usable value in place of each wrong one: a page is no place for a list of wrong fields. */
-function usableQuery(query: z.infer<typeof dashboardQuery>, clinicTimeZone: string): DashboardQuery {
-  const { interval, currency } = query;
-  const timeZone = query.timeZone && isPeriod({ timeZone: query.timeZone }) ? query.timeZone : clinicTimeZone;
-  const day = (text: string | undefined) => (text && isPeriod({ from: text }) ? text : undefined);
-  let [first, last] = [day(query.from), day(query.to)];
-  if (first && last && first > last) [first, last] = [last, first];
-  const requested: Interval = interval === "week" || interval === "month" ? interval : "day";
-  const { from, to } = periodFrom({ from: first, to: last, interval: "month", timeZone }, Date.now(), clinicTimeZone);
-  const fitting = (["day", "week", "month"] as const).filter((each) => countSpans(from, to, each) <= maxIntervals);
-  return {
-    from,
-    to,
-    interval: fitting.includes(requested) ? requested : (fitting[0] ?? "month"),
-    requestedInterval: requested,
-    timeZone,
-    currency: currency && /^[A-Z]{3}$/.test(currency) ? currency : undefined,
-  };
 }
 
 function clientRequestOf(c: RestContext): ClientRequest {

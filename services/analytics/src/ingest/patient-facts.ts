@@ -32,17 +32,27 @@ export function addPatientFacts(patientId: string, events: Iterable<LoggedEvent>
   if (accounts.size > 0 && own.length === 0) facts.holds(measures.consistency.accountsWithoutPatient, "", sign);
 }
 
+/** What new events make of each patient: all events of the patient before and after them. */
+type Change = { patientId: string; before: LoggedEvent[]; after: LoggedEvent[] };
+
 /**
- * Adds what new events change. `known` are the events from before of all patients that the new ones touch; it may have
- * the new ones too.
+ * The patients that new events touch. `known` are the events from before of all these patients; it may have the new
+ * ones too.
  */
-export function addChangedFacts(fresh: LoggedEvent[], known: LoggedEvent[], facts: Facts): void {
+export function* changesOf(fresh: LoggedEvent[], known: LoggedEvent[]): Generator<Change> {
   const freshIds = new Set(fresh.map((event) => event.id));
-  const before = groupByPatient(known.filter((event) => !freshIds.has(event.id)));
+  const older = groupByPatient(known.filter((event) => !freshIds.has(event.id)));
   for (const [patientId, events] of groupByPatient(fresh)) {
-    const older = before.get(patientId) ?? [];
-    addPatientFacts(patientId, older, facts, -1n);
-    addPatientFacts(patientId, [...older, ...events], facts, 1n);
+    const before = older.get(patientId) ?? [];
+    yield { patientId, before, after: [...before, ...events] };
+  }
+}
+
+/** Adds what new events change. `known` is as above. */
+export function addChangedFacts(fresh: LoggedEvent[], known: LoggedEvent[], facts: Facts): void {
+  for (const { patientId, before, after } of changesOf(fresh, known)) {
+    addPatientFacts(patientId, before, facts, -1n);
+    addPatientFacts(patientId, after, facts, 1n);
   }
   for (const event of fresh) if (event.stream === "auth.v1") addSignInFacts(event, facts);
 }

@@ -1,4 +1,5 @@
 /** What the events of auth count for. Each counts by itself. */
+import { kindOf } from "@pm/kit/auth/access";
 import { SignInFailureReason } from "@pm/proto/auth/v1/events";
 import { type FailureReason, measures } from "../measures.ts";
 import type { Facts } from "../rollups/aggregate.ts";
@@ -18,6 +19,7 @@ export function addSignInFacts({ at, change }: LoggedAuthEvent, facts: Facts): v
     facts.atInstant(failed, "", at, 1n);
     facts.atInstant(failedBy, reasons[change.value.reason] ?? "unknown", at, 1n);
   }
-  if (change.case === "sessionRevoked") facts.atInstant(sessionsEnded, "", at, 1n);
+  // API clients do not sign in, and their revoked tokens are no sessions.
+  if (change.case === "sessionRevoked" && kindOf(change.value.userId) === "user") facts.atInstant(sessionsEnded, "", at, 1n);
   if (change.case === "userDisabled") facts.atInstant(usersDisabled, "", at, 1n);
 }

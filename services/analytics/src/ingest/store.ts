@@ -1,10 +1,14 @@
 /** The log of events, and how far the topics were read. */
+import { lockGroup } from "@pm/kit/kafka/dead-letter-store";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
+import { inTransaction } from "@pm/kit/postgres/transaction";
 import { CompiledQuery, sql } from "kysely";
 import type { AnalyticsDatabase, Db, Stream, Tables } from "../tables.ts";
 
 /** The columns that an event is read from. */
 export type StoredEvent = Pick<Tables["events"], "event_id" | "stream" | "payload">;
+/** An event with its number in the log. */
+export type NumberedEvent = StoredEvent & { seq: bigint };
 
 type NewEvent = StoredEvent & {
   patientId: string | null;
@@ -54,17 +58,38 @@ const patientIds = defineBulkInput<string>({ id: ["uuid", (id) => id] });
  */
 const eventsOfPatientsText = `
   select e.* from ${patientIds.source("p")}
-  cross join lateral (select event_id, stream, payload from events where subject = p.id and (seq <= $2) is true offset 0) e
+  cross join lateral (select seq, event_id, stream, payload from events where subject = p.id and (seq <= $2) is true offset 0) e
   union all
   select e.* from ${patientIds.source("p")}
   cross join lateral (
-    select event_id, stream, payload from events where related = p.id and subject <> all($1::uuid[]) and (seq <= $2) is true offset 0
+    select seq, event_id, stream, payload from events where related = p.id and subject <> all($1::uuid[]) and (seq <= $2) is true offset 0
   ) e`;
 
 /** All events of some patients up to the number `upTo` of the log. */
-export async function eventsOfPatients(db: Db, ids: string[], upTo: bigint): Promise<StoredEvent[]> {
-  const { rows } = await db.executeQuery<StoredEvent>(CompiledQuery.raw(eventsOfPatientsText, [...patientIds.collect(ids).values(), upTo]));
+export async function eventsOfPatients(db: Db, ids: string[], upTo: bigint): Promise<NumberedEvent[]> {
+  const { rows } = await db.executeQuery<NumberedEvent>(
+    CompiledQuery.raw(eventsOfPatientsText, [...patientIds.collect(ids).values(), upTo]),
+  );
   return rows;
+}
+
+/**
+ * The number of the last event. It is exact only under the group's lock: else an event with a lower number may follow.
+ */
+export async function latestSeq(db: Db): Promise<bigint> {
+  const { seq } = await db
+    .selectFrom("events")
+    .select(({ fn }) => fn.max<bigint | null>("seq").as("seq"))
+    .executeTakeFirstOrThrow();
+  return seq ?? 0n;
+}
+
+/** The number of the last event, when no event with a lower number can follow. */
+export function settledSeq(database: AnalyticsDatabase, groupId: string): Promise<bigint> {
+  return inTransaction(database, async ({ kysely: transaction }) => {
+    await lockGroup(transaction, groupId);
+    return latestSeq(transaction);
+  });
 }
 
 /**

@@ -3,10 +3,12 @@
  * leaves an audit entry.
  */
 import { createRoute, z } from "@hono/zod-openapi";
+import { insertAuditEntries } from "@pm/kit/audit/audit";
 import type { AuditTrail } from "@pm/kit/audit/trail";
 import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import type { DeadLetter, DeadLetters } from "@pm/kit/kafka/dead-letters";
+import type { Queries } from "@pm/kit/postgres/transaction";
 import type { Rebuilds } from "../rebuild/rebuild.ts";
 import type { Consistency } from "./consistency.ts";
 import { ConsistencySchema, DeadLetterSchema, DeadLettersSchema, RebuildSchema, ReplaySchema } from "./schemas.ts";
@@ -122,6 +124,9 @@ export function registerOperations(
   const { deadLetters, rebuilds, consistency, wakeRebuilder } = parts;
   const audit = (c: RestContext, action: string, subject: string, details = {}) =>
     parts.audit.record({ ...requestContext(c), action, subject, details });
+  /** Writes an entry in the transaction of what it is about. */
+  const auditWithin = (c: RestContext, action: string) => (transaction: Queries, subject: string) =>
+    insertAuditEntries(transaction, [{ ...requestContext(c), action, subject }]);
 
   operation(listDeadLetters, async (c) => {
     const { cursor, limit, ...filter } = c.req.valid("query");
@@ -145,8 +150,7 @@ export function registerOperations(
   });
   operation(discardDeadLetter, async (c) => {
     const { id } = c.req.valid("param");
-    await deadLetters.discard(id);
-    await audit(c, "dead-letter.discarded", id);
+    await deadLetters.discard(id, (transaction) => auditWithin(c, "dead-letter.discarded")(transaction, id));
     return c.body(null, 204);
   });
   operation(replayDeadLetters, async (c) => {
@@ -155,8 +159,7 @@ export function registerOperations(
     return c.json(await deadLetters.replayAll(topic), 200);
   });
   operation(rebuild, async (c) => {
-    const requested = await rebuilds.request();
-    await audit(c, "rollups.rebuild-requested", requested.id);
+    const requested = await rebuilds.request(auditWithin(c, "rollups.rebuild-requested"));
     wakeRebuilder();
     return c.json(requested, 202, { location: `/analytics/rebuilds/${requested.id}` });
   });

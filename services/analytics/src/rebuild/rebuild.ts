@@ -5,10 +5,10 @@
 import { AppError } from "@pm/kit/errors";
 import { lockGroup } from "@pm/kit/kafka/dead-letter-store";
 import type { Logger } from "@pm/kit/log";
-import { inTransaction } from "@pm/kit/postgres/transaction";
+import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import { type LoggedEvent, readEvent } from "../ingest/event.ts";
 import { addChangedFacts, addPatientFacts, patientsOf } from "../ingest/patient-facts.ts";
-import { eventsOfPatients } from "../ingest/store.ts";
+import { eventsOfPatients, latestSeq, settledSeq } from "../ingest/store.ts";
 import { measures } from "../measures.ts";
 import { type Aggregate, createAggregate, createBulkAggregate, type Facts } from "../rollups/aggregate.ts";
 import { activeGeneration, addToRollups, collectChanges } from "../rollups/store.ts";
@@ -21,7 +21,6 @@ import {
   eventsOfPatient,
   findRebuild,
   insertRebuild,
-  latestSeq,
   mergesOfOthers,
   nextByPatient,
   nextInLog,
@@ -44,8 +43,12 @@ type Rebuild = {
 };
 
 export type Rebuilds = {
-  /** Requests a rebuild. @throws AppError failed_precondition while another one is open */
-  request(): Promise<Rebuild>;
+  /**
+   * Requests a rebuild.
+   * @param also what is done in the same transaction, such as an audit entry
+   * @throws AppError failed_precondition while another one is open
+   */
+  request(also?: (transaction: Queries, id: string) => Promise<void>): Promise<Rebuild>;
   /** @throws AppError not_found */
   get(id: string): Promise<Rebuild>;
   /** Does the open rebuild, if there is one. Only one process at a time may call this. */
@@ -66,10 +69,15 @@ const noteProgressMs = 1_000;
 const lowestId = "00000000-0000-0000-0000-000000000000";
 
 export function createRebuilds(options: Options): Rebuilds {
-  const db = options.database.kysely;
+  const { database } = options;
+  const db = database.kysely;
   return {
-    async request() {
-      const row = await insertRebuild(db);
+    async request(also) {
+      const row = await inTransaction(database, async (transaction) => {
+        const inserted = await insertRebuild(transaction.kysely);
+        if (inserted) await also?.(transaction, String(inserted.id));
+        return inserted;
+      });
       if (row) return toRebuild(row);
       const open = await openRebuild(db);
       throw new AppError("failed_precondition", `A rebuild is under way${open ? `: GET /analytics/rebuilds/${open.id}` : ""}.`);
@@ -93,12 +101,12 @@ async function rebuild(options: Options, { id }: RebuildRow): Promise<void> {
   const started = Date.now();
   const generation = 1 - (await activeGeneration(db));
   await clearRollups(db, generation);
-  let caughtUp = await settledSeq(options);
+  let caughtUp = await settledSeq(database, groupId);
   await noteRebuildStarted(db, id, await countEvents(db));
   const progress = createProgress(db, id);
   await addLog(db, generation, caughtUp, progress.add);
 
-  for (let end = await settledSeq(options); end - caughtUp > BigInt(lastPassSize); end = await settledSeq(options)) {
+  for (let end = await settledSeq(database, groupId); end - caughtUp > BigInt(lastPassSize); end = await settledSeq(database, groupId)) {
     await progress.add(await catchUp(db, generation, caughtUp, end));
     caughtUp = end;
   }
@@ -110,14 +118,6 @@ async function rebuild(options: Options, { id }: RebuildRow): Promise<void> {
   });
   const seconds = (Date.now() - started) / 1_000;
   log.info({ rebuild: String(id), events: String(progress.done()), seconds }, "the roll-ups were rebuilt");
-}
-
-/** The number of the last event, when no event with a lower number can follow. */
-function settledSeq({ database, groupId }: Options): Promise<bigint> {
-  return inTransaction(database, async ({ kysely: transaction }) => {
-    await lockGroup(transaction, groupId);
-    return latestSeq(transaction);
-  });
 }
 
 function createProgress(db: Db, id: bigint) {

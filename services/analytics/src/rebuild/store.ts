@@ -1,7 +1,7 @@
 /** Requests for a rebuild, and the log as a rebuild reads it. */
 import type { Selectable } from "kysely";
 import { sql } from "kysely";
-import type { StoredEvent } from "../ingest/store.ts";
+import type { NumberedEvent, StoredEvent } from "../ingest/store.ts";
 import type { Db, Tables } from "../tables.ts";
 
 export type RebuildRow = Selectable<Tables["rebuilds"]>;
@@ -50,17 +50,6 @@ export async function activate(db: Db, generation: number): Promise<void> {
   await sql`update rollup_state set generation = ${generation}, rebuilt_at = clock_timestamp()`.execute(db);
 }
 
-/**
- * The number of the last event. It is exact only under the group's lock: else an event with a lower number may follow.
- */
-export async function latestSeq(db: Db): Promise<bigint> {
-  const { seq } = await db
-    .selectFrom("events")
-    .select(({ fn }) => fn.max<bigint | null>("seq").as("seq"))
-    .executeTakeFirstOrThrow();
-  return seq ?? 0n;
-}
-
 export async function countEvents(db: Db): Promise<bigint> {
   const { count } = await db
     .selectFrom("events")
@@ -106,8 +95,6 @@ export async function mergesOfOthers(db: Db, after: string, last: string, upTo: 
     .where("seq", "<=", upTo)
     .execute();
 }
-
-type NumberedEvent = StoredEvent & { seq: bigint };
 
 /** The next events of no patient, in the order of the log. */
 export async function nextWithoutPatient(db: Db, after: bigint, upTo: bigint, limit: number): Promise<NumberedEvent[]> {

@@ -1,12 +1,12 @@
 /** Sign-ins, and attempts that failed. */
 import { addYears, spanOf } from "../calendar.ts";
 import { type FailureReason, failureReasons, measures } from "../measures.ts";
+import type { Shown } from "../publications/suppression.ts";
 import type { Amounts } from "../rollups/amounts.ts";
 import type { RollupQuery } from "../rollups/query.ts";
 import type { Period } from "./period.ts";
-import { type Shown, suppressList } from "./suppression.ts";
 
-export type ActivityFlows = { signedIn: number; failed: number; sessionsEnded: number; usersDisabled: number };
+export type ActivityFlows = Record<"signedIn" | "failed" | "sessionsEnded" | "usersDisabled", Shown>;
 
 export type ActivityReport = {
   totals: ActivityFlows;
@@ -18,7 +18,7 @@ export type ActivityReport = {
 const { signedIn, failed, failedBy, sessionsEnded, usersDisabled } = measures.activity;
 const flowMeasures = [signedIn, failed, sessionsEnded, usersDisabled];
 
-export async function reportActivity(period: Period, detail: boolean, rollups: RollupQuery): Promise<ActivityReport> {
+export async function reportActivity(period: Period, rollups: RollupQuery): Promise<ActivityReport> {
   const { spans, timeZone } = period;
   const whole = spanOf(period.from, period.to, timeZone);
   const yearBefore = spanOf(addYears(whole.start, -1), addYears(whole.end, -1), timeZone);
@@ -27,12 +27,10 @@ export async function reportActivity(period: Period, detail: boolean, rollups: R
     rollups.within([failedBy], [whole]),
     rollups.within(flowMeasures, [yearBefore]),
   ]);
-  const counts = failureReasons.map((reason) => reasons[0]?.count(failedBy, reason) ?? 0);
-  const shown = detail ? counts : suppressList(counts);
   return {
     totals: flowsIn(within),
     lastYear: { from: yearBefore.start, to: yearBefore.end, ...flowsIn(lastYear) },
-    failures: failureReasons.map((reason, index) => ({ reason, count: shown[index] ?? null })),
+    failures: failureReasons.map((reason) => ({ reason, count: reasons[0]?.count(failedBy, reason) ?? 0 })),
     series: spans.map(({ start, end }, index) => ({ start, end, ...flowsIn(within.slice(index, index + 1)) })),
   };
 }

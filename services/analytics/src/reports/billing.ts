@@ -2,23 +2,27 @@
 import type { Instant } from "@pm/kit/calendar";
 import { addYears, type Span, spanOf } from "../calendar.ts";
 import { agingBuckets, countOf, measures } from "../measures.ts";
+import type { Shown } from "../publications/suppression.ts";
 import type { Amounts } from "../rollups/amounts.ts";
 import { moneyIn } from "../rollups/money.ts";
 import type { RollupQuery } from "../rollups/query.ts";
 import { endOfSlot } from "../rollups/slots.ts";
 import type { Period } from "./period.ts";
 
-export type MoneyFlows = { charged: bigint; voided: bigint; collected: bigint; refunded: bigint; invoiced: bigint };
+/** Null if it is withheld. */
+export type ShownAmount = bigint | null;
+type Flow = "charged" | "voided" | "collected" | "refunded" | "invoiced";
+export type MoneyFlows = Record<Flow, ShownAmount>;
 
 export type BillingReport = {
   currency: string;
   /** Every currency that has charges. */
   currencies: string[];
-  totals: MoneyFlows & { outstandingAtEnd: bigint; creditAtEnd: bigint; charges: number; payments: number };
+  totals: MoneyFlows & { outstandingAtEnd: ShownAmount; creditAtEnd: ShownAmount; charges: Shown; payments: Shown };
   lastYear: MoneyFlows & { from: string; to: string };
   /** What is outstanding at the end, by full days since the charge. */
-  aging: { bucket: string; amount: bigint }[];
-  series: (MoneyFlows & { start: string; end: string; outstanding: bigint; credit: bigint; aging: bigint[] })[];
+  aging: { bucket: string; amount: ShownAmount }[];
+  series: (MoneyFlows & { start: string; end: string; outstanding: ShownAmount; credit: ShownAmount; aging: ShownAmount[] })[];
 };
 
 const { charged, voided, collected, refunded, invoiced, credit } = measures.billing;
@@ -74,6 +78,11 @@ export async function reportBilling(
   };
 }
 
+/** What was charged, less what was voided of it, as far as that is shown. */
+export function netOf({ charged, voided }: MoneyFlows): ShownAmount {
+  return charged === null ? null : charged - (voided ?? 0n);
+}
+
 /** Ageing has facts of the future. A report ends with the current quarter of an hour. */
 function untilNow(span: Span, now: Instant): Span {
   const end = endOfSlot(now);
@@ -92,7 +101,7 @@ function total(amounts: bigint[]): bigint {
   return amounts.reduce((sum, amount) => sum + amount, 0n);
 }
 
-function flowsIn(amounts: Amounts[], currency: string): MoneyFlows {
+function flowsIn(amounts: Amounts[], currency: string): Record<Flow, bigint> {
   const amount = (measure: string) => moneyIn(amounts, measure, currency);
   return {
     charged: amount(charged),

@@ -1,14 +1,11 @@
-/**
- * Registrations and active patients by sex, age, city or state. Small counts are hidden here, and not where answers are
- * written, so that no format can forget it.
- */
+/** Registrations and active patients by sex, age, city or state. */
 import { addDays, type Instant, type LocalDate, localDateAt } from "@pm/kit/calendar";
 import { addYears, type Span, spanOf } from "../calendar.ts";
 import { ageBands, type Dimension, dimensions, measures, sexes } from "../measures.ts";
+import type { Shown } from "../publications/suppression.ts";
 import type { Amounts } from "../rollups/amounts.ts";
 import type { RollupQuery } from "../rollups/query.ts";
 import type { Period } from "./period.ts";
-import { type Shown, suppressList, suppressTable } from "./suppression.ts";
 
 type BreakdownRow = {
   /** Empty if it is not known. */
@@ -30,41 +27,35 @@ export type Breakdown = {
   truncated: boolean;
 };
 
-const maxRows = 500;
+export const maxRows = 500;
 const otherSexes = sexes.filter((sex) => sex !== "female" && sex !== "male");
 
-export async function breakDown(period: Period, by: Dimension, detail: boolean, rollups: RollupQuery, now: Instant): Promise<Breakdown> {
+export async function breakDown(period: Period, by: Dimension, rollups: RollupQuery, now: Instant): Promise<Breakdown> {
   const whole = spanOf(period.from, period.to, period.timeZone);
   const [registered, active] = await Promise.all([
     registeredBy(rollups, whole, by),
     by === "ageBand" ? activeByAge(rollups, localDateAt(now, period.timeZone)) : activeBy(rollups, by),
   ]);
-  const fixed: readonly string[] | undefined = by === "sex" ? sexes : by === "ageBand" ? ageBands : undefined;
-  const values = (fixed ?? [...new Set([...registered.keys(), ...active.keys()])]).map((value) => ({
+  const fixed = fixedValues(by);
+  const rows = (fixed ?? [...new Set([...registered.keys(), ...active.keys()])]).map((value) => ({
     value,
     registered: registered.get(value) ?? 0,
     active: total(active.get(value)),
   }));
-  if (!fixed) values.sort((a, b) => b.active - a.active || b.registered - a.registered || (a.value < b.value ? -1 : 1));
-
-  const shownRegistered = detail ? values.map((each) => each.registered) : suppressList(values.map((each) => each.registered));
-  const shownActive = detail ? values.map((each) => each.active) : suppressList(values.map((each) => each.active));
-  const rows = values.map(({ value }, index) => ({
-    value,
-    registered: shownRegistered[index] ?? null,
-    active: shownActive[index] ?? null,
-  }));
-  // If all counts of a place are hidden, its name is left out too: that a patient lives there is also a small count.
-  const named = fixed ? rows : rows.filter((row) => (row.registered ?? 0) > 0 || (row.active ?? 0) > 0);
-  const table = by === "ageBand" ? values.map(({ value }) => bySex(active.get(value))) : undefined;
-  const shownTable = table && (detail ? table : hideWithMargins(table, shownActive));
+  if (!fixed) rows.sort((a, b) => b.active - a.active || b.registered - a.registered || (a.value < b.value ? -1 : 1));
+  const named = fixed ? rows : rows.filter((row) => row.registered > 0 || row.active > 0);
   return {
     by,
     rows: named.slice(0, maxRows),
-    ...(shownTable && { pyramid: shownTable.map(([female = null, male = null, other = null]) => ({ female, male, other })) }),
-    hidden: rows.some((row) => row.registered === null || row.active === null),
+    ...(by === "ageBand" && { pyramid: rows.map(({ value }) => bySex(active.get(value))) }),
+    hidden: false,
     truncated: named.length > maxRows,
   };
+}
+
+/** The values of a dimension that has only some; they are listed even if they have no patients. */
+export function fixedValues(by: Dimension): readonly string[] | undefined {
+  return by === "sex" ? sexes : by === "ageBand" ? ageBands : undefined;
 }
 
 /** Whole days are summed up by value. Both ends of the period come from profiles. */
@@ -115,11 +106,7 @@ function bornAfter(today: LocalDate, years: number): LocalDate {
   return addDays(addYears(today, -years), 1);
 }
 
-function bySex(counts: Map<string, number> | undefined): number[] {
-  return [counts?.get("female") ?? 0, counts?.get("male") ?? 0, otherSexes.reduce((sum, sex) => sum + (counts?.get(sex) ?? 0), 0)];
-}
-
-/** The sums of rows and columns are published too. If the sum of a row is hidden, its cells are hidden with it. */
-function hideWithMargins(table: number[][], rowSums: Shown[]): Shown[][] {
-  return suppressTable(table).map((row, index) => (rowSums[index] === null ? row.map(() => null) : row));
+function bySex(counts: Map<string, number> | undefined) {
+  const count = (sex: string) => counts?.get(sex) ?? 0;
+  return { female: count("female"), male: count("male"), other: otherSexes.reduce((sum, sex) => sum + count(sex), 0) };
 }

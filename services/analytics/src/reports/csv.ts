@@ -6,16 +6,14 @@ import type { BillingReport } from "./billing.ts";
 import type { Breakdown } from "./breakdown.ts";
 import type { PatientReport } from "./patients.ts";
 import type { SummaryReport } from "./summary.ts";
-import type { Shown } from "./suppression.ts";
 
-type Cell = string | number | bigint;
+type Cell = string | number | bigint | null;
 
 function table(columns: string[], rows: Cell[][]): string {
   // Spreadsheets take a cell that begins with =, +, - or @ for a formula, and a city may have any name.
-  return stringify(rows, { header: true, columns, escape_formulas: true });
+  const shown = rows.map((row) => row.map((cell) => cell ?? "hidden"));
+  return stringify(shown, { header: true, columns, escape_formulas: true });
 }
-
-const shown = (value: Shown): Cell => value ?? "hidden";
 
 export function patientsCsv({ series }: PatientReport): string {
   const columns = [
@@ -41,7 +39,7 @@ export function breakdownCsv({ by, rows, pyramid }: Breakdown): string {
     [by, "registered", "active", ...(pyramid ? ["activeFemale", "activeMale", "activeOther"] : [])],
     rows.map(({ value, registered, active }, index) => {
       const sexes = pyramid?.[index];
-      return [value, shown(registered), shown(active), ...(sexes ? [shown(sexes.female), shown(sexes.male), shown(sexes.other)] : [])];
+      return [value, registered, active, ...(sexes ? [sexes.female, sexes.male, sexes.other] : [])];
     }),
   );
 }
@@ -65,7 +63,12 @@ export function activityCsv({ series }: ActivityReport): string {
 
 export function summaryCsv({ patients, billing, activity }: SummaryReport): string {
   const rows = Object.entries({ patients, billing, activity }).flatMap(([part, { now, lastYear }]) =>
-    Object.entries(now).map(([measure, value]): Cell[] => [part, measure, value, (lastYear as Record<string, Cell>)[measure] ?? ""]),
+    Object.entries(now).map(([measure, value]): Cell[] => [
+      part,
+      measure,
+      value,
+      measure in lastYear ? ((lastYear as Record<string, Cell>)[measure] ?? null) : "",
+    ]),
   );
   return table(["part", "measure", "value", "lastYear"], rows);
 }

@@ -1,18 +1,20 @@
 /** Registrations, and what became of the patients. */
 import { addYears, type Span, spanOf } from "../calendar.ts";
 import { measures, patientFlows } from "../measures.ts";
+import type { Shown } from "../publications/suppression.ts";
 import type { Amounts } from "../rollups/amounts.ts";
 import type { RollupQuery } from "../rollups/query.ts";
 import type { Period } from "./period.ts";
 
+type Flow = "registered" | "deleted" | "restored" | "merged" | "unmerged" | "net";
 /** How the number of patients changed. */
-export type PatientFlows = { registered: number; deleted: number; restored: number; merged: number; unmerged: number; net: number };
+export type PatientFlows = Record<Flow, Shown>;
 
 export type PatientReport = {
-  totals: PatientFlows & { activeAtStart: number; activeAtEnd: number };
+  totals: PatientFlows & { activeAtStart: Shown; activeAtEnd: Shown };
   /** The same days a year before. */
   lastYear: PatientFlows & { from: string; to: string };
-  series: (PatientFlows & { start: string; end: string; active: number; registeredLastYear: number })[];
+  series: (PatientFlows & { start: string; end: string; active: Shown; registeredLastYear: Shown })[];
 };
 
 const flowMeasures = patientFlows.map(({ measure }) => measure);
@@ -43,7 +45,7 @@ export async function reportPatients(period: Period, rollups: RollupQuery): Prom
   };
 }
 
-function flowsIn(amounts: Amounts[]): PatientFlows {
+function flowsIn(amounts: Amounts[]): Record<Flow, number> {
   const count = (measure: string): number => {
     let sum = 0;
     for (const each of amounts) sum += each.count(measure);

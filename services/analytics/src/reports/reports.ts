@@ -1,9 +1,10 @@
 /** Every report as data: the same for JSON, CSV, charts and the dashboard. */
 import { createHash } from "node:crypto";
-import { type Instant, localDateAt } from "@pm/kit/calendar";
+import { addDays, type Instant, type LocalDate, localDateAt } from "@pm/kit/calendar";
 import { LRUCache } from "lru-cache";
 import { type Freshness, readFreshness } from "../ingest/store.ts";
 import type { Dimension } from "../measures.ts";
+import { publishedWeeks } from "../publications/store.ts";
 import { createRollupQueries, type RollupQuery } from "../rollups/query.ts";
 import { slotOf } from "../rollups/slots.ts";
 import type { AnalyticsDatabase, Stream } from "../tables.ts";
@@ -11,7 +12,8 @@ import { type ActivityReport, reportActivity } from "./activity.ts";
 import { type BillingReport, reportBilling } from "./billing.ts";
 import { type Breakdown, breakDown } from "./breakdown.ts";
 import { type PatientReport, reportPatients } from "./patients.ts";
-import { type Period, type PeriodQuery, periodFrom } from "./period.ts";
+import { type Period, type PeriodQuery, periodFrom, type Weeks, weeksFrom } from "./period.ts";
+import { publishedActivity, publishedBilling, publishedBreakdown, publishedPatients, publishedSummary } from "./published.ts";
 import { type SummaryReport, summarize } from "./summary.ts";
 
 /** How far the events were read when a report was made. Later events may be in it too. */
@@ -22,19 +24,22 @@ export type AsOf = {
   offsets: Record<string, string>;
 };
 
-export type Head = { from: string; to: string; interval: "day" | "week" | "month"; timeZone: string; asOf: AsOf };
+/** Which numbers a report has: all that are counted, or those that are published, up to a day. */
+export type Source = { asOf: AsOf | null; publishedTo: LocalDate | null };
+
+export type Head = Source & { from: string; to: string; interval: "day" | "week" | "month"; timeZone: string };
 
 /** A report that can be made. Reports with the same tag have the same numbers. */
-export type Plan<T> = { tag: string; asOf: AsOf; make(): Promise<Head & T> };
+export type Plan<T> = { tag: string; source: Source; make(): Promise<Head & T> };
 
-/** `detail`: with small counts. */
+/** With `detail`, reports have all numbers until now; without it, those of weekly publications. */
 export type Reports = {
   patients(query: PeriodQuery & { by?: Dimension | undefined }, detail: boolean): Promise<Plan<PatientReport & { breakdown?: Breakdown }>>;
   /** The breakdown alone, over the whole period. */
   breakdown(query: PeriodQuery & { by: Dimension }, detail: boolean): Promise<Plan<{ breakdown: Breakdown }>>;
-  billing(query: PeriodQuery & { currency?: string | undefined }): Promise<Plan<BillingReport>>;
+  billing(query: PeriodQuery & { currency?: string | undefined }, detail: boolean): Promise<Plan<BillingReport>>;
   activity(query: PeriodQuery, detail: boolean): Promise<Plan<ActivityReport>>;
-  summary(query: PeriodQuery & { currency?: string | undefined }): Promise<Plan<SummaryReport>>;
+  summary(query: PeriodQuery & { currency?: string | undefined }, detail: boolean): Promise<Plan<SummaryReport>>;
   /**
    * The text of a report, or of a page of reports, by its tag. It is written only if it is not kept from before;
    * callers that ask at the same time share it.
@@ -46,9 +51,10 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
   const { database, now, clinicTimeZone } = options;
   const queryOf = createRollupQueries(database);
   const freshness = shareWhileStarting(() => readFreshness(database));
+  const published = shareWhileStarting(() => publishedWeeks(database));
 
   /** @param further what the numbers depend on besides the period and the events */
-  async function plan<T>(
+  async function live<T>(
     name: string,
     query: PeriodQuery,
     streams: readonly Stream[],
@@ -58,48 +64,71 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
     const period = periodFrom(query, now(), clinicTimeZone);
     const known = await freshness();
     const { generation, replayedAt } = known;
-    const asOf = asOfFrom(known, streams);
+    const source = { asOf: asOfFrom(known, streams), publishedTo: null };
     const { from, to, interval, timeZone } = period;
     // Ages and what is overdue change with the day, even if nothing happens.
     const today = localDateAt(now(), timeZone);
-    const tag = tagOf([name, from, to, interval, timeZone, today, generation, replayedAt, asOf, further]);
+    const tag = tagOf([name, from, to, interval, timeZone, today, generation, replayedAt, source.asOf, further]);
     return {
       tag,
-      asOf,
-      make: async () => ({ from, to, interval, timeZone, asOf, ...(await make(period, queryOf(generation))) }),
+      source,
+      make: async () => ({ from, to, interval, timeZone, ...source, ...(await make(period, queryOf(generation))) }),
+    };
+  }
+
+  /** No part of the plan depends on what has happened since the last publication. */
+  async function ofWeeks<T>(
+    name: string,
+    query: PeriodQuery,
+    make: (weeks: Weeks) => Promise<T>,
+    further: unknown[] = [],
+  ): Promise<Plan<T>> {
+    const known = await published();
+    const weeks = weeksFrom(query, known, now(), clinicTimeZone);
+    const { from, to } = weeks;
+    const source = { asOf: null, publishedTo: known ? addDays(known.last, 6) : null };
+    return {
+      tag: tagOf(["published", name, from, to, clinicTimeZone, known, further]),
+      source,
+      make: async () => ({ from, to, interval: "week", timeZone: clinicTimeZone, ...source, ...(await make(weeks)) }),
     };
   }
 
   return {
     text: createTexts(),
-    patients: ({ by, ...query }, detail) =>
-      plan(
-        "patients",
-        query,
-        ["patient.v1"],
-        async (period, rollups) => {
-          const [report, breakdown] = await Promise.all([
-            reportPatients(period, rollups),
-            by === undefined ? undefined : breakDown(period, by, detail, rollups, now()),
-          ]);
-          return { ...report, ...(breakdown && { breakdown }) };
-        },
-        [by, by !== undefined && detail],
-      ),
-    breakdown({ by, ...query }, detail) {
-      const make = async (period: Period, rollups: RollupQuery) => ({ breakdown: await breakDown(period, by, detail, rollups, now()) });
-      return plan("breakdown", query, ["patient.v1"], make, [by, detail]);
+    patients({ by, ...query }, detail) {
+      const withBreakdown = async (patients: Promise<PatientReport>, breakdown: Promise<Breakdown> | undefined) => {
+        const [report, parts] = await Promise.all([patients, breakdown]);
+        return { ...report, ...(parts && { breakdown: parts }) };
+      };
+      if (!detail) {
+        const parts = (weeks: Weeks) => (by === undefined ? undefined : publishedBreakdown(weeks, by, database));
+        return ofWeeks("patients", query, (weeks) => withBreakdown(publishedPatients(weeks, database), parts(weeks)), [by]);
+      }
+      const parts = (period: Period, rollups: RollupQuery) => (by === undefined ? undefined : breakDown(period, by, rollups, now()));
+      const make = (period: Period, rollups: RollupQuery) => withBreakdown(reportPatients(period, rollups), parts(period, rollups));
+      return live("patients", query, ["patient.v1"], make, [by]);
     },
-    billing({ currency, ...query }) {
+    breakdown({ by, ...query }, detail) {
+      if (!detail)
+        return ofWeeks("breakdown", query, async (weeks) => ({ breakdown: await publishedBreakdown(weeks, by, database) }), [by]);
+      const make = async (period: Period, rollups: RollupQuery) => ({ breakdown: await breakDown(period, by, rollups, now()) });
+      return live("breakdown", query, ["patient.v1"], make, [by]);
+    },
+    billing({ currency, ...query }, detail) {
+      if (!detail) return ofWeeks("billing", query, (weeks) => publishedBilling(weeks, currency, database), [currency]);
       const make = (period: Period, rollups: RollupQuery) => reportBilling(period, currency, rollups, now());
       // Charges grow older by the quarter of an hour.
-      return plan("billing", query, ["billing.v1"], make, [currency, slotOf(now())]);
+      return live("billing", query, ["billing.v1"], make, [currency, slotOf(now())]);
     },
     activity: (query, detail) =>
-      plan("activity", query, ["auth.v1"], (period, rollups) => reportActivity(period, detail, rollups), [detail]),
-    summary({ currency, ...query }) {
+      detail
+        ? live("activity", query, ["auth.v1"], reportActivity)
+        : ofWeeks("activity", query, (weeks) => publishedActivity(weeks, database)),
+    summary({ currency, ...query }, detail) {
+      if (!detail) return ofWeeks("summary", query, (weeks) => publishedSummary(weeks, currency, database), [currency]);
       const make = (period: Period, rollups: RollupQuery) => summarize(period, currency, rollups, now());
-      return plan("summary", query, ["patient.v1", "billing.v1", "auth.v1"], make, [currency, slotOf(now())]);
+      return live("summary", query, ["patient.v1", "billing.v1", "auth.v1"], make, [currency, slotOf(now())]);
     },
   };
 }

@@ -22,7 +22,7 @@ import {
 } from "./charts.ts";
 import { activityCsv, billingCsv, breakdownCsv, patientsCsv, summaryCsv } from "./csv.ts";
 import { periodQuery } from "./period.ts";
-import type { AsOf, Head, Plan, Reports } from "./reports.ts";
+import type { Head, Plan, Reports, Source } from "./reports.ts";
 import {
   ActivityReportSchema,
   activityCsvExample,
@@ -68,13 +68,16 @@ function answers(schema: z.ZodType, csvExample: string, offered: Formats) {
   };
 }
 
+const withoutDetail =
+  "Without the scope analytics:detail, the numbers are those of published weeks: whole weeks of the clinic's days, made once, a day after the week has ended. Small numbers are null, and are in the number of a later week.";
+
 const reportPatients = createRoute({
   operationId: "reportPatients",
   method: "get",
   path: "/analytics/patients",
   tags,
   summary: "Report registrations and active patients",
-  description: "Per day, week or month. With `by` also by sex, age, city or state.",
+  description: `Per day, week or month. With \`by\` also by sex, age, city or state. ${withoutDetail}`,
   request: {
     query: z.strictObject({
       ...periodQuery,
@@ -97,7 +100,7 @@ const reportBilling = createRoute({
   path: "/analytics/billing",
   tags,
   summary: "Report charges, payments and what is outstanding",
-  description: "Per day, week or month, in one currency. What is outstanding is also given by the age of the charges.",
+  description: `Per day, week or month, in one currency. What is outstanding is also given by the age of the charges. ${withoutDetail}`,
   request: {
     query: z.strictObject({
       ...periodQuery,
@@ -114,6 +117,7 @@ const reportActivity = createRoute({
   path: "/analytics/activity",
   tags,
   summary: "Report sign-ins and failed attempts",
+  description: withoutDetail,
   request: { query: z.strictObject({ ...periodQuery, format: formatQuery(withChart) }) },
   responses: answers(ActivityReportSchema, activityCsvExample, withChart),
 });
@@ -123,7 +127,7 @@ const summarize = createRoute({
   path: "/analytics/summary",
   tags,
   summary: "Summarize a period",
-  description: "Each number with the one of the same days a year before.",
+  description: `Each number with the one of the same days a year before. ${withoutDetail}`,
   request: { query: z.strictObject({ ...periodQuery, currency, format: formatQuery(withoutChart) }) },
   responses: answers(SummarySchema, summaryCsvExample, withoutChart),
 });
@@ -148,7 +152,13 @@ export function registerReports({ operation }: RestApp, parts: Parts): void {
   operation(reportBilling, async (c) => {
     const { format, chart, ...query } = c.req.valid("query");
     const svg = { money: moneyChart, outstanding: outstandingChart, aging: agingChart }[chart];
-    return answer(c, parts, await reports.billing(query), { offered: withChart, format, variant: chart, csv: billingCsv, svg });
+    return answer(c, parts, await reports.billing(query, seesDetail(c)), {
+      offered: withChart,
+      format,
+      variant: chart,
+      csv: billingCsv,
+      svg,
+    });
   });
   operation(reportActivity, async (c) => {
     const { format, ...query } = c.req.valid("query");
@@ -157,7 +167,7 @@ export function registerReports({ operation }: RestApp, parts: Parts): void {
   });
   operation(summarize, async (c) => {
     const { format, ...query } = c.req.valid("query");
-    return answer(c, parts, await reports.summary(query), { offered: withoutChart, format, csv: summaryCsv });
+    return answer(c, parts, await reports.summary(query, seesDetail(c)), { offered: withoutChart, format, csv: summaryCsv });
   });
 }
 
@@ -185,7 +195,7 @@ async function answer<Report>(
   { offered, format = formatFrom(c, offered), variant, csv, svg }: Presentation<Head & Report>,
 ): Promise<Response> {
   const etag = `W/"${[plan.tag, format, ...(variant ? [variant] : [])].join("-")}"`;
-  const headers = { etag, vary: "Accept, Authorization", "cache-control": "private, no-cache", "x-as-of": asOfHeader(plan.asOf) };
+  const headers = { etag, vary: "Accept, Authorization", "cache-control": "private, no-cache", "x-as-of": asOfHeader(plan.source) };
   if (matchesIfNoneMatch(c.req.header("if-none-match"), etag)) return c.body(null, 304, headers);
   // Small counts may tell about single people.
   if (seesDetail(c)) {
@@ -211,9 +221,10 @@ function formatFrom(c: RestContext, offered: Formats): Format {
 
 /**
  * The event time, and how far each partition was read: `2026-11-21T16:00:00.000Z; patient.v1/0=1204,
- * patient.v1/1=1180`.
+ * patient.v1/1=1180`. Without analytics:detail, the last day that is published.
  */
-function asOfHeader({ eventTime, offsets }: AsOf): string {
-  const places = Object.entries(offsets).map(([partition, offset]) => `${partition}=${offset}`);
-  return `${eventTime ?? "never"}; ${places.join(", ")}`;
+function asOfHeader({ asOf, publishedTo }: Source): string {
+  if (asOf === null) return publishedTo ?? "never";
+  const places = Object.entries(asOf.offsets).map(([partition, offset]) => `${partition}=${offset}`);
+  return `${asOf.eventTime ?? "never"}; ${places.join(", ")}`;
 }

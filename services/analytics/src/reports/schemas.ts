@@ -1,24 +1,27 @@
 /** What callers get, as the OpenAPI document shows it. */
 import { z } from "@hono/zod-openapi";
 import { agingBuckets, dimensions, failureReasons } from "../measures.ts";
-import { largestHidden } from "./suppression.ts";
+import { largestHidden } from "../publications/suppression.ts";
 
 /** What the OpenAPI document says of the service. */
 export const about = {
   title: "Analytics",
   description:
-    "Numbers about patients, billing and sign-ins, counted from every event of the platform. Days are local days of `timeZone`. Intervals in which nothing happened have zeros. `asOf` and the header `x-as-of` say how far the events were read.",
+    "Numbers about patients, billing and sign-ins, counted from every event of the platform. Days are local days of `timeZone`. Intervals in which nothing happened have zeros. `asOf` and the header `x-as-of` say how far the events were read. Callers without the scope analytics:detail get published weeks instead, without small numbers; `publishedTo` is the last day of them.",
 };
 
-const count = z.int();
-const amount = z.int().openapi({
-  description:
-    "Minor units of the currency, as an integer with all its digits. A sum may be above 2^53; a reader that makes a double of every number would round it.",
-});
-const shown = z
+const count = z
   .int()
   .nullable()
-  .openapi({ description: `null if it is hidden: counts from 1 to ${largestHidden}, and counts from which one of these would follow.` });
+  .openapi({
+    description: `null if it is hidden, which happens only without the scope analytics:detail: counts from 1 to ${largestHidden}, and counts from which one of these would follow. A later week has it in its count.`,
+  });
+const amount = z
+  .int()
+  .nullable()
+  .openapi({
+    description: `Minor units of the currency, as an integer with all its digits. A sum may be above 2^53; a reader that makes a double of every number would round it. null if it is hidden, which happens only without the scope analytics:detail: amounts of ${largestHidden} accounts or fewer, or of one account for the most part. A later week has it in its amount.`,
+  });
 
 export const exampleAsOf = { eventTime: "2026-11-21T16:00:00.000Z", offsets: { "patient.v1/0": "1204" } };
 export const AsOfSchema = z
@@ -36,9 +39,20 @@ const head = {
   to: z.iso.date(),
   interval: z.enum(["day", "week", "month"]),
   timeZone: z.string(),
-  asOf: AsOfSchema,
+  asOf: AsOfSchema.nullable().openapi({ description: "null without the scope analytics:detail." }),
+  publishedTo: z.iso.date().nullable().openapi({
+    description:
+      "Without the scope analytics:detail: the last day that is published; null if nothing is published yet. null with the scope.",
+  }),
 };
-const exampleHead = { from: "2026-11-01", to: "2026-11-30", interval: "month" as const, timeZone: "Europe/Berlin", asOf: exampleAsOf };
+const exampleHead = {
+  from: "2026-11-01",
+  to: "2026-11-30",
+  interval: "month" as const,
+  timeZone: "Europe/Berlin",
+  asOf: exampleAsOf,
+  publishedTo: null,
+};
 const span = { start: z.iso.date(), end: z.iso.date() };
 const exampleSpan = { start: "2026-11-01", end: "2026-11-30" };
 const period = { from: z.iso.date(), to: z.iso.date() };
@@ -50,11 +64,17 @@ const exampleFlowsLastYear = { registered: 41, deleted: 0, restored: 0, merged: 
 const BreakdownSchema = z
   .object({
     by: z.enum(dimensions),
-    rows: z.array(z.object({ value: z.string().openapi({ description: "Empty if it is not known." }), registered: shown, active: shown })),
+    rows: z.array(
+      z.object({
+        value: z.string().openapi({ description: "Empty if it is not known." }),
+        registered: count,
+        active: count.openapi({ description: "null without the scope analytics:detail." }),
+      }),
+    ),
     pyramid: z
-      .array(z.object({ female: shown, male: shown, other: shown }))
+      .array(z.object({ female: count, male: count, other: count }))
       .optional()
-      .openapi({ description: "With `by=ageBand`: the active patients of each row by sex." }),
+      .openapi({ description: "With `by=ageBand` and the scope analytics:detail: the active patients of each row by sex." }),
     hidden: z.boolean().openapi({ description: "Whether some counts are hidden. The scope analytics:detail shows them." }),
     truncated: z.boolean().openapi({ description: "Whether values are missing. Those with the most patients are listed." }),
   })
@@ -116,7 +136,7 @@ export const ActivityReportSchema = z
     ...head,
     totals: z.object(activity),
     lastYear: z.object({ ...period, ...activity }),
-    failures: z.array(z.object({ reason: z.enum(failureReasons), count: shown })).openapi({ description: "Failed attempts by reason." }),
+    failures: z.array(z.object({ reason: z.enum(failureReasons), count: count })).openapi({ description: "Failed attempts by reason." }),
     series: z.array(z.object({ ...span, ...activity })),
   })
   .openapi("ActivityReport", {

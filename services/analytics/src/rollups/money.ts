@@ -18,6 +18,12 @@ export function addMoney(facts: Facts, measure: string, currency: string, at: In
   if (times !== 0n) facts.atInstant(measure, largePartOf(currency), at, times);
 }
 
+/** The money of one fact: its currency, and its amount in minor units. */
+export function moneyOf(value: string, amount: bigint): { currency: string; minorUnits: bigint } {
+  const [currency = "", ...largePart] = value.split(" ");
+  return { currency, minorUnits: largePart.length === 0 ? amount : amount * large };
+}
+
 /** The sum of a currency, in minor units. */
 export function moneyIn(amounts: Amounts[], measure: string, currency: string): bigint {
   let sum = 0n;

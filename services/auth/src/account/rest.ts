@@ -32,6 +32,7 @@ const tags = ["Account"];
 const Me = z
   .object({
     id: z.string(),
+    sub: z.string().openapi({ description: "The same as `id`, under the name that libraries for OAuth look for." }),
     email: z.string(),
     name: z.string(),
     roles: z.array(z.string()),
@@ -43,6 +44,7 @@ const Me = z
   .openapi("Me", {
     example: {
       id: exampleId,
+      sub: exampleId,
       email: "ada.lovelace@example.com",
       name: "Ada Lovelace",
       roles: ["user"],
@@ -220,7 +222,8 @@ export function registerAccounts(
 }
 
 function toMe({ id, email, name, roles, teams, second_factor, created_at }: UserRow, scopes: Iterable<string>) {
-  return { id, email, name, roles, scopes: [...scopes], teams, secondFactor: second_factor, createdAt: created_at.toISOString() };
+  const rights = { roles, scopes: [...scopes], teams };
+  return { id, sub: id, email, name, ...rights, secondFactor: second_factor, createdAt: created_at.toISOString() };
 }
 
 function toSession(row: SessionRow, currentId: string | undefined) {

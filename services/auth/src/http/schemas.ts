@@ -10,6 +10,8 @@ import { maxPasswordLength, minPasswordLength } from "../passwords/policy.ts";
 
 export const noContent = (description: string) => ({ 204: { description } });
 export const noStore = { "cache-control": "no-store" };
+/** Far shorter than the time for which a key is published before it signs. */
+export const discoveryCache = { "cache-control": "public, max-age=60" };
 
 export const exampleId = "0198c0de-7d5a-7c3b-8a51-5d0c2f9b6e10";
 export const exampleTeamId = "0198c0de-8b02-7f4e-9d3a-1c6e5a7b8f20";
@@ -94,9 +96,9 @@ export const listQuery = {
   cursor: z.string().max(2_000).optional().openapi({ description: "`nextCursor` of the previous page." }),
 };
 
-/** The user who calls. @throws AppError permission_denied for services, which have no account */
+/** The user who calls. @throws AppError permission_denied for services and API clients, which have no account */
 export function userOf(c: RestContext): Caller {
   const caller = c.get("caller");
-  if (caller.kind !== "user") throw new AppError("permission_denied", "Services have no account here.");
+  if (caller.kind !== "user") throw new AppError("permission_denied", "Services and API clients have no account here.");
   return caller;
 }

@@ -230,8 +230,9 @@ export async function setSecondFactor(transaction: AuthTransaction, sessionId: s
 
 const endedSessionsStatement = {
   name: "ended_sessions",
-  text: `select id, (extract(epoch from revoked_at) * 1000 + $1::float8 * 1000)::float8 as until from sessions
-    where revoked_at > now() - make_interval(secs => $1)`,
+  text: `select id, (extract(epoch from ended_at) * 1000 + $1::float8 * 1000)::float8 as until
+    from (select id, revoked_at as ended_at from sessions union all select id, ended_at from ended_client_sessions) ended
+    where ended_at > now() - make_interval(secs => $1)`,
 };
 const disabledUsersStatement = {
   name: "disabled_users",

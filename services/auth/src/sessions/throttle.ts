@@ -27,7 +27,7 @@ import {
   type Limit,
 } from "./throttle-store.ts";
 
-type ThrottleLimits = { pair: Limit; address: Limit; account: Limit; code: Limit; mail: Limit; mailAnywhere: Limit };
+type ThrottleLimits = { pair: Limit; address: Limit; account: Limit; code: Limit; mail: Limit; mailAnywhere: Limit; client: Limit };
 
 /** docs/identity.md explains the numbers. */
 const throttleLimits: ThrottleLimits = {
@@ -41,6 +41,9 @@ const throttleLimits: ThrottleLimits = {
   // Mails to one recipient that one client address asks for, and those that all ask for, which block nobody.
   mail: { capacity: 3, leakSeconds: 600, maxDelaySeconds: 900 },
   mailAnywhere: { capacity: 10, leakSeconds: 600, maxDelaySeconds: 0 },
+  // Nobody guesses 256 bits. This bounds what a program costs that goes on with a wrong secret, and admits the workers
+  // of a right one that start together.
+  client: { capacity: 50, leakSeconds: 10, maxDelaySeconds: 300 },
 };
 
 export type Attempt = Counted & {
@@ -62,6 +65,11 @@ export type Throttle = {
   code(account: string): Promise<Attempt>;
   /** Counts a mail that somebody requested. @throws AppError resource_exhausted with the seconds to wait */
   mail(recipient: string, address: string): Promise<void>;
+  /**
+   * Counts an attempt of an API client to prove who it is. It never keeps people of the same address out.
+   * @throws AppError resource_exhausted with the seconds to wait
+   */
+  client(id: string, address: string): Promise<Attempt>;
 };
 
 /** One attempt with its buckets, and the e-mail address of the account to read. */
@@ -139,6 +147,14 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
         { key: anywhere, limit: limits.mailAnywhere },
       ];
       await count({ buckets });
+    },
+    async client(id, address) {
+      const buckets = [
+        { key: keyOf("client", id, address), limit: limits.client },
+        { key: keyOf("clients of address", address), limit: limits.address },
+      ];
+      await count({ buckets });
+      return attemptIn(buckets);
     },
   };
 }

@@ -1,7 +1,7 @@
 import { roles } from "@pm/kit/auth/access";
 import { createRevocationList } from "@pm/kit/auth/revocation-list";
 import { createVerifier } from "@pm/kit/auth/verifier";
-import { generateKeyPair, SignJWT } from "jose";
+import { decodeJwt, generateKeyPair, SignJWT } from "jose";
 import { expect, test } from "vitest";
 import { createServiceClients, createTokens, scopesOf } from "./access-tokens.ts";
 
@@ -41,6 +41,32 @@ test("a service's token has its scopes and no session", async () => {
   const caller = await verifier.verify(`Bearer ${await tokens.forService("patient")}`);
   expect(caller).toMatchObject({ kind: "service", id: "service:patient", sessionId: undefined, roles: [] });
   expect(caller.scopes.has("auth:internal")).toBe(true);
+});
+
+test("an API client's token has the client's id, the scopes that it asked for and its team", async () => {
+  const client = { id: "c", sessionId: "s", scopes: ["patient:read" as const], teams: ["t"] };
+  const caller = await verifier.verify(`Bearer ${await tokens.forClient(client)}`);
+  expect(caller).toMatchObject({ kind: "client", id: "client:c", sessionId: "s", roles: [], teams: ["t"] });
+  expect([...caller.scopes]).toEqual(["patient:read"]);
+});
+
+test("whose token has expired reads how to get the next one", async () => {
+  const earlier = createTokens({ keys, issuer, audience, lifetimeSeconds: 300, now: () => Date.now() - 301_000 });
+  const ofClient = await earlier.forClient({ id: "c", sessionId: "s", scopes: ["patient:read"], teams: [] });
+  const ofUser = await earlier.forUser({ id: "u", sessionId: "s", roles: [], teams: [] });
+  await expect(verifier.verify(`Bearer ${ofClient}`)).rejects.toThrow("Get a new one from POST /auth/token.");
+  await expect(verifier.verify(`Bearer ${ofUser}`)).rejects.toThrow("Refresh it or log in again.");
+});
+
+test("every token has the claims that RFC 9068 makes mandatory", async () => {
+  const made = [
+    await tokens.forUser({ id: "u", sessionId: "s", roles: [], teams: [] }),
+    await tokens.forClient({ id: "c", sessionId: "s", scopes: ["patient:read"], teams: [] }),
+    await tokens.forService("patient"),
+  ];
+  expect(made.map((token) => decodeJwt(token).client_id)).toEqual(["first-party", "c", "patient"]);
+  for (const token of made)
+    expect(Object.keys(decodeJwt(token))).toEqual(expect.arrayContaining(["iss", "exp", "aud", "sub", "iat", "jti"]));
 });
 
 test("roles together give each scope once", () => {

@@ -1,6 +1,15 @@
 /** Access tokens: their claims (RFC 9068), and the services that may have one. */
 import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
-import { type Role, roles as roleTable, type Scope, type ServiceName, services } from "@pm/kit/auth/access";
+import {
+  type ClientScope,
+  clientSubject,
+  type Role,
+  roles as roleTable,
+  type Scope,
+  type ServiceName,
+  serviceSubject,
+  services,
+} from "@pm/kit/auth/access";
 import { SignJWT } from "jose";
 import type { SigningKeys } from "./signing-keys.ts";
 
@@ -9,7 +18,12 @@ export type Tokens = {
   lifetimeSeconds: number;
   forUser(user: { id: string; sessionId: string; roles: readonly Role[]; teams: readonly string[] }): Promise<string>;
   forService(name: ServiceName): Promise<string>;
+  /** @param client.sessionId ends all tokens of the client when it ends; @param client.scopes those that it asked for */
+  forClient(client: { id: string; sessionId: string; scopes: readonly ClientScope[]; teams: readonly string[] }): Promise<string>;
 };
+
+/** `client_id` of the tokens of people, who sign in to the platform itself. RFC 9068 makes the claim mandatory. */
+const firstParty = "first-party";
 
 /** The scopes of several roles, each once, in the order of the access table. */
 export function scopesOf(roles: readonly Role[]): Scope[] {
@@ -41,8 +55,11 @@ export function createTokens(options: {
 
   return {
     lifetimeSeconds,
-    forUser: ({ id, sessionId, roles, teams }) => sign(id, { sid: sessionId, roles, scope: scopesOf(roles).join(" "), teams }),
-    forService: (name) => sign(`service:${name}`, { client_id: name, scope: services[name].join(" ") }),
+    forUser: ({ id, sessionId, roles, teams }) =>
+      sign(id, { client_id: firstParty, sid: sessionId, roles, scope: scopesOf(roles).join(" "), teams }),
+    forClient: ({ id, sessionId, scopes, teams }) =>
+      sign(clientSubject(id), { client_id: id, sid: sessionId, scope: scopes.join(" "), teams }),
+    forService: (name) => sign(serviceSubject(name), { client_id: name, scope: services[name].join(" ") }),
   };
 }
 

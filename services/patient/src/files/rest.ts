@@ -218,13 +218,7 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
       const ended = await transfers.begin(call, { kind: "export", name: format, streaming });
       const pages = exportPages(lists, call, filtersOf(query));
       // Read before the answer begins: it can still be refused, and its header says where the next export begins.
-      const first = await pages.next().then(
-        ({ value }) => value,
-        async (error: unknown) => {
-          await ended();
-          throw error;
-        },
-      );
+      const first = (await pages.next()).value;
       async function* text() {
         yield writeLines(format, first.items, true, isForExcel);
         for await (const { items } of pages) yield writeLines(format, items, false, isForExcel);

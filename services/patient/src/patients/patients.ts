@@ -132,7 +132,7 @@ function createRegistration({ db, billing, recordNumbers, conflicts, now, settin
     const { record } = patient;
     const accountId = await billing.open({
       patient: { patientId: id, name: record.name, email: record.email },
-      token: call.caller.kind === "user" ? call.caller.token : undefined,
+      token: call.caller.kind === "service" ? undefined : call.caller.token,
       traceparent: call.traceparent,
     });
     return { id, version: 1, record, createdAt: at, updatedAt: at, accountId, repeated: false };

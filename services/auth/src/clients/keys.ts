@@ -1,0 +1,48 @@
+/** The public keys by which an API client proves itself (`private_key_jwt`). */
+import { type FieldError, invalidFields } from "@pm/kit/errors";
+import { importJWK, type JSONWebKeySet, type JWK } from "jose";
+
+/** The signatures of assertions that are accepted. SMART on FHIR asks for ES384 and RS384. */
+export const assertionAlgorithms = ["RS256", "RS384", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"];
+
+const algorithmsOf: Record<string, string[]> = {
+  RSA: ["RS256", "RS384", "PS256"],
+  "EC P-256": ["ES256"],
+  "EC P-384": ["ES384"],
+  "OKP Ed25519": ["EdDSA", "Ed25519"],
+};
+const privateMembers = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] as const;
+
+/**
+ * Checks the keys that an administrator sends, and returns what of them is kept.
+ * @throws AppError invalid_argument that names every wrong key
+ */
+export async function toPublicKeys({ keys }: JSONWebKeySet): Promise<JSONWebKeySet> {
+  const checked = await Promise.all(keys.map(async (key, index) => ({ path: `jwks.keys.${index}`, message: await faultOf(key) })));
+  const faults = checked.filter((fault): fault is FieldError => fault.message !== undefined);
+  const kids = new Set(keys.map(({ kid }) => kid));
+  if (keys.length > 1 && (kids.size < keys.length || kids.has(undefined)))
+    faults.push({ path: "jwks.keys", message: "need a kid each, so that an assertion can name its key" });
+  if (faults.length > 0) throw invalidFields(faults);
+  return { keys: keys.map(publicPart) };
+}
+
+/** Without the alg of an Ed25519 key: it has two names, EdDSA and Ed25519, and libraries sign by either. */
+function publicPart({ kty, kid, alg, use, crv, x, y, n, e }: JWK): JWK {
+  const named = { kid, alg: kty === "OKP" ? undefined : alg, use, crv, x, y, n, e };
+  return { kty, ...Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined)) } as JWK;
+}
+
+async function faultOf(key: JWK): Promise<string | undefined> {
+  if (privateMembers.some((member) => key[member] !== undefined))
+    return "has a private part, which nobody else may have; make a new pair of keys and send the public one";
+  const algorithms = algorithmsOf[key.kty === "RSA" ? "RSA" : `${key.kty} ${key.crv}`];
+  if (!algorithms) return "must be an RSA key, or one of the curves P-256, P-384 and Ed25519";
+  if (key.alg !== undefined && !algorithms.includes(key.alg))
+    return `has an alg that such a key cannot have; take ${algorithms.join(", ")}`;
+  if (key.use !== undefined && key.use !== "sig") return "must be for signatures (use: sig)";
+  const imported = await importJWK(key, key.alg ?? algorithms[0]).catch(() => undefined);
+  if (!imported || imported instanceof Uint8Array) return "is not a valid key";
+  const { modulusLength = 2_048 } = imported.algorithm as { modulusLength?: number };
+  return modulusLength < 2_048 || modulusLength > 4_096 ? "must have 2,048 to 4,096 bits" : undefined;
+}
