@@ -99,12 +99,12 @@ const importPatients = createRoute({
   path: "/patients:import",
   tags: ["Files"],
   summary: "Import a file of patients",
-  description: `Creates the patients of all lines that are right. The report says what is wrong with the others; line numbers are those of a
-text editor. If the first MiB of a file is not in its charset, the file is refused; after it, only the line fails. Compressed files are not
-read. After you met too many e-mail addresses or identifiers of patients whom you may not see, lines fail unchecked for up to an hour.
-With an Idempotency-Key, a request that was cut off can be sent again, whole, and continues where it stopped. An import ends with 401
-when your session ends, not when your token expires. You may have two imports at a time, dry runs included; a third is 429. An import that
-sends less than 1 KiB per second, or takes longer than 60 minutes, ends with 408; the answer says what is stored.`,
+  description: `Creates the patients of all lines that are right, or changes them (\`mode\`). The report says what is wrong with the others;
+line numbers are those of a text editor. If the first MiB of a file is not in its charset, the file is refused; after it, only the line
+fails. Compressed files are not read. After you met too many e-mail addresses or identifiers of patients whom you may not see, lines fail
+unchecked for up to an hour. With an Idempotency-Key, a request that was cut off can be sent again, whole, and continues where it stopped.
+An import ends with 401 when your session ends, not when your token expires. You may have two imports at a time, dry runs included; a third
+is 429. An import that sends less than 1 KiB per second, or takes longer than 60 minutes, ends with 408; the answer says what is stored.`,
   request: {
     query: z.strictObject({
       dryRun: z

@@ -75,6 +75,13 @@ function rowReader({ columns, names }: Header, options: CsvOptions): (record: Cs
     return bodyOf(row, columns.includes("street"));
   }
 
+  /** What identifies a row when the file is sent again, with another map or not. */
+  function textOf(cells: string[]): Record<string, string> {
+    const row: Record<string, string> = {};
+    for (const [index, column] of columns.entries()) if (column !== undefined) row[column] = cells[index] ?? "";
+    return options.dateFormat ? { ...row, dateFormat: options.dateFormat } : row;
+  }
+
   return (record) => {
     const { line: number, cells, problems } = record;
     if (isEmpty(record)) return undefined;
@@ -83,7 +90,7 @@ function rowReader({ columns, names }: Header, options: CsvOptions): (record: Cs
     const content = read(cells, errors);
     return {
       number,
-      text: JSON.stringify([columns, cells, options.dateFormat]),
+      text: JSON.stringify(textOf(cells)),
       ...(errors.length > 0 ? { errors } : { ...content, isFlat: true }),
     };
   };
