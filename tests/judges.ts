@@ -31,8 +31,8 @@ const judges: Step[] = [
     missing: needs(() => installGenerator(say)),
   },
   {
-    name: "schemathesis: patient does what its OpenAPI document says",
-    command: "node tests/fuzz/fuzz.ts",
+    name: "schemathesis and fast-check: every service does what its document or its proto says",
+    command: "FUZZ_MINUTES=5 node tests/fuzz/fuzz.ts",
     missing: needs(() => installSchemathesis(say)),
   },
   {

@@ -26,7 +26,7 @@ beforeAll(async () => {
   platform = await startPlatform({
     dataDir,
     durable: false,
-    env: { auth: { MAIL_URL: mailbox.url, KEY_PUBLISH_SECONDS: "8" } },
+    env: { auth: { SIGNUP_ROLE: "user", MAIL_URL: mailbox.url, KEY_PUBLISH_SECONDS: "8" } },
     gateway: { JWKS_CACHE_SECONDS: "1", LOGIN_RATE_PER_SECOND: "1000", REFRESH_RATE_PER_SECOND: "1000", SIGNUP_RATE_PER_SECOND: "1000" },
   });
   for (const secret of Object.values(platform.secrets.clientSecrets)) secrets.add(secret);

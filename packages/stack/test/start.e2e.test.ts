@@ -50,6 +50,22 @@ function paste(text: string): string[] {
   return execFileSync("bash", ["-c", script], { encoding: "utf8" }).trim().split("\n");
 }
 
+/** Signs up as somebody new, logs in and registers a patient: the answers of the last two. */
+function signUp(): string[] {
+  const gateway = `http://localhost:${ports.PORT_GATEWAY}`;
+  const account = JSON.stringify({ email: `somebody.${Date.now()}@example.com`, password: "a long enough passphrase" });
+  const patient = JSON.stringify({ name: "Ada", email: `ada.${Date.now()}@example.com`, address: "1 Main St", dateOfBirth: "1985-12-10" });
+  const post = (path: string, body: string) => `curl -s ${gateway}${path} -H 'content-type: application/json' -d '${body}'`;
+  const script = `${post("/auth/signup", account)} >&2
+LOGIN=$(${post("/auth/login", account)})
+echo "$LOGIN"
+TOKEN=$(echo "$LOGIN" | sed 's/.*"token":"\\([^"]*\\)".*/\\1/')
+${post("/patients", patient)} -H "authorization: Bearer $TOKEN"`;
+  return execFileSync("bash", ["-c", script], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
+    .trim()
+    .split("\n");
+}
+
 async function refusal(env: Record<string, string>, args: string[] = []): Promise<string> {
   const run = start(env, args);
   expect(await run.exit, run.text()).toBe(1);
@@ -74,6 +90,8 @@ test("the printed lines work, Ctrl-C stops everything, the next start has the da
   const [created = "", listed = ""] = paste(await ready(first));
   const { id } = JSON.parse(created) as { id: string };
   expect(listed).toContain(id);
+  const [login = "", registered = ""] = signUp();
+  expect([JSON.parse(login), JSON.parse(registered)]).toMatchObject([{ token: expect.any(String) }, { name: "Ada", version: 1 }]);
 
   expect(await refusal({})).toMatch(/already runs in this clone \(pid \d+\)/);
 

@@ -50,6 +50,8 @@ export function readConfig() {
     /** Who must have a second factor. */
     SECOND_FACTOR_REQUIRED: z.enum(["nobody", "admins", "everybody"]).default("nobody"),
     SIGNUP: z.enum(["off", "mail", "open"]).default("mail"),
+    /** What those who sign up may do before an administrator gives them a role: nothing, or what users may. */
+    SIGNUP_ROLE: z.enum(["none", "user"]).default("none"),
     /** `print:` writes mails to the terminal. It is for development only, because mails contain links. */
     MAIL_URL: z
       .string()

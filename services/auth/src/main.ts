@@ -97,7 +97,11 @@ lifecycle.onClose("mail", () => mailer.close());
 const messages = createMailMessages(mailer, config.LINK_BASE_URL ?? issuer);
 const afterResponse = createAfterResponse(log);
 lifecycle.onClose("work after responses", () => afterResponse.close());
-const signup = createSignup({ database, unitOfWork, passwords, throttle, messages, afterResponse, policy: config.SIGNUP });
+const signup = createSignup({
+  ...{ database, unitOfWork, passwords, throttle, messages, afterResponse },
+  policy: config.SIGNUP,
+  roles: config.SIGNUP_ROLE === "none" ? [] : [config.SIGNUP_ROLE],
+});
 const passwordReset = createPasswordReset({ database, unitOfWork, passwords, throttle, messages, afterResponse });
 const accounts = createAccounts({ database, unitOfWork, passwords, credentials, sessions, throttle, messages, afterResponse });
 const secondFactorSetup = createSecondFactorSetup({ database, unitOfWork, credentials, throttle, secondFactors, messages });

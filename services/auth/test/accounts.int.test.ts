@@ -23,7 +23,7 @@ async function newUser(roles = ["user"], on: AuthUnderTest = auth): Promise<{ id
 const signsIn = async (email: string, secret: string) =>
   (await auth.call("POST", "/auth/login", { body: { email, password: secret } })).status;
 
-test("who signs up gets a mail, confirms it with the same password, and is a user", async () => {
+test("who signs up gets a mail, confirms it with the same password, and may do nothing until an administrator gives them a role", async () => {
   const email = freshEmail();
   const body = { email, password, name: "New Person" };
   expect((await auth.call("POST", "/auth/signup", { body })).status).toBe(202);
@@ -32,7 +32,15 @@ test("who signs up gets a mail, confirms it with the same password, and is a use
   expect((await auth.call("POST", "/auth/invites/accept", { body: { token, password: "another password" } })).status).toBe(400);
   expect((await auth.call("POST", "/auth/invites/accept", { body: { token, password } })).status).toBe(204);
   const { token: signedIn } = await auth.login({ email, password });
-  expect(decodeJwt(signedIn)).toMatchObject({ roles: ["user"], scope: "patient:read patient:write" });
+  expect(decodeJwt(signedIn)).toMatchObject({ roles: [], scope: "" });
+  expect((await auth.call("GET", "/auth/me", { token: signedIn })).body).toMatchObject({ email, roles: [] });
+  const refused = await auth.call("GET", "/auth/teams", { token: signedIn });
+  expect(refused).toMatchObject({ status: 403, body: { detail: expect.stringContaining("patient:read") } });
+  const id = decodeJwt(signedIn).sub;
+  expect((await auth.call("PATCH", `/auth/users/${id}`, { token: adminToken, body: { roles: ["user"] } })).status).toBe(200);
+  const { token: later } = await auth.login({ email, password });
+  expect(decodeJwt(later)).toMatchObject({ roles: ["user"], scope: "patient:read patient:write" });
+  expect((await auth.call("GET", "/auth/teams", { token: later })).status).toBe(200);
   expect((await auth.call("POST", "/auth/invites/accept", { body: { token, password } })).status).toBe(400);
 });
 
@@ -285,10 +293,10 @@ test("one sees one's sessions, ends one of them, and all others", async () => {
 });
 
 test("signup can be switched off, or made open, and without mail it is off", async () => {
-  const open = await startAuth({ SIGNUP: "open" });
+  const open = await startAuth({ SIGNUP: "open", SIGNUP_ROLE: "user" });
   const email = freshEmail();
   expect((await open.call("POST", "/auth/signup", { body: { email, password } })).status).toBe(202);
-  expect((await open.login({ email, password })).token).toBeTruthy();
+  expect(decodeJwt((await open.login({ email, password })).token)).toMatchObject({ roles: ["user"], scope: "patient:read patient:write" });
   await open.stop();
   const closed = await startAuth();
   expect((await closed.call("POST", "/auth/signup", { body: { email, password } })).status).toBe(403);

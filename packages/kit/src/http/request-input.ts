@@ -25,6 +25,9 @@ export async function readBody(c: Context, next: Next, { required }: { required?
     });
   const [type, isUtf8] = parseContentType(c.req.header("content-type") ?? "");
   if (!isUtf8) throw new AppError("unsupported_media_type", "Send the body as UTF-8. No other charset is taken here.");
+  // Hono would take what is not there for {}.
+  if (type === "" && required)
+    throw new AppError("unsupported_media_type", "Send a body, with a Content-Type that the API document lists.");
   await limit(c);
   const isJson = jsonType.test(type);
   const requireUtf8OfForm = formTypes.get(type);

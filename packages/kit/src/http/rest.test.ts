@@ -95,6 +95,9 @@ operation(
 );
 
 const TotalsSchema = z.object({ count: z.int() }).openapi("ThingTotals");
+operation({ operationId: "deletePatient", method: "delete", path: "/things/all", responses: { 204: { description: "Deleted" } } }, (c) =>
+  c.body(null, 204),
+);
 operation(
   { operationId: "readPatientTotals", method: "get", path: "/things:totals", responses: { 200: jsonAnswer(TotalsSchema, "Totals") } },
   (c) => c.json({ count: 0 }, 200),
@@ -196,6 +199,11 @@ test("every wrong field is named, unknown ones too", async () => {
   expect((await problemOf(response)).errors.map((error) => error.path).sort()).toEqual(["age", "name", "nmae"]);
 });
 
+test("Allow names the methods of the path itself, not those of a path with a parameter in its place", async () => {
+  expect((await send("PUT", "/things/all", { as: "writer" })).headers.get("allow")).toBe("DELETE");
+  expect((await send("PUT", "/things/7", { as: "writer" })).headers.get("allow")).toBe("GET");
+});
+
 test("wrong method 405 with Allow, wrong path 404, wrong type 415, too large 413, all as problems with the request id", async () => {
   const wrongMethod = await send("DELETE", "/things/7", { as: "writer" });
   expect([wrongMethod.status, wrongMethod.headers.get("allow")]).toEqual([405, "GET"]);
@@ -205,6 +213,11 @@ test("wrong method 405 with Allow, wrong path 404, wrong type 415, too large 413
   expect(tooLarge.status).toBe(413);
   expect(tooLarge.headers.get("content-type")).toBe("application/problem+json");
   expect((await problemOf(tooLarge)).requestId).toBe(tooLarge.headers.get("x-request-id"));
+});
+
+test("a body that is required and missing is not taken for an empty one", async () => {
+  const answer = await app.request("/things/7/parts/8", { method: "PUT", headers: { authorization: "writer" } });
+  expect([answer.status, await answer.text()]).toEqual([415, expect.stringContaining("Send a body")]);
 });
 
 const latin1 = (text: string) => Buffer.from(text, "latin1");
@@ -315,15 +328,17 @@ test("operations for services only are in the complete document, marked, and not
   type Document = { paths: Record<string, { get?: Record<string, unknown> }>; components: { schemas: object } };
   const read = async (path: string) => (await (await send("GET", path)).json()) as Document;
   const [published, complete] = [await read("/openapi.json"), await read("/openapi-internal.json")];
-  expect(Object.keys(published.paths)).toEqual(["/things/{id}:rename", "/things/{id}", "/things/{id}/parts/{part}"]);
+  expect(Object.keys(published.paths)).toEqual(["/things/{id}:rename", "/things/{id}", "/things/{id}/parts/{part}", "/things/all"]);
   expect(Object.keys(complete.paths)).toEqual([
     "/things/{id}:rename",
     "/things/{id}",
     "/things/{id}/parts/{part}",
+    "/things/all",
     "/things:totals",
     "/things:all",
   ]);
-  expect(Object.values(complete.paths).map(({ get }) => get?.["x-internal"])).toEqual([undefined, undefined, undefined, true, true]);
+  const marks = Object.values(complete.paths).map(({ get }) => get?.["x-internal"]);
+  expect(marks).toEqual([undefined, undefined, undefined, undefined, true, true]);
   expect(Object.keys(published.components.schemas)).not.toContain("ThingTotals");
 });
 

@@ -47,7 +47,7 @@ export type RestApp = {
   operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streams?: boolean }): void;
 };
 
-type RegisteredPath = { method: string; path: RegExp };
+type RegisteredPath = { method: string; path: RegExp; hasParameters: boolean };
 
 export function createRestApp(options: {
   service: string;
@@ -102,7 +102,7 @@ export function createRestApp(options: {
     };
     const path = toInternalPath(route.path);
     const pattern = path.replace(/[.@]/g, "\\$&").replace(/\{[^}]+\}/g, "[^@/][^/]*");
-    registered.push({ method: route.method.toUpperCase(), path: new RegExp(`^${pattern}$`) });
+    registered.push({ method: route.method.toUpperCase(), path: new RegExp(`^${pattern}$`), hasParameters: path.includes("{") });
 
     documents.add(route, access, streams);
     const { headers, ...request } = route.request ?? {};
@@ -169,7 +169,10 @@ function answerErrors(
   });
   app.notFound((c) => {
     const path = toInternalPath(c.req.path);
-    const allowed = registered.filter((route) => route.path.test(path)).map((route) => route.method);
+    const matching = registered.filter((route) => route.path.test(path));
+    // Where a path is written out, routes with a parameter in its place answer for other paths.
+    const exact = matching.filter((route) => !route.hasParameters);
+    const allowed = (exact.length > 0 ? exact : matching).map((route) => route.method);
     const error =
       allowed.length > 0 && !allowed.includes(c.req.method)
         ? new AppError("method_not_allowed", `Use ${allowed.join(", ")} here.`, { headers: { allow: allowed.join(", ") } })

@@ -50,9 +50,9 @@ const signupRoute = createRoute({
   tags,
   method: "post",
   path: "/auth/signup",
-  summary: "Sign up for an account with the role user",
+  summary: "Sign up for an account",
   description:
-    "The answer is the same whether the address has an account or not. By default, the account can sign in after its address was confirmed by mail.",
+    "The answer is the same whether the address has an account or not. By default, the account can sign in after its address was confirmed by mail, and has no role until an administrator gives it one (PATCH /auth/users/{id}).",
   request: {
     body: jsonBody(
       z.object({ email: Email, password: NewPassword, name: PersonName.default("") }).openapi({

@@ -1,4 +1,5 @@
 /** How people get an account: they sign up, or they accept the invitation of an administrator. */
+import type { Role } from "@pm/kit/auth/access";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import type { ClientContext } from "../client-address.ts";
 import type { MailMessages } from "../mail/messages.ts";
@@ -37,14 +38,16 @@ export function createSignup(options: {
   messages: MailMessages;
   afterResponse: AfterResponse;
   policy: SignupPolicy;
+  /** The roles of an account that somebody signs up for. Without one, it can do nothing with records. */
+  roles: Role[];
 }): Signup {
-  const { database, unitOfWork, passwords, throttle, messages, afterResponse, policy } = options;
+  const { database, unitOfWork, passwords, throttle, messages, afterResponse, policy, roles } = options;
 
   const createUser = (user: Omit<NewUser, "roles">, context: ClientContext, link?: { token: string }) =>
     unitOfWork.run(context, async ({ transaction, audit }) => {
       if (link) await useLink(transaction, link.token, "signup");
-      const id = await insertUser(transaction, { ...user, roles: ["user"] });
-      audit("user_created", id, { roles: ["user"], by: "signup" });
+      const id = await insertUser(transaction, { ...user, roles });
+      audit("user_created", id, { roles, by: "signup" });
     });
 
   async function confirmSignup(link: Link, token: string, password: string, context: ClientContext): Promise<void> {

@@ -21,7 +21,11 @@ export const Email = z
   .string()
   .trim()
   .pipe(z.email().max(254))
-  .openapi({ type: "string", format: "email", example: "ada.lovelace@example.com" });
+  .openapi({
+    ...{ type: "string", description: "An e-mail address.", maxLength: 254, example: "ada.lovelace@example.com" },
+    // What zod takes, without look-aheads, which not all regular expressions know. The format `email` would promise less.
+    pattern: "^([A-Za-z0-9_'+-]+\\.)*[A-Za-z0-9_'+-]*[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9-]*\\.)+[A-Za-z]{2,}$",
+  });
 /** A password that is checked. The rules for choosing one may have changed since it was set. */
 export const Password = z
   .string()
@@ -46,8 +50,8 @@ export const Code = z
   .pipe(z.string().min(6).max(40))
   .openapi({
     type: "string",
-    minLength: 6,
     maxLength: 80,
+    pattern: "^([0-9A-Za-z][ -]*){6,40}$",
     description: "Six digits of an authenticator app, or a recovery code, with or without spaces and hyphens.",
     example: "123 456",
   });

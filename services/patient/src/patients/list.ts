@@ -24,6 +24,7 @@ import {
 import { readSearch, type Search, type SearchSettings, toWordQuery } from "./search.ts";
 import { type Match, matchCondition, type Tier, tierCondition } from "./search-store.ts";
 import { toPatient } from "./store.ts";
+import { createWordFrequencies, type WordFrequencies } from "./word-frequencies-store.ts";
 
 export const sorts = sortFields.flatMap((field): Sort[] => [field, `-${field}`]);
 
@@ -65,6 +66,7 @@ type Options = {
 
 export function createLists({ db, cursors, search, isRewritten }: Options) {
   const accessOf = createAccess(db);
+  const frequencies = createWordFrequencies(db);
 
   async function planOf(call: Call, query: Omit<PageQuery, "limit">, bound: unknown[], asBefore: boolean): Promise<Plan> {
     const { cursor, sort, city } = query;
@@ -85,15 +87,15 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
     };
   }
 
-  /** The rows of a page and one more. Tiers that most likely fill the page are read alone; the others share a statement. */
+  /** The rows of a page and one more. Tiers share a statement, up to the first one that most likely fills the page. */
   async function read(call: Call, plan: Plan, branches: PlannedBranch[], limit: number, purpose: Purpose): Promise<ListedRow[]> {
     const { access, after, sort, asBefore } = plan;
     const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore };
-    const [first, ...others] = branches;
-    const groups = first && others.length > 0 && first.expected > enoughMatches ? [[first], others] : [branches];
+    const enough = branches.findIndex(({ expected }) => expected > enoughMatches) + 1 || branches.length;
     const rows: ListedRow[] = [];
-    for (const group of groups)
-      if (rows.length <= limit) rows.push(...(await readList(db, { ...request, limit: limit - rows.length, branches: group })));
+    for (const group of [branches.slice(0, enough), branches.slice(enough)])
+      if (group.length > 0 && rows.length <= limit)
+        rows.push(...(await readList(db, { ...request, limit: limit - rows.length, branches: group })));
     return rows;
   }
 
@@ -105,7 +107,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       // The order by name changes once, when the last row is rewritten.
       const bound = ["tiers of patients", call.actorId, asked, asBefore && asked.sort?.endsWith("name")];
       const plan = await planOf(call, query, bound, asBefore);
-      const expected = expectedRows(db, plan);
+      const expected = expectedRows(db, plan, isSearchOnly(asked) ? frequencies : undefined);
       const rows = await read(call, plan, await branchesOf(plan, expected), limit, purpose);
       const page = rows.slice(0, limit);
       const last = page.at(-1);
@@ -169,11 +171,19 @@ type Expected = { matches: (tier: Tier) => Promise<number>; visible: (tier: Tier
 /** A branch, and how many of its matches the caller may see; 0 if nobody asked. */
 type PlannedBranch = Branch & { expected: number };
 
-/** Each is asked once, when it is needed. */
-function expectedRows(db: PatientDatabase, { filter, match, access }: Plan): Expected {
+/** Whether words alone decide who matches. */
+const isSearchOnly = ({ q, sort, deleted, ...others }: Filters & Pick<PageQuery, "sort">): boolean =>
+  !deleted && Object.values(others).every((value) => value === undefined);
+
+/** Each is asked once, when it is needed. Of words alone the sample says it, of everything else the planner. */
+function expectedRows(db: PatientDatabase, { filter, match, access }: Plan, frequencies: WordFrequencies | undefined): Expected {
   const conditionOf = (tier: Tier) => both(filter, tierCondition(match, tier, { usesIndex: true }));
+  const looked = typeof match === "object" && "words" in match && !match.born ? match.words?.looked : undefined;
   const { estimate } = access;
-  const matches = memoize(2, (tier: Tier) => estimateRows(db, conditionOf(tier)));
+  const matches = memoize(2, async (tier: Tier) => {
+    const sampled = tier !== "similar" && looked && frequencies ? await frequencies(looked[tier]) : undefined;
+    return sampled ?? (await estimateRows(db, conditionOf(tier)));
+  });
   return { matches, visible: estimate ? memoize(2, (tier) => estimateRows(db, both(conditionOf(tier), estimate))) : matches };
 }
 

@@ -1,6 +1,7 @@
 /** What a search matches, as conditions on `patients p`. */
 import { sql } from "kysely";
 import type { Condition } from "./access-store.ts";
+import type { LookedFor } from "./word-frequencies-store.ts";
 
 /** What Postgres looks for: as `tsquery`s, and, for words that may be misspelled, parts of the one that it makes itself. */
 export type WordQuery = {
@@ -10,6 +11,8 @@ export type WordQuery = {
   beginning: string;
   /** The required words one by one. `asked` is a word that may be misspelled. */
   parts: { query: string; asked: string | null }[];
+  /** The words of `whole` and of `beginning`. */
+  looked: { whole: LookedFor[]; beginning: LookedFor[] };
 };
 
 /** Days on one of which a patient was born: the first and the last of each span. `word`: what else it may be, a number. */

@@ -140,9 +140,14 @@ export function toWordQuery({ all, required }: { all: Term[]; required: Term[] }
     // Looking for the beginning of such a word again would cost more than all words that are like it.
     return mayBeMisspelled ? { query: quote(word), asked: word } : { query: termQuery(term, form), asked: null };
   });
+  const wordsOf = (terms: Term[]) => terms.flatMap(({ words }) => words);
   return {
     whole: join(all.map((term) => termQuery(term, quote))),
     beginning: join(required.map((term) => termQuery(term, form))),
     parts,
+    looked: {
+      whole: wordsOf(all).map((word) => ({ word, isBeginning: false })),
+      beginning: wordsOf(required).map((word) => ({ word, isBeginning: form(word) !== quote(word) })),
+    },
   };
 }
