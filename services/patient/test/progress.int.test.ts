@@ -13,7 +13,7 @@ const file = (count: number) =>
   ).join("");
 
 /** An import that waits for the rest of its file, with more than a thousand lines stored. */
-async function startSlowly(client: Client, text: string, key: string) {
+async function startSlowly(client: Client, text: string, key: string, query = "") {
   const rest = Promise.withResolvers<void>();
   const [first, second] = [text.slice(0, 1_300_000), text.slice(1_300_000)].map((part) => new TextEncoder().encode(part));
   const body = new ReadableStream<Uint8Array>({
@@ -25,7 +25,7 @@ async function startSlowly(client: Client, text: string, key: string) {
     },
   });
   const headers = { authorization: `Bearer ${client.caller.token}`, ...ndjson, "idempotency-key": key };
-  const request = new Request("http://localhost/patients:import", { method: "POST", body, headers, duplex: "half" } as RequestInit);
+  const request = new Request(`http://localhost/patients:import${query}`, { method: "POST", body, headers, duplex: "half" } as RequestInit);
   const answer = Promise.resolve(service.app.request(request)).then(async (response) => ({
     status: response.status,
     ...((await response.json()) as object),
@@ -74,4 +74,24 @@ test("nobody sees or cancels the imports of others", async () => {
   ] as const)
     expect((await other.send(method, `/patients/imports/${importId}${path}`)).status).toBe(404);
   expect((await admin.send("GET", "/patients/imports/nonsense")).status).toBe(404);
+});
+
+test("an import of updates that was cancelled goes on, and changes nobody twice", async () => {
+  const [client, key] = [service.as("user"), randomUUID()];
+  const created = await client.send("POST", "/patients:import", file(1_500).replaceAll('"email":"wrong"', '"email":null'), ndjson);
+  expect(created.body.created).toBe(1_485);
+  const { items } = (await client.send("GET", "/patients?limit=200")).body;
+  const text = Array.from(
+    { length: 1_500 },
+    (_, index) => `${JSON.stringify({ id: items[index % 200].id, sex: index < 200 ? "female" : undefined }).padEnd(1_000)}\n`,
+  ).join("");
+  const { answer, sendRest } = await startSlowly(client, text, key, "?mode=update");
+  const [{ importId }] = (await client.send("GET", "/patients/imports")).body.items;
+  await client.send("POST", `/patients/imports/${importId}:cancel`);
+  sendRest();
+  expect((await answer).status).toBe(409);
+  const again = await client.send("POST", "/patients:import?mode=update", text, { ...ndjson, "idempotency-key": key });
+  expect(again.body).toMatchObject({ importId, lines: 1_500, updated: 200, unchanged: 1_300, failed: 0 });
+  const versions = (await client.send("GET", "/patients?limit=200")).body.items.map(({ version }: { version: number }) => version);
+  expect(new Set(versions)).toEqual(new Set([2]));
 });
