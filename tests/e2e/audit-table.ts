@@ -25,6 +25,7 @@ import {
 } from "./scene.ts";
 
 const page = "a page or a document without data of anybody";
+const ownImports = "counts and mistakes of the caller's own imports; ending one leaves import.cancelled (progress.int.test.ts)";
 const counts = "counts or ids for a service, and nothing else about a person";
 const ownAccount = "shows callers their own account, and nobody else";
 const noPerson = "has no data of a person";
@@ -61,6 +62,10 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
       headers: { "content-type": "application/x-ndjson" },
     }),
   },
+  "patient.listImports": { none: ownImports },
+  "patient.readImport": { none: ownImports },
+  "patient.readImportErrors": { none: ownImports },
+  "patient.cancelImport": { none: ownImports },
   "patient.readPatientTotals": { none: counts },
   "patient.listPatientIds": { none: counts },
 

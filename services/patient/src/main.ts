@@ -8,6 +8,7 @@ import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
 import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
 import { createImports } from "./files/import.ts";
+import { registerProgress } from "./files/progress-rest.ts";
 import { registerFiles } from "./files/rest.ts";
 import { createTransfers } from "./files/transfers.ts";
 import { createConflicts } from "./patients/conflicts.ts";
@@ -43,14 +44,16 @@ const conflicts = createConflicts({ db });
 const rewriting = startRewriting({ ...parts, db });
 const search = { dateOrder: config.DATE_ORDER, phoneRegion: settings.phoneRegion };
 const lists = createLists({ db, cursors, search, isRewritten: rewriting.isDone });
-const imports = createImports({ db, recordNumbers, committed, now, settings });
+const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings });
+const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
 
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
+registerProgress(rest, { db });
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerPatients(rest, {
-  patients: createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings }),
+  patients,
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),

@@ -123,6 +123,10 @@ export type SearchWords = { all: string[]; names: string[]; sortName: string; ci
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored";
 
+/** What an import does with patients who are there: `update` changes them, `upsert` creates the others too. */
+export const importModes = ["create", "update", "upsert"] as const;
+export type ImportMode = (typeof importModes)[number];
+
 export type PatientsTable = {
   id: string;
   version: bigint;
@@ -181,12 +185,18 @@ export type Tables = {
     caller: string;
     key: string | null;
     dry_run: boolean;
+    mode: Generated<ImportMode>;
     lines: Generated<bigint>;
     created: Generated<bigint>;
+    updated: Generated<bigint>;
+    unchanged: Generated<bigint>;
     failed: Generated<bigint>;
     prefix_hash: Buffer;
     finished: Generated<boolean>;
+    started_at: Generated<Date>;
     updated_at: Generated<Date>;
+    cancelled_at: Date | null;
+    transfer_id: string | null;
   };
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };

@@ -163,10 +163,8 @@ test.each(["ndjson", "csv"])("an export as %s can be imported again", async (for
     createdAt: _created,
     updatedAt: _updated,
     billing: _billing,
-    identifiers,
     ...record
-    // CSV has no lists.
-  }: Record<string, unknown>) => ({ ...record, ...(format === "ndjson" && { identifiers }) });
+  }: Record<string, unknown>) => record;
   // By name: what is imported together has one time of creation.
   const original = (await owner.send("GET", "/patients?sort=name")).body.items;
   const exported = await owner.send("GET", `/patients:export?format=${format}`);

@@ -16,6 +16,7 @@ import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
 import { type RecordSettings, recordSettings } from "../src/config.ts";
 import { createImports } from "../src/files/import.ts";
+import { registerProgress } from "../src/files/progress-rest.ts";
 import { registerFiles } from "../src/files/rest.ts";
 import { createTransfers } from "../src/files/transfers.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
@@ -60,14 +61,14 @@ export const defaultSettings = recordSettings(readEnvironment(clinicConfig, {}))
 type AppOptions = {
   ask?: AskBilling;
   poolSize?: number;
-  limits?: Parameters<typeof createTransfers>[0]["limits"];
   settings?: Partial<RecordSettings>;
+  limits?: Parameters<typeof createTransfers>[0]["limits"];
 };
 
 /** @param options.ask how billing answers; it opens every account at once where nothing is said */
 export async function startPatientApp(
   databaseUrl: string,
-  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, limits, settings: set = {} }: AppOptions = {},
+  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, settings: set = {}, limits }: AppOptions = {},
 ) {
   const log = createLogger("patient", "silent");
   const lifecycle = testLifecycle();
@@ -93,9 +94,13 @@ export async function startPatientApp(
   const search = { dateOrder: "YMD", phoneRegion: settings.phoneRegion } as const;
   const lists = createLists({ db, cursors, search, isRewritten: () => true });
   const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
-  registerFiles(rest, { lists, imports: createImports({ db, recordNumbers, committed, now, settings }), transfers });
+  const conflicts = createConflicts({ db });
+  const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings });
+  const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, committed, now, settings });
+  registerProgress(rest, { db });
+  registerFiles(rest, { lists, imports, transfers });
   registerPatients(rest, {
-    patients: createPatients({ db, audit, billing, recordNumbers, conflicts: createConflicts({ db }), committed, now, settings }),
+    patients,
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),

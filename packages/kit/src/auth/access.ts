@@ -79,6 +79,10 @@ export const operations = {
   // Also needs patient:all (services/patient/src/patients/sharing.ts).
   "patient.transferPatients": "patient:write",
   "patient.importPatients": "patient:write",
+  "patient.listImports": "patient:write",
+  "patient.readImport": "patient:write",
+  "patient.readImportErrors": "patient:write",
+  "patient.cancelImport": "patient:write",
   "patient.readPatientTotals": "internal:totals",
   "patient.listPatientIds": "internal:totals",
 

@@ -51,6 +51,12 @@ function createFinder(text: string, delimiter: string, isLast: boolean) {
     cellEnd: (from: number) => Math.min(nextDelimiter(from), lineEnd(from)),
     /** Whether the line may go on at this end, or have the LF of a CRLF. */
     isUnclear: (end: number) => !isLast && (end === text.length || (text[end] === "\r" && end + 1 === text.length)),
+    /** Behind the spaces: people write them around quotes, after a comma. */
+    afterSpaces(from: number): number {
+      let at = from;
+      while (text[at] === " ") at += 1;
+      return at;
+    },
     closingQuote(from: number): number {
       let found = nextQuote(from);
       while (text[found + 1] === '"') found = nextQuote(found + 2);
@@ -91,14 +97,15 @@ function findQuotedRecord(find: Finder, start: number, firstEnd: number, width =
   });
   for (let at = start; ; at += 1) {
     const column = cells.length;
-    const isQuoted = text[at] === '"';
-    let contentEnd = at;
+    const open = find.afterSpaces(at);
+    const isQuoted = text[open] === '"';
+    let [close, contentEnd] = [at, at];
     if (at <= firstEnd) openColumn = column;
     if (isQuoted) {
-      const close = find.closingQuote(at + 1);
+      close = find.closingQuote(open + 1);
       if (!isLast && close >= text.length - 1 && text.length <= limit) return "unfinished";
       if (close > limit || close >= text.length) return cut();
-      contentEnd = close + 1;
+      contentEnd = find.afterSpaces(close + 1);
     }
     const end = find.cellEnd(contentEnd);
     if (find.isUnclear(end) && text.length <= limit + 1) return "unfinished";
@@ -107,7 +114,7 @@ function findQuotedRecord(find: Finder, start: number, firstEnd: number, width =
     if (end > limit || (isLater && isWrong)) return cut();
     if (isLater && column >= width) return cut({ kind: "cellCount", found: column + 1, expected: width });
     if (isWrong) problems.push({ kind: isQuoted ? "textAfterQuote" : "strayQuote", column });
-    cells.push(isQuoted ? text.slice(at + 1, contentEnd - 1).replaceAll('""', '"') : text.slice(at, end));
+    cells.push(isQuoted ? text.slice(open + 1, close).replaceAll('""', '"') : text.slice(at, end));
     at = end;
     if (text[end] === delimiter) continue;
     if (end === firstEnd || cells.length === width || width === Number.POSITIVE_INFINITY) return { end, cells, problems };
@@ -115,8 +122,20 @@ function findQuotedRecord(find: Finder, start: number, firstEnd: number, width =
   }
 }
 
-/** Reads one file, piece by piece. The first record is the header; the others must have as many cells. */
-export function createCsvReader({ delimiter = "," } = {}) {
+const delimiters = [",", ";", "\t"];
+
+/** The delimiter that the header has most often outside quotes, if the text has the header's first line. */
+function delimiterOf(text: string, isLast: boolean): string | undefined {
+  const line = /^[\r\n]*([^\r\n]*)([\r\n]?)/.exec(text);
+  if (!isLast && !line?.[2] && text.length <= maxRecordLength) return undefined;
+  const header = (line?.[1] ?? "").slice(0, maxRecordLength).replace(/"[^"]*("|$)/g, "");
+  const counts = delimiters.map((delimiter) => header.split(delimiter).length);
+  return delimiters[counts.indexOf(Math.max(...counts))];
+}
+
+/** Reads one file, piece by piece. The first record is the header, which shows the delimiter; the others must have as many cells. */
+export function createCsvReader() {
+  let delimiter: string | undefined;
   let rest = "";
   let line = 1;
   let inTooLongLine = false;
@@ -149,6 +168,11 @@ export function createCsvReader({ delimiter = "," } = {}) {
     /** The records that end in this piece. */
     *read(piece: string, isLast = false): Generator<CsvRecord> {
       const text = rest + piece;
+      delimiter ??= delimiterOf(text, isLast);
+      if (delimiter === undefined) {
+        rest = text;
+        return;
+      }
       const mayHaveBadBytes = !text.isWellFormed();
       const find = createFinder(text, delimiter, isLast);
       let at = 0;

@@ -1,11 +1,88 @@
 import { AppError } from "@pm/kit/errors";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Format, type ImportLine, readLines } from "./formats.ts";
+import { type CsvOptions, readMap } from "./columns.ts";
+import { type Format, readFile } from "./formats.ts";
+import type { ImportLine } from "./rows.ts";
 
-function linesOf(format: Format, bytes: Uint8Array): Promise<ImportLine[]> {
-  return Array.fromAsync(readLines(format, ReadableStream.from([bytes]) as ReadableStream<Uint8Array>, "utf-8"));
+function linesOf(format: Format, bytes: Uint8Array, options?: CsvOptions): Promise<ImportLine[]> {
+  return Array.fromAsync(readFile(format, ReadableStream.from([bytes]) as ReadableStream<Uint8Array>, "utf-8", options).lines);
 }
+
+/** The bodies of rows of CSV, or their errors. */
+async function bodiesOf(text: string, options?: CsvOptions): Promise<unknown[]> {
+  const lines = await linesOf("csv", Buffer.from(text), options);
+  return lines.map(
+    ({ body, added, errors }) => errors?.map(({ path, message }) => `${path}: ${message}`) ?? { ...(body as object), ...added },
+  );
+}
+
+test.each([
+  ["first_name;surname;DOB;gender;zip", "Nora;Vik;1980-01-31;F;0150"],
+  ["Given Name\tFamily Name\tDate of Birth\tSex\tPostal Code", "Nora\tVik\t 1980-01-31 00:00:00\tfemale \t0150"],
+  ["fname,lname,dob,sex,postal_code,status", "Nora,Vik,1980-01-31T00:00:00.000+0000,Female,0150,married"],
+])("columns are known by the names of other systems: %s", async (header, row) => {
+  const [body] = await bodiesOf(`${header}\n${row}\n`);
+  expect({ ...(body as { sex: string }), sex: (body as { sex: string }).sex.toLowerCase() }).toEqual({
+    ...{ firstName: "Nora", lastName: "Vik", dateOfBirth: "1980-01-31", sex: "female" },
+    address: { zipCode: "0150" },
+  });
+});
+
+test("a map says what columns mean, and leaves columns out", async () => {
+  const file = "Vorname,Notiz,Pass,Name\nIda,x,C01X00T47,Ida Kern\n";
+  const map = readMap("Vorname:given_name, Notiz:-,Pass:identifiers.passport-de");
+  expect(await bodiesOf(file, { map })).toEqual([
+    { firstName: "Ida", name: "Ida Kern", identifiers: [{ system: "passport-de", value: "C01X00T47" }] },
+  ]);
+  const wrong = await bodiesOf(file, { map: readMap("Nachname:lastName") }).catch(({ options }) => options.errors);
+  expect(wrong.map(({ path }: { path: string }) => path)).toEqual(["header.Vorname", "header.Notiz", "header.Pass", "map"]);
+  for (const text of ["Vorname", "Vorname:nonsense", ":name", "a:b:c", "Vorname:race"]) expect(() => readMap(text), text).toThrow(/map/);
+});
+
+test.each([
+  [undefined, "1990-02-01", "1990-02-01"],
+  [undefined, "1950", "1950"],
+  [undefined, "01/02/1990", /dateFormat=DD\/MM\/YYYY or dateFormat=MM\/DD\/YYYY/],
+  [undefined, "13/02/1990", /dateFormat=DD\/MM\/YYYY$/],
+  [undefined, "3.2.1970", /dateFormat=DD\.MM\.YYYY$/],
+  ["DD/MM/YYYY", "01/02/1990", "1990-02-01"],
+  ["MM/DD/YYYY", "01/02/1990", "1990-01-02"],
+  ["MM/DD/YYYY", "13/02/1990", /must be a date as MM\/DD\/YYYY or YYYY-MM-DD/],
+  ["DD.MM.YYYY", "3.2.1970", "1970-02-03"],
+  ["DD.MM.YYYY", "1970-02-03", "1970-02-03"],
+  ["YYYYMMDD", "19700203", "1970-02-03"],
+] as const)("with dateFormat %s, %s is %s", async (dateFormat, cell, date) => {
+  const [found] = await bodiesOf(`DOB\n${cell}\n`, { dateFormat });
+  expect(found).toEqual(typeof date === "string" ? { dateOfBirth: date } : [expect.stringMatching(date)]);
+});
+
+test("empty rows and columns are no rows and columns, and a value without a column is told", async () => {
+  expect(await bodiesOf("name,, \nAda,,\n,,\n ,\n\nBo,,x\n")).toEqual([
+    { name: "Ada" },
+    ["column 3: has a value but no name: name the column"],
+  ]);
+});
+
+test("columns that a record has no field for are named", async () => {
+  const file = readFile("csv", ReadableStream.from([Buffer.from("name,RACE,County\nAda,white,\n")]) as ReadableStream<Uint8Array>, "utf-8");
+  await Array.fromAsync(file.lines);
+  expect(file.ignoredColumns).toEqual(["RACE", "County"]);
+});
+
+test("an address beside a city is the street, unless it names the city", async () => {
+  expect(await bodiesOf('name,address,city\nAda,1 Way,Ayr\nBo,"1 Way, Ayr",Ayr\n')).toEqual([
+    { name: "Ada", address: { street: "1 Way", city: "Ayr" } },
+    { name: "Bo", address: { text: "1 Way, Ayr", city: "Ayr" } },
+  ]);
+});
+
+test("an apostrophe before a formula, and Excel's quotes, belong to no text", async () => {
+  expect(await bodiesOf(`name,city\n'=x,"=""0150"""\n''=x,'x\n`)).toEqual([
+    { name: "=x", address: { city: "0150" } },
+    { name: "'=x", address: { city: "'x" } },
+  ]);
+});
 
 test.each([
   ['name,"email\n', "header", "a quote that is not closed"],

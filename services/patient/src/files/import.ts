@@ -4,6 +4,7 @@
  */
 import { createHash, randomUUIDv7 } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
+import type { AuditTrail } from "@pm/kit/audit/trail";
 import { AppError, type FieldError } from "@pm/kit/errors";
 import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
@@ -12,12 +13,16 @@ import { claimsOf } from "../patients/conflicts.ts";
 import { registeredEvent } from "../patients/events.ts";
 import { rulesAt } from "../patients/fields.ts";
 import { hasRecordNumber, withRecordNumber } from "../patients/identifiers.ts";
-import { emailKeyOf, importedRecord } from "../patients/record.ts";
+import type { Patients } from "../patients/patients.ts";
+import { emailKeyOf, type FieldChange, importedRecord } from "../patients/record.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
-import type { ImportLine } from "./formats.ts";
-import { advanceImport, beginImport, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
+import type { ImportMode } from "../tables.ts";
+import { withEntries } from "./lists.ts";
+import type { ImportFile, ImportLine } from "./rows.ts";
+import { advanceImport, beginImport, cancelledReason, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
+import { createUpdates, errorsOfLine, identifierNames } from "./update.ts";
 
 /** A batch is written when it has this many lines, or its lines and errors this many bytes: usual lines have a third of it. */
 const batchSize = 1_000;
@@ -30,13 +35,24 @@ const bytesPerTurn = 64 * 1024;
 /** How many words of names an import remembers. A million people have fewer, and they take little memory. */
 const maxKnownWords = 50_000;
 
+/** This many lines of a dry run show what they would change. */
+const maxChanges = 1_000;
+
+type LineChanges = { line: number; id: string; changes: FieldChange[] };
+
 /** How an import ended. Errors are read on demand, since there may be as many as lines. */
 export type ImportReport = {
   importId: string;
   dryRun: boolean;
   lines: number;
   created: number;
+  updated: number;
+  unchanged: number;
   failed: number;
+  /** What a dry run would change, of the first lines that change something. */
+  changes?: LineChanges[];
+  /** Columns of CSV that a record has no field for. */
+  ignoredColumns: string[];
   errors: AsyncIterable<{ line: number; errors: FieldError[] }>;
 };
 
@@ -45,6 +61,8 @@ type Batch = {
   patients: CollectedPatients;
   failures: { line: number; errors: FieldError[] }[];
   bytes: number;
+  /** Identifiers of the patients that it creates. */
+  keys: Set<string>;
 };
 
 type Options = {
@@ -52,12 +70,14 @@ type Options = {
   recordNumbers: RecordNumbers;
   now: () => Date;
   settings: RecordSettings;
+  audit: AuditTrail;
+  merge: Patients["merge"];
   /** Called after each commit that wrote events. */
   committed: () => void;
 };
 
 /** With a key, an import can be continued. A dry run checks everything and creates nothing. */
-type Run = { key: string | undefined; dryRun: boolean; signal: AbortSignal };
+type Run = { key: string | undefined; dryRun: boolean; mode: ImportMode; transferId: string; signal: AbortSignal };
 
 export type Imports = ReturnType<typeof createImports>;
 
@@ -72,10 +92,10 @@ export function createImports(options: Options) {
      * one gives its report again. If the signal aborts, what was stored stays and nothing follows; the error says how far it came.
      * @throws AppError idempotency_key_reused if the key was used for another file, failed_precondition if it is being imported now
      */
-    async run(call: Call, lines: AsyncIterable<ImportLine>, run: Run): Promise<ImportReport> {
+    async run(call: Call, file: ImportFile, run: Run): Promise<ImportReport> {
       running += 1;
       try {
-        return await importLines(options, call, lines, run);
+        return await importLines(options, call, file, run);
       } finally {
         running -= 1;
       }
@@ -83,17 +103,24 @@ export function createImports(options: Options) {
   };
 }
 
-async function importLines(options: Options, call: Call, lines: AsyncIterable<ImportLine>, run: Run): Promise<ImportReport> {
-  const { key, dryRun, signal } = run;
-  const request = { id: randomUUIDv7(), caller: call.actorId, key: dryRun ? null : (key ?? null), dryRun, requestId: call.requestId };
+async function importLines(options: Options, call: Call, file: ImportFile, run: Run): Promise<ImportReport> {
+  const { key, dryRun, mode, transferId, signal } = run;
+  const who = { caller: call.actorId, requestId: call.requestId };
+  const request = { ...who, id: randomUUIDv7(), key: dryRun ? null : (key ?? null), dryRun, mode, transferId };
   const started = await beginImport(options.db, request);
   const writer = createWriter(options, call, run, started);
   const hash = createHash("sha256");
+  // Under one key, a file is imported in one mode.
+  if (mode !== "create") hash.update(`${mode}\n`);
   const position = () => ({ lines: seen, prefixHash: hash.copy().digest() });
   let [seen, bytesOfTurn] = [0, 0];
   try {
-    for await (const line of lines) {
+    for await (const line of file.lines) {
       signal.throwIfAborted();
+      if (seen > started.lines && writer.isAhead(line)) {
+        await writer.write({ ...position(), finished: false });
+        await writer.settled();
+      }
       hash.update(line.text).update("\n");
       seen += 1;
       bytesOfTurn += line.text.length;
@@ -112,32 +139,21 @@ async function importLines(options: Options, call: Call, lines: AsyncIterable<Im
   } catch (error) {
     // A caller who sends the file again after an error must not meet the end of this attempt.
     await writer.settled().catch(() => undefined);
-    throw signal.reason instanceof AppError ? endedBy(signal.reason, run, writer.reached()) : error;
+    const isCancelled = error instanceof AppError && error.options.reason === cancelledReason;
+    const reason = isCancelled ? error : signal.reason;
+    throw reason instanceof AppError ? endedBy(reason, run, writer.reached()) : error;
   }
-  const { id, lines: all, created, failed } = writer.reached();
-  return { importId: id, dryRun, lines: all, created, failed, errors: readImportErrors(options.db, id) };
+  const { id, prefixHash: _hash, finished: _finished, ...counts } = writer.reached();
+  const shown = dryRun && mode !== "create" ? { changes: writer.changes } : {};
+  const { ignoredColumns } = file;
+  return { importId: id, dryRun, ...counts, ...shown, ignoredColumns, errors: readImportErrors(options.db, id) };
 }
 
-/** Collects lines into a batch, and writes one batch while the next one is collected. */
-function createWriter(
-  { db, recordNumbers, now, settings, committed }: Options,
-  call: Call,
-  { dryRun, signal }: Run,
-  started: ImportProgress,
-) {
-  // The memory of batches that are written, for the next ones.
-  const spare: CollectedPatients[] = [];
-  // Names repeat: a word that this import has written need not be written again.
-  const knownWords = new Set<string>();
-  const who = { viewer: viewerOf(call.caller), requestId: call.requestId };
-  const newBatch = (): Batch => ({ imported: [], patients: spare.pop() ?? collectPatients(), failures: [], bytes: 0 });
-  let batch = newBatch();
-  let reached = started;
-  let progress = Promise.resolve(started);
-
-  async function take({ number: line, body }: ImportLine): Promise<void> {
+/** Adds the patients that lines create to a batch. */
+function createTaker({ recordNumbers, now, settings }: Options, call: Call, { dryRun }: Run, knownWords: Set<string>) {
+  return async ({ number: line, body, added }: ImportLine, batch: Batch): Promise<void> => {
     const at = now();
-    const given = importedRecord(body, rulesAt(at.getTime(), settings));
+    const given = importedRecord(added ? withEntries(body as Record<string, unknown>, added) : body, rulesAt(at.getTime(), settings));
     const getsNumber = !dryRun && !hasRecordNumber(given);
     const record = getsNumber ? withRecordNumber(given, await recordNumbers.next()) : given;
     const id = randomUUIDv7();
@@ -148,17 +164,42 @@ function createWriter(
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for the billing accounts of an import, so the worker opens them.
     batch.patients.add({ ...who, id, at, action: "imported", record, emailKey, words, event, billingAt: at });
-    batch.imported.push({ line, id, claims: claimsOf(given, settings), getsNumber, names: words.names });
-  }
+    batch.imported.push({ line, id, outcome: "created", claims: claimsOf(given, settings), getsNumber, names: words.names });
+  };
+}
 
-  async function takeOrErrors(line: ImportLine): Promise<FieldError[] | undefined> {
-    try {
-      await take(line);
-      return undefined;
-    } catch (error) {
-      if (error instanceof AppError && error.options.errors) return error.options.errors;
-      throw error;
+/** Collects lines into a batch, and writes one batch while the next one is collected. */
+function createWriter(options: Options, call: Call, run: Run, started: ImportProgress) {
+  const { db, audit, committed } = options;
+  const { dryRun, signal } = run;
+  // The memory of batches that are written, for the next ones.
+  const spare: CollectedPatients[] = [];
+  // Names repeat: a word that this import has written need not be written again.
+  const knownWords = new Set<string>();
+  const who = { viewer: viewerOf(call.caller), requestId: call.requestId };
+  const newBatch = (): Batch => ({ imported: [], patients: spare.pop() ?? collectPatients(), failures: [], bytes: 0, keys: new Set() });
+  const take = createTaker(options, call, run, knownWords);
+  const update = createUpdates(options, call, run);
+  const changes: LineChanges[] = [];
+  let batch = newBatch();
+  let writing: Batch | undefined;
+  let reached = started;
+  let progress = Promise.resolve(started);
+
+  async function takeOrUpdate(line: ImportLine): Promise<void> {
+    const updated = await update(line);
+    if (!updated) {
+      await take(line, batch);
+      if (run.mode === "upsert") for (const name of identifierNames(line)) batch.keys.add(name);
+      return;
     }
+    const { patientId, claims } = updated;
+    const outcome = updated.changes.length > 0 ? "updated" : "unchanged";
+    if (dryRun && outcome === "updated" && changes.length < maxChanges)
+      changes.push({ line: line.number, id: patientId, changes: updated.changes });
+    const entry = { line: line.number, id: randomUUIDv7(), outcome, patientId, getsNumber: false, names: [] } as const;
+    // What was changed took its e-mail and its identifiers already.
+    batch.imported.push({ ...entry, names: [], claims: dryRun ? claims : [] });
   }
 
   function rememberWords({ imported }: Batch): void {
@@ -169,10 +210,17 @@ function createWriter(
     /** How far the import is stored. */
     reached: () => reached,
     settled: () => progress,
+    changes,
+
+    /** Whether the patient whom a line changes is created by a line before it that is not stored yet. */
+    isAhead(line: ImportLine): boolean {
+      if (run.mode !== "upsert" || line.errors) return false;
+      return identifierNames(line).some((name) => batch.keys.has(name) || writing?.keys.has(name));
+    },
 
     /** Adds a line to the batch. Gives whether the batch is to be written. */
     async add(line: ImportLine): Promise<boolean> {
-      const errors = line.errors ?? (await takeOrErrors(line));
+      const errors = line.errors ?? (await takeOrUpdate(line).catch((error: unknown) => errorsOfLine(audit, call, error)));
       if (errors) batch.failures.push({ line: line.number, errors });
       batch.bytes += line.text.length + (errors?.length ?? 0) * bytesPerError;
       return batch.imported.length + batch.failures.length === batchSize || batch.bytes >= batchBytes;
@@ -182,13 +230,14 @@ function createWriter(
     async write(position: { lines: number; prefixHash: Buffer; finished: boolean }): Promise<void> {
       const before = await progress;
       const written = batch;
+      writing = written;
       batch = newBatch();
       progress = advanceImport(db, { ...written, ...position, ...who, before, dryRun, signal })
         .finally(committed)
         .then((after) => {
           reached = after;
           // The words of patients that were not created were not written either.
-          if (after.created - before.created === written.imported.length) rememberWords(written);
+          if (after.created - before.created === written.patients.length) rememberWords(written);
           written.patients.clear();
           spare.push(written.patients);
           return after;
@@ -202,8 +251,9 @@ function createWriter(
 const noop = (): void => undefined;
 
 /** The error with what is stored, and how the sender continues. */
-function endedBy(reason: AppError, { key, dryRun }: Run, { lines, created, failed }: ImportProgress): AppError {
-  const stored = `${created} patients of the first ${lines} lines are stored; ${failed} of these lines failed.`;
+function endedBy(reason: AppError, { key, dryRun }: Run, { lines, created, updated, failed }: ImportProgress): AppError {
+  const changed = updated > 0 ? `, ${updated} are changed` : "";
+  const stored = `${created} patients of the first ${lines} lines are stored${changed}; ${failed} of these lines failed.`;
   const again = key
     ? "Send the whole file again with the same Idempotency-Key: it goes on behind these lines."
     : "Leave these lines out when you send the file again. With an Idempotency-Key, it would go on behind them by itself.";

@@ -1,14 +1,19 @@
 /** The operations on files of patients: import and export as streams. */
+import { randomUUIDv7 } from "node:crypto";
 import { createRoute, z } from "@hono/zod-openapi";
-import { AppError } from "@pm/kit/errors";
+import { AppError, invalidFields } from "@pm/kit/errors";
 import type { RestApp } from "@pm/kit/http/rest";
-import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
+import { errorAnswers, jsonAnswer, plainText } from "@pm/kit/http/schemas";
+import { plainTextPattern } from "@pm/kit/plain-text";
 import { callOf } from "../caller.ts";
 import type { Lists } from "../patients/list.ts";
-import { filters, filtersOf, toBody } from "../patients/request.ts";
+import { filters, filtersOf } from "../patients/request.ts";
 import { ImportReportSchema } from "../patients/schemas.ts";
+import { importModes } from "../tables.ts";
+import { readMap } from "./columns.ts";
+import { dateFormats } from "./dates.ts";
 import { exportPages } from "./exports.ts";
-import { type Format, mediaTypes, readLines, writeLines } from "./formats.ts";
+import { type Format, mediaTypes, readFile, writeLines } from "./formats.ts";
 import type { ImportReport, Imports } from "./import.ts";
 import { type Charset, declaredCharset } from "./text.ts";
 import type { Transfers } from "./transfers.ts";
@@ -23,7 +28,7 @@ const files = {
   [mediaTypes.csv]: {
     schema: z.string().openapi({
       description:
-        "A header with any of: name, firstName, lastName, email, phoneNumber, dateOfBirth, address, street, city, state, zipCode, sex, registeredDate, dateOfBirthEstimated, deceased. Then a patient in each row (RFC 4180), in UTF-8, in UTF-16 with a byte order mark, or in the charset that Content-Type declares: windows-1252, iso-8859-1 or utf-16.",
+        "A header, then a patient in each row (RFC 4180), with commas, semicolons or tabs between the cells. docs/files.md lists the columns, and their names in other systems. In UTF-8, in UTF-16 with a byte order mark, or in the charset that Content-Type declares: windows-1252, iso-8859-1 or utf-16.",
       example: 'name,email,dateOfBirth,address\nAda Lovelace,ada@example.com,1987-04-12,"1 Main St, Springfield"\n',
     }),
   },
@@ -94,15 +99,32 @@ const importPatients = createRoute({
   path: "/patients:import",
   tags: ["Files"],
   summary: "Import a file of patients",
-  description: `Creates the patients of all lines that are right. The report says what is wrong with the others; line numbers are those of a
-text editor. If the first MiB of a file is not in its charset, the file is refused; after it, only the line fails. Compressed files are not
-read. After you met too many e-mail addresses or identifiers of patients whom you may not see, lines fail unchecked for up to an hour.
-With an Idempotency-Key, a request that was cut off can be sent again, whole, and continues where it stopped. An import ends with 401
-when your session ends, not when your token expires. You may have two imports at a time, dry runs included; a third is 429. An import that
-sends less than 1 KiB per second, or takes longer than 60 minutes, ends with 408; the answer says what is stored.`,
+  description: `Creates the patients of all lines that are right, or changes them (\`mode\`). The report says what is wrong with the others;
+line numbers are those of a text editor. If the first MiB of a file is not in its charset, the file is refused; after it, only the line
+fails. Compressed files are not read. After you met too many e-mail addresses or identifiers of patients whom you may not see, lines fail
+unchecked for up to an hour. With an Idempotency-Key, a request that was cut off can be sent again, whole, and continues where it stopped.
+An import ends with 401 when your session ends, not when your token expires. You may have two imports at a time, dry runs included; a third
+is 429. An import that sends less than 1 KiB per second, or takes longer than 60 minutes, ends with 408; the answer says what is stored.`,
   request: {
     query: z.strictObject({
-      dryRun: z.enum(["true", "false"]).default("false").openapi({ description: "Checks everything and creates nothing." }),
+      dryRun: z
+        .enum(["true", "false"])
+        .default("false")
+        .openapi({ description: "Checks everything and stores nothing. The report has what would change, field by field." }),
+      mode: z.enum(importModes).default("create").openapi({
+        description:
+          "`update` changes the patients that have the id, or else an identifier, of a line: as a PATCH does, with the cells and fields that are there. `upsert` creates the others too.",
+      }),
+      map: plainText.min(1).max(2_000).optional().openapi({
+        pattern: plainTextPattern,
+        description:
+          "What columns of CSV mean, if their names do not say it: `column:meaning`, with commas between. `-` leaves a column out.",
+        example: "Vorname:firstName,Pass:identifiers.passport-de,Notiz:-",
+      }),
+      dateFormat: z
+        .enum(dateFormats)
+        .optional()
+        .openapi({ description: "How CSV writes dates, beside YYYY-MM-DD. Without it, a date in another form fails its line." }),
     }),
     headers: z.object({
       "idempotency-key": z
@@ -128,7 +150,15 @@ const exportPatients = createRoute({
   summary: "Export patients as a file",
   description: `A stream in the order of registration. \`format\`, or the Accept header, chooses between NDJSON and CSV. The stream is cut off
 when your session ends, not when your token expires, and after 60 minutes. You may have two exports at a time; a third is 429.`,
-  request: { query: z.strictObject({ format: z.enum(["ndjson", "csv"]).optional(), ...filters }) },
+  request: {
+    query: z.strictObject({
+      format: z.enum(["ndjson", "csv"]).optional(),
+      excel: z.enum(["true", "false"]).default("false").openapi({
+        description: "CSV that Excel shows as it is: with a byte order mark, and with texts that do not become numbers or dates.",
+      }),
+      ...filters,
+    }),
+  },
   responses: {
     200: {
       description: "A patient in each line",
@@ -152,16 +182,21 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
       if (!format) throw new AppError("unsupported_media_type", `Send the file as ${mediaTypes.ndjson} or ${mediaTypes.csv}.`);
       const charset = charsetOf(format, contentType);
       refuseCompressed(c.req.header("content-encoding"));
-      const dryRun = c.req.valid("query").dryRun === "true";
+      const { dryRun: isDry, mode, map, dateFormat } = c.req.valid("query");
+      const dryRun = isDry === "true";
+      if (format === "ndjson" && (map !== undefined || dateFormat !== undefined))
+        throw invalidFields([{ path: map === undefined ? "dateFormat" : "map", message: "is for CSV only" }]);
+      const options = { map: map === undefined ? undefined : readMap(map), dateFormat };
       const key = c.req.valid("header")["idempotency-key"];
       const streaming = c.get("streaming");
       const { signal } = streaming;
-      const ended = await transfers.begin(callOf(c), { kind: "import", name: key, streaming });
+      const transferId = randomUUIDv7();
+      const ended = await transfers.begin(callOf(c), { id: transferId, kind: "import", name: key, streaming });
       try {
         const file = transfers.paced(c.req.raw.body ?? new Blob([]).stream(), streaming);
         // With the signal, the import ends also while it waits for more of the file.
-        const lines = readLines(format, file.pipeThrough(new TransformStream(), { signal }), charset);
-        const report = await imports.run(callOf(c), lines, { key, dryRun, signal });
+        const lines = readFile(format, file.pipeThrough(new TransformStream(), { signal }), charset, options);
+        const report = await imports.run(callOf(c), lines, { key, dryRun, mode, transferId, signal });
         return c.body(streamOf(reportText(report), { signal, ended }), 200, { "content-type": "application/json" }) as never;
       } catch (error) {
         await ended();
@@ -174,8 +209,10 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
   operation(
     exportPatients,
     async (c) => {
-      const { format: asked, ...query } = c.req.valid("query");
-      const format = asked ?? formatOf(c.req.header("accept")) ?? "ndjson";
+      const { format: asked, excel, ...query } = c.req.valid("query");
+      const isForExcel = excel === "true";
+      const format = asked ?? (isForExcel ? "csv" : (formatOf(c.req.header("accept")) ?? "ndjson"));
+      if (isForExcel && format !== "csv") throw invalidFields([{ path: "excel", message: "is for CSV only" }]);
       const call = callOf(c);
       const streaming = c.get("streaming");
       const ended = await transfers.begin(call, { kind: "export", name: format, streaming });
@@ -183,8 +220,8 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
       // Read before the answer begins: it can still be refused, and its header says where the next export begins.
       const first = (await pages.next()).value;
       async function* text() {
-        yield writeLines(format, first.items.map(toBody), true);
-        for await (const { items } of pages) yield writeLines(format, items.map(toBody), false);
+        yield writeLines(format, first.items, true, isForExcel);
+        for await (const { items } of pages) yield writeLines(format, items, false, isForExcel);
       }
       const headers = {
         ...(first.until !== undefined && { until: first.until }),

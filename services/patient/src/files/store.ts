@@ -5,33 +5,53 @@ import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import { askAboutConflicts, type Claim, unchecked, type Verdict } from "../patients/conflicts-store.ts";
 import { type CollectedPatients, type Conflict, insertCollected, isIdentifierRace, taken } from "../patients/write-store.ts";
-import { recordNumberSystem } from "../tables.ts";
+import { type ImportMode, recordNumberSystem } from "../tables.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
-export type ImportProgress = { id: string; lines: number; created: number; failed: number; prefixHash: Buffer; finished: boolean };
+export type ImportProgress = {
+  id: string;
+  lines: number;
+  created: number;
+  updated: number;
+  unchanged: number;
+  failed: number;
+  prefixHash: Buffer;
+  finished: boolean;
+};
 
-type ProgressRow = { id: string; lines: bigint; created: bigint; failed: bigint; prefix_hash: Buffer; finished: boolean };
+type ProgressRow = {
+  id: string;
+  lines: bigint;
+  created: bigint;
+  updated: bigint;
+  unchanged: bigint;
+  failed: bigint;
+  prefix_hash: Buffer;
+  finished: boolean;
+};
 
 const toProgress = (row: ProgressRow): ImportProgress => ({
   id: row.id,
   lines: Number(row.lines),
   created: Number(row.created),
+  updated: Number(row.updated),
+  unchanged: Number(row.unchanged),
   failed: Number(row.failed),
   prefixHash: row.prefix_hash,
   finished: row.finished,
 });
 
-const progressColumns = "id, lines, created, failed, prefix_hash, finished";
+const progressColumns = "id, lines, created, updated, unchanged, failed, prefix_hash, finished";
 
 const beginStatement = {
   name: "imports_begin",
   text: `
     with begun as (
-      insert into imports (id, caller, key, dry_run, prefix_hash) values ($1, $2, $3, $4, '') on conflict (caller, key) do nothing
+      insert into imports (id, caller, key, dry_run, mode, transfer_id, prefix_hash) values ($1, $2, $3, $4, $6, $7, '') on conflict (caller, key) do nothing
       returning ${progressColumns}
     ), audited as (
       ${insertIntoAudit}
-      select $2, 'import.begun', id, $5, jsonb_build_object('dryRun', $4::boolean) from begun
+      select $2, 'import.begun', id, $5, jsonb_build_object('dryRun', $4::boolean, 'mode', $6::text) from begun
     )
     select * from begun`,
 };
@@ -39,11 +59,21 @@ const findStatement = {
   name: "imports_find",
   text: `
     with found as (
-      select ${progressColumns} from imports where caller = $1 and key = $2
+      update imports set transfer_id = $4, cancelled_at = null where caller = $1 and key = $2 returning ${progressColumns}
     ), audited as (
       ${insertIntoAudit} select $1, 'import.repeated', id, $3, '{}' from found
     )
     select * from found`,
+};
+
+type BegunImport = {
+  id: string;
+  caller: string;
+  key: string | null;
+  dryRun: boolean;
+  mode: ImportMode;
+  transferId: string;
+  requestId: string;
 };
 
 /**
@@ -52,11 +82,11 @@ const findStatement = {
  */
 export async function beginImport(
   db: PatientDatabase,
-  { id, caller, key, dryRun, requestId }: { id: string; caller: string; key: string | null; dryRun: boolean; requestId: string },
+  { id, caller, key, dryRun, mode, transferId, requestId }: BegunImport,
 ): Promise<ImportProgress> {
-  const [begun] = await db.query<ProgressRow>(beginStatement, [id, caller, key, dryRun, requestId]);
+  const [begun] = await db.query<ProgressRow>(beginStatement, [id, caller, key, dryRun, requestId, mode, transferId]);
   if (begun) return toProgress(begun);
-  const [found] = await db.query<ProgressRow>(findStatement, [caller, key, requestId]);
+  const [found] = await db.query<ProgressRow>(findStatement, [caller, key, requestId, transferId]);
   if (!found)
     throw new AppError("unavailable", "The import under this key is just being cleared away. Send it again.", { retryAfterSeconds: 1 });
   return toProgress(found);
@@ -66,8 +96,9 @@ const advanceStatement = {
   name: "imports_advance",
   text: `
     with advanced as (
-      update imports set lines = $3, created = created + $4, failed = failed + $5, prefix_hash = $6, finished = $8, updated_at = now()
-      where id = $1 and lines = $2 and not finished returning ${progressColumns}
+      update imports set lines = $3, created = created + $4, failed = failed + $5, prefix_hash = $6, finished = $8, updated = updated + $9,
+        unchanged = unchanged + $10, updated_at = now()
+      where id = $1 and lines = $2 and not finished and cancelled_at is null returning ${progressColumns}
     ), failures as (
       insert into import_errors (import_id, line, errors)
       select advanced.id, f.line, f.errors from advanced, json_to_recordset($7) as f(line bigint, errors jsonb)
@@ -75,14 +106,30 @@ const advanceStatement = {
     select * from advanced`,
 };
 
+const cancelledStatement = {
+  name: "imports_cancelled",
+  text: `select cancelled_at is not null as "isCancelled" from imports where id = $1`,
+};
+export const cancelledReason = "IMPORT_CANCELLED";
+
 /** Names of unknown fields may have what Postgres refuses: U+0000 and halves of surrogate pairs. */
 const storable = ({ path, message }: FieldError): FieldError => ({ path: path.toWellFormed().replaceAll("\0", "\uFFFD"), message });
 
 /** A report has this many errors. A file with more of them is most likely wrong as a whole. */
 const maxReported = 10_000;
 
-/** A line that is right. `claims` are what may be there once among living patients. `getsNumber`: the platform gives the record number. */
-export type Imported = { line: number; id: string; claims: Claim[]; getsNumber: boolean };
+/**
+ * A line that is right. `claims` are what may be there once among living patients. `getsNumber`: the platform gives the record number.
+ * What changes a patient, `patientId`, is done already, or is a dry run.
+ */
+export type Imported = {
+  line: number;
+  id: string;
+  outcome: "created" | "updated" | "unchanged";
+  patientId?: string;
+  claims: Claim[];
+  getsNumber: boolean;
+};
 
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
@@ -104,7 +151,7 @@ export type Step = {
 
 /**
  * Creates patients and notes how far the import is, in one transaction.
- * @throws AppError failed_precondition where another request has advanced this import in the meantime
+ * @throws AppError failed_precondition where another request has advanced this import in the meantime, or it was cancelled
  */
 export async function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
   // Before the transaction, so that the caller's other requests do not wait for its end.
@@ -134,27 +181,33 @@ async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<Impo
     const conflict = leftOut.get(id);
     return conflict ? [{ line, errors: refusal(imported, conflict) }] : [];
   });
+  const isFailed = new Set(failed.map(({ line }) => line));
+  const count = (outcome: Imported["outcome"]) => imported.filter((one) => one.outcome === outcome && !isFailed.has(one.line)).length;
   const failures = [...step.failures, ...failed].sort((a, b) => a.line - b.line);
   const reported = failures.slice(0, Math.max(0, maxReported - before.failed));
   const values = [
     before.id,
     before.lines,
     step.lines,
-    imported.length - failed.length,
+    count("created"),
     failures.length,
     step.prefixHash,
     JSON.stringify(reported.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
     step.finished,
+    count("updated"),
+    count("unchanged"),
   ];
   const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
   step.signal.throwIfAborted();
   if (advanced) return toProgress(advanced);
+  const [state] = await tx.query<{ isCancelled: boolean }>(cancelledStatement, [before.id]);
+  if (state?.isCancelled) throw new AppError("failed_precondition", "The import was cancelled.", { reason: cancelledReason });
   throw new AppError("failed_precondition", "Idempotency-Key: an import under this key is running. Wait for it, or use another key.");
 }
 
 /** What the caller may be told about each line: its verdict by its id. */
 async function ask(db: Queries, { viewer, requestId }: Step, lines: Imported[]): Promise<Verdicts> {
-  const questions = lines.map(({ claims }) => ({ viewer, requestId, claims }));
+  const questions = lines.map(({ claims, patientId }) => ({ viewer, requestId, claims, patientId }));
   const verdicts = await askAboutConflicts(db, questions);
   return new Map(lines.map(({ id }, index) => [id, verdicts[index]?.kind ?? "free"]));
 }

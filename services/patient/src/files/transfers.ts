@@ -22,7 +22,7 @@ type Limits = {
 const usualLimits: Limits = { leaseMs: 30_000, deadlineMs: 60 * 60_000, patienceMs: 30_000 };
 
 type Options = { db: PatientDatabase; log: Logger; lifecycle: Lifecycle; limits?: Limits };
-type Begin = { kind: TransferKind; name?: string | undefined; streaming: Streaming };
+type Begin = { id?: string; kind: TransferKind; name?: string | undefined; streaming: Streaming };
 
 export type Transfers = ReturnType<typeof createTransfers>;
 
@@ -47,8 +47,7 @@ export function createTransfers({ db, log, lifecycle, limits = usualLimits }: Op
      * when the answer is complete or the client has gone.
      * @throws AppError resource_exhausted, with what runs, if no slot is free
      */
-    async begin(call: Call, { kind, name, streaming }: Begin): Promise<() => Promise<void>> {
-      const id = randomUUIDv7();
+    async begin(call: Call, { id = randomUUIDv7(), kind, name, streaming }: Begin): Promise<() => Promise<void>> {
       const running = await takeSlot(db, { id, caller: call.actorId, kind, name: name ?? null }, leaseMs);
       if (running) throw tooMany(kind, running);
       held.set(id, streaming);

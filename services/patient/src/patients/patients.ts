@@ -16,10 +16,11 @@ import { findFor, notFound } from "./access.ts";
 import type { AccessLevel } from "./access-store.ts";
 import { changePatient } from "./change-store.ts";
 import { type Conflicts, claimsOf } from "./conflicts.ts";
+import type { Claim } from "./conflicts-store.ts";
 import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
 import { type Rules, rulesAt } from "./fields.ts";
 import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
-import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
+import { diffRecords, emailKeyOf, type FieldChange, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
 import { type Found, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, findConflict, insertPatients, type NewPatient, sha256, taken } from "./write-store.ts";
@@ -34,6 +35,9 @@ const maxNumbers = 5;
 const maxTries = 5;
 
 export type Patients = ReturnType<typeof createPatients>;
+
+/** What a line of an import changes of a patient. `claims` are what the record has after it, and did not have before. */
+export type Merge = { changes: FieldChange[]; claims: Claim[] };
 
 type Options = {
   db: PatientDatabase;
@@ -203,6 +207,17 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
 
     patch: (call: Call, id: string, body: unknown, ifMatch?: string) =>
       edit(call, id, ifMatch, (current, rules) => patchedRecord(body, current, rules)),
+
+    /** Patches a patient by a line of an import, which may depend on what is there. A preview changes nothing; it is a read. */
+    async merge(call: Call, id: string, bodyFor: (current: PatientRecord) => unknown, isPreview: boolean): Promise<Merge> {
+      let merged: Merge = { changes: [], claims: [] };
+      await edit(call, id, undefined, (current, rules) => {
+        const record = patchedRecord(bodyFor(current), current, rules);
+        merged = { changes: diffRecords(current, record), claims: claimsOf(record, settings, current) };
+        return isPreview ? current : record;
+      });
+      return merged;
+    },
 
     async remove(call: Call, id: string, ifMatch?: string): Promise<void> {
       await change(call, id, "manage", ifMatch, ({ deletedAt, record }) => {

@@ -151,6 +151,7 @@ export const PatientPageSchema = z
   })
   .openapi("PatientPage", { example: { items: [examplePatient], nextCursor: "q1B3x…", totalEstimate: 1_200 } });
 
+const FieldChangesSchema = z.array(z.object({ field: z.string(), from: z.string().optional(), to: z.string().optional() }));
 const changeExample = { field: "email", from: "ada@example.com", to: "countess@example.com" };
 export const HistorySchema = z
   .object({
@@ -160,7 +161,7 @@ export const HistorySchema = z
         action: z.enum(["registered", "imported", "updated", "deleted", "restored"]),
         at: z.iso.datetime(),
         by: z.string().openapi({ description: "The id of the user." }),
-        changes: z.array(z.object({ field: z.string(), from: z.string().optional(), to: z.string().optional() })),
+        changes: FieldChangesSchema,
       }),
     ),
     nextCursor: z.string().optional(),
@@ -223,7 +224,14 @@ export const ImportReportSchema = z
     dryRun: z.boolean(),
     lines: z.int(),
     created: z.int().openapi({ description: "In a dry run, how many would have been created." }),
+    updated: z.int(),
+    unchanged: z.int().openapi({ description: "Lines of patients that are as the line says." }),
     failed: z.int(),
+    changes: z
+      .array(z.object({ line: z.int(), id: z.uuid(), changes: FieldChangesSchema }))
+      .optional()
+      .openapi({ description: "In a dry run of `update` or `upsert`: what would change, of the first 1,000 lines that change something." }),
+    ignoredColumns: z.array(z.string()).openapi({ description: "Columns of CSV that a record has no field for, by their names." }),
     errors: z
       .array(z.object({ line: z.int(), errors: z.array(z.object({ path: z.string(), message: z.string() })) }))
       .openapi({ description: "The first 10,000 errors, at most twenty of a line." }),
@@ -233,8 +241,11 @@ export const ImportReportSchema = z
       importId: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f",
       dryRun: false,
       lines: 1_000,
-      created: 999,
+      created: 990,
+      updated: 5,
+      unchanged: 4,
       failed: 1,
+      ignoredColumns: [],
       errors: [{ line: 17, errors: [{ path: "dateOfBirth", message: "must not be in the future" }] }],
     },
   });

@@ -1,0 +1,130 @@
+/** Imports that change patients, over a real Postgres. */
+import { randomUUID } from "node:crypto";
+import { expect, test } from "vitest";
+import { type Client, patientsOfThisFile, someBody } from "./testing.ts";
+
+const { service, admin } = await patientsOfThisFile();
+
+const csv = { "content-type": "text/csv" };
+const ndjson = { "content-type": "application/x-ndjson" };
+const send = async (client: Client, file: string, query: string, headers: Record<string, string> = csv) =>
+  (await client.send("POST", `/patients:import?${query}`, file, headers)).body;
+const read = async (id: string) => (await admin.send("GET", `/patients/${id}`)).body;
+const audited = async (client: Client, subject: string) =>
+  (
+    await service.db.pool.query("select action from audit_entries where actor = $1 and subject = $2 order by id", [
+      client.caller.id,
+      subject,
+    ])
+  ).rows.map(({ action }) => action);
+
+async function register(client: Client, fields: Record<string, unknown> = {}) {
+  const { status, body } = await client.send("POST", "/patients", someBody(fields));
+  expect(status).toBe(201);
+  return body;
+}
+
+const numberOf = (patient: { identifiers: { value: string }[] }) => patient.identifiers[0]?.value;
+
+test("an update finds patients by identifier or id, and changes what the row has", async () => {
+  const passport = { system: "passport-de", value: randomUUID() };
+  const first = await register(admin, {
+    identifiers: [passport],
+    phones: [
+      { value: "+12125550123", use: "home" },
+      { value: "+12125550124", use: "mobile" },
+    ],
+  });
+  const second = await register(admin, { address: { street: "1 Way", city: "Troon" } });
+  const file = `id,MRN,city,mobile,email\n,${numberOf(first)},,+12125550199,\n${second.id},,Ayr,,ada.${second.id}@example.com\n${second.id},,,,\n,P0,,,\n,,,,x@example.com\n`;
+  const body = await send(admin, file, "mode=update");
+  expect(body).toMatchObject({ lines: 5, created: 0, updated: 2, unchanged: 1, failed: 2 });
+  expect(body.errors).toMatchObject([
+    { line: 5, errors: [{ message: "there is no patient with this id or identifier" }] },
+    { line: 6, errors: [{ message: expect.stringContaining("needs an id or an identifier") }] },
+  ]);
+  const { phones, identifiers, name, version } = await read(first.id);
+  expect({ phones, name, version }).toMatchObject({
+    ...{ name: first.name, version: 2 },
+    phones: [
+      { value: "+12125550123", use: "home" },
+      { value: "+12125550199", use: "mobile" },
+    ],
+  });
+  expect(identifiers).toMatchObject(first.identifiers);
+  expect(await read(second.id)).toMatchObject({ email: `ada.${second.id}@example.com`, version: 2, address: { city: "Ayr" } });
+});
+
+test("a dry run shows what would change, field by field, and changes nothing", async () => {
+  const [patient, other] = [await register(admin), await register(admin)];
+  const line = (fields: object) => `${JSON.stringify({ id: patient.id, ...fields })}\n`;
+  const file = line({ sex: "female", phoneNumber: "212 555 0123" }) + line({ name: patient.name }) + line({ email: other.email });
+  const dry = await send(admin, file, "mode=update&dryRun=true", ndjson);
+  expect(dry).toMatchObject({ dryRun: true, updated: 1, unchanged: 1, failed: 1, errors: [{ line: 3, errors: [{ path: "email" }] }] });
+  expect(dry.changes[0]).toEqual({
+    line: 1,
+    id: patient.id,
+    changes: [
+      { field: "phoneNumber", to: "+12125550123" },
+      { field: "sex", to: "female" },
+    ],
+  });
+  expect(await read(patient.id)).toMatchObject({ version: 1 });
+  const wet = await send(admin, file, "mode=update", ndjson);
+  expect(wet).toMatchObject({ updated: 1, unchanged: 1, failed: 1, errors: dry.errors });
+  expect(await read(patient.id)).toMatchObject({ version: 2, sex: "female" });
+});
+
+test("an upsert creates who is not there, and changes who is, also a patient of a line before", async () => {
+  const [known, number] = [await register(admin), `N-${randomUUID()}`];
+  const file = `mrn,name,email,dateOfBirth,address,sex\n${numberOf(known)},,,,,M\n${number},Eva,${number}@example.com,1980-01-01,1 Way,\n${number},Eva Holm,,,,F\n`;
+  expect(await send(admin, file, "mode=upsert")).toMatchObject({ created: 1, updated: 2, failed: 0 });
+  const { items } = (await admin.send("GET", `/patients?identifier=mrn|${number}`)).body;
+  expect(items).toMatchObject([{ name: "Eva Holm", sex: "female", version: 2 }]);
+  expect(await send(admin, file, "mode=upsert")).toMatchObject({ created: 0, updated: 2, unchanged: 1 });
+});
+
+test("an update leaves the audit entries of a PATCH", async () => {
+  const user = service.as("user");
+  const patient = await register(user);
+  await send(user, `id,sex\n${patient.id},F\n${patient.id},F\n`, "mode=update");
+  expect(await audited(user, patient.id)).toEqual(["patient.registered", "patient.updated", "patient.read"]);
+});
+
+test("somebody's update reaches no patient whom they may not see, by no key", async () => {
+  const patient = await register(admin);
+  const stranger = service.as("user");
+  const file = `id,mrn,sex\n${patient.id},,F\n,${numberOf(patient)},F\n`;
+  expect(await send(stranger, file, "mode=update")).toMatchObject({ updated: 0, failed: 2 });
+  expect(await read(patient.id)).toMatchObject({ version: 1 });
+});
+
+test("who may only read a patient cannot change them, and the audit trail has the try", async () => {
+  const [patient, reader] = [await register(admin), service.as("user")];
+  const sharing = { users: [], teams: [], readers: { users: [reader.caller.id], teams: [] } };
+  expect((await admin.send("PUT", `/patients/${patient.id}/access`, sharing)).status).toBe(200);
+  for (const query of ["mode=update", "mode=upsert", "mode=update&dryRun=true"]) {
+    const body = await send(reader, `id,sex\n${patient.id},F\n`, query);
+    expect(body).toMatchObject({ updated: 0, failed: 1, errors: [{ line: 2, errors: [{ path: "" }] }] });
+  }
+  expect(await read(patient.id)).toMatchObject({ version: 1 });
+  expect(await audited(reader, patient.id)).toEqual(["access.refused", "access.refused", "access.refused"]);
+});
+
+test("an exported row whose last name was edited changes the whole name too", async () => {
+  const user = service.as("user");
+  const { id } = await register(user, { name: undefined, firstName: "Ada", lastName: "Byron", address: { street: "1 Way", city: "Ayr" } });
+  const { text } = await user.send("GET", "/patients:export?format=csv");
+  expect(await send(user, text, "mode=update")).toMatchObject({ unchanged: 1, failed: 0 });
+  expect(await send(user, text.replace(",Byron,", ",Lovelace,").replace(",1 Way,", ",2 Way,"), "mode=update")).toMatchObject({
+    updated: 1,
+  });
+  expect(await read(id)).toMatchObject({ name: "Ada Lovelace", lastName: "Lovelace", address: { street: "2 Way", text: "2 Way, Ayr" } });
+});
+
+test("a key that was used in one mode is not taken for another", async () => {
+  const headers = { ...csv, "idempotency-key": randomUUID() };
+  const patient = await register(admin);
+  expect(await send(admin, `id,sex\n${patient.id},F\n`, "mode=update", headers)).toMatchObject({ updated: 1 });
+  expect(await send(admin, `id,sex\n${patient.id},F\n`, "mode=upsert", headers)).toMatchObject({ code: "idempotency_key_reused" });
+});
