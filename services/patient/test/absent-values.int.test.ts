@@ -140,6 +140,17 @@ test("an e-mail is one patient's in all its spellings, in a body, a file and a d
   expect((await strictAdmin.send("POST", `/patients/${created.id}:restore`)).status).toBe(409);
 });
 
+test("an e-mail that changes to another spelling stays one patient's", async () => {
+  const tag = randomUUID();
+  const spellings = [`info.${tag}@xn--mnchen-3ya.example`, `info.${tag}@m\u00fcnchen.example`, `INFO.${tag}@M\u00dcNCHEN.example`];
+  const { id } = await create(strictAdmin, someBody({ email: spellings[0] }));
+  for (const email of spellings.slice(1)) {
+    expect((await strictAdmin.send("PATCH", `/patients/${id}`, { email })).body.email).toBe(email);
+    expect(await column(id, "email_key")).not.toBeNull();
+    for (const email of spellings) expect((await strictAdmin.send("POST", "/patients", someBody({ email }))).status).toBe(409);
+  }
+});
+
 test("patients of the version before keep their e-mails to themselves while both versions run", async () => {
   const tag = randomUUID();
   const old = await insertAsBefore(`Old.${tag}@example.com`);
