@@ -93,6 +93,24 @@ test("a registration of long ago counts on the day that the clinic gave, in ever
   }
 });
 
+test("a registration counts on the day that the last update or restoration says", async () => {
+  const registeredOn = async (from: string, to: string) =>
+    (await patients({ from, to, interval: "month", timeZone: "UTC" })).totals.registered;
+  const years = () => Promise.all(["1997", "1998"].map((year) => registeredOn(`${year}-01-01`, `${year}-12-31`)));
+  const at = "2026-06-05T10:00:00Z";
+  await apply(
+    registered("moved", at),
+    patientEvent("moved", 2, { at }, { case: "updated", value: { registeredDate: "1997-03-01" } }),
+    patientEvent("moved", 3, { at }, { case: "deleted", value: {} }),
+  );
+  expect(await years()).toEqual([1, 0]);
+  await apply(patientEvent("moved", 4, { at }, { case: "restored", value: { registeredDate: "1998-03-01" } }));
+  expect(await years()).toEqual([0, 1]);
+  // An event of the version before does not say it.
+  await apply(patientEvent("moved", 5, { at }, { case: "restored", value: {} }));
+  expect(await years()).toEqual([0, 1]);
+});
+
 test("ages count from the middle of a year or month of birth, but from no day after the registration", async () => {
   const born = (name: string, partialDateOfBirth: string) =>
     registered(name, "2026-01-20T12:00:00Z", { dateOfBirth: "", partialDateOfBirth, city: "Middleton" });

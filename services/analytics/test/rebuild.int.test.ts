@@ -77,17 +77,14 @@ function patientEvents(patient: (index: number) => string) {
         at,
         fc.constantFrom("deleted" as const, "restored" as const, "updated" as const),
         demographics,
+        fc.constantFrom("", "2026-02-01", "2019-12-24"),
       )
-      .map(([p, version, time, what, values]) =>
+      .map(([p, version, time, what, values, registeredDate]) =>
         patientEvent(
           patient(p),
           version,
           { at: time },
-          what === "deleted"
-            ? { case: "deleted", value: {} }
-            : what === "restored"
-              ? { case: "restored", value: { demographics: values } }
-              : { case: "updated", value: { demographics: values, registeredDate: "2026-02-01" } },
+          what === "deleted" ? { case: "deleted", value: {} } : { case: what, value: { demographics: values, registeredDate } },
         ),
       ),
     fc

@@ -155,7 +155,7 @@ test("every change is an event, in order per patient, and an audit entry with th
   const path = `/patients/${patient.id}`;
   await admin.send("PATCH", path, { sex: "other", name: "New Name" });
   await admin.send("DELETE", path);
-  await admin.send("POST", `${path}:restore`);
+  await admin.send("POST", `${path}:restore`, { registeredDate: "2019-12-24" });
   const { rows: outbox } = await service.db.pool.query("select type, payload from outbox where key = $1 order by id", [patient.id]);
   const events = outbox.map((row) => fromBinary(PatientEventSchema, row.payload));
   expect(events.map((event) => [event.version, event.event.case])).toEqual([
@@ -165,6 +165,7 @@ test("every change is an event, in order per patient, and an audit entry with th
     [4n, "restored"],
   ]);
   expect(events[1]?.event.value).toMatchObject({ changedFields: ["name", "sex"], demographics: { sex: "other" } });
+  expect(events[3]?.event.value).toMatchObject({ registeredDate: "2019-12-24", demographics: { sex: "other" } });
   const { rows: proven } = await service.db.pool.query(
     `select v.version from patient_versions v join audit_entries a on a.subject = v.patient_id::text and (a.details->>'version')::bigint = v.version
      where v.patient_id = $1 and a.details->>'sha256' = encode(sha256(convert_to(v.record::text, 'UTF8')), 'hex') order by 1`,

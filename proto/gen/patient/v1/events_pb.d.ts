@@ -244,6 +244,13 @@ export declare type PatientRestored = Message<"patient.v1.PatientRestored"> & {
    * @generated from field: patient.v1.Demographics demographics = 1;
    */
   demographics?: Demographics | undefined;
+
+  /**
+   * The day of registration as restored, `YYYY-MM-DD`. Empty in events of before it was there: then it is as before.
+   *
+   * @generated from field: string registered_date = 2;
+   */
+  registeredDate: string;
 };
 
 /**

@@ -49,5 +49,6 @@ export function deletedEvent(id: string, version: number, at: Date, traceparent:
 }
 
 export function restoredEvent(id: string, version: number, at: Date, traceparent: string, record: PatientRecord): OutboxEvent {
-  return encode(id, version, at, traceparent, { case: "restored", value: { demographics: demographics(record) } });
+  const value = { demographics: demographics(record), registeredDate: record.registeredDate };
+  return encode(id, version, at, traceparent, { case: "restored", value });
 }
