@@ -124,6 +124,30 @@ test("an administrator names another owner; the one before loses the patient, an
   expect(rows).toEqual([{ details: { from: owner.caller.id, to: next.caller.id } }]);
 });
 
+test.each([
+  ["before", "lock table patient_access in exclusive mode"],
+  ["while", "select from patients for update"],
+])("a former owner who shares a patient just %s another owner is named neither gets it back nor shares it", async (_when, lock) => {
+  const { id, path, owner, stranger, sharing } = await shared();
+  const next = stranger.caller.id;
+  const transaction = await service.db.pool.connect();
+  await transaction.query("begin");
+  await transaction.query(lock);
+  const sent = { users: [randomUUID()], teams: [], owner: owner.caller.id };
+  const sharings = [sent, { ...sent, owner: undefined }].map((body) => owner.send("PUT", `${path}/access`, body));
+  const waiting = () =>
+    service.db.pool.query(
+      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%with before as%'",
+    );
+  await expect.poll(async () => (await waiting()).rowCount).toBe(2);
+  await transaction.query("update patients set registered_by = $1 where id = $2", [next, id]);
+  await transaction.query("commit");
+  transaction.release();
+  for (const { status } of await Promise.all(sharings)) expect(status).toBe(404);
+  const { body } = await stranger.send("GET", `${path}/access`);
+  expect(body).toEqual({ registeredBy: owner.caller.id, owner: next, ...sharing });
+});
+
 test("an administrator gives all records of somebody who leaves to somebody else, a part at a time, with an entry for each", async () => {
   const [leaving, next] = [service.as("user"), service.as("user")];
   const [from, to] = [leaving.caller.id, next.caller.id];

@@ -1,6 +1,7 @@
 /** Owners and grants in Postgres. */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
-import type { PatientDatabase } from "../database.ts";
+import type { PatientDatabase, Viewer } from "../database.ts";
+import { accessLevel } from "./access-store.ts";
 
 /** `user:<id>` or `team:<id>`, and whether they may change the patient, or only see it. */
 export type Grant = { principal: string; canWrite: boolean };
@@ -32,42 +33,53 @@ export async function readSharing(
   return row ?? { registeredBy: "", owner: "", grants: [] };
 }
 
+/**
+ * Everything follows from `before`, which waits for somebody who changes the owner just now: then it is what they leave, and is empty
+ * if the caller may no longer share the patient.
+ */
 const replaceStatement = {
   name: "patient_sharing_replace",
   text: `
     with before as materialized (
-      select id, registered_by as owner, ${registrar} as registrar from patients p where id = $1
+      select p.id, registered_by as owner, coalesce($6::text, registered_by) as next_owner, ${registrar} as registrar
+      from patients p, (select $4::text as actor, $7::boolean as sees_all, $8::text[] as principals) v
+      where p.id = $1 and p.deleted_at is null and ${accessLevel("p", "v")} = 'manage' for update of p
     ), removed as (
-      delete from patient_access where patient_id = $1 and principal <> all($2::text[]) returning principal
+      delete from patient_access where patient_id in (select id from before) and principal <> all($2::text[]) returning principal
     ), added as (
       insert into patient_access (patient_id, principal, can_write, granted_by)
-      select $1, principal, can_write, $4 from unnest($2::text[], $3::boolean[]) as wanted(principal, can_write)
+      select id, principal, can_write, $4 from before, unnest($2::text[], $3::boolean[]) as wanted(principal, can_write)
       on conflict (patient_id, principal) do update set can_write = excluded.can_write, granted_by = excluded.granted_by, granted_at = now()
       where patient_access.can_write <> excluded.can_write
       returning principal, can_write
     ), owned as (
-      update patients p set registered_by = $6 from before where p.id = before.id and before.owner <> $6
+      update patients p set registered_by = next_owner from before where p.id = before.id and owner <> next_owner
     ), audited as (
       ${insertIntoAudit}
-      select $4, 'patient.shared', $1::uuid, $5, jsonb_build_object(
+      select $4, 'patient.shared', id, $5, jsonb_build_object(
         'added', coalesce((select jsonb_agg(principal order by principal) from added where can_write), '[]'),
         'addedReaders', coalesce((select jsonb_agg(principal order by principal) from added where not can_write), '[]'),
         'removed', coalesce((select jsonb_agg(principal order by principal) from removed), '[]'))
+      from before
       union all
-      select $4, 'patient.owner_changed', id, $5, jsonb_build_object('from', owner, 'to', $6) from before where owner <> $6
+      select $4, 'patient.owner_changed', id, $5, jsonb_build_object('from', owner, 'to', next_owner) from before where owner <> next_owner
     )
-    select registrar as "registeredBy", $6 as owner from before`,
+    select registrar as "registeredBy", next_owner as owner from before`,
 };
 
-/** Replaces a patient's grants and its owner, and writes who changed which. */
+/**
+ * Replaces a patient's grants, and its owner if one is given, and writes who changed which. Undefined if the viewer may not share the
+ * patient, or it is deleted.
+ */
 export async function replaceSharing(
   db: PatientDatabase,
-  { id, owner, grants, actor, requestId }: Who & { id: string; owner: string; grants: Grant[] },
-): Promise<Owners> {
+  { id, owner, grants, viewer, requestId }: { id: string; owner: string | undefined; grants: Grant[]; viewer: Viewer; requestId: string },
+): Promise<Owners | undefined> {
   const principals = grants.map(({ principal }) => principal);
   const levels = grants.map(({ canWrite }) => canWrite);
-  const [row] = await db.query<Owners>(replaceStatement, [id, principals, levels, actor, requestId, owner]);
-  return row ?? { registeredBy: "", owner };
+  const values = [id, principals, levels, viewer.id, requestId, owner, viewer.seesAll, viewer.principals];
+  const [row] = await db.query<Owners>(replaceStatement, values);
+  return row;
 }
 
 const transferStatement = {

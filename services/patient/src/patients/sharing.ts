@@ -2,7 +2,7 @@
 
 import { authorize } from "@pm/kit/auth/verifier";
 import { AppError, invalidFields } from "@pm/kit/errors";
-import type { Call } from "../caller.ts";
+import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import { findFor, notFound } from "./access.ts";
 import { type Grant, readSharing, replaceSharing, transferPatients } from "./sharing-store.ts";
@@ -42,12 +42,17 @@ export function createSharing({ db }: { db: PatientDatabase }) {
       id: string,
       { owner, ...wanted }: Principals & { readers?: Principals | undefined; owner?: string | undefined },
     ): Promise<Sharing> {
-      const found = await find(call, id, "manage");
-      if (owner !== undefined && owner !== found.owner) requireAdministrator(call, found.id);
       const grants = toGrants(wanted);
-      const change = { id, owner: owner ?? found.owner, grants, actor: call.actorId, requestId: call.requestId };
-      const { registeredBy, owner: now } = await replaceSharing(db, change);
-      return { registeredBy, owner: now, ...toGrantees(grants) };
+      const viewer = viewerOf(call.caller);
+      for (;;) {
+        const found = await find(call, id, "manage");
+        if (owner !== undefined && owner !== found.owner) requireAdministrator(call, found.id);
+        // Whoever is no administrator names the owner who they are. They must not become it again if another one was named meanwhile.
+        const named = viewer.seesAll ? owner : undefined;
+        const owners = await replaceSharing(db, { id, owner: named, grants, viewer, requestId: call.requestId });
+        if (owners) return { ...owners, ...toGrantees(grants) };
+        // The patient has changed hands or was deleted since it was found: what the caller may do is asked again.
+      }
     },
 
     /** Gives records of one user to another one. Gives how many are left: then it is called again. */
