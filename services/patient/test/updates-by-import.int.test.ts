@@ -75,6 +75,16 @@ test("a dry run shows what would change, field by field, and changes nothing", a
   expect(await read(patient.id)).toMatchObject({ version: 2, sex: "female" });
 });
 
+test("a dry run tells that others have an e-mail, and not that the patient itself has it, in another spelling", async () => {
+  const email = `Ada.${randomUUID()}@example.com`;
+  const [patient, other] = [await register(admin, { email }), await register(admin)];
+  const line = (fields: object) => `${JSON.stringify({ email: email.toLowerCase(), ...fields })}\n`;
+  const file = line({ id: other.id }) + line({ id: patient.id }) + line(someBody({ email })) + line({ id: other.id });
+  const failed = [1, 3, 4].map((line) => ({ line, errors: [{ path: "email" }] }));
+  for (const query of ["mode=upsert&dryRun=true", "mode=upsert"])
+    expect(await send(admin, file, query, ndjson)).toMatchObject({ created: 0, updated: 1, failed: 3, errors: failed });
+});
+
 test("an upsert creates who is not there, and changes who is, also a patient of a line before", async () => {
   const [known, number] = [await register(admin), `N-${randomUUID()}`];
   const file = `mrn,name,email,dateOfBirth,address,sex\n${numberOf(known)},,,,,M\n${number},Eva,${number}@example.com,1980-01-01,1 Way,\n${number},Eva Holm,,,,F\n`;

@@ -218,34 +218,36 @@ function refusal({ getsNumber }: Imported, conflict: Conflict): FieldError[] {
   return isOurs ? [{ path: "", message }] : (taken(conflict).options.errors ?? []);
 }
 
-/** In a file no two lines may have the same keys, and no line one that a living patient has. */
+/** In a file no two lines may have the same keys, and no line one that a living patient has, unless it changes that patient. */
 const freeStatement = {
   name: "imports_free_keys",
   text: `
     with input as materialized (
-      select distinct system, value, sha256(convert_to(coalesce('identifier:' || system || '|', '') || value, 'UTF8')) as hash
-      from json_to_recordset($2) as k(system text, value text)
+      select distinct system, value, patient, sha256(convert_to(coalesce('identifier:' || system || '|', '') || value, 'UTF8')) as hash
+      from json_to_recordset($2) as k(system text, value text, patient uuid)
     ), noted as (
       insert into import_emails (import_id, email_hash) select $1, hash from input on conflict do nothing returning email_hash
     )
-    select system, value from input where hash in (select email_hash from noted) and case when system is null
-      then (select id from patients p where p.email_key = value and p.deleted_at is null limit 1) is null
-        and (select id from patients p where lower(p.email) = value and p.deleted_at is null limit 1) is null
-      else (select patient_id from patient_identifiers i where i.system = input.system and i.value = input.value) is null end`,
+    select system, value, patient from input where hash in (select email_hash from noted) and case when system is null
+      then (select id from patients p where p.email_key = value and p.deleted_at is null and p.id is distinct from patient limit 1) is null
+        and (select id from patients p where lower(p.email) = value and p.deleted_at is null and p.id is distinct from patient limit 1) is null
+      else (select patient_id from patient_identifiers i where i.system = input.system and i.value = input.value
+        and i.patient_id is distinct from patient) is null end`,
 };
 
-/** An identifier, or the key of an e-mail, which has no system. */
-type Key = { system: string | null; value: string };
+/** An identifier, or the key of an e-mail, which has no system. `patient` is the one that the line changes. */
+type Key = { system: string | null; value: string; patient: string | null };
 
 /** The lines whose e-mail or identifier is taken: by another patient, or by a line that came before. */
 async function takenKeys(tx: Queries, importId: string, imported: Imported[]): Promise<Map<string, Conflict>> {
-  const keysOf = ({ claims }: Imported): Key[] =>
-    claims.map((claim) => (claim.kind === "email" ? { system: null, value: claim.key } : { system: claim.system, value: claim.value }));
+  const keysOf = ({ claims, patientId }: Imported): Key[] =>
+    claims.map((claim) => ({ patient: patientId ?? null, ...(claim.kind === "email" ? { system: null, value: claim.key } : claim) }));
   const name = ({ system, value }: Key) => JSON.stringify([system, value]);
   const rows = await tx.query<Key>(freeStatement, [importId, JSON.stringify(imported.flatMap(keysOf))]);
-  const free = new Set(rows.map(name));
-  // The first line of a key has it, the next ones do not.
-  const found = imported.map((line) => [line.id, keysOf(line).find((key) => !free.delete(name(key)))] as const);
+  const free = Map.groupBy(rows, name);
+  // The first line that may have a key has it, the next ones do not.
+  const isTaken = (key: Key) => !free.get(name(key))?.some(({ patient }) => patient === key.patient) || !free.delete(name(key));
+  const found = imported.map((line) => [line.id, keysOf(line).find(isTaken)] as const);
   return new Map(found.flatMap(([id, key]) => (key ? [[id, key.system === null ? "email" : { system: key.system }]] : [])));
 }
 
