@@ -40,7 +40,7 @@ test("an update finds patients by identifier or id, and changes what the row has
   const body = await send(admin, file, "mode=update");
   expect(body).toMatchObject({ lines: 5, created: 0, updated: 2, unchanged: 1, failed: 2 });
   expect(body.errors).toMatchObject([
-    { line: 5, errors: [{ message: "there is no patient with this id or identifier" }] },
+    { line: 5, errors: [{ message: "there is no patient with this identifier" }] },
     { line: 6, errors: [{ message: expect.stringContaining("needs an id or an identifier") }] },
   ]);
   const { phones, identifiers, name, version } = await read(first.id);
@@ -83,6 +83,18 @@ test("a dry run tells that others have an e-mail, and not that the patient itsel
   const failed = [1, 3, 4].map((line) => ({ line, errors: [{ path: "email" }] }));
   for (const query of ["mode=upsert&dryRun=true", "mode=upsert"])
     expect(await send(admin, file, query, ndjson)).toMatchObject({ created: 0, updated: 1, failed: 3, errors: failed });
+});
+
+test("a line with an id means that patient or nobody, whatever its identifiers", async () => {
+  const [patient, number, user] = [await register(admin), `N-${randomUUID()}`, service.as("user")];
+  const own = await register(user);
+  const line = (id: unknown, value: unknown) => `${JSON.stringify(someBody({ id, identifiers: [{ system: "mrn", value }] }))}\n`;
+  const file = line(randomUUID(), numberOf(own)) + line(patient.id, numberOf(own)) + line(randomUUID(), number) + line("7", numberOf(own));
+  const errors = [1, 2, 3, 4].map((line) => ({ line, errors: [{ path: "id", message: expect.stringContaining("leave it out") }] }));
+  for (const query of ["mode=upsert&dryRun=true", "mode=upsert", "mode=update"])
+    expect(await send(user, file, query, ndjson)).toMatchObject({ created: 0, updated: 0, failed: 4, errors });
+  for (const { id } of [patient, own]) expect(await read(id)).toMatchObject({ version: 1 });
+  expect(await send(user, line(null, numberOf(own)), "mode=upsert", ndjson)).toMatchObject({ updated: 1, failed: 0 });
 });
 
 test("an upsert creates who is not there, and changes who is, also a patient of a line before", async () => {

@@ -13,16 +13,15 @@ const matchStatement = {
       join patient_identifiers k on k.system = i.system and k.value = i.value
     )
     select p.id from viewer, (select $4::uuid as id union select patient_id from keyed) meant join patients p using (id)
-    where p.deleted_at is null and ${visible("p", "viewer")} order by p.id <> $4 limit 2`,
+    where p.deleted_at is null and ${visible("p", "viewer")} limit 2`,
 };
 
-/** The patient with the id, or else those with one of the identifiers, among those whom the viewer may see; two at most. */
+/** The patients with the id or one of the identifiers, among those whom the viewer may see; two at most. */
 export async function findMatches(
   db: PatientDatabase,
   viewer: Viewer,
   { id, identifiers }: { id: string | undefined; identifiers: IdentifierKey[] },
 ): Promise<string[]> {
   const values = [viewer.id, viewer.seesAll, viewer.principals, id ?? null, JSON.stringify(identifiers)];
-  const ids = (await db.query<{ id: string }>(matchStatement, values)).map((row) => row.id);
-  return id !== undefined && ids[0] === id.toLowerCase() ? ids.slice(0, 1) : ids;
+  return (await db.query<{ id: string }>(matchStatement, values)).map((row) => row.id);
 }

@@ -113,7 +113,7 @@ is 429. An import that sends less than 1 KiB per second, or takes longer than 60
         .openapi({ description: "Checks everything and stores nothing. The report has what would change, field by field." }),
       mode: z.enum(importModes).default("create").openapi({
         description:
-          "`update` changes the patients that have the id, or else an identifier, of a line: as a PATCH does, with the cells and fields that are there. `upsert` creates the others too.",
+          "`update` changes the patient that has the id of a line or, if it has none, one of its identifiers: as a PATCH does, with the cells and fields that are there. `upsert` creates the others too.",
       }),
       map: plainText.min(1).max(2_000).optional().openapi({
         pattern: plainTextPattern,

@@ -20,11 +20,11 @@ type Options = {
 };
 
 /** What a line says about which patient it means. */
-function keysOf({ body, added }: ImportLine): { id: string | undefined; identifiers: IdentifierKey[] } {
+function keysOf({ body, added }: ImportLine): { id: unknown; identifiers: IdentifierKey[] } {
   const { id, identifiers } = body as { id?: unknown; identifiers?: unknown };
   const entries = [...(Array.isArray(identifiers) ? identifiers : []), ...(added?.identifiers ?? [])];
   return {
-    id: typeof id === "string" && isUuid(id) ? id : undefined,
+    id: id ?? undefined,
     identifiers: entries.flatMap((entry) => {
       const { system, value } = (entry ?? {}) as Record<string, unknown>;
       return typeof system === "string" && typeof value === "string" ? [{ system, value: value.normalize().trim() }] : [];
@@ -38,17 +38,29 @@ const nameOf = ({ system, value }: IdentifierKey) => `${system}|${value}`;
 export const identifierNames = (line: ImportLine): string[] => keysOf(line).identifiers.map(nameOf);
 
 export function createUpdates({ db, merge }: Options, call: Call, { mode, dryRun }: { mode: ImportMode; dryRun: boolean }) {
+  /** The patient whom a line means. Undefined if the line is to create one. A line with an id means that patient or nobody. */
+  async function find({ id, identifiers }: ReturnType<typeof keysOf>): Promise<string | undefined> {
+    const viewer = viewerOf(call.caller);
+    if (id !== undefined) {
+      const [patientId] = typeof id === "string" && isUuid(id) ? await findMatches(db, viewer, { id, identifiers: [] }) : [];
+      if (patientId !== undefined) return patientId;
+      const message = "is of no patient whom you may see; correct it, or leave it out, and the identifiers say who is meant";
+      throw invalidFields([{ path: "id", message }]);
+    }
+    if (identifiers.length === 0 && mode === "update")
+      throw invalidFields([{ path: "", message: "needs an id or an identifier, so that it is clear who is meant" }]);
+    const [patientId, ...others] = identifiers.length > 0 ? await findMatches(db, viewer, { id, identifiers }) : [];
+    if (others.length > 0) throw invalidFields([{ path: "identifiers", message: "belong to different patients; correct them" }]);
+    if (patientId === undefined && mode === "update")
+      throw invalidFields([{ path: "", message: "there is no patient with this identifier" }]);
+    return patientId;
+  }
+
   /** Changes the patient whom a line means. Undefined if the line is to create one. */
   return async (line: ImportLine): Promise<Update | undefined> => {
     if (mode === "create") return undefined;
-    const keys = keysOf(line);
-    const isKeyed = keys.id !== undefined || keys.identifiers.length > 0;
-    if (!isKeyed && mode === "update")
-      throw invalidFields([{ path: "", message: "needs an id or an identifier, so that it is clear who is meant" }]);
-    const [patientId, ...others] = isKeyed ? await findMatches(db, viewerOf(call.caller), keys) : [];
-    if (others.length > 0) throw invalidFields([{ path: "identifiers", message: "belong to different patients; correct them" }]);
-    if (patientId === undefined && mode === "upsert") return undefined;
-    if (patientId === undefined) throw invalidFields([{ path: "", message: "there is no patient with this id or identifier" }]);
+    const patientId = await find(keysOf(line));
+    if (patientId === undefined) return undefined;
     const bodyFor = (current: PatientRecord) => {
       const { id: _id, ...fields } = line.body as Record<string, unknown>;
       return line.isFlat ? withEntries(fields, line.added ?? {}, current) : fields;
