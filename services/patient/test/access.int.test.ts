@@ -130,19 +130,21 @@ test.each([
 ])("a former owner who shares a patient just %s another owner is named neither gets it back nor shares it", async (_when, lock) => {
   const { id, path, owner, stranger, sharing } = await shared();
   const next = stranger.caller.id;
-  const transaction = await service.db.pool.connect();
-  await transaction.query("begin");
-  await transaction.query(lock);
   const sent = { users: [randomUUID()], teams: [], owner: owner.caller.id };
-  const sharings = [sent, { ...sent, owner: undefined }].map((body) => owner.send("PUT", `${path}/access`, body));
-  const waiting = () =>
-    service.db.pool.query(
-      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%with before as%'",
-    );
-  await expect.poll(async () => (await waiting()).rowCount).toBe(2);
-  await transaction.query("update patients set registered_by = $1 where id = $2", [next, id]);
-  await transaction.query("commit");
-  transaction.release();
+  const bodies = [sent, { ...sent, owner: undefined }];
+  const waiting = async () =>
+    (
+      await service.db.pool.query(
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%with before as%'",
+      )
+    ).rowCount;
+  const { sharings } = await service.db.kysely.transaction().execute(async (transaction) => {
+    await sql.raw(lock).execute(transaction);
+    const sharings = bodies.map((body) => owner.send("PUT", `${path}/access`, body));
+    await expect.poll(waiting).toBe(2);
+    await sql`update patients set registered_by = ${next} where id = ${id}`.execute(transaction);
+    return { sharings };
+  });
   for (const { status } of await Promise.all(sharings)) expect(status).toBe(404);
   const { body } = await stranger.send("GET", `${path}/access`);
   expect(body).toEqual({ registeredBy: owner.caller.id, owner: next, ...sharing });
