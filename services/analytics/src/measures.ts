@@ -47,6 +47,16 @@ export const measures = {
   },
 } as const;
 
+/** The flows of money that reports and publications have, in this order. */
+export const moneyFlows = ["charged", "voided", "discounted", "credited", "writtenOff", "collected", "refunded", "invoiced"] as const;
+type MoneyFlow = (typeof moneyFlows)[number];
+export const moneyFlowMeasures = moneyFlows.map((flow) => measures.billing[flow]);
+
+/** Something for each flow of money, from its measure. */
+export function eachMoneyFlow<T>(of: (measure: string) => T): Record<MoneyFlow, T> {
+  return Object.fromEntries(moneyFlows.map((flow) => [flow, of(measures.billing[flow])])) as Record<MoneyFlow, T>;
+}
+
 /** The measure that says how many amounts there were of a measure of money. */
 export function countOf(measure: string): string {
   return `${measure}.count`;

@@ -14,6 +14,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { createCharts } from "../src/charts/renderer.ts";
 import { registerDashboard } from "../src/dashboard/rest.ts";
 import type { DashboardSessions } from "../src/dashboard/session.ts";
+import { eachMoneyFlow, moneyFlows } from "../src/measures.ts";
 import { createRebuilds } from "../src/rebuild/rebuild.ts";
 import { createReports } from "../src/reports/reports.ts";
 import { registerReports } from "../src/reports/rest.ts";
@@ -75,7 +76,7 @@ function parse(text: string) {
   return JSON.parse(text, revive as (key: string, value: unknown) => unknown);
 }
 
-type Flows = { charged: bigint; voided: bigint; collected: bigint; refunded: bigint };
+type Flows = ReturnType<typeof eachMoneyFlow<bigint>>;
 type Expected = Flows & { outstanding: bigint; credit: bigint };
 type Row = Flows & { outstanding: bigint; credit: bigint; aging: bigint[] };
 const sum = (amounts: bigint[]) => amounts.reduce((total, amount) => total + amount, 0n);
@@ -83,17 +84,17 @@ const sum = (amounts: bigint[]) => amounts.reduce((total, amount) => total + amo
 /** Every report, chart and page that has money in it says what is expected. */
 async function expectEverywhere(currency: string, expected: Expected): Promise<void> {
   const { outstanding, credit, ...flows } = expected;
+  const net = flows.charged - flows.voided - flows.discounted - flows.credited;
   for (const query of ["interval=month", "interval=day&timeZone=Asia/Kathmandu"]) {
     const path = `/analytics/billing?from=2026-08-01&to=2026-11-21&${query}&currency=${currency}`;
     const report = parse(await textOf(path)) as { totals: object; aging: { amount: bigint }[]; series: Row[] };
     expect(report.totals).toMatchObject({ ...flows, outstandingAtEnd: outstanding, creditAtEnd: credit });
     expect(sum(report.aging.map(({ amount }) => amount))).toBe(outstanding);
     expect(report.series.at(-1)).toMatchObject({ outstanding, credit });
-    for (const flow of ["charged", "voided", "collected", "refunded"] as const)
-      expect(sum(report.series.map((row) => row[flow]))).toBe(flows[flow]);
+    for (const flow of moneyFlows) expect(sum(report.series.map((row) => row[flow]))).toBe(flows[flow]);
     const csv = await textOf(`${path}&format=csv`);
-    expect(csv.trim().split("\n").at(-1)?.split(",").slice(8, 10)).toEqual([String(outstanding), String(credit)]);
-    const drawn = { money: flows.charged, outstanding, aging: report.aging[0]?.amount ?? 0n };
+    expect(csv.trim().split("\n").at(-1)?.split(",").slice(11, 13)).toEqual([String(outstanding), String(credit)]);
+    const drawn = { money: net, outstanding, aging: report.aging[0]?.amount ?? 0n };
     for (const [chart, amount] of Object.entries(drawn)) {
       const svg = await textOf(`${path}&format=svg&chart=${chart}`);
       expect(svg).toContain(formatMoneyWithCode({ currencyCode: currency, minorUnits: amount }));
@@ -105,12 +106,14 @@ async function expectEverywhere(currency: string, expected: Expected): Promise<v
   expect(billing.now).toMatchObject({ ...flows, outstandingAtEnd: outstanding, creditAtEnd: credit });
   expect(await textOf(`${summary}&format=csv`)).toContain(`billing,outstandingAtEnd,${outstanding},`);
   const page = await textOf(`/analytics/dashboard?from=2026-08-01&to=2026-11-21&interval=month&currency=${currency}`);
-  for (const amount of [flows.charged - flows.voided, flows.collected, flows.refunded, outstanding])
-    expect(page).toContain(formatMoneyWithCode({ currencyCode: currency, minorUnits: amount }));
+  const numbers = { Charged: net, Collected: flows.collected, Refunded: flows.refunded, Outstanding: outstanding };
+  for (const [name, minorUnits] of Object.entries(numbers))
+    expect(page).toContain(`<dt>${name}</dt><dd>${formatMoneyWithCode({ currencyCode: currency, minorUnits })} <small>`);
 }
 
 const bounds = [1n, 2n ** 32n - 1n, 2n ** 32n, 10n ** 12n - 1n, 10n ** 12n, 2n ** 53n - 1n, 2n ** 53n];
-type Step = { amount: bigint; minute: number; account: number; next: "nothing" | "void" | "payment" | "refund" };
+const nexts = ["nothing", "void", "discount and void", "write-off", "payment", "credit note", "refund"] as const;
+type Step = { amount: bigint; minute: number; account: number; next: (typeof nexts)[number] };
 const first = Date.parse("2026-08-01T06:00:00Z");
 const minutesOfAll = 110 * 24 * 60;
 
@@ -118,9 +121,12 @@ let currencies = 0;
 /** A currency that nobody has used yet. */
 const newCurrency = () => `X${String.fromCharCode(65 + Math.floor(currencies / 26), 65 + (currencies++ % 26))}`;
 
-/** Charges, each of which may be voided, or paid with as much again as credit, or that refunded. */
+/**
+ * Charges, each of which may be voided, also after a discount of about half, or written off. Or it is paid with as much
+ * again as credit, and that refunded, or the charge credited.
+ */
 function eventsOf(currency: string, steps: Step[]) {
-  const expected: Expected = { charged: 0n, voided: 0n, collected: 0n, refunded: 0n, outstanding: 0n, credit: 0n };
+  const expected: Expected = { ...eachMoneyFlow(() => 0n), outstanding: 0n, credit: 0n };
   const of = (minorUnits: bigint) => money(minorUnits, currency);
   const events = steps.flatMap(({ amount, minute, account, next }, index) => {
     const chargeId = `${currency}${index}`;
@@ -135,11 +141,29 @@ function eventsOf(currency: string, steps: Step[]) {
       return [charge, add(30, { case: "chargeVoided", value: { chargeId, amount: of(amount) } })];
     }
     const settled = { chargeId, amount: of(amount) };
+    if (next === "discount and void") {
+      const discount = (amount + 1n) / 2n;
+      expected.discounted += discount;
+      expected.voided += amount - discount;
+      const reductions = [{ chargeId, amount: of(discount) }];
+      const discounted = add(20, { case: "chargeDiscounted", value: { amount: of(discount), reductions } });
+      return [charge, discounted, add(30, { case: "chargeVoided", value: { chargeId, amount: of(amount - discount) } })];
+    }
+    if (next === "write-off") {
+      expected.writtenOff += amount;
+      return [charge, add(30, { case: "writtenOff", value: { amount: of(amount), reductions: [settled] } })];
+    }
     const payment = add(40, { case: "paymentRecorded", value: { paymentId: chargeId, amount: of(amount * 2n), allocations: [settled] } });
     expected.collected += amount * 2n;
     expected.credit += amount;
     if (next === "payment") return [charge, payment];
     const opened = { chargeId, amount: of(-amount) };
+    if (next === "credit note") {
+      expected.credited += amount;
+      expected.credit += amount;
+      const value = { amount: of(amount), reductions: [settled], allocations: [opened] };
+      return [charge, payment, add(50, { case: "creditNoteIssued", value })];
+    }
     const value = { paymentId: chargeId, refundId: chargeId, amount: of(amount * 2n), allocations: [opened] };
     expected.refunded += amount * 2n;
     expected.credit -= amount;
@@ -165,13 +189,19 @@ test("a charge of 2^53 leaves every report as it was, for its own currency and f
   for (const report of ["patients", "activity", "summary", "billing"]) await textOf(`/analytics/${report}`);
 });
 
+test.each(["void", "discount and void", "credit note"] as const)("nothing is charged after: %s", async (next) => {
+  await countAndExpect([{ amount: 100n, minute: 0, account: 0, next }]);
+  const page = await textOf(`/analytics/dashboard?from=2026-08-01&to=2026-11-21&interval=month&currency=${[...used.keys()].at(-1)}`);
+  expect(page).toMatch(/<dt>Charged<\/dt><dd>\S+ 0\.00 /);
+});
+
 test("thousands of amounts at the bounds add up exactly in every report, chart and page", { timeout: 240_000 }, async () => {
   const steps = fc.array(
     fc.record<Step>({
       amount: fc.constantFrom(...bounds),
       minute: fc.nat(minutesOfAll),
       account: fc.nat(20),
-      next: fc.constantFrom("nothing", "void", "payment", "refund"),
+      next: fc.constantFrom(...nexts),
     }),
     { minLength: 200, maxLength: 400, size: "max" },
   );

@@ -153,6 +153,31 @@ test("an amount is shown with eleven accounts behind it, none of which has nearl
     expect(new Set(Object.values((await report(`billing?currency=${currency}`)).totals))).toEqual(new Set([null]));
 });
 
+test("what is discounted or credited is published with what is voided, and is not charged", async () => {
+  const accounts = Array.from({ length: 11 }, (_, index) => `account ${index}`);
+  const at = "2026-11-10T10:00:00Z";
+  const reduce = (account: string, index: number) =>
+    billingEvent(account, { at }, { case: index < 5 ? "chargeDiscounted" : "creditNoteIssued", value: { amount: money(300) } });
+  await applyBatch(
+    app.database,
+    accounts.map((account) => billingEvent(account, { at }, { case: "chargeCreated", value: { chargeId: account, amount: money(1_000) } })),
+  );
+  const reductions = accounts.map(reduce);
+  await applyBatch(app.database, reductions.slice(0, 10));
+  await app.publish();
+  const published = async () => {
+    const page = await (await app.page("/analytics/dashboard")).text();
+    return [(await report("billing")).totals, /<dt>Charged<\/dt><dd>(.*?) <small>/.exec(page)?.[1]];
+  };
+  const alone = { charged: 11_000, discounted: null, credited: null, writtenOff: null };
+  expect(await published()).toMatchObject([{ ...alone, voided: null }, "EUR 110.00"]);
+  // What ten accounts wait with is shown with the eleventh.
+  await applyBatch(app.database, reductions.slice(10));
+  clock.now = Date.parse("2026-12-01T12:00:00Z");
+  await app.publish();
+  expect(await published()).toMatchObject([{ ...alone, voided: 3_300 }, "EUR 77.00"]);
+});
+
 test("sign-ins are published too, and the reasons of failures only beside enough others", async () => {
   const failed = (count: number, reason: number) =>
     Array.from({ length: count }, () => authEvent({ at: "2026-11-10T10:00:00Z" }, { case: "signInFailed", value: { reason } }));

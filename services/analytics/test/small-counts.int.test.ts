@@ -47,7 +47,7 @@ const note = (week: number, measure: string, value = "", amount = 1) => {
   counts.set(`${measure} ${value}`, (counts.get(`${measure} ${value}`) ?? 0) + amount);
 };
 const { registeredBy } = measures.patients;
-const { charged, collected } = measures.billing;
+const { charged, voided, collected } = measures.billing;
 const { signedIn, failed, failedBy } = measures.activity;
 
 let people = 0;
@@ -86,22 +86,30 @@ function eventsOf(week: number) {
 }
 let deleted = 0;
 
-/** Charges and payments in EUR of many accounts, and in USD of one. */
+/** Charges, discounts, credit notes and payments in EUR of many accounts, and charges in USD of one. */
 function moneyOf(week: number, at: () => number) {
+  const noteAmount = (measure: string, account: number, amount: number) =>
+    amounts[week]?.set(`${measure} ${account}`, (amounts[week]?.get(`${measure} ${account}`) ?? 0) + amount);
   const charge = (account: number, amount: number, currency: string) => {
-    if (currency === "EUR") amounts[week]?.set(`${charged} ${account}`, (amounts[week]?.get(`${charged} ${account}`) ?? 0) + amount);
+    if (currency === "EUR") noteAmount(charged, account, amount);
     const value = { chargeId: `${week} ${account} ${currency} ${random(2 ** 30)}`, amount: money(amount, currency) };
     return billingEvent(`account ${account}`, { at: at() }, { case: "chargeCreated", value });
   };
   const pay = (account: number, amount: number) => {
-    amounts[week]?.set(`${collected} ${account}`, (amounts[week]?.get(`${collected} ${account}`) ?? 0) + amount);
+    noteAmount(collected, account, amount);
     const value = { paymentId: `${week} ${account} ${random(2 ** 30)}`, amount: money(amount), allocations: [] };
     return billingEvent(`account ${account}`, { at: at() }, { case: "paymentRecorded", value });
+  };
+  const reduce = (account: number, amount: number) => {
+    noteAmount(voided, account, amount);
+    const what = pick(["chargeDiscounted", "creditNoteIssued"] as const);
+    return billingEvent(`account ${account}`, { at: at() }, { case: what, value: { amount: money(amount) } });
   };
   const some = Array.from({ length: accounts }, (_, account) => account);
   return [
     ...some.filter(() => random(2) > 0).map((account) => charge(account, 1 + random(random(3) === 0 ? 500 : 50), "EUR")),
     ...some.filter(() => random(2) === 0).map((account) => pay(account, 1 + random(50))),
+    ...some.filter(() => random(1) === 0).map((account) => reduce(account, 1 + random(50))),
     charge(0, 100 + random(50), "USD"),
   ];
 }
@@ -151,9 +159,10 @@ async function learn(week: number): Promise<void> {
   for (const { reason, count } of activity.failures) set(failedBy, reason, count);
   const billing = await ask(`billing?${only}&currency=EUR`);
   set(charged, "", billing.totals.charged);
+  set(voided, "", billing.totals.voided);
   set(collected, "", billing.totals.collected);
   set(countOf(charged), "", billing.totals.charges);
-  for (const flow of ["charged", "collected"]) expect((await ask(`billing?${only}&currency=USD`)).totals[flow] ?? 0).toBe(0);
+  for (const flow of ["charged", "voided", "collected"]) expect((await ask(`billing?${only}&currency=USD`)).totals[flow] ?? 0).toBe(0);
 }
 const valuesOf: Record<string, readonly string[]> = {
   [registeredBy.sex]: sexes,
@@ -209,7 +218,8 @@ function expectSum(path: string, report: Report, a: number, b: number, address: 
   } else if (path.startsWith("activity")) {
     expect(report.totals, address).toMatchObject({ signedIn: expected(signedIn), failed: expected(failed) });
   } else if (path.startsWith("billing")) {
-    expect(report.totals, address).toMatchObject({ charged: expected(charged), collected: expected(collected), outstandingAtEnd: null });
+    const flows = { charged: expected(charged), voided: expected(voided), collected: expected(collected) };
+    expect(report.totals, address).toMatchObject({ ...flows, outstandingAtEnd: null });
     expect(report.currencies, address).not.toContain("USD");
   }
 }
@@ -260,7 +270,7 @@ async function expectSecrets(): Promise<void> {
   const shown = [...learned].filter(([, counts]) => counts.some((count) => count)).map(([key]) => key.split(" ")[0]);
   expect(shown).toEqual(expect.arrayContaining([measures.patients.registered, failed]));
   expect(shown.filter((measure) => valuesOf[measure ?? ""]).length, JSON.stringify([...learned])).toBeGreaterThan(1);
-  for (const measure of [charged, collected]) {
+  for (const measure of [charged, voided, collected]) {
     const rows = mondays.map((_, week) => rowOf(measure, "", week));
     for (const { account, from, to, bounds } of attacker.attackAmounts(accounts, rows)) {
       const amount = amounts.slice(from, to + 1).reduce((sum, week) => sum + (week.get(`${measure} ${account}`) ?? 0), 0);

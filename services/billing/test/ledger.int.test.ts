@@ -172,6 +172,41 @@ test("credit notes lower an invoice until nothing is left of it, under numbers w
   await expectToHold();
 });
 
+test("what a credit note or a void frees settles open charges beyond the first twenty", async () => {
+  const accountId = await one.newAccount();
+  const first = (await one.charge(accountId, 100n)).charge?.chargeId ?? "";
+  for (let count = 0; count < 21; count += 1) await one.charge(accountId, 100n);
+  await one.pay(accountId, 100n, randomUUID(), [{ charge: first }]);
+  const { invoice } = await one.createInvoice({ accountId, issue: true });
+  await one.charge(accountId, 100n);
+  const { allocations } = await one.credit(invoice?.invoiceId ?? "");
+  expect(allocations.map(({ amount }) => amount?.minorUnits).toSorted()).toEqual([-100n, 100n]);
+  expect(await balances(accountId)).toEqual({ receivable: 0n, credit: 0n, revenue: 100n, cash: 100n });
+
+  const another = await one.newAccount();
+  const large = (await one.charge(another, 1_000n)).charge?.chargeId ?? "";
+  await one.pay(another, 500n);
+  for (let count = 0; count < 30; count += 1) await one.charge(another, 10n);
+  await one.void(large);
+  expect(await balances(another)).toEqual({ receivable: 0n, credit: 200n, revenue: 300n, cash: 500n });
+  await expectToHold();
+});
+
+test("a charge that was discounted in full is on no further invoice and is not voided, and a charge written off keeps its invoice", async () => {
+  const accountId = await one.newAccount();
+  const { charge } = await one.charge(accountId, 100n);
+  const { invoice: draft } = await one.createInvoice({ accountId });
+  await one.discount(draft?.invoiceId ?? "", [{ charge: charge?.chargeId ?? "" }]);
+  await one.voidInvoice(draft?.invoiceId ?? "");
+  expect(await reasonOf(one.void(charge?.chargeId ?? ""))).toBe("CHARGE_REDUCED");
+  expect(await reasonOf(one.createInvoice({ accountId }))).toBe("NOTHING_TO_INVOICE");
+  await one.charge(accountId, 50n);
+  const { invoice } = await one.createInvoice({ accountId, issue: true });
+  await one.writeOff(invoice?.invoiceId ?? "");
+  expect(await reasonOf(one.voidInvoice(invoice?.invoiceId ?? ""))).toBe("INVOICE_WRITTEN_OFF");
+  await expectToHold();
+});
+
 test("a write-off closes an invoice that nobody will pay, and the loss is bad debt", async () => {
   const accountId = await one.newAccount();
   await one.charge(accountId, 1_000n);

@@ -182,6 +182,7 @@ test("an update changes what its mask names, once, and only the version that was
   expect((await failure(update(changes, ["status"]))).code).toBe(Code.Aborted);
   expect((await failure(charge(accountId, 1n))).findDetails(ErrorInfoSchema)[0]?.reason).toBe("ACCOUNT_SUSPENDED");
   expect((await failure(update({ name: "" }, ["name"]))).code).toBe(Code.InvalidArgument);
+  expect((await update({ email: "" }, ["email"])).account?.email).toBe("");
   expect((await failure(update({}, ["patient_id"]))).code).toBe(Code.InvalidArgument);
   await pay(accountId, 5n);
   const closing = await failure(update({ status: BillingAccountStatus.CLOSED }));

@@ -206,6 +206,10 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
       const request = create(method.createInvoice.input, { requestId: randomUUID(), ...init });
       return this.invoices.create(request, requestKey(method.createInvoice, request), context);
     },
+    voidInvoice(invoiceId: string) {
+      const request = create(method.voidInvoice.input, { invoiceId, reason: "Mistake", requestId: randomUUID() });
+      return this.invoices.void(request, requestKey(method.voidInvoice, request), context);
+    },
     discount(invoiceId: string, reductions: Cut[], requestId: string = randomUUID()) {
       const init = { invoiceId, reductions: toReductions(reductions), reason: "Family", requestId };
       const request = create(method.discountInvoice.input, init);

@@ -63,7 +63,7 @@ test("a file keeps dates, flags and deaths, also as a spreadsheet writes them", 
   for (const fields of [{ dateOfBirth: "1950" }, { dateOfBirthEstimated: false, deceased: true }, { deceased: "2026-01-31" }])
     await create({ name, ...fields });
   const header = "name,email,address,dateOfBirth,dateOfBirthEstimated,deceased\n";
-  const wrong = "Filed Away,x@example.com,x,1950-13,perhaps,no\n";
+  const wrong = "Filed Away,x@example.com,x,1950-13,perhaps,perhaps\n";
   const report = await admin.send("POST", "/patients:import", `${header}Filed Away,y@example.com,x,1950-12,TRUE,False\n${wrong}`, {
     "content-type": "text/csv",
   });

@@ -257,7 +257,7 @@ export declare type ChargeVoided = Message<"billing.v1.ChargeVoided"> & {
   chargeId: string;
 
   /**
-   * The amount of the charge.
+   * The amount that discounts had left of the charge.
    *
    * @generated from field: common.v1.Money amount = 2;
    */

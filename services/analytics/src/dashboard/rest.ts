@@ -126,7 +126,15 @@ const dashboardFile = createRoute({
   path: `${dashboardPath}/{file}`,
   tags,
   summary: "Read the style sheet or the script of the dashboard",
-  request: { params: z.object({ file: z.string().max(40).openapi({ example: "dashboard.css" }) }) },
+  request: {
+    params: z.object({
+      file: z
+        .string()
+        .max(40)
+        .regex(/^[\w.-]+$/, "must be the name of a file")
+        .openapi({ example: "dashboard.css" }),
+    }),
+  },
   responses: {
     200: { description: "The file", content: { "text/css": { schema: file }, "text/javascript": { schema: file } } },
     ...errorAnswers("not_found"),

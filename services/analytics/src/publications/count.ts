@@ -5,7 +5,7 @@ import { addSignInFacts } from "../ingest/sign-in.ts";
 import { countOf, measures } from "../measures.ts";
 import type { Facts } from "../rollups/aggregate.ts";
 import { moneyOf } from "../rollups/money.ts";
-import { addTo, amountOf, type Counts, registeredByPlace } from "./figures.ts";
+import { addTo, amountOf, type Counts, publishedWith, registeredByPlace } from "./figures.ts";
 import type { AccountAmount } from "./types.ts";
 
 const { registeredBy, registered, deleted, restored, merged, unmerged } = measures.patients;
@@ -42,7 +42,8 @@ export function countEvents(fresh: LoggedEvent[], known: LoggedEvent[], counts: 
 function countPatient(patientId: string, events: LoggedEvent[], sign: 1n | -1n, counts: Counts, money: Counts): void {
   const place = { state: "", city: "" };
   let registrations = 0n;
-  const add = (measure: string, value: string, amount: bigint) => {
+  const add = (ownMeasure: string, value: string, amount: bigint) => {
+    const measure = publishedWith(ownMeasure);
     if (measure === registered) registrations += amount;
     if (measure === registeredBy.city) place.city = value;
     if (measure === registeredBy.state) place.state = value;

@@ -15,8 +15,17 @@ const totals: { total: string; parts: string[] }[] = [
   },
   { total: measures.activity.failed, parts: [measures.activity.failedBy] },
 ];
-const { charged, voided, collected, refunded, invoiced } = measures.billing;
-const amountMeasures: string[] = [charged, voided, collected, refunded, invoiced];
+const { charged, voided, discounted, credited, collected, refunded, invoiced } = measures.billing;
+/** The amounts that are published. */
+export const amountMeasures: string[] = [charged, voided, collected, refunded, invoiced];
+
+/**
+ * The measure with which another is published. What is discounted or credited is published with what is voided: by
+ * itself, beside what is charged and invoiced, it would tell single voids.
+ */
+export function publishedWith(measure: string): string {
+  return measure === discounted || measure === credited ? voided : measure;
+}
 
 /** The amount whose accounts decide about a measure: its own, or that which it counts. */
 export function amountOf(measure: string): string | undefined {

@@ -1,7 +1,7 @@
 /** Charges, payments, and what is outstanding for how long. Amounts are minor units of one currency. */
 import type { Instant } from "@pm/kit/calendar";
 import { addYears, type Span, spanOf } from "../calendar.ts";
-import { agingBuckets, countOf, measures } from "../measures.ts";
+import { agingBuckets, countOf, eachMoneyFlow, measures, moneyFlowMeasures } from "../measures.ts";
 import type { Shown } from "../publications/suppression.ts";
 import type { Amounts } from "../rollups/amounts.ts";
 import { moneyIn } from "../rollups/money.ts";
@@ -11,8 +11,7 @@ import type { Period } from "./period.ts";
 
 /** Null if it is withheld. */
 export type ShownAmount = bigint | null;
-type Flow = "charged" | "voided" | "collected" | "refunded" | "invoiced";
-export type MoneyFlows = Record<Flow, ShownAmount>;
+export type MoneyFlows = ReturnType<typeof eachMoneyFlow<ShownAmount>>;
 
 export type BillingReport = {
   currency: string;
@@ -25,8 +24,7 @@ export type BillingReport = {
   series: (MoneyFlows & { start: string; end: string; outstanding: ShownAmount; credit: ShownAmount; aging: ShownAmount[] })[];
 };
 
-const { charged, voided, collected, refunded, invoiced, credit } = measures.billing;
-const flowMeasures = [charged, voided, collected, refunded, invoiced];
+const { charged, collected, credit } = measures.billing;
 const [charges, payments] = [countOf(charged), countOf(collected)];
 const openMeasures = agingBuckets.map(({ measure }) => measure);
 
@@ -41,13 +39,13 @@ export async function reportBilling(
   const yearBefore = spanOf(addYears(whole.start, -1), addYears(whole.end, -1), timeZone);
   const [before, within, openWithin, counted, lastYear] = await Promise.all([
     rollups.before([...openMeasures, credit, charges], untilNow(whole, now)),
-    rollups.within([...flowMeasures, credit], spans),
+    rollups.within([...moneyFlowMeasures, credit], spans),
     rollups.within(
       openMeasures,
       spans.map((span) => untilNow(span, now)),
     ),
     rollups.within([charges, payments], [whole]),
-    rollups.within(flowMeasures, [yearBefore]),
+    rollups.within(moneyFlowMeasures, [yearBefore]),
   ]);
   const currencies = currenciesIn([before, ...counted]);
   const currency = requestedCurrency ?? currencies[0] ?? "EUR";
@@ -78,9 +76,9 @@ export async function reportBilling(
   };
 }
 
-/** What was charged, less what was voided of it, as far as that is shown. */
-export function netOf({ charged, voided }: MoneyFlows): ShownAmount {
-  return charged === null ? null : charged - (voided ?? 0n);
+/** What was charged, less what was voided, discounted and credited of it, as far as that is shown. */
+export function netOf({ charged, voided, discounted, credited }: MoneyFlows): ShownAmount {
+  return charged === null ? null : charged - (voided ?? 0n) - (discounted ?? 0n) - (credited ?? 0n);
 }
 
 /** Ageing has facts of the future. A report ends with the current quarter of an hour. */
@@ -101,13 +99,6 @@ function total(amounts: bigint[]): bigint {
   return amounts.reduce((sum, amount) => sum + amount, 0n);
 }
 
-function flowsIn(amounts: Amounts[], currency: string): Record<Flow, bigint> {
-  const amount = (measure: string) => moneyIn(amounts, measure, currency);
-  return {
-    charged: amount(charged),
-    voided: amount(voided),
-    collected: amount(collected),
-    refunded: amount(refunded),
-    invoiced: amount(invoiced),
-  };
+function flowsIn(amounts: Amounts[], currency: string) {
+  return eachMoneyFlow((measure) => moneyIn(amounts, measure, currency));
 }

@@ -115,7 +115,7 @@ export function moneyChart(report: Head & BillingReport): Chart {
   const inMajor = (amount: ShownAmount) => inMajorOf(amount, currency);
   return {
     title: `Charged and collected per ${interval}, ${currency}`,
-    description: `${money(totals.charged)} charged, ${money(totals.collected)} collected and ${money(totals.refunded)} refunded from ${periodText(report)}. ${asOfText(report)}`,
+    description: `${money(netOf(totals))} charged, ${money(totals.collected)} collected and ${money(totals.refunded)} refunded from ${periodText(report)}. ${asOfText(report)}`,
     categories: series.map(({ start }) => labelOf(start, interval)),
     series: [
       { name: "Charged", kind: "bar", color: 0, values: series.map((row) => inMajor(netOf(row))) },

@@ -1,6 +1,6 @@
 /** Reports as CSV. */
 import { stringify } from "csv-stringify/sync";
-import { agingBuckets } from "../measures.ts";
+import { agingBuckets, moneyFlows } from "../measures.ts";
 import type { ActivityReport } from "./activity.ts";
 import type { BillingReport } from "./billing.ts";
 import type { Breakdown } from "./breakdown.ts";
@@ -46,7 +46,7 @@ export function breakdownCsv({ by, rows, pyramid }: Breakdown): string {
 
 /** Amounts are minor units. */
 export function billingCsv({ currency, series }: BillingReport): string {
-  const columns = ["charged", "voided", "collected", "refunded", "invoiced", "outstanding", "credit"] as const;
+  const columns = [...moneyFlows, "outstanding", "credit"] as const;
   return table(
     ["start", "end", "currency", ...columns, ...agingBuckets.map(({ label }) => `open ${label} days`)],
     series.map((row) => [row.start, row.end, currency, ...columns.map((column) => row[column]), ...row.aging]),

@@ -4,8 +4,8 @@
  * before.
  */
 import { addDays, type LocalDate } from "@pm/kit/calendar";
-import { agingBuckets, countOf, type Dimension, failureReasons, measures, patientFlows } from "../measures.ts";
-import { registeredByPlace } from "../publications/figures.ts";
+import { agingBuckets, countOf, type Dimension, eachMoneyFlow, failureReasons, measures, patientFlows } from "../measures.ts";
+import { amountMeasures, registeredByPlace } from "../publications/figures.ts";
 import { type PublishedFigure, readFigures, readSums } from "../publications/store.ts";
 import { isLargeEnough, type Shown } from "../publications/suppression.ts";
 import type { AnalyticsDatabase } from "../tables.ts";
@@ -75,8 +75,7 @@ export async function publishedBreakdown(weeks: Weeks, by: Dimension, database: 
   return { by, rows: named.slice(0, maxRows), hidden: true, truncated: named.length > maxRows };
 }
 
-const { charged, voided, collected, refunded, invoiced } = measures.billing;
-const [charges, payments] = [countOf(charged), countOf(collected)];
+const [charges, payments] = [countOf(measures.billing.charged), countOf(measures.billing.collected)];
 
 /** What is outstanding is not published: beside the figures of charges and payments, it would tell single voids. */
 export async function publishedBilling(
@@ -84,7 +83,7 @@ export async function publishedBilling(
   requestedCurrency: string | undefined,
   database: AnalyticsDatabase,
 ): Promise<BillingReport> {
-  const rows = await readFigures(database, [charged, voided, collected, refunded, invoiced, charges, payments], weeks.to);
+  const rows = await readFigures(database, [...amountMeasures, charges, payments], weeks.to);
   const figures = figuresFrom(weeks, rows);
   const currencies = [...new Set(rows.filter(({ amount }) => amount).map(({ value }) => value))];
   const chargesOf = (currency: string) => Number(figures.sum(charges, currency, beginning, weeks.to) ?? 0n);
@@ -93,16 +92,8 @@ export async function publishedBilling(
   // Of a currency of few accounts, not even that it is used is told.
   const sumOf = (measure: string, from: LocalDate, to: LocalDate): ShownAmount =>
     currencies.includes(currency) ? figures.sum(measure, currency, from, to) : null;
-  const flowsIn = (from: LocalDate, to: LocalDate): MoneyFlows => {
-    const amount = (measure: string) => sumOf(measure, from, to);
-    return {
-      charged: amount(charged),
-      voided: amount(voided),
-      collected: amount(collected),
-      refunded: amount(refunded),
-      invoiced: amount(invoiced),
-    };
-  };
+  const flowsIn = (from: LocalDate, to: LocalDate): MoneyFlows =>
+    eachMoneyFlow((measure) => (amountMeasures.includes(measure) ? sumOf(measure, from, to) : null));
   const lastYear = { from: yearBefore(weeks.from), to: yearBefore(weeks.to) };
   return {
     currency,

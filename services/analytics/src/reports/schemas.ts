@@ -1,6 +1,6 @@
 /** What callers get, as the OpenAPI document shows it. */
 import { z } from "@hono/zod-openapi";
-import { agingBuckets, dimensions, failureReasons } from "../measures.ts";
+import { agingBuckets, dimensions, eachMoneyFlow, failureReasons, moneyFlows } from "../measures.ts";
 import { largestHidden } from "../publications/suppression.ts";
 
 /** What the OpenAPI document says of the service. */
@@ -16,12 +16,8 @@ const count = z
   .openapi({
     description: `null if it is hidden, which happens only without the scope analytics:detail: counts from 1 to ${largestHidden}, and counts from which one of these would follow. A later week has it in its count.`,
   });
-const amount = z
-  .int()
-  .nullable()
-  .openapi({
-    description: `Minor units of the currency, as an integer with all its digits. A sum may be above 2^53; a reader that makes a double of every number would round it. null if it is hidden, which happens only without the scope analytics:detail: amounts of ${largestHidden} accounts or fewer, or of one account for the most part. A later week has it in its amount.`,
-  });
+const amountText = `Minor units of the currency, as an integer with all its digits. A sum may be above 2^53; a reader that makes a double of every number would round it. null if it is hidden, which happens only without the scope analytics:detail: amounts of ${largestHidden} accounts or fewer, or of one account for the most part. A later week has it in its amount.`;
+const amount = z.int().nullable().openapi({ description: amountText });
 
 export const exampleAsOf = { eventTime: "2026-11-21T16:00:00.000Z", offsets: { "patient.v1/0": "1204" } };
 export const AsOfSchema = z
@@ -100,9 +96,19 @@ export const PatientReportSchema = z
 export const patientsCsvExample =
   "start,end,registered,deleted,restored,merged,unmerged,net,active,registeredLastYear\n2026-11-01,2026-11-30,60,2,1,0,0,59,1059,41\n";
 
-const money = { charged: amount, voided: amount, collected: amount, refunded: amount, invoiced: amount };
-const exampleMoney = { charged: 120_050, voided: 1_000, collected: 80_000, refunded: 2_500, invoiced: 0 };
-const exampleMoneyLastYear = { charged: 90_000, voided: 0, collected: 85_000, refunded: 0, invoiced: 0 };
+const detailedAmount = amount.openapi({ description: "Minor units of the currency. null without the scope analytics:detail." });
+const money = {
+  ...eachMoneyFlow(() => amount),
+  voided: amount.openapi({
+    description: `What discounts had left of charges that were voided. Without the scope analytics:detail, what was discounted and credited is in it too. ${amountText}`,
+  }),
+  ...{ discounted: detailedAmount, credited: detailedAmount, writtenOff: detailedAmount },
+};
+const exampleMoney = {
+  ...{ charged: 120_050, voided: 1_000, discounted: 500, credited: 1_500, writtenOff: 250 },
+  ...{ collected: 80_000, refunded: 2_500, invoiced: 0 },
+};
+const exampleMoneyLastYear = { ...eachMoneyFlow(() => 0), charged: 90_000, collected: 85_000 };
 export const BillingReportSchema = z
   .object({
     ...head,
@@ -126,7 +132,7 @@ export const BillingReportSchema = z
       series: [{ ...exampleSpan, ...exampleMoney, outstanding: 39_050, credit: 0, aging: [39_050, 0, 0, 0] }],
     },
   });
-export const billingCsvExample = `start,end,currency,charged,voided,collected,refunded,invoiced,outstanding,credit,${agingBuckets.map(({ label }) => `open ${label} days`).join()}\n2026-11-01,2026-11-30,EUR,120050,1000,80000,2500,0,39050,0,39050,0,0,0\n`;
+export const billingCsvExample = `start,end,currency,${moneyFlows.join()},outstanding,credit,${agingBuckets.map(({ label }) => `open ${label} days`).join()}\n2026-11-01,2026-11-30,EUR,120050,1000,500,1500,250,80000,2500,0,39050,0,39050,0,0,0\n`;
 
 const activity = { signedIn: count, failed: count, sessionsEnded: count, usersDisabled: count };
 const exampleActivity = { signedIn: 420, failed: 31, sessionsEnded: 12, usersDisabled: 0 };

@@ -99,7 +99,7 @@ function newValues(current: Row<"accounts">, wanted: BillingAccount, paths: stri
     payer_id: payerId !== "",
   };
   const isNamed = (field: keyof Values) => (paths && paths.length > 0 ? paths.includes(pathOf(field)) : isSent[field]);
-  const missing = changeable.filter((field) => isNamed(field) && !isSent[field] && field !== "payer_id");
+  const missing = changeable.filter((field) => isNamed(field) && !isSent[field] && field !== "payer_id" && field !== "email");
   if (missing.length > 0) throw invalidFields(missing.map((field) => ({ path: `account.${pathOf(field)}`, message: "must have a value" })));
   const values = {
     status: isNamed("status") ? (fromStatus(wanted.status) ?? current.status) : current.status,

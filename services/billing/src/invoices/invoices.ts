@@ -89,7 +89,9 @@ export function createInvoices(options: InvoiceOptions): Invoices {
         if (invoice.status === "VOID") throw notPossible("INVOICE_VOIDED", "The invoice has been voided already.");
         if (invoice.credited > 0n)
           throw notPossible("INVOICE_CREDITED", "A part of the invoice was credited. Credit the rest of it instead.");
-        if (invoice.status === "ISSUED" && invoice.outstanding === 0n)
+        if (invoice.written_off > 0n)
+          throw notPossible("INVOICE_WRITTEN_OFF", "A part of the invoice was written off, so it cannot be voided.");
+        if (invoice.state === "PAID" && invoice.total > 0n)
           throw notPossible("INVOICE_PAID", "The invoice is paid. Refund the payment first.");
         await voidInvoice(tx, invoice.id, now());
         const details = { invoiceId: invoice.id, reason: request.reason };

@@ -83,7 +83,8 @@ export function listInvoices(
 
 const uninvoicedStatement: Statement = {
   name: "charges_uninvoiced_of",
-  text: `select ${chargeColumns} from charges where account_id = $1 and invoice_id is null and voided_at is null order by sequence limit $2`,
+  text: `select ${chargeColumns} from charges where account_id = $1 and invoice_id is null and voided_at is null and reduced < amount
+    order by sequence limit $2`,
 };
 const namedStatement: Statement = {
   name: "charges_named",

@@ -61,10 +61,18 @@ export async function loadBatch(
 export async function loadForReduction(tx: Queries, account: Row<"accounts">, chargeIds: string[]): Promise<Batch> {
   const batch = emptyBatch(new Map([[account.id, account]]));
   await addTargets(tx, batch, chargeIds, []);
-  const settled = chargeIds.reduce((sum, id) => sum + (batch.charges.get(id)?.settled ?? 0n), 0n);
-  if (account.receivable > 0n && settled > 0n)
-    for (const row of await loadOpenCharges(tx, new Map([[account.id, settled]]))) addCharge(batch, row);
+  const need = chargeIds.reduce((sum, id) => sum + leftOn(batch.charges.get(id)), 0n);
+  if (account.receivable > 0n && need > 0n)
+    for (const row of await loadOpenCharges(tx, new Map([[account.id, need]]))) addCharge(batch, row);
   return batch;
+}
+
+/**
+ * What is left of a charge that is about to go: what was paid settles other charges. Its own open part counts too, because it is among
+ * the open charges that are loaded, and goes.
+ */
+function leftOn(charge: ChargeRow | undefined): bigint {
+  return charge ? charge.amount - charge.reduced - charge.written_off : 0n;
 }
 
 async function addTargets(tx: Queries, batch: Batch, chargeIds: string[], paymentIds: string[]): Promise<void> {
@@ -130,7 +138,7 @@ function reachOf(
       if (account.receivable > 0n) add(credit, account.id, amount);
       if (account.credit > 0n) add(charged, account.id, amount);
     }
-    if (account.receivable > 0n && kind === "void") add(credit, account.id, batch.charges.get(request.chargeId)?.settled ?? 0n);
+    if (account.receivable > 0n && kind === "void") add(credit, account.id, leftOn(batch.charges.get(request.chargeId)));
     if (account.credit > 0n && kind === "charge") add(charged, account.id, request.amount.minorUnits);
     if (account.credit > 0n && kind === "refund") add(charged, account.id, batch.payments.get(request.paymentId)?.amount ?? 0n);
   }

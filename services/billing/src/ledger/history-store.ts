@@ -85,7 +85,7 @@ const chargesStatement: Statement = {
   name: "charges_page",
   text: `select ${chargeColumns} from charges
     where account_id = $1 and sequence < $2 and (not $3::boolean or (settled + reduced + written_off < amount and voided_at is null))
-      and (not $4::boolean or (invoice_id is null and voided_at is null))
+      and (not $4::boolean or (invoice_id is null and voided_at is null and reduced < amount))
     order by sequence desc limit $5`,
 };
 

@@ -70,17 +70,28 @@ const readGeneralLedger = createRoute({
 });
 
 export function registerBooks({ operation }: RestApp, { books, audit }: { books: Books; audit: AuditTrail }): void {
-  operation(exportJournal, async (c) => {
-    const { from, to, format } = c.req.valid("query");
-    const lines = books.journal({ from, to }, format);
-    const details = { from, to, format };
-    await audit.record({ ...requestContext(c), action: "journal.exported", subject: "journal", details });
-    return c.body(ReadableStream.from(lines).pipeThrough(new TextEncoderStream()), 200, {
-      "content-type": format === "csv" ? "text/csv; charset=utf-8" : "application/x-ndjson",
-      "content-disposition": `attachment; filename="journal-${from}-${to}.${format}"`,
-      "cache-control": "private, no-store",
-    });
-  });
+  operation(
+    exportJournal,
+    async (c) => {
+      const { from, to, format } = c.req.valid("query");
+      const { signal } = c.get("streaming");
+      const lines = books.journal({ from, to }, format);
+      const details = { from, to, format };
+      await audit.record({ ...requestContext(c), action: "journal.exported", subject: "journal", details });
+      async function* allowed() {
+        for await (const text of lines) {
+          signal.throwIfAborted();
+          yield text;
+        }
+      }
+      return c.body(ReadableStream.from(allowed()).pipeThrough(new TextEncoderStream()), 200, {
+        "content-type": format === "csv" ? "text/csv; charset=utf-8" : "application/x-ndjson",
+        "content-disposition": `attachment; filename="journal-${from}-${to}.${format}"`,
+        "cache-control": "private, no-store",
+      });
+    },
+    { streams: true },
+  );
 
   operation(readGeneralLedger, async (c) => {
     const { from, to } = c.req.valid("query");

@@ -20,7 +20,7 @@ const pageStatement: Statement = {
   text: `
     select t.transaction_id, t.created_at, t.account_id, t.sequence, t.type, t.description, e.ledger_account, e.currency, e.amount from (
       select id as transaction_id, created_at, account_id, sequence, type, description from transactions
-      where created_at >= $1 and created_at < $2 and (created_at, id) > ($1, $3) order by created_at, id limit $4
+      where created_at < $2 and (created_at, id) > ($1, $3) and type <> 'REALLOCATION' order by created_at, id limit $4
     ) t join entries e on e.transaction_id = t.transaction_id
     order by t.created_at, t.transaction_id, e.amount < 0, e.ledger_account`,
 };

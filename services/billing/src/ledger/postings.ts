@@ -172,6 +172,7 @@ function voidCharge(book: Book, { chargeId }: CommandOf<"void">, move: Move): vo
   if (charge.invoiceId)
     throw refused("CHARGE_INVOICED", "The charge is on an invoice. Void the invoice first.", { invoiceId: charge.invoiceId });
   if (charge.writtenOff > 0n) throw refused("CHARGE_WRITTEN_OFF", "A part of the charge was written off, so it cannot be voided.");
+  if (leftOf(charge) === 0n) throw refused("CHARGE_REDUCED", "Nothing is left of the charge: all of it was taken off.");
   requireRoom(account.credit + charge.settled);
   for (const { payment, settled } of settling(book, charge)) move(payment, charge, -settled);
   charge.isVoid = true;
@@ -183,7 +184,7 @@ function reduce(book: Book, { kind, targets }: CommandOf<Reduction>, move: Move)
   const { account } = book;
   // A write-off takes what is open. The others take what was paid too, which becomes credit.
   const left = (charge: ChargeState) => (kind === "write_off" ? openOf(charge) : charge.isVoid ? 0n : leftOf(charge));
-  const parts = splitAmount(book.charges.values(), targets, { left, path: "reductions" });
+  const parts = splitAmount(book.charges.values(), targets, { left, path: kind === "write_off" ? "amount" : "reductions" });
   const freed = parts.map(({ charge, amount }) => max(amount - openOf(charge), 0n));
   requireRoom(account.credit + freed.reduce((sum, amount) => sum + amount, 0n), account.badDebt + account.receivable);
   for (const [index, { charge, amount }] of parts.entries()) {

@@ -11,7 +11,7 @@ type Limits<Item> = {
   available?: bigint;
   /** The most that a charge takes: what is open on it, or what is left of it. */
   left: (charge: Item) => bigint;
-  /** The field of the request that has the targets. */
+  /** The field of the request that has the targets; or `amount`, if the request has one target. */
   path: string;
 };
 
@@ -30,7 +30,7 @@ export function splitAmount<Item extends Charge>(
   const taken = new Map<Item, bigint>();
   let rest = available;
   for (const [index, target] of targets.entries()) {
-    const path = `${field}[${index}]`;
+    const path = field === "amount" ? field : `${field}[${index}]`;
     const named = bySequence.filter((charge) => isNamed(charge, target));
     if (named.length === 0) throw notFound(target, path);
     const leftNow = (charge: Item) => left(charge) - (taken.get(charge) ?? 0n);

@@ -1,6 +1,6 @@
-/** The journal reads transactions of all accounts in the order of time. Rows come in that order, so BRIN fits and stays small. */
+/** The journal reads transactions of all accounts in the order of time, page by page. */
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  await sql`create index transactions_of_all_by_time on transactions using brin (created_at)`.execute(db);
+  await sql`create index transactions_of_all_by_time on transactions (created_at, id)`.execute(db);
 }
