@@ -22,6 +22,9 @@ export type Identifier = { id: string; system: string; value: string; type?: (ty
 /** Whom an identifier belongs to is decided by both. */
 export type IdentifierKey = Pick<Identifier, "system" | "value">;
 
+/** What makes an identifier unique among living patients, as one text. No system has a `|`. */
+export const identifierName = ({ system, value }: IdentifierKey): string => `${system}|${value}`;
+
 /** Those of HL7, without the ones of a few countries. */
 export const maritalStatuses = [
   "annulled",

@@ -7,20 +7,6 @@ import { addresseeColumn } from "./store.ts";
 export type CreditNoteRow = Row<"credit_notes"> & { currency: string; invoice_number: string; addressee: Addressee };
 export type CreditNoteLineRow = Omit<Row<"invoice_lines">, "invoice_id" | "position">;
 
-// The row of the year stays locked until the transaction ends, so numbers have no gaps.
-const numberStatement: Statement = {
-  name: "credit_note_number_next",
-  text: `insert into credit_note_years (year, last_number) values ($1, 1)
-    on conflict (year) do update set last_number = credit_note_years.last_number + 1 returning last_number`,
-};
-
-/** The next number of the year: `CN-2026-000001`. */
-export async function nextCreditNoteNumber(tx: Queries, issueDate: string): Promise<string> {
-  const year = Number(issueDate.slice(0, 4));
-  const [row] = await tx.query<{ last_number: number }>(numberStatement, [year]);
-  return `CN-${year}-${String(row?.last_number).padStart(6, "0")}`;
-}
-
 const insertStatement: Statement = {
   name: "credit_note_insert",
   text: `insert into credit_notes (id, account_id, invoice_id, transaction_id, number, issue_date, total, reason, created_at)

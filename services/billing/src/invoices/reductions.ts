@@ -27,7 +27,7 @@ import { lockAccounts } from "../accounts/store.ts";
 import { today } from "../dates.ts";
 import { once, type RequestKey, retries } from "../idempotency/idempotency.ts";
 import { reduceCharges } from "../ledger/reductions.ts";
-import type { Target } from "../ledger/split.ts";
+import { amountIn, type Target } from "../ledger/split.ts";
 import { findOwners } from "../ledger/store.ts";
 import { readPage } from "../paging.ts";
 import type { Row } from "../tables.ts";
@@ -39,11 +39,10 @@ import {
   findCreditNote,
   insertCreditNote,
   listCreditNotes,
-  nextCreditNoteNumber,
 } from "./credit-note-store.ts";
 import { changeInvoice, findOrThrow, type InvoiceOptions, notPossible, readInvoice, toAddressee } from "./invoices.ts";
-import type { InvoiceRow } from "./store.ts";
-import { chargesOn } from "./store.ts";
+import { nextNumber } from "./number-store.ts";
+import { chargesOn, type InvoiceRow } from "./store.ts";
 
 export type Reductions = {
   discount(request: DiscountInvoiceRequest, key: RequestKey, context: RequestContext): Promise<DiscountInvoiceResponse>;
@@ -131,7 +130,7 @@ async function credit(
   const chargeIds = await chargesOf(tx, invoice, targets);
   const id = newId();
   const issueDate = today(now(), clinicTimeZone);
-  const number = await nextCreditNoteNumber(tx, issueDate);
+  const number = await nextNumber(tx, "creditNote", issueDate);
   const work = { kind: "credit_note" as const, chargeIds, targets, description: `${number}: ${reason}`, key, context };
   const reduced = await reduceCharges(tx, account, work, { now: now(), newId }, ({ amount, reductions, allocations }) => ({
     event: {
@@ -170,7 +169,7 @@ async function writeOff(
   return once(tx, { key, output: WriteOffResponseSchema, now: now(), subject: () => account.id, context }, async () => {
     if (invoice && invoice.status !== "ISSUED")
       throw notPossible("INVOICE_NOT_ISSUED", "Only what is open on an issued invoice is written off.");
-    const part = amountOf(request.amount, account.currency, "amount");
+    const part = amountIn(account.currency, request.amount, "amount");
     const targets: Target[] = [invoice ? { invoiceId: id, ...part } : { chargeId: id, ...part }];
     const chargeIds = invoice ? await chargesOn(tx, id) : [id];
     const work = { kind: "write_off" as const, chargeIds, targets, description: reason, key, context };
@@ -188,14 +187,8 @@ async function writeOff(
 function toTargets(reductions: Reduction[], currency: string): Target[] {
   return reductions.map(({ chargeId, amount }, index) => ({
     chargeId: chargeId.toLowerCase(),
-    ...amountOf(amount, currency, `reductions[${index}].amount`),
+    ...amountIn(currency, amount, `reductions[${index}].amount`),
   }));
-}
-
-function amountOf(amount: { minorUnits: bigint; currencyCode: string } | undefined, currency: string, path: string): { amount?: bigint } {
-  if (!amount) return {};
-  if (amount.currencyCode === currency) return { amount: amount.minorUnits };
-  throw invalidFields([{ path: `${path}.currency_code`, message: `must be ${currency}, the account's currency` }]);
 }
 
 /** The charges on an invoice. @throws AppError invalid_argument if a target is another charge */

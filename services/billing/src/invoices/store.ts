@@ -3,6 +3,7 @@ import type { Statement } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import { type ChargeRow, chargeColumns } from "../ledger/store.ts";
 import type { Addressee, Row } from "../tables.ts";
+import { nextNumber } from "./number-store.ts";
 
 export type InvoiceRow = Omit<Row<"invoices">, "addressee"> & {
   addressee: Addressee;
@@ -118,13 +119,6 @@ export async function insertInvoice(
   await tx.query(createStatement, [invoice.id, invoice.accountId, invoice.total, invoice.dueDate, invoice.createdAt, invoice.chargeIds]);
 }
 
-// The row of the year stays locked until the transaction ends. So nobody takes the next number before this one is
-// committed, and numbers have no gaps.
-const numberStatement: Statement = {
-  name: "invoice_number_next",
-  text: `insert into invoice_years (year, last_number) values ($1, 1)
-    on conflict (year) do update set last_number = invoice_years.last_number + 1 returning last_number`,
-};
 const issueStatement: Statement = {
   name: "invoice_issue",
   text: "update invoices set status = 'ISSUED', number = $2, issue_date = $3, due_date = $4, addressee = $5, version = version + 1 where id = $1",
@@ -132,9 +126,7 @@ const issueStatement: Statement = {
 
 /** Issues a draft under the next number of its year, with its present addressee, and gives the number. */
 export async function issueDraft(tx: Queries, { id, addressee }: InvoiceRow, issueDate: string, dueDate: string): Promise<string> {
-  const year = Number(issueDate.slice(0, 4));
-  const [row] = await tx.query<{ last_number: number }>(numberStatement, [year]);
-  const number = `${year}-${String(row?.last_number).padStart(6, "0")}`;
+  const number = await nextNumber(tx, "invoice", issueDate);
   await tx.query(issueStatement, [id, number, issueDate, dueDate, addressee]);
   return number;
 }

@@ -8,6 +8,7 @@ import type { Book } from "./book.ts";
 import { namedIn, type PostingRequest, targetsOf } from "./posting-request.ts";
 import {
   type ChargeRow,
+  leftOn,
   loadCredits,
   loadNamedCharges,
   loadOpenCharges,
@@ -61,18 +62,18 @@ export async function loadBatch(
 export async function loadForReduction(tx: Queries, account: Row<"accounts">, chargeIds: string[]): Promise<Batch> {
   const batch = emptyBatch(new Map([[account.id, account]]));
   await addTargets(tx, batch, chargeIds, []);
-  const need = chargeIds.reduce((sum, id) => sum + leftOn(batch.charges.get(id)), 0n);
+  const need = chargeIds.reduce((sum, id) => sum + needOf(batch.charges.get(id)), 0n);
   if (account.receivable > 0n && need > 0n)
     for (const row of await loadOpenCharges(tx, new Map([[account.id, need]]))) addCharge(batch, row);
   return batch;
 }
 
 /**
- * What is left of a charge that is about to go: what was paid settles other charges. Its own open part counts too, because it is among
- * the open charges that are loaded, and goes.
+ * The most that may settle other charges when this one goes: what was paid of it. Its own open part counts too, because it is among the
+ * open charges that are loaded, and goes.
  */
-function leftOn(charge: ChargeRow | undefined): bigint {
-  return charge ? charge.amount - charge.reduced - charge.written_off : 0n;
+function needOf(charge: ChargeRow | undefined): bigint {
+  return charge ? leftOn(charge) : 0n;
 }
 
 async function addTargets(tx: Queries, batch: Batch, chargeIds: string[], paymentIds: string[]): Promise<void> {
@@ -138,7 +139,7 @@ function reachOf(
       if (account.receivable > 0n) add(credit, account.id, amount);
       if (account.credit > 0n) add(charged, account.id, amount);
     }
-    if (account.receivable > 0n && kind === "void") add(credit, account.id, leftOn(batch.charges.get(request.chargeId)));
+    if (account.receivable > 0n && kind === "void") add(credit, account.id, needOf(batch.charges.get(request.chargeId)));
     if (account.credit > 0n && kind === "charge") add(charged, account.id, request.amount.minorUnits);
     if (account.credit > 0n && kind === "refund") add(charged, account.id, batch.payments.get(request.paymentId)?.amount ?? 0n);
   }

@@ -3,6 +3,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { AuditTrail } from "@pm/kit/audit/trail";
 import { type RestApp, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
+import { textStream } from "@pm/kit/http/text-stream";
 import type { Books } from "./journal.ts";
 
 const day = z
@@ -78,13 +79,7 @@ export function registerBooks({ operation }: RestApp, { books, audit }: { books:
       const lines = books.journal({ from, to }, format);
       const details = { from, to, format };
       await audit.record({ ...requestContext(c), action: "journal.exported", subject: "journal", details });
-      async function* allowed() {
-        for await (const text of lines) {
-          signal.throwIfAborted();
-          yield text;
-        }
-      }
-      return c.body(ReadableStream.from(allowed()).pipeThrough(new TextEncoderStream()), 200, {
+      return c.body(textStream(lines, signal), 200, {
         "content-type": format === "csv" ? "text/csv; charset=utf-8" : "application/x-ndjson",
         "content-disposition": `attachment; filename="journal-${from}-${to}.${format}"`,
         "cache-control": "private, no-store",

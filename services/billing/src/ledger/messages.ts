@@ -17,7 +17,7 @@ import { type Allocation, AllocationSchema } from "@pm/proto/billing/v1/events";
 import { toMoney } from "../accounts/messages.ts";
 import type { TransactionRow } from "./history-store.ts";
 import { byCharge } from "./postings.ts";
-import type { ChargeRow, PaymentRow } from "./store.ts";
+import { type ChargeRow, leftOn, type PaymentRow } from "./store.ts";
 
 /** The payment methods as rows have them, by the numbers of the enum. */
 export const paymentMethods: Readonly<Record<number, string>> = {
@@ -37,7 +37,7 @@ export function toCharge(charge: ChargeRow, currency: string): Charge {
     chargeId: charge.id,
     accountId: charge.account_id,
     amount: toMoney(charge.amount, currency),
-    outstanding: toMoney(charge.voided_at ? 0n : charge.amount - charge.reduced - charge.written_off - charge.settled, currency),
+    outstanding: toMoney(charge.voided_at ? 0n : leftOn(charge) - charge.settled, currency),
     reduced: toMoney(charge.reduced, currency),
     writtenOff: toMoney(charge.written_off, currency),
     description: charge.description,

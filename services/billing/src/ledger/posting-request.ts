@@ -1,9 +1,9 @@
 /** What callers ask of the ledger: a charge, a void, a payment, its reallocation or its refund. */
-import { AppError, invalidFields } from "@pm/kit/errors";
+import { AppError } from "@pm/kit/errors";
 import type { RequestContext } from "@pm/kit/request-context";
 import type { RequestKey } from "../idempotency/idempotency.ts";
 import type { Command } from "./postings.ts";
-import type { Target } from "./split.ts";
+import { amountIn, type Target } from "./split.ts";
 
 export type Amount = { minorUnits: bigint; currencyCode: string };
 
@@ -74,9 +74,7 @@ export function toCommand(posting: PostingRequest, id: string, currencyOfAccount
 
 function toTargets(allocations: NewAllocation[], currency: string): Target[] {
   return allocations.map(({ target, amount }, index) => {
-    if (amount && amount.currencyCode !== currency)
-      throw invalidFields([{ path: `allocations[${index}].amount.currency_code`, message: `must be ${currency}, the account's currency` }]);
-    const part = amount && { amount: amount.minorUnits };
+    const part = amountIn(currency, amount, `allocations[${index}].amount`);
     const id = target.value?.toLowerCase() ?? "";
     return target.case === "invoiceId" ? { invoiceId: id, ...part } : { chargeId: id, ...part };
   });

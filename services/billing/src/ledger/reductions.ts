@@ -2,9 +2,10 @@
  * Discounts, credit notes and write-offs: transactions that take amounts off charges. They are rare, so each has a
  * database transaction of its own, under the lock of its account, and not a place in a batch.
  */
+import { create } from "@bufbuild/protobuf";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import type { RequestContext } from "@pm/kit/request-context";
-import type { Allocation, ChargeReduction } from "@pm/proto/billing/v1/events";
+import { type Allocation, type ChargeReduction, ChargeReductionSchema } from "@pm/proto/billing/v1/events";
 import { toMoney } from "../accounts/messages.ts";
 import type { DomainEvent } from "../events.ts";
 import type { RequestKey } from "../idempotency/idempotency.ts";
@@ -61,11 +62,7 @@ export async function reduceCharges(
   const reduced: Reduced = {
     ...{ transactionId: posted.transactionId, at: posted.at, parts, allocations: posted.allocations },
     amount: parts.reduce((sum, { amount }) => sum + amount, 0n),
-    reductions: parts.map(({ chargeId, amount }) => ({
-      $typeName: "billing.v1.ChargeReduction",
-      chargeId,
-      amount: toMoney(amount, currency),
-    })),
+    reductions: parts.map(({ chargeId, amount }) => create(ChargeReductionSchema, { chargeId, amount: toMoney(amount, currency) })),
   };
   const { event, details } = eventOf(reduced);
   const audited = { ...details, amount: String(reduced.amount), currency };

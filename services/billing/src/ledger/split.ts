@@ -16,6 +16,20 @@ type Limits<Item> = {
 };
 
 /**
+ * The amount of a target as a request has it, which may be absent.
+ * @throws AppError invalid_argument if it is in another currency than the account's
+ */
+export function amountIn(
+  currency: string,
+  amount: { minorUnits: bigint; currencyCode: string } | undefined,
+  path: string,
+): { amount?: bigint } {
+  if (!amount) return {};
+  if (amount.currencyCode === currency) return { amount: amount.minorUnits };
+  throw invalidFields([{ path: `${path}.currency_code`, message: `must be ${currency}, the account's currency` }]);
+}
+
+/**
  * How much each charge takes. Targets take their parts one after the other, and an invoice fills its charges in the
  * order in which they were made.
  * @param charges those of the account that the targets name

@@ -12,6 +12,11 @@ export const chargeColumns =
   "id, account_id, sequence, amount, settled, reduced, written_off, description, service_date, invoice_id, created_at, voided_at";
 export const paymentColumns = "id, account_id, sequence, amount, allocated, refunded, method, reference, payment_date, created_at";
 
+/** What discounts, credit notes and write-offs have left of a charge. */
+export function leftOn({ amount, reduced, written_off }: Pick<ChargeRow, "amount" | "reduced" | "written_off">): bigint {
+  return amount - reduced - written_off;
+}
+
 const ownersStatement: Statement = {
   name: "ledger_owners",
   text: `select id, account_id from charges where id = any($1::uuid[])
@@ -44,7 +49,7 @@ const firstLimit = 20;
 
 /** The oldest open charges of each account, at least as many as `need` minor units can settle, or all of them. */
 export function loadOpenCharges(tx: Queries, need: Map<string, bigint>): Promise<ChargeRow[]> {
-  return loadOldest<ChargeRow>(tx, openChargesStatement, need, (row) => row.amount - row.reduced - row.written_off - row.settled);
+  return loadOldest<ChargeRow>(tx, openChargesStatement, need, (row) => leftOn(row) - row.settled);
 }
 
 /** The oldest payments of each account that have credit left, at least `need` minor units of it, or all of them. */

@@ -4,6 +4,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, plainText } from "@pm/kit/http/schemas";
+import { textStream } from "@pm/kit/http/text-stream";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import { callOf } from "../caller.ts";
 import type { Lists } from "../patients/list.ts";
@@ -73,24 +74,6 @@ async function* reportText({ errors, ...report }: ImportReport): AsyncGenerator<
     text = "";
   }
   yield `${text}]}`;
-}
-
-type Ending = { signal: AbortSignal; ended: () => Promise<void> };
-
-/** A stream that asks for a piece when the reader has taken the one before. It fails when the signal aborts. */
-function streamOf(pieces: AsyncGenerator<string>, { signal, ended }: Ending): ReadableStream<Uint8Array> {
-  async function* allowed() {
-    try {
-      for await (const piece of pieces) {
-        signal.throwIfAborted();
-        yield piece;
-      }
-    } finally {
-      await ended();
-    }
-  }
-  signal.throwIfAborted();
-  return ReadableStream.from(allowed()).pipeThrough(new TextEncoderStream());
 }
 
 const importPatients = createRoute({
@@ -197,7 +180,7 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
         // With the signal, the import ends also while it waits for more of the file.
         const lines = readFile(format, file.pipeThrough(new TransformStream(), { signal }), charset, options);
         const report = await imports.run(callOf(c), lines, { key, dryRun, mode, transferId, signal });
-        return c.body(streamOf(reportText(report), { signal, ended }), 200, { "content-type": "application/json" }) as never;
+        return c.body(textStream(reportText(report), signal, ended), 200, { "content-type": "application/json" }) as never;
       } catch (error) {
         await ended();
         throw error;
@@ -228,7 +211,7 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
         "content-type": `${mediaTypes[format]}; charset=utf-8`,
         "content-disposition": `attachment; filename="patients.${format}"`,
       };
-      return c.body(streamOf(text(), { signal: streaming.signal, ended }), 200, headers) as never;
+      return c.body(textStream(text(), streaming.signal, ended), 200, headers) as never;
     },
     { streams: true },
   );

@@ -5,7 +5,7 @@ import { isUuid } from "@pm/kit/uuid";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Merge } from "../patients/patients.ts";
-import type { IdentifierKey, ImportMode, PatientRecord } from "../tables.ts";
+import { type IdentifierKey, type ImportMode, identifierName, type PatientRecord } from "../tables.ts";
 import { withEntries } from "./lists.ts";
 import { findMatches } from "./match-store.ts";
 import type { ImportLine } from "./rows.ts";
@@ -32,10 +32,8 @@ function keysOf({ body, added }: ImportLine): { id: unknown; identifiers: Identi
   };
 }
 
-const nameOf = ({ system, value }: IdentifierKey) => `${system}|${value}`;
-
 /** The identifiers of a line, to find out whether a line before it created the patient whom it means. */
-export const identifierNames = (line: ImportLine): string[] => keysOf(line).identifiers.map(nameOf);
+export const identifierNames = (line: ImportLine): string[] => keysOf(line).identifiers.map(identifierName);
 
 export function createUpdates({ db, merge }: Options, call: Call, { mode, dryRun }: { mode: ImportMode; dryRun: boolean }) {
   /** The patient whom a line means. Undefined if the line is to create one. A line with an id means that patient or nobody. */

@@ -7,7 +7,7 @@ import { AppError } from "@pm/kit/errors";
 import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
-import type { IdentifierKey, PatientRecord } from "../tables.ts";
+import { identifierName, type PatientRecord } from "../tables.ts";
 import { askAboutConflicts, type Claim, fieldOf, type Question, type Verdict } from "./conflicts-store.ts";
 import { emailKeyOf } from "./record.ts";
 
@@ -17,16 +17,14 @@ export type Conflicts = ReturnType<typeof createConflicts>;
 export function claimsOf(record: PatientRecord, settings: RecordSettings, before?: PatientRecord): Claim[] {
   const { email, identifiers = [] } = record;
   const key = email === before?.email ? undefined : emailKeyOf(record, settings);
-  const had = (before?.identifiers ?? []).map(nameOf);
+  const had = (before?.identifiers ?? []).map(identifierName);
   return [
     ...(email !== undefined && key !== undefined ? [{ kind: "email" as const, email, key }] : []),
     ...identifiers
-      .filter((identifier) => !had.includes(nameOf(identifier)))
+      .filter((identifier) => !had.includes(identifierName(identifier)))
       .map(({ system, value }) => ({ kind: "identifier" as const, system, value })),
   ];
 }
-
-const nameOf = ({ system, value }: IdentifierKey) => `${system}|${value}`;
 
 export function createConflicts({ db }: { db: PatientDatabase }) {
   const questions = createBatcher<Question, Verdict>({ maxSize: 64, run: (questions) => askAboutConflicts(db, questions) });

@@ -1,6 +1,6 @@
 /** What patients are called in other systems and on documents: record numbers, national ids, insurance numbers, passports. */
 import type { FieldError } from "@pm/kit/errors";
-import { type Identifier, type IdentifierKey, identifierTypes, type PatientRecord, recordNumberSystem } from "../tables.ts";
+import { type Identifier, type IdentifierKey, identifierName, identifierTypes, type PatientRecord, recordNumberSystem } from "../tables.ts";
 import { type Entry, list, normalText, oneOf, period, type Reader, withIds } from "./reading.ts";
 
 export const identifierLimits = { system: 200, value: 100 };
@@ -27,7 +27,7 @@ export const identifiers: Reader<GivenIdentifier[]> = (value, path, problems, cu
   const found = entries(value, path, problems, current);
   const seen = new Set<string>();
   for (const [index, identifier] of (found ?? []).entries()) {
-    const key = `${identifier.system}|${identifier.value}`;
+    const key = identifierName(identifier);
     if (seen.has(key)) problems.push({ path: `${path}[${index}]`, message: "is in the list twice" } satisfies FieldError);
     seen.add(key);
   }

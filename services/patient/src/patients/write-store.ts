@@ -10,7 +10,7 @@ import { type Column, defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
-import { type Action, firstDay, type IdentifierKey, type PatientRecord, type SearchWords } from "../tables.ts";
+import { type Action, firstDay, type IdentifierKey, identifierName, type PatientRecord, type SearchWords } from "../tables.ts";
 import { storedDetails } from "./details-store.ts";
 
 export function sha256(text: string): string {
@@ -116,7 +116,7 @@ export function collectPatients(patients: NewPatient[] = []): CollectedPatients 
     add(patient) {
       const { id, record } = patient;
       for (const { system, value } of record.identifiers ?? []) {
-        const key = `${system}|${value}`;
+        const key = identifierName({ system, value });
         identifiers.add({ id, isRepeated: keys.has(key), system, value });
         keys.add(key);
       }
