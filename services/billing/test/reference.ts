@@ -18,8 +18,6 @@ const member = 2;
 
 /** Renders a proto file as Markdown: methods, messages and enums with their comments. */
 export function renderReference(path: string): string {
-  // In a fresh clone, the files on which the proto tree depends do not exist yet.
-  execFileSync(process.execPath, ["proto/dependencies.ts"]);
   const bytes = execFileSync("buf", ["build", "--as-file-descriptor-set", "-o", "-"], { maxBuffer: 64 * 1024 * 1024 });
   const file = fromBinary(FileDescriptorSetSchema, bytes).file.find((each) => each.name === path);
   if (!file) throw new Error(`${path} is not in the proto tree`);
