@@ -10,7 +10,7 @@ import { join, resolve } from "node:path";
 import { startPlatform } from "@pm/stack/platform";
 import { run } from "@pm/stack/programs/child";
 import { type Client, logIn, type PatientAnswer, person } from "../e2e/client.ts";
-import { type Language, languages, proto } from "./languages.ts";
+import { type Language, languages } from "./languages.ts";
 
 /** How long each language may take. */
 const minutes = { building: 5, calling: 1 };
@@ -37,9 +37,9 @@ async function within<T>(time: number, { name }: Language, work: (signal: AbortS
 }
 
 /** Everything that decides what is built. */
-const sources = [globSync("**/*.proto", { cwd: proto }).map((file) => join(proto, file)), globSync(join(import.meta.dirname, "**/*.*"))];
+const sources = ["proto/**/*.proto", "tests/clients/{languages.ts,*/*}", "packages/stack/src/versions.ts"];
 const digest = createHash("sha256");
-for (const file of [...sources.flat().sort(), join(root, "packages/stack/src/versions.ts")]) digest.update(readFileSync(file));
+for (const file of globSync(sources, { cwd: root }).sort()) digest.update(readFileSync(join(root, file)));
 const key = digest.digest("hex");
 
 /** The command of a language's client: newly built, or built before from the same sources. */

@@ -20,7 +20,7 @@ export type Language = {
 };
 
 const here = import.meta.dirname;
-export const proto = resolve(here, "../../proto");
+const proto = resolve(here, "../../proto");
 /** What the client of billing is generated from: its service, and what that imports. */
 const files = ["billing/v1/billing.proto", "billing/v1/events.proto", "common/v1/money.proto", "buf/validate/validate.proto"];
 

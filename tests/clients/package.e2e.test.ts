@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { chromium } from "playwright-core";
 import { rolldown } from "rolldown";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { logIn, type PatientAnswer, person } from "../e2e/client.ts";
 
 const source = resolve(import.meta.dirname, "../../packages/client");
@@ -32,7 +32,7 @@ beforeAll(async () => {
   token = admin.token;
   patientId = ((await admin.send("POST", "/patients", person())).body as PatientAnswer).id;
   const opened = async () => ((await admin.get(`/patients/${patientId}`)).body as PatientAnswer).billing.status;
-  await expect.poll(opened, { timeout: 30_000 }).toBe("active");
+  await vi.waitFor(async () => expect(await opened()).toBe("active"), { timeout: 30_000, interval: 200 });
   install();
 });
 afterAll(async () => {
