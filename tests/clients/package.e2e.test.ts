@@ -1,5 +1,4 @@
 /** @patient-management/client as its users have it: packed, installed into an empty folder, in Node and in a browser. */
-import { execFileSync } from "node:child_process";
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { builtinModules } from "node:module";
@@ -7,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { type Platform, startPlatform } from "@pm/stack/platform";
+import { run as runIn } from "@pm/stack/programs/child";
 import { chromium } from "playwright-core";
 import { rolldown } from "rolldown";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
@@ -15,7 +15,7 @@ import { logIn, type PatientAnswer, person } from "../e2e/client.ts";
 const source = resolve(import.meta.dirname, "../../packages/client");
 const folder = mkdtempSync(join(tmpdir(), "pm-client-"));
 const user = join(folder, "user");
-const run = (command: string, args: string[], cwd = user) => execFileSync(command, args, { cwd, encoding: "utf8" });
+const run = (command: string, args: string[]) => runIn(command, args, { cwd: user });
 
 const page = createServer((_, response) => response.setHeader("content-type", "text/html").end("<!doctype html><title>page</title>"));
 let origin: string;
@@ -33,7 +33,7 @@ beforeAll(async () => {
   patientId = ((await admin.send("POST", "/patients", person())).body as PatientAnswer).id;
   const opened = async () => ((await admin.get(`/patients/${patientId}`)).body as PatientAnswer).billing.status;
   await vi.waitFor(async () => expect(await opened()).toBe("active"), { timeout: 30_000, interval: 200 });
-  install();
+  await install();
 });
 afterAll(async () => {
   await platform?.stop();
@@ -42,14 +42,15 @@ afterAll(async () => {
 });
 
 /** Packs the package, and makes a program of the lines of its README in a folder that has nothing else. */
-function install(): void {
+async function install(): Promise<void> {
   mkdirSync(user);
-  run("npm", ["pack", "--silent", "--pack-destination", folder], source);
+  await runIn("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: source });
   const [archive = ""] = globSync(join(folder, "*.tgz"));
   writeFileSync(join(user, "package.json"), JSON.stringify({ name: "user", private: true, type: "module" }));
-  const { devDependencies } = JSON.parse(readFileSync(resolve(import.meta.dirname, "../package.json"), "utf8"));
-  const connect = ["@connectrpc/connect", "@connectrpc/connect-web"].map((name) => `${name}@${devDependencies[name]}`);
-  run("npm", ["install", "--silent", "--no-audit", "--no-fund", archive, ...connect]);
+  const { dependencies, devDependencies } = JSON.parse(readFileSync(resolve(import.meta.dirname, "../package.json"), "utf8"));
+  const versions: Record<string, string> = { ...dependencies, ...devDependencies };
+  const connect = ["@connectrpc/connect", "@connectrpc/connect-web"].map((name) => `${name}@${versions[name]}`);
+  await run("npm", ["install", "--silent", "--no-audit", "--no-fund", archive, ...connect]);
   const readme = readFileSync(join(user, "node_modules/@patient-management/client/README.md"), "utf8");
   const lines =
     /^```ts\n([\s\S]*?)^```$/m.exec(readme)?.[1]?.replace("http://localhost:4004", platform.gatewayUrl).trim().split("\n") ?? [];
@@ -80,6 +81,8 @@ const rest = `
 const nodeProgram = `import { use } from "./program.ts";
 const [token, patientId] = process.argv.slice(2);
 console.log(JSON.stringify(await use(token, patientId)));
+// The stream of an account has no end, and would keep Node running.
+process.exit();
 `;
 const expected = [expect.stringMatching(/^[0-9a-f-]{36}$/), "0", "invoice_id", "0"];
 
@@ -93,23 +96,23 @@ test("the package holds the modules that it needs, and nothing else", () => {
   expect(globSync("*", { cwd: installed }).toSorted()).toEqual(["README.md", "dist", "package.json"]);
 });
 
-test("a user's program passes the strict type checker, and a wrong field does not", () => {
+test("a user's program passes the strict type checker, and a wrong field does not", async () => {
   const options = "--noEmit --strict --module nodenext --target es2024 --lib es2024,dom --allowImportingTsExtensions".split(" ");
-  run("tsc", [...options, "program.ts"]);
+  await run("tsc", [...options, "program.ts"]);
   writeFileSync(
     join(user, "wrong.ts"),
     readFileSync(join(user, "program.ts"), "utf8").replace("accountId, balance", "accountNumber, balance"),
   );
-  expect(() => run("tsc", [...options, "wrong.ts"])).toThrow(/accountNumber/);
+  await expect(run("tsc", [...options, "wrong.ts"])).rejects.toThrow(/accountNumber/);
 });
 
-test("the lines of the README get an account in Node, with errors that name their fields, and a stream", () => {
-  expect(JSON.parse(run(process.execPath, ["node.ts", token, patientId]))).toEqual(expected);
+test("the lines of the README get an account in Node, with errors that name their fields, and a stream", async () => {
+  expect(JSON.parse(await run(process.execPath, ["node.ts", token, patientId]))).toEqual(expected);
 });
 
-test("events cannot be imported", () => {
+test("events cannot be imported", async () => {
   writeFileSync(join(user, "event.js"), `import "@patient-management/client/dist/gen/billing/v1/events_pb.js";`);
-  expect(() => run(process.execPath, ["event.js"])).toThrow(/ERR_PACKAGE_PATH_NOT_EXPORTED/);
+  await expect(run(process.execPath, ["event.js"])).rejects.toThrow(/ERR_PACKAGE_PATH_NOT_EXPORTED/);
 });
 
 /** A bundle for the browser, as one file, and the modules that it leaves outside. */
