@@ -21,7 +21,7 @@ const AllocationSchema = z
 const TaxSchema = z
   .object({
     code: z.string().optional().openapi({ description: "Left out for what has no tax.", example: "VAT" }),
-    rateBasisPoints: z.int().optional().openapi({ description: "1900 is 19%. Left out if it is 0.", example: 1900 }),
+    rateBasisPoints: z.int().optional().openapi({ description: "1900 is 19 %. Left out if it is 0.", example: 1900 }),
     net: money,
     tax: money,
     gross: money,
