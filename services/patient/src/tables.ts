@@ -130,6 +130,10 @@ export type Action = "registered" | "imported" | "updated" | "deleted" | "restor
 export const importModes = ["create", "update", "upsert"] as const;
 export type ImportMode = (typeof importModes)[number];
 
+/** What was decided about a pair of records that may be one person. */
+export const pairStates = ["open", "merged", "not_the_same"] as const;
+export type PairState = (typeof pairStates)[number];
+
 export type PatientsTable = {
   id: string;
   version: bigint;
@@ -166,6 +170,18 @@ export type Tables = {
   patient_words: { word: string };
   /** Of living patients only. */
   patient_identifiers: { system: string; value: string; patient_id: string };
+  /** `first_id` is the smaller one of the two. */
+  duplicate_pairs: {
+    id: Generated<string>;
+    first_id: string;
+    second_id: string;
+    score: number | null;
+    grade: string | null;
+    model: string | null;
+    state: Generated<PairState>;
+    decided_by: string | null;
+    decided_at: Date | null;
+  };
   patient_versions: {
     patient_id: string;
     version: bigint;

@@ -37,6 +37,17 @@ test("the types of the tables match the migrations", async () => {
     },
     patient_words: { word: "text" },
     patient_identifiers: { system: "text", value: "text", patient_id: "uuid" },
+    duplicate_pairs: {
+      id: "uuid default",
+      first_id: "uuid",
+      second_id: "uuid",
+      score: "double precision null",
+      grade: "text null",
+      model: "text null",
+      state: "text default",
+      decided_by: "text null",
+      decided_at: "timestamptz null",
+    },
     patient_versions: {
       patient_id: "uuid",
       version: "bigint",
