@@ -22,6 +22,9 @@ const tables: TableDescriptions<Tables> = {
     transaction_count: "bigint default",
     bad_debt: "bigint default",
     payer_id: "uuid null",
+    merged_into: "uuid null",
+    link_revision: "bigint default",
+    had_links: "boolean default",
   },
   payers: {
     id: "uuid",

@@ -90,7 +90,8 @@ function emptyBatch(accounts: Map<string, Row<"accounts">>): Batch {
   const books = new Map<string, Book>();
   for (const account of accounts.values()) {
     const { id, status, currency, receivable, credit, revenue, cash, bad_debt: badDebt, transaction_count: transactionCount } = account;
-    const state = { id, status, currency, receivable, credit, revenue, cash, badDebt, transactionCount };
+    const balances = { receivable, credit, revenue, cash, badDebt };
+    const state = { id, status, currency, ...balances, transactionCount, mergedInto: account.merged_into };
     books.set(id, { account: state, charges: new Map(), payments: new Map(), allocations: [] });
   }
   return {

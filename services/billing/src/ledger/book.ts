@@ -3,7 +3,14 @@
 /** The ledger accounts of a patient, each positive on its normal side: `receivable + cash + badDebt = revenue + credit`. */
 export type Balances = { receivable: bigint; credit: bigint; revenue: bigint; cash: bigint; badDebt: bigint };
 
-type AccountState = Balances & { id: string; status: "ACTIVE" | "SUSPENDED" | "CLOSED"; currency: string; transactionCount: bigint };
+type AccountState = Balances & {
+  id: string;
+  status: "ACTIVE" | "SUSPENDED" | "CLOSED";
+  currency: string;
+  transactionCount: bigint;
+  /** The account of the survivor, if the patient's record was merged. */
+  mergedInto?: string | null;
+};
 export type ChargeState = {
   id: string;
   sequence: bigint;

@@ -3,7 +3,7 @@ import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { insertIntoOutbox } from "@pm/kit/kafka/outbox";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
-import type { PatientDatabase } from "../database.ts";
+import type { Queries } from "@pm/kit/postgres/transaction";
 import type { PatientRecord } from "../tables.ts";
 import { detailsOf, digest, findConflict, isIdentifierRace, type NewVersion, taken, vector, versionColumns } from "./write-store.ts";
 
@@ -66,7 +66,7 @@ const changeStatement = {
  * Makes the next version of a patient. False where somebody else made it in the meantime.
  * @throws AppError already_exists if another patient has the e-mail or an identifier.
  */
-export async function changePatient(db: PatientDatabase, change: Change): Promise<boolean> {
+export async function changePatient(db: Queries, change: Change): Promise<boolean> {
   try {
     return (await db.query(changeStatement, [...changes.collect([change]).values(), change.words.names])).length === 1;
   } catch (error) {

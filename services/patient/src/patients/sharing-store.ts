@@ -1,5 +1,6 @@
 /** Owners and grants in Postgres. */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
+import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import { accessLevel } from "./access-store.ts";
 
@@ -25,15 +26,13 @@ const readStatement = {
 };
 
 /** Whose a patient is, its grants, and the audit entry that says who read them. */
-export async function readSharing(
-  db: PatientDatabase,
-  { id, actor, requestId }: Who & { id: string },
-): Promise<Owners & { grants: Grant[] }> {
+export async function readSharing(db: Queries, { id, actor, requestId }: Who & { id: string }): Promise<Owners & { grants: Grant[] }> {
   const [row] = await db.query<Owners & { grants: Grant[] }>(readStatement, [id, actor, requestId]);
   return row ?? { registeredBy: "", owner: "", grants: [] };
 }
 
 /**
+ * Records that were merged into the patient have its grants and its owner too, so that nobody sees them who may not see the patient.
  * Everything follows from `before`, which waits for somebody who changes the owner just now: then it is what they leave, and is empty
  * if the caller may no longer share the patient.
  */
@@ -44,16 +43,23 @@ const replaceStatement = {
       select p.id, registered_by as owner, coalesce($6::text, registered_by) as next_owner, ${registrar} as registrar
       from patients p, (select $4::text as actor, $7::boolean as sees_all, $8::text[] as principals) v
       where p.id = $1 and p.deleted_at is null and ${accessLevel("p", "v")} = 'manage' for update of p
-    ), removed as (
-      delete from patient_access where patient_id in (select id from before) and principal <> all($2::text[]) returning principal
-    ), added as (
+    ), records as (
+      select id from before union all select m.id from patients m join before on m.merged_into = before.id
+    ), removed_rows as (
+      delete from patient_access where patient_id in (select id from records) and principal <> all($2::text[]) returning patient_id, principal
+    ), added_rows as (
       insert into patient_access (patient_id, principal, can_write, granted_by)
-      select id, principal, can_write, $4 from before, unnest($2::text[], $3::boolean[]) as wanted(principal, can_write)
+      select id, principal, can_write, $4 from records, unnest($2::text[], $3::boolean[]) as wanted(principal, can_write)
       on conflict (patient_id, principal) do update set can_write = excluded.can_write, granted_by = excluded.granted_by, granted_at = now()
       where patient_access.can_write <> excluded.can_write
-      returning principal, can_write
+      returning patient_id, principal, can_write
+    ), removed as (
+      select principal from removed_rows where patient_id = $1
+    ), added as (
+      select principal, can_write from added_rows where patient_id = $1
     ), owned as (
-      update patients p set registered_by = next_owner from before where p.id = before.id and owner <> next_owner
+      update patients p set registered_by = next_owner from before
+      where p.id in (select id from records) and owner <> next_owner
     ), audited as (
       ${insertIntoAudit}
       select $4, 'patient.shared', id, $5, jsonb_build_object(
@@ -78,7 +84,8 @@ export async function replaceSharing(
   const principals = grants.map(({ principal }) => principal);
   const levels = grants.map(({ canWrite }) => canWrite);
   const values = [id, principals, levels, viewer.id, requestId, owner, viewer.seesAll, viewer.principals];
-  const [row] = await db.query<Owners>(replaceStatement, values);
+  // A transfer and a merge may lock the same merged records in another order.
+  const [row] = await retryConflicts(() => db.query<Owners>(replaceStatement, values));
   return row;
 }
 
@@ -102,6 +109,6 @@ export async function transferPatients(
   { from, to, limit, actor, requestId }: Who & { from: string; to: string; limit: number },
 ): Promise<{ transferred: number; remaining: number }> {
   const values = [from, to, limit, actor, requestId];
-  const [row] = await db.query<{ transferred: number; remaining: number }>(transferStatement, values);
+  const [row] = await retryConflicts(() => db.query<{ transferred: number; remaining: number }>(transferStatement, values));
   return row ?? { transferred: 0, remaining: 0 };
 }
