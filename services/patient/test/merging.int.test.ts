@@ -284,3 +284,86 @@ test("64 parallel merges of a handful of records end in one survivor, without a 
   for (const id of ids) expect((await read(id)).body.id).toBe(survivor?.id);
   expect((await read(ids[0] ?? "")).body.identifiers).toHaveLength(6);
 });
+
+test("merges, unmerges, edits, deletes and sharing at once leave no circle, and each merged record leads to a living root", {
+  timeout: 120_000,
+}, async () => {
+  const ids = (await Promise.all(Array.from({ length: 6 }, () => create()))).map(({ id }) => id as string);
+  const any = () => ids[Math.floor(Math.random() * ids.length)] as string;
+  const statuses = new Map<string, number>();
+  const acts: Record<string, () => Promise<{ status: number; text: string }>> = {
+    async merge() {
+      const other = await read(any());
+      const body = { duplicateId: other.body.id ?? any(), duplicateVersion: other.body.version ?? 1 };
+      return admin.send("POST", `/patients/${any()}:merge`, body, { "if-match": "*" });
+    },
+    async unmerge() {
+      const id = any();
+      return unmerge((await read(id)).body.id ?? any(), id);
+    },
+    edit: () => admin.send("PATCH", `/patients/${any()}`, { generalPractitioner: `Dr. ${randomUUID()}` }),
+    share: () => admin.send("PUT", `/patients/${any()}/access`, { users: [randomUUID()], teams: [] }),
+    delete: () => admin.send("DELETE", `/patients/${any()}`),
+    restore: () => admin.send("POST", `/patients/${any()}:restore`),
+    transfer: () => admin.send("POST", "/patients:transfer", { from: admin.caller.id, to: randomUUID() }),
+  };
+  const names = Object.keys(acts).flatMap((name) =>
+    name === "merge" || name === "unmerge" || name === "restore" ? Array(6).fill(name) : name,
+  );
+  for (let round = 0; round < 20; round++)
+    await Promise.all(
+      Array.from({ length: 32 }, async () => {
+        const name = names[Math.floor(Math.random() * names.length)] ?? "";
+        const { status, text } = (await acts[name]?.()) ?? { status: 0, text: "" };
+        statuses.set(`${name} ${status}`, (statuses.get(`${name} ${status}`) ?? 0) + 1);
+        expect(status, `${name}: ${text}`).toBeLessThan(500);
+      }),
+    );
+  process.stdout.write(`everything at once: ${JSON.stringify(Object.fromEntries([...statuses].sort()))}\n`);
+  const wrong = await rows(
+    `with recursive chain as (
+      select duplicate_id as id, survivor_id as root, 1 as length from patient_merges where undone_version is null and duplicate_id = any($1)
+      union all
+      select c.id, m.survivor_id, length + 1 from chain c join patient_merges m on m.duplicate_id = c.root and m.undone_version is null
+      where length < 10
+    ), roots as (
+      select distinct on (id) id, root from chain order by id, length desc
+    )
+    select p.id from patients p left join roots using (id) left join patients s on s.id = p.merged_into
+    where p.id = any($1) and (p.merged_into is distinct from root or s.merged_into is not null or s.registered_by <> p.registered_by)`,
+    [ids],
+  );
+  expect(wrong).toEqual([]);
+  const grants = await rows(
+    `select p.id from patients p where p.id = any($1) and p.merged_into is not null and
+      array(select principal from patient_access where patient_id = p.id order by 1)
+      <> array(select principal from patient_access where patient_id = p.merged_into order by 1)`,
+    [ids],
+  );
+  expect(grants).toEqual([]);
+});
+
+test("an import finds the survivor by an identifier of either, and names it for a merged id", async () => {
+  const [one, other] = [await create(), await create()];
+  await merge(one, other);
+  const [{ system, value }] = other.identifiers;
+  const lines = [
+    { identifiers: [{ system, value }], generalPractitioner: "Dr. King" },
+    { id: other.id, sex: "female" },
+  ];
+  const file = lines.map((line) => JSON.stringify(line)).join("\n");
+  const { body } = await admin.send("POST", "/patients:import?mode=update", file, { "content-type": "application/x-ndjson" });
+  expect(body).toMatchObject({
+    updated: 1,
+    failed: 1,
+    errors: [{ line: 2, errors: [{ path: "id", message: expect.stringContaining(one.id) }] }],
+  });
+  expect((await read(one.id)).body).toMatchObject({ generalPractitioner: "Dr. King" });
+});
+
+test("the version before cannot bring a merged record back", async () => {
+  const [one, other] = [await create(), await create()];
+  await merge(one, other);
+  const restore = rows("update patients set deleted_at = null, version = version + 1 where id = $1", [other.id]);
+  await expect(restore).rejects.toThrow(/patients_merged_are_not_living/);
+});

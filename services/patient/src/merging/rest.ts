@@ -17,7 +17,8 @@ const mergePatients = createRoute({
   description: `The record of the path stays, with its id. It gets the identifiers, names, phones, e-mails, addresses, languages and
 contacts of the duplicate that it does not have, and whoever could see or change the duplicate may go on. The duplicate's id leads to it
 from then on; writes to that id are 409 with the reason \`MERGED\` and the survivor's id. Needs write access to both records. Begin with
-\`dryRun\`. 409 with the reason \`TOO_MANY_ENTRIES\` if a list would have more than twenty entries: remove some first.`,
+\`dryRun\`. A merge that is repeated is 409 \`MERGED\` and names this record. 409 with the reason \`TOO_MANY_ENTRIES\` if a list
+would have more than twenty entries: remove some first.`,
   request: {
     params,
     headers: z.object({ "if-match": ifMatch.shape["if-match"].openapi({ description: "Required: the ETag of the survivor." }) }),

@@ -1,6 +1,6 @@
 /** Owners and grants in Postgres. */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
-import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
+import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import { accessLevel } from "./access-store.ts";
 
@@ -73,6 +73,8 @@ const replaceStatement = {
     select registrar as "registeredBy", next_owner as owner from before`,
 };
 
+const lockStatement = { name: "patient_sharing_lock", text: "select from patients where id = $1 for update" };
+
 /**
  * Replaces a patient's grants, and its owner if one is given, and writes who changed which. Undefined if the viewer may not share the
  * patient, or it is deleted.
@@ -84,8 +86,11 @@ export async function replaceSharing(
   const principals = grants.map(({ principal }) => principal);
   const levels = grants.map(({ canWrite }) => canWrite);
   const values = [id, principals, levels, viewer.id, requestId, owner, viewer.seesAll, viewer.principals];
-  // A transfer and a merge may lock the same merged records in another order.
-  const [row] = await retryConflicts(() => db.query<Owners>(replaceStatement, values));
+  const [row] = await inTransaction(db, async (tx) => {
+    // First, so that the statement sees what was merged into the patient while it waited.
+    await tx.query(lockStatement, [id]);
+    return tx.query<Owners>(replaceStatement, values);
+  });
   return row;
 }
 
@@ -100,7 +105,13 @@ const transferStatement = {
     ), counted as (
       select count(*)::int as n from moved
     )
-    select n as transferred, (select count(*)::int from patients where registered_by = $1) - n as remaining from counted`,
+    select n as transferred, (select count(*)::int from patients where registered_by = $1) - n as remaining,
+      array(select id from moved) as ids from counted`,
+};
+
+const followStatement = {
+  name: "patients_follow_owner",
+  text: "update patients set registered_by = $2 where merged_into = any($1::uuid[]) and registered_by <> $2",
 };
 
 /** Makes one user the owner of up to `limit` records of another one, deleted ones included, with an audit entry for each. */
@@ -109,6 +120,12 @@ export async function transferPatients(
   { from, to, limit, actor, requestId }: Who & { from: string; to: string; limit: number },
 ): Promise<{ transferred: number; remaining: number }> {
   const values = [from, to, limit, actor, requestId];
-  const [row] = await retryConflicts(() => db.query<{ transferred: number; remaining: number }>(transferStatement, values));
-  return row ?? { transferred: 0, remaining: 0 };
+  type Row = { transferred: number; remaining: number; ids: string[] };
+  return inTransaction(db, async (tx) => {
+    const [row] = await tx.query<Row>(transferStatement, values);
+    const { transferred = 0, remaining = 0, ids = [] } = row ?? {};
+    // What was merged into them while the statement waited.
+    await tx.query(followStatement, [ids, to]);
+    return { transferred, remaining };
+  });
 }
