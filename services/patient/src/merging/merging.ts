@@ -20,7 +20,7 @@ import { later, lostRace } from "../patients/patients.ts";
 import { diffRecords, emailKeyOf, type FieldChange } from "../patients/record.ts";
 import { searchWords } from "../patients/search.ts";
 import { type Sharing, toGrantees } from "../patients/sharing.ts";
-import { readSharing } from "../patients/sharing-store.ts";
+import { followSurvivors, readSharing } from "../patients/sharing-store.ts";
 import { type Found, findPatient } from "../patients/store.ts";
 import { findConflict, isIdentifierRace, taken } from "../patients/write-store.ts";
 import type { Patient, PatientRecord, StoredGrant } from "../tables.ts";
@@ -84,7 +84,7 @@ export function createMerging(options: Options) {
   };
 }
 
-/** Writes the next version of a survivor that is locked, and gives it and all that lead to it these grants. */
+/** Writes the next version of a survivor that is locked, and its grants. */
 async function writeSurvivor(tx: Queries, { settings }: Options, call: Call, found: Found, next: Next): Promise<Patient> {
   const { id, version } = found;
   const { action, record, at, event, before, grants } = next;
@@ -94,6 +94,7 @@ async function writeSurvivor(tx: Queries, { settings }: Options, call: Call, fou
   const who = { actor: call.actorId, requestId: call.requestId };
   if (!(await changePatient(tx, { ...who, ...content, action, id, version, at }))) throw new Error("a record that was locked has changed");
   await setGrants(tx, id, grants);
+  await followSurvivors(tx, [id]);
   const details = differencesOf(before, levelsOf(grants));
   if (Object.values(details).some((principals) => principals.length > 0))
     await insertAuditEntries(tx, [{ ...call, action: "patient.shared", subject: id, details }]);
@@ -118,7 +119,7 @@ async function merge(tx: Queries, options: Options, call: Call, id: string, requ
       await insertAuditEntries(tx, [{ ...call, action: "patient.read", subject: read.id, details: { version: read.version } }]);
   else {
     const [survivorId, duplicateId] = [survivor.id, duplicate.id];
-    await leadTo(tx, { duplicateId, survivorId, owner: survivor.owner, at });
+    await leadTo(tx, { duplicateId, survivorId, at });
     const event = mergedEvent(survivorId, version, at, call.traceparent, record, duplicateId);
     const grants = toRows(after, survivorGrants, call, at);
     patient = await writeSurvivor(tx, options, call, survivor, { action: "merged", record, at, event, before, grants });
@@ -167,6 +168,7 @@ async function unmerge(
   const patient = await writeSurvivor(tx, options, call, survivor, next);
   await giveBack(tx, duplicate, own.duplicateOwner, at);
   await setGrants(tx, duplicate.id, own.duplicateGrants);
+  await followSurvivors(tx, [duplicate.id]);
   await noteUndone(tx, { duplicateId: duplicate.id, version, actor: call.actorId, at });
   await settlePairs(tx, [[survivor.id, duplicate.id]], "not_the_same", call.actorId);
   const details = { survivorId: survivor.id, survivorVersion: version, owner: own.duplicateOwner };

@@ -16,7 +16,7 @@ const leadStatement = {
   name: "merging_lead",
   text: `
     with led as (
-      update patients set merged_into = $2, registered_by = $3, deleted_at = coalesce(deleted_at, $4), updated_at = $4,
+      update patients set merged_into = $2, deleted_at = coalesce(deleted_at, $3), updated_at = $3,
         changed_xid = pg_current_xact_id()
       where id in (select id from patients where id = $1 or merged_into = $1 order by id for update) returning id
     ), linked as (
@@ -31,9 +31,9 @@ const leadStatement = {
 /** Lets a living record, and all that lead to it, lead to another one. The version stays: nobody has changed the record. */
 export async function leadTo(
   tx: Queries,
-  { duplicateId, survivorId, owner, at }: { duplicateId: string; survivorId: string; owner: string; at: Date },
+  { duplicateId, survivorId, at }: { duplicateId: string; survivorId: string; at: Date },
 ): Promise<void> {
-  await tx.query(leadStatement, [duplicateId, survivorId, owner, at]);
+  await tx.query(leadStatement, [duplicateId, survivorId, at]);
 }
 
 const releaseStatement = {
@@ -43,8 +43,8 @@ const releaseStatement = {
       select $1::uuid as id union all
       select m.duplicate_id from patient_merges m join own on m.survivor_id = own.id where m.undone_version is null
     ), released as (
-      update patients p set merged_into = nullif($1::uuid, p.id), registered_by = $2, updated_at = $3,
-        deleted_at = case when p.id <> $1 then p.deleted_at end, changed_xid = pg_current_xact_id()
+      update patients p set merged_into = nullif($1::uuid, p.id), updated_at = $3,
+        registered_by = case when p.id = $1 then $2 else p.registered_by end, deleted_at = case when p.id <> $1 then p.deleted_at end, changed_xid = pg_current_xact_id()
       where id in (select id from patients where id in (select id from own) order by id for update) returning id
     ), linked as (
       update patient_links l set survivor_id = nullif($1::uuid, patient_id), revision = nextval('patient_link_revisions'),
@@ -74,21 +74,19 @@ export async function readGrants(tx: Queries, id: string): Promise<StoredGrant[]
 const setGrantsStatement = {
   name: "merging_set_grants",
   text: `
-    with records as materialized (
-      select id from patients where id = $1 or merged_into = $1
-    ), removed as (
-      delete from patient_access where patient_id in (select id from records) and principal <> all($2::text[])
+    with removed as (
+      delete from patient_access where patient_id = $1 and principal <> all($2::text[])
     )
     insert into patient_access (patient_id, principal, can_write, granted_by, granted_at)
-    select id, principal, can_write, granted_by, granted_at from records,
-      unnest($2::text[], $3::boolean[], $4::text[], $5::timestamptz[]) as wanted(principal, can_write, granted_by, granted_at)
-    order by id, principal
+    select $1, principal, can_write, granted_by, granted_at
+    from unnest($2::text[], $3::boolean[], $4::text[], $5::timestamptz[]) as wanted(principal, can_write, granted_by, granted_at)
+    order by principal
     on conflict (patient_id, principal) do update
       set can_write = excluded.can_write, granted_by = excluded.granted_by, granted_at = excluded.granted_at
     where patient_access.can_write <> excluded.can_write`,
 };
 
-/** Gives a record, and all that lead to it, exactly these grants. Those that it has already stay as they are. */
+/** Gives a record exactly these grants. Those that it has already stay as they are. */
 export async function setGrants(tx: Queries, id: string, grants: StoredGrant[]): Promise<void> {
   const column = <Column extends keyof StoredGrant>(name: Column) => grants.map((grant) => grant[name]);
   await tx.query(setGrantsStatement, [id, column("principal"), column("can_write"), column("granted_by"), column("granted_at")]);

@@ -32,7 +32,6 @@ export async function readSharing(db: Queries, { id, actor, requestId }: Who & {
 }
 
 /**
- * Records that were merged into the patient have its grants and its owner too, so that nobody sees them who may not see the patient.
  * Everything follows from `before`, which waits for somebody who changes the owner just now: then it is what they leave, and is empty
  * if the caller may no longer share the patient.
  */
@@ -43,23 +42,16 @@ const replaceStatement = {
       select p.id, registered_by as owner, coalesce($6::text, registered_by) as next_owner, ${registrar} as registrar
       from patients p, (select $4::text as actor, $7::boolean as sees_all, $8::text[] as principals) v
       where p.id = $1 and p.deleted_at is null and ${accessLevel("p", "v")} = 'manage' for update of p
-    ), records as (
-      select id from before union all select m.id from patients m join before on m.merged_into = before.id
-    ), removed_rows as (
-      delete from patient_access where patient_id in (select id from records) and principal <> all($2::text[]) returning patient_id, principal
-    ), added_rows as (
+    ), removed as (
+      delete from patient_access where patient_id in (select id from before) and principal <> all($2::text[]) returning principal
+    ), added as (
       insert into patient_access (patient_id, principal, can_write, granted_by)
-      select id, principal, can_write, $4 from records, unnest($2::text[], $3::boolean[]) as wanted(principal, can_write)
+      select id, principal, can_write, $4 from before, unnest($2::text[], $3::boolean[]) as wanted(principal, can_write)
       on conflict (patient_id, principal) do update set can_write = excluded.can_write, granted_by = excluded.granted_by, granted_at = now()
       where patient_access.can_write <> excluded.can_write
-      returning patient_id, principal, can_write
-    ), removed as (
-      select principal from removed_rows where patient_id = $1
-    ), added as (
-      select principal, can_write from added_rows where patient_id = $1
+      returning principal, can_write
     ), owned as (
-      update patients p set registered_by = next_owner from before
-      where p.id in (select id from records) and owner <> next_owner
+      update patients p set registered_by = next_owner from before where p.id = before.id and owner <> next_owner
     ), audited as (
       ${insertIntoAudit}
       select $4, 'patient.shared', id, $5, jsonb_build_object(
@@ -73,8 +65,6 @@ const replaceStatement = {
     select registrar as "registeredBy", next_owner as owner from before`,
 };
 
-const lockStatement = { name: "patient_sharing_lock", text: "select from patients where id = $1 for update" };
-
 /**
  * Replaces a patient's grants, and its owner if one is given, and writes who changed which. Undefined if the viewer may not share the
  * patient, or it is deleted.
@@ -86,12 +76,40 @@ export async function replaceSharing(
   const principals = grants.map(({ principal }) => principal);
   const levels = grants.map(({ canWrite }) => canWrite);
   const values = [id, principals, levels, viewer.id, requestId, owner, viewer.seesAll, viewer.principals];
-  const [row] = await inTransaction(db, async (tx) => {
-    // First, so that the statement sees what was merged into the patient while it waited.
-    await tx.query(lockStatement, [id]);
-    return tx.query<Owners>(replaceStatement, values);
+  return inTransaction(db, async (tx) => {
+    const [row] = await tx.query<Owners>(replaceStatement, values);
+    if (row) await followSurvivors(tx, [id]);
+    return row;
   });
-  return row;
+}
+
+/** A statement of its own, because the one before may have waited for a merge, and did not see what it merged. */
+const followStatement = {
+  name: "patient_sharing_follow",
+  text: `
+    with records as materialized (
+      select m.id, s.id as survivor, s.registered_by as owner from patients m join patients s on s.id = m.merged_into
+      where m.merged_into = any($1::uuid[])
+    ), owned as (
+      update patients p set registered_by = owner from records r where p.id = r.id and registered_by <> owner
+    ), removed as (
+      delete from patient_access a using records r
+      where a.patient_id = r.id and not exists (select from patient_access where patient_id = survivor and principal = a.principal)
+    )
+    insert into patient_access (patient_id, principal, can_write, granted_by, granted_at)
+    select r.id, principal, can_write, granted_by, granted_at from records r join patient_access on patient_id = survivor
+    order by r.id, principal
+    on conflict (patient_id, principal) do update
+      set can_write = excluded.can_write, granted_by = excluded.granted_by, granted_at = excluded.granted_at
+    where patient_access.can_write <> excluded.can_write`,
+};
+
+/**
+ * Gives all records that were merged into these the owner and the grants of their survivor. So one access rule is right for all, and
+ * nobody sees a merged record who may not see its survivor. The caller has locked the survivors.
+ */
+export async function followSurvivors(tx: Queries, ids: string[]): Promise<void> {
+  await tx.query(followStatement, [ids]);
 }
 
 const transferStatement = {
@@ -109,11 +127,6 @@ const transferStatement = {
       array(select id from moved) as ids from counted`,
 };
 
-const followStatement = {
-  name: "patients_follow_owner",
-  text: "update patients set registered_by = $2 where merged_into = any($1::uuid[]) and registered_by <> $2",
-};
-
 /** Makes one user the owner of up to `limit` records of another one, deleted ones included, with an audit entry for each. */
 export async function transferPatients(
   db: PatientDatabase,
@@ -124,8 +137,7 @@ export async function transferPatients(
   return inTransaction(db, async (tx) => {
     const [row] = await tx.query<Row>(transferStatement, values);
     const { transferred = 0, remaining = 0, ids = [] } = row ?? {};
-    // What was merged into them while the statement waited.
-    await tx.query(followStatement, [ids, to]);
+    await followSurvivors(tx, ids);
     return { transferred, remaining };
   });
 }
