@@ -1,10 +1,10 @@
 /** What the record of a survivor is after a merge, and after the merge is undone. Nothing here is stored. */
 import { isDeepStrictEqual } from "node:util";
 import { emailKey } from "@pm/kit/email";
-import { AppError, type FieldError } from "@pm/kit/errors";
+import { AppError, type FieldError, invalidFields } from "@pm/kit/errors";
 import { maxEntries, withIds } from "../patients/reading.ts";
 import { listsOf, withLists } from "../patients/views.ts";
-import { type IdentifierKey, identifierName, type Lists, type PatientRecord, shown } from "../tables.ts";
+import { firstDay, type IdentifierKey, identifierName, type Lists, type PatientRecord, shown } from "../tables.ts";
 
 type Entry = { id: string; value?: string; text?: string; language?: string; preferred?: boolean };
 
@@ -56,7 +56,8 @@ const keysOf = (kind: Kind, list: Entry[]) => new Set(list.map(lists[kind]));
 /**
  * The survivor with everything of the duplicate: the entries that it does not have, and the fields that it has no value of. Where
  * both have a value, `keep` decides; without it the survivor's stays. Of the lists with a flat field, that is the first entry.
- * @throws AppError failed_precondition if a list would be longer than a list may be: none of either's entries is left out
+ * @throws AppError failed_precondition if a list would be longer than a list may be: none of either's entries is left out;
+ * invalid_argument if they would have died before they were born
  */
 export function mergedRecord(
   survivor: PatientRecord,
@@ -88,6 +89,9 @@ export function mergedRecord(
     if (field === "dateOfBirth") record.dateOfBirthEstimated = duplicate.dateOfBirthEstimated;
   }
   requireRoom(united);
+  const { dateOfBirth, deceased } = record as PatientRecord;
+  if (typeof deceased === "string" && deceased < firstDay(dateOfBirth))
+    throw invalidFields([{ path: "keep.dateOfBirth", message: "would be after deceased; choose another one, or keep.deceased" }]);
   return { record: withEntries(withoutUndefined(record), united), conflicts };
 }
 

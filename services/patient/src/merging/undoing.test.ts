@@ -152,3 +152,12 @@ test("a list that would be too long refuses the merge, and says by how much", ()
   const merge = () => mergedRecord({ ...plain, identifiers: identifiers("a", 15) }, { ...plain, identifiers: identifiers("b", 7) }, {});
   expect(merge).toThrow(/identifiers: would have 22 entries.*remove 2/);
 });
+
+test("nobody dies before they are born by a merge of two dates", () => {
+  const [one, other] = [
+    { ...plain, dateOfBirth: "1990-01-01" },
+    { ...plain, dateOfBirth: "1950-01-01", deceased: "1980-01-01" },
+  ];
+  expect(() => mergedRecord(one, other, {})).toThrow(/keep.dateOfBirth/);
+  expect(mergedRecord(one, other, { dateOfBirth: "that" }).record).toMatchObject({ dateOfBirth: "1950-01-01", deceased: "1980-01-01" });
+});
