@@ -29,7 +29,17 @@ const kinds = Object.keys(lists) as Kind[];
 /** The flat fields that show the first entry of a list. */
 const firstOf = { name: "names", phoneNumber: "phones", email: "emails", address: "addresses" } as const satisfies Record<string, Kind>;
 const flatFields = Object.keys(firstOf) as (keyof typeof firstOf)[];
-const singleFields = ["dateOfBirth", "sex", "registeredDate", "deceased", "maritalStatus", "generalPractitioner", "managingSite"] as const;
+/** All other fields. The compiler asks for a field that is new: a merge has to know what to do with it. */
+type SingleField = Exclude<keyof PatientRecord, Kind | keyof typeof firstOf | "firstName" | "lastName" | "dateOfBirthEstimated">;
+const singleFields = Object.keys({
+  dateOfBirth: true,
+  sex: true,
+  registeredDate: true,
+  deceased: true,
+  maritalStatus: true,
+  generalPractitioner: true,
+  managingSite: true,
+} satisfies Record<SingleField, true>) as SingleField[];
 
 /** The fields of which a record has one value, so that a merge has to choose. */
 export const keepable = [...flatFields, ...singleFields] as const;
