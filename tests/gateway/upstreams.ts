@@ -6,6 +6,7 @@ import { once } from "node:events";
 import http from "node:http";
 import http2 from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { BillingService } from "@pm/proto/billing/v1/billing";
@@ -121,6 +122,13 @@ function routes(router: ConnectRouter): void {
     async *watchAccount({ accountId }, { signal }) {
       yield { account: { accountId } };
       await once(signal, "abort");
+    },
+    async *streamStatement() {
+      // More than the 15 seconds in which other answers are complete. Its client may have asked for less.
+      yield { statement: { transactionCount: 2n } };
+      yield { transactions: [{ sequence: 1n }] };
+      await delay(16_000);
+      yield { transactions: [{ sequence: 2n }] };
     },
   });
 }

@@ -18,6 +18,7 @@ import { createBooks } from "./ledger/journal.ts";
 import { registerBooks } from "./ledger/journal-rest.ts";
 import { createLedger } from "./ledger/ledger.ts";
 import { registerTotals } from "./ledger/rest.ts";
+import { createStatements } from "./ledger/statements.ts";
 import { createWatch } from "./ledger/watch.ts";
 import { createPatients } from "./patient-client.ts";
 import { createPayers } from "./payers/payers.ts";
@@ -53,16 +54,30 @@ const ledger = createLedger(shared);
 const invoices = createInvoices(shared);
 const reductions = createReductions(shared);
 const history = createHistory(shared);
+const statements = createStatements(shared);
 
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
-registerDocuments(rest, { invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now });
+registerDocuments(rest, { invoices, reductions, payers, statements, audit, pdfPool, clinic, clinicTimeZone, now });
 registerBooks(rest, { books: createBooks(shared), audit });
 registerTotals(rest, shared);
 await listenRpc({
   routes: (router) =>
-    registerBilling(router, { accounts, payers, payerBalance, ledger, invoices, reductions, history, watch, patients, verifier, audit }),
+    registerBilling(router, {
+      accounts,
+      payers,
+      payerBalance,
+      ledger,
+      invoices,
+      reductions,
+      history,
+      statements,
+      watch,
+      patients,
+      verifier,
+      audit,
+    }),
   services: [BillingService],
   rest: rest.app,
   guard: createGuard({ log, verifier, audit, secondScopes }),

@@ -17,6 +17,7 @@ import type { Reductions } from "./invoices/reductions.ts";
 import type { History } from "./ledger/history.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import type { Amount } from "./ledger/posting-request.ts";
+import { type Statements, toMessages } from "./ledger/statements.ts";
 import type { Watch } from "./ledger/watch.ts";
 import type { Patients } from "./patient-client.ts";
 import type { Payers } from "./payers/payers.ts";
@@ -32,6 +33,7 @@ type Rules = {
   invoices: Invoices;
   reductions: Reductions;
   history: History;
+  statements: Statements;
   watch: Watch;
   patients: Patients;
   verifier: Verifier;
@@ -106,7 +108,7 @@ function payerMethods({ payers, payerBalance, audit }: Rules) {
   } satisfies Methods;
 }
 
-function ledgerMethods({ ledger, history, audit }: Rules) {
+function ledgerMethods({ ledger, history, statements, audit }: Rules) {
   return {
     createCharge: (request, context) =>
       ledger.charge({ ...request, amount: required(request.amount) }, requestKey(method.createCharge, request), rpcContext(context)),
@@ -134,9 +136,15 @@ function ledgerMethods({ ledger, history, audit }: Rules) {
     },
     async getStatement(request, context) {
       const { accountId, fromDate, toDate } = request;
-      const answer = await history.statement(request);
+      const answer = await statements.get(request);
       await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
       return answer;
+    },
+    async *streamStatement(request, context) {
+      const { accountId, fromDate, toDate } = request;
+      const opened = await statements.open(request);
+      await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
+      yield* toMessages(opened, context.signal);
     },
   } satisfies Methods;
 }
