@@ -200,6 +200,7 @@ export const operations = {
   "billing.showStatement": "billing:read",
   "billing.showPayerStatement": "billing:read",
   "billing.exportJournal": "billing:read",
+  "billing.exportTaxSummary": "billing:read",
   "billing.readGeneralLedger": "billing:read",
   "billing.readBillingTotals": "internal:totals",
 } as const satisfies Record<string, Access>;

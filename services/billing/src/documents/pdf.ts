@@ -2,24 +2,27 @@
  * A printable document as PDF/UA: tagged in reading order (headings, paragraphs, a table with header cells), with
  * language, title and embedded fonts, so that a screen reader reads all of it. It is made page by page.
  */
-import { fileURLToPath } from "node:url";
 import PDFDocument from "pdfkit";
 import type { PrintableDocument, WholeDocument } from "./document.ts";
+import {
+  fonts,
+  gap,
+  ink,
+  labelShare,
+  lastTotalGap,
+  layOut,
+  noteOptions,
+  pad,
+  type Rows,
+  totalGap,
+  withTextFont,
+  withTotalFont,
+} from "./pdf-layout.ts";
 
-/**
- * For Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and more, but not for Chinese, Japanese or Korean. They are
- * given by path, because pdfkit caches fonts by path; it would parse their content again for every cell of a table.
- */
-const fonts = { regular: pathOf("DejaVuSans.ttf"), bold: pathOf("DejaVuSans-Bold.ttf") };
 const accent = "#0b5c6b";
-const ink = "#1c2733";
 const muted = "#52606d";
 const line = "#d5dce3";
 const margin = 56;
-
-function pathOf(font: string): string {
-  return fileURLToPath(import.meta.resolve(`dejavu-fonts-ttf/ttf/${font}`));
-}
 
 /**
  * A PDF under construction. What is drawn by `add` is content for screen readers; what is drawn by `decorate` is not.
@@ -74,13 +77,13 @@ export async function* toPdf(given: WholeDocument, createdAt: Date): AsyncGenera
   doc.moveDown(1);
   add("H2", () => doc.font(fonts.bold).fontSize(11).fillColor(ink).text(table.caption, margin, doc.y, { width }));
   doc.moveDown(0.3);
-  const sheets = layOut(page, document);
+  const sheets = layOut(doc, width, document);
   for (const [index, { rows, totals, notes }] of sheets.entries()) {
     if (index > 0) doc.addPage();
     if (rows) drawTable(page, document, rows);
-    if (totals) drawTotals(page, document);
-    if (notes.length > 0) doc.y += noteGap;
-    for (const note of notes) add("P", () => withNoteFont(doc).text(note, margin, doc.y, noteOptions(width)));
+    if (totals.length > 0) drawTotals(page, totals, document.totals.at(-1));
+    if (notes.length > 0) doc.y += gap;
+    for (const note of notes) add("P", () => withTextFont(doc).text(note, margin, doc.y, noteOptions(width)));
     numberPage(page, document, { number: index + 1, count: sheets.length });
     // The page before is complete.
     const bytes: Buffer | null = doc.read();
@@ -174,67 +177,9 @@ function inEveryText<Value>(value: Value, change: (text: string) => string): Val
 }
 
 const rule = { border: { bottom: 0.75, top: 0, left: 0, right: 0 }, borderColor: line };
-const pad = { top: 5, bottom: 5, left: 3, right: 3 };
-const noteGap = 14;
-/** The most that the sums take, and each of them. */
-const roomOfTotals = 42;
-const roomOfTotal = 20;
-
-/** What is on a page: rows from one to before another, the sums, and notes. */
-type Sheet = { rows?: { first: number; next: number }; totals: boolean; notes: string[] };
-
-/** Distributes everything from here on over pages before it is drawn, because each page tells how many there are. */
-function layOut({ doc, width }: Page, { table, totals, notes }: WholeDocument): Sheet[] {
-  doc.font(fonts.regular).fontSize(9.5);
-  const heightOf = (row: string[]) => {
-    const heights = row.map((text, index) =>
-      doc.heightOfString(text, { width: (table.columns[index]?.share ?? 0) * width - pad.left - pad.right }),
-    );
-    return Math.max(...heights) + pad.top + pad.bottom + 1;
-  };
-  const bottom = doc.page.height - doc.page.margins.bottom;
-  const headHeight = heightOf(table.columns.map(({ label }) => label)) + 2;
-  let sheet: Sheet & { rows: { first: number; next: number } } = { rows: { first: 0, next: 0 }, totals: false, notes: [] };
-  const sheets: Sheet[] = [sheet];
-  let y = doc.y + headHeight;
-  for (const row of table.rows) {
-    const height = heightOf(row);
-    const { first, next } = sheet.rows;
-    if (next > first && y + height > bottom) {
-      sheet = { rows: { first: next, next }, totals: false, notes: [] };
-      sheets.push(sheet);
-      y = doc.page.margins.top + headHeight;
-    }
-    sheet.rows.next += 1;
-    y += height;
-  }
-  const place = (height: number, put: (last: Sheet) => void) => {
-    if (y + height > bottom) {
-      sheets.push({ totals: false, notes: [] });
-      y = doc.page.margins.top;
-    }
-    put(sheets.at(-1) as Sheet);
-    y += height;
-  };
-  // All sums are on one page.
-  place(totals.length * roomOfTotal + roomOfTotals, (last) => {
-    last.totals = true;
-  });
-  withNoteFont(doc);
-  for (const note of notes) place(doc.heightOfString(note, noteOptions(width)) + noteGap, (last) => last.notes.push(note));
-  return sheets;
-}
-
-function withNoteFont(doc: PDFKit.PDFDocument): PDFKit.PDFDocument {
-  return doc.font(fonts.regular).fontSize(9.5).fillColor(ink);
-}
-
-function noteOptions(width: number) {
-  return { width, lineGap: 2 };
-}
 
 /** On the next page, pdfkit would continue a table without repeating its head, so each page gets a table of its own. */
-function drawTable({ doc, root, width }: Page, { table }: WholeDocument, { first, next }: { first: number; next: number }): void {
+function drawTable({ doc, root, width }: Page, { table }: WholeDocument, { first, next }: Rows): void {
   const align = (isAmount: boolean) => ({ x: isAmount ? ("right" as const) : ("left" as const), y: "top" as const });
   const headers = table.columns.map(({ label, isAmount }) => ({
     text: label,
@@ -246,8 +191,7 @@ function drawTable({ doc, root, width }: Page, { table }: WholeDocument, { first
     borderColor: accent,
   }));
   const rows = table.rows.slice(first, next);
-  doc.font(fonts.regular).fontSize(9.5).fillColor(ink);
-  doc.table({
+  withTextFont(doc).table({
     position: { x: margin, y: doc.y },
     maxWidth: width,
     columnStyles: table.columns.map(({ share }) => ({ width: share * width })),
@@ -258,11 +202,12 @@ function drawTable({ doc, root, width }: Page, { table }: WholeDocument, { first
   });
 }
 
-function drawTotals({ doc, width, add, decorate }: Page, { totals }: PrintableDocument): void {
-  doc.y += 12;
-  for (const [index, { label, value }] of totals.entries()) {
-    const isLast = index === totals.length - 1;
-    const top = doc.y + (isLast ? 6 : 0);
+function drawTotals({ doc, width, add, decorate }: Page, totals: PrintableDocument["totals"], last: object | undefined): void {
+  doc.y += gap;
+  for (const total of totals) {
+    const { label, value } = total;
+    const isLast = total === last;
+    const top = doc.y + (isLast ? lastTotalGap : 0);
     if (isLast)
       decorate(() =>
         doc
@@ -273,14 +218,10 @@ function drawTotals({ doc, width, add, decorate }: Page, { totals }: PrintableDo
           .stroke(),
       );
     add("P", () => {
-      doc
-        .font(isLast ? fonts.bold : fonts.regular)
-        .fontSize(isLast ? 11.5 : 10)
-        .fillColor(ink);
-      doc.text(`${label}: `, margin + width * 0.5, top, { width: width * 0.25, lineBreak: true });
+      withTotalFont(doc, isLast).text(`${label}: `, margin + width * 0.5, top, { width: width * labelShare, lineBreak: true });
       const below = doc.y;
       doc.text(value, margin + width * 0.7, top, { width: width * 0.3 - 3, align: "right" });
-      doc.y = Math.max(below, doc.y) + 3;
+      doc.y = Math.max(below, doc.y) + totalGap;
     });
   }
 }
