@@ -58,6 +58,8 @@ export async function startUpstream(service: string): Promise<Upstream> {
 
   const listener = connectNodeAdapter({
     routes,
+    // As our services have it: a longer deadline is refused.
+    maxTimeoutMs: 3_600_000,
     // The requests and answers of HTTP/2 have everything that the echo uses.
     fallback: (request, answer) => void echo(request as http.IncomingMessage, answer as http.ServerResponse),
   });
