@@ -20,6 +20,7 @@ import { createLedger } from "./ledger/ledger.ts";
 import { registerTotals } from "./ledger/rest.ts";
 import { createStatements } from "./ledger/statements.ts";
 import { createWatch } from "./ledger/watch.ts";
+import { createLinks } from "./links/links.ts";
 import { createPatients } from "./patient-client.ts";
 import { createPayers } from "./payers/payers.ts";
 import { createReconciliation, startReconciling } from "./reconciliation/reconciliation.ts";
@@ -56,23 +57,25 @@ const reductions = createReductions(shared);
 const history = createHistory(shared);
 const statements = createStatements(shared);
 
+const links = createLinks({ ...shared, statements });
+
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
-registerDocuments(rest, { invoices, reductions, payers, statements, audit, pdfPool, clinic, clinicTimeZone, now });
+registerDocuments(rest, { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now });
 registerBooks(rest, { books: createBooks(shared), audit });
 registerTotals(rest, shared);
 await listenRpc({
   routes: (router) =>
     registerBilling(router, {
       accounts,
+      links,
       payers,
       payerBalance,
       ledger,
       invoices,
       reductions,
       history,
-      statements,
       watch,
       patients,
       verifier,

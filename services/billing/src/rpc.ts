@@ -8,7 +8,6 @@ import { callerKey, rpcContext } from "@pm/kit/rpc/guard";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { type Accounts, accountNotFound } from "./accounts/accounts.ts";
 import { requireKnownPatients } from "./accounts/known-patients.ts";
-import { toAccount } from "./accounts/messages.ts";
 import type { PayerBalance } from "./accounts/payer-balance.ts";
 import type { AccountKey } from "./accounts/store.ts";
 import { requestKey } from "./idempotency/idempotency.ts";
@@ -17,8 +16,9 @@ import type { Reductions } from "./invoices/reductions.ts";
 import type { History } from "./ledger/history.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import type { Amount } from "./ledger/posting-request.ts";
-import { type Statements, toMessages } from "./ledger/statements.ts";
+import { toMessages } from "./ledger/statements.ts";
 import type { Watch } from "./ledger/watch.ts";
+import type { Links } from "./links/links.ts";
 import type { Patients } from "./patient-client.ts";
 import type { Payers } from "./payers/payers.ts";
 
@@ -27,13 +27,13 @@ export const secondScopes = new Map<string, Scope>([["billing.v1.BillingService/
 
 type Rules = {
   accounts: Accounts;
+  links: Links;
   payers: Payers;
   payerBalance: PayerBalance;
   ledger: Ledger;
   invoices: Invoices;
   reductions: Reductions;
   history: History;
-  statements: Statements;
   watch: Watch;
   patients: Patients;
   verifier: Verifier;
@@ -48,7 +48,7 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
 
 type Methods = Partial<ServiceImpl<typeof BillingService>>;
 
-function accountMethods({ accounts, watch, patients, verifier, audit }: Rules) {
+function accountMethods({ accounts, links, watch, patients, verifier, audit }: Rules) {
   return {
     async createBillingAccount(request, context) {
       await requireKnownPatients(patients, callerOf(context), [request.patientId], () => "patient_id");
@@ -66,8 +66,10 @@ function accountMethods({ accounts, watch, patients, verifier, audit }: Rules) {
       // The same answer as for an account that does not exist, so that callers learn nothing about patients of others.
       if (!mayReadAll && !(await patients.mayBeSeenBy(account.patient_id, caller.token))) throw accountNotFound(key.value);
       await recordRead(audit, context, "account.read", account.id);
-      return { account: toAccount(account) };
+      return links.withLinked(account);
     },
+    linkAccounts: (request, context) => links.set(request, rpcContext(context)),
+    unlinkAccounts: (request, context) => links.set(request, rpcContext(context)),
     async listBillingAccounts(request, context) {
       const answer = await accounts.list(request);
       await recordRead(audit, context, "accounts.listed", "accounts", { ids: answer.accounts.map((account) => account.accountId) });
@@ -108,7 +110,7 @@ function payerMethods({ payers, payerBalance, audit }: Rules) {
   } satisfies Methods;
 }
 
-function ledgerMethods({ ledger, history, statements, audit }: Rules) {
+function ledgerMethods({ ledger, history, links, audit }: Rules) {
   return {
     createCharge: (request, context) =>
       ledger.charge({ ...request, amount: required(request.amount) }, requestKey(method.createCharge, request), rpcContext(context)),
@@ -136,13 +138,13 @@ function ledgerMethods({ ledger, history, statements, audit }: Rules) {
     },
     async getStatement(request, context) {
       const { accountId, fromDate, toDate } = request;
-      const answer = await statements.get(request);
+      const answer = await links.statement(request);
       await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
       return answer;
     },
     async *streamStatement(request, context) {
       const { accountId, fromDate, toDate } = request;
-      const opened = await statements.open(request);
+      const opened = await links.open(request);
       await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
       yield* toMessages(opened, context.signal);
     },

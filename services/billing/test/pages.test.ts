@@ -196,7 +196,7 @@ test("a statement gives each transaction the day that it was in the clinic's zon
     const parts = (async function* () {
       yield { statement, transactions: [create(TransactionSchema, { createTime })] };
     })();
-    const { rows } = statementDocument({ statement, parts }, clinic, zone).table;
+    const { rows } = statementDocument({ statement, parts, linked: [] }, clinic, zone).table;
     return (await Array.fromAsync(rows as AsyncIterable<string[][]>)).flat().at(-1)?.[0];
   };
   const days = await Promise.all(["UTC", "Europe/Berlin", "America/New_York"].map(dayIn));

@@ -10,15 +10,28 @@ import {
 } from "@pm/proto/billing/v1/billing";
 import { MoneySchema } from "@pm/proto/common/v1/money";
 import type { Days, OpenStatement, PayerStatement, StatementPart } from "../ledger/statements.ts";
+import type { LinkedStatements } from "../links/links.ts";
 
-export async function* statementJson({ statement, parts }: OpenStatement): AsyncGenerator<string> {
+export async function* statementJson({ statement, parts, linked }: LinkedStatements): AsyncGenerator<string> {
+  yield* unfinishedJson({ statement: { ...statement, linkedStatements: [] }, parts });
+  if (linked.length > 0) yield ',"linkedStatements":[';
+  for (const [index, each] of linked.entries()) {
+    if (index > 0) yield ",";
+    yield* unfinishedJson(each);
+    yield "}";
+  }
+  yield linked.length > 0 ? "]}" : "}";
+}
+
+/** A statement without its last brace. */
+async function* unfinishedJson({ statement, parts }: OpenStatement): AsyncGenerator<string> {
   yield beginningOf(toJsonString(GetStatementResponseSchema, statement), "transactions");
   let isFirst = true;
   for await (const { transactions } of parts) {
     yield listOf(transactions, isFirst);
     isFirst &&= transactions.length === 0;
   }
-  yield "]}";
+  yield "]";
 }
 
 export async function* payerStatementJson(

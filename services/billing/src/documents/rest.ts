@@ -11,6 +11,7 @@ import { CreditNoteSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
 import type { Invoices } from "../invoices/invoices.ts";
 import type { Reductions } from "../invoices/reductions.ts";
 import type { Statements } from "../ledger/statements.ts";
+import type { Links } from "../links/links.ts";
 import type { Payers } from "../payers/payers.ts";
 import { type Clinic, creditNoteDocument, invoiceDocument, type PrintableDocument } from "./document.ts";
 import { contentSecurityPolicy, toHtml } from "./html.ts";
@@ -126,6 +127,7 @@ type Rules = {
   reductions: Reductions;
   payers: Payers;
   statements: Statements;
+  links: Links;
   audit: AuditTrail;
   pdfPool: PdfPool;
   clinic: Clinic;
@@ -134,7 +136,7 @@ type Rules = {
 };
 
 export function registerDocuments({ operation }: RestApp, rules: Rules): void {
-  const { invoices, reductions, payers, statements, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
+  const { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
 
   async function answer(c: RestContext, format: Format, document: PrintableDocument, json: () => AsyncIterable<string>): Promise<Response> {
     const headers = {
@@ -175,7 +177,7 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
     const { from: fromDate, to: toDate, ...query } = c.req.valid("query");
     const format = formatOf(c, query.format);
     const accountId = c.req.valid("param").accountId.toLowerCase();
-    const statement = await statements.open({ accountId, fromDate, toDate });
+    const statement = await links.open({ accountId, fromDate, toDate });
     await audit.record({ ...requestContext(c), action: "statement.read", subject: accountId, details: { fromDate, toDate, format } });
     return answer(c, format, statementDocument(statement, clinic, clinicTimeZone), () => statementJson(statement));
   });

@@ -21,7 +21,7 @@ const AllocationSchema = z
 const TaxSchema = z
   .object({
     code: z.string().optional().openapi({ description: "Left out for what has no tax.", example: "VAT" }),
-    rateBasisPoints: z.int().optional().openapi({ description: "1900 is 19%. Left out if it is 0.", example: 1900 }),
+    rateBasisPoints: z.int().optional().openapi({ description: "1900 is 19 %. Left out if it is 0.", example: 1900 }),
     net: money,
     tax: money,
     gross: money,
@@ -153,6 +153,7 @@ const AccountSchema = z
     credit: money,
     transactionCount: int64.optional().openapi({ example: "1" }),
     payerId: id.optional().openapi({ description: "Left out if the patient pays." }),
+    mergedIntoAccountId: id.optional().openapi({ description: "The account of the survivor, if the patient's record was merged." }),
   })
   .openapi("BillingAccount");
 
@@ -171,11 +172,17 @@ const sums = {
   transactionCount: int64.optional().openapi({ description: "The number of transactions, as text. Left out if it is 0.", example: "1" }),
 };
 
-export const StatementJsonSchema = z
-  .object({ account: AccountSchema, ...sums, transactions: z.array(TransactionSchema) })
-  .openapi("Statement", {
-    description: "Opening balance + charged − voided − discounted − credited − writtenOff − paid + refunded = closing balance.",
-  });
+const StatementSchema = z.object({ account: AccountSchema, ...sums, transactions: z.array(TransactionSchema) });
+
+export const StatementJsonSchema = StatementSchema.extend({
+  linkedStatements: z
+    .array(StatementSchema.openapi("LinkedStatement"))
+    .optional()
+    .openapi({ description: "The statements of accounts of records that were merged into this patient's." }),
+  closingBalances: z.array(money).optional().openapi({ description: "With linked accounts: the balances of all, one for each currency." }),
+}).openapi("Statement", {
+  description: "Opening balance + charged − voided − discounted − credited − writtenOff − paid + refunded = closing balance.",
+});
 
 const PayerSchema = z
   .object({

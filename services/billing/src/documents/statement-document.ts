@@ -4,7 +4,8 @@ import { localDateAt } from "@pm/kit/calendar";
 import { formatMoney } from "@pm/kit/money";
 import { type GetStatementResponse, type Payer, type Transaction, TransactionType } from "@pm/proto/billing/v1/billing";
 import type { Money } from "@pm/proto/common/v1/money";
-import type { Days, OpenStatement, PayerStatement, StatementSums } from "../ledger/statements.ts";
+import type { Days, PayerStatement, StatementSums } from "../ledger/statements.ts";
+import type { LinkedStatements } from "../links/links.ts";
 import { type Clinic, type PrintableDocument, readableDate } from "./document.ts";
 
 const movements: Record<TransactionType, string> = {
@@ -27,11 +28,18 @@ const statementColumns = [
 ];
 
 /** @param clinicTimeZone the zone that gives each transaction its day */
-export function statementDocument({ statement, parts }: OpenStatement, clinic: Clinic, clinicTimeZone: string): PrintableDocument {
+export function statementDocument(
+  { statement, parts, linked }: LinkedStatements,
+  clinic: Clinic,
+  clinicTimeZone: string,
+): PrintableDocument {
   const { account, fromDate, toDate } = statement;
   async function* rows(): AsyncGenerator<string[][]> {
-    yield [broughtForward("Balance brought forward", statement)];
-    for await (const { transactions } of parts) yield transactions.map((each) => transactionRow(each, clinicTimeZone));
+    for (const [index, account] of [{ statement, parts }, ...linked].entries()) {
+      if (index > 0) yield [["", `Account ${account.statement.account?.accountId}`, "", ""]];
+      yield [broughtForward("Balance brought forward", account.statement)];
+      for await (const { transactions } of account.parts) yield transactions.map((each) => transactionRow(each, clinicTimeZone));
+    }
   }
   return {
     title: "Statement of account",
@@ -40,7 +48,10 @@ export function statementDocument({ statement, parts }: OpenStatement, clinic: C
     addressee: [account?.name ?? "", account?.email ?? ""].filter(Boolean),
     facts: [{ label: "Account", value: account?.accountId ?? "" }, ...periodFacts(fromDate, toDate)],
     table: { caption: "Transactions", columns: statementColumns, rows: rows() },
-    totals: statementTotals(statement),
+    totals: [
+      ...statementTotals(statement),
+      ...statement.closingBalances.map((balance) => ({ label: "Balance of all accounts", value: formatMoney(balance) })),
+    ],
     notes: (statement.closingBalance?.minorUnits ?? 0n) > 0n ? [clinic.paymentDetails] : [],
     fileName: `statement-${fromDate}-${toDate}`,
   };

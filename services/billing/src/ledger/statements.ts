@@ -99,7 +99,7 @@ export function createStatements(options: { db: BillingDatabase; cursors: Cursor
       const size = isPaged ? BigInt(pageSize || defaultPageSize) : row.up_to - after;
       const transactions = await asManyAsFit(db, { row: { ...row, after, up_to: min(after + size, row.up_to) }, statement });
       const end = after + BigInt(transactions.length);
-      if (!isPaged && end < row.up_to) throw tooLong(statement.transactionCount);
+      if (!isPaged && end < row.up_to) throw statementTooLong(statement.transactionCount);
       return { ...statement, transactions, nextPageToken: end < row.up_to ? cursors.seal(query, [String(end), String(row.up_to)]) : "" };
     },
 
@@ -208,7 +208,7 @@ function sumsOf(rows: StatementRow[], currency: string): StatementSums {
   };
 }
 
-function tooLong(transactions: bigint): AppError {
+export function statementTooLong(transactions: bigint): AppError {
   const limit = `${maxAnswerBytes / 1024 / 1024} MiB`;
   return tooMany(
     `With its ${transactions} transactions, the statement is larger than ${limit}. Call StreamStatement, or get it page by page with page_size.`,
