@@ -133,6 +133,10 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
     leaves: "statement.read",
     by: () => rpc("GetStatement", { accountId: ids.account, fromDate: "2026-01-01", toDate: "2026-12-31" }),
   },
+  "billing.v1.BillingService/StreamStatement": {
+    leaves: "statement.read",
+    by: () => stream("StreamStatement", { accountId: ids.account, fromDate: "2026-01-01", toDate: "2026-12-31" }),
+  },
   "billing.showInvoice": { leaves: "invoice.read", by: () => get(`/billing/invoices/${ids.invoice}?format=pdf`) },
   "billing.showCreditNote": {
     leaves: "credit_note.read",
@@ -141,6 +145,10 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
   "billing.showStatement": {
     leaves: "statement.read",
     by: () => get(`/billing/statements/${ids.account}?from=2026-01-01&to=2026-12-31&format=json`),
+  },
+  "billing.showPayerStatement": {
+    leaves: "payer_statement.read",
+    by: async () => get(`/billing/payers/${await newPayer()}/statement?from=2026-01-01&to=2026-12-31&currency=EUR`),
   },
   "billing.exportJournal": { leaves: "journal.exported", by: () => get("/billing/journal?from=2026-01-01&to=2026-12-31") },
   "billing.exportTaxSummary": {

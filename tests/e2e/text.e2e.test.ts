@@ -108,7 +108,7 @@ test("every parameter in a path, and any in a query, of every REST operation", a
 test("every method of billing, as JSON and as a stream of JSON", async () => {
   const wrong: string[] = [];
   for (const url of methods) {
-    const isStream = url.endsWith("/WatchAccount");
+    const isStream = /\/(WatchAccount|StreamStatement)$/.test(url);
     for (const text of ['{"name":"\xff"}', '{"name":"\\udfff"}']) {
       const framed = `\0\0\0\0${String.fromCharCode(text.length)}${text}`;
       const answer = await send("POST", url, isStream ? "application/connect+json" : json, isStream ? framed : text);

@@ -109,6 +109,7 @@ const withToken: Row[] = [
   ["GET /billing/general-ledger", "billing"],
   ["GET /billing/tax-summary?from=2026-01-01", "billing"],
   ["GET /billing/statements/1?from=2026-01-01", "billing"],
+  ["GET /billing/payers/1/statement?currency=EUR", "billing"],
 ];
 
 async function arrivalOf(line: string, headers: Record<string, string>): Promise<Arrival> {

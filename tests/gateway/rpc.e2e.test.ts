@@ -66,6 +66,18 @@ describe.each(Object.entries(transports))("%s", (_, transport) => {
   });
 });
 
+test("a statement takes as long as its reader, over every protocol, and its deadline is kept", { timeout: 60_000 }, async () => {
+  const read = async (transport: keyof typeof transports, options: object = {}) => {
+    const client = createClient(BillingService, transports[transport]());
+    const messages = await Array.fromAsync(client.streamStatement({}, { headers: gateway.signedIn, ...options }));
+    return messages.flatMap(({ transactions }) => transactions.map(({ sequence }) => sequence));
+  };
+  const names = Object.keys(transports) as (keyof typeof transports)[];
+  const whole = names.map((name) => read(name));
+  for (const name of names) expect(await codeOf(read(name, { timeoutMs: 300 })), name).toBe("DeadlineExceeded");
+  for (const sequences of await Promise.all(whole)) expect(sequences).toEqual([1n, 2n]);
+});
+
 test("gRPC-Web as text, as browsers without streams send it, reaches billing", async () => {
   const message = Buffer.from([0, 0, 0, 0, 0]).toString("base64");
   const headers = { ...gateway.signedIn, "content-type": "application/grpc-web-text", accept: "application/grpc-web-text" };

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import http from "node:http";
 import http2 from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { BillingService } from "@pm/proto/billing/v1/billing";
@@ -57,6 +58,8 @@ export async function startUpstream(service: string): Promise<Upstream> {
 
   const listener = connectNodeAdapter({
     routes,
+    // As our services have it: a longer deadline is refused.
+    maxTimeoutMs: 3_600_000,
     // The requests and answers of HTTP/2 have everything that the echo uses.
     fallback: (request, answer) => void echo(request as http.IncomingMessage, answer as http.ServerResponse),
   });
@@ -121,6 +124,13 @@ function routes(router: ConnectRouter): void {
     async *watchAccount({ accountId }, { signal }) {
       yield { account: { accountId } };
       await once(signal, "abort");
+    },
+    async *streamStatement() {
+      // More than the 15 seconds in which other answers are complete. Its client may have asked for less.
+      yield { statement: { transactionCount: 2n } };
+      yield { transactions: [{ sequence: 1n }] };
+      await delay(16_000);
+      yield { transactions: [{ sequence: 2n }] };
     },
   });
 }

@@ -101,3 +101,24 @@ test("every committed row arrives once and in order per key, with two relays, la
   }
   await expect.poll(async () => (await database.pool.query("select count(*)::int as n from outbox")).rows[0].n).toBe(0);
 });
+
+test("events that together are larger than a broker takes in one batch arrive in parts, in their order", { timeout: 60_000 }, async () => {
+  await broker.createTopics([{ topic: "large.v1", partitions: 1 }]);
+  const seen: number[] = [];
+  await runConsumer({
+    ...{ kafka, groupId: "large", topics: ["large.v1"], fromBeginning: true, log, lifecycle },
+    async eachBatch({ batch, resolveOffset, commitOffsetsIfNecessary }) {
+      for (const message of batch.messages) {
+        seen.push(Number(message.value?.toString().slice(0, 5)));
+        resolveOffset(message.offset);
+      }
+      await commitOffsetsIfNecessary();
+    },
+  });
+  await database.pool.query(`insert into outbox (event_id, topic, key, type, payload, traceparent)
+    select gen_random_uuid(), 'large.v1', 'one', 'large.v1.Written', convert_to(lpad(n::text, 5, '0') || repeat('x', 10000), 'UTF8'), '' from generate_series(1, 450) n`);
+  startRelay({ database, settings: { url }, sender: createSender(kafka), service: "test", log, lifecycle }).wake();
+  await expect.poll(() => new Set(seen).size, { timeout: 30_000 }).toBe(450);
+  const firstSeen = [...new Set(seen)];
+  expect(firstSeen).toEqual(firstSeen.toSorted((a, b) => a - b));
+});

@@ -19,6 +19,7 @@ import { createBooks } from "./ledger/journal.ts";
 import { registerBooks } from "./ledger/journal-rest.ts";
 import { createLedger } from "./ledger/ledger.ts";
 import { registerTotals } from "./ledger/rest.ts";
+import { createStatements } from "./ledger/statements.ts";
 import { createWatch } from "./ledger/watch.ts";
 import { createLinks } from "./links/links.ts";
 import { createPatients } from "./patient-client.ts";
@@ -55,13 +56,14 @@ const ledger = createLedger(shared);
 const invoices = createInvoices(shared);
 const reductions = createReductions(shared);
 const history = createHistory(shared);
+const statements = createStatements(shared);
 
-const links = createLinks({ ...shared, history });
+const links = createLinks({ ...shared, statements });
 
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
-registerDocuments(rest, { invoices, reductions, links, audit, pdfPool, clinic, clinicTimeZone, now });
+registerDocuments(rest, { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now });
 registerBooks(rest, { books: createBooks(shared), audit });
 registerTotals(rest, shared);
 await listenRpc({

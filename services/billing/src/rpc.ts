@@ -17,6 +17,7 @@ import type { Reductions } from "./invoices/reductions.ts";
 import type { History } from "./ledger/history.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import type { Amount } from "./ledger/posting-request.ts";
+import { toMessages } from "./ledger/statements.ts";
 import type { Watch } from "./ledger/watch.ts";
 import type { Links } from "./links/links.ts";
 import type { Patients } from "./patient-client.ts";
@@ -144,6 +145,12 @@ function ledgerMethods({ ledger, history, links, audit }: Rules) {
       const answer = await links.statement(request);
       await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
       return answer;
+    },
+    async *streamStatement(request, context) {
+      const { accountId, fromDate, toDate } = request;
+      const opened = await links.open(request);
+      await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
+      yield* toMessages(opened, context.signal);
     },
   } satisfies Methods;
 }

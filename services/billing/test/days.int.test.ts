@@ -2,7 +2,8 @@
 import { create } from "@bufbuild/protobuf";
 import { addDays } from "@pm/kit/calendar";
 import { AppError } from "@pm/kit/errors";
-import { ListInvoicesRequestSchema } from "@pm/proto/billing/v1/billing";
+import { GetStatementRequestSchema, ListInvoicesRequestSchema, ListPaymentsRequestSchema } from "@pm/proto/billing/v1/billing";
+import { query } from "@pm/stack/native/postgres";
 import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openReplica, type Replica } from "./testing.ts";
@@ -35,8 +36,8 @@ const wrongFields = (call: Promise<unknown>) =>
 const chargeFor = (clinic: Replica, accountId: string, day: string) => clinic.charge(accountId, 100n, undefined, undefined, day);
 const overdueOf = async ({ invoices }: Replica, accountId: string) =>
   (await invoices.list(create(ListInvoicesRequestSchema, { accountId, overdueOnly: true }))).invoices.length;
-const chargedOn = async ({ history }: Replica, accountId: string, day: string) =>
-  (await history.statement({ accountId, fromDate: day, toDate: day })).charged?.minorUnits;
+const chargedOn = async ({ statements }: Replica, accountId: string, day: string) =>
+  (await statements.get(create(GetStatementRequestSchema, { accountId, fromDate: day, toDate: day }))).charged?.minorUnits;
 
 test.each([
   ["the turn of the year", "Europe/Berlin", "2026-12-31", "2026-12-31T23:00:00Z"],
@@ -94,6 +95,18 @@ test("a clinic that moves to another zone finds every day and number as it was",
   expect(next).toMatchObject({ issueDate: "2029-12-31", number: "2029-000001" });
 });
 
+test("a payment of a release that knew no day of payments has the day on which the clinic recorded it", async () => {
+  const clinic = clinicIn("America/Sao_Paulo");
+  clock = new Date("2026-11-22T01:30:00Z");
+  const accountId = await clinic.newAccount();
+  const { payment } = await clinic.pay(accountId, 100n);
+  const paymentId = payment?.paymentId ?? "";
+  await query(database.databaseUrl, (client) => client.query("update payments set payment_date = null where id = $1", [paymentId]));
+  const listed = await clinic.history.payments(create(ListPaymentsRequestSchema, { accountId }));
+  expect(listed.payments).toMatchObject([{ paymentDate: "2026-11-21" }]);
+  expect((await clinic.refund(paymentId, 1n)).payment?.paymentDate).toBe("2026-11-21");
+});
+
 test("without a zone, tomorrow in UTC has begun east of Greenwich", async () => {
   const clinic = clinicIn();
   clock = new Date("2026-11-21T12:00:00Z");
@@ -115,6 +128,7 @@ test("a statement may end on the last day that a text of ten characters holds", 
   clock = new Date("2026-11-21T12:00:00Z");
   const accountId = await clinic.newAccount();
   await clinic.charge(accountId, 100n);
-  const statement = await clinic.history.statement({ accountId, fromDate: "0001-01-01", toDate: "9999-12-31" });
+  const period = { accountId, fromDate: "0001-01-01", toDate: "9999-12-31" };
+  const statement = await clinic.statements.get(create(GetStatementRequestSchema, period));
   expect(statement.charged?.minorUnits).toBe(100n);
 });

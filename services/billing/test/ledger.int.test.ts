@@ -1,9 +1,9 @@
 /** The ledger on a real Postgres: constraints, races, replays and crashes. */
 import { randomUUID } from "node:crypto";
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { AppError } from "@pm/kit/errors";
-import { BillingService, type CreditNote, type Invoice, InvoiceStatus } from "@pm/proto/billing/v1/billing";
+import { BillingService, type CreditNote, type Invoice, InvoiceSchema, InvoiceStatus } from "@pm/proto/billing/v1/billing";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
 import type { Money } from "@pm/proto/common/v1/money";
 import { query } from "@pm/stack/native/postgres";
@@ -12,7 +12,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { requestKey } from "../src/idempotency/idempotency.ts";
 import { verifyLedger } from "../src/ledger/verification-store.ts";
-import { openReplica, type Replica } from "./testing.ts";
+import { addCharges, openReplica, type Replica } from "./testing.ts";
 
 let database: TestDatabase;
 let one: Replica;
@@ -190,6 +190,36 @@ test("what a credit note or a void frees settles open charges beyond the first t
   for (let count = 0; count < 30; count += 1) await one.charge(another, 10n);
   await one.void(large);
   expect(await balances(another)).toEqual({ receivable: 0n, credit: 200n, revenue: 300n, cash: 500n });
+  await expectToHold();
+});
+
+test("one transaction settles 10,000 charges, whose event Kafka takes; one that would settle more is refused alone", {
+  timeout: 120_000,
+}, async () => {
+  const accountId = await one.newAccount();
+  await rows(addCharges, [accountId, 10_001, "Visit"]);
+  const [tooMany, besides] = await Promise.all([reasonOf(one.pay(accountId, 1_000_100n)), one.charge(await one.newAccount(), 5n)]);
+  expect([tooMany, besides.charge?.amount?.minorUnits]).toEqual(["TOO_MANY_ALLOCATIONS", 5n]);
+  expect(await balances(accountId)).toMatchObject({ receivable: 1_000_100n, cash: 0n });
+  const { allocations } = await one.pay(accountId, 1_000_000n);
+  expect(allocations).toHaveLength(10_000);
+  const events = await rows("select length(payload) as bytes from outbox where key = $1 order by id desc limit 1", [accountId]);
+  expect(events[0]?.bytes).toBeLessThan(750 * 1024);
+  await expectToHold();
+});
+
+test("an invoice has at most 1,500 lines, so that with the longest texts it can be received", { timeout: 120_000 }, async () => {
+  const accountId = await one.newAccount();
+  await rows(addCharges, [accountId, 500, "\u{1f469}".repeat(500)]);
+  const { invoice } = await one.createInvoice({ accountId });
+  const id = invoice?.invoiceId ?? "";
+  const charges = invoice?.lines.map(({ chargeId }) => ({ charge: chargeId, amount: 1n })) ?? [];
+  await one.discount(id, charges, undefined, "\u{1f469}".repeat(500));
+  const { invoice: longest } = await one.discount(id, charges, undefined, "\u{1f469}".repeat(500));
+  expect(longest?.lines).toHaveLength(1_500);
+  expect(toBinary(InvoiceSchema, longest ?? create(InvoiceSchema)).byteLength).toBeLessThan(3.5 * 1024 * 1024);
+  expect(await reasonOf(one.discount(id, charges.slice(0, 1)))).toBe("INVOICE_TOO_LONG");
+  expect((await one.invoices.get(id)).lines).toHaveLength(1_500);
   await expectToHold();
 });
 

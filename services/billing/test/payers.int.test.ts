@@ -1,10 +1,10 @@
 /** Somebody else pays: payers, the accounts that they pay for, and the documents that are addressed to them. */
 import { randomUUID } from "node:crypto";
 import { Code } from "@connectrpc/connect";
-import { PayerKind } from "@pm/proto/billing/v1/billing";
+import { InvoiceStatus, PayerKind } from "@pm/proto/billing/v1/billing";
 import { BadRequestSchema, ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, expect, test } from "vitest";
-import { CreditNoteJsonSchema, InvoiceJsonSchema } from "../src/documents/schemas.ts";
+import { CreditNoteJsonSchema, InvoiceJsonSchema, PayerStatementJsonSchema } from "../src/documents/schemas.ts";
 import { openCounter } from "./testing.ts";
 
 const { billing, issuer, clerk, headers, opener, client, newAccount, newPatient, rows, failure, post, close } = await openCounter();
@@ -178,6 +178,86 @@ test("what a payer owes is summed per currency, over all pages, and never over c
   expect((await failure(client.getPayerBalance({ payerId: randomUUID() }, headers))).code).toBe(Code.NotFound);
 });
 
+test("the statement of a payer has their accounts in one currency, each with its own balances, as HTML, PDF and JSON", async () => {
+  const payerId = await newPayer();
+  const [owing, paid] = [await paidFor(payerId, 1_000n), await paidFor(payerId, 250n)];
+  await client.recordPayment({ accountId: paid, amount: { currencyCode: "EUR", minorUnits: 300n }, requestId: randomUUID() }, headers);
+  const francs = await newAccount();
+  const currency = { account: { accountId: francs, currencyCode: "CHF", payerId }, requestId: randomUUID() };
+  await client.updateBillingAccount(currency, headers);
+  await charge(francs, 700n, "CHF");
+  await setPayer(await newAccount(), payerId);
+  await paidFor(await newPayer());
+  const today = new Date().toISOString().slice(0, 10);
+  const path = (query: string, id = payerId) => `/billing/payers/${id}/statement?${query}`;
+  const ofYear = `from=2020-01-01&to=${today}&currency`;
+
+  const json = PayerStatementJsonSchema.parse(await (await page(path(`${ofYear}=EUR`), "application/json")).json());
+  expect(json).toMatchObject({
+    payer: { payerId, ...addressed },
+    currencyCode: "EUR",
+    charged: { minorUnits: "1250" },
+    paid: { minorUnits: "300" },
+    closingBalance: { minorUnits: "950" },
+    outstanding: { minorUnits: "1000" },
+    credit: { minorUnits: "50" },
+    transactionCount: "3",
+    statements: [
+      { account: { accountId: owing }, closingBalance: { minorUnits: "1000" }, transactions: [{ amount: { minorUnits: "1000" } }] },
+      { account: { accountId: paid }, closingBalance: { minorUnits: "-50" }, transactions: [{}, { amount: { minorUnits: "-300" } }] },
+    ],
+  });
+  const html = await (await page(path(`${ofYear}=EUR`), "text/html")).text();
+  for (const text of [...Object.values(addressed), "Ada: balance brought forward", "<dd>€10.00</dd>", "<dt>Credit</dt><dd>€0.50</dd>"])
+    expect(html).toContain(text);
+  expect(html.match(/balance brought forward/g)).toHaveLength(2);
+  expect(html).not.toContain("CHF");
+  const pdf = await page(path(`${ofYear}=CHF`), "application/pdf");
+  expect(Buffer.from(await pdf.arrayBuffer()).toString("latin1")).toContain("%PDF-1.7");
+  const empty = await (await page(path(`${ofYear}=JPY`), "application/json")).json();
+  expect(PayerStatementJsonSchema.parse(empty)).toMatchObject({ statements: [], currencyCode: "JPY" });
+  // Afterwards there are balances and no transactions.
+  const later = await (await page(path("from=2100-01-01&to=2100-12-31&currency=EUR"), "application/json")).json();
+  expect(later).toMatchObject({ openingBalance: { minorUnits: "950" }, statements: [{ transactions: [] }, { transactions: [] }] });
+  for (const [url, status] of [
+    [path(`from=2020-01-01&to=${today}`), 400],
+    [path(`${ofYear}=euro`), 400],
+    [path("from=2026-02-30&to=2026-03-01&currency=EUR"), 400],
+    [path(`${ofYear}=EUR`, randomUUID()), 404],
+  ] as const)
+    expect((await page(url, "text/html")).status, url).toBe(status);
+  const entries = await rows("select details->'ids' as ids from audit_entries where subject = $1 and action = 'payer_statement.read'", [
+    payerId,
+  ]);
+  expect(entries.map(({ ids }) => ids)).toContainEqual([owing, paid]);
+});
+
+test("invoices are found by the payer to whom they are addressed, whoever pays today", async () => {
+  const [payerId, otherId] = [await newPayer(), await newPayer()];
+  const accountId = await paidFor(payerId);
+  const issued = await invoiceOf(accountId, true);
+  await charge(accountId, 5n);
+  const draft = await invoiceOf(accountId, false);
+  const found = async (id: string, filter: object = {}) =>
+    (await client.listInvoices({ payerId: id, ...filter }, headers)).invoices.map(({ invoiceId }) => invoiceId);
+  expect(await found(payerId)).toEqual([draft?.invoiceId, issued?.invoiceId]);
+  await setPayer(accountId, otherId);
+  expect(await found(payerId)).toEqual([issued?.invoiceId]);
+  expect(await found(otherId)).toEqual([draft?.invoiceId]);
+  expect(await found(payerId, { accountId, status: InvoiceStatus.ISSUED })).toEqual([issued?.invoiceId]);
+  expect(await found(payerId, { accountId: await newAccount() })).toEqual([]);
+  expect(await found(payerId.toUpperCase())).toEqual([issued?.invoiceId]);
+  await setPayer(accountId, payerId);
+  const first = await client.listInvoices({ payerId, pageSize: 1 }, headers);
+  const second = await client.listInvoices({ payerId, pageSize: 1, pageToken: first.nextPageToken }, headers);
+  expect([first, second].flatMap(({ invoices }) => invoices.map(({ invoiceId }) => invoiceId))).toEqual([
+    draft?.invoiceId,
+    issued?.invoiceId,
+  ]);
+  const foreign = client.listInvoices({ payerId: otherId, pageSize: 1, pageToken: first.nextPageToken }, headers);
+  expect((await failure(foreign)).code).toBe(Code.InvalidArgument);
+});
+
 test("sums that an answer cannot hold are refused, and are no internal error", async () => {
   const payerId = await newPayer();
   await rows(
@@ -244,11 +324,12 @@ test("only people who bill see payers", async () => {
   const { patientId } = newPatient();
   const account = await client.createBillingAccount({ patientId, name: "Ada", email: "ada@example.com" }, opener);
   const analyst = { headers: { authorization: await issuer.person("user") } };
-  for (const call of [
+  const calls: Promise<unknown>[] = [
     client.listPayers({}, analyst),
     client.getPayer({ payerId: account.accountId }, analyst),
     client.getPayerBalance({ payerId: account.accountId }, analyst),
     client.createPayer({ ...insurer, requestId: randomUUID() }, analyst),
-  ])
-    expect((await failure(call)).code).toBe(Code.PermissionDenied);
+  ];
+  const errors = await Promise.all(calls.map(failure));
+  expect(new Set(errors.map(({ code }) => code))).toEqual(new Set([Code.PermissionDenied]));
 });

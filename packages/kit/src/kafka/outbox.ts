@@ -9,6 +9,7 @@ import type { Client, Pool } from "pg";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { Gauge, Histogram, metrics } from "../metrics.ts";
+import { partsOfSize } from "../parts.ts";
 import { defineBulkInput } from "../postgres/bulk.ts";
 import type { Database, DatabaseSettings } from "../postgres/database.ts";
 import { type Leader, runAsLeader } from "../postgres/leader.ts";
@@ -96,6 +97,11 @@ export async function createOutboxTable(db: Kysely<unknown>, role: string): Prom
 type OutboxRow = Selectable<OutboxTables["outbox"]>;
 
 const batchSize = 500;
+/**
+ * A broker takes at most 1 MiB in one batch of a partition, by default. The rest of it is for keys and headers, which are
+ * less than 500 bytes for each event.
+ */
+const maxPayloadBytes = 750 * 1024;
 
 const lag = new Histogram({
   name: "outbox_lag_seconds",
@@ -150,8 +156,8 @@ export function startRelay<Tables>(options: {
     });
     // Postgres returns deleted rows in any order. Their ids have the order of the changes.
     rows.sort((a, b) => Number(a.id - b.id));
-    if (rows.length > 0)
-      await sender.send([...Map.groupBy(rows, (row) => row.topic)].map(([topic, events]) => ({ topic, messages: events.map(toMessage) })));
+    for (const part of partsOfSize(rows, maxPayloadBytes, ({ payload }) => payload.byteLength))
+      await sender.send([...Map.groupBy(part, (row) => row.topic)].map(([topic, events]) => ({ topic, messages: events.map(toMessage) })));
     await client.query("commit");
     const now = Date.now();
     for (const row of rows) lag.observe(Math.max(0, now - row.created_at.getTime()) / 1_000);

@@ -359,7 +359,7 @@ export declare const AccountTotalSchema: GenMessage<AccountTotal>;
  */
 export declare type ListBillingAccountsRequest = Message<"billing.v1.ListBillingAccountsRequest"> & {
   /**
-   * The largest number of items on the page; 0 means 50.
+   * The largest number of items on the page; 0 means 50. A page with large items ends earlier.
    *
    * @generated from field: int32 page_size = 1;
    */
@@ -516,7 +516,8 @@ export declare type WatchAccountResponse = Message<"billing.v1.WatchAccountRespo
   account?: BillingAccount | undefined;
 
   /**
-   * The transactions since the previous message, in their order. There are at most 500; the next ones follow at once.
+   * The transactions since the previous message, in their order. There are at most 500, and fewer if they are large; the
+   * next ones follow at once.
    *
    * @generated from field: repeated billing.v1.Transaction transactions = 2;
    */
@@ -734,7 +735,7 @@ export declare const GetPayerResponseSchema: GenMessage<GetPayerResponse>;
  */
 export declare type ListPayersRequest = Message<"billing.v1.ListPayersRequest"> & {
   /**
-   * The largest number of items on the page; 0 means 50.
+   * The largest number of items on the page; 0 means 50. A page with large items ends earlier.
    *
    * @generated from field: int32 page_size = 1;
    */
@@ -857,7 +858,7 @@ export declare type GetPayerBalanceRequest = Message<"billing.v1.GetPayerBalance
   payerId: string;
 
   /**
-   * The largest number of accounts on the page; 0 means 50.
+   * The largest number of accounts on the page; 0 means 50. A page with large items ends earlier.
    *
    * @generated from field: int32 page_size = 2;
    */
@@ -1779,7 +1780,7 @@ export declare type ListChargesRequest = Message<"billing.v1.ListChargesRequest"
   accountId: string;
 
   /**
-   * The largest number of items on the page; 0 means 50.
+   * The largest number of items on the page; 0 means 50. A page with large items ends earlier.
    *
    * @generated from field: int32 page_size = 2;
    */
@@ -1854,7 +1855,7 @@ export declare type ListPaymentsRequest = Message<"billing.v1.ListPaymentsReques
   accountId: string;
 
   /**
-   * The largest number of items on the page; 0 means 50.
+   * The largest number of items on the page; 0 means 50. A page with large items ends earlier.
    *
    * @generated from field: int32 page_size = 2;
    */
@@ -2380,7 +2381,7 @@ export declare type ListInvoicesRequest = Message<"billing.v1.ListInvoicesReques
   overdueOnly: boolean;
 
   /**
-   * The largest number of items on the page; 0 means 50.
+   * The largest number of items on the page; 0 means 50. A page with large items ends earlier.
    *
    * @generated from field: int32 page_size = 4;
    */
@@ -2392,6 +2393,13 @@ export declare type ListInvoicesRequest = Message<"billing.v1.ListInvoicesReques
    * @generated from field: string page_token = 5;
    */
   pageToken: string;
+
+  /**
+   * Only invoices that are addressed to this payer, a UUID; to everybody if it is empty.
+   *
+   * @generated from field: string payer_id = 6;
+   */
+  payerId: string;
 };
 
 /**
@@ -2756,7 +2764,7 @@ export declare type ListCreditNotesRequest = Message<"billing.v1.ListCreditNotes
   invoiceId: string;
 
   /**
-   * The largest number of items on the page; 0 means 50.
+   * The largest number of items on the page; 0 means 50. A page with large items ends earlier.
    *
    * @generated from field: int32 page_size = 3;
    */
@@ -2908,7 +2916,7 @@ export declare type ListTransactionsRequest = Message<"billing.v1.ListTransactio
   accountId: string;
 
   /**
-   * The largest number of items on the page; 0 means 50.
+   * The largest number of items on the page; 0 means 50. A page with large items ends earlier.
    *
    * @generated from field: int32 page_size = 2;
    */
@@ -3002,6 +3010,20 @@ export declare type GetStatementRequest = Message<"billing.v1.GetStatementReques
    * @generated from field: string to_date = 3;
    */
   toDate: string;
+
+  /**
+   * The largest number of transactions on the page; 0 means all of them, or 50 with a `page_token`.
+   *
+   * @generated from field: int32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the previous page. All pages are as the account was when the first one was asked for.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
 };
 
 /**
@@ -3011,8 +3033,8 @@ export declare type GetStatementRequest = Message<"billing.v1.GetStatementReques
 export declare const GetStatementRequestSchema: GenMessage<GetStatementRequest>;
 
 /**
- * A statement: opening balance + charged − voided − paid + refunded = closing balance. These four sums exceed
- * 2^53 if large charges of the period were voided or large payments refunded.
+ * A statement: opening balance + charged − voided − discounted − credited − written off − paid + refunded = closing
+ * balance. These sums exceed 2^53 if large charges of the period were voided or large payments refunded.
  *
  * @generated from message billing.v1.GetStatementResponse
  */
@@ -3081,7 +3103,7 @@ export declare type GetStatementResponse = Message<"billing.v1.GetStatementRespo
   refunded?: Money | undefined;
 
   /**
-   * The transactions of the period in their order. A period with more than 5,000 is refused.
+   * The transactions of the period in their order: all of them, or those of the page.
    *
    * @generated from field: repeated billing.v1.Transaction transactions = 10;
    */
@@ -3109,7 +3131,22 @@ export declare type GetStatementResponse = Message<"billing.v1.GetStatementRespo
   writtenOff?: Money | undefined;
 
   /**
-   * The statements of the accounts that are linked to this one, for the same period.
+   * The number of transactions in the period, on all pages.
+   *
+   * @generated from field: int64 transaction_count = 14;
+   */
+  transactionCount: bigint;
+
+  /**
+   * The token of the next page; empty on the last page, and without pages.
+   *
+   * @generated from field: string next_page_token = 15;
+   */
+  nextPageToken: string;
+
+  /**
+   * The statements of the accounts that are linked to this one, for the same period. With pages and in a stream, they
+   * come without their transactions: ask for those by the ids of the accounts.
    *
    * @generated from field: repeated billing.v1.GetStatementResponse linked_statements = 20;
    */
@@ -3129,6 +3166,67 @@ export declare type GetStatementResponse = Message<"billing.v1.GetStatementRespo
  * Use `create(GetStatementResponseSchema)` to create a new message.
  */
 export declare const GetStatementResponseSchema: GenMessage<GetStatementResponse>;
+
+/**
+ * A request for the stream of a statement.
+ *
+ * @generated from message billing.v1.StreamStatementRequest
+ */
+export declare type StreamStatementRequest = Message<"billing.v1.StreamStatementRequest"> & {
+  /**
+   * The account, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * The first day of the period.
+   *
+   * @generated from field: string from_date = 2;
+   */
+  fromDate: string;
+
+  /**
+   * The last day of the period, which is part of it; not before the first day.
+   *
+   * @generated from field: string to_date = 3;
+   */
+  toDate: string;
+};
+
+/**
+ * Describes the message billing.v1.StreamStatementRequest.
+ * Use `create(StreamStatementRequestSchema)` to create a new message.
+ */
+export declare const StreamStatementRequestSchema: GenMessage<StreamStatementRequest>;
+
+/**
+ * A part of a statement.
+ *
+ * @generated from message billing.v1.StreamStatementResponse
+ */
+export declare type StreamStatementResponse = Message<"billing.v1.StreamStatementResponse"> & {
+  /**
+   * The statement without its transactions. Only the first message has it.
+   *
+   * @generated from field: billing.v1.GetStatementResponse statement = 1;
+   */
+  statement?: GetStatementResponse | undefined;
+
+  /**
+   * The next transactions of the period, in their order. The first message has none.
+   *
+   * @generated from field: repeated billing.v1.Transaction transactions = 2;
+   */
+  transactions: Transaction[];
+};
+
+/**
+ * Describes the message billing.v1.StreamStatementResponse.
+ * Use `create(StreamStatementResponseSchema)` to create a new message.
+ */
+export declare const StreamStatementResponseSchema: GenMessage<StreamStatementResponse>;
 
 /**
  * What an account accepts.
@@ -3807,8 +3905,9 @@ export declare const BillingService: GenService<{
     output: typeof ListTransactionsResponseSchema;
   },
   /**
-   * Gets the statement of an account for a period: opening balance, every transaction, closing balance. Scope
-   * `billing:read`.
+   * Gets the statement of an account for a period: opening balance, every transaction, closing balance. One that is
+   * larger than 3.5 MiB fails with FAILED_PRECONDITION and the reason STATEMENT_TOO_LONG; get it page by page, or call
+   * StreamStatement. Scope `billing:read`.
    *
    * @generated from rpc billing.v1.BillingService.GetStatement
    */
@@ -3816,6 +3915,18 @@ export declare const BillingService: GenService<{
     methodKind: "unary";
     input: typeof GetStatementRequestSchema;
     output: typeof GetStatementResponseSchema;
+  },
+  /**
+   * Streams the statement of an account for a period, however long it is: first the statement without its transactions,
+   * then these, in their order. All of it is as it was when the call began. It is complete if the stream ends with OK.
+   * Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.StreamStatement
+   */
+  streamStatement: {
+    methodKind: "server_streaming";
+    input: typeof StreamStatementRequestSchema;
+    output: typeof StreamStatementResponseSchema;
   },
 }>;
 

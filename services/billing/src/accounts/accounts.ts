@@ -8,6 +8,7 @@ import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { RequestContext } from "@pm/kit/request-context";
 import {
   type BillingAccount,
+  BillingAccountSchema,
   type ListBillingAccountsRequest,
   type ListBillingAccountsResponse,
   ListBillingAccountsResponseSchema,
@@ -46,13 +47,15 @@ export function createAccounts(options: OpeningOptions & { cursors: Cursors }): 
 
     async list(request) {
       const filter = { status: fromStatus(request.status), payerId: request.payerId.toLowerCase() };
-      const { rows, nextPageToken } = await readPage(cursors, request, {
+      const { items: accounts, nextPageToken } = await readPage(cursors, request, {
         // Without a payer as it was before there were payers, so that pages go on while a new release is rolled out.
         query: ["accounts", filter.status ?? "", ...(filter.payerId ? [filter.payerId] : [])],
         read: (page) => listAccounts(db, filter, page),
         positionOf: ({ id }) => id,
+        schema: BillingAccountSchema,
+        toItem: toAccount,
       });
-      return create(ListBillingAccountsResponseSchema, { accounts: rows.map(toAccount), nextPageToken });
+      return create(ListBillingAccountsResponseSchema, { accounts, nextPageToken });
     },
 
     async update({ account: wanted, updateMask }, key, context) {

@@ -2,7 +2,12 @@
 import { create } from "@bufbuild/protobuf";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
-import { type GetPayerBalanceRequest, type GetPayerBalanceResponse, GetPayerBalanceResponseSchema } from "@pm/proto/billing/v1/billing";
+import {
+  BillingAccountSchema,
+  type GetPayerBalanceRequest,
+  type GetPayerBalanceResponse,
+  GetPayerBalanceResponseSchema,
+} from "@pm/proto/billing/v1/billing";
 import { readPage } from "../paging.ts";
 import type { Payers } from "../payers/payers.ts";
 import type { BillingDatabase } from "../tables.ts";
@@ -23,19 +28,21 @@ export function createPayerBalance({ db, cursors, payers }: { db: BillingDatabas
       throw new AppError("failed_precondition", `A sum is above ${maxSum} minor units, the most that an answer holds. List the accounts.`, {
         reason: "BALANCE_LIMIT",
       });
-    const { rows, nextPageToken } = await readPage(cursors, request, {
+    const { items: accounts, nextPageToken } = await readPage(cursors, request, {
       query: ["payer-balance", payerId],
       read: (page) => listAccounts(db, { payerId }, page),
       positionOf: ({ id }) => id,
+      schema: BillingAccountSchema,
+      toItem: toAccount,
     });
     return create(GetPayerBalanceResponseSchema, {
       payer,
-      totals: totals.map(({ currency, outstanding, credit, accounts }) => ({
+      totals: totals.map(({ currency, outstanding, credit, accounts: accountCount }) => ({
         outstanding: toMoney(outstanding, currency),
         credit: toMoney(credit, currency),
-        accountCount: accounts,
+        accountCount,
       })),
-      accounts: rows.map(toAccount),
+      accounts,
       nextPageToken,
     });
   };

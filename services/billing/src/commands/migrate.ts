@@ -1,4 +1,6 @@
 import { join } from "node:path";
 import { runMigrations } from "@pm/kit/postgres/migrate";
+import { createIndexes } from "../invoices/indexes-store.ts";
+import type { Tables } from "../tables.ts";
 
-await runMigrations("billing", join(import.meta.dirname, "../migrations"));
+await runMigrations<Tables>("billing", join(import.meta.dirname, "../migrations"), createIndexes);

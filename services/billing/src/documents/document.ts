@@ -1,10 +1,8 @@
-/** Invoices and statements as printable documents: all their texts and tables, before they become HTML or PDF. */
-import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { localDateAt, utcMidnight } from "@pm/kit/calendar";
+/** Invoices and credit notes as printable documents: all their texts and tables, before they become HTML or PDF. */
+import { utcMidnight } from "@pm/kit/calendar";
 import { formatMoney } from "@pm/kit/money";
-import { type CreditNote, type GetStatementResponse, type Invoice, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
+import { type CreditNote, type Invoice, InvoiceStatus } from "@pm/proto/billing/v1/billing";
 import type { Tax } from "@pm/proto/billing/v1/events";
-import type { Money } from "@pm/proto/common/v1/money";
 
 /** The sender. */
 export type Clinic = { name: string; address: string; paymentDetails: string };
@@ -21,7 +19,8 @@ export type PrintableDocument = {
   table: {
     caption: string;
     columns: { label: string; isAmount: boolean; share: number }[];
-    rows: string[][];
+    /** All of them, or parts that follow as fast as they are taken. */
+    rows: string[][] | AsyncIterable<string[][]>;
   };
   /** Sums under the table. The last one is emphasised. */
   totals: { label: string; value: string }[];
@@ -29,6 +28,9 @@ export type PrintableDocument = {
   /** The name under which it is saved, without the extension. */
   fileName: string;
 };
+
+/** A document with all of its rows. */
+export type WholeDocument = PrintableDocument & { table: { rows: string[][] } };
 
 const stamps: Partial<Record<InvoiceStatus, string>> = {
   [InvoiceStatus.DRAFT]: "Draft",
@@ -39,7 +41,7 @@ const stamps: Partial<Record<InvoiceStatus, string>> = {
 };
 
 /** The services with their amounts, and with their taxes if any of them has one. */
-function serviceTable(caption: string, { lines, taxes }: Invoice | CreditNote): PrintableDocument["table"] {
+function serviceTable(caption: string, { lines, taxes }: Invoice | CreditNote): WholeDocument["table"] {
   const hasTax = taxes.length > 0;
   return {
     caption,
@@ -75,7 +77,7 @@ function nameOf({ code, rateBasisPoints }: Tax): string {
   return `${code} ${rateBasisPoints / 100}%`;
 }
 
-export function invoiceDocument(invoice: Invoice, clinic: Clinic): PrintableDocument {
+export function invoiceDocument(invoice: Invoice, clinic: Clinic): WholeDocument {
   const { number, total, outstanding, status } = invoice;
   const isDue = status === InvoiceStatus.ISSUED;
   const [credited, writtenOff] = [invoice.credited?.minorUnits ?? 0n, invoice.writtenOff?.minorUnits ?? 0n];
@@ -113,7 +115,7 @@ export function invoiceDocument(invoice: Invoice, clinic: Clinic): PrintableDocu
   };
 }
 
-export function creditNoteDocument(note: CreditNote, clinic: Clinic): PrintableDocument {
+export function creditNoteDocument(note: CreditNote, clinic: Clinic): WholeDocument {
   return {
     title: `Credit note ${note.number}`,
     stamp: undefined,
@@ -145,90 +147,11 @@ function payerFacts({ addressee, patientName }: Invoice | CreditNote): Printable
   return [{ label: "Patient", value: patientName }, ...(reference ? [{ label: "Your reference", value: reference }] : [])];
 }
 
-const movements: Record<TransactionType, string> = {
-  [TransactionType.UNSPECIFIED]: "",
-  [TransactionType.CHARGE]: "Charge",
-  [TransactionType.VOID]: "Charge voided",
-  [TransactionType.PAYMENT]: "Payment",
-  [TransactionType.REFUND]: "Refund",
-  [TransactionType.REALLOCATION]: "Payment reallocated",
-  [TransactionType.DISCOUNT]: "Discount",
-  [TransactionType.CREDIT_NOTE]: "Credit note",
-  [TransactionType.WRITE_OFF]: "Written off",
-};
-
-/** @param clinicTimeZone the zone that gives each transaction its day */
-export function statementDocument(statement: GetStatementResponse, clinic: Clinic, clinicTimeZone: string): PrintableDocument {
-  const { account, fromDate, toDate: lastDate, closingBalance } = statement;
-  const closing = closingBalance?.minorUnits ?? 0n;
-  return {
-    title: "Statement of account",
-    stamp: undefined,
-    clinic,
-    addressee: [account?.name ?? "", account?.email ?? ""].filter(Boolean),
-    facts: [
-      { label: "Account", value: account?.accountId ?? "" },
-      { label: "From", value: readableDate(fromDate) },
-      { label: "To", value: readableDate(lastDate) },
-    ],
-    table: {
-      caption: "Transactions",
-      columns: [
-        { label: "Date", isAmount: false, share: 0.19 },
-        { label: "What", isAmount: false, share: 0.41 },
-        { label: "Amount", isAmount: true, share: 0.2 },
-        { label: "Balance", isAmount: true, share: 0.2 },
-      ],
-      rows: [
-        ...rowsOf(statement, clinicTimeZone),
-        ...statement.linkedStatements.flatMap((linked) => [
-          ["", `Account ${linked.account?.accountId}`, "", ""],
-          ...rowsOf(linked, clinicTimeZone),
-        ]),
-      ],
-    },
-    totals: [
-      { label: "Charged", value: formatMoney(statement.charged) },
-      { label: "Voided", value: formatMoney(statement.voided) },
-      ...present("Discounted", statement.discounted),
-      ...present("Credited", statement.credited),
-      ...present("Written off", statement.writtenOff),
-      { label: "Paid", value: formatMoney(statement.paid) },
-      { label: "Refunded", value: formatMoney(statement.refunded) },
-      { label: closing < 0n ? "Balance in your favour" : "Balance", value: formatMoney(absolute(closingBalance)) },
-      ...statement.closingBalances.map((balance) => ({ label: "Balance of all accounts", value: formatMoney(balance) })),
-    ],
-    notes: closing > 0n ? [clinic.paymentDetails] : [],
-    fileName: `statement-${fromDate}-${lastDate}`,
-  };
-}
-
-function rowsOf({ fromDate, openingBalance, transactions }: GetStatementResponse, clinicTimeZone: string): string[][] {
-  return [
-    [readableDate(fromDate), "Balance brought forward", "", formatMoney(openingBalance)],
-    ...transactions.map((transaction) => [
-      readableDate(transaction.createTime ? localDateAt(timestampMs(transaction.createTime), clinicTimeZone) : ""),
-      [movements[transaction.type], transaction.description].filter(Boolean).join(": "),
-      formatMoney(transaction.amount),
-      formatMoney(transaction.balance),
-    ]),
-  ];
-}
-
 // Creating a format takes a hundred times as long as using it.
 const dateFormat = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" });
 
 /** `21 Nov 2026`, which no reader takes for another day. */
-function readableDate(date: string): string {
+export function readableDate(date: string): string {
   if (date === "") return "";
   return dateFormat.format(utcMidnight(date));
-}
-
-/** A sum that most statements do not have. */
-function present(label: string, money: Money | undefined): { label: string; value: string }[] {
-  return money && money.minorUnits !== 0n ? [{ label, value: formatMoney(money) }] : [];
-}
-
-function absolute(money: Money | undefined): Pick<Money, "currencyCode" | "minorUnits"> | undefined {
-  return money && { currencyCode: money.currencyCode, minorUnits: money.minorUnits < 0n ? -money.minorUnits : money.minorUnits };
 }

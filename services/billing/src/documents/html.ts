@@ -32,16 +32,12 @@ td:first-child { white-space: nowrap; padding-right: 1.5rem; }
 /** Allows the style, by its hash, and nothing else. */
 export const contentSecurityPolicy = `default-src 'none'; style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 
-/** The page. All texts of the document are escaped. */
-export async function toHtml(document: PrintableDocument): Promise<string> {
+/** The page, in pieces: its rows may be many. All texts of the document are escaped. */
+export async function* toHtml(document: PrintableDocument): AsyncGenerator<string> {
   const { clinic, table, totals } = document;
   const facts = document.facts.map(({ label, value }) => html`<dt>${label}</dt><dd>${value}</dd>`);
   const head = table.columns.map(({ label, isAmount }) => html`<th scope="col"${isAmount ? html` class="amount"` : ""}>${label}</th>`);
-  const rows = table.rows.map(
-    (row) => html`<tr>${row.map((cell, index) => html`<td${table.columns[index]?.isAmount ? html` class="amount"` : ""}>${cell}</td>`)}</tr>
-`,
-  );
-  return String(
+  yield String(
     await html`<!doctype html>
 <html lang="en">
 <head>
@@ -59,11 +55,21 @@ ${clinic.address}</p>${document.stamp ? html`<p class="stamp">${document.stamp}<
 <table><caption>${table.caption}</caption>
 <thead><tr>${head}</tr></thead>
 <tbody>
-${rows}</tbody></table>
+`,
+  );
+  for await (const rows of Array.isArray(table.rows) ? [table.rows] : table.rows)
+    yield String(await html`${rows.map((row) => toRow(table, row))}`);
+  yield String(
+    await html`</tbody></table>
 <dl class="totals">${totals.map(({ label, value }) => html`<dt>${label}</dt><dd>${value}</dd>`)}</dl>
 ${document.notes.map((note) => html`<p>${note}</p>\n`)}</main>
 </body>
 </html>
 `,
   );
+}
+
+function toRow({ columns }: PrintableDocument["table"], row: string[]) {
+  return html`<tr>${row.map((cell, index) => html`<td${columns[index]?.isAmount ? html` class="amount"` : ""}>${cell}</td>`)}</tr>
+`;
 }

@@ -1,7 +1,28 @@
 /** What the threads of the pool (pdf-pool.ts) run. */
-import type { PrintableDocument } from "./document.ts";
+import { once } from "node:events";
+import type { MessagePort } from "node:worker_threads";
+import type { WholeDocument } from "./document.ts";
 import { toPdf } from "./pdf.ts";
 
-export function renderPdf({ document, createdAt }: { document: PrintableDocument; createdAt: Date }): Promise<Uint8Array> {
-  return toPdf(document, createdAt);
+export type PdfTask = {
+  document: WholeDocument;
+  createdAt: Date;
+  /** Takes the PDF piece by piece, and answers each with whether it wants the next one. */
+  reader: MessagePort;
+};
+
+/** How long a reader may take for a piece. Another document may wait for its place. */
+const readerMs = 30_000;
+
+export async function renderPdf({ document, createdAt, reader }: PdfTask): Promise<void> {
+  try {
+    for await (const piece of toPdf(document, createdAt)) {
+      const answered = once(reader, "message", { signal: AbortSignal.timeout(readerMs) });
+      reader.postMessage(piece);
+      const [wantsMore] = await answered;
+      if (!wantsMore) return;
+    }
+  } finally {
+    reader.close();
+  }
 }

@@ -1,25 +1,28 @@
 /**
  * A printable document as PDF/UA: tagged in reading order (headings, paragraphs, a table with header cells), with
- * language, title and embedded fonts, so that a screen reader reads all of it.
+ * language, title and embedded fonts, so that a screen reader reads all of it. It is made page by page.
  */
-import { fileURLToPath } from "node:url";
 import PDFDocument from "pdfkit";
-import type { PrintableDocument } from "./document.ts";
+import type { PrintableDocument, WholeDocument } from "./document.ts";
+import {
+  fonts,
+  gap,
+  ink,
+  labelShare,
+  lastTotalGap,
+  layOut,
+  noteOptions,
+  pad,
+  type Rows,
+  totalGap,
+  withTextFont,
+  withTotalFont,
+} from "./pdf-layout.ts";
 
-/**
- * For Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and more, but not for Chinese, Japanese or Korean. They are
- * given by path, because pdfkit caches fonts by path; it would parse their content again for every cell of a table.
- */
-const fonts = { regular: pathOf("DejaVuSans.ttf"), bold: pathOf("DejaVuSans-Bold.ttf") };
 const accent = "#0b5c6b";
-const ink = "#1c2733";
 const muted = "#52606d";
 const line = "#d5dce3";
 const margin = 56;
-
-function pathOf(font: string): string {
-  return fileURLToPath(import.meta.resolve(`dejavu-fonts-ttf/ttf/${font}`));
-}
 
 /**
  * A PDF under construction. What is drawn by `add` is content for screen readers; what is drawn by `decorate` is not.
@@ -33,10 +36,13 @@ type Page = {
   decorate: (draw: () => void) => void;
 };
 
-/** @param createdAt the creation date in the file */
-export function toPdf(given: PrintableDocument, createdAt: Date): Promise<Buffer> {
+/**
+ * The file in pieces, a page each.
+ * @param createdAt the creation date in the file
+ */
+export async function* toPdf(given: WholeDocument, createdAt: Date): AsyncGenerator<Buffer> {
   const document = writable(given, canWrite);
-  const { title, clinic, facts, table, notes } = document;
+  const { title, clinic, facts, table } = document;
   const doc = new PDFDocument({
     size: "A4",
     margins: { top: margin, bottom: margin + 20, left: margin, right: margin },
@@ -44,12 +50,10 @@ export function toPdf(given: PrintableDocument, createdAt: Date): Promise<Buffer
     lang: "en",
     tagged: true,
     displayTitle: true,
-    bufferPages: true,
     info: { Title: `${title} – ${clinic.name}`, Author: clinic.name, CreationDate: createdAt, Producer: "patient-management" },
     // Missing in the types of pdfkit.
     ...({ subset: "PDF/UA" } as object),
   });
-  const whole = collect(doc);
   const root = doc.struct("Document");
   doc.addStructure(root);
   const width = doc.page.width - 2 * margin;
@@ -73,15 +77,21 @@ export function toPdf(given: PrintableDocument, createdAt: Date): Promise<Buffer
   doc.moveDown(1);
   add("H2", () => doc.font(fonts.bold).fontSize(11).fillColor(ink).text(table.caption, margin, doc.y, { width }));
   doc.moveDown(0.3);
-  drawTable(page, document);
-  drawTotals(page, document);
-  doc.moveDown(1);
-  for (const note of notes)
-    add("P", () => doc.font(fonts.regular).fontSize(9.5).fillColor(ink).text(note, margin, doc.y, { width, lineGap: 2 }));
+  const sheets = layOut(doc, width, document);
+  for (const [index, { rows, totals, notes }] of sheets.entries()) {
+    if (index > 0) doc.addPage();
+    if (rows) drawTable(page, document, rows);
+    if (totals.length > 0) drawTotals(page, totals, document.totals.at(-1));
+    if (notes.length > 0) doc.y += gap;
+    for (const note of notes) add("P", () => withTextFont(doc).text(note, margin, doc.y, noteOptions(width)));
+    numberPage(page, document, { number: index + 1, count: sheets.length });
+    // The page before is complete.
+    const bytes: Buffer | null = doc.read();
+    if (bytes) yield bytes;
+  }
   root.end();
-  numberPages(page, document);
   doc.end();
-  return whole;
+  yield doc.read();
 }
 
 /** The sender, the stamp, a rule, the addressee and the title. */
@@ -143,7 +153,7 @@ const unwritable = "[…]";
  * The document with the characters that the fonts have. The others would be empty boxes; a mark takes their place, and
  * a note says where to read them.
  */
-export function writable(document: PrintableDocument, hasGlyph: (codePoint: number) => boolean): PrintableDocument {
+export function writable(document: WholeDocument, hasGlyph: (codePoint: number) => boolean): WholeDocument {
   let isWhole = true;
   const write = (text: string): string => {
     const parts = Array.from(text, (character) =>
@@ -166,10 +176,11 @@ function inEveryText<Value>(value: Value, change: (text: string) => string): Val
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, inEveryText(each, change)])) as Value;
 }
 
-function drawTable({ doc, root, width }: Page, { table }: PrintableDocument): void {
+const rule = { border: { bottom: 0.75, top: 0, left: 0, right: 0 }, borderColor: line };
+
+/** On the next page, pdfkit would continue a table without repeating its head, so each page gets a table of its own. */
+function drawTable({ doc, root, width }: Page, { table }: WholeDocument, { first, next }: Rows): void {
   const align = (isAmount: boolean) => ({ x: isAmount ? ("right" as const) : ("left" as const), y: "top" as const });
-  const rule = { border: { bottom: 0.75, top: 0, left: 0, right: 0 }, borderColor: line };
-  const pad = { top: 5, bottom: 5, left: 3, right: 3 };
   const headers = table.columns.map(({ label, isAmount }) => ({
     text: label,
     type: "TH" as const,
@@ -179,44 +190,24 @@ function drawTable({ doc, root, width }: Page, { table }: PrintableDocument): vo
     border: { bottom: 1.25, top: 0, left: 0, right: 0 },
     borderColor: accent,
   }));
-  const heightOf = (row: string[]) => {
-    const heights = row.map((text, index) =>
-      doc.heightOfString(text, { width: (table.columns[index]?.share ?? 0) * width - pad.left - pad.right }),
-    );
-    return Math.max(...heights) + pad.top + pad.bottom + 1;
-  };
-  // On the next page, pdfkit would continue the table without repeating its head, so each page gets its own table.
-  for (let [first, next] = [0, 0]; first === 0 || first < table.rows.length; first = next) {
-    if (first > 0) doc.addPage();
-    doc.font(fonts.regular).fontSize(9.5).fillColor(ink);
-    let room = doc.page.height - doc.page.margins.bottom - doc.y - heightOf(table.columns.map(({ label }) => label)) - 2;
-    do {
-      next += 1;
-      room -= heightOf(table.rows[next - 1] ?? []);
-    } while (next < table.rows.length && heightOf(table.rows[next] ?? []) <= room);
-    const rows = table.rows.slice(first, next);
-    doc.table({
-      position: { x: margin, y: doc.y },
-      maxWidth: width,
-      columnStyles: table.columns.map(({ share }) => ({ width: share * width })),
-      defaultStyle: { ...rule, padding: pad },
-      data: [headers, ...rows.map((row) => row.map((text, index) => ({ text, align: align(table.columns[index]?.isAmount ?? false) })))],
-      // Missing in the types of pdfkit.
-      ...({ structParent: root } as object),
-    });
-  }
+  const rows = table.rows.slice(first, next);
+  withTextFont(doc).table({
+    position: { x: margin, y: doc.y },
+    maxWidth: width,
+    columnStyles: table.columns.map(({ share }) => ({ width: share * width })),
+    defaultStyle: { ...rule, padding: pad },
+    data: [headers, ...rows.map((row) => row.map((text, index) => ({ text, align: align(table.columns[index]?.isAmount ?? false) })))],
+    // Missing in the types of pdfkit.
+    ...({ structParent: root } as object),
+  });
 }
 
-function drawTotals({ doc, width, add, decorate }: Page, { totals }: PrintableDocument): void {
-  const bottom = doc.page.height - doc.page.margins.bottom;
-  // All sums are on one page, if one has room for them: on the next one if this one does not.
-  if (doc.y + totals.length * 20 + 30 > bottom) doc.addPage();
-  doc.y += 12;
-  for (const [index, { label, value }] of totals.entries()) {
-    const isLast = index === totals.length - 1;
-    // A long label takes three lines.
-    if (doc.y + 50 > bottom) doc.addPage();
-    const top = doc.y + (isLast ? 6 : 0);
+function drawTotals({ doc, width, add, decorate }: Page, totals: PrintableDocument["totals"], last: object | undefined): void {
+  doc.y += gap;
+  for (const total of totals) {
+    const { label, value } = total;
+    const isLast = total === last;
+    const top = doc.y + (isLast ? lastTotalGap : 0);
     if (isLast)
       decorate(() =>
         doc
@@ -227,39 +218,22 @@ function drawTotals({ doc, width, add, decorate }: Page, { totals }: PrintableDo
           .stroke(),
       );
     add("P", () => {
-      doc
-        .font(isLast ? fonts.bold : fonts.regular)
-        .fontSize(isLast ? 11.5 : 10)
-        .fillColor(ink);
-      doc.text(`${label}: `, margin + width * 0.5, top, { width: width * 0.25, lineBreak: true });
+      withTotalFont(doc, isLast).text(`${label}: `, margin + width * 0.5, top, { width: width * labelShare, lineBreak: true });
       const below = doc.y;
       doc.text(value, margin + width * 0.7, top, { width: width * 0.3 - 3, align: "right" });
-      doc.y = Math.max(below, doc.y) + 3;
+      doc.y = Math.max(below, doc.y) + totalGap;
     });
   }
 }
 
-/** Page numbers are marked as decoration, so that a screen reader does not interrupt the text with them. */
-function numberPages({ doc, width }: Page, { title, clinic }: PrintableDocument): void {
-  const { start, count } = doc.bufferedPageRange();
-  for (let page = start; page < start + count; page += 1) {
-    doc.switchToPage(page);
-    doc.page.margins.bottom = 0;
-    doc.markContent("Artifact", { type: "Pagination" });
-    doc
-      .font(fonts.regular)
-      .fontSize(8)
-      .fillColor(muted)
-      .text(`${clinic.name} · ${title} · page ${page + 1} of ${count}`, margin, doc.page.height - margin, { width, align: "center" });
-    doc.endMarkedContent();
-  }
-}
-
-function collect(doc: PDFKit.PDFDocument): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    doc.on("data", (chunk: Buffer) => chunks.push(chunk));
-    doc.on("end", () => resolve(Buffer.concat(chunks)));
-    doc.on("error", reject);
-  });
+/** The page number is marked as decoration, so that a screen reader does not interrupt the text with it. */
+function numberPage({ doc, width }: Page, { title, clinic }: PrintableDocument, page: { number: number; count: number }): void {
+  doc.page.margins.bottom = 0;
+  doc.markContent("Artifact", { type: "Pagination" });
+  doc
+    .font(fonts.regular)
+    .fontSize(8)
+    .fillColor(muted)
+    .text(`${clinic.name} · ${title} · page ${page.number} of ${page.count}`, margin, doc.page.height - margin, { width, align: "center" });
+  doc.endMarkedContent();
 }

@@ -1,19 +1,24 @@
-/** Invoices, credit notes and statements for people, as HTML, PDF or JSON. */
-import { create, toJsonString } from "@bufbuild/protobuf";
+/** Invoices, credit notes and statements for people, as HTML, PDF or JSON. Long ones are sent as they are read. */
+import { toJsonString } from "@bufbuild/protobuf";
 import { createRoute, z } from "@hono/zod-openapi";
 import type { AuditTrail } from "@pm/kit/audit/trail";
 import { AppError } from "@pm/kit/errors";
 import { preferredType } from "@pm/kit/http/accept";
 import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
-import { CreditNoteSchema, GetStatementRequestSchema, GetStatementResponseSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
+import { textStream } from "@pm/kit/http/text-stream";
+import { CreditNoteSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
 import type { Invoices } from "../invoices/invoices.ts";
 import type { Reductions } from "../invoices/reductions.ts";
+import type { Statements } from "../ledger/statements.ts";
 import type { Links } from "../links/links.ts";
-import { type Clinic, creditNoteDocument, invoiceDocument, type PrintableDocument, statementDocument } from "./document.ts";
+import type { Payers } from "../payers/payers.ts";
+import { type Clinic, creditNoteDocument, invoiceDocument, type PrintableDocument } from "./document.ts";
 import { contentSecurityPolicy, toHtml } from "./html.ts";
+import { payerStatementJson, statementJson } from "./json.ts";
 import type { PdfPool } from "./pdf-pool.ts";
-import { CreditNoteJsonSchema, InvoiceJsonSchema, StatementJsonSchema } from "./schemas.ts";
+import { CreditNoteJsonSchema, InvoiceJsonSchema, PayerStatementJsonSchema, StatementJsonSchema } from "./schemas.ts";
+import { payerStatementDocument, statementDocument } from "./statement-document.ts";
 
 /** What the OpenAPI document says about the service. */
 export const about = {
@@ -71,6 +76,11 @@ const showCreditNote = createRoute({
   },
 });
 
+const period = {
+  from: day.openapi({ description: "The first day of the period, in the clinic's time zone.", example: "2026-01-01" }),
+  to: day.openapi({ description: "The last day of the period, in the clinic's time zone.", example: "2026-12-31" }),
+};
+
 const showStatement = createRoute({
   method: "get",
   path: "/billing/statements/{accountId}",
@@ -79,11 +89,7 @@ const showStatement = createRoute({
   summary: "Show the statement of an account for a period",
   request: {
     params: z.object({ accountId: id }),
-    query: z.object({
-      from: day.openapi({ description: "The first day of the period, in the clinic's time zone.", example: "2026-01-01" }),
-      to: day.openapi({ description: "The last day of the period, in the clinic's time zone.", example: "2026-12-31" }),
-      format,
-    }),
+    query: z.object({ ...period, format }),
   },
   responses: {
     200: answerOf("The statement, to read or to print", StatementJsonSchema),
@@ -91,9 +97,36 @@ const showStatement = createRoute({
   },
 });
 
+const showPayerStatement = createRoute({
+  method: "get",
+  path: "/billing/payers/{payerId}/statement",
+  operationId: "showPayerStatement",
+  tags: ["Documents"],
+  summary: "Show the statement of a payer for a period, in one currency",
+  description: `The accounts that the payer pays for today and that have transactions in the period or a balance before it, one after the
+other. Amounts of different currencies are never added up, and the credit of one account settles nothing on another.`,
+  request: {
+    params: z.object({ payerId: id }),
+    query: z.object({
+      ...period,
+      currency: z
+        .string()
+        .regex(/^[A-Z]{3}$/, "must be the three letters of a currency, such as EUR")
+        .openapi({ description: "ISO 4217.", example: "EUR" }),
+      format,
+    }),
+  },
+  responses: {
+    200: answerOf("The statement, to read or to print", PayerStatementJsonSchema),
+    ...errorAnswers("not_found", "not_acceptable", "failed_precondition", "resource_exhausted"),
+  },
+});
+
 type Rules = {
   invoices: Invoices;
   reductions: Reductions;
+  payers: Payers;
+  statements: Statements;
   links: Links;
   audit: AuditTrail;
   pdfPool: PdfPool;
@@ -103,9 +136,9 @@ type Rules = {
 };
 
 export function registerDocuments({ operation }: RestApp, rules: Rules): void {
-  const { invoices, reductions, links, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
+  const { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
 
-  async function answer(c: RestContext, format: Format, document: PrintableDocument, json: () => string): Promise<Response> {
+  async function answer(c: RestContext, format: Format, document: PrintableDocument, json: () => AsyncIterable<string>): Promise<Response> {
     const headers = {
       "content-type": format === "pdf" ? mediaTypes.pdf : `${mediaTypes[format]}; charset=utf-8`,
       // Names and amounts: for the caller only, so no cache may keep them.
@@ -115,37 +148,56 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
       ...(format !== "json" && { "content-disposition": `inline; filename="${document.fileName}.${format}"` }),
       ...(format === "html" && { "content-security-policy": contentSecurityPolicy }),
     };
-    if (format === "json") return c.body(json(), 200, headers);
-    if (format === "html") return c.body(await toHtml(document), 200, headers);
-    return c.body(new Uint8Array(await pdfPool.render(document, now())), 200, headers);
+    const { signal } = c.get("streaming");
+    if (format === "pdf") return c.body(ReadableStream.from(await pdfPool.render(document, now())), 200, headers);
+    return c.body(textStream(format === "json" ? json() : toHtml(document), signal), 200, headers);
   }
 
-  operation(showInvoice, async (c) => {
+  const streams = { streams: true };
+  const show = <R extends Parameters<typeof operation>[0]>(route: R, handler: Parameters<typeof operation<R>>[1]) =>
+    operation(route, handler, streams);
+
+  show(showInvoice, async (c) => {
     const format = formatOf(c, c.req.valid("query").format);
     const invoice = await invoices.get(c.req.valid("param").id);
     const details = { invoiceId: invoice.invoiceId, format };
     await audit.record({ ...requestContext(c), action: "invoice.read", subject: invoice.accountId, details });
-    return answer(c, format, invoiceDocument(invoice, clinic), () => toJsonString(InvoiceSchema, invoice));
+    return answer(c, format, invoiceDocument(invoice, clinic), () => whole(toJsonString(InvoiceSchema, invoice)));
   });
 
-  operation(showCreditNote, async (c) => {
+  show(showCreditNote, async (c) => {
     const format = formatOf(c, c.req.valid("query").format);
     const note = await reductions.creditNote(c.req.valid("param").id);
     const details = { creditNoteId: note.creditNoteId, format };
     await audit.record({ ...requestContext(c), action: "credit_note.read", subject: note.accountId, details });
-    return answer(c, format, creditNoteDocument(note, clinic), () => toJsonString(CreditNoteSchema, note));
+    return answer(c, format, creditNoteDocument(note, clinic), () => whole(toJsonString(CreditNoteSchema, note)));
   });
 
-  operation(showStatement, async (c) => {
+  show(showStatement, async (c) => {
     const { from: fromDate, to: toDate, ...query } = c.req.valid("query");
     const format = formatOf(c, query.format);
     const accountId = c.req.valid("param").accountId.toLowerCase();
-    const statement = await links.statement(create(GetStatementRequestSchema, { accountId, fromDate, toDate }));
+    const statement = await links.open({ accountId, fromDate, toDate });
     await audit.record({ ...requestContext(c), action: "statement.read", subject: accountId, details: { fromDate, toDate, format } });
-    return answer(c, format, statementDocument(statement, clinic, clinicTimeZone), () =>
-      toJsonString(GetStatementResponseSchema, statement),
+    return answer(c, format, statementDocument(statement, clinic, clinicTimeZone), () => statementJson(statement));
+  });
+
+  show(showPayerStatement, async (c) => {
+    const { from: fromDate, to: toDate, currency: currencyCode, ...query } = c.req.valid("query");
+    const format = formatOf(c, query.format);
+    const payer = await payers.get(c.req.valid("param").payerId);
+    const days = { fromDate, toDate };
+    const statement = await statements.ofPayer({ payerId: payer.payerId, currency: currencyCode, ...days });
+    const details = { ...days, currencyCode, format, ids: statement.accountIds };
+    await audit.record({ ...requestContext(c), action: "payer_statement.read", subject: payer.payerId, details });
+    return answer(c, format, payerStatementDocument({ payer, ...days, statement }, clinic, clinicTimeZone), () =>
+      payerStatementJson({ payer, currencyCode, ...days, statement }),
     );
   });
+}
+
+async function* whole(text: string): AsyncGenerator<string> {
+  yield text;
 }
 
 /** @throws AppError not_acceptable if the caller takes none of the forms */

@@ -157,8 +157,7 @@ const AccountSchema = z
   })
   .openapi("BillingAccount");
 
-const StatementSchema = z.object({
-  account: AccountSchema,
+const sums = {
   fromDate: day,
   toDate: day,
   openingBalance: money,
@@ -170,8 +169,10 @@ const StatementSchema = z.object({
   discounted: money,
   credited: money,
   writtenOff: money,
-  transactions: z.array(TransactionSchema).optional(),
-});
+  transactionCount: int64.optional().openapi({ description: "The number of transactions, as text. Left out if it is 0.", example: "1" }),
+};
+
+const StatementSchema = z.object({ account: AccountSchema, ...sums, transactions: z.array(TransactionSchema) });
 
 export const StatementJsonSchema = StatementSchema.extend({
   linkedStatements: z
@@ -182,3 +183,28 @@ export const StatementJsonSchema = StatementSchema.extend({
 }).openapi("Statement", {
   description: "Opening balance + charged − voided − discounted − credited − writtenOff − paid + refunded = closing balance.",
 });
+
+const PayerSchema = z
+  .object({
+    payerId: id,
+    kind: z.enum(["PAYER_KIND_PERSON", "PAYER_KIND_ORGANISATION"]),
+    name: z.string().openapi({ example: "Helvetia Health" }),
+    address: z.string().optional().openapi({ example: "Bahnhofstrasse 1, 8001 Zürich" }),
+    email: z.string().optional().openapi({ example: "claims@example.com" }),
+    reference: z.string().optional().openapi({ description: "What the payer wants to read.", example: "Policy 4711" }),
+    etag: z.string().openapi({ example: "v1" }),
+    createTime: time,
+    updateTime: time,
+  })
+  .openapi("Payer");
+
+export const PayerStatementJsonSchema = z
+  .object({
+    payer: PayerSchema,
+    currencyCode: z.string().openapi({ description: "ISO 4217.", example: "EUR" }),
+    ...sums,
+    outstanding: money.openapi({ description: "What is open after the period on the accounts that owe." }),
+    credit: money.openapi({ description: "The credit of the others, which settles nothing on these." }),
+    statements: z.array(StatementJsonSchema),
+  })
+  .openapi("PayerStatement", { description: "The sums of all its statements, then the statement of each account." });

@@ -15,6 +15,7 @@ import {
   type CreateInvoiceResponse,
   CreateInvoiceResponseSchema,
   type Invoice,
+  InvoiceSchema,
   InvoiceStatus,
   type IssueInvoiceRequest,
   type IssueInvoiceResponse,
@@ -93,17 +94,22 @@ export function createInvoices(options: InvoiceOptions): Invoices {
 
     async list(request) {
       const { accountId, status, overdueOnly } = request;
+      const payerId = request.payerId.toLowerCase();
       const filter = {
         accountId: accountId || undefined,
         status: status === InvoiceStatus.UNSPECIFIED ? undefined : InvoiceStatus[status],
         dueBefore: overdueOnly ? today(now(), clinicTimeZone) : undefined,
+        payerId: payerId || undefined,
       };
-      const { rows, nextPageToken } = await readPage(cursors, request, {
-        query: ["invoices", accountId, status, overdueOnly],
+      const { items, nextPageToken } = await readPage(cursors, request, {
+        // Without a payer as it was before, so that pages go on while a new release is rolled out.
+        query: ["invoices", accountId, status, overdueOnly, ...(payerId ? [payerId] : [])],
         read: (page) => listInvoices(db, filter, page),
         positionOf: ({ id }) => id,
+        schema: InvoiceSchema,
+        toItem: (row) => toInvoice(row, []),
       });
-      return create(ListInvoicesResponseSchema, { invoices: rows.map((row) => toInvoice(row, [])), nextPageToken });
+      return create(ListInvoicesResponseSchema, { invoices: items, nextPageToken });
     },
   };
 }

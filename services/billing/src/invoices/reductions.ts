@@ -9,6 +9,7 @@ import {
   type CreateCreditNoteResponse,
   CreateCreditNoteResponseSchema,
   type CreditNote,
+  CreditNoteSchema,
   type DiscountInvoiceRequest,
   type DiscountInvoiceResponse,
   DiscountInvoiceResponseSchema,
@@ -34,6 +35,9 @@ import { changeInvoice, findOrThrow, type InvoiceOptions, notPossible, readInvoi
 import { toCreditNote } from "./messages.ts";
 import { nextNumber } from "./number-store.ts";
 import { chargesOn, type InvoiceRow } from "./store.ts";
+
+/** With the longest texts, such an invoice is still an answer that every client can receive. */
+const maxLinesWithDiscounts = 1_500;
 
 export type Reductions = {
   discount(request: DiscountInvoiceRequest, key: RequestKey, context: RequestContext): Promise<DiscountInvoiceResponse>;
@@ -66,7 +70,13 @@ export function createReductions(options: InvoiceOptions & { cursors: Cursors })
           details: { invoiceId },
         }));
         await addDiscountLines(tx, invoice.id, reason, parts);
-        return create(DiscountInvoiceResponseSchema, { invoice: await readInvoice(tx, invoice.id) });
+        const discounted = await readInvoice(tx, invoice.id);
+        if (discounted.lines.length > maxLinesWithDiscounts)
+          throw notPossible(
+            "INVOICE_TOO_LONG",
+            `An invoice has at most ${maxLinesWithDiscounts} lines, and each discounted charge is one.`,
+          );
+        return create(DiscountInvoiceResponseSchema, { invoice: discounted });
       }),
 
     credit: (request, key, context) =>
@@ -89,12 +99,14 @@ export function createReductions(options: InvoiceOptions & { cursors: Cursors })
     async creditNotes(request) {
       const { accountId, invoiceId } = request;
       const filter = { accountId: accountId || undefined, invoiceId: invoiceId || undefined };
-      const { rows, nextPageToken } = await readPage(cursors, request, {
+      const { items: creditNotes, nextPageToken } = await readPage(cursors, request, {
         query: ["credit-notes", accountId, invoiceId],
         read: (page) => listCreditNotes(db, filter, page),
         positionOf: ({ id }) => id,
+        schema: CreditNoteSchema,
+        toItem: (row) => toCreditNote(row, []),
       });
-      return create(ListCreditNotesResponseSchema, { creditNotes: rows.map((row) => toCreditNote(row, [])), nextPageToken });
+      return create(ListCreditNotesResponseSchema, { creditNotes, nextPageToken });
     },
   };
 }

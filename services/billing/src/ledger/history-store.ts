@@ -1,4 +1,4 @@
-/** The ledger's history in Postgres: pages of transactions, charges and payments, and the balance at a moment. */
+/** The ledger's history in Postgres: pages of transactions, charges and payments. */
 import type { Statement } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import type { Row } from "../tables.ts";
@@ -15,7 +15,7 @@ export type TransactionRow = Row<"transactions"> & {
 
 // As text: as sorted and summed JSON, entries and allocations take Postgres twice as long, and a statement has
 // thousands.
-const transactionColumns = `t.id, t.account_id, t.sequence, t.type, t.amount, t.balance, t.charge_id, t.payment_id, t.refund_id, t.description,
+export const transactionColumns = `t.id, t.account_id, t.sequence, t.type, t.amount, t.balance, t.charge_id, t.payment_id, t.refund_id, t.description,
   t.request_id, t.created_at,
   (select string_agg(ledger_account || ' ' || amount, ',') from entries where transaction_id = t.id) as entries,
   (select string_agg(charge_id || ' ' || amount, ',') from allocations where transaction_id = t.id) as allocations`;
@@ -58,27 +58,6 @@ const sinceStatement: Statement = {
 /** Transactions of an account above a sequence number, the oldest first. */
 export function transactionsSince(db: Queries, accountId: string, sequence: bigint, limit: number): Promise<TransactionRow[]> {
   return db.query(sinceStatement, [accountId, sequence, limit]);
-}
-
-const balanceStatement: Statement = {
-  name: "balance_before",
-  text: `select balance from transactions where account_id = $1 and created_at < $2 order by created_at desc, sequence desc limit 1`,
-};
-
-/** The balance of an account before a moment. Each transaction has the balance after it, so nothing is summed up. */
-export async function balanceBefore(db: Queries, accountId: string, moment: Date): Promise<bigint> {
-  const [row] = await db.query<{ balance: bigint }>(balanceStatement, [accountId, moment]);
-  return row?.balance ?? 0n;
-}
-
-const periodStatement: Statement = {
-  name: "transactions_in_period",
-  text: `select ${transactionColumns} from transactions t
-    where account_id = $1 and created_at >= $2 and created_at < $3 order by created_at, sequence limit $4`,
-};
-
-export function transactionsInPeriod(db: Queries, accountId: string, from: Date, to: Date, limit: number): Promise<TransactionRow[]> {
-  return db.query(periodStatement, [accountId, from, to, limit]);
 }
 
 const chargesStatement: Statement = {

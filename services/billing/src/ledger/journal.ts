@@ -2,8 +2,8 @@
 import { addDays, localDateAt, startOfDay } from "@pm/kit/calendar";
 import { stringify } from "csv-stringify/sync";
 import type { BillingDatabase } from "../tables.ts";
-import { requirePeriod } from "./history.ts";
 import { type JournalEntry, pageOfJournal, sumsOfPeriod, type TaxSum, taxOfPeriod } from "./journal-store.ts";
+import { requirePeriod } from "./statements.ts";
 
 /** Days of the clinic, both included. */
 type Days = { from: string; to: string };

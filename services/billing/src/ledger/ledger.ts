@@ -39,7 +39,7 @@ import {
   targetsOf,
   withTaxInside,
 } from "./posting-request.ts";
-import { postRequest } from "./recording.ts";
+import { postRequest, TooManyAllocations } from "./recording.ts";
 import { findOwners, write } from "./store.ts";
 
 export type Ledger = {
@@ -129,7 +129,7 @@ async function runBatch(options: LedgerOptions, requests: PostingRequest[]): Pro
 
 async function carryOut(
   tx: Queries,
-  { now, newId }: LedgerOptions,
+  { now, newId, clinicTimeZone }: LedgerOptions,
   requests: PostingRequest[],
 ): Promise<{ outcomes: Outcome[]; changed: string[] }> {
   const accountIds = await findAccounts(tx, requests);
@@ -149,12 +149,12 @@ async function carryOut(
         return { answer };
       }
       if (!account) throw targetNotFound(request);
-      const answer = postRequest(batch, request, account, { now: now(), newId });
+      const answer = postRequest(batch, request, account, { now: now(), newId, clinicTimeZone });
       // The same request may be in a batch twice.
       answered.set(request.key.id, { ...request.key, response: answer, created_at: now() });
       return { answer };
     } catch (error) {
-      if (error instanceof AppError) return { refusal: error };
+      if (error instanceof AppError && (requests.length === 1 || !(error instanceof TooManyAllocations))) return { refusal: error };
       throw error;
     }
   });

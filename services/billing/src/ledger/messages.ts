@@ -1,6 +1,7 @@
 /** The ledger as the messages that callers get. */
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { localDateAt } from "@pm/kit/calendar";
 import {
   type Charge,
   ChargeSchema,
@@ -65,7 +66,7 @@ export function toCharge(charge: ChargeRow, currency: string): Charge {
   });
 }
 
-export function toPayment(payment: PaymentRow, currency: string): Payment {
+export function toPayment(payment: PaymentRow, currency: string, clinicTimeZone: string): Payment {
   const { amount, allocated, refunded } = payment;
   const method = Number(Object.keys(paymentMethods).find((number) => paymentMethods[Number(number)] === payment.method) ?? 0);
   return create(PaymentSchema, {
@@ -79,7 +80,7 @@ export function toPayment(payment: PaymentRow, currency: string): Payment {
     reference: payment.reference,
     createTime: timestampFromDate(payment.created_at),
     // Payments of earlier releases have no day of their own.
-    paymentDate: payment.payment_date ?? payment.created_at.toISOString().slice(0, 10),
+    paymentDate: payment.payment_date ?? localDateAt(payment.created_at.getTime(), clinicTimeZone),
   });
 }
 

@@ -1,6 +1,7 @@
 /** Posts a request to a batch, and records what follows from it: rows, an event, an audit entry and the answer. */
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { AppError } from "@pm/kit/errors";
 import {
   CreateChargeResponseSchema,
   ReallocatePaymentResponseSchema,
@@ -22,47 +23,63 @@ import type { Writes } from "./store.ts";
 /**
  * Posts a request to the book of its account, and collects what is to be written.
  * @returns the encoded answer
- * @throws AppError if a rule refuses the request; the batch is then as it was
+ * @throws AppError if a rule refuses the request; the batch is then as it was, unless it is TooManyAllocations
  */
 export function postRequest(
   batch: Batch,
   request: PostingRequest,
   account: Row<"accounts">,
-  { now, newId }: { now: Date; newId: () => string },
+  { now, newId, clinicTimeZone }: { now: Date; newId: () => string; clinicTimeZone: string },
 ): Uint8Array {
   const id = newId();
-  const posted = { id, ...postCommand(batch, toCommand(request, id, account.currency), account, { now, newId }) };
+  const posted = { id, clinicTimeZone, ...postCommand(batch, toCommand(request, id, account.currency), account, { now, newId }) };
   const { answer, ...particulars } = record(batch, request, posted);
   collect(batch, posted, { ...particulars, action: auditActions[request.kind] }, request);
   batch.writes.requests.push({ ...request.key, response: answer, created_at: posted.at });
   return answer;
 }
 
-/** Posts a command to the book of an account, and notes what has changed. */
+/** The charges that one transaction settles or opens again at most, so that its answer and its event can be received. */
+const maxAllocations = 10_000;
+
+/** A refusal that comes when the book has changed already, so nothing else may be posted to it. */
+export class TooManyAllocations extends AppError {
+  constructor() {
+    const message = `It would settle or open again more than ${maxAllocations} charges at once. Do it in smaller parts.`;
+    super("failed_precondition", message, { reason: "TOO_MANY_ALLOCATIONS" });
+  }
+}
+
+/**
+ * Posts a command to the book of an account, and notes what has changed.
+ * @throws AppError if a rule refuses it; TooManyAllocations if the book is of no use any longer
+ */
 export function postCommand(
   { books, changed }: Batch,
   command: Command,
   account: Row<"accounts">,
   { now, newId }: { now: Date; newId: () => string },
-): Omit<Posted, "id"> {
+): PostedCommand {
   const book = books.get(account.id);
   if (!book) throw new Error("the book was not loaded");
   // The clocks of replicas differ by milliseconds. Within an account, time must not go back.
   const at = later(now, account.updated_at);
   const posting = post(book, command);
+  const allocated = byCharge(posting.allocations);
+  if (allocated.length > maxAllocations) throw new TooManyAllocations();
   for (const { chargeId, paymentId } of posting.allocations) {
     changed.charges.add(chargeId);
     changed.payments.add(paymentId);
   }
   for (const { chargeId } of posting.reductions) changed.charges.add(chargeId);
   changed.accounts.set(account.id, at);
-  return { transactionId: newId(), at, account, posting, allocations: toAllocations(byCharge(posting.allocations), account.currency) };
+  return { transactionId: newId(), at, account, posting, allocations: toAllocations(allocated, account.currency) };
 }
 
 /** Collects the transaction, its lines, its event and its audit entry. */
 export function collect(
   { writes }: Batch,
-  { transactionId, at, account, posting }: Omit<Posted, "id">,
+  { transactionId, at, account, posting }: PostedCommand,
   { transaction, event, action, details }: Omit<Particulars, "answer"> & { action: string },
   { key, context }: Pick<PostingRequest, "key" | "context">,
 ): void {
@@ -87,15 +104,18 @@ function collectLines(writes: Writes, posting: Posting, transactionId: string, c
     writes.allocations.push({ transaction_id: transactionId, payment_id: paymentId, charge_id: chargeId, amount });
 }
 
-/** A posting with the ids and the time that it gets. */
-type Posted = {
-  /** Of the charge, payment or refund that is created. */
-  id: string;
+/** A posting with the id and the time of its transaction. */
+type PostedCommand = {
   transactionId: string;
   at: Date;
   account: Row<"accounts">;
   posting: Posting;
   allocations: Allocation[];
+};
+type Posted = PostedCommand & {
+  /** Of the charge, payment or refund that is created. */
+  id: string;
+  clinicTimeZone: string;
 };
 
 /** What is particular to a kind of posting. */
@@ -146,7 +166,7 @@ function recordCharge(batch: Batch, request: RequestOf<"charge">, posted: Posted
 
 function recordPayment(batch: Batch, request: RequestOf<"payment">, posted: Posted): Particulars {
   const { amount, method, reference, paymentDate } = request;
-  const { id, allocations } = posted;
+  const { id, clinicTimeZone, allocations } = posted;
   const { currency } = posted.account;
   const state = { amount: amount.minorUnits, allocated: 0n, refunded: 0n };
   const row = { ...newRow(posted), ...state, method: paymentMethods[method] ?? "", reference, payment_date: paymentDate };
@@ -156,23 +176,24 @@ function recordPayment(batch: Batch, request: RequestOf<"payment">, posted: Post
     transaction: { payment_id: id, description: reference },
     event: { case: "paymentRecorded", value: { paymentId: id, amount, allocations } },
     details: { paymentId: id, amount: String(amount.minorUnits), currency },
-    answer: encode(RecordPaymentResponseSchema, { payment: toPayment(paymentNow(batch, id), currency), allocations }),
+    answer: encode(RecordPaymentResponseSchema, { payment: toPayment(paymentNow(batch, id), currency, clinicTimeZone), allocations }),
   };
 }
 
 function recordReallocation(batch: Batch, { paymentId }: RequestOf<"reallocation">, posted: Posted): Particulars {
-  const { account, allocations } = posted;
+  const { account, clinicTimeZone, allocations } = posted;
+  const payment = toPayment(paymentNow(batch, paymentId), account.currency, clinicTimeZone);
   return {
     transaction: { payment_id: paymentId, description: "" },
     event: { case: "paymentReallocated", value: { paymentId, allocations } },
     details: { paymentId },
-    answer: encode(ReallocatePaymentResponseSchema, { payment: toPayment(paymentNow(batch, paymentId), account.currency), allocations }),
+    answer: encode(ReallocatePaymentResponseSchema, { payment, allocations }),
   };
 }
 
 function recordRefund(batch: Batch, request: RequestOf<"refund">, posted: Posted): Particulars {
   const { paymentId, reason } = request;
-  const { id, transactionId, at, account, posting, allocations } = posted;
+  const { id, transactionId, at, account, posting, allocations, clinicTimeZone } = posted;
   const { currency } = account;
   const amount = toMoney(posting.amount, currency);
   batch.changed.payments.add(paymentId);
@@ -184,7 +205,7 @@ function recordRefund(batch: Batch, request: RequestOf<"refund">, posted: Posted
     details: { paymentId, refundId: id, amount: String(posting.amount), currency },
     answer: encode(RefundPaymentResponseSchema, {
       refund: { refundId: id, paymentId, accountId: account.id, amount, reason, createTime: timestampFromDate(at) },
-      payment: toPayment(paymentNow(batch, paymentId), currency),
+      payment: toPayment(paymentNow(batch, paymentId), currency, clinicTimeZone),
       allocations,
     }),
   };

@@ -9,10 +9,12 @@
 import { create } from "@bufbuild/protobuf";
 import { AppError } from "@pm/kit/errors";
 import type { Logger } from "@pm/kit/log";
-import { type WatchAccountResponse, WatchAccountResponseSchema } from "@pm/proto/billing/v1/billing";
+import { partsOfSize } from "@pm/kit/parts";
+import { TransactionSchema, type WatchAccountResponse, WatchAccountResponseSchema } from "@pm/proto/billing/v1/billing";
 import { accountNotFound } from "../accounts/accounts.ts";
 import { toAccount } from "../accounts/messages.ts";
 import { findAccount, versionsOf } from "../accounts/store.ts";
+import { bytesOf, maxAnswerBytes } from "../paging.ts";
 import type { BillingDatabase } from "../tables.ts";
 import { transactionsSince } from "./history-store.ts";
 import { toTransaction } from "./messages.ts";
@@ -123,16 +125,18 @@ async function* stream(
     const rows = position === undefined ? [] : await transactionsSince(db, accountId, position, maxTransactions);
     const account = await findAccount(db, { accountId });
     if (!account) throw accountNotFound();
+    const unsent = rows.map((row) => toTransaction(row, account.currency));
+    const [transactions = []] = partsOfSize(unsent, maxAnswerBytes, (each) => bytesOf(TransactionSchema, each));
     if (position !== undefined && position > account.transaction_count) throw positionAhead();
-    const hasNews = account.version !== watcher.seenVersion || rows.length > 0;
-    position = rows.at(-1)?.sequence ?? position ?? account.transaction_count;
+    const hasNews = account.version !== watcher.seenVersion || transactions.length > 0;
+    position = transactions.at(-1)?.sequence ?? position ?? account.transaction_count;
     watcher.seenVersion = account.version;
     // There are more than fit into a message, or one was posted between the two queries.
     watcher.isStale ||= account.transaction_count > position;
     if (!hasNews && Date.now() - sentAt < quietMs) continue;
     yield create(WatchAccountResponseSchema, {
       account: toAccount(account),
-      transactions: rows.map((row) => toTransaction(row, account.currency)),
+      transactions,
       position,
     });
     sentAt = Date.now();

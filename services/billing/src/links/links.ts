@@ -2,7 +2,7 @@
  * Accounts of one person who had several records. Patient-service links the account of a merged record to that of its survivor.
  * Both keep their ledgers and currencies, and no money moves; whoever asks for one person sees both.
  */
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { AppError } from "@pm/kit/errors";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import type { RequestContext } from "@pm/kit/request-context";
@@ -12,12 +12,14 @@ import {
   GetBillingAccountResponseSchema,
   type GetStatementRequest,
   type GetStatementResponse,
+  GetStatementResponseSchema,
 } from "@pm/proto/billing/v1/billing";
 import { toAccount, toMoney } from "../accounts/messages.ts";
 import { findAccount, lockAccounts } from "../accounts/store.ts";
 import { later } from "../dates.ts";
 import { retries } from "../idempotency/idempotency.ts";
-import type { History } from "../ledger/history.ts";
+import { type Days, type OpenStatement, type Statements, statementTooLong } from "../ledger/statements.ts";
+import { maxAnswerBytes } from "../paging.ts";
 import type { BillingDatabase, Row } from "../tables.ts";
 import { accountsOf, linkedAccounts, setLink } from "./store.ts";
 
@@ -30,14 +32,26 @@ export type Links = {
   set(request: LinkRequest, context: RequestContext): Promise<Link>;
   /** An account with those that are linked to it. */
   withLinked(account: Row<"accounts">): Promise<GetBillingAccountResponse>;
-  /** The statement of an account with those of the accounts that are linked to it. */
+  /**
+   * The statement of an account with those of the accounts that are linked to it. A page has the latter without transactions.
+   * @throws AppError failed_precondition if all of them are more than clients receive
+   */
   statement(request: GetStatementRequest): Promise<GetStatementResponse>;
+  /** The same without transactions, which follow in parts, account by account. */
+  open(request: Days & { accountId: string }): Promise<LinkedStatements>;
 };
 
-type LinksOptions = { db: BillingDatabase; history: History; now: () => Date; committed: (accountIds: string[]) => void };
+export type LinkedStatements = OpenStatement & { linked: OpenStatement[] };
 
-export function createLinks({ db, history, now, committed }: LinksOptions): Links {
+type LinksOptions = { db: BillingDatabase; statements: Statements; now: () => Date; committed: (accountIds: string[]) => void };
+
+export function createLinks({ db, statements, now, committed }: LinksOptions): Links {
   const linkedTo = async (account: Row<"accounts">) => (account.had_links ? await linkedAccounts(db, account.id) : []);
+
+  async function linkedIds(accountId: string): Promise<string[]> {
+    const account = await findAccount(db, { accountId });
+    return account ? (await linkedTo(account)).map(({ id }) => id) : [];
+  }
 
   return {
     async set({ patientId, survivorPatientId, revision }, context) {
@@ -72,12 +86,27 @@ export function createLinks({ db, history, now, committed }: LinksOptions): Link
     },
 
     async statement(request) {
-      const statement = await history.statement(request);
-      const account = await findAccount(db, { accountId: request.accountId });
-      const linked = account ? await linkedTo(account) : [];
-      for (const { id } of linked) statement.linkedStatements.push(await history.statement({ ...request, accountId: id }));
-      if (linked.length > 0) statement.closingBalances = closingBalances([statement, ...statement.linkedStatements]);
+      const statement = await statements.get(request);
+      const isPaged = request.pageSize > 0 || request.pageToken !== "";
+      for (const id of await linkedIds(request.accountId)) {
+        const linked = { ...request, accountId: id };
+        statement.linkedStatements.push(isPaged ? (await statements.open(linked)).statement : await statements.get(linked));
+      }
+      statement.closingBalances = closingBalances(statement);
+      const isTooLong =
+        statement.linkedStatements.length > 0 && toBinary(GetStatementResponseSchema, statement).byteLength > maxAnswerBytes;
+      if (!isPaged && isTooLong) throw statementTooLong(statement.transactionCount);
       return statement;
+    },
+
+    async open(request) {
+      const opened = await statements.open(request);
+      const linked: OpenStatement[] = [];
+      for (const id of await linkedIds(request.accountId)) linked.push(await statements.open({ ...request, accountId: id }));
+      const { statement } = opened;
+      statement.linkedStatements = linked.map((each) => each.statement);
+      statement.closingBalances = closingBalances(statement);
+      return { ...opened, linked };
     },
   };
 }
@@ -100,8 +129,9 @@ function totalsOf(accounts: Row<"accounts">[]): MessageInitShape<typeof AccountT
   }));
 }
 
-function closingBalances(statements: GetStatementResponse[]): ReturnType<typeof toMoney>[] {
-  const balances = statements.flatMap(({ closingBalance }) => closingBalance ?? []);
+function closingBalances(statement: GetStatementResponse): ReturnType<typeof toMoney>[] {
+  if (statement.linkedStatements.length === 0) return [];
+  const balances = [statement, ...statement.linkedStatements].flatMap(({ closingBalance }) => closingBalance ?? []);
   return byCurrency(balances, ({ currencyCode }) => currencyCode).map(([currency, all]) =>
     toMoney(
       all.reduce((total, { minorUnits }) => total + minorUnits, 0n),

@@ -60,12 +60,14 @@ export function createPayers({ db, cursors, now, newId }: PayerOptions): Payers 
 
     async list(request) {
       const filter = { kind: fromKind(request.kind) };
-      const { rows, nextPageToken } = await readPage(cursors, request, {
+      const { items: payers, nextPageToken } = await readPage(cursors, request, {
         query: ["payers", filter.kind ?? ""],
         read: (page) => listPayers(db, filter, page),
         positionOf: ({ id }) => id,
+        schema: PayerSchema,
+        toItem: toPayer,
       });
-      return create(ListPayersResponseSchema, { payers: rows.map(toPayer), nextPageToken });
+      return create(ListPayersResponseSchema, { payers, nextPageToken });
     },
 
     async update({ payer: wanted, updateMask }, key, context) {
