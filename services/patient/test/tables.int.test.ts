@@ -2,6 +2,8 @@ import { auditTables, outboxTables, readTables, type TableDescriptions } from "@
 import { expect, test } from "vitest";
 import type { Tables } from "../src/tables.ts";
 
+const owed = { patient_id: "uuid", account_id: "uuid null" } as const;
+
 test("the types of the tables match the migrations", async () => {
   const tables: TableDescriptions<Tables> = {
     ...auditTables,
@@ -52,7 +54,7 @@ test("the types of the tables match the migrations", async () => {
       granted_at: "timestamptz default",
       can_write: "boolean default",
     },
-    patient_billing: { patient_id: "uuid", account_id: "uuid null", attempts: "integer default", next_attempt_at: "timestamptz null" },
+    patient_billing: { ...owed, attempts: "integer default", next_attempt_at: "timestamptz null", traceparent: "text null" },
     idempotency_keys: { caller: "text", key: "text", request_hash: "bytea", patient_id: "uuid", created_at: "timestamptz default" },
     imports: {
       id: "uuid",

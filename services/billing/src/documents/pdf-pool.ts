@@ -5,6 +5,8 @@
 import { AppError } from "@pm/kit/errors";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
+import { watchThreads } from "@pm/kit/metrics";
+import { inSpan } from "@pm/kit/telemetry/tracing";
 import Tinypool from "tinypool";
 import type { PrintableDocument } from "./document.ts";
 
@@ -22,6 +24,7 @@ export function createPdfPool({ log, lifecycle }: { log: Logger; lifecycle: Pick
   const pool = new Tinypool({ filename, name: "renderPdf", minThreads: 0, maxThreads: 1, idleTimeout: idleMs });
   lifecycle.onClose("pdf pool", () => pool.destroy());
   let waiting = 0;
+  watchThreads("pdf", () => ({ size: 1, busy: Math.min(waiting, 1), waiting: Math.max(0, waiting - 1) }));
 
   // The thread has ended while it rendered nothing.
   pool.on("error", (error) => {
@@ -39,7 +42,7 @@ export function createPdfPool({ log, lifecycle }: { log: Logger; lifecycle: Pick
         throw new AppError("resource_exhausted", "Too many documents are being printed. Try again shortly.", { retryAfterSeconds: 2 });
       waiting += 1;
       try {
-        return await pool.run({ document, createdAt });
+        return await inSpan("render pdf", {}, () => pool.run({ document, createdAt }));
       } catch (error) {
         // The thread has ended. Tinypool starts the next one for the next call only, so those who wait now would wait
         // for it.
