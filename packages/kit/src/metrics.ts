@@ -34,14 +34,32 @@ const rpcSeconds = new Histogram({
   enableExemplars: true,
   registers: [metrics],
 });
-/** The former name of both, for this release. `operation` is the operation id or the last part of the method's name. */
-const requestSeconds = new Histogram({
+type Series = { metricName?: string; labels: Record<string, string | number | undefined>; value: number };
+
+/**
+ * The former name of both, for this release, added up when it is asked for. `operation` is the operation id or the last
+ * part of the method's name.
+ */
+const formerly = {
   name: "request_duration_seconds",
-  help: "Time to answer a request; use http_server_request_duration_seconds and rpc_server_call_duration_seconds instead",
-  labelNames: ["protocol", "operation", "status"],
-  buckets,
-  registers: [metrics],
-});
+  help: "The former name of http_server_request_duration_seconds and rpc_server_call_duration_seconds",
+  type: "histogram",
+  aggregator: "sum",
+  async get() {
+    const sums = new Map<string, Series>();
+    for (const histogram of [httpSeconds, rpcSeconds])
+      for (const { metricName = "", labels, value } of (await histogram.get()).values as Series[]) {
+        const { rpc_method: method, operation = String(method).replace(/.*\//, ""), le } = labels;
+        const status = labels.http_response_status_code ?? labels.rpc_response_status_code;
+        const now = { ...(le !== undefined && { le }), protocol: method === undefined ? "http" : "rpc", operation, status };
+        const name = metricName.replace(histogram === httpSeconds ? "http_server_request" : "rpc_server_call", "request");
+        const key = JSON.stringify([name, now]);
+        sums.set(key, { metricName: name, labels: now, value: value + (sums.get(key)?.value ?? 0) });
+      }
+    return { ...this, values: [...sums.values()] };
+  },
+};
+metrics.registerMetric(formerly as unknown as Gauge);
 
 /** A sampled request is an example of its bucket, with the ids by which its trace is found. */
 function exemplarOf(span: Span): { exemplarLabels?: object } {
@@ -60,7 +78,6 @@ export function measureHttp(
   const { method, route, operation, status } = request;
   const labels = { http_request_method: knownMethod(method), http_route: route, http_response_status_code: status, operation };
   httpSeconds.observe({ labels, value: seconds, ...exemplarOf(span) });
-  requestSeconds.observe({ protocol: "http", operation, status }, seconds);
 }
 
 /** @param call.method with the service, such as `billing.v1.BillingService/GetBalance`; `status` as Connect writes it */
@@ -68,7 +85,6 @@ export function measureRpc(call: { system: string; method: string; status: strin
   const { system, method, status } = call;
   const labels = { rpc_system_name: system, rpc_method: method, rpc_response_status_code: status };
   rpcSeconds.observe({ labels, value: seconds, ...exemplarOf(span) });
-  requestSeconds.observe({ protocol: "rpc", operation: method.slice(method.indexOf("/") + 1), status }, seconds);
 }
 
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);

@@ -2,7 +2,9 @@
  * Sends spans to a collector: OTLP in JSON over HTTP, in batches, one request at a time. What it holds is bounded. A
  * span for which there is no place, or whose batch the collector does not take, is dropped and counted.
  */
-import type { Attributes, AttributeValue } from "@opentelemetry/api";
+import http from "node:http";
+import https from "node:https";
+import type { Attributes, AttributeValue, Link } from "@opentelemetry/api";
 import type { Logger } from "../log.ts";
 import { Counter, metrics } from "../metrics.ts";
 import { clock, errorTypeOf, type RecordedSpan } from "./span.ts";
@@ -39,8 +41,8 @@ export type Exporter = {
 /** @param options.endpoint the collector, such as `http://collector:4318`; `resource` describes this process */
 export function createExporter(options: { endpoint: string; resource: Attributes; log: Logger }): Exporter {
   const { endpoint, resource, log } = options;
-  const url = `${endpoint}/v1/traces`;
-  const described = { attributes: toAttributes(resource) };
+  const url = new URL(`${endpoint}/v1/traces`);
+  const described = `"resource":{${toAttributes(resource)}}`;
   let waiting: RecordedSpan[] = [];
   let timer: NodeJS.Timeout | undefined;
   let sending: Promise<void> | undefined;
@@ -65,20 +67,16 @@ export function createExporter(options: { endpoint: string; resource: Attributes
     followClock();
     const batch = waiting.slice(0, batchSize);
     waiting = waiting.slice(batchSize);
-    const body = JSON.stringify({
-      resourceSpans: [{ resource: described, scopeSpans: [{ scope: { name: "@pm/kit" }, spans: batch.map(toOtlp) }] }],
-    });
+    const body = `{"resourceSpans":[{${described},"scopeSpans":[{"scope":{"name":"@pm/kit"},"spans":[${batch.map(toOtlp).join()}]}]}]}`;
     try {
-      const signal = AbortSignal.timeout(milliseconds);
-      const answer = await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body, signal, redirect: "error" });
-      await answer.arrayBuffer();
-      if (!answer.ok) throw Object.assign(new Error(`the collector answered ${answer.status}`), { code: answer.status });
+      const status = await post(url, body, milliseconds);
+      if (status !== 200) throw Object.assign(new Error(`the collector answered ${status}`), { code: status });
       exported.inc(batch.length);
       if (failures > 0) log.info({ failures }, "spans are exported again");
       failures = 0;
     } catch (error) {
-      exported.inc({ error_type: failureOf(error) }, batch.length);
-      if (failures++ === 0) log.warn({ err: error, url }, "spans cannot be exported and are dropped; trying again with the next ones");
+      exported.inc({ error_type: errorTypeOf(error) }, batch.length);
+      if (failures++ === 0) log.warn({ err: error, endpoint }, "spans cannot be exported and are dropped; trying again with the next ones");
     }
   }
 
@@ -101,53 +99,74 @@ export function createExporter(options: { endpoint: string; resource: Attributes
   };
 }
 
-/** `fetch` hides the cause of a failure, such as ECONNREFUSED, behind a TypeError. */
-const failureOf = (error: unknown): string => errorTypeOf(error instanceof Error && error.cause instanceof Error ? error.cause : error);
+const agents = {
+  "http:": new http.Agent({ keepAlive: true, maxSockets: 1 }),
+  "https:": new https.Agent({ keepAlive: true, maxSockets: 1 }),
+};
+
+/** Posts JSON and gives the status of the answer. For bodies of this size, `fetch` takes half as much CPU time again. */
+function post(url: URL, body: string, milliseconds: number): Promise<number> {
+  const { protocol } = url;
+  const { request } = protocol === "https:" ? https : http;
+  const bytes = Buffer.from(body);
+  const headers = { "content-type": "application/json", "content-length": bytes.byteLength };
+  return new Promise((resolve, reject) => {
+    const agent = agents[protocol as keyof typeof agents];
+    const sent = request(url, { method: "POST", headers, agent, signal: AbortSignal.timeout(milliseconds) }, (answer) => {
+      answer.resume();
+      answer.on("error", reject);
+      answer.once("end", () => resolve(answer.statusCode ?? 0));
+    });
+    sent.on("error", reject);
+    sent.end(bytes);
+  });
+}
 
 function followClock(): void {
   const offset = Date.now() - performance.now();
   if (Math.abs(offset - clock.offset) > clockStepMs) clock.offset = offset;
 }
 
-/** OTLP's JSON has 64-bit numbers as text and ids in hexadecimal. */
-function toOtlp(span: RecordedSpan): object {
+/**
+ * OTLP's JSON, with 64-bit numbers as text and ids in hexadecimal. It is put together as text, because objects that only
+ * JSON.stringify reads cost twice as much.
+ */
+function toOtlp(span: RecordedSpan): string {
   const { context, parentSpanId, name, kind, startedAt, endedAt, attributes, links, events, droppedLinks, isError } = span;
-  return {
-    traceId: context.traceId,
-    spanId: context.spanId,
-    parentSpanId,
-    flags: context.traceFlags,
-    name,
-    // OTLP's kinds begin at 1, those of the API at 0.
-    kind: kind + 1,
-    startTimeUnixNano: toNanoseconds(startedAt),
-    endTimeUnixNano: toNanoseconds(endedAt),
-    attributes: toAttributes(attributes),
-    ...(events.length > 0 && {
-      events: events.map((event) => ({
-        ...{ timeUnixNano: toNanoseconds(event.at), name: event.name, attributes: toAttributes(event.attributes) },
-      })),
-    }),
-    ...(links.length > 0 && {
-      links: links.map(({ context: { traceId, spanId, traceFlags }, attributes = {} }) => ({
-        ...{ traceId, spanId, flags: traceFlags, attributes: toAttributes(attributes) },
-      })),
-      droppedLinksCount: droppedLinks,
-    }),
-    ...(isError && { status: { code: 2 } }),
-  };
+  const parent = parentSpanId === undefined ? "" : `"parentSpanId":"${parentSpanId}",`;
+  // OTLP's kinds begin at 1, those of the API at 0.
+  const what = `"name":${JSON.stringify(name)},"kind":${kind + 1},"flags":${context.traceFlags}`;
+  const when = `"startTimeUnixNano":"${toNanoseconds(startedAt)}","endTimeUnixNano":"${toNanoseconds(endedAt)}"`;
+  const more = [
+    ...(events.length === 0 ? [] : [`"events":[${events.map(toOtlpEvent).join()}]`]),
+    ...(links.length === 0 ? [] : [`"links":[${links.map(toOtlpLink).join()}],"droppedLinksCount":${droppedLinks}`]),
+    ...(isError ? ['"status":{"code":2}'] : []),
+  ];
+  const ids = `"traceId":"${context.traceId}","spanId":"${context.spanId}",${parent}`;
+  return `{${ids}${what},${when},${toAttributes(attributes)}${more.map((text) => `,${text}`).join("")}}`;
 }
+
+const toOtlpEvent = ({ at, name, attributes }: RecordedSpan["events"][number]): string =>
+  `{"timeUnixNano":"${toNanoseconds(at)}","name":${JSON.stringify(name)},${toAttributes(attributes)}}`;
+
+const toOtlpLink = ({ context: { traceId, spanId, traceFlags }, attributes = {} }: Link): string =>
+  `{"traceId":"${traceId}","spanId":"${spanId}","flags":${traceFlags},${toAttributes(attributes)}}`;
 
 /** As exact as a double is: microseconds. */
 const toNanoseconds = (milliseconds: number): string => `${Math.trunc(milliseconds * 1_000)}000`;
 
-function toAttributes(attributes: Attributes): object[] {
-  return Object.entries(attributes).flatMap(([key, value]) => (value === undefined ? [] : [{ key, value: toValue(value) }]));
+function toAttributes(attributes: Attributes): string {
+  const pairs: string[] = [];
+  for (const key in attributes) {
+    const value = attributes[key];
+    if (value !== undefined) pairs.push(`{"key":${JSON.stringify(key)},"value":${toValue(value)}}`);
+  }
+  return `"attributes":[${pairs.join()}]`;
 }
 
-function toValue(value: AttributeValue | null | undefined): object {
-  if (typeof value === "string") return { stringValue: value };
-  if (typeof value === "boolean") return { boolValue: value };
-  if (typeof value === "number") return Number.isInteger(value) ? { intValue: String(value) } : { doubleValue: value };
-  return { arrayValue: { values: Array.isArray(value) ? value.map(toValue) : [] } };
+function toValue(value: AttributeValue | null | undefined): string {
+  if (typeof value === "string") return `{"stringValue":${JSON.stringify(value)}}`;
+  if (typeof value === "boolean") return `{"boolValue":${value}}`;
+  if (typeof value === "number") return Number.isInteger(value) ? `{"intValue":"${value}"}` : `{"doubleValue":${JSON.stringify(value)}}`;
+  return `{"arrayValue":{"values":[${Array.isArray(value) ? value.map(toValue).join() : ""}]}}`;
 }

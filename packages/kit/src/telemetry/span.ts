@@ -27,7 +27,7 @@ export class RecordedSpan implements Span {
   readonly parentSpanId: string | undefined;
   readonly kind: SpanKind;
   startedAt = clock.now();
-  readonly attributes: Attributes;
+  readonly attributes: Attributes = {};
   readonly links: Link[] = [];
   readonly events: SpanEvent[] = [];
   name: string;
@@ -35,6 +35,7 @@ export class RecordedSpan implements Span {
   isError = false;
   hasChildren = false;
   droppedLinks = 0;
+  #attributeCount = 0;
   readonly #whenEnded: (span: RecordedSpan) => void;
 
   constructor(options: {
@@ -50,8 +51,8 @@ export class RecordedSpan implements Span {
     this.context = options.context;
     this.parentSpanId = options.parentSpanId;
     this.kind = options.kind ?? SpanKind.INTERNAL;
-    this.attributes = { ...options.attributes };
     this.#whenEnded = options.whenEnded;
+    if (options.attributes) this.setAttributes(options.attributes);
     for (const link of options.links ?? []) this.addLink(link);
   }
 
@@ -64,12 +65,17 @@ export class RecordedSpan implements Span {
   }
 
   setAttribute(key: string, value: AttributeValue): this {
-    if (this.isRecording() && (key in this.attributes || Object.keys(this.attributes).length < limit)) this.attributes[key] = value;
+    if (!this.isRecording()) return this;
+    if (!(key in this.attributes) && ++this.#attributeCount > limit) return this;
+    this.attributes[key] = value;
     return this;
   }
 
   setAttributes(attributes: Attributes): this {
-    for (const [key, value] of Object.entries(attributes)) if (value !== undefined) this.setAttribute(key, value);
+    for (const key in attributes) {
+      const value = attributes[key];
+      if (value !== undefined) this.setAttribute(key, value);
+    }
     return this;
   }
 

@@ -149,8 +149,8 @@ export function inSpanOfMany<Result>(
   const sampled = recorder ? carried.filter(isSampled) : [];
   const [first] = sampled;
   if (!first) return runWith(undefined, work);
-  const different = new Map(sampled.map((context) => [context.spanId, context]));
-  return record(startSpan(name, first, { ...rest, links: [...different.values()].map((context) => ({ context })) }), work);
+  const different = sampled.length === 1 ? sampled : new Map(sampled.map((context) => [context.spanId, context])).values();
+  return record(startSpan(name, first, { ...rest, links: [...different].map((context) => ({ context })) }), work);
 }
 
 /** What a process knows of a request from its beginning. Its `traceparent` is for events and further calls. */
