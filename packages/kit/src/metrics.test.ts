@@ -9,12 +9,12 @@ const linesOf = async (name: string) => (await metrics.metrics()).split("\n").fi
 
 test("a request is measured under the name of the conventions and under the former one", async () => {
   measureHttp(route, measured);
-  measureRpc({ system: "grpc", method: "billing.v1.BillingService/GetBalance", status: "ok" }, measured);
+  measureRpc({ system: "grpc", method: "billing.v1.BillingService/GetBalance", code: "OK" }, measured);
   expect(await linesOf("http_server_request_duration_seconds_count")).toEqual([
     'http_server_request_duration_seconds_count{http_request_method="GET",http_route="/patients/{id}",http_response_status_code="200",operation="getPatient"} 1',
   ]);
   expect(await linesOf("rpc_server_call_duration_seconds_count")).toEqual([
-    'rpc_server_call_duration_seconds_count{rpc_system_name="grpc",rpc_method="billing.v1.BillingService/GetBalance",rpc_response_status_code="ok"} 1',
+    'rpc_server_call_duration_seconds_count{rpc_system_name="grpc",rpc_method="billing.v1.BillingService/GetBalance",rpc_response_status_code="OK"} 1',
   ]);
   expect(await linesOf("request_duration_seconds_count")).toEqual([
     'request_duration_seconds_count{protocol="http",operation="getPatient",status="200"} 1',

@@ -50,7 +50,7 @@ const formerly = {
     for (const histogram of [httpSeconds, rpcSeconds])
       for (const { metricName = "", labels, value } of (await histogram.get()).values as Series[]) {
         const { rpc_method: method, operation = String(method).replace(/.*\//, ""), le } = labels;
-        const status = labels.http_response_status_code ?? labels.rpc_response_status_code;
+        const status = labels.http_response_status_code ?? String(labels.rpc_response_status_code).toLowerCase();
         const now = { ...(le !== undefined && { le }), protocol: method === undefined ? "http" : "rpc", operation, status };
         const name = metricName.replace(histogram === httpSeconds ? "http_server_request" : "rpc_server_call", "request");
         const key = JSON.stringify([name, now]);
@@ -80,10 +80,10 @@ export function measureHttp(
   httpSeconds.observe({ labels, value: seconds, ...exemplarOf(span) });
 }
 
-/** @param call.method with the service, such as `billing.v1.BillingService/GetBalance`; `status` as Connect writes it */
-export function measureRpc(call: { system: string; method: string; status: string }, { span, seconds }: Measured): void {
-  const { system, method, status } = call;
-  const labels = { rpc_system_name: system, rpc_method: method, rpc_response_status_code: status };
+/** @param call.method with the service, such as `billing.v1.BillingService/GetBalance`; `code` as its system writes it */
+export function measureRpc(call: { system: string; method: string; code: string }, { span, seconds }: Measured): void {
+  const { system, method, code } = call;
+  const labels = { rpc_system_name: system, rpc_method: method, rpc_response_status_code: code };
   rpcSeconds.observe({ labels, value: seconds, ...exemplarOf(span) });
 }
 

@@ -137,10 +137,12 @@ function startReport(context: HandlerContext, requestId: string, trace: RequestT
       if (appError?.isFailure && appError.code !== "deadline_exceeded") log.error({ err: error, requestId, method }, "call failed");
       log.info({ requestId, method, status, ms: Math.round(milliseconds * 10) / 10 }, "call");
     });
-    measureRpc({ system, method, status }, { span: trace.span, seconds: milliseconds / 1_000 });
-    const attributes = { "rpc.system.name": system, "rpc.method": method, "rpc.response.status_code": status };
+    // gRPC and Connect write the same codes in two ways.
+    const code = system === "grpc" ? status.toUpperCase() : status;
+    measureRpc({ system, method, code }, { span: trace.span, seconds: milliseconds / 1_000 });
+    const attributes = { "rpc.system.name": system, "rpc.method": method, "rpc.response.status_code": code };
     const metadata = { "rpc.request.metadata.x-request-id": [requestId] };
-    endRequest(trace, method, { ...attributes, ...metadata }, appError?.isFailure ? status : undefined);
+    endRequest(trace, method, { ...attributes, ...metadata }, appError?.isFailure ? code : undefined);
     return connectError;
   };
 }
