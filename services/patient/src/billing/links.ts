@@ -11,7 +11,7 @@ import type { Logger } from "@pm/kit/log";
 import { traceCalls } from "@pm/kit/telemetry/calls";
 import { traceparentFrom } from "@pm/kit/telemetry/trace-context";
 import { inTrace } from "@pm/kit/telemetry/tracing";
-import { BillingService } from "@pm/proto/billing/v1/billing";
+import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import type { PatientDatabase } from "../database.ts";
 import { type Link, leaseLinks, noteSent, postponeLink } from "./links-store.ts";
 
@@ -24,7 +24,8 @@ const leaseSeconds = 60;
 export type SendLink = (link: Link) => Promise<void>;
 
 export function createSendLink(options: { billingUrl: string; serviceToken: () => Promise<string> }): SendLink {
-  const client = createClient(BillingService, createGrpcTransport({ baseUrl: options.billingUrl, interceptors: [traceCalls] }));
+  const transport = createGrpcTransport({ baseUrl: options.billingUrl, interceptors: [traceCalls] });
+  const client = createClient(BillingInternalService, transport);
   return async ({ patientId, survivorId, revision }) => {
     const headers = { authorization: `Bearer ${await options.serviceToken()}`, traceparent: traceparentFrom(undefined) };
     const how = { headers, timeoutMs: deadlineMs };
