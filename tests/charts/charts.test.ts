@@ -15,7 +15,7 @@ const renders = {
   production: [join(chart, "values-production.yaml")],
   everything: [join(import.meta.dirname, "values/everything.yaml")],
 };
-const kustomizations = ["standalone", "strimzi", "strimzi/monitoring", "postgres", "postgres-backup", "kind/operators"];
+const kustomizations = ["standalone", "strimzi", "strimzi/monitoring", "postgres", "postgres-backup", "kind/operators", "observability"];
 
 /** Compares with a golden file, or writes it if UPDATE is set. */
 function expectGolden(file: string, text: string): void {
@@ -128,10 +128,14 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
         service,
       ).toEqual([]);
     }
-    // In a pod, a service listens on every address. The variables of migrations are in their Jobs.
+    // In a pod, a service listens on every address. The variables of migrations are in their Jobs, and what Kubernetes knows
+    // of a pod is in its Deployment.
     const common = readBy("packages/kit/src/config.ts").map((name) => name.replace(/_FILE$/, ""));
     expect(common.length).toBeGreaterThan(10);
-    expect(common.filter((name) => !services.some((service) => given(service).includes(name)))).toEqual(["HOST"]);
+    expect(common.filter((name) => !services.some((service) => given(service).includes(name)))).toEqual([
+      "OTEL_RESOURCE_ATTRIBUTES",
+      "HOST",
+    ]);
   });
 
   test("compares what analytics counted after the path was walked: by analytics' own command, settings and rights, from a pod that is no analytics", () => {

@@ -133,16 +133,18 @@ test("at the gateway, a service's token opens nothing, and an operation for serv
   const ofService = await createServiceTokens({ authUrl: platform.services.auth.url, clientId: "analytics", clientSecret })();
   const admin = (await logIn(platform)).token;
   const wrong: string[] = [];
-  const ask = async (operation: Operation, path: string, token: string, statuses: number[]) => {
+  // 501 is gRPC's UNIMPLEMENTED: the gateway has no route to the service that the RPC belongs to.
+  const refusals = [403, 404, 501];
+  const ask = async (operation: Operation, path: string, token: string) => {
     const status = await call({ ...operation, url: `${platform.gatewayUrl}${path}` }, token);
-    if (!statuses.includes(status)) wrong.push(`${operation.name} at ${path}: ${status}`);
+    if (!refusals.includes(status)) wrong.push(`${operation.name} at ${path}: ${status}`);
   };
   for (const operation of found.filter(({ access }) => access !== "public")) {
     const path = new URL(operation.url).pathname;
-    await ask(operation, path, ofService, [403, 404]);
+    await ask(operation, path, ofService);
     if (operation.access === undefined || !isForServicesOnly(operation.access)) continue;
     for (const mark of [":", "/@", "/%40", "//@", "/./@", "/:", "%3A"])
-      for (const token of [ofService, admin]) await ask(operation, path.replace(":", mark), token, [403, 404]);
+      for (const token of [ofService, admin]) await ask(operation, path.replace(":", mark), token);
   }
   expect(wrong).toEqual([]);
 });

@@ -25,11 +25,6 @@ describe("a request", () => {
     }
   });
 
-  test("keeps its trace context as it came", async () => {
-    const trace = { traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", tracestate: "a=b" };
-    expect(((await (await get("/patients", trace)).json()) as Arrival).headers).toMatchObject(trace);
-  });
-
   test("to a service that is down is 503, soon and with a hint, and is served again when it is back", async () => {
     await gateway.upstreams.analytics.stop();
     for (const method of ["GET", "POST"]) {
@@ -91,6 +86,27 @@ describe("a request", () => {
     expect(changed.status).toBe(503);
     expect(arrivals).toEqual({ GET: 2, POST: 1 });
   });
+});
+
+const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
+
+test("a request keeps its traceparent where nothing is traced, and never its baggage", async () => {
+  const sent = { traceparent: `${trace}-01`, tracestate: "a=b", baggage: "name=Ada", "x-client-trace-id": "Ada" };
+  const { headers } = (await (await get("/patients", sent)).json()) as Arrival;
+  expect(headers).toMatchObject({ traceparent: `${trace}-01` });
+  for (const name of ["tracestate", "baggage", "x-client-trace-id"]) expect(headers).not.toHaveProperty(name);
+});
+
+test.each([
+  ["as the gateway decides, in the caller's trace", "false", "00"],
+  ["as its caller says, where callers are trusted", "true", "01"],
+])("a request is traced %s", async (_, TRUST_TRACEPARENT, flags) => {
+  const tracing = await startGateway({ variables: { TRACING: "on", TRUST_TRACEPARENT } });
+  const answer = await fetch(`${tracing.url}/patients`, { headers: { ...tracing.signedIn, traceparent: `${trace}-01`, baggage: "a=b" } });
+  const { headers } = (await answer.json()) as Arrival;
+  expect(headers.traceparent).toMatch(new RegExp(`^${trace.slice(0, 35)}-(?!b7ad6b7169203331)[0-9a-f]{16}-${flags}$`));
+  expect(headers).not.toHaveProperty("baggage");
+  await tracing.stop();
 });
 
 test.each(["ada@example.com", "x", "x".repeat(65), "ä".repeat(9)])(
@@ -221,6 +237,7 @@ describe("the log", () => {
     expect(JSON.parse(line ?? "")).toEqual({
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
       msg: "request",
+      traceId: null,
       requestId: id,
       method: "POST",
       path: "/auth/login",

@@ -112,6 +112,11 @@ export async function startGateway({ variables = {}, down = [], change = (text) 
       SIGNUP_RATE_PER_SECOND: "1000",
       REFRESH_RATE_PER_SECOND: "1000",
       DRAIN_SECONDS: "1",
+      COLLECTOR_HOST: "127.0.0.1",
+      COLLECTOR_PORT: "4318",
+      TRACING: "off",
+      TRACES_PER_MILLION: "0",
+      TRUST_TRACEPARENT: "false",
       ...variables,
     },
   });

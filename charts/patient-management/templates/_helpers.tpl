@@ -141,6 +141,19 @@ pm.kafkaVolume (dict "root" $ "name" "patient")
       {{- end }}
 {{- end }}
 
+{{/* What the spans of a pod say of it, by the downward API: pm.resourceAttributes (dict "root" $ "name" "patient") */}}
+{{- define "pm.resourceAttributes" -}}
+{{- range $variable, $path := dict "K8S_POD_NAME" "metadata.name" "K8S_POD_UID" "metadata.uid" "K8S_NODE_NAME" "spec.nodeName" }}
+- name: {{ $variable }}
+  valueFrom:
+    fieldRef:
+      fieldPath: {{ $path }}
+{{- end }}
+# Kubernetes replaces $(NAME) by the variables above it.
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ printf "service.namespace=patient-management,service.version=%s,sampling.mode=%s,k8s.namespace.name=%s,k8s.deployment.name=%s,k8s.container.name=%s,k8s.pod.name=$(K8S_POD_NAME),k8s.pod.uid=$(K8S_POD_UID),k8s.node.name=$(K8S_NODE_NAME)" (include "pm.tag" .root) .root.Values.telemetry.sampling .root.Release.Namespace (include "pm.name" .) .name }}
+{{- end }}
+
 {{/* postgres://patient@host:5432/patient */}}
 {{- define "pm.databaseUrl" -}}
 postgres://{{ .role }}@{{ .root.Values.postgres.host }}:{{ .root.Values.postgres.port }}/{{ .name }}
@@ -167,7 +180,18 @@ Envoy uses the headless Services, so that it sees every pod and checks each by i
   "HSTS" ""
   "JWKS_CACHE_SECONDS" .Values.gateway.jwksCacheSeconds
   "DRAIN_SECONDS" .Values.gateway.drainSeconds
+  "COLLECTOR_HOST" "127.0.0.1"
+  "COLLECTOR_PORT" .Values.telemetry.collectorPort
+  "TRACING" (.Values.telemetry.enabled | ternary "on" "off")
+  "TRACES_PER_MILLION" 0
+  "TRUST_TRACEPARENT" .Values.telemetry.trustTraceparent
 -}}
+{{- with .Values.telemetry -}}
+{{- if .enabled -}}
+{{- $_ := set $settings "COLLECTOR_HOST" .collectorHost -}}
+{{- $_ := set $settings "TRACES_PER_MILLION" (eq .sampling "tail" | ternary 1000000 (mulf .headPercent 10000 | int)) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (hasPrefix "https://" .Values.publicUrl) .Values.gateway.hstsSeconds -}}
 {{- $_ := set $settings "HSTS" (printf "max-age=%d; includeSubDomains" (int64 .Values.gateway.hstsSeconds)) -}}
 {{- end -}}

@@ -6,6 +6,7 @@ import { createBatcher } from "./batcher.ts";
 function heldBatcher(maxSize: number) {
   const calls: { items: number[]; finish: () => void; fail: () => void }[] = [];
   const batcher = createBatcher<number, number>({
+    name: "numbers",
     maxSize,
     run: (items) =>
       new Promise((resolve, reject) => {
@@ -59,6 +60,7 @@ test("after a call the batcher rests, and what arrives meanwhile goes together",
   const batches: number[][] = [];
   let wakeUp: () => void = () => undefined;
   const batcher = createBatcher<number, number>({
+    name: "numbers",
     maxSize: 10,
     linger: () => new Promise((resolve) => (wakeUp = resolve)),
     async run(items) {

@@ -2,6 +2,9 @@
  * Batches work that is cheaper together. Items that arrive during a call wait for the next call. A single item does not
  * wait; under load, batches grow by themselves, so that many items share a commit, a round trip or a remote call.
  */
+import { Gauge, Histogram, metrics } from "./metrics.ts";
+import type { RecordedSpan } from "./telemetry/span.ts";
+import { inSpanOfMany, recordedSpan } from "./telemetry/tracing.ts";
 
 type Batcher<Item, Result> = {
   /** Adds an item to the next batch. Rejects with the error that `run` threw for its batch. */
@@ -14,31 +17,61 @@ type Batcher<Item, Result> = {
   idle(): Promise<void>;
 };
 
-type Entry<Item, Result> = { item: Item; resolve: (result: Result) => void; reject: (error: unknown) => void };
+type Entry<Item, Result> = {
+  item: Item;
+  resolve: (result: Result) => void;
+  reject: (error: unknown) => void;
+  /** The span of the request that waits for the item. */
+  span: RecordedSpan | undefined;
+};
+
+const sizes = new Histogram({
+  name: "batch_size",
+  help: "Items of a batch",
+  labelNames: ["batch"],
+  buckets: [1, 2, 4, 8, 16, 32, 64, 128, 512, 1_500],
+  registers: [metrics],
+});
+/** What waits and runs in the batchers of this process, by name. */
+const saturation = new Map<string, () => { waiting: number; running: number }>();
+for (const state of ["waiting", "running"] as const)
+  new Gauge({
+    name: `batch_${state}`,
+    help: state === "waiting" ? "Items that wait for their batch to start" : "Batches in progress",
+    labelNames: ["batch"],
+    registers: [metrics],
+    collect() {
+      for (const [batch, read] of saturation) this.set({ batch }, read()[state]);
+    },
+  });
 
 /**
+ * @param options.name in metrics and spans; lower case letters and underscores
  * @param options.run gets one to `maxSize` items and returns one result for each, in the same order
  * @param options.maxInFlight how many calls may be in progress at a time; 1 by default
  * @param options.linger is awaited after a successful call, before the next one, so that more items collect; must not
  * reject
  */
 export function createBatcher<Item, Result>(options: {
+  name: string;
   run: (items: Item[]) => Promise<Result[]>;
   maxSize: number;
   maxInFlight?: number;
   linger?: () => Promise<void>;
 }): Batcher<Item, Result> {
-  const { run, maxSize, maxInFlight = 1, linger } = options;
+  const { name, run, maxSize, maxInFlight = 1, linger } = options;
   const queue: Entry<Item, Result>[] = [];
   const started = new Set<{ at: number }>();
   let scheduled = false;
   let whenIdle: (() => void)[] = [];
+  saturation.set(name, () => ({ waiting: queue.length, running: started.size }));
 
   async function runBatch(entries: Entry<Item, Result>[]): Promise<void> {
     const call = { at: performance.now() };
     started.add(call);
+    sizes.observe({ batch: name }, entries.length);
     try {
-      const results = await run(entries.map((entry) => entry.item));
+      const results = await runInSpan(entries);
       if (results.length !== entries.length) throw new Error(`a batch of ${entries.length} got ${results.length} results`);
       entries.forEach((entry, index) => {
         entry.resolve(results[index] as Result);
@@ -52,6 +85,17 @@ export function createBatcher<Item, Result>(options: {
     }
   }
 
+  /** The batch is one piece of work for all its requests. From each of their traces a link leads to it. */
+  function runInSpan(entries: Entry<Item, Result>[]): Promise<Result[]> {
+    const details = { attributes: { "batch.size": entries.length }, carried: entries.map(({ span }) => span?.context) };
+    return inSpanOfMany(`batch ${name}`, details, (batch) => {
+      if (batch)
+        for (const { span } of entries)
+          if (span && span.context.traceId !== batch.context.traceId) span.addLink({ context: batch.context });
+      return run(entries.map((entry) => entry.item));
+    });
+  }
+
   function start(): void {
     while (queue.length > 0 && started.size < maxInFlight) void runBatch(queue.splice(0, maxSize));
     if (started.size > 0) return;
@@ -62,7 +106,7 @@ export function createBatcher<Item, Result>(options: {
   return {
     add: (item) =>
       new Promise((resolve, reject) => {
-        queue.push({ item, resolve, reject });
+        queue.push({ item, resolve, reject, span: recordedSpan() });
         if (scheduled || started.size >= maxInFlight) return;
         scheduled = true;
         // Waits for the end of this turn of the event loop, so that requests that were read from several sockets share

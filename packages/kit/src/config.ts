@@ -10,8 +10,27 @@ type Environment = Record<string, string | undefined>;
 const path = z.string().min(1);
 const url = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/$/, ""));
 
+/** `key=value,…` with values in percent-encoding, as OpenTelemetry has it. */
+const attributes = z.string().transform((text, context) => {
+  const pairs = text.split(",").map((pair) => /^\s*([^=\s]+)\s*=\s*([^=\s]*)\s*$/.exec(pair));
+  try {
+    if (pairs.every((pair) => pair !== null))
+      return Object.fromEntries(pairs.map(([, key, value]) => [key, decodeURIComponent(String(value))]));
+  } catch {}
+  context.addIssue("must be key=value, with commas between and values in percent-encoding");
+  return z.NEVER;
+});
+
+/** Where spans go, under the names of OpenTelemetry. */
+export const telemetryConfig = {
+  OTEL_EXPORTER_OTLP_ENDPOINT: url.optional(),
+  OTEL_TRACES_SAMPLER_ARG: z.coerce.number().min(0).max(1).default(0.01),
+  OTEL_RESOURCE_ATTRIBUTES: attributes.optional(),
+};
+
 /** What every service needs. docs/configuration.md explains every variable. */
 export const commonConfig = {
+  ...telemetryConfig,
   HOST: z.string().default("0.0.0.0"),
   LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info"),
   SHUTDOWN_DRAIN_MS: z.coerce.number().int().min(0).max(60_000).default(0),

@@ -1,5 +1,6 @@
 /** Structured logs: one JSON object a line on standard output, without personal data. */
 import { type DestinationStream, type Logger, type LoggerOptions, pino } from "pino";
+import { activeTraceId } from "./telemetry/active.ts";
 
 export type { Logger };
 
@@ -40,12 +41,16 @@ function standardOutput(): DestinationStream {
  * The logger of a process. Fields that could hold secrets or personal data are dropped, even if they are passed by
  * mistake.
  */
-export function createLogger(service: string, level: string): Logger {
+export function createLogger(service: string, level: string, output: DestinationStream = standardOutput()): Logger {
   const options: LoggerOptions = {
     level,
     base: { service },
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label) => ({ level: label }) },
+    mixin() {
+      const traceId = activeTraceId();
+      return traceId === undefined ? {} : { traceId };
+    },
     redact: {
       paths: [
         "password",
@@ -63,7 +68,7 @@ export function createLogger(service: string, level: string): Logger {
     },
     serializers: { err: describeError },
   };
-  return pino(options, standardOutput());
+  return pino(options, output);
 }
 
 /**

@@ -15,6 +15,7 @@ import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { type Database, type DatabaseSettings, databaseSettings, openDatabase } from "./postgres/database.ts";
 import type { Leader } from "./postgres/leader.ts";
+import { startTracing } from "./telemetry/tracing.ts";
 
 type Config<Shape extends z.ZodRawShape> = z.infer<z.ZodObject<Shape>>;
 type ServiceConfig = Config<typeof commonConfig & typeof databaseConfig & typeof kafkaConfig>;
@@ -43,6 +44,7 @@ export function startService<Tables>(options: {
   const { service, config, lingerMs } = options;
   const log = createLogger(service, config.LOG_LEVEL);
   const lifecycle = createLifecycle({ log, drainMs: config.SHUTDOWN_DRAIN_MS, graceMs: config.SHUTDOWN_GRACE_MS });
+  startTracing({ service, config, log, lifecycle });
   const settings = databaseSettings(config);
   const database = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL_SIZE, applicationName: service, log, lifecycle });
   const kafka = createKafka(kafkaSettings(service, config), log);

@@ -13,6 +13,7 @@ import type { Apply } from "../src/kafka/event.ts";
 import { createOutboxTable, startRelay } from "../src/kafka/outbox.ts";
 import type { Lifecycle } from "../src/lifecycle.ts";
 import { createLogger } from "../src/log.ts";
+import { metrics } from "../src/metrics.ts";
 import { type Database, openDatabase } from "../src/postgres/database.ts";
 
 const log = createLogger("test", "silent");
@@ -30,6 +31,8 @@ const lifecycle: Lifecycle = {
   shutdown: async () => undefined,
 };
 
+/** For as long as an event with the text "held" takes. */
+let held: Promise<void> | undefined;
 /** Poison until an operator has seen to it. */
 const poison = new Set(["bad"]);
 /** What `apply` was called with: the texts of each transaction. */
@@ -38,6 +41,7 @@ const apply: Apply<unknown> = async (events, transaction) => {
   transactions.push(events.map((event) => Buffer.from(event.value).toString()));
   for (const event of events) {
     const text = Buffer.from(event.value).toString();
+    if (text === "held") await held;
     if (poison.has(text)) throw new Error("this number cannot be read");
     await sql`insert into numbers (id, key, text) values (${event.id}, ${event.key}, ${text}) on conflict do nothing`.execute(transaction);
   }
@@ -191,4 +195,19 @@ test("a letter that is being replayed cannot be discarded as well", async () => 
   expect(await replaying).toBe(1);
   await discarding;
   expect(await numbers("contested")).toEqual(["twice"]);
+});
+
+test("the age of the first event that is not applied is a metric, and nothing once all are applied", async () => {
+  const lags = async () =>
+    [...(await metrics.metrics()).matchAll(/^consumer_lag_seconds\{group="numbers"[^}]*\} ([\d.]+)/gm)].map(([, seconds]) =>
+      Number(seconds),
+    );
+  const { promise, resolve } = Promise.withResolvers<void>();
+  held = promise;
+  const { headers, ...late } = message("slow", "held");
+  const minuteAgo = new Date(Date.now() - 60_000).toISOString();
+  await sender.send([{ topic, messages: [{ ...late, headers: { ...headers, ce_time: minuteAgo } }] }]);
+  await until(async () => expect(Math.max(...(await lags()))).toBeGreaterThanOrEqual(60));
+  resolve();
+  await until(async () => expect(Math.max(...(await lags()))).toBe(0));
 });

@@ -68,5 +68,10 @@ export function gatewayVariables(services: readonly ServiceName[], ports: Ports,
     SIGNUP_RATE_PER_SECOND: "5",
     REFRESH_RATE_PER_SECOND: "50",
     DRAIN_SECONDS: "1",
+    COLLECTOR_HOST: "127.0.0.1",
+    COLLECTOR_PORT: "4318",
+    TRACING: "off",
+    TRACES_PER_MILLION: "0",
+    TRUST_TRACEPARENT: "false",
   };
 }

@@ -9,6 +9,7 @@ import { takeLock } from "./lock.ts";
 import { PUBLIC_PORTS } from "./names.ts";
 import { stopLeftOverKafka } from "./native/kafka.ts";
 import { stopLeftOverPostgres } from "./native/postgres-cluster.ts";
+import { type Observers, startObservers } from "./observe.ts";
 import { missingPrograms, type Platform, startPlatform } from "./platform.ts";
 import { stopChildren } from "./programs/child.ts";
 import { freePort, holderOf, isFree } from "./programs/ports.ts";
@@ -21,6 +22,8 @@ Starts Postgres, Kafka, the four services and the gateway on this machine, and p
 Ctrl-C stops everything; the data stays in .data and the next start finds it.
 
   --reset   forget the data of earlier runs first
+  --observe start an OpenTelemetry collector and Prometheus beside it, and trace every request; the first time this
+            builds the collector, which takes some minutes and needs Go, or Python 3 to download Go
   --help    this text
 
 Environment variables:
@@ -62,7 +65,7 @@ function fail(message: string): never {
 }
 
 async function main(): Promise<void> {
-  const { reset } = readArguments();
+  const { reset, observe } = readArguments();
   const ports = readPorts();
   const clinic = readClinic();
   const release = lock();
@@ -75,21 +78,25 @@ async function main(): Promise<void> {
     await checkPorts(ports);
     await checkPrograms();
     const preferred = { gatewayAdmin: await freePort(9901), postgres: await freePort(15432), kafka: await freePort(19092) };
+    const allPorts = { ...ports, ...preferred, gatewayHealth: await freePort() };
     hint = `\n\nThe logs are in ${relative(process.cwd(), join(DATA, "logs"))}.`;
+    const log = (line: string) => say(`  ${line}`);
+    const observers = observe ? await startObservers({ dataDir: DATA, ports: allPorts, progress: log }) : undefined;
     const platform = await startPlatform({
       dataDir: DATA,
-      ports: { ...ports, ...preferred },
+      ports: allPorts,
       host: process.env.HOST || "127.0.0.1",
-      log: (line) => say(`  ${line}`),
+      log,
+      gateway: observers?.gateway ?? {},
       env: {
-        all: { ...clinic, ...(process.env.LOG_LEVEL && { LOG_LEVEL: process.env.LOG_LEVEL }) },
+        all: { ...clinic, ...(process.env.LOG_LEVEL && { LOG_LEVEL: process.env.LOG_LEVEL }), ...observers?.env },
         // Few people have a mail server at hand, so auth prints its mails (invitations, resets) into its log. Whoever can
         // reach this machine may sign up, and go on as a user.
         auth: { MAIL_URL: "print:", SIGNUP: "open", SIGNUP_ROLE: "user" },
       },
     });
-    starting.done(platform);
-    welcome(platform);
+    starting.done(observers ? { ...platform, stop: () => platform.stop().finally(observers.stop) } : platform);
+    welcome(platform, observers);
     watch(platform, starting);
   } catch (error) {
     if (starting.stopping()) return starting.unwound();
@@ -97,12 +104,16 @@ async function main(): Promise<void> {
   }
 }
 
-function readArguments(): { reset: boolean } {
+function readArguments(): { reset: boolean; observe: boolean } {
   try {
     const { values } = parseArgs({
-      options: { reset: { type: "boolean", default: false }, help: { type: "boolean", short: "h", default: false } },
+      options: {
+        reset: { type: "boolean", default: false },
+        observe: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
     });
-    if (!values.help) return { reset: values.reset };
+    if (!values.help) return values;
   } catch (error) {
     fail(`${(error as Error).message.split(". ")[0]}\n\n${HELP}`);
   }
@@ -242,7 +253,7 @@ function watch({ postgres, kafka, envoy, services, stop }: Platform, starting: S
   }, WATCH_MS);
 }
 
-function welcome({ gatewayUrl, admin, ports, postgres }: Platform): void {
+function welcome({ gatewayUrl, admin, ports, postgres }: Platform, observers: Observers | undefined): void {
   const login = shellQuote(JSON.stringify(admin));
   const json = "-H 'content-type: application/json'";
   const bearer = '-H "authorization: Bearer $TOKEN"';
@@ -254,7 +265,7 @@ The platform is ready.
   services    patient :${ports.patient}   billing :${ports.billing} (gRPC)   analytics :${ports.analytics}   auth :${ports.auth}
   database    ${postgres.url}
   logs        ${relative(process.cwd(), join(DATA, "logs"))}
-  admin       ${admin.email}   password: ${admin.password}
+  admin       ${admin.email}   password: ${admin.password}${observers ? observed(observers) : ""}
 
 Log in, create a patient, list patients:
 
@@ -263,6 +274,12 @@ Log in, create a patient, list patients:
   curl -s ${gatewayUrl}/patients ${bearer}
 
 Ctrl-C stops everything and keeps the data.`);
+}
+
+function observed({ collectorUrl, prometheusUrl }: Observers): string {
+  return `
+  collector   ${collectorUrl}  (OTLP over HTTP; a request's trace: npm run trace -- <x-request-id>)
+  prometheus  ${prometheusUrl ?? "not started: install it (Debian: apt install prometheus), or start a Docker engine"}`;
 }
 
 function shellQuote(text: string): string {

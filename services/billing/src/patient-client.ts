@@ -2,6 +2,7 @@
  * Billing's questions to patient-service: may a caller see a patient, who is the patient, and which patients are there?
  */
 import { AppError } from "@pm/kit/errors";
+import { fetchTraced } from "@pm/kit/telemetry/calls";
 import { z } from "zod";
 
 const patientSchema = z.object({
@@ -37,8 +38,8 @@ export function createPatients(options: { patientUrl: string; serviceToken: () =
   const { patientUrl, serviceToken } = options;
 
   /** @throws AppError unavailable if patient-service does not answer in time, or with an unexpected status */
-  async function ask(path: string, token: string, method = "GET"): Promise<Response> {
-    const response = await fetch(`${patientUrl}${path}`, {
+  async function ask(route: string, path: string, token: string, method = "GET"): Promise<Response> {
+    const response = await fetchTraced(route, `${patientUrl}${path}`, {
       method,
       headers: { authorization: `Bearer ${token}` },
       signal: AbortSignal.timeout(timeoutMs),
@@ -52,18 +53,18 @@ export function createPatients(options: { patientUrl: string; serviceToken: () =
 
   return {
     async mayBeSeenBy(patientId, token) {
-      const response = await ask(`/patients/${encodeURIComponent(patientId)}`, token, "HEAD");
+      const response = await ask("/patients/{id}", `/patients/${encodeURIComponent(patientId)}`, token, "HEAD");
       return response.ok;
     },
     async find(patientId) {
-      const response = await ask(`/patients/${encodeURIComponent(patientId)}`, await serviceToken());
+      const response = await ask("/patients/{id}", `/patients/${encodeURIComponent(patientId)}`, await serviceToken());
       if (response.status === 404) return undefined;
       const { name, email, billing, mergedFrom } = patientSchema.parse(await response.json());
       return { name, email, accountId: mergedFrom === undefined ? billing?.accountId : undefined };
     },
     async ids(cursor) {
       const query = new URLSearchParams({ limit: String(pageSize), ...(cursor !== undefined && { cursor }) });
-      const response = await ask(`/patients:ids?${query}`, await serviceToken());
+      const response = await ask("/patients:ids", `/patients:ids?${query}`, await serviceToken());
       return idsSchema.parse(await response.json());
     },
   };

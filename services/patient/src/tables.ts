@@ -225,7 +225,13 @@ export type Tables = {
     attempts: Generated<number>;
     next_attempt_at: Date | null;
   };
-  patient_billing: { patient_id: string; account_id: string | null; attempts: Generated<number>; next_attempt_at: Date | null };
+  patient_billing: {
+    patient_id: string;
+    account_id: string | null;
+    attempts: Generated<number>;
+    next_attempt_at: Date | null;
+    traceparent: string | null;
+  };
   idempotency_keys: { caller: string; key: string; request_hash: Buffer; patient_id: string; created_at: Generated<Date> };
   imports: {
     id: string;

@@ -85,7 +85,13 @@ const tables: TableDescriptions<Tables> = {
     attempts: "integer default",
     next_attempt_at: "timestamptz null",
   },
-  patient_billing: { patient_id: "uuid", account_id: "uuid null", attempts: "integer default", next_attempt_at: "timestamptz null" },
+  patient_billing: {
+    patient_id: "uuid",
+    account_id: "uuid null",
+    attempts: "integer default",
+    next_attempt_at: "timestamptz null",
+    traceparent: "text null",
+  },
   idempotency_keys: { caller: "text", key: "text", request_hash: "bytea", patient_id: "uuid", created_at: "timestamptz default" },
   imports: {
     id: "uuid",

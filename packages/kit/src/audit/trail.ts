@@ -16,6 +16,7 @@ export type AuditTrail = {
 /** Entries that arrive together share an insert and a commit. */
 export function createAuditTrail(database: Queries): AuditTrail {
   const batcher = createBatcher<AuditEntry, void>({
+    name: "audit_entries",
     maxSize: 250,
     maxInFlight: 2,
     async run(entries) {

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { Pool } from "pg";
 import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
 import { connectionConfig, databaseSettings } from "../postgres/database.ts";
+import { inCommand } from "../telemetry/command.ts";
 import { type AuditTables, entryColumns, noHash } from "./audit.ts";
 
 type StoredEntry = { id: bigint; occurred_us: string; actor: string; action: string; subject: string; request_id: string; details: string };
@@ -89,7 +90,9 @@ export async function runAuditVerification(): Promise<void> {
   const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig });
   const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });
   const flag = process.argv.indexOf("--expect");
-  const report = await verifyAudit(pool, flag === -1 ? undefined : process.argv[flag + 1]);
+  const [, service = ""] = new URL(config.DATABASE_URL).pathname.split("/");
+  const verify = () => verifyAudit(pool, flag === -1 ? undefined : process.argv[flag + 1]);
+  const report = await inCommand(service, "verify-audit", verify);
   await pool.end();
   process.stdout.write(`${JSON.stringify(report)}\n`);
   process.exitCode = report.intact ? 0 : 1;

@@ -3,6 +3,7 @@
  * access log without personal data, health, metrics and the service's own OpenAPI document.
  */
 import { OpenAPIHono, type RouteConfig, type RouteHandler, z } from "@hono/zod-openapi";
+import { SpanKind } from "@opentelemetry/api";
 import type { Context, MiddlewareHandler } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { type AuditTrail, recordRefusal } from "../audit/trail.ts";
@@ -12,8 +13,10 @@ import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
 import { AppError, toAppError, toProblemResponse } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
-import { metrics, requestIdFrom, requestSeconds, traceparentFrom } from "../metrics.ts";
+import { knownMethod, measureHttp, metrics, requestIdFrom } from "../metrics.ts";
 import type { RequestContext } from "../request-context.ts";
+import { runWith } from "../telemetry/active.ts";
+import { endRequest, startRequest } from "../telemetry/tracing.ts";
 import "../validation-messages.ts";
 import { createDocuments } from "./openapi.ts";
 import { readBody, requireUtf8Target, toInvalidFields, tooLarge, validateHeaders } from "./request-input.ts";
@@ -23,7 +26,16 @@ import { readBody, requireUtf8Target, toInvalidFields, tooLarge, validateHeaders
  * ends with the caller's session.
  */
 type RestEnv = {
-  Variables: { requestId: string; traceparent: string; caller: Caller; streaming: Streaming; operation: string; log: Logger };
+  Variables: {
+    requestId: string;
+    traceparent: string;
+    caller: Caller;
+    streaming: Streaming;
+    operation: string;
+    /** The template of its path, such as `/patients/{id}`; empty if there is nothing at the path. */
+    route: string;
+    log: Logger;
+  };
 };
 export type RestContext = Context<RestEnv>;
 
@@ -92,6 +104,7 @@ export function createRestApp(options: {
 
     const authenticate: MiddlewareHandler<RestEnv> = async (c, next) => {
       c.set("operation", route.operationId);
+      c.set("route", route.path);
       if (access !== "public") {
         const caller = await verifier.verify(c.req.header("authorization"));
         authorize(caller, access);
@@ -135,20 +148,42 @@ function toInternalPath(path: string): string {
 
 /** Sets what handlers read from the context; measures and logs each request when it was answered. */
 function createRequestLog(log: Logger): MiddlewareHandler<RestEnv> {
-  return async (c, next) => {
+  return (c, next) => {
     const started = performance.now();
     const requestId = requestIdFrom(c.req.header("x-request-id"));
+    const trace = startRequest(c.req.header("traceparent"), SpanKind.SERVER);
     c.set("requestId", requestId);
-    c.set("traceparent", traceparentFrom(c.req.header("traceparent")));
+    c.set("traceparent", trace.traceparent);
     c.set("operation", "unknown");
+    c.set("route", "");
     c.set("log", log);
-    await next();
-    c.res.headers.set("x-request-id", requestId);
-    const operation = c.get("operation");
-    if (operation.startsWith("health")) return;
-    const milliseconds = performance.now() - started;
-    requestSeconds.observe({ protocol: "http", operation, status: c.res.status }, milliseconds / 1_000);
-    log.info({ requestId, method: c.req.method, operation, status: c.res.status, ms: Math.round(milliseconds * 10) / 10 }, "request");
+    return runWith(trace.span, async () => {
+      await next();
+      c.res.headers.set("x-request-id", requestId);
+      const { operation, route, streaming } = c.var as Omit<RestEnv["Variables"], "streaming"> & { streaming?: Streaming };
+      // Probes ask so often that their spans would hide the others; a span that does not end is never sent.
+      if (operation.startsWith("health")) return;
+      const { method } = c.req;
+      const { status } = c.res;
+      const milliseconds = performance.now() - started;
+      measureHttp({ method, route, operation, status }, { span: trace.span, seconds: milliseconds / 1_000 });
+      log.info({ requestId, method, operation, status, ms: Math.round(milliseconds * 10) / 10 }, "request");
+      const end = () =>
+        endRequest(
+          trace,
+          `${knownMethod(method)}${route && ` ${route}`}`,
+          {
+            "http.request.method": knownMethod(method),
+            ...(route && { "http.route": route }),
+            "http.response.status_code": status,
+            "http.request.header.x-request-id": [requestId],
+            "url.scheme": "http",
+          },
+          status >= 500 ? String(status) : undefined,
+        );
+      if (streaming) streaming.onClose(end);
+      else end();
+    });
   };
 }
 

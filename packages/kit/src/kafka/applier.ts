@@ -64,6 +64,7 @@ export function createApplier<Tables>(options: {
   // A transaction costs about as much for one event as for a hundred, so events of all partitions that are waiting
   // share one.
   const applications = createBatcher<ConsumedEvent[], void>({
+    name: "applied_events",
     maxSize: partitionsTogether,
     async run(batches) {
       await applyTogether(batches.flat());

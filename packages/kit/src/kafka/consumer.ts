@@ -3,12 +3,15 @@
  * Kafka, so a redelivery finds its events applied already. An event that cannot be applied becomes a dead letter, and
  * so do later events of its key, which keeps the order per key; `dead-letters.ts` replays them.
  */
+import { SpanKind } from "@opentelemetry/api";
 import { createBatcher } from "../batcher.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { Counter, Gauge, metrics } from "../metrics.ts";
 import type { Database } from "../postgres/database.ts";
 import type { Leader } from "../postgres/leader.ts";
+import { parseTraceparent } from "../telemetry/trace-context.ts";
+import { inSpanOfMany } from "../telemetry/tracing.ts";
 import { createApplier } from "./applier.ts";
 import { type EachBatchPayload, type Kafka, runConsumer } from "./client.ts";
 import { type Apply, type ConsumedEvent, toEvent } from "./event.ts";
@@ -26,6 +29,19 @@ const lag = new Gauge({
   help: "Events of a partition that this group has not applied yet",
   labelNames: ["group", "topic", "partition"],
   registers: [metrics],
+});
+type Place = { group: string; topic: string; partition: number };
+/** The partitions of this process and when the first event happened that is not applied yet. */
+const oldest = new Map<string, { place: Place; at: Date | undefined }>();
+new Gauge({
+  name: "consumer_lag_seconds",
+  help: "Age of the first event of a partition that this group has not applied yet; 0 if it has applied all",
+  labelNames: ["group", "topic", "partition"],
+  registers: [metrics],
+  collect() {
+    this.reset();
+    for (const { place, at } of oldest.values()) this.set(place, at ? Math.max(0, (Date.now() - at.getTime()) / 1_000) : 0);
+  },
 });
 const consumed = new Counter({
   name: "consumer_events_total",
@@ -54,6 +70,7 @@ export function startGroupConsumer<Tables>(options: {
   const applier = createApplier({ groupId, database, apply, relay, partitionsTogether, maxTries, log });
 
   const commits = createBatcher<EachBatchPayload, void>({
+    name: "offset_commits",
     maxSize: partitionsTogether,
     // A commit to a broker that went away may never be answered, and later commits do not wait for it.
     maxInFlight: Number.POSITIVE_INFINITY,
@@ -64,11 +81,32 @@ export function startGroupConsumer<Tables>(options: {
     },
   });
 
+  function process(events: ConsumedEvent[], throwIfStopped: () => void): Promise<void> {
+    const details = {
+      kind: SpanKind.CONSUMER,
+      attributes: {
+        "messaging.system": "kafka",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": events[0]?.topic ?? "",
+        "messaging.consumer.group.name": groupId,
+        "messaging.batch.message_count": events.length,
+      },
+      carried: events.map(({ traceparent }) => parseTraceparent(traceparent)),
+    };
+    return inSpanOfMany(`process ${events[0]?.topic}`, details, () => applier.apply(events, throwIfStopped));
+  }
+
   async function eachBatch(payload: EachBatchPayload): Promise<void> {
     const { batch, heartbeat, resolveOffset, isRunning, isStale } = payload;
     const { topic, partition } = batch;
-    const behind = (offset: bigint) =>
-      lag.set({ group: groupId, topic, partition }, Math.max(0, Number(BigInt(batch.highWatermark) - offset)));
+    const place = { group: groupId, topic, partition };
+    const key = `${groupId}/${topic}/${partition}`;
+    const behind = (offset: bigint, at: Date) => {
+      const events = Math.max(0, Number(BigInt(batch.highWatermark) - offset));
+      lag.set(place, events);
+      oldest.set(key, { place, at: events === 0 ? undefined : at });
+    };
     const all = takeEvents(batch);
 
     // Kafka excludes a member that is silent for long, and a database may be away for long.
@@ -88,14 +126,16 @@ export function startGroupConsumer<Tables>(options: {
         const events = all.slice(start, start + batchSize);
         const [first, last] = [events[0], events.at(-1)];
         if (!first || !last) break;
-        behind(first.offset);
-        await applier.apply(events, throwIfStopped);
+        behind(first.offset, first.time);
+        await process(events, throwIfStopped);
         resolveOffset(String(last.offset));
         await commits.add(payload);
         consumed.inc({ group: groupId, topic }, events.length);
-        behind(last.offset + 1n);
+        behind(last.offset + 1n, last.time);
       }
     } catch (error) {
+      // Another member may get the partition, and says from now on how old its events are.
+      oldest.delete(key);
       if (!(error instanceof Stopped)) throw error;
     } finally {
       clearInterval(beating);

@@ -4,6 +4,7 @@
  * request is lost.
  */
 import { randomUUIDv7 } from "node:crypto";
+import { SpanKind } from "@opentelemetry/api";
 import { type Generated, type GeneratedAlways, type Kysely, type Selectable, sql } from "kysely";
 import type { Client, Pool } from "pg";
 import type { Lifecycle } from "../lifecycle.ts";
@@ -14,6 +15,8 @@ import { defineBulkInput } from "../postgres/bulk.ts";
 import type { Database, DatabaseSettings } from "../postgres/database.ts";
 import { type Leader, runAsLeader } from "../postgres/leader.ts";
 import type { Queries } from "../postgres/transaction.ts";
+import { formatTraceparent, parseTraceparent } from "../telemetry/trace-context.ts";
+import { inSpanOfMany } from "../telemetry/tracing.ts";
 import type { Message, Sender } from "./client.ts";
 
 /** An event that is to be published. */
@@ -110,8 +113,20 @@ const lag = new Histogram({
   registers: [metrics],
 });
 
+const messaging = { "messaging.system": "kafka" };
+
 /** The pools of the relays in this process: only tests have more than one. */
 const pools = new Set<Pool>();
+new Gauge({
+  name: "outbox_oldest_seconds",
+  help: "Age of the oldest outbox row that is not yet published; 0 if there is none",
+  registers: [metrics],
+  async collect() {
+    const oldest = "select extract(epoch from clock_timestamp() - created_at)::float8 as age from outbox order by id limit 1";
+    const results = await Promise.all([...pools].map((pool) => pool.query(oldest).catch(() => undefined)));
+    this.set(Math.max(0, ...results.map((result) => result?.rows[0]?.age ?? 0)));
+  },
+});
 new Gauge({
   name: "outbox_pending",
   help: "Outbox rows not yet published, counted up to 10,000",
@@ -156,12 +171,23 @@ export function startRelay<Tables>(options: {
     });
     // Postgres returns deleted rows in any order. Their ids have the order of the changes.
     rows.sort((a, b) => Number(a.id - b.id));
-    for (const part of partsOfSize(rows, maxPayloadBytes, ({ payload }) => payload.byteLength))
-      await sender.send([...Map.groupBy(part, (row) => row.topic)].map(([topic, events]) => ({ topic, messages: events.map(toMessage) })));
+    for (const part of partsOfSize(rows, maxPayloadBytes, ({ payload }) => payload.byteLength)) await send(part);
     await client.query("commit");
     const now = Date.now();
     for (const row of rows) lag.observe(Math.max(0, now - row.created_at.getTime()) / 1_000);
     return rows.length === batchSize ? "more" : "done";
+  }
+
+  /** What consumers do for an event of the same trace comes below the sending of it. Other events keep their own. */
+  function send(rows: OutboxRow[]): Promise<void> {
+    const attributes = { ...messaging, "messaging.operation.name": "send", "messaging.operation.type": "send" };
+    const details = { kind: SpanKind.PRODUCER, attributes: { ...attributes, "messaging.batch.message_count": rows.length } };
+    return inSpanOfMany("send outbox", { ...details, carried: rows.map((row) => parseTraceparent(row.traceparent)) }, (span) => {
+      const ofTrace = span && formatTraceparent(span.context);
+      const isSame = (row: OutboxRow) => ofTrace !== undefined && row.traceparent.slice(0, 35) === ofTrace.slice(0, 35);
+      const toTraced = (row: OutboxRow) => toMessage(isSame(row) ? { ...row, traceparent: String(ofTrace) } : row);
+      return sender.send([...Map.groupBy(rows, (row) => row.topic)].map(([topic, of]) => ({ topic, messages: of.map(toTraced) })));
+    });
   }
 
   function toMessage(event: OutboxRow): Message {

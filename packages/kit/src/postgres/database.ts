@@ -7,6 +7,8 @@ import { Kysely, PostgresDialect } from "kysely";
 import { Client, type ClientConfig, Pool, type PoolConfig, types } from "pg";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
+import { Gauge, metrics } from "../metrics.ts";
+import { inStatement, recordStatement } from "./statement-spans.ts";
 
 // int8 is read as bigint, because a number would round it, and date as "YYYY-MM-DD", because a Date depends on a time
 // zone.
@@ -68,6 +70,33 @@ export type Database<Tables> = {
 /** A statement that is prepared once per connection under its name. */
 export type Statement = { name: string; text: string };
 
+/** The pools of this process by the name of their application: only tests have more than one. */
+const pools = new Map<string, Pool>();
+const labelNames = ["db_client_connection_pool_name"];
+new Gauge({
+  name: "db_client_connection_count",
+  help: "Connections to Postgres by what they do",
+  labelNames: [...labelNames, "db_client_connection_state"],
+  registers: [metrics],
+  collect() {
+    for (const [name, { totalCount, idleCount }] of pools)
+      for (const [state, count] of Object.entries({ idle: idleCount, used: totalCount - idleCount }))
+        this.set({ db_client_connection_pool_name: name, db_client_connection_state: state }, count);
+  },
+});
+const limits = { max: "Connections that a pool may have", pending_requests: "Statements that wait for a connection" };
+for (const [kind, help] of Object.entries(limits))
+  new Gauge({
+    name: `db_client_connection_${kind}`,
+    help,
+    labelNames,
+    registers: [metrics],
+    collect() {
+      for (const [name, pool] of pools)
+        this.set({ db_client_connection_pool_name: name }, kind === "max" ? pool.options.max : pool.waitingCount);
+    },
+  });
+
 /** How long an answer of the database proves that it is available. */
 const answerHoldsMs = 1_000;
 
@@ -91,7 +120,8 @@ export function openDatabase<Tables>(options: {
   const pool = new Pool(config);
   // Without a listener, a restart of Postgres would end the process by an error of an idle connection.
   pool.on("error", (error) => log.warn({ err: error }, "an idle database connection was lost"));
-  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+  pools.set(applicationName, pool);
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }), log: recordStatement });
   lifecycle?.onClose("database", () => kysely.destroy());
   // A connection that is released without an error has just had an answer. Under load, the probe need not wait for a
   // connection.
@@ -107,7 +137,7 @@ export function openDatabase<Tables>(options: {
     kysely,
     pool,
     async query<Row>(statement: Statement, values: unknown[]) {
-      const result = await pool.query({ name: statement.name, text: statement.text, values });
+      const result = await inStatement(statement.name, () => pool.query({ name: statement.name, text: statement.text, values }));
       return result.rows as Row[];
     },
   };

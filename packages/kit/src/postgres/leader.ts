@@ -6,6 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Client, Pool } from "pg";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
+import { inTrace } from "../telemetry/tracing.ts";
 import { connectClient, type DatabaseSettings } from "./database.ts";
 
 export type Leader = {
@@ -49,7 +50,7 @@ export function runAsLeader(options: {
     await client.query(`listen ${name}; set enable_seqscan to off`);
     while (!stop.signal.aborted) {
       alarm.reset();
-      const result = await step(client);
+      const result = await inTrace(`job ${name}`, { dropsIdle: true }, () => step(client));
       if (failures > 0) log.info({ job: name, failures }, "works again");
       failures = 0;
       if (result === "done") {

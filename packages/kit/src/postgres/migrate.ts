@@ -8,6 +8,7 @@ import { Pool } from "pg";
 import { z } from "zod";
 import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
 import { createLogger, type Logger } from "../log.ts";
+import { inCommand } from "../telemetry/command.ts";
 import { connectionConfig, type DatabaseSettings } from "./database.ts";
 
 /** What a service does with its rows once the schema is the newest. It runs each time, so it must be repeatable. */
@@ -64,7 +65,7 @@ export async function runMigrations<Tables>(service: string, folder: string, aft
   const deadline = Date.now() + 60_000;
   for (;;) {
     try {
-      await migrate(settings, folder, log, afterwards);
+      await inCommand(service, "migrate", () => migrate(settings, folder, log, afterwards));
       return;
     } catch (error) {
       const code = error instanceof Error && "code" in error ? String(error.code) : "";

@@ -4,6 +4,7 @@ import { Kysely, PostgresDialect } from "kysely";
 import type { ClientBase, PoolClient } from "pg";
 import { AppError } from "../errors.ts";
 import type { Database, Statement } from "./database.ts";
+import { inStatement, recordStatement } from "./statement-spans.ts";
 
 /** Runs named statements: the pool, one transaction, or one connection. */
 export type Queries = Pick<Database<unknown>, "query">;
@@ -12,7 +13,7 @@ export type Queries = Pick<Database<unknown>, "query">;
 export function queriesOn(client: ClientBase): Queries {
   return {
     async query<Row>(statement: Statement, values: unknown[]) {
-      const result = await client.query({ name: statement.name, text: statement.text, values });
+      const result = await inStatement(statement.name, () => client.query({ name: statement.name, text: statement.text, values }));
       return result.rows as Row[];
     },
   };
@@ -70,7 +71,7 @@ function createTransaction<Tables>(client: PoolClient): Transaction<Tables> {
       // The connection goes back to the pool when the transaction ends, not after each query.
       const connection = { query: client.query.bind(client), release: () => undefined };
       const pool = { connect: async () => connection, end: async () => undefined };
-      kysely ??= new Kysely<Tables>({ dialect: new PostgresDialect({ pool: pool as never }) });
+      kysely ??= new Kysely<Tables>({ dialect: new PostgresDialect({ pool: pool as never }), log: recordStatement });
       return kysely;
     },
     ...queriesOn(client),

@@ -6,20 +6,23 @@ import type { DescMessage, Message } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
 import { Code, ConnectError, type ContextValues, createContextKey, type HandlerContext, type Interceptor } from "@connectrpc/connect";
+import { type Span, SpanKind } from "@opentelemetry/api";
 import { type AuditTrail, recordRefusal } from "../audit/trail.ts";
 import { accessOf, type Scope } from "../auth/access.ts";
 import { signedOutUntil } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
 import { AppError, type ErrorCode, type FieldError, invalidFields, toAppError, toConnectError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { requestIdFrom, requestSeconds, traceparentFrom } from "../metrics.ts";
+import { measureRpc, requestIdFrom } from "../metrics.ts";
 import { faultOfText } from "../plain-text.ts";
 import type { RequestContext } from "../request-context.ts";
+import { runWith } from "../telemetry/active.ts";
+import { endRequest, type RequestTrace, startRequest } from "../telemetry/tracing.ts";
 
 /** Who calls. Health checks and reflection have no caller. */
 export const callerKey = createContextKey<Caller | undefined>(undefined, { description: "caller" });
 const requestIdKey = createContextKey<string>("", { description: "request id" });
-const traceparentKey = createContextKey<string>("", { description: "traceparent" });
+const traceKey = createContextKey<RequestTrace | undefined>(undefined, { description: "trace" });
 /** The person for whom a service calls, by the verified token in `x-on-behalf-of`. */
 const onBehalfOfKey = createContextKey<Caller | undefined>(undefined, { description: "on behalf of" });
 const reportKey = createContextKey<Report | undefined>(undefined, { description: "reports the call" });
@@ -31,7 +34,7 @@ export function rpcContext({ values }: HandlerContext): RequestContext {
 
 function requestOf(values: ContextValues): RequestContext {
   const actorId = values.get(onBehalfOfKey)?.id ?? values.get(callerKey)?.id ?? "anonymous";
-  return { actorId, requestId: values.get(requestIdKey), traceparent: values.get(traceparentKey) };
+  return { actorId, requestId: values.get(requestIdKey), traceparent: values.get(traceKey)?.traceparent ?? "" };
 }
 
 const openServices = new Set(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]);
@@ -58,10 +61,11 @@ export function createGuard(options: { log: Logger; verifier: Verifier; audit: A
     const { values, requestHeader } = context;
     const requestId = requestIdFrom(requestHeader.get("x-request-id"));
     values.set(requestIdKey, requestId);
-    values.set(traceparentKey, traceparentFrom(requestHeader.get("traceparent")));
     context.responseHeader.set("x-request-id", requestId);
     if (openServices.has(context.service.typeName)) return;
-    const report = startReport(context, requestId, log);
+    const trace = startRequest(requestHeader.get("traceparent"), SpanKind.SERVER);
+    values.set(traceKey, trace);
+    const report = startReport(context, requestId, trace, log);
     values.set(reportKey, report);
     // If something outside the handler fails (an unreadable message, a deadline), the signal aborts with the error that
     // is sent.
@@ -89,17 +93,18 @@ export function createGuard(options: { log: Logger; verifier: Verifier; audit: A
 
   const interceptor: Interceptor = (next) => async (request) => {
     const report = request.contextValues.get(reportKey);
-    if (!report) return next(request);
+    const span = request.contextValues.get(traceKey)?.span;
+    if (!report || !span) return next(request);
     try {
       if (request.stream) {
         const callers = [request.contextValues.get(callerKey), request.contextValues.get(onBehalfOfKey)];
         const signedOut = signedOutUntil({ verifier, callers }, request.signal);
         const signal = AbortSignal.any([request.signal, signedOut]);
         const response = await next({ ...request, signal, message: validateEach(request.method.input, request.message) });
-        return response.stream ? { ...response, message: reportAtEnd(response.message, signedOut, report) } : response;
+        return response.stream ? { ...response, message: reportAtEnd(within(span, response.message), signedOut, report) } : response;
       }
       validate(request.method.input, request.message);
-      const response = await next(request);
+      const response = await runWith(span, () => next(request));
       report();
       return response;
     } catch (error) {
@@ -115,7 +120,7 @@ export function createGuard(options: { log: Logger; verifier: Verifier; audit: A
 type Report = (error?: unknown) => ConnectError | undefined;
 
 /** Logs and measures a call when it ends. */
-function startReport(context: HandlerContext, requestId: string, log: Logger): Report {
+function startReport(context: HandlerContext, requestId: string, trace: RequestTrace, log: Logger): Report {
   const started = performance.now();
   const method = `${context.service.typeName}/${context.method.name}`;
   let isDone = false;
@@ -126,12 +131,34 @@ function startReport(context: HandlerContext, requestId: string, log: Logger): R
     const connectError = appError && toConnectError(appError);
     const status = connectError ? nameOf(connectError.code) : "ok";
     const milliseconds = performance.now() - started;
-    // Callers set their deadlines and know when one has passed, so that is no failure of ours.
-    if (appError?.isFailure && appError.code !== "deadline_exceeded") log.error({ err: error, requestId, method }, "call failed");
-    requestSeconds.observe({ protocol: "rpc", operation: context.method.name, status }, milliseconds / 1_000);
-    log.info({ requestId, method, status, ms: Math.round(milliseconds * 10) / 10 }, "call");
+    const system = context.protocolName === "grpc" ? "grpc" : "connectrpc";
+    runWith(trace.span, () => {
+      // Callers set their deadlines and know when one has passed, so that is no failure of ours.
+      if (appError?.isFailure && appError.code !== "deadline_exceeded") log.error({ err: error, requestId, method }, "call failed");
+      log.info({ requestId, method, status, ms: Math.round(milliseconds * 10) / 10 }, "call");
+    });
+    // gRPC and Connect write the same codes in two ways.
+    const code = system === "grpc" ? status.toUpperCase() : status;
+    measureRpc({ system, method, code }, { span: trace.span, seconds: milliseconds / 1_000 });
+    const attributes = { "rpc.system.name": system, "rpc.method": method, "rpc.response.status_code": code };
+    const metadata = { "rpc.request.metadata.x-request-id": [requestId] };
+    endRequest(trace, method, { ...attributes, ...metadata }, appError?.isFailure ? code : undefined);
     return connectError;
   };
+}
+
+/** Makes messages as work of a span. Whoever asks for the next one does so outside of it. */
+async function* within(span: Span, messages: AsyncIterable<Message>) {
+  const iterator = messages[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await runWith(span, () => iterator.next());
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    await runWith(span, () => iterator.return?.());
+  }
 }
 
 async function* reportAtEnd(messages: AsyncIterable<Message>, signedOut: AbortSignal, report: Report) {

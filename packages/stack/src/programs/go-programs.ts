@@ -29,14 +29,22 @@ async function install(name: GoProgram, work: string, progress: Progress): Promi
   if (await hasProgram(name)) return name;
   const { module, version } = GO_PROGRAMS[name];
   const dir = await cached(`${name}-${version}`, progress, async (target) => {
-    const go = (await findGo()) ?? (await installGo(join(work, "venv"), progress));
+    const go = await findOrInstallGo(work, progress);
     progress(`${name}: building ${name} ${version} (once)`);
-    const folders = { GOPATH: join(work, "path"), GOCACHE: join(work, "cache"), GOBIN: target };
-    // Go keeps modules read-only by default, and then the folder could not be removed.
-    const env = { ...process.env, ...folders, CGO_ENABLED: "0", GOFLAGS: "-modcacherw -trimpath" };
-    await run(go, ["install", `${module}@v${version}`], { env });
+    await run(go, ["install", `${module}@v${version}`], { env: { ...goEnvironment(work), GOBIN: target } });
   });
   return join(dir, name);
+}
+
+/** For builds that leave nothing behind outside of `work`. */
+export function goEnvironment(work: string): NodeJS.ProcessEnv {
+  const folders = { GOPATH: join(work, "path"), GOCACHE: join(work, "cache") };
+  // Go keeps modules read-only by default, and then the folder could not be removed.
+  return { ...process.env, ...folders, CGO_ENABLED: "0", GOFLAGS: "-modcacherw -trimpath" };
+}
+
+export async function findOrInstallGo(work: string, progress: Progress): Promise<string> {
+  return (await findGo()) ?? (await installGo(join(work, "venv"), progress));
 }
 
 /** Go's own installer does not put its folder on the PATH, so look there too. */

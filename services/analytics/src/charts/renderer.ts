@@ -3,6 +3,8 @@
  * events and probes must not wait for it.
  */
 import type { Lifecycle } from "@pm/kit/lifecycle";
+import { watchThreads } from "@pm/kit/metrics";
+import { inSpan } from "@pm/kit/telemetry/tracing";
 import Tinypool from "tinypool";
 import { darkRules } from "./palette.ts";
 
@@ -45,7 +47,19 @@ export function createCharts(lifecycle: Pick<Lifecycle, "onClose">): Charts {
   const filename = new URL("./worker.ts", import.meta.url);
   const pool = new Tinypool({ filename, name: "drawChart", minThreads: 1, maxThreads: 1, resourceLimits });
   lifecycle.onClose("charts", () => pool.destroy());
-  return { draw: (chart) => pool.run(chart) };
+  let drawing = 0;
+  watchThreads("charts", () => ({ size: 1, busy: Math.min(drawing, 1), waiting: Math.max(0, drawing - 1) }));
+  return {
+    draw: (chart) =>
+      inSpan("draw chart", {}, async () => {
+        drawing += 1;
+        try {
+          return await pool.run(chart);
+        } finally {
+          drawing -= 1;
+        }
+      }),
+  };
 }
 
 /** A chart as a file of its own, with the CSS rules that a page would have. */

@@ -8,6 +8,7 @@ import { createKafka, kafkaSettings, offsetsOf } from "@pm/kit/kafka/client";
 import { createDeadLetters } from "@pm/kit/kafka/dead-letters";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
+import { inCommand } from "@pm/kit/telemetry/command";
 import { readConfig } from "../config.ts";
 import { applyEvents } from "../ingest/ingest.ts";
 import { createConsistency } from "../operations/consistency.ts";
@@ -27,7 +28,7 @@ const { check } = createConsistency({
   offsets: () => offsetsOf(kafka, [...streams]),
 });
 
-const report = await check(60_000);
+const report = await inCommand("analytics", "check-consistency", () => check(60_000));
 process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
 await database.kysely.destroy();
 process.exitCode = report.drift === 0 && report.settled ? 0 : 1;

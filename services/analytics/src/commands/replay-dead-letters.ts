@@ -8,6 +8,7 @@ import { insertAuditEntries } from "@pm/kit/audit/audit";
 import { createDeadLetters } from "@pm/kit/kafka/dead-letters";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
+import { inCommand } from "@pm/kit/telemetry/command";
 import { readConfig } from "../config.ts";
 import { applyEvents } from "../ingest/ingest.ts";
 import type { Tables } from "../tables.ts";
@@ -18,7 +19,8 @@ const database = openDatabase<Tables>({ settings: databaseSettings(config), pool
 const [topic] = process.argv.slice(2);
 const entry = { actorId: "service:analytics", action: "dead-letters.replayed", subject: topic ?? "all topics" };
 await insertAuditEntries(database, [{ ...entry, requestId: `command-${randomUUID()}` }]);
-const result = await createDeadLetters({ database, groupId: "analytics", apply: applyEvents }).replayAll(topic);
+const deadLetters = createDeadLetters({ database, groupId: "analytics", apply: applyEvents });
+const result = await inCommand("analytics", "replay-dead-letters", () => deadLetters.replayAll(topic));
 process.stdout.write(`${JSON.stringify(result)}\n`);
 await database.kysely.destroy();
 process.exitCode = result.waiting === 0 ? 0 : 1;

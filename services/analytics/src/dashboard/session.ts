@@ -5,6 +5,7 @@
 import { authorize, type Caller, type Verifier } from "@pm/kit/auth/verifier";
 import { createEncryptor } from "@pm/kit/encryption";
 import { AppError } from "@pm/kit/errors";
+import { fetchTraced } from "@pm/kit/telemetry/calls";
 import { z } from "zod";
 
 /** By its prefix, browsers keep it for this host alone and never send it by plain HTTP (RFC 6265bis, 4.1.3.2). */
@@ -79,7 +80,7 @@ export function createDashboardSessions(options: {
 
   async function post(path: string, body: object, request: ClientRequest): Promise<Response> {
     try {
-      return await fetch(`${authUrl}${path}`, {
+      return await fetchTraced(path, `${authUrl}${path}`, {
         method: "POST",
         headers: {
           "content-type": "application/json",

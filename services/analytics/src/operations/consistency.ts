@@ -2,6 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { AppError, toAppError } from "@pm/kit/errors";
 import type { DeadLetters } from "@pm/kit/kafka/dead-letters";
+import { fetchTraced } from "@pm/kit/telemetry/calls";
 import { z } from "zod";
 import { spanOf } from "../calendar.ts";
 import { readFreshness, unmatchedPatients } from "../ingest/store.ts";
@@ -145,7 +146,7 @@ async function askOwners({ patientUrl, billingUrl, serviceToken }: OwnerAddresse
   async function ask<T>(url: string, schema: z.ZodType<T>): Promise<T> {
     try {
       const headers = { authorization: `Bearer ${await serviceToken()}` };
-      const response = await fetch(url, { headers, signal: AbortSignal.timeout(5_000) });
+      const response = await fetchTraced(new URL(url).pathname, url, { headers, signal: AbortSignal.timeout(5_000) });
       if (!response.ok) throw new Error(`it answered ${response.status}`);
       return schema.parse(await response.json());
     } catch (cause) {

@@ -36,6 +36,7 @@ const maxSegments = 100;
 /** Requests that reports make at the same moment go to Postgres in one statement, and equal ones only once. */
 export function createRollupQueries(database: AnalyticsDatabase): (generation: number) => RollupQuery {
   const segmentSums = createBatcher<SegmentRequest, SegmentSum[]>({
+    name: "rollup_sums",
     maxSize: 100,
     maxInFlight: 4,
     async run(requests) {

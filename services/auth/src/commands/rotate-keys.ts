@@ -6,6 +6,7 @@
 import { createEncryptor } from "@pm/kit/encryption";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
+import { inCommand } from "@pm/kit/telemetry/command";
 import { readKeyConfig } from "../config.ts";
 import type { AuthTables } from "../tables.ts";
 import { createSigningKeys } from "../tokens/signing-keys.ts";
@@ -22,6 +23,6 @@ const keys = createSigningKeys({
   publishSeconds: config.KEY_PUBLISH_SECONDS,
   rotationSeconds: config.KEY_ROTATION_SECONDS,
 });
-const { kid, activeFrom } = await keys.rotate(systemActor());
+const { kid, activeFrom } = await inCommand("auth", "rotate-keys", () => keys.rotate(systemActor()));
 await database.kysely.destroy();
 process.stdout.write(`${JSON.stringify({ kid, signsFrom: new Date(activeFrom).toISOString() })}\n`);

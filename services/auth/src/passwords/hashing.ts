@@ -7,7 +7,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism, getPriority, setPriority } from "node:os";
 import { type Algorithm, hash, verify } from "@node-rs/argon2";
 import { AppError } from "@pm/kit/errors";
-import { Gauge, metrics } from "@pm/kit/metrics";
+import { Gauge, metrics, watchThreads } from "@pm/kit/metrics";
+import { inSpan } from "@pm/kit/telemetry/tracing";
 import { toOpaqueString } from "./opaque-string.ts";
 
 /**
@@ -60,9 +61,10 @@ export async function createPasswords({ concurrency, maxQueue }: { concurrency: 
   // That hash has started the threads of the pool.
   lowerThreadPriority();
 
+  watchThreads("passwords", () => ({ size: concurrency, busy: running, waiting: waiting.length }));
   new Gauge({
     name: "password_queue_length",
-    help: "Passwords that wait to be hashed",
+    help: "The former name of thread_pool_waiting for passwords",
     registers: [metrics],
     collect() {
       this.set(waiting.length);
@@ -80,7 +82,7 @@ export async function createPasswords({ concurrency, maxQueue }: { concurrency: 
       await new Promise<void>((resolve) => waiting.push(resolve));
     } else running++;
     try {
-      return await work();
+      return await inSpan("hash password", {}, work);
     } finally {
       // The place goes straight to the next in the queue, so that no later request can take it.
       const next = waiting.shift();

@@ -47,6 +47,7 @@ export function createSessions(options: {
   const { database, unitOfWork, passwords, credentials, issueTokenPair, tokenSeconds, idleSeconds, maxSeconds, now } = options;
 
   const batcher = createBatcher<NewSession, boolean>({
+    name: "sessions",
     maxSize: 64,
     linger: async () => {
       if (passwords.isBusy()) await delay(lingerMs);

@@ -89,6 +89,7 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
   // Sign-ins arrive in bursts, and those from one address wait for each other at its bucket. One statement for all
   // waits less.
   const batcher = createBatcher<Counting, Outcome>({
+    name: "login_attempts",
     maxSize: 64,
     run: (countings) => countTogether(database, countings),
   });

@@ -44,6 +44,7 @@ const maxBatch = 100;
 export function createOpening(options: OpeningOptions): Opening {
   // Requests that arrive together share one statement.
   const batcher = createBatcher<{ request: AccountRequest; context: RequestContext }, AccountKey | AppError>({
+    name: "account_opening",
     maxSize: maxBatch,
     maxInFlight: 2,
     run: (items) =>

@@ -7,6 +7,7 @@ import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { createCursors } from "@pm/kit/cursor";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
+import { inCommand } from "@pm/kit/telemetry/command";
 import { createAccounts } from "../accounts/accounts.ts";
 import { readConfig } from "../config.ts";
 import { createPatients } from "../patient-client.ts";
@@ -22,6 +23,8 @@ const patients = createPatients({ patientUrl: config.PATIENT_URL, serviceToken }
 // Nobody is to be woken: the relay of the running service finds these events within half a second.
 const shared = { db, cursors: createCursors(config.CURSOR_KEY), now, newId: randomUUIDv7, committed: () => undefined };
 const accounts = createAccounts({ ...shared, defaultCurrency: config.CURRENCY });
-const report = await createReconciliation({ db, accounts, patients, now, log }).run({ repair: !process.argv.includes("--report") });
+const reconciliation = createReconciliation({ db, accounts, patients, now, log });
+const repair = !process.argv.includes("--report");
+const report = await inCommand("billing", "reconcile", () => reconciliation.run({ repair }));
 await db.pool.end();
 process.stdout.write(`${JSON.stringify(report)}\n`);

@@ -5,13 +5,14 @@
 import { commonConfig, databaseConfig, readEnvironment } from "@pm/kit/config";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
+import { inCommand } from "@pm/kit/telemetry/command";
 import { verifyLedger } from "../ledger/verification-store.ts";
 import type { Tables } from "../tables.ts";
 
 const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig });
 const log = createLogger("billing", config.LOG_LEVEL);
 const database = openDatabase<Tables>({ settings: databaseSettings(config), poolSize: 1, applicationName: "billing-verify", log });
-const verification = await verifyLedger(database.pool);
+const verification = await inCommand("billing", "verify-ledger", () => verifyLedger(database.pool));
 await database.pool.end();
 process.stdout.write(`${JSON.stringify(verification)}\n`);
 process.exitCode = verification.holds ? 0 : 1;

@@ -8,6 +8,8 @@ import { MessageChannel } from "node:worker_threads";
 import { AppError } from "@pm/kit/errors";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
+import { watchThreads } from "@pm/kit/metrics";
+import { inSpan } from "@pm/kit/telemetry/tracing";
 import Tinypool from "tinypool";
 import type { PrintableDocument, WholeDocument } from "./document.ts";
 import type { PdfTask } from "./pdf-worker.ts";
@@ -32,6 +34,7 @@ export function createPdfPool({ log, lifecycle }: { log: Logger; lifecycle: Pick
   const pool = new Tinypool({ filename, name: "renderPdf", ...threads });
   lifecycle.onClose("pdf pool", () => pool.destroy());
   let waiting = 0;
+  watchThreads("pdf", () => ({ size: atOnce, busy: Math.min(waiting, atOnce), waiting: Math.max(0, waiting - atOnce) }));
 
   // The thread has ended while it rendered nothing.
   pool.on("error", (error) => {
@@ -43,7 +46,9 @@ export function createPdfPool({ log, lifecycle }: { log: Logger; lifecycle: Pick
   async function run(document: PrintableDocument, task: Omit<PdfTask, "document">): Promise<void> {
     waiting += 1;
     try {
-      await pool.run({ ...task, document: await withAllRows(document) }, { transferList: [task.reader] });
+      await inSpan("render pdf", {}, async () =>
+        pool.run({ ...task, document: await withAllRows(document) }, { transferList: [task.reader] }),
+      );
     } catch (error) {
       // The thread has ended. Tinypool starts the next one for the next call only, so those who wait now would wait
       // for it.

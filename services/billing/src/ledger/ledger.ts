@@ -67,7 +67,7 @@ const maxInFlight = 2;
 
 export function createLedger(options: LedgerOptions): Ledger {
   const run = (requests: PostingRequest[]) => runBatch(options, requests);
-  const batcher = createBatcher({ run, maxSize: maxBatch, maxInFlight });
+  const batcher = createBatcher({ name: "postings", run, maxSize: maxBatch, maxInFlight });
 
   async function submit(request: PostingRequest): Promise<Uint8Array> {
     const outcome = await batcher.add(request);

@@ -9,7 +9,9 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { createBatcher } from "@pm/kit/batcher";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
-import { traceparentFrom } from "@pm/kit/metrics";
+import { traceCalls } from "@pm/kit/telemetry/calls";
+import { parseTraceparent, traceparentFrom } from "@pm/kit/telemetry/trace-context";
+import { inSpanOfMany } from "@pm/kit/telemetry/tracing";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { BrokenCircuitError } from "cockatiel";
 import type { PatientDatabase } from "../database.ts";
@@ -46,7 +48,7 @@ export type AskBilling = (
 ) => Promise<string[]>;
 
 export function createAskBilling(options: { billingUrl: string; serviceToken: () => Promise<string> }): AskBilling {
-  const client = createClient(BillingService, createGrpcTransport({ baseUrl: options.billingUrl }));
+  const client = createClient(BillingService, createGrpcTransport({ baseUrl: options.billingUrl, interceptors: [traceCalls] }));
   return async (patients, { timeoutMs, token, traceparent }) => {
     try {
       const headers = {
@@ -109,6 +111,7 @@ async function openAccounts(ask: AskBilling, patients: PendingPatient[], how: Pa
 /** Opens the accounts of patients who are being created. */
 function createOpening({ db, ask, breaker }: Omit<Options, "log"> & { breaker: CircuitBreaker }): BillingAccounts {
   const opener = createBatcher<Request, Account | undefined>({
+    name: "billing_accounts",
     maxSize: 100,
     async run(requests) {
       if (!breaker.isClosed()) return requests.map(() => undefined);
@@ -124,6 +127,7 @@ function createOpening({ db, ask, breaker }: Omit<Options, "log"> & { breaker: C
   });
   // Apart from the opening, so that the next patients are written while the accounts of these are stored.
   const saver = createBatcher<Account, void>({
+    name: "billing_account_ids",
     maxSize: 100,
     async run(accounts) {
       await saveAccounts(db, accounts);
@@ -154,6 +158,12 @@ function createOpening({ db, ask, breaker }: Omit<Options, "log"> & { breaker: C
   };
 }
 
+/** What the worker does belongs to the trace of a request that created one of the patients, and links to all of them. */
+function linked<Result>(pending: PendingPatient[], work: () => Promise<Result>): Promise<Result> {
+  const carried = pending.map(({ traceparent }) => parseTraceparent(traceparent));
+  return inSpanOfMany("job billing_accounts", { attributes: { "batch.size": pending.length }, carried }, work);
+}
+
 /** Opens the accounts that are still missing, for as long as the service runs. */
 function createWorker({ db, ask, log, breaker }: Options & { breaker: CircuitBreaker }) {
   /** Opens the accounts of one lease. Gives how many patients it found. */
@@ -165,7 +175,7 @@ function createWorker({ db, ask, log, breaker }: Options & { breaker: CircuitBre
     try {
       const accounts = await breaker.call(async () => {
         pending = await leasePending(db, workerBatch, leaseSeconds);
-        return pending.length > 0 ? openAccounts(ask, pending, how) : [];
+        return pending.length > 0 ? linked(pending, () => openAccounts(ask, pending, how)) : [];
       });
       if (accounts.length > 0) await saveAccounts(db, accounts);
       const opened = new Set(accounts.map(({ patientId }) => patientId));
@@ -188,7 +198,7 @@ function createWorker({ db, ask, log, breaker }: Options & { breaker: CircuitBre
   async function completeEach(pending: PendingPatient[], how: Parameters<AskBilling>[1]): Promise<number> {
     for (const patient of pending) {
       try {
-        await saveAccounts(db, await breaker.call(() => openAccounts(ask, [patient], how)));
+        await saveAccounts(db, await breaker.call(() => linked([patient], () => openAccounts(ask, [patient], how))));
       } catch (error) {
         log.error({ err: error, patientId: patient.patientId }, "billing refused to open an account");
         await postponePending(db, patient.patientId);

@@ -8,7 +8,9 @@ import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
-import { traceparentFrom } from "@pm/kit/metrics";
+import { traceCalls } from "@pm/kit/telemetry/calls";
+import { traceparentFrom } from "@pm/kit/telemetry/trace-context";
+import { inTrace } from "@pm/kit/telemetry/tracing";
 import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import type { PatientDatabase } from "../database.ts";
 import { type Link, leaseLinks, noteSent, postponeLink } from "./links-store.ts";
@@ -22,7 +24,8 @@ const leaseSeconds = 60;
 export type SendLink = (link: Link) => Promise<void>;
 
 export function createSendLink(options: { billingUrl: string; serviceToken: () => Promise<string> }): SendLink {
-  const client = createClient(BillingInternalService, createGrpcTransport({ baseUrl: options.billingUrl }));
+  const transport = createGrpcTransport({ baseUrl: options.billingUrl, interceptors: [traceCalls] });
+  const client = createClient(BillingInternalService, transport);
   return async ({ patientId, survivorId, revision }) => {
     const headers = { authorization: `Bearer ${await options.serviceToken()}`, traceparent: traceparentFrom(undefined) };
     const how = { headers, timeoutMs: deadlineMs };
@@ -41,7 +44,7 @@ export function startLinking(options: { db: PatientDatabase; send: SendLink; log
     const links = (await leaseLinks(db, batch, leaseSeconds)).sort((a, b) => Number(a.revision - b.revision));
     for (const link of links) {
       try {
-        await send(link);
+        await inTrace("job account_links", {}, () => send(link));
         await noteSent(db, link);
       } catch (error) {
         log.warn({ err: error, patientId: link.patientId }, "billing did not link an account; trying again");

@@ -2,7 +2,13 @@
 import type { PatientDatabase } from "../database.ts";
 
 /** A patient whose account is to be opened. */
-export type PendingPatient = { patientId: string; name: string; email?: string | null | undefined };
+export type PendingPatient = {
+  patientId: string;
+  name: string;
+  email?: string | null | undefined;
+  /** The trace of the request that created the patient, if it is sampled. */
+  traceparent?: string | null | undefined;
+};
 /** The account of a patient. */
 export type Account = { patientId: string; accountId: string };
 
@@ -30,9 +36,9 @@ const leaseStatement = {
       order by next_attempt_at limit $1 for update skip locked
     ), leased as (
       update patient_billing b set next_attempt_at = now() + make_interval(secs => $2) from due where due.patient_id = b.patient_id
-      returning b.patient_id
+      returning b.patient_id, b.traceparent
     )
-    select p.id as "patientId", p.name, coalesce(p.email, p.shared_email) as email from leased join patients p on p.id = leased.patient_id order by p.id`,
+    select p.id as "patientId", p.name, coalesce(p.email, p.shared_email) as email, leased.traceparent from leased join patients p on p.id = leased.patient_id order by p.id`,
 };
 
 /** Takes patients whose account is due. If this process dies, they are due again after `leaseSeconds`, which is longer than a call. */

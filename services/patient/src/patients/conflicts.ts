@@ -27,7 +27,11 @@ export function claimsOf(record: PatientRecord, settings: RecordSettings, before
 }
 
 export function createConflicts({ db }: { db: PatientDatabase }) {
-  const questions = createBatcher<Question, Verdict>({ maxSize: 64, run: (questions) => askAboutConflicts(db, questions) });
+  const questions = createBatcher<Question, Verdict>({
+    name: "conflicts",
+    maxSize: 64,
+    run: (questions) => askAboutConflicts(db, questions),
+  });
 
   async function ask(question: Question): Promise<Verdict> {
     const verdict = await questions.add(question);

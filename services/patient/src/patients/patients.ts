@@ -56,7 +56,11 @@ export function createPatients(options: Options) {
 }
 
 function createReading(db: PatientDatabase) {
-  const readings = createBatcher<Reading, Patient | undefined>({ maxSize: maxBatch, run: (readings) => readPatients(db, readings) });
+  const readings = createBatcher<Reading, Patient | undefined>({
+    name: "patient_reads",
+    maxSize: maxBatch,
+    run: (readings) => readPatients(db, readings),
+  });
 
   /** Reads a patient. The id of a merged record leads to its survivor. */
   return async (call: Call, id: string): Promise<Patient> => {
@@ -77,6 +81,7 @@ type Made = Exclude<Creation, { kind: "taken" }>;
 
 function createRegistration({ db, billing, recordNumbers, conflicts, now, settings, committed }: Options) {
   const creations = createBatcher<NewPatient, Creation>({
+    name: "patient_creates",
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
     linger: billing.settled,
@@ -86,7 +91,11 @@ function createRegistration({ db, billing, recordNumbers, conflicts, now, settin
       return results;
     },
   });
-  const replays = createBatcher<Replay, Patient | undefined>({ maxSize: maxBatch, run: (replays) => readFirstVersions(db, replays) });
+  const replays = createBatcher<Replay, Patient | undefined>({
+    name: "patient_replays",
+    maxSize: maxBatch,
+    run: (replays) => readFirstVersions(db, replays),
+  });
 
   /** The answer to a request whose idempotency key was used before. */
   async function replay(call: Call, creation: Creation & { kind: "repeated" }, patient: NewPatient): Promise<Patient> {

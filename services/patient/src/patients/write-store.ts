@@ -178,7 +178,8 @@ const createStatement = {
       insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
       select id, 1, action, at, actor, record from fresh
     ), billing as (
-      insert into patient_billing (patient_id, next_attempt_at) select id, billing_at from fresh
+      insert into patient_billing (patient_id, next_attempt_at, traceparent)
+      select id, billing_at, case when traceparent like '%-01' then traceparent end from fresh
     ), audited as (
       ${insertIntoAudit}
       select actor, 'patient.' || action, id, request_id, jsonb_build_object('version', 1, 'sha256', ${digest}) from fresh

@@ -1,0 +1,30 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { COLLECTOR } from "../versions.ts";
+import { cached, type Progress } from "./cache.ts";
+import { run } from "./child.ts";
+import { findOrInstallGo, goEnvironment } from "./go-programs.ts";
+
+/**
+ * Returns the path of an OpenTelemetry collector with the parts that we use. It is built from source, once: no package
+ * registry has a collector, and those of GitHub have several hundred parts.
+ */
+export async function installCollector(progress: Progress): Promise<string> {
+  const dir = await cached(`collector-${COLLECTOR.version}`, progress, async (target) => {
+    const work = mkdtempSync(join(tmpdir(), "pm-collector-"));
+    try {
+      const go = await findOrInstallGo(work, progress);
+      progress(`collector: building the OpenTelemetry collector ${COLLECTOR.version} (once; takes some minutes)`);
+      const config = join(work, "builder.json");
+      const parts = Object.entries(COLLECTOR.parts).map(([kind, modules]) => [kind, modules.map((gomod) => ({ gomod }))]);
+      const dist = { name: "collector", output_path: target, version: COLLECTOR.version, go };
+      writeFileSync(config, JSON.stringify({ dist, ...Object.fromEntries(parts) }));
+      const builder = `go.opentelemetry.io/collector/cmd/builder@v${COLLECTOR.version}`;
+      await run(go, ["run", builder, "--config", config], { env: goEnvironment(work) });
+    } finally {
+      rmSync(work, { recursive: true, force: true });
+    }
+  });
+  return join(dir, "collector");
+}
