@@ -11,6 +11,7 @@ import { createPayerBalance } from "./accounts/payer-balance.ts";
 import { readConfig } from "./config.ts";
 import { createPdfPool } from "./documents/pdf-pool.ts";
 import { about, registerDocuments } from "./documents/rest.ts";
+import { createErasure } from "./erasure/erasure.ts";
 import { createInvoices } from "./invoices/invoices.ts";
 import { createReductions } from "./invoices/reductions.ts";
 import { createHistory } from "./ledger/history.ts";
@@ -53,6 +54,7 @@ const ledger = createLedger(shared);
 const invoices = createInvoices(shared);
 const reductions = createReductions(shared);
 const history = createHistory(shared);
+const erasure = createErasure({ ...shared, retentionYears: config.BILLING_RETENTION_YEARS });
 
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
@@ -62,7 +64,20 @@ registerBooks(rest, { books: createBooks(shared), audit });
 registerTotals(rest, shared);
 await listenRpc({
   routes: (router) =>
-    registerBilling(router, { accounts, payers, payerBalance, ledger, invoices, reductions, history, watch, patients, verifier, audit }),
+    registerBilling(router, {
+      accounts,
+      payers,
+      payerBalance,
+      ledger,
+      invoices,
+      reductions,
+      history,
+      erasure,
+      watch,
+      patients,
+      verifier,
+      audit,
+    }),
   services: [BillingService],
   rest: rest.app,
   guard: createGuard({ log, verifier, audit, secondScopes }),

@@ -11,6 +11,7 @@ import { requireKnownPatients } from "./accounts/known-patients.ts";
 import { toAccount } from "./accounts/messages.ts";
 import type { PayerBalance } from "./accounts/payer-balance.ts";
 import type { AccountKey } from "./accounts/store.ts";
+import type { Erasure } from "./erasure/erasure.ts";
 import { requestKey } from "./idempotency/idempotency.ts";
 import type { Invoices } from "./invoices/invoices.ts";
 import type { Reductions } from "./invoices/reductions.ts";
@@ -32,6 +33,7 @@ type Rules = {
   invoices: Invoices;
   reductions: Reductions;
   history: History;
+  erasure: Erasure;
   watch: Watch;
   patients: Patients;
   verifier: Verifier;
@@ -41,7 +43,13 @@ type Rules = {
 const { method } = BillingService;
 
 export function registerBilling(router: ConnectRouter, rules: Rules): void {
-  router.service(BillingService, { ...accountMethods(rules), ...payerMethods(rules), ...ledgerMethods(rules), ...invoiceMethods(rules) });
+  router.service(BillingService, {
+    ...accountMethods(rules),
+    ...payerMethods(rules),
+    ...ledgerMethods(rules),
+    ...invoiceMethods(rules),
+    ...erasureMethods(rules),
+  });
 }
 
 type Methods = Partial<ServiceImpl<typeof BillingService>>;
@@ -172,6 +180,13 @@ function invoiceMethods({ invoices, reductions, audit }: Rules) {
       await recordRead(audit, context, "credit_notes.listed", request.accountId.toLowerCase() || "credit notes", { ids });
       return answer;
     },
+  } satisfies Methods;
+}
+
+function erasureMethods({ erasure }: Rules) {
+  return {
+    getErasureHolds: async ({ patientId }) => ({ holds: await erasure.holds(patientId) }),
+    eraseParty: (request, context) => erasure.erase(request, rpcContext(context)),
   } satisfies Methods;
 }
 

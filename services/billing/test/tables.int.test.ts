@@ -22,6 +22,7 @@ const tables: TableDescriptions<Tables> = {
     transaction_count: "bigint default",
     bad_debt: "bigint default",
     payer_id: "uuid null",
+    erased_at: "timestamptz null",
   },
   payers: {
     id: "uuid",
@@ -34,7 +35,7 @@ const tables: TableDescriptions<Tables> = {
     created_at: "timestamptz",
     updated_at: "timestamptz",
   },
-  requests: { id: "uuid", method: "text", hash: "bytea", response: "bytea", created_at: "timestamptz" },
+  requests: { id: "uuid", method: "text", hash: "bytea", response: "bytea", created_at: "timestamptz", subject: "uuid null" },
   transactions: {
     id: "uuid",
     account_id: "uuid",
@@ -99,6 +100,7 @@ const tables: TableDescriptions<Tables> = {
     created_at: "timestamptz",
     voided_at: "timestamptz null",
     addressee: "jsonb null",
+    void_reason: "text null",
   },
   invoice_lines: {
     invoice_id: "uuid",
@@ -122,6 +124,7 @@ const tables: TableDescriptions<Tables> = {
   },
   credit_note_years: { year: "integer", last_number: "integer" },
   invoice_years: { year: "integer", last_number: "integer" },
+  erasures: { id: "uuid", patient_id: "uuid", erased_at: "timestamptz default", erased: "jsonb" },
 };
 
 test("the types of the tables match the migrations", async () => {

@@ -123,7 +123,7 @@ export async function openCounter() {
   const client = createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
   const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
   return {
-    ...{ billing, issuer, clerk, headers, opener, client, newPatient, databaseUrl: database.databaseUrl },
+    ...{ billing, issuer, clerk, headers, opener, client, newPatient, ...database },
     newAccount: async () => (await client.createBillingAccount(newPatient(), opener)).accountId,
     rows: (sql: string, values: unknown[] = []) =>
       query(database.databaseUrl, async (connection) => (await connection.query(sql, values)).rows),

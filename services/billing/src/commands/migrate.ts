@@ -1,4 +1,13 @@
+/** `node services/billing/src/commands/migrate.ts` */
 import { join } from "node:path";
+import { createIndexesConcurrently } from "@pm/kit/postgres/indexes";
 import { runMigrations } from "@pm/kit/postgres/migrate";
 
-await runMigrations("billing", join(import.meta.dirname, "../migrations"));
+/** Of tables that may be large and in use while they are created. */
+const indexes = {
+  requests_of_subject: "on requests (subject) where subject is not null",
+  // Those of the release before, which an erasure has to look through.
+  requests_without_subject: "on requests (id) where subject is null",
+};
+
+await runMigrations("billing", join(import.meta.dirname, "../migrations"), (db, log) => createIndexesConcurrently(db, indexes, log));

@@ -150,7 +150,7 @@ async function carryOut(
       if (!account) throw targetNotFound(request);
       const answer = postRequest(batch, request, account, { now: now(), newId });
       // The same request may be in a batch twice.
-      answered.set(request.key.id, { ...request.key, response: answer, created_at: now() });
+      answered.set(request.key.id, { ...request.key, response: answer, created_at: now(), subject: account.id });
       return { answer };
     } catch (error) {
       if (error instanceof AppError) return { refusal: error };

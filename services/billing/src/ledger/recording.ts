@@ -34,7 +34,7 @@ export function postRequest(
   const posted = { id, ...postCommand(batch, toCommand(request, id, account.currency), account, { now, newId }) };
   const { answer, ...particulars } = record(batch, request, posted);
   collect(batch, posted, { ...particulars, action: auditActions[request.kind] }, request);
-  batch.writes.requests.push({ ...request.key, response: answer, created_at: posted.at });
+  batch.writes.requests.push({ ...request.key, response: answer, created_at: posted.at, subject: account.id });
   return answer;
 }
 

@@ -158,7 +158,7 @@ export const HistorySchema = z
     items: z.array(
       z.object({
         version: z.int(),
-        action: z.enum(["registered", "imported", "updated", "deleted", "restored"]),
+        action: z.enum(["registered", "imported", "updated", "deleted", "restored", "erased"]),
         at: z.iso.datetime(),
         by: z.string().openapi({ description: "The id of the user." }),
         changes: FieldChangesSchema,
