@@ -128,7 +128,7 @@ export async function enrolled(): Promise<Call> {
 }
 
 /** The token of an administrator who has logged in with a second factor. */
-export async function eraser(): Promise<string> {
+async function eraser(): Promise<string> {
   const credentials = { email: freshEmail(), password };
   await done(post("/auth/users", { ...credentials, roles: ["admin"] }));
   const { token, refreshToken } = await done(post("/auth/login", credentials));
