@@ -138,19 +138,32 @@ test("whatever happened to some patients, in whatever order: with erasures, live
 
 test("a rebuild during which somebody is erased begins again", async () => {
   await apply(registered("while", "2026-03-02T10:00:00Z", { city: "Whileville" }));
+  const idle = 1 - (await activeGeneration(database.kysely));
   const rebuilds = createRebuilds({ database, groupId: "analytics", log });
   await rebuilds.request();
-  // The rebuild has read this patient, and waits for the lock with which it ends.
-  const lock = await database.pool.connect();
-  await lock.query("begin; select pg_advisory_xact_lock(hashtext('consumer group'), hashtext('analytics'))");
+  // Locks stop it after it has read this patient, and before it writes what it has read.
+  const lock = async (table: string) => {
+    const client = await database.pool.connect();
+    await client.query(`begin; lock table ${table} in share mode`);
+    return async () => {
+      await client.query("commit");
+      client.release();
+    };
+  };
+  const isStopped = (table: string) =>
+    asOwner("select 1 from pg_locks where relation = $1::regclass and not granted", [table]).then((rows) => rows.length > 0);
+  const start = await lock("rebuilds");
   const done = rebuilds.step();
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  await lock.query("commit");
-  lock.release();
-  await Promise.all([done, apply(erased("while", 2))]);
-  const live = await rollups();
+  await expect.poll(() => isStopped("rebuilds"), { timeout: 10_000 }).toBe(true);
+  const write = await lock(`rollups_${idle}`);
+  await start();
+  await expect.poll(() => isStopped(`rollups_${idle}`), { timeout: 10_000 }).toBe(true);
+  await apply(erased("while", 2));
+  await write();
+  await done;
+  const rebuilt = await rollups();
   await rebuild();
-  expect(await rollups()).toEqual(live);
+  expect(rebuilt).toEqual(await rollups());
 });
 
 test("the roll-ups from before a rebuild are emptied, so that nobody stays in them", async () => {
