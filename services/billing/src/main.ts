@@ -20,6 +20,7 @@ import { registerBooks } from "./ledger/journal-rest.ts";
 import { createLedger } from "./ledger/ledger.ts";
 import { registerTotals } from "./ledger/rest.ts";
 import { createWatch } from "./ledger/watch.ts";
+import { createLinks } from "./links/links.ts";
 import { createPatients } from "./patient-client.ts";
 import { createPayers } from "./payers/payers.ts";
 import { createReconciliation, startReconciling } from "./reconciliation/reconciliation.ts";
@@ -56,16 +57,19 @@ const reductions = createReductions(shared);
 const history = createHistory(shared);
 const erasure = createErasure({ ...shared, retentionYears: config.BILLING_RETENTION_YEARS });
 
+const links = createLinks({ ...shared, history });
+
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
-registerDocuments(rest, { invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now });
+registerDocuments(rest, { invoices, reductions, links, audit, pdfPool, clinic, clinicTimeZone, now });
 registerBooks(rest, { books: createBooks(shared), audit });
 registerTotals(rest, shared);
 await listenRpc({
   routes: (router) =>
     registerBilling(router, {
       accounts,
+      links,
       payers,
       payerBalance,
       ledger,

@@ -32,6 +32,10 @@ export type Tables = {
     created_at: Date;
     updated_at: Date;
     erased_at: Date | null;
+    /** The account of the survivor, if the patient's record was merged. */
+    merged_into: string | null;
+    link_revision: Generated<bigint>;
+    had_links: Generated<boolean>;
   };
   payers: {
     id: string;

@@ -24,6 +24,9 @@ const tables: TableDescriptions<Tables> = {
     tax_payable: "bigint default",
     payer_id: "uuid null",
     erased_at: "timestamptz null",
+    merged_into: "uuid null",
+    link_revision: "bigint default",
+    had_links: "boolean default",
   },
   payers: {
     id: "uuid",

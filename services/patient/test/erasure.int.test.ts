@@ -188,6 +188,28 @@ test("32 erasures of one patient at once are one, and one of two races with a ch
   expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual([]);
 });
 
+test("with a survivor the records go that were merged into it, and a merged one cannot go alone", async () => {
+  const [survivor, duplicate] = [await registered(), await registered()];
+  const { body: version } = await admin.send("GET", `/patients/${duplicate.id}`);
+  const { body: own, headers } = await admin.send("GET", `/patients/${survivor.id}`);
+  const merged = await admin.send(
+    "POST",
+    `/patients/${survivor.id}:merge`,
+    { duplicateId: duplicate.id, duplicateVersion: version.version },
+    { "if-match": headers.get("etag") ?? `"${own.version}"` },
+  );
+  expect(merged.status, merged.text).toBe(200);
+  await asOwner("update patient_versions set changed_at = now() - interval '11 years'");
+  expect(await erase(duplicate.id)).toMatchObject({ status: 409, body: { detail: expect.stringContaining(survivor.id) } });
+  expect((await erase(survivor.id)).status).toBe(202);
+  await service.eraseDue();
+  for (const { id, word } of [survivor, duplicate]) {
+    expect((await eraser.send("GET", `/patients/${id}/erasure`)).body.state).toBe("erased");
+    expect((await admin.send("GET", `/patients/${id}`)).status).toBe(404);
+    expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual([]);
+  }
+});
+
 test("a reason that says who the patient is, is refused: it stays", async () => {
   const { id, word } = await registered();
   for (const reason of [`${word} asked`, `mail from ${word.toUpperCase()}@example.com`])

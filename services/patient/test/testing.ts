@@ -23,6 +23,8 @@ import { createImports } from "../src/files/import.ts";
 import { registerProgress } from "../src/files/progress-rest.ts";
 import { registerFiles } from "../src/files/rest.ts";
 import { createTransfers } from "../src/files/transfers.ts";
+import { createMerging } from "../src/merging/merging.ts";
+import { registerMerging } from "../src/merging/rest.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
 import { createHistory } from "../src/patients/history.ts";
 import { createLists } from "../src/patients/list.ts";
@@ -125,6 +127,7 @@ export async function startPatientApp(
   const erasing = { db, audit, billing: erasureInBilling, retentionYears, now, committed, log };
   const eraseDue = createErasureWorker(erasing);
   registerErasures(rest, createErasures({ ...erasing, wake: () => undefined }));
+  registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
   registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 
   return {

@@ -9,6 +9,7 @@ export const roles = {
     "patient:write",
     "patient:all",
     "patient:erase",
+    "patient:merge",
     "billing:read",
     "billing:write",
     "analytics:read",
@@ -34,14 +35,15 @@ export type ClientScope = (typeof clientScopes)[number];
 
 /**
  * Scopes that no person has. `auth:internal` is for requests of services to auth, `internal:totals` for the consistency
- * check, `internal:erasure` for the erasure of a patient in billing.
+ * check, `internal:links` for linking the accounts of records that were merged, `internal:erasure` for the erasure of a
+ * patient in billing.
  */
-const serviceScopes = ["auth:internal", "internal:totals", "internal:erasure"] as const;
+const serviceScopes = ["auth:internal", "internal:totals", "internal:links", "internal:erasure"] as const;
 type ServiceScope = (typeof serviceScopes)[number];
 
 /** What each service may do when it acts on its own behalf. */
 export const services = {
-  patient: ["billing:read", "billing:write", "auth:internal", "internal:erasure"],
+  patient: ["billing:read", "billing:write", "internal:links", "internal:erasure", "auth:internal"],
   billing: ["patient:read", "patient:all", "auth:internal", "internal:totals"],
   analytics: ["auth:internal", "internal:totals"],
 } as const satisfies Record<string, readonly Scope[]>;
@@ -79,6 +81,9 @@ export const operations = {
   "patient.patchPatient": "patient:write",
   "patient.deletePatient": "patient:write",
   "patient.restorePatient": "patient:write",
+  // Also need write access to both records.
+  "patient.mergePatients": "patient:merge",
+  "patient.unmergePatients": "patient:merge",
   "patient.replacePatientAccess": "patient:write",
   // Also needs patient:all (services/patient/src/patients/sharing.ts).
   "patient.transferPatients": "patient:write",
@@ -181,6 +186,8 @@ export const operations = {
   "billing.v1.BillingService/EraseParty": "internal:erasure",
   "billing.v1.BillingService/ListBillingAccounts": "billing:read",
   "billing.v1.BillingService/UpdateBillingAccount": "billing:write",
+  "billing.v1.BillingService/LinkAccounts": "internal:links",
+  "billing.v1.BillingService/UnlinkAccounts": "internal:links",
   "billing.v1.BillingService/WatchAccount": "billing:read",
   "billing.v1.BillingService/CreatePayer": "billing:write",
   "billing.v1.BillingService/GetPayer": "billing:read",

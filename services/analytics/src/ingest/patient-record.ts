@@ -47,9 +47,8 @@ function profileFrom(versions: LoggedPatientEvent[]): Profile | undefined {
   let demographics: Demographics | undefined;
   let { registeredDate } = registration.value;
   for (const { change } of versions) {
-    if ((change.case === "updated" || change.case === "restored") && change.value.registeredDate !== "")
-      registeredDate = change.value.registeredDate;
     if (change.case === undefined || change.case === "deleted" || change.case === "erased") continue;
+    if (change.case !== "registered" && change.value.registeredDate !== "") registeredDate = change.value.registeredDate;
     if (change.value.demographics) demographics = change.value.demographics;
   }
   // Also of events that are not stripped yet, so that an erasure moves the patient to "unknown", and nothing moves after it.

@@ -1,6 +1,7 @@
 /** Erases again whom a restored backup has brought back. */
 import { randomUUID } from "node:crypto";
 import { traceparentFrom } from "@pm/kit/metrics";
+import { inTransaction } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
 import { wordsOf } from "./erasures.ts";
 import { eventsOf, type KeptErasure } from "./events.ts";
@@ -16,5 +17,6 @@ export async function applyErasure(db: PatientDatabase, erasure: KeptErasure, re
   const keeps_record = patient !== undefined && holdsOfRecord(patient, new Date()).length > 0;
   const eventsAt = (version: number) => eventsOf(erasure, version, traceparentFrom(undefined));
   const request_id = `restore-${randomUUID()}`;
-  await beginErasure(db, { ...erasure, request_id, wordsOf, keeps_record, eventsAt }, { again: true });
+  const again = { ...erasure, request_id, wordsOf, keeps_record, eventsAt };
+  await inTransaction(db, (tx) => beginErasure(tx, again, { again: true }));
 }

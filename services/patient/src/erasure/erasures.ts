@@ -13,7 +13,8 @@ import type { ErasureInBilling } from "./billing-client.ts";
 import { eventsOf } from "./events.ts";
 import { type Hold, held, holdsOfBilling, holdsOfRecord } from "./holds.ts";
 import {
-  beginErasure,
+  beginErasures,
+  type Erasable,
   type ErasureRow,
   endHold,
   findErasable,
@@ -55,9 +56,8 @@ export type ErasureOptions = {
 
 export type Erasures = ReturnType<typeof createErasures>;
 
-export function createErasures(options: ErasureOptions) {
-  const { db, audit, billing, retentionYears, now, committed, wake } = options;
-
+/** Finds all records of a person, with what holds them, and begins to erase them. */
+function createBeginning({ db, billing, retentionYears, now }: ErasureOptions) {
   async function find(id: string) {
     const patient = isUuid(id) ? await findErasable(db, id, retentionYears) : undefined;
     if (!patient) throw notFound(id);
@@ -67,6 +67,51 @@ export function createErasures(options: ErasureOptions) {
   async function holdsOf(id: string, patient: { isOnHold: boolean; keepUntil: Date }): Promise<Hold[]> {
     return [...holdsOfRecord(patient, now()), ...holdsOfBilling(await billing.holds(id))];
   }
+
+  /** The records of one person: the one that lives, and those that were merged into it. */
+  async function recordsOfPerson(id: string, patient: Erasable): Promise<[string, Erasable][]> {
+    if (patient.mergedInto) {
+      const message = `This record was merged into ${patient.mergedInto}, which is of the same person. Erase that one.`;
+      throw new AppError("failed_precondition", message, { reason: "MERGED", metadata: { survivorId: patient.mergedInto } });
+    }
+    return [
+      [id, patient],
+      ...(await Promise.all(patient.merged.map(async (other): Promise<[string, Erasable]> => [other, await find(other)]))),
+    ];
+  }
+
+  async function holdsOfPerson(records: [string, Erasable][]): Promise<Hold[]> {
+    const holds = await Promise.all(records.map(([id, record]) => holdsOf(id, record)));
+    return [...new Map(holds.flat().map((hold) => [hold.kind, hold])).values()];
+  }
+
+  /** Begins the erasure of all records of a person. False if others were merged meanwhile. */
+  async function begin(call: Call, id: string, patient: Erasable, { reason, restrict }: { reason: string; restrict: boolean }) {
+    const records = await recordsOfPerson(id, patient);
+    for (const [each, { isOpening }] of records) {
+      requireNobodyNamed(reason, await recordsOf(db, each));
+      if (isOpening)
+        throw new AppError("unavailable", "The billing account of this patient is being opened. Try again shortly.", {
+          retryAfterSeconds: 5,
+        });
+    }
+    const holds = await holdsOfPerson(records);
+    if (holds.length > 0 && !restrict) throw held(holds);
+    const { actorId: requested_by, requestId: request_id, traceparent } = call;
+    const erasures = records.map(([patient_id, record]) => {
+      const asked = { id: randomUUIDv7(), patient_id, reason, requested_by, request_id, requested_at: now() };
+      const keeps_record = holdsOfRecord(record, now()).length > 0;
+      return { ...asked, wordsOf, keeps_record, eventsAt: (version: number) => eventsOf(asked, version, traceparent) };
+    });
+    return beginErasures(db, erasures);
+  }
+
+  return { find, recordsOfPerson, holdsOfPerson, begin };
+}
+
+export function createErasures(options: ErasureOptions) {
+  const { db, audit, billing, retentionYears, now, committed, wake } = options;
+  const { find, recordsOfPerson, holdsOfPerson, begin } = createBeginning(options);
 
   /** The certificate of an erasure. While billing does not answer, it names the holds of this service only. */
   async function certify(row: ErasureRow): Promise<Certificate> {
@@ -84,13 +129,13 @@ export function createErasures(options: ErasureOptions) {
     async preview(call: Call, id: string): Promise<{ patientId: string; holds: Hold[] }> {
       requireSecondFactor(call.caller);
       const patient = await find(id);
-      const holds = await holdsOf(id, patient);
+      const holds = await holdsOfPerson(await recordsOfPerson(id, patient));
       await read(call, "patient.erasure_previewed", id.toLowerCase());
       return { patientId: id.toLowerCase(), holds };
     },
 
     /**
-     * Erases a patient. With `restrict`, what is held stays until the holds end, for administrators only. One who is
+     * Erases a patient, with the records that were merged into theirs. With `restrict`, what is held stays until the holds end, for administrators only. One who is
      * erased already gets their certificate again.
      * @throws AppError failed_precondition that names every hold, unless `restrict` is set
      */
@@ -98,20 +143,9 @@ export function createErasures(options: ErasureOptions) {
       requireSecondFactor(call.caller);
       const patient = await find(id);
       const patientId = id.toLowerCase();
-      if (!(await findErasure(db, patientId))) {
-        requireNobodyNamed(reason, await recordsOf(db, patientId));
-        if (patient.isOpening)
-          throw new AppError("unavailable", "The billing account of this patient is being opened. Try again shortly.", {
-            retryAfterSeconds: 5,
-          });
-        const holds = await holdsOf(patientId, patient);
-        if (holds.length > 0 && !restrict) throw held(holds);
-        const { actorId: requested_by, requestId: request_id, traceparent } = call;
-        const asked = { id: randomUUIDv7(), patient_id: patientId, reason, requested_by, request_id, requested_at: now() };
-        const keeps_record = holdsOfRecord(patient, now()).length > 0;
-        await beginErasure(db, { ...asked, wordsOf, keeps_record, eventsAt: (version) => eventsOf(asked, version, traceparent) });
-        committed();
-      } else await hurryErasure(db, patientId);
+      if (await findErasure(db, patientId)) await hurryErasure(db, patientId);
+      else if (await begin(call, patientId, patient, { reason, restrict })) committed();
+      else throw new AppError("unavailable", "Others are merging records of this patient. Try again.", { retryAfterSeconds: 1 });
       wake();
       return this.certificate(call, id);
     },

@@ -11,13 +11,17 @@ export type HoldRow = Selectable<Tables["legal_holds"]>;
 type Who = { actorId: string; requestId: string };
 
 /** What decides about an erasure in this service. */
-type Erasable = {
+export type Erasable = {
   version: bigint;
   /** The account is being opened: billing does not know the patient yet. */
   isOpening: boolean;
   /** When the law no longer asks for the record. */
   keepUntil: Date;
   isOnHold: boolean;
+  /** The record that this one was merged into. */
+  mergedInto: string | null;
+  /** The records that were merged into this one: they are of the same person. */
+  merged: string[];
 };
 
 const erasableStatement = {
@@ -26,7 +30,8 @@ const erasableStatement = {
     select p.version, coalesce(b.account_id is null and b.next_attempt_at is not null, false) as "isOpening",
       (select max(changed_at) from patient_versions where patient_id = p.id and action not in ('deleted', 'erased'))
         + make_interval(years => $2) as "keepUntil",
-      exists (select from legal_holds where patient_id = p.id) as "isOnHold"
+      exists (select from legal_holds where patient_id = p.id) as "isOnHold",
+      p.merged_into as "mergedInto", array(select id from patients where merged_into = p.id order by id) as merged
     from patients p left join patient_billing b on b.patient_id = p.id where p.id = $1`,
 };
 
@@ -69,24 +74,38 @@ const insertStatement = {
     values ($1, $2, $3, $4, $5, $6, $7, $8, now()) on conflict (patient_id) do nothing returning id`,
 };
 
+const lockStatement = { name: "erasure_lock", text: "select version from patients where id = $1 for update" };
+const mergedStatement = { name: "erasure_merged", text: "select id from patients where merged_into = $1" };
+
 /**
- * Erases a patient, but for a record that must be kept, and tells others by events. If somebody else has begun, it does
- * nothing, unless it is to be done again. If there is no such patient, since a backup is older than they are, the erasure
- * is noted.
+ * Erases the records of a patient: the one that lives, then those that were merged into it. False if others are merged
+ * into it by now.
  */
-export async function beginErasure(db: PatientDatabase, erasure: NewErasure, { again = false } = {}): Promise<void> {
-  const { id, patient_id, reason, requested_by, request_id, requested_at, wordsOf, keeps_record, eventsAt } = erasure;
-  await inTransaction(db, async (tx) => {
-    const lock = { name: "erasure_lock", text: "select version from patients where id = $1 for update" };
-    const [patient] = await tx.query<{ version: bigint }>(lock, [patient_id]);
-    const words = wordsOf(await recordsOf(tx, patient_id));
-    const values = [id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record];
-    const [begun] = await tx.query(insertStatement, values);
-    if (!begun && !again) return;
-    if (!begun) await tx.query(againStatement, [patient_id]);
-    await tx.query(eraseStatement, [patient_id]);
-    await insertOutboxEvents(tx, eventsAt(Number(patient?.version ?? 0n) + 1));
+export function beginErasures(db: PatientDatabase, erasures: NewErasure[]): Promise<boolean> {
+  return inTransaction(db, async (tx) => {
+    const [first] = erasures;
+    await tx.query(lockStatement, [first?.patient_id]);
+    const merged = await tx.query<{ id: string }>(mergedStatement, [first?.patient_id]);
+    if (!merged.every(({ id }) => erasures.some(({ patient_id }) => patient_id === id))) return false;
+    for (const erasure of erasures) await beginErasure(tx, erasure);
+    return true;
   });
+}
+
+/**
+ * Erases a record, but for what must be kept, and tells others by events. If somebody else has begun, it does nothing,
+ * unless it is to be done again. If there is no such record, since a backup is older than it is, the erasure is noted.
+ */
+export async function beginErasure(tx: Queries, erasure: NewErasure, { again = false } = {}): Promise<void> {
+  const { id, patient_id, reason, requested_by, request_id, requested_at, wordsOf, keeps_record, eventsAt } = erasure;
+  const [patient] = await tx.query<{ version: bigint }>(lockStatement, [patient_id]);
+  const words = wordsOf(await recordsOf(tx, patient_id));
+  const values = [id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record];
+  const [begun] = await tx.query(insertStatement, values);
+  if (!begun && !again) return;
+  if (!begun) await tx.query(againStatement, [patient_id]);
+  await tx.query(eraseStatement, [patient_id]);
+  await insertOutboxEvents(tx, eventsAt(Number(patient?.version ?? 0n) + 1));
 }
 
 /** Erases the record of a patient who was restricted until now. */

@@ -73,6 +73,7 @@ async function createEraseRow(db: Kysely<unknown>): Promise<void> {
       get diagnostics records = row_count;
       delete from patient_access where patient_id = patient;
       get diagnostics grants = row_count;
+      delete from duplicate_pairs where first_id = patient or second_id = patient;
       delete from patient_words w where word = any(words_of_names) and not exists (
         select from patients where deleted_at is null
           and words @@ ('''' || replace(replace(w.word, '\\', '\\\\'), '''', '''''') || '''')::tsquery);
