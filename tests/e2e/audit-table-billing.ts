@@ -22,15 +22,17 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
     leaves: "account.read",
     by: () => rpc("GetBillingAccount", { accountId: ids.account }),
   },
-  "billing.v1.BillingService/GetErasureHolds": { none: "tells patient-service sums and counts, and nobody else" },
-  "billing.v1.BillingService/EraseParty": { none: "for patient-service only; leaves account.erased (erasure.int.test.ts of billing)" },
+  "billing.v1.BillingInternalService/GetErasureHolds": { none: "tells patient-service sums and counts, and nobody else" },
+  "billing.v1.BillingInternalService/EraseParty": {
+    none: "for patient-service only; leaves account.erased (erasure.int.test.ts of billing)",
+  },
   "billing.v1.BillingService/ListBillingAccounts": { leaves: "accounts.listed", by: () => rpc("ListBillingAccounts", {}) },
   "billing.v1.BillingService/UpdateBillingAccount": {
     leaves: "account.read",
     by: mutation("UpdateBillingAccount", () => ({ account: { accountId: ids.account } })),
   },
-  "billing.v1.BillingService/LinkAccounts": { none: forService },
-  "billing.v1.BillingService/UnlinkAccounts": { none: forService },
+  "billing.v1.BillingInternalService/LinkAccounts": { none: forService },
+  "billing.v1.BillingInternalService/UnlinkAccounts": { none: forService },
   "billing.v1.BillingService/WatchAccount": { leaves: "account.watched", by: () => stream("WatchAccount", { accountId: ids.account }) },
   "billing.v1.BillingService/CreatePayer": {
     leaves: "payer.created",

@@ -12,7 +12,7 @@ import { verifyLedger } from "../src/ledger/verification-store.ts";
 import { openCounter } from "./testing.ts";
 
 const counter = await openCounter();
-const { issuer, headers, client, rows, failure, opener, databaseUrl, migrationDatabaseUrl } = counter;
+const { issuer, headers, client, internal, rows, failure, opener, databaseUrl, migrationDatabaseUrl } = counter;
 const pool = new Pool({ connectionString: databaseUrl, max: 2 });
 const service = { headers: { authorization: await issuer.service("patient") } };
 afterAll(async () => {
@@ -23,8 +23,8 @@ afterAll(async () => {
 const asOwner = (text: string, values: unknown[] = []) =>
   query(migrationDatabaseUrl, async (connection) => (await connection.query(text, values)).rows);
 const euros = (minorUnits: bigint) => ({ currencyCode: "EUR", minorUnits });
-const holdsOf = async (patientId: string) => (await client.getErasureHolds({ patientId }, service)).holds;
-const erase = (patientId: string, erasureId: string = randomUUID()) => client.eraseParty({ patientId, erasureId }, service);
+const holdsOf = async (patientId: string) => (await internal.getErasureHolds({ patientId }, service)).holds;
+const erase = (patientId: string, erasureId: string = randomUUID()) => internal.eraseParty({ patientId, erasureId }, service);
 
 /** A patient with a payer of their own, every kind of text, and nothing open; issued so many years ago. */
 async function billed(years = 11) {
@@ -163,8 +163,8 @@ test("why an invoice was voided stands in the invoice, and not in the audit trai
 test("people and other services may not ask, and the service can erase by the function alone", async () => {
   for (const authorization of [counter.clerk, await issuer.person("admin"), await issuer.service("analytics")])
     for (const call of [
-      () => client.getErasureHolds({ patientId: randomUUID() }, { headers: { authorization } }),
-      () => client.eraseParty({ patientId: randomUUID(), erasureId: randomUUID() }, { headers: { authorization } }),
+      () => internal.getErasureHolds({ patientId: randomUUID() }, { headers: { authorization } }),
+      () => internal.eraseParty({ patientId: randomUUID(), erasureId: randomUUID() }, { headers: { authorization } }),
     ])
       expect((await failure(call())).code).toBe(Code.PermissionDenied);
   const denied = [

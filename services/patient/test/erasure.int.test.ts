@@ -3,7 +3,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { verifyAudit } from "@pm/kit/audit/verify";
 import { tablesWith } from "@pm/kit/test/tables";
-import { ErasureHoldsSchema } from "@pm/proto/billing/v1/billing";
+import { ErasureHoldsSchema } from "@pm/proto/billing/v1/internal";
 import { PatientEventSchema } from "@pm/proto/patient/v1/events";
 import { query } from "@pm/stack/native/postgres";
 import { expect, test } from "vitest";

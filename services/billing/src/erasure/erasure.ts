@@ -13,7 +13,7 @@ import {
   ErasePartyResponseSchema,
   type ErasureHolds,
   ErasureHoldsSchema,
-} from "@pm/proto/billing/v1/billing";
+} from "@pm/proto/billing/v1/internal";
 import { toMoney } from "../accounts/messages.ts";
 import { findAccount, lockAccounts, updateAccount } from "../accounts/store.ts";
 import { later, today } from "../dates.ts";

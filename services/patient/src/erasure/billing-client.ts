@@ -3,7 +3,7 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { traceparentFrom } from "@pm/kit/metrics";
-import { BillingService, type ErasureHolds } from "@pm/proto/billing/v1/billing";
+import { BillingInternalService, type ErasureHolds } from "@pm/proto/billing/v1/internal";
 
 export type ErasureInBilling = {
   /** What billing must keep; undefined if nothing. */
@@ -15,7 +15,7 @@ export type ErasureInBilling = {
 const timeoutMs = 10_000;
 
 export function createErasureInBilling(options: { billingUrl: string; serviceToken: () => Promise<string> }): ErasureInBilling {
-  const client = createClient(BillingService, createGrpcTransport({ baseUrl: options.billingUrl }));
+  const client = createClient(BillingInternalService, createGrpcTransport({ baseUrl: options.billingUrl }));
 
   async function ask<T>(call: (how: { headers: Record<string, string>; timeoutMs: number }) => Promise<T>): Promise<T> {
     try {

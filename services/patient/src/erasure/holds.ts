@@ -1,7 +1,7 @@
 /** What the law makes a clinic keep of a patient, and what therefore stops an erasure. */
 import { toDate } from "@pm/kit/calendar";
 import { AppError } from "@pm/kit/errors";
-import type { ErasureHolds } from "@pm/proto/billing/v1/billing";
+import type { ErasureHolds } from "@pm/proto/billing/v1/internal";
 
 export const holdKinds = ["legalHold", "record", "openBalance", "invoices"] as const;
 
