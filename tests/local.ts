@@ -24,3 +24,13 @@ function port(): string {
     return "15432";
   }
 }
+
+/** The broker of `npm start`: its own file has the port. In a container the file cannot be read; the stack prefers this port. */
+export function localBrokers(): string {
+  try {
+    const settings = readFileSync(join(data, "kafka", "server.properties"), "utf8");
+    return /^advertised\.listeners=PLAINTEXT:\/\/(.+)$/m.exec(settings)?.[1] ?? "127.0.0.1:19092";
+  } catch {
+    return "127.0.0.1:19092";
+  }
+}

@@ -229,10 +229,11 @@ describe.skipIf(whyNot("kustomize"))("the manifests of k8s", options(whyNot("kus
     const script = readFileSync(join(root, "k8s/standalone/files/topics.sh"), "utf8");
     const declared = strimzi.filter(({ kind }) => kind === "KafkaTopic").map(describeTopic);
     const year = /year=(\d+)/.exec(script)?.[1] ?? "";
-    const made = [...script.matchAll(/^topic (\S+) (\d+) (\S+)$/gm)].map(([, name, partitions, retention]) => [
+    const week = /week=\$\{\w+:-(\d+)\}/.exec(script)?.[1] ?? "";
+    const made = [...script.matchAll(/^topic (\S+) (\d+) (\S+)( cleanup\.policy=\S+)?$/gm)].map(([, name, partitions, retention]) => [
       name,
       Number(partitions),
-      Number(retention?.replace("$year", year)),
+      Number(retention?.replace('"$week"', week).replace("$year", year)),
     ]);
     expect(made.sort()).toEqual(declared.sort());
     const users = strimzi.filter(({ kind }) => kind === "KafkaUser").map(({ metadata }) => metadata.name);

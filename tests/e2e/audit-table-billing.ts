@@ -22,6 +22,10 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
     leaves: "account.read",
     by: () => rpc("GetBillingAccount", { accountId: ids.account }),
   },
+  "billing.v1.BillingInternalService/GetErasureHolds": { none: "tells patient-service sums and counts, and nobody else" },
+  "billing.v1.BillingInternalService/EraseParty": {
+    none: "for patient-service only; leaves account.erased (erasure.int.test.ts of billing)",
+  },
   "billing.v1.BillingService/ListBillingAccounts": { leaves: "accounts.listed", by: () => rpc("ListBillingAccounts", {}) },
   "billing.v1.BillingService/UpdateBillingAccount": {
     leaves: "account.read",

@@ -9,6 +9,7 @@ import {
   deadLetter,
   done,
   enrolled,
+  erasure,
   freshEmail,
   get,
   ids,
@@ -73,6 +74,21 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
     leaves: "patient.owner_changed",
     by: async () => post("/patients:transfer", { from: await ownerOfPatient(), to: user.id }),
   },
+  "patient.erasePatient": { leaves: "patient.restricted", by: erasure },
+  "patient.readErasure": {
+    leaves: "patient.erasure_read",
+    by: async () => {
+      const { patientId, ...erase } = await erasure();
+      await done(erase);
+      return get(`/patients/${patientId}/erasure`);
+    },
+  },
+  "patient.placeLegalHold": {
+    leaves: "patient.hold_placed",
+    by: () => ({ method: "PUT", path: `/patients/${ids.patient}/hold`, body: { reason: "A court asks for it" } }),
+  },
+  "patient.readLegalHold": { leaves: "patient.hold_read", by: () => get(`/patients/${ids.patient}/hold`) },
+  "patient.endLegalHold": { leaves: "patient.hold_ended", by: () => ({ method: "DELETE", path: `/patients/${ids.patient}/hold` }) },
   "patient.importPatients": {
     leaves: "import.begun",
     by: () => ({

@@ -127,6 +127,25 @@ export async function enrolled(): Promise<Call> {
   return { ...post("/auth/mfa/totp/confirm", { code: new TOTP({ secret: Secret.fromBase32(secret) }).generate() }), token };
 }
 
+/** The token of an administrator who has logged in with a second factor. */
+async function eraser(): Promise<string> {
+  const credentials = { email: freshEmail(), password };
+  await done(post("/auth/users", { ...credentials, roles: ["admin"] }));
+  const { token, refreshToken } = await done(post("/auth/login", credentials));
+  const { secret } = await done({ ...post("/auth/mfa/totp", { password }), token });
+  const code = new TOTP({ secret: Secret.fromBase32(secret) }).generate();
+  await done({ ...post("/auth/mfa/totp/confirm", { code }), token });
+  return (await done(post("/auth/refresh", { refreshToken }))).token;
+}
+
+/** The call that erases a new patient, but for the record, which is too young. */
+export async function erasure(): Promise<Call & { patientId: string }> {
+  const { id } = await done(post("/patients", person()));
+  const status = async () => (await done(get(`/patients/${id}`))).billing.status;
+  await vi.waitUntil(async () => (await status()) === "active", { timeout: 10_000, interval: 200 });
+  return { ...post(`/patients/${id}:erase`, { reason: "They asked", restrict: true }), token: await eraser(), patientId: id };
+}
+
 /** A call that a new user proves by their second factor. */
 export async function withSecondFactor(path: string): Promise<Call> {
   const confirm = await enrolled();

@@ -14,8 +14,10 @@ export JAVA_TOOL_OPTIONS='-Xmx96m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog
 bootstrap=kafka-kafka-bootstrap:9093
 tool() { java -cp '/opt/kafka/libs/*' "org.apache.kafka.tools.$1" --bootstrap-server $bootstrap --command-config /tmp/kafka/client.properties "${@:2}" 2> >(grep -v JAVA_TOOL_OPTIONS >&2); }
 
-topic() { # topic NAME PARTITIONS RETENTION_MS
-  tool TopicCommand --create --if-not-exists --topic "$1" --partitions "$2" --replication-factor 1 --config "retention.ms=$3"
+topic() { # topic NAME PARTITIONS RETENTION_MS [MORE SETTINGS…]
+  local settings=(--config "retention.ms=$3") more
+  for more in "${@:4}"; do settings+=(--config "$more"); done
+  tool TopicCommand --create --if-not-exists --topic "$1" --partitions "$2" --replication-factor 1 "${settings[@]}"
 }
 allow() { # allow USER OPERATIONS TOPIC…
   local operations=() topics=() o t
@@ -29,17 +31,21 @@ groups() { # groups USER: every consumer group whose name begins with the name o
 
 until tool TopicCommand --list >/dev/null 2>&1; do sleep 1; done
 
-# Events are kept for ever, because analytics can be rebuilt from them. Dead letters are kept until somebody decides
-# about them. Sign-ins are kept for a year, which is longer than any session.
+# Events about patients and their copies among the dead letters are kept for seven days: this bounds how long Kafka still
+# has what an erasure removes elsewhere (docs/privacy.md). Analytics' database keeps them for longer. Sign-ins are kept for
+# a year, which is longer than any session. Who was erased is kept for ever.
+week=${EVENT_RETENTION_MS:-604800000}
 year=31536000000
-topic patient.v1 6 -1
-topic billing.v1 6 -1
+topic patient.v1 6 "$week"
+topic billing.v1 6 "$week"
 topic auth.v1 3 $year
-topic patient.v1.dead 1 -1
-topic billing.v1.dead 1 -1
+topic patient.v1.dead 1 "$week"
+topic billing.v1.dead 1 "$week"
 topic auth.v1.dead 1 -1
+topic patient.erasures 1 -1 cleanup.policy=compact
 
 allow patient 'Write Describe' patient.v1
+allow patient 'Read Write Describe' patient.erasures
 allow billing 'Write Describe' billing.v1
 allow auth 'Write Describe' auth.v1
 for user in patient billing auth; do

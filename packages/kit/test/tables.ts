@@ -5,6 +5,7 @@
  *     const tables = { ...auditTables, teams: { id: "uuid default", name: "text", ended_at: "timestamptz null" } };
  *     expect(await readTables("auth")).toEqual(tables satisfies TableDescriptions<Tables>);
  */
+import { query } from "@pm/stack/native/postgres";
 import { testDatabase } from "@pm/stack/testing";
 import type { InsertType, SelectType } from "kysely";
 import pg from "pg";
@@ -125,4 +126,18 @@ export async function readTables(service: string): Promise<Record<string, Record
     await client.end();
     await drop();
   }
+}
+
+/** The tables of a database in which a word stands, as text in any case or in bytes: what a dump would show. */
+export async function tablesWith(migrationDatabaseUrl: string, word: string): Promise<string[]> {
+  return query(migrationDatabaseUrl, async (client) => {
+    const names = "select table_name as name from information_schema.tables where table_schema = 'public' and table_type = 'BASE TABLE'";
+    const found: string[] = [];
+    for (const { name } of (await client.query<{ name: string }>(names)).rows) {
+      const text = `select exists (select from "${name}" t where position(lower($1) in lower(t::text)) > 0
+        or position(encode(convert_to($1, 'UTF8'), 'hex') in t::text) > 0) as found`;
+      if ((await client.query(text, [word])).rows[0].found) found.push(name);
+    }
+    return found;
+  });
 }

@@ -54,11 +54,14 @@ const DAY_MS = 24 * 60 * 60 * 1000;
  * live.
  */
 const TOPICS: Topic[] = [
-  ...["patient.v1", "billing.v1", "patient.v1.dead", "billing.v1.dead", "auth.v1.dead"].map((topic) => ({
+  // This bounds how long Kafka still has what an erasure removes elsewhere (docs/privacy.md).
+  ...["patient.v1", "billing.v1", "patient.v1.dead", "billing.v1.dead"].map((topic) => ({
     topic,
-    config: { "retention.ms": "-1" },
+    config: { "retention.ms": process.env.EVENT_RETENTION_MS || String(7 * DAY_MS) },
   })),
+  { topic: "auth.v1.dead", config: { "retention.ms": "-1" } },
   { topic: "auth.v1", config: { "cleanup.policy": "delete", "retention.ms": String(400 * DAY_MS) } },
+  { topic: "patient.erasures", partitions: 1, config: { "cleanup.policy": "compact", "retention.ms": "-1" } },
 ];
 
 /** Starts everything and returns when the gateway answers. If anything fails, stops what runs already and throws. */

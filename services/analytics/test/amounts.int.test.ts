@@ -29,7 +29,17 @@ let closeCharts: () => unknown;
 let drop: () => Promise<void>;
 
 const caller = {
-  ...{ kind: "user" as const, id: "somebody", sessionId: "s", roles: [], teams: [], token: "", expiresAt: 0, issuedAt: 0 },
+  ...{
+    kind: "user" as const,
+    id: "somebody",
+    sessionId: "s",
+    roles: [],
+    teams: [],
+    hasSecondFactor: false,
+    token: "",
+    expiresAt: 0,
+    issuedAt: 0,
+  },
   scopes: new Set(["analytics:read" as const, "analytics:detail" as const]),
 };
 const sessions = { viewer: async () => ({ caller, cookie: undefined }) } as unknown as DashboardSessions;

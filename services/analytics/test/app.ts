@@ -29,7 +29,7 @@ export async function openAnalytics(clock: { now: number }, clinicTimeZone: stri
   });
   const now = () => clock.now;
   const callerWith = (scopes: string[]): Caller => ({
-    ...{ kind: "user", id: "somebody", sessionId: "s", roles: [], teams: [], token: "", issuedAt: 0, expiresAt: 0 },
+    ...{ kind: "user", id: "somebody", sessionId: "s", roles: [], teams: [], hasSecondFactor: false, token: "", issuedAt: 0, expiresAt: 0 },
     scopes: new Set(scopes) as Caller["scopes"],
   });
   /** `Bearer <scope> <scope>`, and for the dashboard a cookie that is the same. */

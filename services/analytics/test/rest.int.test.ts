@@ -47,6 +47,7 @@ const verifier = {
       roles: [],
       scopes: new Set(scopes) as Caller["scopes"],
       teams: [],
+      hasSecondFactor: false,
       token: "",
       issuedAt: 0,
       expiresAt: 0,

@@ -37,7 +37,7 @@ describe("keys over time", () => {
     return { keys, tokens: createTokens({ keys, issuer: "i", audience: "a", lifetimeSeconds: 300, now }) };
   }
   const kidOf = (token: string) => decodeProtectedHeader(token).kid;
-  const user = { id: "u", sessionId: "s", roles: ["user" as const], teams: [] };
+  const user = { id: "u", sessionId: "s", roles: ["user" as const], teams: [], secondFactor: false };
 
   test("replicas that start together make one key", async () => {
     const replicas = [replica(), replica(), replica()];

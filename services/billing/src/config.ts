@@ -24,6 +24,8 @@ export function readConfig() {
     CLINIC_TIME_ZONE: clinicTimeZone,
     PATIENT_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
+    /** How long invoices and credit notes have to be kept after their day of issue. */
+    BILLING_RETENTION_YEARS: z.coerce.number().int().min(0).max(100).default(10),
     /** The currency of accounts that are opened without one. */
     CURRENCY: z.string().refine(isCurrency, "must be a currency of ISO 4217, such as EUR").default("EUR"),
     /** How often patients and accounts are compared; the first time is a minute after the start. */

@@ -12,6 +12,7 @@ import { createPayerBalance } from "./accounts/payer-balance.ts";
 import { readConfig } from "./config.ts";
 import { createPdfPool } from "./documents/pdf-pool.ts";
 import { about, registerDocuments } from "./documents/rest.ts";
+import { createErasure } from "./erasure/erasure.ts";
 import { createInvoices } from "./invoices/invoices.ts";
 import { createReductions } from "./invoices/reductions.ts";
 import { createHistory } from "./ledger/history.ts";
@@ -57,7 +58,7 @@ const invoices = createInvoices(shared);
 const reductions = createReductions(shared);
 const history = createHistory(shared);
 const statements = createStatements(shared);
-
+const erasure = createErasure({ ...shared, retentionYears: config.BILLING_RETENTION_YEARS });
 const links = createLinks({ ...shared, statements });
 
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
@@ -77,6 +78,7 @@ await listenRpc({
       invoices,
       reductions,
       history,
+      erasure,
       watch,
       patients,
       verifier,

@@ -11,6 +11,7 @@ import { type Accounts, accountNotFound } from "./accounts/accounts.ts";
 import { requireKnownPatients } from "./accounts/known-patients.ts";
 import type { PayerBalance } from "./accounts/payer-balance.ts";
 import type { AccountKey } from "./accounts/store.ts";
+import type { Erasure } from "./erasure/erasure.ts";
 import { requestKey } from "./idempotency/idempotency.ts";
 import type { Invoices } from "./invoices/invoices.ts";
 import type { Reductions } from "./invoices/reductions.ts";
@@ -35,6 +36,7 @@ type Rules = {
   invoices: Invoices;
   reductions: Reductions;
   history: History;
+  erasure: Erasure;
   watch: Watch;
   patients: Patients;
   verifier: Verifier;
@@ -45,10 +47,12 @@ const { method } = BillingService;
 
 export function registerBilling(router: ConnectRouter, rules: Rules): void {
   router.service(BillingService, { ...accountMethods(rules), ...payerMethods(rules), ...ledgerMethods(rules), ...invoiceMethods(rules) });
-  const { links } = rules;
+  const { links, erasure } = rules;
   router.service(BillingInternalService, {
     linkAccounts: (request, context) => links.set(request, rpcContext(context)),
     unlinkAccounts: (request, context) => links.set(request, rpcContext(context)),
+    getErasureHolds: async ({ patientId }) => ({ holds: await erasure.holds(patientId) }),
+    eraseParty: (request, context) => erasure.erase(request, rpcContext(context)),
   });
 }
 

@@ -31,6 +31,7 @@ export type Tables = {
     version: Generated<bigint>;
     created_at: Date;
     updated_at: Date;
+    erased_at: Date | null;
     /** The account of the survivor, if the patient's record was merged. */
     merged_into: string | null;
     link_revision: Generated<bigint>;
@@ -47,7 +48,8 @@ export type Tables = {
     created_at: Date;
     updated_at: Date;
   };
-  requests: { id: string; method: string; hash: Uint8Array; response: Uint8Array; created_at: Date };
+  /** `subject` is the account or the payer that the answer is about; null in those of the release before. */
+  requests: { id: string; method: string; hash: Uint8Array; response: Uint8Array; created_at: Date; subject: string | null };
   transactions: {
     id: string;
     account_id: string;
@@ -128,6 +130,7 @@ export type Tables = {
     addressee: Addressee | null;
     created_at: Date;
     voided_at: Date | null;
+    void_reason: string | null;
   };
   invoice_lines: {
     invoice_id: string;
@@ -150,6 +153,7 @@ export type Tables = {
     created_at: Date;
   };
   credit_note_years: { year: number; last_number: number };
+  erasures: { id: string; patient_id: string; erased_at: Generated<Date>; erased: Record<string, number> };
 } & AuditTables &
   OutboxTables;
 

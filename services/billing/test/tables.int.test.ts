@@ -23,6 +23,7 @@ const tables: TableDescriptions<Tables> = {
     bad_debt: "bigint default",
     tax_payable: "bigint default",
     payer_id: "uuid null",
+    erased_at: "timestamptz null",
     merged_into: "uuid null",
     link_revision: "bigint default",
     had_links: "boolean default",
@@ -38,7 +39,7 @@ const tables: TableDescriptions<Tables> = {
     created_at: "timestamptz",
     updated_at: "timestamptz",
   },
-  requests: { id: "uuid", method: "text", hash: "bytea", response: "bytea", created_at: "timestamptz" },
+  requests: { id: "uuid", method: "text", hash: "bytea", response: "bytea", created_at: "timestamptz", subject: "uuid null" },
   transactions: {
     id: "uuid",
     account_id: "uuid",
@@ -106,6 +107,7 @@ const tables: TableDescriptions<Tables> = {
     created_at: "timestamptz",
     voided_at: "timestamptz null",
     addressee: "jsonb null",
+    void_reason: "text null",
   },
   invoice_lines: {
     invoice_id: "uuid",
@@ -129,6 +131,7 @@ const tables: TableDescriptions<Tables> = {
   },
   credit_note_years: { year: "integer", last_number: "integer" },
   invoice_years: { year: "integer", last_number: "integer" },
+  erasures: { id: "uuid", patient_id: "uuid", erased_at: "timestamptz default", erased: "jsonb" },
 };
 
 test("the types of the tables match the migrations", async () => {

@@ -146,7 +146,7 @@ export async function openCounter() {
   const internal = createClient(BillingInternalService, transport);
   const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
   return {
-    ...{ billing, issuer, clerk, headers, opener, client, internal, newPatient, databaseUrl: database.databaseUrl },
+    ...{ billing, issuer, clerk, headers, opener, client, internal, newPatient, ...database },
     newAccount: async () => (await client.createBillingAccount(newPatient(), opener)).accountId,
     rows: (sql: string, values: unknown[] = []) =>
       query(database.databaseUrl, async (connection) => (await connection.query(sql, values)).rows),

@@ -28,6 +28,12 @@ export const recordSettings = (config: z.infer<z.ZodObject<typeof clinicConfig>>
 const dateOrders = ["YMD", "DMY", "MDY"] as const;
 export type DateOrder = (typeof dateOrders)[number];
 
+/** How long the record of a patient has to be kept after it was last written. */
+const recordRetention = { RECORD_RETENTION_YEARS: z.coerce.number().int().min(0).max(100).default(10) };
+
+/** What the commands about erasures need of the environment. */
+export const readErasureConfig = () => readEnvironment({ ...databaseConfig, ...kafkaConfig, ...recordRetention });
+
 /** The environment of the patient service; see docs/configuration.md. */
 export const readConfig = () =>
   readEnvironment({
@@ -39,6 +45,7 @@ export const readConfig = () =>
     ...clinicConfig,
     PHONE_REGION: clinicConfig.PHONE_REGION.refine(isSupportedCountry, "must be a country that has phone numbers, such as US or CH"),
     BILLING_URL: serviceUrl,
+    ...recordRetention,
     CURSOR_KEY: cursorKey,
     RECORD_NUMBER_PREFIX: z
       .string()

@@ -3,11 +3,16 @@ import { createCursors } from "@pm/kit/cursor";
 import { createRestApp } from "@pm/kit/http/rest";
 import { listenHttp } from "@pm/kit/http/server";
 import { databaseSettings } from "@pm/kit/postgres/database";
+import { runAsLeader } from "@pm/kit/postgres/leader";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
 import { createSendLink, startLinking } from "./billing/links.ts";
 import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
+import { createErasureInBilling } from "./erasure/billing-client.ts";
+import { createErasures } from "./erasure/erasures.ts";
+import { registerErasures } from "./erasure/rest.ts";
+import { createErasureWorker } from "./erasure/worker.ts";
 import { createImports } from "./files/import.ts";
 import { registerProgress } from "./files/progress-rest.ts";
 import { registerFiles } from "./files/rest.ts";
@@ -52,6 +57,13 @@ const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, 
 const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
 
+const erasing = {
+  ...{ db, audit, now, committed, log, retentionYears: config.RECORD_RETENTION_YEARS },
+  billing: createErasureInBilling({ billingUrl: config.BILLING_URL, serviceToken }),
+};
+const step = createErasureWorker(erasing);
+const { wake } = runAsLeader({ ...parts, name: "patient_erasures", pool: db.pool, pollMs: 10_000, step });
+
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerProgress(rest, { db });
@@ -62,6 +74,7 @@ registerPatients(rest, {
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),
 });
+registerErasures(rest, createErasures({ ...erasing, wake }));
 registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
 registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

@@ -126,7 +126,7 @@ export type Patient = {
 export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined };
 
 /** What made a version of a record. */
-export type Action = "registered" | "imported" | "updated" | "deleted" | "restored" | "merged" | "unmerged";
+export type Action = "registered" | "imported" | "updated" | "deleted" | "restored" | "merged" | "unmerged" | "erased";
 
 /** What an import does with patients who are there: `update` changes them, `upsert` creates the others too. */
 export const importModes = ["create", "update", "upsert"] as const;
@@ -165,6 +165,7 @@ export type PatientsTable = {
   sort_name: string | null;
   city_key: string | null;
   words_version: bigint | null;
+  erased_at: Date | null;
   merged_into: string | null;
 };
 
@@ -195,6 +196,7 @@ export type Tables = {
     changed_at: Date;
     changed_by: string;
     record: PatientRecord;
+    salt: Buffer | null;
   };
   patient_access: {
     patient_id: string;
@@ -252,6 +254,24 @@ export type Tables = {
     transfer_id: string | null;
   };
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
+  legal_holds: { patient_id: string; reason: string; placed_by: string; placed_at: Date };
+  erasures: {
+    id: string;
+    patient_id: string;
+    reason: string;
+    requested_by: string;
+    request_id: string;
+    requested_at: Date;
+    words: Generated<string[]>;
+    keeps_record: Generated<boolean>;
+    restricted_at: Date | null;
+    record_erased_at: Date | null;
+    removed: Generated<Record<string, number>>;
+    billing_erased_at: Date | null;
+    billing_removed: Generated<Record<string, number>>;
+    attempts: Generated<number>;
+    next_attempt_at: Date | null;
+  };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };
   import_emails: { import_id: string; email_hash: Buffer };
   file_transfers: {

@@ -168,7 +168,7 @@ test("every change is an event, in order per patient, and an audit entry with th
   expect(events[3]?.event.value).toMatchObject({ registeredDate: "2019-12-24", demographics: { sex: "other" } });
   const { rows: proven } = await service.db.pool.query(
     `select v.version from patient_versions v join audit_entries a on a.subject = v.patient_id::text and (a.details->>'version')::bigint = v.version
-     where v.patient_id = $1 and a.details->>'sha256' = encode(sha256(convert_to(v.record::text, 'UTF8')), 'hex') order by 1`,
+     where v.patient_id = $1 and a.details->>'sha256' = encode(sha256(v.salt || convert_to(v.record::text, 'UTF8')), 'hex') order by 1`,
     [patient.id],
   );
   expect(proven.map((row) => Number(row.version))).toEqual([1, 2, 3, 4]);

@@ -15,6 +15,10 @@ import { testDatabase } from "@pm/stack/testing";
 import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
 import { type RecordSettings, recordSettings } from "../src/config.ts";
+import type { ErasureInBilling } from "../src/erasure/billing-client.ts";
+import { createErasures } from "../src/erasure/erasures.ts";
+import { registerErasures } from "../src/erasure/rest.ts";
+import { createErasureWorker } from "../src/erasure/worker.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerProgress } from "../src/files/progress-rest.ts";
 import { registerFiles } from "../src/files/rest.ts";
@@ -65,12 +69,25 @@ type AppOptions = {
   poolSize?: number;
   settings?: Partial<RecordSettings>;
   limits?: Parameters<typeof createTransfers>[0]["limits"];
+  /** What billing says of erasures. */
+  erasureInBilling?: ErasureInBilling;
+  retentionYears?: number;
 };
+
+/** Billing holds nothing and erases everything. */
+const nothingHeld: ErasureInBilling = { holds: async () => undefined, erase: async () => ({ at: new Date(), removed: { accounts: 1 } }) };
 
 /** @param options.ask how billing answers; it opens every account at once where nothing is said */
 export async function startPatientApp(
   databaseUrl: string,
-  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, settings: set = {}, limits }: AppOptions = {},
+  {
+    ask = async (patients) => patients.map(() => randomUUID()),
+    poolSize = 10,
+    settings: set = {},
+    limits,
+    erasureInBilling = nothingHeld,
+    retentionYears = 10,
+  }: AppOptions = {},
 ) {
   const log = createLogger("patient", "silent");
   const lifecycle = testLifecycle();
@@ -107,6 +124,9 @@ export async function startPatientApp(
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),
   });
+  const erasing = { db, audit, billing: erasureInBilling, retentionYears, now, committed, log };
+  const eraseDue = createErasureWorker(erasing);
+  registerErasures(rest, createErasures({ ...erasing, wake: () => undefined }));
   registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
   registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 
@@ -116,10 +136,12 @@ export async function startPatientApp(
     /** What auth says; a session that it says has ended is over at once. */
     revocations,
     billing,
+    /** Completes the erasures that are due. */
+    eraseDue,
     lifecycle,
     close: () => lifecycle.shutdown("test"),
     /** Somebody with a role, or a service with scopes of its own. */
-    as(role: Role | Scope[], { id = randomUUID() as string, teams = [] as string[] } = {}): Client {
+    as(role: Role | Scope[], { id = randomUUID() as string, teams = [] as string[], hasSecondFactor = false } = {}): Client {
       const token = randomUUID();
       const scopes = typeof role === "string" ? roles[role] : role;
       const caller: Caller = {
@@ -129,6 +151,7 @@ export async function startPatientApp(
         roles: typeof role === "string" ? [role] : [],
         scopes: new Set<Scope>(scopes),
         teams,
+        hasSecondFactor,
         token,
         issuedAt: Date.now() / 1_000,
         expiresAt: Number.MAX_SAFE_INTEGER,

@@ -8,6 +8,7 @@ export const roles = {
     "patient:read",
     "patient:write",
     "patient:all",
+    "patient:erase",
     "patient:merge",
     "billing:read",
     "billing:write",
@@ -25,20 +26,24 @@ export const roles = {
 export type Role = keyof typeof roles;
 export type Scope = (typeof roles)[Role][number] | ServiceScope;
 
-/** What an administrator may give to an API client: all but `user:admin`, by which it could give itself anything. */
-export const clientScopes = roles.admin.filter((scope) => scope !== "user:admin");
+/**
+ * What an administrator may give to an API client: all but `user:admin`, by which it could give itself anything, and
+ * `patient:erase`, which needs a person with a second factor.
+ */
+export const clientScopes = roles.admin.filter((scope) => scope !== "user:admin" && scope !== "patient:erase");
 export type ClientScope = (typeof clientScopes)[number];
 
 /**
  * Scopes that no person has. `auth:internal` is for requests of services to auth, `internal:totals` for the consistency
- * check, `internal:links` for linking the accounts of records that were merged.
+ * check, `internal:links` for linking the accounts of records that were merged, `internal:erasure` for the erasure of a
+ * patient in billing.
  */
-const serviceScopes = ["auth:internal", "internal:totals", "internal:links"] as const;
+const serviceScopes = ["auth:internal", "internal:totals", "internal:links", "internal:erasure"] as const;
 type ServiceScope = (typeof serviceScopes)[number];
 
 /** What each service may do when it acts on its own behalf. */
 export const services = {
-  patient: ["billing:read", "billing:write", "internal:links", "auth:internal"],
+  patient: ["billing:read", "billing:write", "internal:links", "internal:erasure", "auth:internal"],
   billing: ["patient:read", "patient:all", "auth:internal", "internal:totals"],
   analytics: ["auth:internal", "internal:totals"],
 } as const satisfies Record<string, readonly Scope[]>;
@@ -82,6 +87,12 @@ export const operations = {
   "patient.replacePatientAccess": "patient:write",
   // Also needs patient:all (services/patient/src/patients/sharing.ts).
   "patient.transferPatients": "patient:write",
+  // Also needs a second factor (services/patient/src/erasure/erasures.ts).
+  "patient.erasePatient": "patient:erase",
+  "patient.readErasure": "patient:erase",
+  "patient.readLegalHold": "patient:erase",
+  "patient.placeLegalHold": "patient:erase",
+  "patient.endLegalHold": "patient:erase",
   "patient.importPatients": "patient:write",
   "patient.listImports": "patient:write",
   "patient.readImport": "patient:write",
@@ -171,6 +182,8 @@ export const operations = {
   "billing.v1.BillingService/BatchCreateBillingAccounts": "billing:write",
   // Callers without the scope may see the accounts of patients that they may see (services/billing/src/rpc.ts).
   "billing.v1.BillingService/GetBillingAccount": "billing:read",
+  "billing.v1.BillingInternalService/GetErasureHolds": "internal:erasure",
+  "billing.v1.BillingInternalService/EraseParty": "internal:erasure",
   "billing.v1.BillingService/ListBillingAccounts": "billing:read",
   "billing.v1.BillingService/UpdateBillingAccount": "billing:write",
   "billing.v1.BillingInternalService/LinkAccounts": "internal:links",

@@ -34,7 +34,15 @@ const verifier: Verifier = {
   async verify(authorization) {
     const token = authorization?.replace("Bearer ", "") ?? "";
     return {
-      ...{ kind: token === "service" ? "service" : "user", id: `user of ${token}`, sessionId: token, roles: [], teams: [], token },
+      ...{
+        kind: token === "service" ? "service" : "user",
+        id: `user of ${token}`,
+        sessionId: token,
+        roles: [],
+        teams: [],
+        hasSecondFactor: false,
+        token,
+      },
       ...{ scopes: new Set<Scope>(["billing:read", "patient:read"]), issuedAt: 0, expiresAt: 0 },
     };
   },

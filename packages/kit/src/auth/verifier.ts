@@ -16,6 +16,8 @@ export type Caller = {
   scopes: ReadonlySet<Scope>;
   /** Teams of the user or API client, for per-patient access. */
   teams: readonly string[];
+  /** Whether the session of the user was opened with a second factor. */
+  hasSecondFactor: boolean;
   /** The token itself, to be passed on when this service acts for the caller. */
   token: string;
   /** Seconds since the epoch. */
@@ -29,6 +31,7 @@ const claimsSchema = z.object({
   scope: z.string().default(""),
   roles: z.array(z.enum(Object.keys(roles) as [Role, ...Role[]])).default([]),
   teams: z.array(z.string()).default([]),
+  amr: z.array(z.string()).default([]),
   iat: z.number(),
   exp: z.number(),
 });
@@ -89,6 +92,7 @@ export function createVerifier(options: KeySource & { issuer: string; audience: 
       roles: claims.roles,
       scopes: new Set(claims.scope.split(" ").filter(Boolean) as Scope[]),
       teams: claims.teams,
+      hasSecondFactor: claims.amr.includes("otp"),
       token,
       issuedAt: claims.iat,
       expiresAt: claims.exp,
@@ -149,4 +153,12 @@ export function authorize(caller: Caller, access: Access): void {
   const options = { metadata: { scope: access }, refused: { actorId: caller.id } };
   const why = caller.kind === "client" ? "which this API client does not have" : "which your roles do not give";
   throw new AppError("permission_denied", `This needs the scope ${access}, ${why}.`, options);
+}
+
+/** @throws AppError permission_denied if the caller's session was opened without a second factor */
+export function requireSecondFactor(caller: Caller): void {
+  if (caller.hasSecondFactor) return;
+  const message =
+    "This needs a second factor. Set one up by POST /auth/mfa/totp, then log in with a code, or refresh if you have just set it up.";
+  throw new AppError("permission_denied", message, { reason: "SECOND_FACTOR_REQUIRED", refused: { actorId: caller.id } });
 }

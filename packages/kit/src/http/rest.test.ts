@@ -24,6 +24,7 @@ const verifier: Verifier = {
       roles: [],
       scopes: new Set(scopes),
       teams: [],
+      hasSecondFactor: false,
       token: name,
       issuedAt: 0,
       expiresAt: 0,

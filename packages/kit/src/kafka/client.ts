@@ -204,6 +204,35 @@ export async function runConsumer(options: {
   void start();
 }
 
+/**
+ * Reads all values of a topic, from its beginning to where it ends now, as a group of its own.
+ * @throws Error if Kafka does not answer
+ */
+export async function readTopic(kafka: Kafka, topic: string, groupId: string): Promise<Buffer[]> {
+  const ends = await offsetsOf(kafka, [topic]);
+  const open = new Map([...ends].filter(([, { low, high }]) => high > low));
+  const values: Buffer[] = [];
+  if (open.size === 0) return values;
+  const consumer = kafka.consumer({ groupId, allowAutoTopicCreation: false });
+  await consumer.connect();
+  try {
+    await consumer.subscribe({ topics: [topic], fromBeginning: true });
+    await new Promise<void>((resolve, reject) => {
+      consumer.on("consumer.crash", ({ payload }) => reject(payload.error));
+      const eachBatch = async ({ batch }: EachBatchPayload) => {
+        values.push(...batch.messages.flatMap(({ value }) => value ?? []));
+        const place = `${topic}/${batch.partition}`;
+        if (BigInt(batch.lastOffset()) + 1n >= (open.get(place)?.high ?? 0n)) open.delete(place);
+        if (open.size === 0) resolve();
+      };
+      consumer.run({ autoCommit: false, eachBatch }).catch(reject);
+    });
+  } finally {
+    await consumer.disconnect();
+  }
+  return values;
+}
+
 /** The first and the next offset of each partition of some topics, by `<topic>/<partition>`. */
 export async function offsetsOf(kafka: Kafka, topics: string[]): Promise<Map<string, { low: bigint; high: bigint }>> {
   const admin = kafka.admin();

@@ -37,8 +37,8 @@ const lifecycle: Lifecycle = {
   shutdown: async () => undefined,
 };
 const caller: Caller = {
-  ...{ kind: "user", id: "u", sessionId: undefined, roles: [], teams: [], token: "", issuedAt: 0, expiresAt: 0 },
-  scopes: new Set(["billing:read", "billing:write", "internal:links"]),
+  ...{ kind: "user", id: "u", sessionId: undefined, roles: [], teams: [], hasSecondFactor: false, token: "", issuedAt: 0, expiresAt: 0 },
+  scopes: new Set(["billing:read", "billing:write", "internal:links", "internal:erasure"]),
 };
 const reader: Caller = { ...caller, scopes: new Set(["billing:read"]) };
 const verifier = {

@@ -4,6 +4,8 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { Money } from "../../common/v1/money_pb.js";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file billing/v1/internal.proto.
@@ -127,6 +129,148 @@ export declare type UnlinkAccountsResponse = Message<"billing.v1.UnlinkAccountsR
 export declare const UnlinkAccountsResponseSchema: GenMessage<UnlinkAccountsResponse>;
 
 /**
+ * A request for what is held of a patient's account.
+ *
+ * @generated from message billing.v1.GetErasureHoldsRequest
+ */
+export declare type GetErasureHoldsRequest = Message<"billing.v1.GetErasureHoldsRequest"> & {
+  /**
+   * The patient, a UUID.
+   *
+   * @generated from field: string patient_id = 1;
+   */
+  patientId: string;
+};
+
+/**
+ * Describes the message billing.v1.GetErasureHoldsRequest.
+ * Use `create(GetErasureHoldsRequestSchema)` to create a new message.
+ */
+export declare const GetErasureHoldsRequestSchema: GenMessage<GetErasureHoldsRequest>;
+
+/**
+ * What is held of a patient's account.
+ *
+ * @generated from message billing.v1.GetErasureHoldsResponse
+ */
+export declare type GetErasureHoldsResponse = Message<"billing.v1.GetErasureHoldsResponse"> & {
+  /**
+   * What is held; not set if nothing is, or if there is no account.
+   *
+   * @generated from field: billing.v1.ErasureHolds holds = 1;
+   */
+  holds?: ErasureHolds | undefined;
+};
+
+/**
+ * Describes the message billing.v1.GetErasureHoldsResponse.
+ * Use `create(GetErasureHoldsResponseSchema)` to create a new message.
+ */
+export declare const GetErasureHoldsResponseSchema: GenMessage<GetErasureHoldsResponse>;
+
+/**
+ * What the clinic must keep of a patient's account.
+ *
+ * @generated from message billing.v1.ErasureHolds
+ */
+export declare type ErasureHolds = Message<"billing.v1.ErasureHolds"> & {
+  /**
+   * The open amount of all charges; not set if there is none.
+   *
+   * @generated from field: common.v1.Money outstanding = 1;
+   */
+  outstanding?: Money | undefined;
+
+  /**
+   * What the patient has paid ahead; not set if there is none.
+   *
+   * @generated from field: common.v1.Money credit = 2;
+   */
+  credit?: Money | undefined;
+
+  /**
+   * The number of invoices and credit notes that are too young to go.
+   *
+   * @generated from field: int32 invoice_count = 3;
+   */
+  invoiceCount: number;
+
+  /**
+   * The day on which the last of them may go; empty if there is none.
+   *
+   * @generated from field: string keep_until_date = 4;
+   */
+  keepUntilDate: string;
+};
+
+/**
+ * Describes the message billing.v1.ErasureHolds.
+ * Use `create(ErasureHoldsSchema)` to create a new message.
+ */
+export declare const ErasureHoldsSchema: GenMessage<ErasureHolds>;
+
+/**
+ * A request to erase the names and free texts of a patient's account.
+ *
+ * @generated from message billing.v1.ErasePartyRequest
+ */
+export declare type ErasePartyRequest = Message<"billing.v1.ErasePartyRequest"> & {
+  /**
+   * The patient, a UUID.
+   *
+   * @generated from field: string patient_id = 1;
+   */
+  patientId: string;
+
+  /**
+   * The erasure, a UUID.
+   *
+   * @generated from field: string erasure_id = 2;
+   */
+  erasureId: string;
+};
+
+/**
+ * Describes the message billing.v1.ErasePartyRequest.
+ * Use `create(ErasePartyRequestSchema)` to create a new message.
+ */
+export declare const ErasePartyRequestSchema: GenMessage<ErasePartyRequest>;
+
+/**
+ * What was erased, or why nothing was.
+ *
+ * @generated from message billing.v1.ErasePartyResponse
+ */
+export declare type ErasePartyResponse = Message<"billing.v1.ErasePartyResponse"> & {
+  /**
+   * What is held. If it is set, nothing was erased.
+   *
+   * @generated from field: billing.v1.ErasureHolds holds = 1;
+   */
+  holds?: ErasureHolds | undefined;
+
+  /**
+   * When it was erased; not set if something is held.
+   *
+   * @generated from field: google.protobuf.Timestamp erase_time = 2;
+   */
+  eraseTime?: Timestamp | undefined;
+
+  /**
+   * How many rows of what were erased, by its name.
+   *
+   * @generated from field: map<string, int64> erased = 3;
+   */
+  erased: { [key: string]: bigint };
+};
+
+/**
+ * Describes the message billing.v1.ErasePartyResponse.
+ * Use `create(ErasePartyResponseSchema)` to create a new message.
+ */
+export declare const ErasePartyResponseSchema: GenMessage<ErasePartyResponse>;
+
+/**
  * What only services may call. The gateway has no route to it, and no client outside has it.
  *
  * @generated from service billing.v1.BillingInternalService
@@ -154,6 +298,28 @@ export declare const BillingInternalService: GenService<{
     methodKind: "unary";
     input: typeof UnlinkAccountsRequestSchema;
     output: typeof UnlinkAccountsResponseSchema;
+  },
+  /**
+   * Tells what the law makes the clinic keep of a patient's account. For patient-service only. Scope `internal:erasure`.
+   *
+   * @generated from rpc billing.v1.BillingInternalService.GetErasureHolds
+   */
+  getErasureHolds: {
+    methodKind: "unary";
+    input: typeof GetErasureHoldsRequestSchema;
+    output: typeof GetErasureHoldsResponseSchema;
+  },
+  /**
+   * Erases the names and free texts of a patient's account; its amounts stay, and it is closed for ever. If something is
+   * held, nothing is erased, and the answer says what. May be repeated. For patient-service only. Scope
+   * `internal:erasure`.
+   *
+   * @generated from rpc billing.v1.BillingInternalService.EraseParty
+   */
+  eraseParty: {
+    methodKind: "unary";
+    input: typeof ErasePartyRequestSchema;
+    output: typeof ErasePartyResponseSchema;
   },
 }>;
 

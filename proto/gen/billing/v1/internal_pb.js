@@ -4,12 +4,14 @@
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
+import { file_common_v1_money } from "../../common/v1/money_pb.js";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file billing/v1/internal.proto.
  */
 export const file_billing_v1_internal = /*@__PURE__*/
-  fileDesc("ChliaWxsaW5nL3YxL2ludGVybmFsLnByb3RvEgpiaWxsaW5nLnYxInUKE0xpbmtBY2NvdW50c1JlcXVlc3QSHAoKcGF0aWVudF9pZBgBIAEoCUIIukgFcgOwAQESJQoTc3Vydml2b3JfcGF0aWVudF9pZBgCIAEoCUIIukgFcgOwAQESGQoIcmV2aXNpb24YAyABKANCB7pIBCICIAAiSgoUTGlua0FjY291bnRzUmVzcG9uc2USEgoKYWNjb3VudF9pZBgBIAEoCRIeChZtZXJnZWRfaW50b19hY2NvdW50X2lkGAIgASgJIlAKFVVubGlua0FjY291bnRzUmVxdWVzdBIcCgpwYXRpZW50X2lkGAEgASgJQgi6SAVyA7ABARIZCghyZXZpc2lvbhgCIAEoA0IHukgEIgIgACJMChZVbmxpbmtBY2NvdW50c1Jlc3BvbnNlEhIKCmFjY291bnRfaWQYASABKAkSHgoWbWVyZ2VkX2ludG9fYWNjb3VudF9pZBgCIAEoCTLEAQoWQmlsbGluZ0ludGVybmFsU2VydmljZRJRCgxMaW5rQWNjb3VudHMSHy5iaWxsaW5nLnYxLkxpbmtBY2NvdW50c1JlcXVlc3QaIC5iaWxsaW5nLnYxLkxpbmtBY2NvdW50c1Jlc3BvbnNlElcKDlVubGlua0FjY291bnRzEiEuYmlsbGluZy52MS5VbmxpbmtBY2NvdW50c1JlcXVlc3QaIi5iaWxsaW5nLnYxLlVubGlua0FjY291bnRzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate]);
+  fileDesc("ChliaWxsaW5nL3YxL2ludGVybmFsLnByb3RvEgpiaWxsaW5nLnYxInUKE0xpbmtBY2NvdW50c1JlcXVlc3QSHAoKcGF0aWVudF9pZBgBIAEoCUIIukgFcgOwAQESJQoTc3Vydml2b3JfcGF0aWVudF9pZBgCIAEoCUIIukgFcgOwAQESGQoIcmV2aXNpb24YAyABKANCB7pIBCICIAAiSgoUTGlua0FjY291bnRzUmVzcG9uc2USEgoKYWNjb3VudF9pZBgBIAEoCRIeChZtZXJnZWRfaW50b19hY2NvdW50X2lkGAIgASgJIlAKFVVubGlua0FjY291bnRzUmVxdWVzdBIcCgpwYXRpZW50X2lkGAEgASgJQgi6SAVyA7ABARIZCghyZXZpc2lvbhgCIAEoA0IHukgEIgIgACJMChZVbmxpbmtBY2NvdW50c1Jlc3BvbnNlEhIKCmFjY291bnRfaWQYASABKAkSHgoWbWVyZ2VkX2ludG9fYWNjb3VudF9pZBgCIAEoCSI2ChZHZXRFcmFzdXJlSG9sZHNSZXF1ZXN0EhwKCnBhdGllbnRfaWQYASABKAlCCLpIBXIDsAEBIkIKF0dldEVyYXN1cmVIb2xkc1Jlc3BvbnNlEicKBWhvbGRzGAEgASgLMhguYmlsbGluZy52MS5FcmFzdXJlSG9sZHMihwEKDEVyYXN1cmVIb2xkcxIlCgtvdXRzdGFuZGluZxgBIAEoCzIQLmNvbW1vbi52MS5Nb25leRIgCgZjcmVkaXQYAiABKAsyEC5jb21tb24udjEuTW9uZXkSFQoNaW52b2ljZV9jb3VudBgDIAEoBRIXCg9rZWVwX3VudGlsX2RhdGUYBCABKAkiTwoRRXJhc2VQYXJ0eVJlcXVlc3QSHAoKcGF0aWVudF9pZBgBIAEoCUIIukgFcgOwAQESHAoKZXJhc3VyZV9pZBgCIAEoCUIIukgFcgOwAQEi2AEKEkVyYXNlUGFydHlSZXNwb25zZRInCgVob2xkcxgBIAEoCzIYLmJpbGxpbmcudjEuRXJhc3VyZUhvbGRzEi4KCmVyYXNlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjoKBmVyYXNlZBgDIAMoCzIqLmJpbGxpbmcudjEuRXJhc2VQYXJ0eVJlc3BvbnNlLkVyYXNlZEVudHJ5Gi0KC0VyYXNlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEy7QIKFkJpbGxpbmdJbnRlcm5hbFNlcnZpY2USUQoMTGlua0FjY291bnRzEh8uYmlsbGluZy52MS5MaW5rQWNjb3VudHNSZXF1ZXN0GiAuYmlsbGluZy52MS5MaW5rQWNjb3VudHNSZXNwb25zZRJXCg5VbmxpbmtBY2NvdW50cxIhLmJpbGxpbmcudjEuVW5saW5rQWNjb3VudHNSZXF1ZXN0GiIuYmlsbGluZy52MS5VbmxpbmtBY2NvdW50c1Jlc3BvbnNlEloKD0dldEVyYXN1cmVIb2xkcxIiLmJpbGxpbmcudjEuR2V0RXJhc3VyZUhvbGRzUmVxdWVzdBojLmJpbGxpbmcudjEuR2V0RXJhc3VyZUhvbGRzUmVzcG9uc2USSwoKRXJhc2VQYXJ0eRIdLmJpbGxpbmcudjEuRXJhc2VQYXJ0eVJlcXVlc3QaHi5iaWxsaW5nLnYxLkVyYXNlUGFydHlSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate, file_common_v1_money, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message billing.v1.LinkAccountsRequest.
@@ -38,6 +40,41 @@ export const UnlinkAccountsRequestSchema = /*@__PURE__*/
  */
 export const UnlinkAccountsResponseSchema = /*@__PURE__*/
   messageDesc(file_billing_v1_internal, 3);
+
+/**
+ * Describes the message billing.v1.GetErasureHoldsRequest.
+ * Use `create(GetErasureHoldsRequestSchema)` to create a new message.
+ */
+export const GetErasureHoldsRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_internal, 4);
+
+/**
+ * Describes the message billing.v1.GetErasureHoldsResponse.
+ * Use `create(GetErasureHoldsResponseSchema)` to create a new message.
+ */
+export const GetErasureHoldsResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_internal, 5);
+
+/**
+ * Describes the message billing.v1.ErasureHolds.
+ * Use `create(ErasureHoldsSchema)` to create a new message.
+ */
+export const ErasureHoldsSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_internal, 6);
+
+/**
+ * Describes the message billing.v1.ErasePartyRequest.
+ * Use `create(ErasePartyRequestSchema)` to create a new message.
+ */
+export const ErasePartyRequestSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_internal, 7);
+
+/**
+ * Describes the message billing.v1.ErasePartyResponse.
+ * Use `create(ErasePartyResponseSchema)` to create a new message.
+ */
+export const ErasePartyResponseSchema = /*@__PURE__*/
+  messageDesc(file_billing_v1_internal, 8);
 
 /**
  * What only services may call. The gateway has no route to it, and no client outside has it.

@@ -92,6 +92,14 @@ export declare type PatientEvent = Message<"patient.v1.PatientEvent"> & {
      */
     value: PatientUnmerged;
     case: "unmerged";
+  } | {
+    /**
+     * What identifies the patient was erased. It is the last event of the patient.
+     *
+     * @generated from field: patient.v1.PatientErased erased = 10;
+     */
+    value: PatientErased;
+    case: "erased";
   } | { case: undefined; value?: undefined };
 };
 
@@ -327,4 +335,25 @@ export declare type PatientUnmerged = Message<"patient.v1.PatientUnmerged"> & {
  * Use `create(PatientUnmergedSchema)` to create a new message.
  */
 export declare const PatientUnmergedSchema: GenMessage<PatientUnmerged>;
+
+/**
+ * What identifies the patient was erased. The record counts as deleted from now on, and whoever keeps earlier events of
+ * the patient removes the demographics from them.
+ *
+ * @generated from message patient.v1.PatientErased
+ */
+export declare type PatientErased = Message<"patient.v1.PatientErased"> & {
+  /**
+   * The erasure, a UUID.
+   *
+   * @generated from field: string erasure_id = 1;
+   */
+  erasureId: string;
+};
+
+/**
+ * Describes the message patient.v1.PatientErased.
+ * Use `create(PatientErasedSchema)` to create a new message.
+ */
+export declare const PatientErasedSchema: GenMessage<PatientErased>;
 

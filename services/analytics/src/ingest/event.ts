@@ -38,6 +38,7 @@ export function readMessage(event: ConsumedEvent): LoggedEvent {
 export function readEvent({ event_id: id, stream, payload }: StoredEvent): LoggedEvent {
   if (stream === "patient.v1") {
     const { patientId, version, occurredAt, event: change } = fromBinary(PatientEventSchema, payload);
+    if (change.case === "erased") toUuid(change.value.erasureId, "erasure_id");
     const other =
       change.case === "merged" ? change.value.mergedPatientId : change.case === "unmerged" ? change.value.unmergedPatientId : undefined;
     const otherPatientId = other === undefined ? null : toUuid(other, "the other patient of a merge");

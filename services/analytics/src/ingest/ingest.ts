@@ -1,5 +1,6 @@
 /** From a batch of messages to the log and the roll-ups, in the transaction that the consumer opened. */
 import type { Apply, ConsumedEvent } from "@pm/kit/kafka/event";
+import { erasePatient } from "../erasure/store.ts";
 import { createAggregate } from "../rollups/aggregate.ts";
 import { activeGeneration, addToRollups, collectChanges, type RollupChanges } from "../rollups/store.ts";
 import type { Db, Tables } from "../tables.ts";
@@ -44,6 +45,9 @@ async function logEvents(messages: ConsumedEvent[], transaction: Db): Promise<{ 
 
   const aggregate = createAggregate();
   addChangedFacts(fresh, known, aggregate);
+  // After the facts were computed: what the patient counted for before follows from what is removed here.
+  for (const { patientId, change } of [...known, ...fresh])
+    if (patientId !== null && change.case === "erased") await erasePatient(transaction, patientId, change.value.erasureId);
   return { changes: collectChanges(aggregate.rows()), marks: watermarksOf(messages, (id) => events.get(id)?.event) };
 }
 

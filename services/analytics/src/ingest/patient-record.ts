@@ -47,10 +47,12 @@ function profileFrom(versions: LoggedPatientEvent[]): Profile | undefined {
   let demographics: Demographics | undefined;
   let { registeredDate } = registration.value;
   for (const { change } of versions) {
-    if (change.case === undefined || change.case === "deleted") continue;
+    if (change.case === undefined || change.case === "deleted" || change.case === "erased") continue;
     if (change.case !== "registered" && change.value.registeredDate !== "") registeredDate = change.value.registeredDate;
     if (change.value.demographics) demographics = change.value.demographics;
   }
+  // Also of events that are not stripped yet, so that an erasure moves the patient to "unknown", and nothing moves after it.
+  if (versions.some(({ change }) => change.case === "erased")) demographics = undefined;
   const registeredAt = registration.value.registeredAt ? timestampMs(registration.value.registeredAt) : (versions[0]?.at ?? 0);
   const place = (name: string | undefined) => (name ?? "").normalize("NFC").replace(/\s+/g, " ").trim();
   return {
@@ -129,7 +131,7 @@ function isActiveAfter(
     const wasActive = !isDeleted && !isMerged;
     const isOwn = event.patientId === patientId;
     if (isOwn) {
-      if (event.change.case === "deleted") isDeleted = true;
+      if (event.change.case === "deleted" || event.change.case === "erased") isDeleted = true;
       if (event.change.case === "restored") isDeleted = false;
     } else {
       if (event.change.case === "merged") isMerged = true;

@@ -6,6 +6,7 @@ import { AppError } from "@pm/kit/errors";
 import { lockGroup } from "@pm/kit/kafka/dead-letter-store";
 import type { Logger } from "@pm/kit/log";
 import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
+import { countErasures } from "../erasure/store.ts";
 import { type LoggedEvent, readEvent } from "../ingest/event.ts";
 import { addChangedFacts, addPatientFacts, patientsOf } from "../ingest/patient-facts.ts";
 import { eventsOfPatients, latestSeq, settledSeq } from "../ingest/store.ts";
@@ -16,6 +17,7 @@ import type { RollupRow } from "../rollups/types.ts";
 import type { AnalyticsDatabase, Db } from "../tables.ts";
 import {
   activate,
+  clearIdleRollups,
   clearRollups,
   countEvents,
   eventsOfPatient,
@@ -89,19 +91,25 @@ export function createRebuilds(options: Options): Rebuilds {
     },
     async step() {
       const open = await openRebuild(db);
-      if (open) await rebuild(options, open);
+      if (open) while (!(await rebuild(options, open)));
+      else await clearIdleRollups(db);
       return "done";
     },
   };
 }
 
-async function rebuild(options: Options, { id }: RebuildRow): Promise<void> {
+/**
+ * Returns false if a patient was erased meanwhile. What was read of them before is not what is stripped from their events
+ * now, so the rebuild begins again.
+ */
+async function rebuild(options: Options, { id }: RebuildRow): Promise<boolean> {
   const { database, groupId, log } = options;
   const db = database.kysely;
   const started = Date.now();
   const generation = 1 - (await activeGeneration(db));
   await clearRollups(db, generation);
   let caughtUp = await settledSeq(database, groupId);
+  const erasures = await countErasures(db);
   await noteRebuildStarted(db, id, await countEvents(db));
   const progress = createProgress(db, id);
   await addLog(db, generation, caughtUp, progress.add);
@@ -110,14 +118,18 @@ async function rebuild(options: Options, { id }: RebuildRow): Promise<void> {
     await progress.add(await catchUp(db, generation, caughtUp, end));
     caughtUp = end;
   }
-  await inTransaction(database, async ({ kysely: transaction }) => {
+  const isDone = await inTransaction(database, async ({ kysely: transaction }) => {
     await lockGroup(transaction, groupId);
+    if ((await countErasures(transaction)) !== erasures) return false;
     await catchUp(transaction, generation, caughtUp, await latestSeq(transaction));
     await activate(transaction, generation);
     await noteRebuildDone(transaction, id);
+    return true;
   });
+  if (!isDone) return false;
   const seconds = (Date.now() - started) / 1_000;
   log.info({ rebuild: String(id), events: String(progress.done()), seconds }, "the roll-ups were rebuilt");
+  return true;
 }
 
 function createProgress(db: Db, id: bigint) {

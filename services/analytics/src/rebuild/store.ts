@@ -45,6 +45,17 @@ export async function clearRollups(db: Db, generation: number): Promise<void> {
   await sql`truncate ${sql.table(`rollups_${generation}`)}`.execute(db);
 }
 
+/**
+ * Empties the roll-ups that reports read until the last rebuild: nobody changes them any more, so people would stay in
+ * them who are erased. Reports that were running at the switch have ended a minute later.
+ */
+export async function clearIdleRollups(db: Db): Promise<void> {
+  const { rows } = await sql<{ idle: number }>`
+    select 1 - generation as idle from rollup_state where rebuilt_at < clock_timestamp() - interval '1 minute'
+      and exists (select from rollups r where r.generation = 1 - rollup_state.generation)`.execute(db);
+  if (rows[0]) await clearRollups(db, rows[0].idle);
+}
+
 /** From here on, reports read this generation of roll-ups. */
 export async function activate(db: Db, generation: number): Promise<void> {
   await sql`update rollup_state set generation = ${generation}, rebuilt_at = clock_timestamp()`.execute(db);

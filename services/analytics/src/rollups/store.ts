@@ -1,6 +1,6 @@
 /** The roll-ups: adding to them, and reading sums and rows. */
 import { defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
-import { CompiledQuery, sql } from "kysely";
+import { CompiledQuery } from "kysely";
 import type { AnalyticsDatabase, Db } from "../tables.ts";
 import { type Grain, grains, type RollupRow, type Segment, type Slot } from "./types.ts";
 
@@ -25,29 +25,38 @@ const addToRollupsText = `
     by_quarter = case when excluded.by_quarter is not null
       then array(select coalesce(a, 0) + b from unnest(rollups.by_quarter, excluded.by_quarter) as q(a, b)) end`;
 
-/** Amounts to add to roll-ups, as the statement takes them. `ended` names the states that may be 0 afterwards. */
-export type RollupChanges = { rows: Rows<RollupRow>; ended: { measures: Set<string>; values: Set<string> } };
+const places = defineBulkInput<RollupRow>({
+  measure: ["text", ({ measure }) => measure],
+  grain: ["smallint", ({ grain }) => grain],
+  slot: ["integer", ({ slot }) => slot],
+  value: ["text", ({ value }) => value],
+});
+const removeEmptyText = `
+  delete from rollups r using ${places.source("p")}
+  where r.generation = $${places.count + 1} and r.measure = p.measure and r.grain = p.grain and r.slot = p.slot and r.value = p.value
+    and (r.amount = 0) is true and (r.by_quarter is null or 0 = all(r.by_quarter))`;
+
+/** A value of these measures may be the name of a place where one person lives. */
+const ofPeople = "patients.";
+
+/** Amounts to add to roll-ups, as the statement takes them. `emptied` are the rows that go if they are 0 afterwards. */
+export type RollupChanges = { rows: Rows<RollupRow>; emptied: Rows<RollupRow> };
 
 export function collectChanges(changes: Iterable<RollupRow>): RollupChanges {
   const rows = newAmounts.collect();
-  const ended = { measures: new Set<string>(), values: new Set<string>() };
+  const emptied = places.collect();
   for (const change of changes) {
     rows.add(change);
-    if (change.grain !== grains.state || change.amount >= 0n) continue;
-    ended.measures.add(change.measure);
-    ended.values.add(change.value);
+    if (change.amount < 0n && (change.grain === grains.state || change.measure.startsWith(ofPeople))) emptied.add(change);
   }
-  return { rows, ended };
+  return { rows, emptied };
 }
 
-export async function addToRollups(db: Db, generation: number, { rows, ended }: RollupChanges): Promise<void> {
+export async function addToRollups(db: Db, generation: number, { rows, emptied }: RollupChanges): Promise<void> {
   if (rows.length === 0) return;
   await db.executeQuery(CompiledQuery.raw(addToRollupsText, [...rows.values(), generation]));
-  // A state that holds for nobody leaves no row behind. To delete any other row of 0 does no harm.
-  if (ended.measures.size === 0) return;
-  await sql`
-    delete from rollups where generation = ${generation} and measure = any(${[...ended.measures]}::text[])
-      and grain = ${grains.state} and slot = 0 and value = any(${[...ended.values]}::text[]) and (amount = 0) is true`.execute(db);
+  // A state that holds for nobody, and a place where nobody lives, leave no row behind.
+  if (emptied.length > 0) await db.executeQuery(CompiledQuery.raw(removeEmptyText, [...emptied.values(), generation]));
 }
 
 /** Some measures of one generation, to be summed up over segments. */

@@ -36,7 +36,7 @@ export type IssueTokenPair = (session: {
 export function createTokenPairs({ tokens, secondFactors }: { tokens: Tokens; secondFactors: SecondFactors }): IssueTokenPair {
   return async ({ id, userId, roles, teams, secondFactor }) => {
     const setUp = !secondFactor && secondFactors.isRequired(roles);
-    const token = await tokens.forUser({ id: userId, sessionId: id, roles: setUp ? [] : roles, teams });
+    const token = await tokens.forUser({ id: userId, sessionId: id, roles: setUp ? [] : roles, teams, secondFactor });
     return { token, refreshToken: randomBytes(32).toString("base64url"), setUp };
   };
 }

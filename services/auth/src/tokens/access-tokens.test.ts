@@ -1,6 +1,6 @@
 import { roles } from "@pm/kit/auth/access";
 import { createRevocationList } from "@pm/kit/auth/revocation-list";
-import { createVerifier } from "@pm/kit/auth/verifier";
+import { type Caller, createVerifier, requireSecondFactor } from "@pm/kit/auth/verifier";
 import { decodeJwt, generateKeyPair, SignJWT } from "jose";
 import { expect, test } from "vitest";
 import { createServiceClients, createTokens, scopesOf } from "./access-tokens.ts";
@@ -31,10 +31,20 @@ const signed = (change: (jwt: SignJWT) => SignJWT = (jwt) => jwt, header: Record
   ).sign(key);
 
 test("a token says who it is and what he may do", async () => {
-  const token = await tokens.forUser({ id: "u", sessionId: "s", roles: ["billing", "analyst"], teams: ["t"] });
+  const user = { id: "u", sessionId: "s", roles: ["billing" as const, "analyst" as const], teams: ["t"] };
+  const token = await tokens.forUser({ ...user, secondFactor: false });
   const caller = await verifier.verify(`Bearer ${token}`);
-  expect(caller).toMatchObject({ kind: "user", id: "u", sessionId: "s", roles: ["billing", "analyst"], teams: ["t"] });
+  expect(caller).toMatchObject({ kind: "user", ...user, hasSecondFactor: false });
   expect([...caller.scopes]).toEqual(scopesOf(["billing", "analyst"]));
+});
+
+test("a token says whether its session was opened with a second factor", async () => {
+  const user = { id: "u", sessionId: "s", roles: ["admin" as const], teams: [] };
+  const [without, having] = await Promise.all(
+    [false, true].map(async (secondFactor) => verifier.verify(`Bearer ${await tokens.forUser({ ...user, secondFactor })}`)),
+  );
+  expect(() => requireSecondFactor(without as Caller)).toThrow(expect.objectContaining({ code: "permission_denied" }));
+  expect(() => requireSecondFactor(having as Caller)).not.toThrow();
 });
 
 test("a service's token has its scopes and no session", async () => {
@@ -53,14 +63,14 @@ test("an API client's token has the client's id, the scopes that it asked for an
 test("whose token has expired reads how to get the next one", async () => {
   const earlier = createTokens({ keys, issuer, audience, lifetimeSeconds: 300, now: () => Date.now() - 301_000 });
   const ofClient = await earlier.forClient({ id: "c", sessionId: "s", scopes: ["patient:read"], teams: [] });
-  const ofUser = await earlier.forUser({ id: "u", sessionId: "s", roles: [], teams: [] });
+  const ofUser = await earlier.forUser({ id: "u", sessionId: "s", roles: [], teams: [], secondFactor: false });
   await expect(verifier.verify(`Bearer ${ofClient}`)).rejects.toThrow("Get a new one from POST /auth/token.");
   await expect(verifier.verify(`Bearer ${ofUser}`)).rejects.toThrow("Refresh it or log in again.");
 });
 
 test("every token has the claims that RFC 9068 makes mandatory", async () => {
   const made = [
-    await tokens.forUser({ id: "u", sessionId: "s", roles: [], teams: [] }),
+    await tokens.forUser({ id: "u", sessionId: "s", roles: [], teams: [], secondFactor: false }),
     await tokens.forClient({ id: "c", sessionId: "s", scopes: ["patient:read"], teams: [] }),
     await tokens.forService("patient"),
   ];

@@ -16,7 +16,14 @@ import type { SigningKeys } from "./signing-keys.ts";
 export type Tokens = {
   /** How long an access token is valid. */
   lifetimeSeconds: number;
-  forUser(user: { id: string; sessionId: string; roles: readonly Role[]; teams: readonly string[] }): Promise<string>;
+  forUser(user: {
+    id: string;
+    sessionId: string;
+    roles: readonly Role[];
+    teams: readonly string[];
+    /** The session has used a second factor. */
+    secondFactor: boolean;
+  }): Promise<string>;
   forService(name: ServiceName): Promise<string>;
   /** @param client.sessionId ends all tokens of the client when it ends; @param client.scopes those that it asked for */
   forClient(client: { id: string; sessionId: string; scopes: readonly ClientScope[]; teams: readonly string[] }): Promise<string>;
@@ -55,8 +62,11 @@ export function createTokens(options: {
 
   return {
     lifetimeSeconds,
-    forUser: ({ id, sessionId, roles, teams }) =>
-      sign(id, { client_id: firstParty, sid: sessionId, roles, scope: scopesOf(roles).join(" "), teams }),
+    // `amr` is that of RFC 8176.
+    forUser: ({ id, sessionId, roles, teams, secondFactor }) => {
+      const amr = secondFactor ? ["pwd", "otp"] : ["pwd"];
+      return sign(id, { client_id: firstParty, sid: sessionId, roles, scope: scopesOf(roles).join(" "), teams, amr });
+    },
     forClient: ({ id, sessionId, scopes, teams }) =>
       sign(clientSubject(id), { client_id: id, sid: sessionId, scope: scopes.join(" "), teams }),
     forService: (name) => sign(serviceSubject(name), { client_id: name, scope: services[name].join(" ") }),

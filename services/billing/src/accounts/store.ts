@@ -1,5 +1,6 @@
 /** Accounts in Postgres: one function per question. */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
+import { AppError } from "@pm/kit/errors";
 import { insertIntoOutbox, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import type { Statement } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
@@ -37,8 +38,8 @@ const openStatement: Statement = {
       ${insertIntoOutbox}
       select event_id, $16, id, event_type, event_payload, traceparent from opened join wanted using (id)
     ), request_rows as (
-      insert into requests (id, method, hash, response, created_at)
-      select account_request_id, 'CreateBillingAccount', request_hash, response, $15 from opened join wanted using (id)
+      insert into requests (id, method, hash, response, created_at, subject)
+      select account_request_id, 'CreateBillingAccount', request_hash, response, $15, id from opened join wanted using (id)
       where account_request_id is not null
     )
     select id, patient_id, status from opened`,
@@ -103,7 +104,7 @@ function askedBy(accounts: NewAccount[]): string[][] {
 }
 
 export const accountColumns = `id, patient_id, currency, status, name, email, receivable, credit, revenue, cash, bad_debt, tax_payable,
-  transaction_count, payer_id, version, created_at, updated_at, merged_into, link_revision, had_links`;
+  transaction_count, payer_id, version, created_at, updated_at, merged_into, link_revision, had_links, erased_at`;
 const byIdStatement: Statement = { name: "account_by_id", text: `select ${accountColumns} from accounts where id = $1` };
 const byPatientStatement: Statement = { name: "account_by_patient", text: `select ${accountColumns} from accounts where patient_id = $1` };
 
@@ -124,9 +125,17 @@ const lockStatement: Statement = {
   text: `select ${accountColumns} from accounts where id = any($1::uuid[]) order by id for no key update`,
 };
 
-/** Locks accounts until the transaction ends. Whoever changes anything that belongs to an account holds this lock. */
-export function lockAccounts(tx: Queries, ids: string[]): Promise<Row<"accounts">[]> {
-  return tx.query(lockStatement, [ids]);
+/**
+ * Locks accounts until the transaction ends. Whoever changes anything that belongs to an account holds this lock.
+ * @throws AppError failed_precondition if the patient of one was erased: nothing about them may be written again
+ */
+export async function lockAccounts(tx: Queries, ids: string[]): Promise<Row<"accounts">[]> {
+  const accounts = await tx.query<Row<"accounts">>(lockStatement, [ids]);
+  if (accounts.some((account) => account.erased_at))
+    throw new AppError("failed_precondition", "The patient of this account was erased, so it stays as it is.", {
+      reason: "ACCOUNT_ERASED",
+    });
+  return accounts;
 }
 
 const listStatement: Statement = {

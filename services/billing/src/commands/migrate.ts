@@ -1,6 +1,16 @@
+/** `node services/billing/src/commands/migrate.ts` */
 import { join } from "node:path";
+import { createIndexesConcurrently } from "@pm/kit/postgres/indexes";
 import { runMigrations } from "@pm/kit/postgres/migrate";
-import { createIndexes } from "../invoices/indexes-store.ts";
-import type { Tables } from "../tables.ts";
 
-await runMigrations<Tables>("billing", join(import.meta.dirname, "../migrations"), createIndexes);
+/** Of tables that may be large and in use while they are created. */
+const indexes = {
+  // The invoices of a payer: those that are addressed to them, and those without a number on accounts that they pay for.
+  invoices_by_payer: "on invoices ((addressee ->> 'payerId'), id)",
+  invoices_without_number: "on invoices (account_id, id) where number is null",
+  requests_of_subject: "on requests (subject) where subject is not null",
+  // Those of the release before, which an erasure has to look through.
+  requests_without_subject: "on requests (id) where subject is null",
+};
+
+await runMigrations("billing", join(import.meta.dirname, "../migrations"), (db, log) => createIndexesConcurrently(db, indexes, log));

@@ -11,9 +11,9 @@ export function findRequests(tx: Queries, ids: string[]): Promise<Row<"requests"
 
 const insertStatement: Statement = {
   name: "request_insert",
-  text: "insert into requests (id, method, hash, response, created_at) values ($1, $2, $3, $4, $5)",
+  text: "insert into requests (id, method, hash, response, created_at, subject) values ($1, $2, $3, $4, $5, $6)",
 };
 
 export async function insertRequest(tx: Queries, row: Row<"requests">): Promise<void> {
-  await tx.query(insertStatement, [row.id, row.method, row.hash, row.response, row.created_at]);
+  await tx.query(insertStatement, [row.id, row.method, row.hash, row.response, row.created_at, row.subject]);
 }

@@ -84,8 +84,8 @@ export function createInvoices(options: InvoiceOptions): Invoices {
           throw notPossible("INVOICE_WRITTEN_OFF", "A part of the invoice was written off, so it cannot be voided.");
         if (invoice.state === "PAID" && invoice.total > 0n)
           throw notPossible("INVOICE_PAID", "The invoice is paid. Refund the payment first.");
-        await voidInvoice(tx, invoice.id, now());
-        const details = { invoiceId: invoice.id, reason: request.reason };
+        await voidInvoice(tx, invoice.id, now(), request.reason);
+        const details = { invoiceId: invoice.id };
         await insertAuditEntries(tx, [{ ...context, action: "invoice.voided", subject: account.id, details }]);
         return create(VoidInvoiceResponseSchema, { invoice: await readInvoice(tx, invoice.id) });
       }),

@@ -5,7 +5,7 @@ import { type ChargeRow, chargeColumns } from "../ledger/store.ts";
 import type { Addressee, Row } from "../tables.ts";
 import { nextNumber } from "./number-store.ts";
 
-export type InvoiceRow = Omit<Row<"invoices">, "addressee"> & {
+export type InvoiceRow = Omit<Row<"invoices">, "addressee" | "void_reason"> & {
   addressee: Addressee;
   /** Of its account. */
   currency: string;
@@ -147,12 +147,12 @@ export async function issueDraft(tx: Queries, { id, addressee }: InvoiceRow, iss
 const voidStatement: Statement = {
   name: "invoice_void",
   text: `with freed as (update charges set invoice_id = null where invoice_id = $1)
-    update invoices set status = 'VOID', voided_at = $2, version = version + 1 where id = $1`,
+    update invoices set status = 'VOID', voided_at = $2, void_reason = $3, version = version + 1 where id = $1`,
 };
 
 /** Voids an invoice and frees its charges for another one. Its lines stay. */
-export async function voidInvoice(tx: Queries, id: string, now: Date): Promise<void> {
-  await tx.query(voidStatement, [id, now]);
+export async function voidInvoice(tx: Queries, id: string, now: Date, reason: string): Promise<void> {
+  await tx.query(voidStatement, [id, now, reason]);
 }
 
 const chargesOnStatement: Statement = {

@@ -151,7 +151,7 @@ async function carryOut(
       if (!account) throw targetNotFound(request);
       const answer = postRequest(batch, request, account, { now: now(), newId, clinicTimeZone });
       // The same request may be in a batch twice.
-      answered.set(request.key.id, { ...request.key, response: answer, created_at: now() });
+      answered.set(request.key.id, { ...request.key, response: answer, created_at: now(), subject: account.id });
       return { answer };
     } catch (error) {
       if (error instanceof AppError && (requests.length === 1 || !(error instanceof TooManyAllocations))) return { refusal: error };

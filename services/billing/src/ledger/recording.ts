@@ -35,7 +35,7 @@ export function postRequest(
   const posted = { id, clinicTimeZone, ...postCommand(batch, toCommand(request, id, account.currency), account, { now, newId }) };
   const { answer, ...particulars } = record(batch, request, posted);
   collect(batch, posted, { ...particulars, action: auditActions[request.kind] }, request);
-  batch.writes.requests.push({ ...request.key, response: answer, created_at: posted.at });
+  batch.writes.requests.push({ ...request.key, response: answer, created_at: posted.at, subject: account.id });
   return answer;
 }
 

@@ -194,8 +194,8 @@ const writeStatement: Statement = {
       insert into reductions (transaction_id, charge_id, amount, tax)
       select transaction_id, charge_id, amount, tax from json_populate_recordset(null::reductions, $13::json)
     ), requests_written as (
-      insert into requests (id, method, hash, response, created_at)
-      select id, method, hash, response, created_at from json_populate_recordset(null::requests, $10::json)
+      insert into requests (id, method, hash, response, created_at, subject)
+      select id, method, hash, response, created_at, subject from json_populate_recordset(null::requests, $10::json)
     ), audit_written as (
       ${insertIntoAudit}
       select actor, action, subject, request_id, details from json_populate_recordset(null::audit_entries, $11::json)

@@ -21,11 +21,12 @@ export function allows(level: AccessLevel, needed: AccessLevel): boolean {
 }
 
 /**
- * The level as an SQL expression; null for a patient that the viewer may not see.
+ * The level as an SQL expression; null for a patient that the viewer may not see, and for one that is erased.
  * @param patient a row of `patients`
  * @param viewer a row with `actor`, `sees_all` and `principals`
  */
 export const accessLevel = (patient: string, viewer: string) => `(case
+  when ${patient}.erased_at is not null then null
   when ${viewer}.sees_all or ${patient}.registered_by = ${viewer}.actor then 'manage'
   else (select case when bool_or(g.can_write) then 'write' else 'read' end from patient_access g
     where g.patient_id = ${patient}.id and g.principal = any(${viewer}.principals) having count(*) > 0) end)`;

@@ -5,7 +5,17 @@ import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import type { PatientRecord } from "../tables.ts";
-import { detailsOf, digest, findConflict, isIdentifierRace, type NewVersion, taken, vector, versionColumns } from "./write-store.ts";
+import {
+  detailsOf,
+  digest,
+  findConflict,
+  isIdentifierRace,
+  type NewVersion,
+  newSalt,
+  taken,
+  vector,
+  versionColumns,
+} from "./write-store.ts";
 
 /** The next version of a patient. */
 export type Change = NewVersion & {
@@ -44,13 +54,14 @@ const changeStatement = {
         sort_name = input.sort_name, city_key = input.city_key, words_version = p.version + 1,
         details = input.details::jsonb
       from input where p.id = input.id and p.version = input.version and p.merged_into is null and p.details is not distinct from input.old_details::jsonb
-      returning p.id, p.version
+      returning p.id, p.version, ${newSalt} as salt
     ), search_words as (
-      insert into patient_words select distinct word from unnest($${changes.count + 1}::text[]) as word order by word
+      insert into patient_words select distinct word from unnest($${changes.count + 1}::text[]) as word
+      where exists (select from changed) order by word
       on conflict do nothing
     ), versions as (
-      insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
-      select c.id, c.version, action, at, actor, record from input join changed c using (id)
+      insert into patient_versions (patient_id, version, action, changed_at, changed_by, record, salt)
+      select c.id, c.version, action, at, actor, record, salt from input join changed c using (id)
     ), audited as (
       ${insertIntoAudit}
       select actor, 'patient.' || action, c.id, request_id, jsonb_build_object('version', c.version, 'sha256', ${digest}, 'fields', fields::jsonb)

@@ -12,11 +12,11 @@ import { visible } from "./access-store.ts";
  */
 const holders = {
   // Until an upgrade has given every e-mail its key, only the index of the version before has some.
-  email: `(select id, registered_by from patients where email_key between c.key and c.key and deleted_at is null order by email_key limit 1)
+  email: `(select id, registered_by, erased_at from patients where email_key between c.key and c.key and deleted_at is null order by email_key limit 1)
     union all
-    (select id, registered_by from patients where lower(email) between lower(c.email) and lower(c.email) and deleted_at is null
+    (select id, registered_by, erased_at from patients where lower(email) between lower(c.email) and lower(c.email) and deleted_at is null
     order by lower(email) limit 1)`,
-  identifier: `select p.id, p.registered_by from patients p where p.id =
+  identifier: `select p.id, p.registered_by, p.erased_at from patients p where p.id =
     (select patient_id from patient_identifiers i where i.system = c.system and i.value = c.value)`,
 };
 

@@ -32,6 +32,10 @@ export function registeredEvent(id: string, at: Date, traceparent: string, recor
   return encode(id, 1, at, traceparent, { case: "registered", value });
 }
 
+export function erasedEvent(id: string, version: number, at: Date, traceparent: string, erasureId: string): OutboxEvent {
+  return encode(id, version, at, traceparent, { case: "erased", value: { erasureId } });
+}
+
 export function updatedEvent(
   id: string,
   version: number,

@@ -24,3 +24,11 @@ export async function readVersions(
   const rows = await db.query<Omit<Version, "version"> & { version: bigint }>(versionsStatement, values);
   return rows.map((row) => ({ ...row, version: Number(row.version) }));
 }
+
+/** Whether a patient is erased, but for a record that must be kept. */
+export async function isRestricted(db: PatientDatabase, id: string): Promise<boolean> {
+  const text = `select exists (select from patients p join patient_versions v on v.patient_id = p.id
+    where p.id = $1 and p.erased_at is not null and v.record::text <> '{}') as found`;
+  const [row] = await db.query<{ found: boolean }>({ name: "patients_is_restricted", text }, [id]);
+  return row?.found === true;
+}

@@ -22,6 +22,8 @@ export type Filters = {
   registeredBefore?: string | undefined;
   /** The first and the last day. */
   bornBetween?: readonly [string, string] | undefined;
+  /** Set if only changes are listed. Then those who are erased are listed as deleted, without anything about them. */
+  updatedAfter?: string | undefined;
   /** Whether those are listed that are deleted, that are not, or both. */
   deleted: boolean | "include";
 };
@@ -66,6 +68,7 @@ const gone = sql`p.deleted_at is not null and p.merged_into is null`;
 export function filterCondition(filters: Filters): Condition {
   const conditions = [sql`true`];
   if (filters.deleted !== "include") conditions.push(filters.deleted ? gone : sql`p.deleted_at is null`);
+  if (filters.deleted && filters.updatedAfter === undefined) conditions.push(sql`p.erased_at is null`);
   if (filters.dateOfBirth !== undefined) conditions.push(sql`p.date_of_birth = ${filters.dateOfBirth}`);
   if (filters.bornBetween) conditions.push(sql`p.date_of_birth between ${filters.bornBetween[0]} and ${filters.bornBetween[1]}`);
   if (filters.city) conditions.push(cityCondition(filters.city));

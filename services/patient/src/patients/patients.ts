@@ -22,7 +22,7 @@ import { type Rules, rulesAt } from "./fields.ts";
 import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
 import { diffRecords, emailKeyOf, type FieldChange, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Found, findSurvivor, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { type Found, findSurvivor, type Reading, type Replay, readFirstVersions, readPatients, readRestricted } from "./store.ts";
 import { type Creation, findConflict, insertPatients, type NewPatient, sha256, taken } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -64,16 +64,19 @@ function createReading(db: PatientDatabase) {
 
   /** Reads a patient. The id of a merged record leads to its survivor. */
   return async (call: Call, id: string): Promise<Patient> => {
-    const viewer = viewerOf(call.caller);
+    const { actorId: actor, caller, requestId } = call;
+    const viewer = viewerOf(caller);
     let sought: string | undefined = id;
     // The survivor that was found may be merged just now.
     for (let tries = 1; sought !== undefined && isUuid(sought) && tries <= maxTries; tries++) {
-      const patient = await readings.add({ id: sought, viewer, requestId: call.requestId });
+      const patient = await readings.add({ id: sought, viewer, requestId });
       if (patient) return patient;
       const next = await findSurvivor(db, id, viewer);
       sought = next === sought ? undefined : next;
     }
-    throw notFound(id);
+    const restricted = caller.scopes.has("patient:erase") && isUuid(id) ? await readRestricted(db, { id, actor, requestId }) : undefined;
+    if (!restricted) throw notFound(id);
+    return restricted;
   };
 }
 

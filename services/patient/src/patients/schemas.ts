@@ -164,7 +164,7 @@ export const HistorySchema = z
     items: z.array(
       z.object({
         version: z.int(),
-        action: z.enum(["registered", "imported", "updated", "deleted", "restored", "merged", "unmerged"]),
+        action: z.enum(["registered", "imported", "updated", "deleted", "restored", "merged", "unmerged", "erased"]),
         at: z.iso.datetime(),
         by: z.string().openapi({ description: "The id of the user." }),
         changes: FieldChangesSchema,

@@ -56,7 +56,9 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
   return readings.map((_, n) => found.get(n));
 }
 
-type Unread = "shared_email" | "email_key" | "registered_by" | "words" | "changed_xid" | "sort_name" | "city_key" | "words_version";
+type Unread =
+  | ("shared_email" | "email_key" | "registered_by" | "words" | "changed_xid" | "sort_name" | "city_key" | "words_version")
+  | "erased_at";
 export type PatientRow = Omit<PatientsTable, Unread> & {
   account_id: string | null;
 };
@@ -91,6 +93,31 @@ export function toPatient(row: PatientRow): Patient {
     ...(row.deleted_at && { deletedAt: row.deleted_at }),
     ...(row.merged_into && { mergedInto: row.merged_into }),
   };
+}
+
+const restrictedStatement = {
+  name: "patients_restricted",
+  text: `
+    with found as materialized (
+      select p.id, p.version, p.created_at, p.updated_at, p.deleted_at, b.account_id, v.record
+      from patients p left join patient_billing b on b.patient_id = p.id
+      cross join lateral (
+        select record from patient_versions where patient_id = p.id and record::text <> '{}' order by version desc limit 1
+      ) v where p.id = $1 and p.erased_at is not null
+    ), audited as (
+      ${insertIntoAudit} select $2, 'patient.read', id, $3, jsonb_build_object('version', version, 'restricted', true) from found
+    )
+    select * from found`,
+};
+
+/** A patient who is erased, but for a record that must be kept, with an audit entry. For administrators only. */
+export async function readRestricted(db: PatientDatabase, { id, actor, requestId }: Replay): Promise<Patient | undefined> {
+  type Row = Pick<PatientRow, "id" | "version" | "created_at" | "updated_at" | "deleted_at" | "account_id"> & { record: PatientRecord };
+  const [row] = await db.query<Row>(restrictedStatement, [id, actor, requestId]);
+  if (!row) return undefined;
+  const { version, record, created_at: createdAt, updated_at: updatedAt, account_id } = row;
+  const patient = { id: row.id, version: Number(version), record, createdAt, updatedAt, accountId: account_id ?? undefined };
+  return { ...patient, ...(row.deleted_at && { deletedAt: row.deleted_at }) };
 }
 
 /** A repeated request, which created a patient before. */

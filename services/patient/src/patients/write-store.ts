@@ -83,8 +83,10 @@ export const versionColumns: { [name: string]: Column<NewVersion> } = {
   traceparent: ["text", ({ event }) => event.traceparent],
 };
 export const vector = "array_to_tsvector(string_to_array(input.words, E'\\n'))";
-/** The hash of the record's text as `patient_versions` keeps it, for the audit trail. */
-export const digest = "encode(sha256(convert_to(record::text, 'UTF8')), 'hex')";
+/** The salt of a new version: 122 random bits. */
+export const newSalt = "uuid_send(gen_random_uuid())";
+/** The hash of the salt and the record's text as `patient_versions` keeps both, for the audit trail. */
+export const digest = "encode(sha256(salt || convert_to(record::text, 'UTF8')), 'hex')";
 
 const newPatients = defineBulkInput<NewPatient>({
   ...versionColumns,
@@ -166,7 +168,7 @@ const createStatement = {
       from input where (key is null or id in (select patient_id from keyed)) and id not in (select id from taken) order by email_key
       on conflict do nothing returning id
     ), fresh as materialized (
-      select * from input where id in (select id from created)
+      select *, ${newSalt} as salt from input where id in (select id from created)
     ), held as (
       insert into patient_identifiers (system, value, patient_id)
       select system, value, id from identifiers where id in (select id from created) order by system, value
@@ -175,8 +177,8 @@ const createStatement = {
       select distinct word from ${newNames.source("names", newPatients.count + 1)} where id in (select id from created) order by word
       on conflict do nothing
     ), versions as (
-      insert into patient_versions (patient_id, version, action, changed_at, changed_by, record)
-      select id, 1, action, at, actor, record from fresh
+      insert into patient_versions (patient_id, version, action, changed_at, changed_by, record, salt)
+      select id, 1, action, at, actor, record, salt from fresh
     ), billing as (
       insert into patient_billing (patient_id, next_attempt_at, traceparent)
       select id, billing_at, case when traceparent like '%-01' then traceparent end from fresh

@@ -1,0 +1,12 @@
+/** `node services/patient/src/commands/export-erasures.ts`: prints everybody who was erased, one per line, for a file (docs/privacy.md). */
+import { databaseConfig, readEnvironment } from "@pm/kit/config";
+import { createLogger } from "@pm/kit/log";
+import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
+import { toLine } from "../erasure/events.ts";
+import { allErasures } from "../erasure/store.ts";
+import type { Tables } from "../tables.ts";
+
+const settings = databaseSettings(readEnvironment(databaseConfig));
+const db = openDatabase<Tables>({ settings, poolSize: 1, applicationName: "export-erasures", log: createLogger("patient", "error") });
+for await (const erasure of allErasures(db)) process.stdout.write(toLine(erasure));
+await db.kysely.destroy();

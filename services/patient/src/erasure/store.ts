@@ -1,0 +1,234 @@
+/** Erasures and legal holds in Postgres. What is erased, and how, stands in the migration: only its owner may. */
+import { insertIntoAudit } from "@pm/kit/audit/audit";
+import { insertOutboxEvents, type OutboxEvent } from "@pm/kit/kafka/outbox";
+import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
+import type { Selectable } from "kysely";
+import type { PatientDatabase } from "../database.ts";
+import type { PatientRecord, Tables } from "../tables.ts";
+
+export type ErasureRow = Selectable<Tables["erasures"]>;
+export type HoldRow = Selectable<Tables["legal_holds"]>;
+type Who = { actorId: string; requestId: string };
+
+/** What decides about an erasure in this service. */
+export type Erasable = {
+  version: bigint;
+  /** The account is being opened: billing does not know the patient yet. */
+  isOpening: boolean;
+  /** When the law no longer asks for the record. */
+  keepUntil: Date;
+  isOnHold: boolean;
+  /** The record that this one was merged into. */
+  mergedInto: string | null;
+  /** The records that were merged into this one: they are of the same person. */
+  merged: string[];
+};
+
+const erasableStatement = {
+  name: "erasure_of_patient",
+  text: `
+    select p.version, coalesce(b.account_id is null and b.next_attempt_at is not null, false) as "isOpening",
+      (select max(changed_at) from patient_versions where patient_id = p.id and action not in ('deleted', 'erased'))
+        + make_interval(years => $2) as "keepUntil",
+      exists (select from legal_holds where patient_id = p.id) as "isOnHold",
+      p.merged_into as "mergedInto", array(select id from patients where merged_into = p.id order by id) as merged
+    from patients p left join patient_billing b on b.patient_id = p.id where p.id = $1`,
+};
+
+/** A patient, also a deleted one. A record's age counts from when it was last written, not from when it was deleted. */
+export async function findErasable(db: Queries, id: string, retentionYears: number): Promise<Erasable | undefined> {
+  const [row] = await db.query<Erasable>(erasableStatement, [id, retentionYears]);
+  return row;
+}
+
+/** Every version of a record that is not erased. */
+export async function recordsOf(db: Queries, id: string): Promise<PatientRecord[]> {
+  const text = "select record from patient_versions where patient_id = $1 and record::text <> '{}'";
+  return (await db.query<{ record: PatientRecord }>({ name: "erasure_records", text }, [id])).map(({ record }) => record);
+}
+
+export async function findErasure(db: Queries, patientId: string): Promise<ErasureRow | undefined> {
+  const [row] = await db.query<ErasureRow>({ name: "erasure_find", text: "select * from erasures where patient_id = $1" }, [patientId]);
+  return row;
+}
+
+const eraseStatement = { name: "erasure_erase", text: "select erase_patient(patient_id, id) from erasures where patient_id = $1" };
+
+export type NewErasure = Pick<ErasureRow, "id" | "patient_id" | "reason" | "requested_by" | "request_id" | "requested_at"> & {
+  /** The words of the names of some records, which no search is to find any more. */
+  wordsOf: (records: PatientRecord[]) => string[];
+  keeps_record: boolean;
+  /** What others learn: the last event of the patient, and that they were erased. */
+  eventsAt: (version: number) => OutboxEvent[];
+};
+
+/** For one that is there already: everybody is asked again. */
+const againStatement = {
+  name: "erasure_again",
+  text: "update erasures set billing_erased_at = null, next_attempt_at = now() where patient_id = $1",
+};
+
+const insertStatement = {
+  name: "erasure_insert",
+  text: `insert into erasures (id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record, next_attempt_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, now()) on conflict (patient_id) do nothing returning id`,
+};
+
+const lockStatement = { name: "erasure_lock", text: "select version from patients where id = $1 for update" };
+const mergedStatement = { name: "erasure_merged", text: "select id from patients where merged_into = $1" };
+
+/**
+ * Erases the records of a patient: the one that lives, then those that were merged into it. False if others are merged
+ * into it by now.
+ */
+export function beginErasures(db: PatientDatabase, erasures: NewErasure[]): Promise<boolean> {
+  return inTransaction(db, async (tx) => {
+    const [first] = erasures;
+    await tx.query(lockStatement, [first?.patient_id]);
+    const merged = await tx.query<{ id: string }>(mergedStatement, [first?.patient_id]);
+    if (!merged.every(({ id }) => erasures.some(({ patient_id }) => patient_id === id))) return false;
+    for (const erasure of erasures) await beginErasure(tx, erasure);
+    return true;
+  });
+}
+
+/**
+ * Erases a record, but for what must be kept, and tells others by events. If somebody else has begun, it does nothing,
+ * unless it is to be done again. If there is no such record, since a backup is older than it is, the erasure is noted.
+ */
+export async function beginErasure(tx: Queries, erasure: NewErasure, { again = false } = {}): Promise<void> {
+  const { id, patient_id, reason, requested_by, request_id, requested_at, wordsOf, keeps_record, eventsAt } = erasure;
+  const [patient] = await tx.query<{ version: bigint }>(lockStatement, [patient_id]);
+  const words = wordsOf(await recordsOf(tx, patient_id));
+  const values = [id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record];
+  const [begun] = await tx.query(insertStatement, values);
+  if (!begun && !again) return;
+  if (!begun) await tx.query(againStatement, [patient_id]);
+  await tx.query(eraseStatement, [patient_id]);
+  await insertOutboxEvents(tx, eventsAt(Number(patient?.version ?? 0n) + 1));
+}
+
+/** Erases the record of a patient who was restricted until now. */
+export async function eraseRecord(db: PatientDatabase, { id, patient_id }: ErasureRow): Promise<void> {
+  await inTransaction(db, async (tx) => {
+    await tx.query({ name: "erasure_release", text: "update erasures set keeps_record = false where id = $1" }, [id]);
+    await tx.query(eraseStatement, [patient_id]);
+  });
+}
+
+const leaseStatement = {
+  name: "erasure_lease",
+  text: `update erasures set next_attempt_at = now() + interval '1 minute', attempts = attempts + 1
+    where id in (select id from erasures where next_attempt_at <= now() order by next_attempt_at limit $1 for update skip locked) returning *`,
+};
+
+/** Takes erasures that are due. If this process dies, they are due again after a minute. */
+export function leaseErasures(db: Queries, limit: number): Promise<ErasureRow[]> {
+  return db.query<ErasureRow>(leaseStatement, [limit]);
+}
+
+/** Notes what billing has erased. */
+export async function noteBillingErased(db: Queries, id: string, at: Date, removed: Record<string, number>): Promise<void> {
+  const text = "update erasures set billing_erased_at = $2, billing_removed = $3 where id = $1";
+  await db.query({ name: "erasure_billing", text }, [id, at, JSON.stringify(removed)]);
+}
+
+const settleStatement = {
+  name: "erasure_settle",
+  text: `update erasures set attempts = 0, next_attempt_at = case
+    when record_erased_at is null or billing_erased_at is null then now() + make_interval(secs => $2) end where id = $1`,
+};
+
+/** Ends an erasure that is complete. Another one is looked at again after some seconds. */
+export async function settleErasure(db: Queries, id: string, lookAgainSeconds: number): Promise<void> {
+  await db.query(settleStatement, [id, lookAgainSeconds]);
+}
+
+/** Puts off an erasure that failed, longer every time, up to an hour. */
+export async function postponeErasure(db: Queries, id: string): Promise<void> {
+  const text =
+    "update erasures set next_attempt_at = now() + make_interval(secs => least(3600, 2 ^ least(attempts, 12))) where id = $1 and next_attempt_at is not null";
+  await db.query({ name: "erasure_postpone", text }, [id]);
+}
+
+/** An erasure that is not complete is due now. */
+export async function hurryErasure(db: Queries, patientId: string): Promise<void> {
+  const text = "update erasures set next_attempt_at = now() where patient_id = $1 and next_attempt_at is not null";
+  await db.query({ name: "erasure_hurry", text }, [patientId]);
+}
+
+/** How many erasures have failed three times and more. */
+export async function countFailing(db: Queries): Promise<number> {
+  const text = "select count(*)::int as n from erasures where next_attempt_at is not null and attempts >= 3";
+  const [row] = await db.query<{ n: number }>({ name: "erasures_failing", text }, []);
+  return row?.n ?? 0;
+}
+
+const placeStatement = {
+  name: "hold_place",
+  text: `
+    with placed as (
+      insert into legal_holds (patient_id, reason, placed_by, placed_at)
+      select id, $2, $3, now() from (select id from patients where id = $1 for update) p
+      where not exists (select from erasures where patient_id = p.id and record_erased_at is not null)
+      on conflict (patient_id) do update set reason = excluded.reason, placed_by = excluded.placed_by, placed_at = excluded.placed_at
+      returning *
+    ), audited as (
+      ${insertIntoAudit} select $3, 'patient.hold_placed', patient_id, $4, '{}' from placed
+    )
+    select * from placed`,
+};
+
+/** Places a legal hold, or replaces the one that is there. Undefined if there is no such patient, or it is erased. */
+export async function placeHold(db: Queries, id: string, reason: string, { actorId, requestId }: Who): Promise<HoldRow | undefined> {
+  const [row] = await db.query<HoldRow>(placeStatement, [id, reason, actorId, requestId]);
+  return row;
+}
+
+const readHoldStatement = {
+  name: "hold_read",
+  text: `
+    with found as (
+      select * from legal_holds where patient_id = $1
+    ), audited as (
+      ${insertIntoAudit} select $2, 'patient.hold_read', patient_id, $3, '{}' from found
+    )
+    select * from found`,
+};
+
+export async function readHold(db: Queries, id: string, { actorId, requestId }: Who): Promise<HoldRow | undefined> {
+  const [row] = await db.query<HoldRow>(readHoldStatement, [id, actorId, requestId]);
+  return row;
+}
+
+const endStatement = {
+  name: "hold_end",
+  text: `
+    with ended as (
+      delete from legal_holds where patient_id = $1 returning patient_id
+    ), audited as (
+      ${insertIntoAudit} select $2, 'patient.hold_ended', patient_id, $3, '{}' from ended
+    )
+    select * from ended`,
+};
+
+/** Ends a legal hold. False if there was none. */
+export async function endHold(db: Queries, id: string, { actorId, requestId }: Who): Promise<boolean> {
+  return (await db.query(endStatement, [id, actorId, requestId])).length === 1;
+}
+
+const allStatement = {
+  name: "erasures_all",
+  text: "select * from erasures where $1::uuid is null or patient_id > $1 order by patient_id limit 1000",
+};
+
+/** All erasures, in the order of their patients. */
+export async function* allErasures(db: Queries): AsyncGenerator<ErasureRow> {
+  for (let after: string | null = null; ; ) {
+    const rows: ErasureRow[] = await db.query<ErasureRow>(allStatement, [after]);
+    yield* rows;
+    const last = rows.at(-1);
+    if (!last) return;
+    after = last.patient_id;
+  }
+}

@@ -1,0 +1,276 @@
+/** Erasing a patient: what goes, what the law keeps and for whom, and that nobody can undo or bypass it. */
+import { createHash, randomUUID } from "node:crypto";
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { verifyAudit } from "@pm/kit/audit/verify";
+import { tablesWith } from "@pm/kit/test/tables";
+import { ErasureHoldsSchema } from "@pm/proto/billing/v1/internal";
+import { PatientEventSchema } from "@pm/proto/patient/v1/events";
+import { query } from "@pm/stack/native/postgres";
+import { expect, test } from "vitest";
+import type { ErasureInBilling } from "../src/erasure/billing-client.ts";
+import { patientsOfThisFile, someBody } from "./testing.ts";
+
+let heldInBilling: ReturnType<typeof create<typeof ErasureHoldsSchema>> | undefined;
+let isBillingDown = false;
+const erasureInBilling: ErasureInBilling = {
+  holds: async () => heldInBilling,
+  async erase() {
+    if (isBillingDown) throw new Error("billing is down");
+    return heldInBilling ?? { at: new Date(), removed: { accounts: 1 } };
+  },
+};
+const { database, service, admin } = await patientsOfThisFile({ erasureInBilling });
+const eraser = service.as("admin", { hasSecondFactor: true });
+const { db } = service;
+
+const asOwner = (text: string, values: unknown[] = []) => query(database.migrationDatabaseUrl, (client) => client.query(text, values));
+
+/** A patient whose words nobody else has, and whose record is old enough to go. */
+async function registered(fields: Record<string, unknown> = {}, { years = 11 } = {}) {
+  const word = `Quillonbrack${randomUUID().slice(0, 8).replace(/\d/g, "x")}`;
+  const body = someBody({ name: `${word} Featherstone`, email: `${word}@example.com`, address: `1 ${word} Road`, ...fields });
+  const { body: patient } = await admin.send("POST", "/patients", body, { "idempotency-key": randomUUID() });
+  const old = "update patient_versions set changed_at = changed_at - make_interval(years => $2) where patient_id = $1";
+  await asOwner(old, [patient.id, years]);
+  await asOwner("update patient_billing set account_id = coalesce(account_id, gen_random_uuid()), next_attempt_at = null");
+  return { id: patient.id as string, word };
+}
+const erase = (id: string, body: object = {}) => eraser.send("POST", `/patients/${id}:erase`, { reason: "They asked", ...body });
+
+/** The ids of patients whom a search finds. */
+const found = async (q: string): Promise<string[]> =>
+  (await admin.send("GET", `/patients?q=${q}`)).body.items.map((item: { id: string }) => item.id);
+
+test("whoever lacks the scope or the second factor erases nobody", async () => {
+  const { id } = await registered();
+  for (const role of ["user", "billing", "analyst"] as const)
+    expect((await service.as(role, { hasSecondFactor: true }).send("POST", `/patients/${id}:erase`, { reason: "x" })).status).toBe(403);
+  const without = await admin.send("POST", `/patients/${id}:erase`, { reason: "x" });
+  expect(without).toMatchObject({ status: 403, body: { detail: expect.stringContaining("/auth/mfa/totp") } });
+  expect((await admin.send("GET", `/patients/${id}`)).status).toBe(200);
+});
+
+test("an erased patient is in no table any more, and everybody gets 404", async () => {
+  const { id, word } = await registered({ identifiers: [{ system: "passport", value: `Z${randomUUID()}` }] });
+  await admin.send("PUT", `/patients/${id}/access`, { users: [randomUUID()], teams: [] });
+  await admin.send("PATCH", `/patients/${id}`, { phoneNumber: "+12175550123" });
+  await asOwner("update patient_versions set changed_at = now() - interval '11 years' where patient_id = $1", [id]);
+  await asOwner("insert into imports (id, caller, dry_run, prefix_hash) values ($1, 'x', true, '')", [id]);
+  await asOwner("insert into import_errors values ($1, 1, $2)", [
+    id,
+    JSON.stringify([{ path: `${word} Featherstone`, message: "is unknown" }]),
+  ]);
+  await asOwner("insert into import_emails values ($1, $2)", [
+    id,
+    createHash("sha256").update(`${word}@example.com`.toLowerCase()).digest(),
+  ]);
+  expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual(
+    expect.arrayContaining(["patients", "patient_versions", "patient_words", "import_errors"]),
+  );
+
+  const { status, body } = await erase(id);
+  expect({ status, body }).toMatchObject({ status: 202, body: { patientId: id, state: "erasing", holds: [] } });
+  await service.eraseDue();
+  const certificate = await eraser.send("GET", `/patients/${id}/erasure`);
+  expect(certificate.body).toMatchObject({ state: "erased", reason: "They asked", completedAt: expect.any(String) });
+  const counts = certificate.body.removed.map(({ service: name, counts: removed }: { service: string; counts: object }) => [name, removed]);
+  expect(counts).toEqual([
+    ["patient", { records: 1, grants: 1, searchWords: 1, idempotentAnswers: 1, importErrors: 1, importKeys: 1, unsentEvents: 2 }],
+    ["patient", { versions: 2 }],
+    ["billing", { accounts: 1 }],
+    ["analytics", {}],
+  ]);
+  expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual([]);
+  for (const path of ["", "/history", "/access"]) expect((await eraser.send("GET", `/patients/${id}${path}`)).status, path).toBe(404);
+  expect((await eraser.send("POST", `/patients/${id}:restore`)).status).toBe(404);
+  expect((await eraser.send("PATCH", `/patients/${id}`, { name: "Back" })).status).toBe(404);
+  expect((await eraser.send("GET", "/patients?deleted=true&limit=200")).body.items.map((item: { id: string }) => item.id)).not.toContain(
+    id,
+  );
+  expect(await erase(id)).toMatchObject({ status: 202, body: { id: certificate.body.id, state: "erased" } });
+});
+
+test("who follows changes learns of an erasure as of a deletion, without anything about the patient", async () => {
+  const { body: before } = await admin.send("GET", "/patients?updatedAfter=0001-01-01T00:00:00Z&deleted=include&limit=200");
+  const { id } = await registered();
+  await erase(id);
+  const { body } = await admin.send("GET", `/patients?updatedAfter=${encodeURIComponent(before.until)}&deleted=include&limit=200`);
+  expect(body.items.find((item: { id: string }) => item.id === id)).toMatchObject({ name: "", deletedAt: expect.any(String) });
+});
+
+test("words that a living record uses stay, and the search goes on finding others", async () => {
+  const { id, word } = await registered();
+  const { body: other } = await admin.send("POST", "/patients", someBody({ name: `Zoe ${word}` }));
+  await erase(id);
+  expect((await db.pool.query("select 1 from patient_words where word = $1", [word.toLowerCase()])).rowCount).toBe(1);
+  expect(await found(word)).toContain(other.id);
+  expect(await found(word)).not.toContain(id);
+});
+
+test("analytics is told by the last event of the patient, and events before it lose their demographics", async () => {
+  const { id } = await registered({ address: { city: "Xylophonville", street: "1 Main St" } });
+  await erase(id);
+  const { rows } = await db.pool.query("select type, payload from outbox where key = $1 and topic = 'patient.v1' order by id", [id]);
+  const events = rows.map(({ payload }) => fromBinary(PatientEventSchema, payload));
+  expect(rows.map(({ type }) => type)).toEqual(["patient.v1.registered", "patient.v1.erased"]);
+  expect(events.map(({ version }) => version)).toEqual([1n, 2n]);
+  expect(events[0]?.event).toMatchObject({ case: "registered", value: { registeredDate: expect.any(String) } });
+  expect(JSON.stringify(events, (_, value) => (typeof value === "bigint" ? String(value) : value))).not.toContain("Xylophonville");
+});
+
+test("everything that stops an erasure is named, and a dry run changes nothing", async () => {
+  const { id } = await registered({}, { years: 1 });
+  await admin.send("PUT", `/patients/${id}/hold`, { reason: "A court asks for it" });
+  heldInBilling = create(ErasureHoldsSchema, {
+    outstanding: { currencyCode: "EUR", minorUnits: 5n },
+    invoiceCount: 2,
+    keepUntilDate: "2034-01-01",
+  });
+  const refused = await erase(id);
+  expect(refused.status).toBe(409);
+  const kinds = ["legalHold", "record", "openBalance", "invoices"];
+  expect(refused.body.errors.map(({ path }: { path: string }) => path)).toEqual(kinds);
+  const { status, body } = await erase(id, { dryRun: true });
+  expect(status).toBe(200);
+  expect(body.holds.map(({ kind }: { kind: string }) => kind)).toEqual(kinds);
+  expect((await admin.send("GET", `/patients/${id}`)).status).toBe(200);
+  expect((await eraser.send("GET", `/patients/${id}/erasure`)).status).toBe(404);
+  heldInBilling = undefined;
+});
+
+test("with restrict, only administrators read what is held, and it goes when the last hold ends", async () => {
+  const { id, word } = await registered();
+  await admin.send("PUT", `/patients/${id}/hold`, { reason: "A court asks for it" });
+  const owner = service.as("user", { id: admin.caller.id });
+  expect((await owner.send("GET", `/patients/${id}`)).status).toBe(200);
+  expect(await erase(id, { restrict: true })).toMatchObject({ status: 202, body: { state: "restricted", holds: [{ kind: "legalHold" }] } });
+  await service.eraseDue();
+  expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual(["patient_versions"]);
+  for (const path of ["", "/history"]) {
+    expect((await admin.send("GET", `/patients/${id}${path}`)).status).toBe(200);
+    for (const other of [owner, service.as("billing")]) expect((await other.send("GET", `/patients/${id}${path}`)).status).toBe(404);
+  }
+  expect((await admin.send("GET", `/patients/${id}`)).body.name).toContain(word);
+  expect((await admin.send("PATCH", `/patients/${id}`, { name: "x" })).status).toBe(404);
+  expect(await found(`${word}&deleted=include`)).not.toContain(id);
+  expect((await admin.send("DELETE", `/patients/${id}/hold`)).status).toBe(204);
+  await service.eraseDue();
+  expect((await eraser.send("GET", `/patients/${id}/erasure`)).body).toMatchObject({ state: "erased", holds: [] });
+  expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual([]);
+  expect((await admin.send("GET", `/patients/${id}`)).status).toBe(404);
+  expect((await admin.send("PUT", `/patients/${id}/hold`, { reason: "too late" })).status).toBe(409);
+});
+
+test("what was begun is completed when billing answers again", async () => {
+  const { id } = await registered();
+  isBillingDown = true;
+  await erase(id);
+  await service.eraseDue();
+  expect((await eraser.send("GET", `/patients/${id}/erasure`)).body.state).toBe("erasing");
+  isBillingDown = false;
+  await erase(id);
+  await service.eraseDue();
+  expect((await eraser.send("GET", `/patients/${id}/erasure`)).body.state).toBe("erased");
+});
+
+test("32 erasures of one patient at once are one, and one of two races with a change wins", async () => {
+  const { id, word } = await registered();
+  const answers = await Promise.all(
+    Array.from({ length: 32 }, (_, index) =>
+      index % 4 ? erase(id) : admin.send("PATCH", `/patients/${id}`, { name: `${word} ${index}` }),
+    ),
+  );
+  expect(new Set(answers.filter(({ status }) => status === 202).map(({ body }) => body.id)).size).toBe(1);
+  expect((await db.pool.query("select 1 from outbox where key = $1 and type = 'patient.v1.erased'", [id])).rowCount).toBe(1);
+  await asOwner("update patient_versions set changed_at = now() - interval '11 years' where patient_id = $1", [id]);
+  await erase(id);
+  await service.eraseDue();
+  expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual([]);
+});
+
+test("with a survivor the records go that were merged into it, and a merged one cannot go alone", async () => {
+  const [survivor, duplicate] = [await registered(), await registered()];
+  const { body: version } = await admin.send("GET", `/patients/${duplicate.id}`);
+  const { body: own, headers } = await admin.send("GET", `/patients/${survivor.id}`);
+  const merged = await admin.send(
+    "POST",
+    `/patients/${survivor.id}:merge`,
+    { duplicateId: duplicate.id, duplicateVersion: version.version },
+    { "if-match": headers.get("etag") ?? `"${own.version}"` },
+  );
+  expect(merged.status, merged.text).toBe(200);
+  await asOwner("update patient_versions set changed_at = now() - interval '11 years'");
+  expect(await erase(duplicate.id)).toMatchObject({ status: 409, body: { detail: expect.stringContaining(survivor.id) } });
+  expect((await erase(survivor.id)).status).toBe(202);
+  await service.eraseDue();
+  for (const { id, word } of [survivor, duplicate]) {
+    expect((await eraser.send("GET", `/patients/${id}/erasure`)).body.state).toBe("erased");
+    expect((await admin.send("GET", `/patients/${id}`)).status).toBe(404);
+    expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual([]);
+  }
+});
+
+test("a reason that says who the patient is, is refused: it stays", async () => {
+  const { id, word } = await registered();
+  for (const reason of [`${word} asked`, `mail from ${word.toUpperCase()}@example.com`])
+    expect(await erase(id, { reason })).toMatchObject({ status: 400, body: { errors: [{ path: "reason" }] } });
+});
+
+test("neither reasons nor values of the patient are in the audit trail, and the chain holds", async () => {
+  const { id, word } = await registered();
+  await admin.send("PUT", `/patients/${id}/hold`, { reason: "Zanzibar proceedings" });
+  await admin.send("DELETE", `/patients/${id}/hold`);
+  await erase(id, { reason: "Letter of the guardian from Quito" });
+  const { rows } = await db.pool.query("select action, details::text from audit_entries where subject = $1 order by id", [id]);
+  expect(rows.map(({ action }) => action)).toEqual([
+    "patient.registered",
+    "patient.hold_placed",
+    "patient.hold_ended",
+    "patient.erased",
+    "patient.erasure_read",
+  ]);
+  for (const text of [word, "Zanzibar", "Quito"]) expect(JSON.stringify(rows)).not.toContain(text);
+  expect(await verifyAudit(db.pool)).toMatchObject({ intact: true });
+});
+
+test("a version's digest is salted, and the salt goes with the version", async () => {
+  const { id } = await registered();
+  const digests = async () =>
+    (
+      await db.pool.query(
+        `select encode(sha256(salt || convert_to(record::text, 'UTF8')), 'hex') = details->>'sha256' as holds,
+          encode(sha256(convert_to(record::text, 'UTF8')), 'hex') = details->>'sha256' as unsalted
+        from patient_versions v join audit_entries a on a.subject = v.patient_id::text and (a.details->>'version')::bigint = v.version
+        where v.patient_id = $1 and a.details ? 'sha256'`,
+        [id],
+      )
+    ).rows;
+  await admin.send("PATCH", `/patients/${id}`, { name: "Somebody Else" });
+  expect(await digests()).toEqual([
+    { holds: true, unsalted: false },
+    { holds: true, unsalted: false },
+  ]);
+  await asOwner("update patient_versions set changed_at = now() - interval '11 years' where patient_id = $1", [id]);
+  await erase(id);
+  expect((await db.pool.query("select 1 from patient_versions where patient_id = $1 and salt is not null", [id])).rowCount).toBe(0);
+});
+
+test("the service may erase by the function alone: it can neither change versions nor the trail, nor use its parts", async () => {
+  const { id } = await registered();
+  const denied = [
+    "update patient_versions set record = '{}'",
+    "delete from patient_versions",
+    "update audit_entries set details = '{}'",
+    "delete from audit_entries",
+    "delete from patient_words",
+    "delete from erasures",
+    "update erasures set record_erased_at = now()",
+    `select erase_patient_row('${id}', '{}')`,
+    `select erase_patient_traces('${id}')`,
+  ];
+  for (const text of denied) await expect(db.pool.query(text), text).rejects.toMatchObject({ code: "42501" });
+  await expect(db.pool.query("select erase_patient($1, $2)", [id, randomUUID()])).rejects.toThrow("no such erasure");
+  // A table of the caller's own does not stand in for one of the service's.
+  await db.pool.query("create temporary table erasures (like public.erasures)").catch(() => undefined);
+  await expect(db.pool.query("select erase_patient($1, $2)", [id, randomUUID()])).rejects.toThrow("no such erasure");
+});
