@@ -6,7 +6,10 @@ import { type Call, charge, done, euros, get, ids, issuedInvoice, mutation, newC
 /** The action of the entry, and a call that leaves it; or why there is none. */
 export type AuditRow = { leaves: string; by: () => Call | Promise<Call> } | { none: string };
 
-export const auditTableOfBilling: Record<keyof typeof operations & `billing.${string}`, AuditRow> = {
+export const auditTableOfBilling: Record<
+  Exclude<keyof typeof operations & `billing.${string}`, `billing.${string}Audit${string}`>,
+  AuditRow
+> = {
   "billing.v1.BillingService/CreateBillingAccount": {
     // Patient-service has opened the account of every patient whom a person may name.
     leaves: "account.read",

@@ -68,6 +68,7 @@ export const auditTables = {
     sealed_at: "timestamptz default",
   },
   audit_unsealed: { entry_id: "bigint" },
+  audit_patients: { entry_id: "bigint", occurred_at: "timestamptz", patient_id: "uuid" },
 } as const satisfies TableDescriptions<AuditTables>;
 
 export const outboxTables = {

@@ -1,5 +1,6 @@
 /** Billing: everything that it consists of, in the order in which it starts. It closes in the reverse order. */
 import { randomUUIDv7 } from "node:crypto";
+import { registerTrail } from "@pm/kit/auditor/rest";
 import { createCursors } from "@pm/kit/cursor";
 import { createRestApp } from "@pm/kit/http/rest";
 import { createGuard } from "@pm/kit/rpc/guard";
@@ -7,6 +8,7 @@ import { listenRpc } from "@pm/kit/rpc/server";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { createAccounts } from "./accounts/accounts.ts";
+import { patientsOf, subjectsOf } from "./accounts/patients-store.ts";
 import { createPayerBalance } from "./accounts/payer-balance.ts";
 import { readConfig } from "./config.ts";
 import { createPdfPool } from "./documents/pdf-pool.ts";
@@ -58,11 +60,16 @@ const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, payme
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
 registerDocuments(rest, { invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now });
-registerBooks(rest, { books: createBooks(shared), audit });
+const patientsOfAccounts = (accountIds: string[]) => patientsOf(db, accountIds);
+registerBooks(rest, { books: createBooks(shared), audit, patientsOf: patientsOfAccounts });
 registerTotals(rest, shared);
+registerTrail(rest, { ...parts, subjectsOf: (patientId) => subjectsOf(db, patientId) });
 await listenRpc({
   routes: (router) =>
-    registerBilling(router, { accounts, payers, payerBalance, ledger, invoices, reductions, history, watch, patients, verifier, audit }),
+    registerBilling(router, {
+      ...{ accounts, payers, payerBalance, ledger, invoices, reductions, history, watch, patients, verifier, audit },
+      patientsOf: patientsOfAccounts,
+    }),
   services: [BillingService],
   rest: rest.app,
   guard: createGuard({ log, verifier, audit, secondScopes }),

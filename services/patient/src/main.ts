@@ -1,4 +1,5 @@
 /** The patient service: everything it is made of, in reading order. */
+import { registerTrail } from "@pm/kit/auditor/rest";
 import { createCursors } from "@pm/kit/cursor";
 import { createRestApp } from "@pm/kit/http/rest";
 import { listenHttp } from "@pm/kit/http/server";
@@ -7,6 +8,8 @@ import { connectToAuth, startService } from "@pm/kit/service";
 import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
 import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
+import { createDisclosures } from "./disclosures/disclosures.ts";
+import { registerDisclosures } from "./disclosures/rest.ts";
 import { createImports } from "./files/import.ts";
 import { registerProgress } from "./files/progress-rest.ts";
 import { registerFiles } from "./files/rest.ts";
@@ -59,4 +62,7 @@ registerPatients(rest, {
   sharing: createSharing({ db }),
 });
 registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
+registerTrail(rest, parts);
+const others = { billing: config.BILLING_URL, analytics: config.ANALYTICS_URL };
+registerDisclosures(rest, { disclosures: createDisclosures({ db, audit, cursors, others }) });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

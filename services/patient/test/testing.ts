@@ -1,6 +1,7 @@
 /** For tests: the service's REST app in this process, over a real Postgres, and clients that speak its JSON. */
 import { randomUUID } from "node:crypto";
 import { createAuditTrail } from "@pm/kit/audit/trail";
+import { registerTrail } from "@pm/kit/auditor/rest";
 import { type Role, roles, type Scope } from "@pm/kit/auth/access";
 import { createRevocationList } from "@pm/kit/auth/revocation-list";
 import type { Caller } from "@pm/kit/auth/verifier";
@@ -15,6 +16,8 @@ import { testDatabase } from "@pm/stack/testing";
 import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
 import { type RecordSettings, recordSettings } from "../src/config.ts";
+import { createDisclosures } from "../src/disclosures/disclosures.ts";
+import { registerDisclosures } from "../src/disclosures/rest.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerProgress } from "../src/files/progress-rest.ts";
 import { registerFiles } from "../src/files/rest.ts";
@@ -63,12 +66,14 @@ type AppOptions = {
   poolSize?: number;
   settings?: Partial<RecordSettings>;
   limits?: Parameters<typeof createTransfers>[0]["limits"];
+  /** Where the trails of other services are. */
+  others?: { [service: string]: string };
 };
 
 /** @param options.ask how billing answers; it opens every account at once where nothing is said */
 export async function startPatientApp(
   databaseUrl: string,
-  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, settings: set = {}, limits }: AppOptions = {},
+  { ask = async (patients) => patients.map(() => randomUUID()), poolSize = 10, settings: set = {}, limits, others = {} }: AppOptions = {},
 ) {
   const log = createLogger("patient", "silent");
   const lifecycle = testLifecycle();
@@ -106,6 +111,8 @@ export async function startPatientApp(
     sharing: createSharing({ db }),
   });
   registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
+  registerTrail(rest, { service: "patient", database: db, audit });
+  registerDisclosures(rest, { disclosures: createDisclosures({ db, audit, cursors, others }) });
 
   return {
     db,

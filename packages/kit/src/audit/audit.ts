@@ -37,6 +37,8 @@ export type AuditTables = {
     sealed_at: Generated<Date>;
   };
   audit_unsealed: { entry_id: bigint };
+  /** Whom the answer of an entry showed, where its subject does not say it. */
+  audit_patients: { entry_id: bigint; occurred_at: Date; patient_id: string };
 };
 
 /** What somebody did. Postgres adds the id and the time. */
@@ -51,6 +53,8 @@ export type AuditEntry = {
   requestId: string;
   /** What changed. */
   details?: object;
+  /** The patients whom an answer showed, if the subject does not say it. */
+  patientIds?: string[];
 };
 
 /** The beginning of every insert into the audit trail, for statements that write an entry beside other rows. */
@@ -69,11 +73,32 @@ const insertStatement = {
   text: `${insertIntoAudit} select actor, action, subject, request_id, details from ${newEntries.source("input")}`,
 };
 
+/** What an `insertIntoAudit` returns for `insertPatientsOf`. */
+export const returningEntry = "returning id as entry_id, occurred_at";
+
+/**
+ * Notes whom an entry is about, in the statement that writes it.
+ * @param entry the name of an `insertIntoAudit … ${returningEntry}`
+ * @param patients gives a column `id` for each patient, without repetitions
+ */
+export const insertPatientsOf = (entry: string, patients: string) => `insert into audit_patients (entry_id, occurred_at, patient_id)
+  select ${entry}.entry_id, ${entry}.occurred_at, shown.id from ${entry} cross join (${patients}) shown`;
+
+const insertListStatement = {
+  name: "audit_insert_list",
+  text: `with entry as (${insertIntoAudit} values ($1, $2, $3, $4, $5) ${returningEntry})
+    ${insertPatientsOf("entry", "select unnest($6::uuid[]) as id")}`,
+};
+
 /**
  * Adds entries to the audit trail. Where each round trip counts, a statement writes them itself, by `insertIntoAudit`.
  */
 export async function insertAuditEntries(db: Queries, entries: AuditEntry[]): Promise<void> {
-  if (entries.length > 0) await db.query(insertStatement, newEntries.collect(entries).values());
+  const lists = entries.filter(({ patientIds }) => patientIds?.length);
+  const others = lists.length > 0 ? entries.filter((entry) => !lists.includes(entry)) : entries;
+  if (others.length > 0) await db.query(insertStatement, newEntries.collect(others).values());
+  for (const { actorId, action, subject, requestId, details = {}, patientIds } of lists)
+    await db.query(insertListStatement, [actorId, action, subject, requestId, JSON.stringify(details), [...new Set(patientIds)]]);
 }
 
 /** Creates the tables; part of a service's first migration. `role` is the runtime role; it may only add and read. */

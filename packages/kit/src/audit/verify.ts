@@ -30,41 +30,57 @@ type AuditReport =
   | { intact: true; entries: number; blocks: number; unsealed: number; head: string }
   | { intact: false; entryId: string; problem: string };
 
+type Previous = Pick<Block, "number" | "hash">;
+type Break = Extract<AuditReport, { intact: false }>;
+
+const broken = (entryId: bigint | string, problem: string): Break => ({ intact: false, entryId: String(entryId), problem });
+
+/** The next blocks with their entries. Twenty hold at most 20,000 entries. */
+async function readBlocks(pool: Pool, after: bigint, limit = 20): Promise<{ blocks: Block[]; stored: Map<bigint, StoredEntry> }> {
+  const { rows: blocks } = await pool.query<Block>(
+    "select number, entry_ids, entry_hashes, previous_hash, hash from audit_blocks where number > $1 order by number limit $2",
+    [after, limit],
+  );
+  const { rows } = await pool.query<StoredEntry>(`select ${entryColumns} from audit_entries where id = any($1)`, [
+    blocks.flatMap((block) => block.entry_ids.map(BigInt)),
+  ]);
+  return { blocks, stored: new Map(rows.map((entry) => [entry.id, entry])) };
+}
+
+/** What is wrong with a block: with its entries, with its place behind the block before, or with itself. */
+function faultOf(block: Block, previous: Previous, stored: Map<bigint, StoredEntry>): Break | undefined {
+  const ids = block.entry_ids.map(BigInt);
+  const first = ids[0] ?? "none";
+  if (block.number !== previous.number + 1n)
+    return broken(first, `the blocks ${previous.number + 1n} to ${block.number - 1n} before it are missing`);
+  for (const [index, id] of ids.entries()) {
+    const entry = stored.get(id);
+    if (!entry) return broken(id, "it was deleted");
+    if (!block.entry_hashes[index]?.equals(hashEntry(entry))) return broken(id, "it was changed after it was sealed");
+  }
+  if (!block.previous_hash.equals(previous.hash)) return broken(first, `block ${block.number} does not follow the block before it`);
+  if (!block.hash.equals(hashBlock({ ...block, entry_ids: ids })))
+    return broken(first, `block ${block.number} was changed or its entries reordered`);
+  return undefined;
+}
+
 /**
  * Verifies the whole chain and names the first entry that was changed, deleted, added or reordered.
  * @param expectedHead a head that was stored before; if the chain no longer contains it, its end was removed or it was
  * rebuilt
  */
 export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<AuditReport> {
-  const broken = (entryId: bigint | string, problem: string): AuditReport => ({ intact: false, entryId: String(entryId), problem });
-  let previous: Pick<Block, "number" | "hash"> = { number: 0n, hash: noHash };
+  let previous: Previous = { number: 0n, hash: noHash };
   let entries = 0;
   let foundExpected = expectedHead === undefined;
   for (;;) {
-    const { rows: blocks } = await pool.query<Block>(
-      "select number, entry_ids, entry_hashes, previous_hash, hash from audit_blocks where number > $1 order by number limit 20",
-      [previous.number],
-    );
+    const { blocks, stored } = await readBlocks(pool, previous.number);
     if (blocks.length === 0) break;
-    const { rows } = await pool.query<StoredEntry>(`select ${entryColumns} from audit_entries where id = any($1)`, [
-      blocks.flatMap((block) => block.entry_ids.map(BigInt)),
-    ]);
-    const stored = new Map(rows.map((entry) => [entry.id, entry]));
     for (const block of blocks) {
-      const ids = block.entry_ids.map(BigInt);
-      const first = ids[0] ?? "none";
-      if (block.number !== previous.number + 1n)
-        return broken(first, `the blocks ${previous.number + 1n} to ${block.number - 1n} before it are missing`);
-      for (const [index, id] of ids.entries()) {
-        const entry = stored.get(id);
-        if (!entry) return broken(id, "it was deleted");
-        if (!block.entry_hashes[index]?.equals(hashEntry(entry))) return broken(id, "it was changed after it was sealed");
-      }
-      if (!block.previous_hash.equals(previous.hash)) return broken(first, `block ${block.number} does not follow the block before it`);
-      if (!block.hash.equals(hashBlock({ ...block, entry_ids: ids })))
-        return broken(first, `block ${block.number} was changed or its entries reordered`);
-      foundExpected ||= expectedHead === `${block.number}:${block.hash.toString("hex")}`;
-      entries += ids.length;
+      const fault = faultOf(block, previous, stored);
+      if (fault) return fault;
+      foundExpected ||= expectedHead === headOf(block);
+      entries += block.entry_ids.length;
       previous = block;
     }
   }
@@ -77,8 +93,37 @@ export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<Au
   );
   if (loose[0]) return broken(loose[0].id, "it was added behind the chain's back");
   const { rows: waiting } = await pool.query<{ count: number }>("select count(*)::int as count from audit_unsealed");
-  const head = `${previous.number}:${previous.hash.toString("hex")}`;
-  return { intact: true, entries, blocks: Number(previous.number), unsealed: waiting[0]?.count ?? 0, head };
+  return { intact: true, entries, blocks: Number(previous.number), unsealed: waiting[0]?.count ?? 0, head: headOf(previous) };
+}
+
+const headOf = ({ number, hash }: Previous) => `${number}:${hash.toString("hex")}`;
+
+/** The verification of some blocks. Who verifies all ranges compares the hash in `head` with the next `previousHash`. */
+type RangeReport = { from: string; to: string; entries: number } & (
+  | { intact: true; previousHash?: string; head?: string }
+  | { intact: false; entryId: string; problem: string }
+);
+
+/** Verifies up to `count` blocks from one on. It takes as long as they have entries, however long the chain is. */
+export async function verifyBlocks(pool: Pool, from: bigint, count: number): Promise<RangeReport> {
+  const { rows } = await pool.query<Previous>("select number, hash from audit_blocks where number = $1", [from - 1n]);
+  const before = rows[0] ?? { number: from - 1n, hash: noHash };
+  let previous = before;
+  let entries = 0;
+  const report = () => ({ from: String(from), to: String(previous.number), entries });
+  while (previous.number < from + BigInt(count) - 1n) {
+    const left = Number(from + BigInt(count) - 1n - previous.number);
+    const { blocks, stored } = await readBlocks(pool, previous.number, Math.min(left, 20));
+    if (blocks.length === 0) break;
+    for (const block of blocks) {
+      const fault = faultOf(block, previous, stored);
+      if (fault) return { ...report(), ...fault };
+      entries += block.entry_ids.length;
+      previous = block;
+    }
+  }
+  if (previous === before) return { ...report(), intact: true };
+  return { ...report(), intact: true, previousHash: before.hash.toString("hex"), head: headOf(previous) };
 }
 
 /**

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { createAuditIndexes } from "@pm/kit/audit/migrations";
 import { runMigrations } from "@pm/kit/postgres/migrate";
 
-await runMigrations("analytics", join(import.meta.dirname, "../migrations"));
+await runMigrations("analytics", join(import.meta.dirname, "../migrations"), createAuditIndexes);

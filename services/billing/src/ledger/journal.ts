@@ -18,9 +18,15 @@ type GeneralLedger = Days & {
   }[];
 };
 
+type Shows = (accountIds: string[]) => Promise<void>;
+
 export type Books = {
-  /** Lines of a file, as fast as its reader. @throws AppError invalid_argument if it is no period */
-  journal(period: Days, format: "csv" | "ndjson"): AsyncGenerator<string>;
+  /**
+   * Lines of a file, as fast as its reader.
+   * @param shows is told the accounts of each page before it is shown
+   * @throws AppError invalid_argument if it is no period
+   */
+  journal(period: Days, format: "csv" | "ndjson", shows: Shows): AsyncGenerator<string>;
   generalLedger(period: Days): Promise<GeneralLedger>;
 };
 
@@ -58,9 +64,10 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
     }
   }
 
-  async function* linesOf(period: { from: Date; to: Date }, format: "csv" | "ndjson"): AsyncGenerator<string> {
+  async function* linesOf(period: { from: Date; to: Date }, format: "csv" | "ndjson", shows: Shows): AsyncGenerator<string> {
     if (format === "csv") yield `${columns.join(",")}\n`;
     for await (const page of entries(period)) {
+      await shows(page.map((entry) => entry.account_id));
       const rows = page.map((entry) => toLine(entry, clinicTimeZone));
       // Spreadsheets take a cell that begins with =, +, - or @ for a formula. Amounts are numbers, which are none.
       yield format === "csv"
@@ -70,7 +77,7 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
   }
 
   return {
-    journal: (period, format) => linesOf(momentsOf(period), format),
+    journal: (period, format, shows) => linesOf(momentsOf(period), format, shows),
 
     async generalLedger(period) {
       const sums = await sumsOfPeriod(db, momentsOf(period));
