@@ -17,6 +17,7 @@ export const auditTableOfAuditors = {
   ...trailOf("billing"),
   ...trailOf("auth"),
   ...trailOf("analytics"),
+  "patient.listEmergencies": { leaves: "audit.emergencies_listed", by: byAuditor(() => "/patients/emergencies") },
   "patient.readPatientDisclosures": {
     leaves: "audit.disclosures_read",
     by: byAuditor(() => `/patients/${ids.patient}/disclosures`),

@@ -10,6 +10,8 @@ import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
 import { createDisclosures } from "./disclosures/disclosures.ts";
 import { registerDisclosures } from "./disclosures/rest.ts";
+import { openInEmergency } from "./emergencies/emergencies.ts";
+import { registerEmergencies } from "./emergencies/rest.ts";
 import { createImports } from "./files/import.ts";
 import { registerProgress } from "./files/progress-rest.ts";
 import { registerFiles } from "./files/rest.ts";
@@ -54,12 +56,14 @@ billing.startWorker(lifecycle, imports.isRunning);
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerProgress(rest, { db });
+registerEmergencies(rest, { db });
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerPatients(rest, {
   patients,
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),
+  openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
 });
 registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 registerTrail(rest, parts);

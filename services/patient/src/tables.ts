@@ -181,6 +181,16 @@ export type Tables = {
     granted_at: Generated<Date>;
     can_write: Generated<boolean>;
   };
+  /** Rows are only added. */
+  emergency_accesses: {
+    id: Generated<string>;
+    patient_id: string;
+    user_id: string;
+    reason: string;
+    request_id: string;
+    opened_at: Generated<Date>;
+    expires_at: Date;
+  };
   patient_billing: { patient_id: string; account_id: string | null; attempts: Generated<number>; next_attempt_at: Date | null };
   idempotency_keys: { caller: string; key: string; request_hash: Buffer; patient_id: string; created_at: Generated<Date> };
   imports: {

@@ -18,6 +18,8 @@ import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.
 import { type RecordSettings, recordSettings } from "../src/config.ts";
 import { createDisclosures } from "../src/disclosures/disclosures.ts";
 import { registerDisclosures } from "../src/disclosures/rest.ts";
+import { openInEmergency } from "../src/emergencies/emergencies.ts";
+import { registerEmergencies } from "../src/emergencies/rest.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerProgress } from "../src/files/progress-rest.ts";
 import { registerFiles } from "../src/files/rest.ts";
@@ -103,12 +105,14 @@ export async function startPatientApp(
   const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings });
   const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, committed, now, settings });
   registerProgress(rest, { db });
+  registerEmergencies(rest, { db });
   registerFiles(rest, { lists, imports, transfers });
   registerPatients(rest, {
     patients,
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),
+    openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
   });
   registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
   registerTrail(rest, { service: "patient", database: db, audit });

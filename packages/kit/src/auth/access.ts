@@ -15,7 +15,8 @@ export const roles = {
     "analytics:admin",
     "user:admin",
   ],
-  user: ["patient:read", "patient:write"],
+  // The clinical staff. In an emergency they open a record that nobody has shared with them.
+  user: ["patient:read", "patient:write", "patient:emergency"],
   // Billing clerks bill every patient, so they see every patient.
   billing: ["billing:read", "billing:write", "patient:read", "patient:all"],
   analyst: ["analytics:read"],
@@ -86,6 +87,7 @@ export const operations = {
   "patient.readImportErrors": "patient:write",
   "patient.cancelImport": "patient:write",
   "patient.readPatientDisclosures": "audit:read",
+  "patient.listEmergencies": "audit:read",
   "patient.listAuditEntries": "audit:read",
   "patient.exportAuditEntries": "audit:read",
   "patient.verifyAuditTrail": "audit:read",
