@@ -6,6 +6,8 @@ import { startPostgres } from "@pm/stack/native/postgres";
 import { Pool } from "pg";
 import { afterAll, beforeEach, expect, test } from "vitest";
 import { createAuditTables, startAuditSealer } from "../src/audit/audit.ts";
+import { createAuditPatients } from "../src/audit/migrations.ts";
+import { divideTrail } from "../src/audit/months.ts";
 import { createAuditTrail } from "../src/audit/trail.ts";
 import { verifyAudit } from "../src/audit/verify.ts";
 import type { Lifecycle } from "../src/lifecycle.ts";
@@ -29,6 +31,8 @@ beforeEach(async () => {
   const database = openDatabase<unknown>({ settings: { url: migrationDatabaseUrl }, poolSize: 4, applicationName: "owner", log });
   owner = database.pool;
   await createAuditTables(database.kysely, "audited");
+  await createAuditPatients(database.kysely, "audited");
+  await divideTrail(database.kysely, "audited", log);
   const pool = new Pool({ connectionString: databaseUrl, max: 16 });
   // The server may close a connection while the pool closes it.
   pool.on("error", () => undefined);

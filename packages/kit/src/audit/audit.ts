@@ -35,10 +35,14 @@ export type AuditTables = {
     previous_hash: Buffer;
     hash: Buffer;
     sealed_at: Generated<Date>;
+    /** The beginning of the month of its entries; -infinity in the first one. */
+    month: Generated<Date>;
   };
   audit_unsealed: { entry_id: bigint };
   /** Whom the answer of an entry showed, where its subject does not say it. */
   audit_patients: { entry_id: bigint; occurred_at: Date; patient_id: string };
+  /** The months of `divideTrail` (months.ts). */
+  audit_months: { month: Date; until: Date };
 };
 
 /** What somebody did. Postgres adds the id and the time. */
@@ -148,29 +152,35 @@ export const noHash = Buffer.alloc(32);
 const blockSize = 1_000;
 
 /**
- * Appends a block of entries that are not sealed yet, all inside Postgres: moving a thousand entries out and back to
- * hash them would cost more than the writes that they describe. `hashEntry` and `hashBlock` in verify.ts compute the
- * same hashes.
+ * Appends a block of entries of one month that are not sealed yet. A new month waits for two minutes, so that the last
+ * entries of the one before are committed; one that comes later has a block of its own month. All of it happens inside
+ * Postgres: moving a thousand entries out and back to hash them would cost more than the writes that they describe.
+ * `hashEntry` and `hashBlock` in verify.ts compute the same hashes.
  */
 const sealStatement = {
   name: "audit_seal",
   text: `
-    with taken as (
-      delete from audit_unsealed
-      where entry_id = any(array(select entry_id from audit_unsealed order by entry_id limit ${blockSize}))
-      returning entry_id
-    ), entries as (
-      select id, sha256(convert_to(json_build_array(id::text, occurred_us, actor, action, subject, request_id, details)::text, 'UTF8')) as hash
-      from (select ${entryColumns} from audit_entries where id = any(array(select entry_id from taken))) e
+    with waiting as materialized (
+      select e.*, m.month from audit_entries e join audit_months m on e.occurred_at >= m.month and e.occurred_at < m.until
+      where id = any(array(select entry_id from audit_unsealed order by entry_id limit ${blockSize}))
+    ), entries as materialized (
+      select id, month,
+        sha256(convert_to(json_build_array(id::text, occurred_us, actor, action, subject, request_id, details)::text, 'UTF8')) as hash
+      from (
+        select month, ${entryColumns} from waiting
+        where month = (select min(month) from waiting) and month <= now() - interval '2 minutes'
+      ) e
+    ), taken as (
+      delete from audit_unsealed where entry_id = any(array(select id from entries))
     ), last as (
       select number, hash from audit_blocks order by number desc limit 1
     ), block as (
       select coalesce((select number from last), 0) + 1 as number, coalesce((select hash from last), $1::bytea) as previous_hash,
-        array_agg(id order by id) as ids, array_agg(hash order by id) as hashes, string_agg(hash, ''::bytea order by id) as joined
+        min(month) as month, array_agg(id order by id) as ids, array_agg(hash order by id) as hashes, string_agg(hash, ''::bytea order by id) as joined
       from entries having count(*) > 0
     )
-    insert into audit_blocks (number, entry_ids, entry_hashes, previous_hash, hash)
-    select number, ids, hashes, previous_hash,
+    insert into audit_blocks (number, month, entry_ids, entry_hashes, previous_hash, hash)
+    select number, month, ids, hashes, previous_hash,
       sha256(previous_hash || convert_to(number || ':' || array_to_string(ids, ',') || ':', 'UTF8') || joined)
     from block returning number, cardinality(entry_ids) as entries, hash`,
 };
@@ -184,7 +194,9 @@ async function sealBlock(client: Client, log: Logger): Promise<"more" | "done"> 
   return block?.entries === blockSize ? "more" : "done";
 }
 
-/** Starts the sealer of a service. Every replica starts one, and one of them seals. */
+const monthsEveryMs = 3_600_000;
+
+/** Starts the sealer of a service, which makes the months ahead too. Every replica starts one, and one of them seals. */
 export function startAuditSealer<Tables>(options: {
   database: Database<Tables>;
   settings: DatabaseSettings;
@@ -192,6 +204,13 @@ export function startAuditSealer<Tables>(options: {
   lifecycle: Lifecycle;
 }): Leader {
   const { database, settings, log, lifecycle } = options;
-  const step = (client: Client) => sealBlock(client, log);
+  let nextMonthsAt = 0;
+  const step = async (client: Client) => {
+    if (Date.now() >= nextMonthsAt) {
+      await client.query("select audit_ensure_months()");
+      nextMonthsAt = Date.now() + monthsEveryMs;
+    }
+    return sealBlock(client, log);
+  };
   return runAsLeader({ name: "audit_sealer", settings, pool: database.pool, pollMs: 500, step, log, lifecycle });
 }

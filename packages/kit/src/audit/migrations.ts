@@ -1,7 +1,5 @@
 /** What later releases add to the tables of `createAuditTables`. Each is part of a migration of every service. */
 import { type Kysely, sql } from "kysely";
-import type { Logger } from "../log.ts";
-import { createIndexesConcurrently } from "../postgres/indexes.ts";
 
 /** Whom lists and exports showed, and the index by which the block of an entry is found. */
 export async function createAuditPatients(db: Kysely<unknown>, role: string): Promise<void> {
@@ -26,9 +24,4 @@ export const idsOfBlock = "int8range(entry_ids[1], entry_ids[cardinality(entry_i
  */
 const bloom = (column: string, distinct: number) => `${column} text_bloom_ops (n_distinct_per_range = ${distinct})`;
 const filtered = ["occurred_at", bloom("actor", 200), bloom("action", 100), bloom("request_id", 2_500)];
-const entriesByPage = `using brin (${filtered.join(", ")}) with (pages_per_range = 64, autosummarize = on)`;
-
-/** What every service does after its migrations. */
-export function createAuditIndexes<Tables>(db: Kysely<Tables>, log: Logger): Promise<void> {
-  return createIndexesConcurrently(db, { audit_entries_by_page: `on audit_entries ${entriesByPage}` }, log);
-}
+export const entriesByPage = `using brin (${filtered.join(", ")}) with (pages_per_range = 64, autosummarize = on)`;

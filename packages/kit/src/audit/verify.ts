@@ -4,9 +4,10 @@ import { Pool } from "pg";
 import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
 import { connectionConfig, databaseSettings } from "../postgres/database.ts";
 import { type AuditTables, entryColumns, noHash } from "./audit.ts";
+import { readTombstones, type Tombstones } from "./tombstones.ts";
 
 type StoredEntry = { id: bigint; occurred_us: string; actor: string; action: string; subject: string; request_id: string; details: string };
-type Block = Omit<AuditTables["audit_blocks"], "sealed_at">;
+type Block = Omit<AuditTables["audit_blocks"], "sealed_at" | "month">;
 
 /**
  * Hashes the fields as Postgres writes a JSON array of texts: as JavaScript does, but with a space after each comma.
@@ -70,6 +71,7 @@ function faultOf(block: Block, previous: Previous, stored: Map<bigint, StoredEnt
  * rebuilt
  */
 export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<AuditReport> {
+  const tombstones = await readTombstones(pool);
   let previous: Previous = { number: 0n, hash: noHash };
   let entries = 0;
   let foundExpected = expectedHead === undefined;
@@ -77,13 +79,18 @@ export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<Au
     const { blocks, stored } = await readBlocks(pool, previous.number);
     if (blocks.length === 0) break;
     for (const block of blocks) {
+      previous = skipDropped(tombstones, previous, block.number);
       const fault = faultOf(block, previous, stored);
       if (fault) return fault;
+      tombstones.verified(block.entry_ids.map(BigInt));
       foundExpected ||= expectedHead === headOf(block);
       entries += block.entry_ids.length;
       previous = block;
     }
   }
+  const unproven = tombstones.unsealed();
+  if (unproven !== undefined)
+    return broken(unproven, "it says that a month was dropped, and is not sealed; if it is new, try again in a second");
   if (!foundExpected) return broken("none", "the expected head is not in the chain: its end was cut off, or it was made anew");
   const { rows: loose } = await pool.query<{ id: bigint }>(
     `select id from audit_entries
@@ -96,6 +103,17 @@ export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<Au
   return { intact: true, entries, blocks: Number(previous.number), unsealed: waiting[0]?.count ?? 0, head: headOf(previous) };
 }
 
+/** Where the chain goes on in front of a block, after months that were dropped. */
+function skipDropped(tombstones: Tombstones, previous: Previous, next: bigint): Previous {
+  let at = previous;
+  while (at.number + 1n < next) {
+    const behind = tombstones.skip(at);
+    if (!behind) break;
+    at = behind;
+  }
+  return at;
+}
+
 const headOf = ({ number, hash }: Previous) => `${number}:${hash.toString("hex")}`;
 
 /** The verification of some blocks. Who verifies all ranges compares the hash in `head` with the next `previousHash`. */
@@ -106,8 +124,9 @@ type RangeReport = { from: string; to: string; entries: number } & (
 
 /** Verifies up to `count` blocks from one on. It takes as long as they have entries, however long the chain is. */
 export async function verifyBlocks(pool: Pool, from: bigint, count: number): Promise<RangeReport> {
+  const tombstones = await readTombstones(pool);
   const { rows } = await pool.query<Previous>("select number, hash from audit_blocks where number = $1", [from - 1n]);
-  const before = rows[0] ?? { number: from - 1n, hash: noHash };
+  const before = rows[0] ?? tombstones.before(from) ?? { number: from - 1n, hash: noHash };
   let previous = before;
   let entries = 0;
   const report = () => ({ from: String(from), to: String(previous.number), entries });
@@ -116,6 +135,7 @@ export async function verifyBlocks(pool: Pool, from: bigint, count: number): Pro
     const { blocks, stored } = await readBlocks(pool, previous.number, Math.min(left, 20));
     if (blocks.length === 0) break;
     for (const block of blocks) {
+      previous = skipDropped(tombstones, previous, block.number);
       const fault = faultOf(block, previous, stored);
       if (fault) return { ...report(), ...fault };
       entries += block.entry_ids.length;

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { createAuditIndexes } from "@pm/kit/audit/migrations";
+import { divideTrail } from "@pm/kit/audit/months";
 import { runMigrations } from "@pm/kit/postgres/migrate";
 
-await runMigrations("billing", join(import.meta.dirname, "../migrations"), createAuditIndexes);
+await runMigrations("billing", join(import.meta.dirname, "../migrations"), (db, log) => divideTrail(db, "billing", log));
