@@ -1,9 +1,13 @@
 /** Verification of the audit chain, and the command `node services/<name>/src/commands/verify-audit.ts`. */
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { Pool } from "pg";
 import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
 import { connectionConfig, databaseSettings } from "../postgres/database.ts";
 import { type AuditTables, entryColumns, noHash } from "./audit.ts";
+import { type KnownBlocks, knownHead, readKnownBlocks } from "./heads.ts";
 import { readTombstones, type Tombstones } from "./tombstones.ts";
 
 type StoredEntry = { id: bigint; occurred_us: string; actor: string; action: string; subject: string; request_id: string; details: string };
@@ -67,23 +71,21 @@ function faultOf(block: Block, previous: Previous, stored: Map<bigint, StoredEnt
 
 /**
  * Verifies the whole chain and names the first entry that was changed, deleted, added or reordered.
- * @param expectedHead a head that was stored before; if the chain no longer contains it, its end was removed or it was
- * rebuilt
+ * @param known what is known of blocks from outside the database; if the chain does not have them, its end was removed or
+ * it was rebuilt
  */
-export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<AuditReport> {
+export async function verifyAudit(pool: Pool, known: KnownBlocks = new Map()): Promise<AuditReport> {
   const tombstones = await readTombstones(pool);
   let previous: Previous = { number: 0n, hash: noHash };
   let entries = 0;
-  let foundExpected = expectedHead === undefined;
   for (;;) {
     const { blocks, stored } = await readBlocks(pool, previous.number);
     if (blocks.length === 0) break;
     for (const block of blocks) {
       previous = skipDropped(tombstones, previous, block.number);
-      const fault = faultOf(block, previous, stored);
+      const fault = contradiction(known, previous) ?? faultOf(block, previous, stored) ?? contradiction(known, block);
       if (fault) return fault;
       tombstones.verified(block.entry_ids.map(BigInt));
-      foundExpected ||= expectedHead === headOf(block);
       entries += block.entry_ids.length;
       previous = block;
     }
@@ -91,7 +93,9 @@ export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<Au
   const unproven = tombstones.unsealed();
   if (unproven !== undefined)
     return broken(unproven, "it says that a month was dropped, and is not sealed; if it is new, try again in a second");
-  if (!foundExpected) return broken("none", "the expected head is not in the chain: its end was cut off, or it was made anew");
+  const missing = [...known.keys()].find((number) => number > previous.number);
+  if (missing !== undefined)
+    return broken("none", `the chain has no block ${missing}, of ${known.get(missing)?.from}: its end was cut off`);
   const { rows: loose } = await pool.query<{ id: bigint }>(
     `select id from audit_entries
      except select unnest(entry_ids) from audit_blocks
@@ -101,6 +105,13 @@ export async function verifyAudit(pool: Pool, expectedHead?: string): Promise<Au
   if (loose[0]) return broken(loose[0].id, "it was added behind the chain's back");
   const { rows: waiting } = await pool.query<{ count: number }>("select count(*)::int as count from audit_unsealed");
   return { intact: true, entries, blocks: Number(previous.number), unsealed: waiting[0]?.count ?? 0, head: headOf(previous) };
+}
+
+/** What is known otherwise of a block, also of the last one of a month that was dropped. */
+function contradiction(known: KnownBlocks, { number, hash, entry_ids }: Previous & Partial<Block>): Break | undefined {
+  const claim = known.get(number);
+  if (!claim || hash.subarray(0, claim.hash.length).equals(claim.hash)) return undefined;
+  return broken(entry_ids?.[0] ?? "none", `block ${number} is not the one of ${claim.from}: the chain was made anew`);
 }
 
 /** Where the chain goes on in front of a block, after months that were dropped. */
@@ -147,15 +158,26 @@ export async function verifyBlocks(pool: Pool, from: bigint, count: number): Pro
 }
 
 /**
- * The command; `--expect number:hash` gives the expected head. Prints the report as JSON and exits with 1 if the chain
- * is broken.
+ * The command. `--expect` gives what is known from outside: a head as `number:hash`, a file with a published head, or the
+ * directory of all; for these, `--key` is the file of the public key. Prints the report as JSON and exits with 1 if the
+ * chain is broken.
  */
-export async function runAuditVerification(): Promise<void> {
+export async function runAuditVerification(service: string): Promise<void> {
   const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig });
+  const { expect, key } = parseArgs({ options: { expect: { type: "string" }, key: { type: "string" } } }).values;
   const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });
-  const flag = process.argv.indexOf("--expect");
-  const report = await verifyAudit(pool, flag === -1 ? undefined : process.argv[flag + 1]);
+  const report = await verifyAudit(pool, expect === undefined ? undefined : await expected(service, expect, key));
   await pool.end();
   process.stdout.write(`${JSON.stringify(report)}\n`);
   process.exitCode = report.intact ? 0 : 1;
+}
+
+/** @throws Error if there is no such head, or no key that has signed it */
+async function expected(service: string, head: string, keyFile: string | undefined): Promise<KnownBlocks> {
+  const noted = knownHead(head);
+  if (noted) return noted;
+  if (keyFile === undefined) throw new Error("say which public key has signed the heads: --key public.pem");
+  // The directory of the job has a directory for each service.
+  const own = join(head, service);
+  return readKnownBlocks(existsSync(own) ? own : head, keyFile, service);
 }
