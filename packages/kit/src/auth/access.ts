@@ -212,6 +212,7 @@ export const operations = {
   "billing.showCreditNote": "billing:read",
   "billing.showStatement": "billing:read",
   "billing.exportJournal": "billing:read",
+  "billing.exportTaxSummary": "billing:read",
   "billing.readGeneralLedger": "billing:read",
   "billing.listAuditEntries": "audit:read",
   "billing.exportAuditEntries": "audit:read",
