@@ -21,6 +21,7 @@ import { registerBooks } from "./ledger/journal-rest.ts";
 import { createLedger } from "./ledger/ledger.ts";
 import { registerTotals } from "./ledger/rest.ts";
 import { createWatch } from "./ledger/watch.ts";
+import { createLinks } from "./links/links.ts";
 import { createPatients } from "./patient-client.ts";
 import { createPayers } from "./payers/payers.ts";
 import { createReconciliation, startReconciling } from "./reconciliation/reconciliation.ts";
@@ -56,10 +57,12 @@ const invoices = createInvoices(shared);
 const reductions = createReductions(shared);
 const history = createHistory(shared);
 
+const links = createLinks({ ...shared, history });
+
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
-registerDocuments(rest, { invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now });
+registerDocuments(rest, { invoices, reductions, links, audit, pdfPool, clinic, clinicTimeZone, now });
 const patientsOfAccounts = (accountIds: string[]) => patientsOf(db, accountIds);
 registerBooks(rest, { books: createBooks(shared), audit, patientsOf: patientsOfAccounts });
 registerTotals(rest, shared);
@@ -67,7 +70,18 @@ registerTrail(rest, { ...parts, subjectsOf: (patientId) => subjectsOf(db, patien
 await listenRpc({
   routes: (router) =>
     registerBilling(router, {
-      ...{ accounts, payers, payerBalance, ledger, invoices, reductions, history, watch, patients, verifier, audit },
+      accounts,
+      links,
+      payers,
+      payerBalance,
+      ledger,
+      invoices,
+      reductions,
+      history,
+      watch,
+      patients,
+      verifier,
+      audit,
       patientsOf: patientsOfAccounts,
     }),
   services: [BillingService],

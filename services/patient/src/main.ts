@@ -6,6 +6,7 @@ import { listenHttp } from "@pm/kit/http/server";
 import { databaseSettings } from "@pm/kit/postgres/database";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
+import { createSendLink, startLinking } from "./billing/links.ts";
 import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
 import { createDisclosures } from "./disclosures/disclosures.ts";
@@ -16,6 +17,8 @@ import { createImports } from "./files/import.ts";
 import { registerProgress } from "./files/progress-rest.ts";
 import { registerFiles } from "./files/rest.ts";
 import { createTransfers } from "./files/transfers.ts";
+import { createMerging } from "./merging/merging.ts";
+import { registerMerging } from "./merging/rest.ts";
 import { createConflicts } from "./patients/conflicts.ts";
 import { createHistory } from "./patients/history.ts";
 import { createLists } from "./patients/list.ts";
@@ -36,6 +39,7 @@ const { database: db, audit, relay, log, lifecycle } = parts;
 const { verifier, serviceToken } = connectToAuth(parts, config);
 
 const billing = createBillingAccounts({ db, log, ask: createAskBilling({ billingUrl: config.BILLING_URL, serviceToken }) });
+startLinking({ db, send: createSendLink({ billingUrl: config.BILLING_URL, serviceToken }), log, lifecycle });
 startCleanup({ db, log, lifecycle });
 
 const now = () => new Date();
@@ -65,6 +69,7 @@ registerPatients(rest, {
   sharing: createSharing({ db }),
   openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
 });
+registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
 registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 registerTrail(rest, parts);
 const others = { billing: config.BILLING_URL, analytics: config.ANALYTICS_URL };

@@ -1,7 +1,7 @@
 /** What is stored: the record of a patient, and the tables as types. Columns are explained in the migrations. */
 import type { AuditTables } from "@pm/kit/audit/audit";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
-import type { ColumnType, Generated } from "kysely";
+import type { ColumnType, Generated, GeneratedAlways } from "kysely";
 
 export const sexes = ["female", "male", "other", "unknown"] as const;
 export type Sex = (typeof sexes)[number];
@@ -115,6 +115,8 @@ export type Patient = {
   accountId: string | undefined;
   /** Undefined if the patient is not deleted. */
   deletedAt?: Date | undefined;
+  /** The record that this one was merged into. It is not living then, so it has `deletedAt` too. */
+  mergedInto?: string | undefined;
 };
 
 /**
@@ -124,11 +126,15 @@ export type Patient = {
 export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined };
 
 /** What made a version of a record. */
-export type Action = "registered" | "imported" | "updated" | "deleted" | "restored";
+export type Action = "registered" | "imported" | "updated" | "deleted" | "restored" | "merged" | "unmerged";
 
 /** What an import does with patients who are there: `update` changes them, `upsert` creates the others too. */
 export const importModes = ["create", "update", "upsert"] as const;
 export type ImportMode = (typeof importModes)[number];
+
+/** What was decided about a pair of records that may be one person. */
+export const pairStates = ["open", "merged", "not_the_same"] as const;
+export type PairState = (typeof pairStates)[number];
 
 export type PatientsTable = {
   id: string;
@@ -159,13 +165,29 @@ export type PatientsTable = {
   sort_name: string | null;
   city_key: string | null;
   words_version: bigint | null;
+  merged_into: string | null;
 };
+
+/** A row of `patient_access`, as JSON of a merge has it. */
+export type StoredGrant = { principal: string; can_write: boolean; granted_by: string; granted_at: string };
 
 export type Tables = {
   patients: PatientsTable;
   patient_words: { word: string };
   /** Of living patients only. */
   patient_identifiers: { system: string; value: string; patient_id: string };
+  /** `first_id` is the smaller one of the two. */
+  duplicate_pairs: {
+    id: Generated<string>;
+    first_id: string;
+    second_id: string;
+    score: number | null;
+    grade: string | null;
+    model: string | null;
+    state: Generated<PairState>;
+    decided_by: string | null;
+    decided_at: Date | null;
+  };
   patient_versions: {
     patient_id: string;
     version: bigint;
@@ -190,6 +212,28 @@ export type Tables = {
     request_id: string;
     opened_at: Generated<Date>;
     expires_at: Date;
+  };
+  patient_merges: {
+    id: GeneratedAlways<bigint>;
+    survivor_id: string;
+    survivor_version: bigint;
+    survivor_grants: StoredGrant[];
+    duplicate_id: string;
+    duplicate_version: bigint;
+    duplicate_owner: string;
+    duplicate_grants: StoredGrant[];
+    merged_by: string;
+    merged_at: Date;
+    undone_version: bigint | null;
+    undone_by: string | null;
+    undone_at: Date | null;
+  };
+  patient_links: {
+    patient_id: string;
+    survivor_id: string | null;
+    revision: bigint;
+    attempts: Generated<number>;
+    next_attempt_at: Date | null;
   };
   patient_billing: { patient_id: string; account_id: string | null; attempts: Generated<number>; next_attempt_at: Date | null };
   idempotency_keys: { caller: string; key: string; request_hash: Buffer; patient_id: string; created_at: Generated<Date> };

@@ -24,6 +24,8 @@ import { createImports } from "../src/files/import.ts";
 import { registerProgress } from "../src/files/progress-rest.ts";
 import { registerFiles } from "../src/files/rest.ts";
 import { createTransfers } from "../src/files/transfers.ts";
+import { createMerging } from "../src/merging/merging.ts";
+import { registerMerging } from "../src/merging/rest.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
 import { createHistory } from "../src/patients/history.ts";
 import { createLists } from "../src/patients/list.ts";
@@ -114,6 +116,7 @@ export async function startPatientApp(
     sharing: createSharing({ db }),
     openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
   });
+  registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
   registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
   registerTrail(rest, { service: "patient", database: db, audit });
   registerDisclosures(rest, { disclosures: createDisclosures({ db, audit, cursors, others }) });

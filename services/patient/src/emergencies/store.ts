@@ -10,7 +10,8 @@ const openStatement = {
     with opened as (
       insert into emergency_accesses (patient_id, user_id, reason, request_id, expires_at)
       select p.id, v.actor, $4, $5, now() + interval '4 hours'
-      from (select $2::text as actor, false as sees_all, $3::text[] as principals) v join patients p on p.id = $1
+      from (select $2::text as actor, false as sees_all, $3::text[] as principals) v
+      join patients asked on asked.id = $1 join patients p on p.id = coalesce(asked.merged_into, asked.id)
       where p.deleted_at is null and not ${visible("p", "v")}
       returning id, patient_id, user_id, request_id, expires_at
     ), audited as (

@@ -10,8 +10,8 @@ import type { PatientDatabase, Viewer } from "../database.ts";
 const accessLevels = ["read", "write", "manage"] as const;
 
 /**
- * `read` shows a patient: reads, lists, search, history, exports. Who opened a record in an emergency has it for four hours. `write` also changes and restores it. `manage`, which the owner and
- * callers with `patient:all` have, also deletes and shares it.
+ * `read` shows a patient: reads, lists, search, history, exports. Who opened a record in an emergency has it for four hours. `write`
+ * also changes and restores it. `manage`, which the owner and callers with `patient:all` have, also deletes and shares it.
  */
 export type AccessLevel = (typeof accessLevels)[number];
 

@@ -10,6 +10,7 @@ const indexes = {
   patients_changed: "on patients (changed_xid)",
   patients_sort_name: `on patients ((coalesce(sort_name, name) collate "und-x-icu"), id) where deleted_at is null`,
   patients_city_key: "on patients (city_key, id) where deleted_at is null",
+  patients_merged: "on patients (merged_into) where merged_into is not null",
   // Those whose words are to be rewritten.
   patients_old_words: "on patients (id) where words_version is null",
 };

@@ -84,8 +84,9 @@ const getPatient = createRoute({
   path: "/patients/{id}",
   tags: ["Patients"],
   summary: "Read a patient",
-  description: `With \`X-Emergency-Reason\`, clinical staff (role user) read a record that nobody has shared with them. It is open to them for
-reading for four hours. Auditors read who, when and why.`,
+  description: `The id of a record that was merged leads to its survivor: \`mergedFrom\` is the id that was asked for, and \`Content-Location\`
+has the survivor's. With \`X-Emergency-Reason\`, clinical staff (role user) read a record that nobody has shared with them. It is open to
+them for reading for four hours. Auditors read who, when and why.`,
   request: {
     params,
     headers: z.object({
@@ -225,11 +226,13 @@ export function registerPatients({ operation }: RestApp, { patients, lists, hist
   });
 
   operation(getPatient, async (c) => {
-    const { id } = c.req.valid("param");
+    const id = c.req.valid("param").id.toLowerCase();
     const reason = c.req.valid("header")["x-emergency-reason"];
     if (reason !== undefined) await openInEmergency(callOf(c), id, reason);
     const patient = await patients.get(callOf(c), id);
-    return c.json(toBody(patient), 200, etag(patient));
+    if (patient.id === id) return c.json(toBody(patient), 200, etag(patient));
+    const headers = { ...etag(patient), "content-location": `/patients/${patient.id}` };
+    return c.json({ ...toBody(patient), mergedFrom: id }, 200, headers);
   });
 
   operation(replacePatient, async (c) => {
