@@ -38,6 +38,15 @@ test("with a reason, clinical staff read one record that nobody has shared with 
   expect((await opened()) - before).toBe(1);
 });
 
+test("the id of a record that was merged opens its survivor", async () => {
+  const [id, duplicateId] = [await create(), await create()];
+  const merged = await admin.send("POST", `/patients/${id}:merge`, { duplicateId, duplicateVersion: 1 }, { "if-match": '"1"' });
+  expect(merged.status, merged.text).toBe(200);
+  const nurse = service.as("user");
+  expect(await nurse.send("GET", `/patients/${duplicateId}`, undefined, reason)).toMatchObject({ status: 200, body: { id } });
+  expect((await nurse.send("GET", `/patients/${id}`)).status).toBe(200);
+});
+
 test("a record closes again after four hours", async () => {
   const id = await create();
   const nurse = service.as("user");

@@ -11,8 +11,10 @@ const openStatement = {
       insert into emergency_accesses (patient_id, user_id, reason, request_id, expires_at)
       select p.id, v.actor, $4, $5, now() + interval '4 hours'
       from (select $2::text as actor, false as sees_all, $3::text[] as principals) v
-      join patients asked on asked.id = $1 join patients p on p.id = coalesce(asked.merged_into, asked.id)
-      where p.deleted_at is null and not ${visible("p", "v")}
+      join patients asked on asked.id = $1
+      join patients survivor on survivor.id = coalesce(asked.merged_into, asked.id) and survivor.deleted_at is null
+      join patients p on p.id in (asked.id, survivor.id)
+      where not ${visible("p", "v")}
       returning id, patient_id, user_id, request_id, expires_at
     ), audited as (
       ${insertIntoAudit}
@@ -23,7 +25,7 @@ const openStatement = {
 
 export type Opening = { patientId: string; viewer: Viewer; reason: string; requestId: string };
 
-/** Opens a record for four hours, with an audit entry. False if the viewer sees it already, or if there is none. */
+/** Opens a record for four hours, with an audit entry; of a merged record, the survivor too. False if the viewer sees it already, or if there is none. */
 export async function openRecord(db: PatientDatabase, { patientId, viewer, reason, requestId }: Opening): Promise<boolean> {
   const rows = await db.query(openStatement, [patientId, viewer.id, viewer.principals, reason, requestId]);
   return rows.length > 0;
