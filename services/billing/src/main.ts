@@ -7,6 +7,7 @@ import { createGuard } from "@pm/kit/rpc/guard";
 import { listenRpc } from "@pm/kit/rpc/server";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { BillingService } from "@pm/proto/billing/v1/billing";
+import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import { createAccounts } from "./accounts/accounts.ts";
 import { patientsOf, subjectsOf } from "./accounts/patients-store.ts";
 import { createPayerBalance } from "./accounts/payer-balance.ts";
@@ -84,7 +85,7 @@ await listenRpc({
       audit,
       patientsOf: patientsOfAccounts,
     }),
-  services: [BillingService],
+  services: [BillingService, BillingInternalService],
   rest: rest.app,
   guard: createGuard({ log, verifier, audit, secondScopes }),
   host: config.HOST,
