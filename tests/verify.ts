@@ -1,5 +1,5 @@
 /**
- * `npm run audit:verify [-- --expect number:hash]` verifies the audit trails of all services, `npm run ledger:verify`
+ * `npm run audit:verify [-- --expect heads --key public.pem]` verifies the audit trails of all services, `npm run ledger:verify`
  * verifies billing's ledger: in the database `DATABASE_URL`, or in those of `npm start`. Exits with 1 if something is
  * wrong.
  */

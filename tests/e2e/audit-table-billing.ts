@@ -8,7 +8,10 @@ export type AuditRow = { leaves: string; by: () => Call | Promise<Call> } | { no
 
 const forService = "patient-service calls it; what it changes leaves account.linked or account.unlinked (links.int.test.ts)";
 
-export const auditTableOfBilling: Record<keyof typeof operations & `billing.${string}`, AuditRow> = {
+export const auditTableOfBilling: Record<
+  Exclude<keyof typeof operations & `billing.${string}`, `billing.${string}Audit${string}`>,
+  AuditRow
+> = {
   "billing.v1.BillingService/CreateBillingAccount": {
     // Patient-service has opened the account of every patient whom a person may name.
     leaves: "account.read",

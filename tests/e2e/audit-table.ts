@@ -1,6 +1,7 @@
 /** Which audit entry every operation of every service leaves. The compiler checks that none is missing. */
 import { randomUUID } from "node:crypto";
 import type { operations } from "@pm/kit/auth/access";
+import { auditTableOfAuditors } from "./audit-table-auditors.ts";
 import { type AuditRow, auditTableOfBilling } from "./audit-table-billing.ts";
 import { auditTableOfClients } from "./audit-table-clients.ts";
 import { person } from "./client.ts";
@@ -248,4 +249,5 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "analytics.dashboardFile": { none: page },
 
   ...auditTableOfBilling,
+  ...auditTableOfAuditors,
 };

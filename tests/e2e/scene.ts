@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Role } from "@pm/kit/auth/access";
 import { query } from "@pm/stack/native/postgres";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { Secret, TOTP } from "otpauth";
@@ -18,6 +19,7 @@ type User = { id: string; email: string; password: string; token: string };
 export let platform: Platform;
 export let mailbox: Mailbox;
 export let user: User;
+export let auditor: User;
 export let ids: Record<"patient" | "account" | "payment" | "invoice" | "team", string>;
 let admin: Client;
 const dataDir = mkdtempSync(join(tmpdir(), "pm-scene-"));
@@ -37,6 +39,7 @@ export async function startScene(): Promise<void> {
   platform = await startPlatform({ dataDir, durable: false, env: { auth: { MAIL_URL: mailbox.url } } });
   admin = await logIn(platform);
   user = await newUser();
+  auditor = await newUser("auditor");
   const { id: patient } = await done(post("/patients", person()));
   const opened = () => done(rpc("GetBillingAccount", { patientId: patient }));
   const { accountId: account } = (await vi.waitFor(opened, { timeout: 10_000, interval: 200 })).account;
@@ -78,9 +81,9 @@ export async function done(call: Call): Promise<ReturnType<typeof JSON.parse>> {
   return text === "" ? undefined : JSON.parse(text);
 }
 
-export async function newUser(): Promise<User> {
+export async function newUser(role: Role = "user"): Promise<User> {
   const credentials = { email: freshEmail(), password };
-  const { id } = await done(post("/auth/users", { ...credentials, roles: ["user"] }));
+  const { id } = await done(post("/auth/users", { ...credentials, roles: [role] }));
   return { id, ...credentials, token: await tokenOf(credentials) };
 }
 

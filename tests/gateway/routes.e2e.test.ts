@@ -84,6 +84,10 @@ const withToken: Row[] = [
   ["PATCH /patients/1", "patient"],
   ["DELETE /patients/1", "patient"],
   ["GET /patients/1/history", "patient"],
+  ["GET /patients/1/disclosures?format=csv", "patient"],
+  ...["patient", "billing", "auth", "analytics"].flatMap((service): Row[] =>
+    ["", ":export?format=csv", ":verify?from=1"].map((rest) => [`GET /audit/${service}${rest}`, service]),
+  ),
   ["PUT /patients/1/access", "patient"],
   ["POST /patients/1:restore", "patient"],
   ["POST /patients/1:merge", "patient"],
@@ -192,6 +196,10 @@ test.each([
   ["GET", "/patientsx"],
   ["GET", "/docsx"],
   ["GET", "/billing"],
+  ["GET", "/audit"],
+  ["GET", "/audit/gateway"],
+  ["GET", "/audit/patient/1"],
+  ["GET", "/audit/patient:erase"],
   ["GET", "/"],
 ])("%s %s is no path of ours: 404 with and without a token", async (method, path) => {
   for (const headers of [{}, gateway.signedIn]) {

@@ -6,6 +6,9 @@ import { startPostgres } from "@pm/stack/native/postgres";
 import { Pool } from "pg";
 import { afterAll, beforeEach, expect, test } from "vitest";
 import { createAuditTables, startAuditSealer } from "../src/audit/audit.ts";
+import { knownHead } from "../src/audit/heads.ts";
+import { createAuditPatients } from "../src/audit/migrations.ts";
+import { divideTrail } from "../src/audit/months.ts";
 import { createAuditTrail } from "../src/audit/trail.ts";
 import { verifyAudit } from "../src/audit/verify.ts";
 import type { Lifecycle } from "../src/lifecycle.ts";
@@ -29,6 +32,8 @@ beforeEach(async () => {
   const database = openDatabase<unknown>({ settings: { url: migrationDatabaseUrl }, poolSize: 4, applicationName: "owner", log });
   owner = database.pool;
   await createAuditTables(database.kysely, "audited");
+  await createAuditPatients(database.kysely, "audited");
+  await divideTrail(database.kysely, "audited", log);
   const pool = new Pool({ connectionString: databaseUrl, max: 16 });
   // The server may close a connection while the pool closes it.
   pool.on("error", () => undefined);
@@ -123,13 +128,13 @@ test("a chain whose end was cut off no longer has the head that was noted", asyn
   await sealAll();
   const before = await verifyAudit(owner);
   if (!before.intact) throw new Error("the chain should be intact");
-  expect(await verifyAudit(owner, before.head)).toMatchObject({ intact: true });
+  expect(await verifyAudit(owner, knownHead(before.head))).toMatchObject({ intact: true });
   await owner.query("delete from audit_entries where id = any(select unnest(entry_ids) from audit_blocks where number = $1)", [
     before.blocks,
   ]);
   await owner.query("delete from audit_blocks where number = $1", [before.blocks]);
   expect(await verifyAudit(owner)).toMatchObject({ intact: true });
-  expect(await verifyAudit(owner, before.head)).toMatchObject({ intact: false });
+  expect(await verifyAudit(owner, knownHead(before.head))).toMatchObject({ intact: false });
 });
 
 test("the runtime role can neither change nor delete an entry or a block", async () => {

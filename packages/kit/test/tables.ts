@@ -67,8 +67,11 @@ export const auditTables = {
     previous_hash: "bytea",
     hash: "bytea",
     sealed_at: "timestamptz default",
+    month: "timestamptz default",
   },
+  audit_months: { month: "timestamptz", until: "timestamptz" },
   audit_unsealed: { entry_id: "bigint" },
+  audit_patients: { entry_id: "bigint", occurred_at: "timestamptz", patient_id: "uuid" },
 } as const satisfies TableDescriptions<AuditTables>;
 
 export const outboxTables = {

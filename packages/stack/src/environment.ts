@@ -24,7 +24,7 @@ export function environmentFor(platform: PlatformAddresses): Record<ServiceName,
     AUTH_ISSUER: platform.gatewayUrl,
     AUTH_AUDIENCE: AUDIENCE,
   });
-  const urls = { AUTH_URL: urlOf("auth"), BILLING_URL: urlOf("billing"), PATIENT_URL: urlOf("patient") };
+  const urls = { AUTH_URL: urlOf("auth"), BILLING_URL: urlOf("billing"), PATIENT_URL: urlOf("patient"), ANALYTICS_URL: urlOf("analytics") };
   return {
     auth: {
       ...common("auth"),

@@ -1,3 +1,4 @@
+import { registerTrail } from "@pm/kit/auditor/rest";
 import { createRestApp } from "@pm/kit/http/rest";
 import { listenHttp } from "@pm/kit/http/server";
 import { offsetsOf } from "@pm/kit/kafka/client";
@@ -66,6 +67,7 @@ const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, s
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerReports(rest, { reports, charts, audit });
 registerOperations(rest, { audit, deadLetters, rebuilds, consistency, wakeRebuilder: rebuildLeader.wake });
+registerTrail(rest, parts);
 registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone, now: Date.now });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });
 

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RouteConfig, z } from "@hono/zod-openapi";
+import { registerTrail } from "@pm/kit/auditor/rest";
 import { operations } from "@pm/kit/auth/access";
 import { createRestApp, type RestApp } from "@pm/kit/http/rest";
 import { createLogger } from "@pm/kit/log";
@@ -45,6 +46,7 @@ const recording = {
 registerReports(recording, {} as never);
 registerOperations(recording, {} as never);
 registerDashboard(recording, {} as never);
+registerTrail(recording, { service: "analytics" } as never);
 
 const read = async (path: string) => (await (await rest.app.request(path)).json()) as Document;
 const document = await read("/openapi.json");

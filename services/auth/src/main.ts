@@ -1,4 +1,5 @@
 /** Auth: all its parts, in the order in which they are built. They close in the reverse order. */
+import { registerTrail } from "@pm/kit/auditor/rest";
 import { followRevocations } from "@pm/kit/auth/revocations";
 import { createVerifier } from "@pm/kit/auth/verifier";
 import { createCursors } from "@pm/kit/cursor";
@@ -130,5 +131,6 @@ registerUsers(rest, { users, invitations, sessions, audit, contextOf });
 registerTeams(rest, { teams, contextOf });
 registerClients(rest, { clients, contextOf });
 registerKeys(rest, { keys, contextOf });
+registerTrail(rest, { service, database, audit });
 registerOAuth(rest, { tokens, clientTokens, serviceClients, issuer, contextOf });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

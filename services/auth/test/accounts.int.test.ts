@@ -39,7 +39,7 @@ test("who signs up gets a mail, confirms it with the same password, and may do n
   const id = decodeJwt(signedIn).sub;
   expect((await auth.call("PATCH", `/auth/users/${id}`, { token: adminToken, body: { roles: ["user"] } })).status).toBe(200);
   const { token: later } = await auth.login({ email, password });
-  expect(decodeJwt(later)).toMatchObject({ roles: ["user"], scope: "patient:read patient:write" });
+  expect(decodeJwt(later)).toMatchObject({ roles: ["user"], scope: "patient:read patient:write patient:emergency" });
   expect((await auth.call("GET", "/auth/teams", { token: later })).status).toBe(200);
   expect((await auth.call("POST", "/auth/invites/accept", { body: { token, password } })).status).toBe(400);
 });
@@ -296,7 +296,10 @@ test("signup can be switched off, or made open, and without mail it is off", asy
   const open = await startAuth({ SIGNUP: "open", SIGNUP_ROLE: "user" });
   const email = freshEmail();
   expect((await open.call("POST", "/auth/signup", { body: { email, password } })).status).toBe(202);
-  expect(decodeJwt((await open.login({ email, password })).token)).toMatchObject({ roles: ["user"], scope: "patient:read patient:write" });
+  expect(decodeJwt((await open.login({ email, password })).token)).toMatchObject({
+    roles: ["user"],
+    scope: "patient:read patient:write patient:emergency",
+  });
   await open.stop();
   const closed = await startAuth();
   expect((await closed.call("POST", "/auth/signup", { body: { email, password } })).status).toBe(403);

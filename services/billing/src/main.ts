@@ -1,5 +1,6 @@
 /** Billing: everything that it consists of, in the order in which it starts. It closes in the reverse order. */
 import { randomUUIDv7 } from "node:crypto";
+import { registerTrail } from "@pm/kit/auditor/rest";
 import { createCursors } from "@pm/kit/cursor";
 import { createRestApp } from "@pm/kit/http/rest";
 import { createGuard } from "@pm/kit/rpc/guard";
@@ -8,6 +9,7 @@ import { connectToAuth, startService } from "@pm/kit/service";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import { createAccounts } from "./accounts/accounts.ts";
+import { patientsOf, subjectsOf } from "./accounts/patients-store.ts";
 import { createPayerBalance } from "./accounts/payer-balance.ts";
 import { readConfig } from "./config.ts";
 import { createPdfPool } from "./documents/pdf-pool.ts";
@@ -65,8 +67,10 @@ const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, payme
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
 registerDocuments(rest, { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now });
-registerBooks(rest, { books: createBooks(shared), audit });
+const patientsOfAccounts = (accountIds: string[]) => patientsOf(db, accountIds);
+registerBooks(rest, { books: createBooks(shared), audit, patientsOf: patientsOfAccounts });
 registerTotals(rest, shared);
+registerTrail(rest, { ...parts, subjectsOf: (patientId) => subjectsOf(db, patientId) });
 await listenRpc({
   routes: (router) =>
     registerBilling(router, {
@@ -83,6 +87,7 @@ await listenRpc({
       patients,
       verifier,
       audit,
+      patientsOf: patientsOfAccounts,
     }),
   services: [BillingService, BillingInternalService],
   rest: rest.app,

@@ -41,6 +41,8 @@ type Rules = {
   patients: Patients;
   verifier: Verifier;
   audit: AuditTrail;
+  /** The patients of accounts, whom lists of several accounts show. */
+  patientsOf: (accountIds: string[]) => Promise<string[]>;
 };
 
 const { method } = BillingService;
@@ -80,7 +82,9 @@ function accountMethods({ accounts, links, watch, patients, verifier, audit }: R
     },
     async listBillingAccounts(request, context) {
       const answer = await accounts.list(request);
-      await recordRead(audit, context, "accounts.listed", "accounts", { ids: answer.accounts.map((account) => account.accountId) });
+      const ids = answer.accounts.map((account) => account.accountId);
+      const patientIds = answer.accounts.map((account) => account.patientId);
+      await recordRead(audit, context, "accounts.listed", "accounts", { ids }, patientIds);
       return answer;
     },
     updateBillingAccount: (request, context) =>
@@ -112,7 +116,8 @@ function payerMethods({ payers, payerBalance, audit }: Rules) {
     async getPayerBalance(request, context) {
       const answer = await payerBalance(request);
       const ids = answer.accounts.map((account) => account.accountId);
-      await recordRead(audit, context, "payer_balance.read", request.payerId.toLowerCase(), { ids });
+      const patientIds = answer.accounts.map((account) => account.patientId);
+      await recordRead(audit, context, "payer_balance.read", request.payerId.toLowerCase(), { ids }, patientIds);
       return answer;
     },
   } satisfies Methods;
@@ -159,7 +164,7 @@ function ledgerMethods({ ledger, history, links, audit }: Rules) {
   } satisfies Methods;
 }
 
-function invoiceMethods({ invoices, reductions, audit }: Rules) {
+function invoiceMethods({ invoices, reductions, audit, patientsOf }: Rules) {
   return {
     createInvoice: (request, context) => invoices.create(request, requestKey(method.createInvoice, request), rpcContext(context)),
     issueInvoice: (request, context) => invoices.issue(request, requestKey(method.issueInvoice, request), rpcContext(context)),
@@ -172,7 +177,8 @@ function invoiceMethods({ invoices, reductions, audit }: Rules) {
     async listInvoices(request, context) {
       const answer = await invoices.list(request);
       const ids = answer.invoices.map((invoice) => invoice.invoiceId);
-      await recordRead(audit, context, "invoices.listed", request.accountId.toLowerCase() || "invoices", { ids });
+      const patientIds = request.accountId ? [] : await patientsOf(answer.invoices.map((invoice) => invoice.accountId));
+      await recordRead(audit, context, "invoices.listed", request.accountId.toLowerCase() || "invoices", { ids }, patientIds);
       return answer;
     },
 
@@ -187,16 +193,24 @@ function invoiceMethods({ invoices, reductions, audit }: Rules) {
     async listCreditNotes(request, context) {
       const answer = await reductions.creditNotes(request);
       const ids = answer.creditNotes.map((note) => note.creditNoteId);
-      await recordRead(audit, context, "credit_notes.listed", request.accountId.toLowerCase() || "credit notes", { ids });
+      const patientIds = request.accountId ? [] : await patientsOf(answer.creditNotes.map((note) => note.accountId));
+      await recordRead(audit, context, "credit_notes.listed", request.accountId.toLowerCase() || "credit notes", { ids }, patientIds);
       return answer;
     },
   } satisfies Methods;
 }
 
-/** Records what the caller is about to see. */
-function recordRead(audit: AuditTrail, context: HandlerContext, action: string, subject: string, details = {}): Promise<void> {
+/**
+ * Records what the caller is about to see.
+ * @param patientIds the patients that a list of several accounts shows
+ */
+function recordRead(
+  audit: AuditTrail,
+  context: HandlerContext,
+  ...[action, subject, details = {}, patientIds = []]: [action: string, subject: string, details?: object, patientIds?: string[]]
+): Promise<void> {
   const { actorId, requestId } = rpcContext(context);
-  return audit.record({ actorId, action, subject, requestId, details });
+  return audit.record({ actorId, action, subject, requestId, details, patientIds });
 }
 
 function callerOf({ values }: HandlerContext): Caller {

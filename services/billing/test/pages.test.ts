@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { inflateSync } from "node:zlib";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { registerTrail } from "@pm/kit/auditor/rest";
 import { createRestApp } from "@pm/kit/http/rest";
 import { createLogger } from "@pm/kit/log";
 import { formatMoney } from "@pm/kit/money";
@@ -51,6 +52,7 @@ test("the OpenAPI document is the one that was checked in (UPDATE=1 rewrites it)
   registerDocuments(rest, {} as never);
   registerBooks(rest, {} as never);
   registerTotals(rest, {} as never);
+  registerTrail(rest, { service: "billing" } as never);
   const document = `${JSON.stringify(await (await rest.app.request("/openapi.json")).json(), null, 2)}\n`;
   if (process.env.UPDATE) writeFileSync(golden, document);
   expect(document).toBe(readFileSync(golden, "utf8"));

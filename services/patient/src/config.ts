@@ -46,6 +46,7 @@ export const readConfig = () =>
     PHONE_REGION: clinicConfig.PHONE_REGION.refine(isSupportedCountry, "must be a country that has phone numbers, such as US or CH"),
     BILLING_URL: serviceUrl,
     ...recordRetention,
+    ANALYTICS_URL: serviceUrl,
     CURSOR_KEY: cursorKey,
     RECORD_NUMBER_PREFIX: z
       .string()

@@ -1,4 +1,5 @@
 /** The patient service: everything it is made of, in reading order. */
+import { registerTrail } from "@pm/kit/auditor/rest";
 import { createCursors } from "@pm/kit/cursor";
 import { createRestApp } from "@pm/kit/http/rest";
 import { listenHttp } from "@pm/kit/http/server";
@@ -9,6 +10,10 @@ import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
 import { createSendLink, startLinking } from "./billing/links.ts";
 import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
+import { createDisclosures } from "./disclosures/disclosures.ts";
+import { registerDisclosures } from "./disclosures/rest.ts";
+import { openInEmergency } from "./emergencies/emergencies.ts";
+import { registerEmergencies } from "./emergencies/rest.ts";
 import { createErasureInBilling } from "./erasure/billing-client.ts";
 import { createErasures } from "./erasure/erasures.ts";
 import { registerErasures } from "./erasure/rest.ts";
@@ -67,14 +72,19 @@ const { wake } = runAsLeader({ ...parts, name: "patient_erasures", pool: db.pool
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerProgress(rest, { db });
+registerEmergencies(rest, { db });
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerPatients(rest, {
   patients,
   lists,
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),
+  openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
 });
 registerErasures(rest, createErasures({ ...erasing, wake }));
 registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
 registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
+registerTrail(rest, parts);
+const others = { billing: config.BILLING_URL, analytics: config.ANALYTICS_URL };
+registerDisclosures(rest, { disclosures: createDisclosures({ db, audit, cursors, others }) });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

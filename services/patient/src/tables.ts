@@ -205,6 +205,16 @@ export type Tables = {
     granted_at: Generated<Date>;
     can_write: Generated<boolean>;
   };
+  /** Rows are only added. */
+  emergency_accesses: {
+    id: Generated<string>;
+    patient_id: string;
+    user_id: string;
+    reason: string;
+    request_id: string;
+    opened_at: Generated<Date>;
+    expires_at: Date;
+  };
   patient_merges: {
     id: GeneratedAlways<bigint>;
     survivor_id: string;

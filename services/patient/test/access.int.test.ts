@@ -2,12 +2,13 @@
 import { randomUUID } from "node:crypto";
 import * as fc from "fast-check";
 import { sql } from "kysely";
+import { Pool } from "pg";
 import { expect, test } from "vitest";
 import { viewerOf } from "../src/caller.ts";
 import { accessConditions, accessLevel, visible } from "../src/patients/access-store.ts";
 import { type Client, patientsOfThisFile, someBody } from "./testing.ts";
 
-const { service, admin } = await patientsOfThisFile();
+const { database, service, admin } = await patientsOfThisFile();
 
 async function create(by: Client): Promise<string> {
   const { status, body } = await by.send("POST", "/patients", someBody());
@@ -193,11 +194,24 @@ test("one patient, a few and many are shown by the same rule, whatever the grant
     selector: ({ principal }) => principal,
   });
   const owner = fc.constantFrom(...people.map((client) => client.caller.id), randomUUID());
-  const patient = fc.record({ owner, grants });
+  // Who opened the record in an emergency, and whether that is over.
+  const emergencies = fc.dictionary(fc.constantFrom(...people.map((client) => client.caller.id)), fc.boolean());
+  const patient = fc.record({ owner, grants, emergencies });
   const { kysely } = service.db;
+  // The service itself only adds emergencies.
+  const owners = new Pool({ connectionString: database.migrationDatabaseUrl, max: 1 });
   await fc.assert(
     fc.asyncProperty(fc.tuple(patient, patient, patient, patient), async (patients) => {
       await sql`delete from patient_access where patient_id = any(${ids})`.execute(kysely);
+      const opened = patients.flatMap(({ emergencies }, index) =>
+        Object.entries(emergencies).map(([user, isOver]) => ({ patient: ids[index], user, until: isOver ? "-1 second" : "1 hour" })),
+      );
+      await owners.query("delete from emergency_accesses");
+      await owners.query(
+        `insert into emergency_accesses (patient_id, user_id, reason, request_id, expires_at)
+         select patient, "user", 'test', 'test', now() + until from json_to_recordset($1) as o(patient uuid, "user" text, until interval)`,
+        [JSON.stringify(opened)],
+      );
       for (const [index, { owner, grants }] of patients.entries()) {
         await sql`update patients set registered_by = ${owner} where id = ${ids[index]}`.execute(kysely);
         for (const { principal, canWrite } of grants)
@@ -205,10 +219,10 @@ test("one patient, a few and many are shown by the same rule, whatever the grant
             values (${ids[index]}, ${principal}, 'test', ${canWrite})`.execute(kysely);
       }
       for (const viewer of viewers) {
-        const wanted = patients.map(({ owner, grants }) => {
+        const wanted = patients.map(({ owner, grants, emergencies }) => {
           if (owner === viewer.id) return "manage";
           const mine = grants.filter(({ principal }) => viewer.principals.includes(principal));
-          return mine.some(({ canWrite }) => canWrite) ? "write" : mine.length > 0 ? "read" : null;
+          return mine.some(({ canWrite }) => canWrite) ? "write" : mine.length > 0 || emergencies[viewer.id] === false ? "read" : null;
         });
         const { estimate, few, many } = accessConditions(viewer);
         const { rows } = await sql<{ id: string; level: string; estimate: boolean; seen: boolean; few: boolean; many: boolean }>`
@@ -227,4 +241,5 @@ test("one patient, a few and many are shown by the same rule, whatever the grant
     }),
     { numRuns: 100 },
   );
+  await owners.end();
 });

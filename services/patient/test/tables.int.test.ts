@@ -65,6 +65,15 @@ const tables: TableDescriptions<Tables> = {
     granted_at: "timestamptz default",
     can_write: "boolean default",
   },
+  emergency_accesses: {
+    id: "uuid default",
+    patient_id: "uuid",
+    user_id: "text",
+    reason: "text",
+    request_id: "text",
+    opened_at: "timestamptz default",
+    expires_at: "timestamptz",
+  },
   patient_merges: {
     id: "bigint generated",
     survivor_id: "uuid",

@@ -1,6 +1,7 @@
 /** For tests: the service's REST app in this process, over a real Postgres, and clients that speak its JSON. */
 import { randomUUID } from "node:crypto";
 import { createAuditTrail } from "@pm/kit/audit/trail";
+import { registerTrail } from "@pm/kit/auditor/rest";
 import { type Role, roles, type Scope } from "@pm/kit/auth/access";
 import { createRevocationList } from "@pm/kit/auth/revocation-list";
 import type { Caller } from "@pm/kit/auth/verifier";
@@ -15,6 +16,10 @@ import { testDatabase } from "@pm/stack/testing";
 import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
 import { type RecordSettings, recordSettings } from "../src/config.ts";
+import { createDisclosures } from "../src/disclosures/disclosures.ts";
+import { registerDisclosures } from "../src/disclosures/rest.ts";
+import { openInEmergency } from "../src/emergencies/emergencies.ts";
+import { registerEmergencies } from "../src/emergencies/rest.ts";
 import type { ErasureInBilling } from "../src/erasure/billing-client.ts";
 import { createErasures } from "../src/erasure/erasures.ts";
 import { registerErasures } from "../src/erasure/rest.ts";
@@ -72,6 +77,8 @@ type AppOptions = {
   /** What billing says of erasures. */
   erasureInBilling?: ErasureInBilling;
   retentionYears?: number;
+  /** Where the trails of other services are. */
+  others?: { [service: string]: string };
 };
 
 /** Billing holds nothing and erases everything. */
@@ -87,6 +94,7 @@ export async function startPatientApp(
     limits,
     erasureInBilling = nothingHeld,
     retentionYears = 10,
+    others = {},
   }: AppOptions = {},
 ) {
   const log = createLogger("patient", "silent");
@@ -117,18 +125,22 @@ export async function startPatientApp(
   const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings });
   const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, committed, now, settings });
   registerProgress(rest, { db });
+  registerEmergencies(rest, { db });
   registerFiles(rest, { lists, imports, transfers });
   registerPatients(rest, {
     patients,
     lists,
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),
+    openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
   });
   const erasing = { db, audit, billing: erasureInBilling, retentionYears, now, committed, log };
   const eraseDue = createErasureWorker(erasing);
   registerErasures(rest, createErasures({ ...erasing, wake: () => undefined }));
   registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
   registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
+  registerTrail(rest, { service: "patient", database: db, audit });
+  registerDisclosures(rest, { disclosures: createDisclosures({ db, audit, cursors, others }) });
 
   return {
     db,

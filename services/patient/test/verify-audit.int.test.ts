@@ -27,13 +27,17 @@ beforeAll(async () => {
   }
 });
 
-async function verify(): Promise<{ code: number; report: { intact: boolean; entryId?: string; problem?: string; entries?: number } }> {
-  const command = [join(import.meta.dirname, "../src/commands/verify-audit.ts")];
-  const environment = { PATH: process.env.PATH, DATABASE_URL: database.databaseUrl };
-  const { code, stdout } = await promisify(execFile)(process.execPath, command, { env: environment }).then(
+/** Runs a command of the service. */
+async function run(file: string, environment: Record<string, string>, ...options: string[]): Promise<{ code: number; stdout: string }> {
+  const command = [join(import.meta.dirname, "../src/commands", file), ...options];
+  return promisify(execFile)(process.execPath, command, { env: { PATH: process.env.PATH, ...environment } }).then(
     ({ stdout }) => ({ code: 0, stdout }),
     (error: { code: number; stdout: string }) => error,
   );
+}
+
+async function verify(): Promise<{ code: number; report: { intact: boolean; entryId?: string; problem?: string; entries?: number } }> {
+  const { code, stdout } = await run("verify-audit.ts", { DATABASE_URL: database.databaseUrl });
   return { code, report: JSON.parse(stdout) };
 }
 
@@ -85,4 +89,11 @@ test("the service itself may neither change nor delete an entry", async () => {
     "delete from audit_blocks",
   ])
     await expect(service.db.pool.query(text)).rejects.toMatchObject({ code: "42501" });
+});
+
+test("the command that drops months keeps this one, and wants to be told how many stay", async () => {
+  const drop = (url: string) => run("drop-audit-months.ts", { MIGRATION_DATABASE_URL: url }, "--keep", "0");
+  expect(await drop(database.migrationDatabaseUrl)).toEqual({ code: 0, stdout: '{"dropped":[]}\n' });
+  expect((await run("drop-audit-months.ts", { MIGRATION_DATABASE_URL: database.migrationDatabaseUrl })).code).toBe(1);
+  expect((await verify()).report).toMatchObject({ intact: true, entries: 9 });
 });

@@ -36,8 +36,14 @@ export type AuditTables = {
     previous_hash: Buffer;
     hash: Buffer;
     sealed_at: Generated<Date>;
+    /** The beginning of the month of its entries; -infinity in the first one. */
+    month: Generated<Date>;
   };
   audit_unsealed: { entry_id: bigint };
+  /** Whom the answer of an entry showed, where its subject does not say it. */
+  audit_patients: { entry_id: bigint; occurred_at: Date; patient_id: string };
+  /** The months of `divideTrail` (months.ts). */
+  audit_months: { month: Date; until: Date };
 };
 
 /** What somebody did. Postgres adds the id and the time. */
@@ -52,6 +58,8 @@ export type AuditEntry = {
   requestId: string;
   /** What changed. */
   details?: object;
+  /** The patients whom an answer showed, if the subject does not say it. */
+  patientIds?: string[];
 };
 
 /** The beginning of every insert into the audit trail, for statements that write an entry beside other rows. */
@@ -70,11 +78,32 @@ const insertStatement = {
   text: `${insertIntoAudit} select actor, action, subject, request_id, details from ${newEntries.source("input")}`,
 };
 
+/** What an `insertIntoAudit` returns for `insertPatientsOf`. */
+export const returningEntry = "returning id as entry_id, occurred_at";
+
+/**
+ * Notes whom an entry is about, in the statement that writes it.
+ * @param entry the name of an `insertIntoAudit … ${returningEntry}`
+ * @param patients gives a column `id` for each patient, without repetitions
+ */
+export const insertPatientsOf = (entry: string, patients: string) => `insert into audit_patients (entry_id, occurred_at, patient_id)
+  select ${entry}.entry_id, ${entry}.occurred_at, shown.id from ${entry} cross join (${patients}) shown`;
+
+const insertListStatement = {
+  name: "audit_insert_list",
+  text: `with entry as (${insertIntoAudit} values ($1, $2, $3, $4, $5) ${returningEntry})
+    ${insertPatientsOf("entry", "select unnest($6::uuid[]) as id")}`,
+};
+
 /**
  * Adds entries to the audit trail. Where each round trip counts, a statement writes them itself, by `insertIntoAudit`.
  */
 export async function insertAuditEntries(db: Queries, entries: AuditEntry[]): Promise<void> {
-  if (entries.length > 0) await db.query(insertStatement, newEntries.collect(entries).values());
+  const lists = entries.filter(({ patientIds }) => patientIds?.length);
+  const others = lists.length > 0 ? entries.filter((entry) => !lists.includes(entry)) : entries;
+  if (others.length > 0) await db.query(insertStatement, newEntries.collect(others).values());
+  for (const { actorId, action, subject, requestId, details = {}, patientIds } of lists)
+    await db.query(insertListStatement, [actorId, action, subject, requestId, JSON.stringify(details), [...new Set(patientIds)]]);
 }
 
 /** Creates the tables; part of a service's first migration. `role` is the runtime role; it may only add and read. */
@@ -124,29 +153,35 @@ export const noHash = Buffer.alloc(32);
 const blockSize = 1_000;
 
 /**
- * Appends a block of entries that are not sealed yet, all inside Postgres: moving a thousand entries out and back to
- * hash them would cost more than the writes that they describe. `hashEntry` and `hashBlock` in verify.ts compute the
- * same hashes.
+ * Appends a block of entries of one month that are not sealed yet. A new month waits for two minutes, so that the last
+ * entries of the one before are committed; one that comes later has a block of its own month. All of it happens inside
+ * Postgres: moving a thousand entries out and back to hash them would cost more than the writes that they describe.
+ * `hashEntry` and `hashBlock` in verify.ts compute the same hashes.
  */
 const sealStatement = {
   name: "audit_seal",
   text: `
-    with taken as (
-      delete from audit_unsealed
-      where entry_id = any(array(select entry_id from audit_unsealed order by entry_id limit ${blockSize}))
-      returning entry_id
-    ), entries as (
-      select id, sha256(convert_to(json_build_array(id::text, occurred_us, actor, action, subject, request_id, details)::text, 'UTF8')) as hash
-      from (select ${entryColumns} from audit_entries where id = any(array(select entry_id from taken))) e
+    with waiting as materialized (
+      select e.*, m.month from audit_entries e join audit_months m on e.occurred_at >= m.month and e.occurred_at < m.until
+      where id = any(array(select entry_id from audit_unsealed order by entry_id limit ${blockSize}))
+    ), entries as materialized (
+      select id, month,
+        sha256(convert_to(json_build_array(id::text, occurred_us, actor, action, subject, request_id, details)::text, 'UTF8')) as hash
+      from (
+        select month, ${entryColumns} from waiting
+        where month = (select min(month) from waiting) and month <= now() - interval '2 minutes'
+      ) e
+    ), taken as (
+      delete from audit_unsealed where entry_id = any(array(select id from entries))
     ), last as (
       select number, hash from audit_blocks order by number desc limit 1
     ), block as (
       select coalesce((select number from last), 0) + 1 as number, coalesce((select hash from last), $1::bytea) as previous_hash,
-        array_agg(id order by id) as ids, array_agg(hash order by id) as hashes, string_agg(hash, ''::bytea order by id) as joined
+        min(month) as month, array_agg(id order by id) as ids, array_agg(hash order by id) as hashes, string_agg(hash, ''::bytea order by id) as joined
       from entries having count(*) > 0
     )
-    insert into audit_blocks (number, entry_ids, entry_hashes, previous_hash, hash)
-    select number, ids, hashes, previous_hash,
+    insert into audit_blocks (number, month, entry_ids, entry_hashes, previous_hash, hash)
+    select number, month, ids, hashes, previous_hash,
       sha256(previous_hash || convert_to(number || ':' || array_to_string(ids, ',') || ':', 'UTF8') || joined)
     from block returning number, cardinality(entry_ids) as entries, hash`,
 };
@@ -162,7 +197,9 @@ async function sealBlock(client: Client, log: Logger): Promise<"more" | "done"> 
   return block?.entries === blockSize ? "more" : "done";
 }
 
-/** Starts the sealer of a service. Every replica starts one, and one of them seals. */
+const monthsEveryMs = 3_600_000;
+
+/** Starts the sealer of a service, which makes the months ahead too. Every replica starts one, and one of them seals. */
 export function startAuditSealer<Tables>(options: {
   database: Database<Tables>;
   settings: DatabaseSettings;
@@ -170,6 +207,13 @@ export function startAuditSealer<Tables>(options: {
   lifecycle: Lifecycle;
 }): Leader {
   const { database, settings, log, lifecycle } = options;
-  const step = (client: Client) => sealBlock(client, log);
+  let nextMonthsAt = 0;
+  const step = async (client: Client) => {
+    if (Date.now() >= nextMonthsAt) {
+      await client.query("select audit_ensure_months()");
+      nextMonthsAt = Date.now() + monthsEveryMs;
+    }
+    return sealBlock(client, log);
+  };
   return runAsLeader({ name: "audit_sealer", settings, pool: database.pool, pollMs: 500, step, log, lifecycle });
 }

@@ -17,10 +17,13 @@ export const roles = {
     "analytics:admin",
     "user:admin",
   ],
-  user: ["patient:read", "patient:write"],
+  // The clinical staff. In an emergency they open a record that nobody has shared with them.
+  user: ["patient:read", "patient:write", "patient:emergency"],
   // Billing clerks bill every patient, so they see every patient.
   billing: ["billing:read", "billing:write", "patient:read", "patient:all"],
   analyst: ["analytics:read"],
+  // Reads who did what in every service, and no record.
+  auditor: ["audit:read"],
 } as const;
 
 export type Role = keyof typeof roles;
@@ -30,7 +33,7 @@ export type Scope = (typeof roles)[Role][number] | ServiceScope;
  * What an administrator may give to an API client: all but `user:admin`, by which it could give itself anything, and
  * `patient:erase`, which needs a person with a second factor.
  */
-export const clientScopes = roles.admin.filter((scope) => scope !== "user:admin" && scope !== "patient:erase");
+export const clientScopes = [...roles.admin, ...roles.auditor].filter((scope) => scope !== "user:admin" && scope !== "patient:erase");
 export type ClientScope = (typeof clientScopes)[number];
 
 /**
@@ -98,6 +101,11 @@ export const operations = {
   "patient.readImport": "patient:write",
   "patient.readImportErrors": "patient:write",
   "patient.cancelImport": "patient:write",
+  "patient.readPatientDisclosures": "audit:read",
+  "patient.listEmergencies": "audit:read",
+  "patient.listAuditEntries": "audit:read",
+  "patient.exportAuditEntries": "audit:read",
+  "patient.verifyAuditTrail": "audit:read",
   "patient.readPatientTotals": "internal:totals",
   "patient.listPatientIds": "internal:totals",
 
@@ -159,6 +167,9 @@ export const operations = {
   "auth.deleteApiClient": "user:admin",
   "auth.listKeys": "user:admin",
   "auth.rotateKeys": "user:admin",
+  "auth.listAuditEntries": "audit:read",
+  "auth.exportAuditEntries": "audit:read",
+  "auth.verifyAuditTrail": "audit:read",
 
   "analytics.summarize": "analytics:read",
   "analytics.reportPatients": "analytics:read",
@@ -172,6 +183,9 @@ export const operations = {
   "analytics.replayDeadLetter": "analytics:admin",
   "analytics.replayDeadLetters": "analytics:admin",
   "analytics.discardDeadLetter": "analytics:admin",
+  "analytics.listAuditEntries": "audit:read",
+  "analytics.exportAuditEntries": "audit:read",
+  "analytics.verifyAuditTrail": "audit:read",
   // People sign in by a form; the pages verify the cookie themselves.
   "analytics.dashboard": "public",
   "analytics.dashboardLogin": "public",
@@ -221,6 +235,9 @@ export const operations = {
   "billing.exportJournal": "billing:read",
   "billing.exportTaxSummary": "billing:read",
   "billing.readGeneralLedger": "billing:read",
+  "billing.listAuditEntries": "audit:read",
+  "billing.exportAuditEntries": "audit:read",
+  "billing.verifyAuditTrail": "audit:read",
   "billing.readBillingTotals": "internal:totals",
 } as const satisfies Record<string, Access>;
 

@@ -45,23 +45,32 @@ async function migrate<Tables>(
   }
 }
 
+/** What programs need that work as the owner role. */
+const ownerConfig = {
+  MIGRATION_DATABASE_URL: databaseConfig.DATABASE_URL,
+  MIGRATION_DATABASE_PASSWORD_FILE: z.string().optional(),
+  DATABASE_CA_FILE: databaseConfig.DATABASE_CA_FILE,
+};
+
+/** The connection of the owner role, from the environment of migrations. */
+export function readOwnerSettings(): DatabaseSettings {
+  return ownerSettings(readEnvironment(ownerConfig));
+}
+
+const ownerSettings = (config: z.infer<z.ZodObject<typeof ownerConfig>>): DatabaseSettings => ({
+  url: config.MIGRATION_DATABASE_URL,
+  passwordFile: config.MIGRATION_DATABASE_PASSWORD_FILE,
+  caFile: config.DATABASE_CA_FILE,
+});
+
 /**
  * Migrates the database of `MIGRATION_DATABASE_URL`. Waits up to a minute for Postgres to answer, and for locks if a
  * migration sets a `lock_timeout`. If a migration fails, it logs the reason and exits with 1.
  */
 export async function runMigrations<Tables>(service: string, folder: string, afterwards?: AfterMigrations<Tables>): Promise<void> {
-  const config = readEnvironment({
-    LOG_LEVEL: commonConfig.LOG_LEVEL,
-    MIGRATION_DATABASE_URL: databaseConfig.DATABASE_URL,
-    MIGRATION_DATABASE_PASSWORD_FILE: z.string().optional(),
-    DATABASE_CA_FILE: databaseConfig.DATABASE_CA_FILE,
-  });
+  const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...ownerConfig });
   const log = createLogger(service, config.LOG_LEVEL);
-  const settings = {
-    url: config.MIGRATION_DATABASE_URL,
-    passwordFile: config.MIGRATION_DATABASE_PASSWORD_FILE,
-    caFile: config.DATABASE_CA_FILE,
-  };
+  const settings = ownerSettings(config);
   const deadline = Date.now() + 60_000;
   for (;;) {
     try {

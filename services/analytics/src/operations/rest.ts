@@ -9,6 +9,7 @@ import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/res
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import type { DeadLetter, DeadLetters } from "@pm/kit/kafka/dead-letters";
 import type { Queries } from "@pm/kit/postgres/transaction";
+import { isUuid } from "@pm/kit/uuid";
 import type { Rebuilds } from "../rebuild/rebuild.ts";
 import type { Consistency } from "./consistency.ts";
 import { ConsistencySchema, DeadLetterSchema, DeadLettersSchema, RebuildSchema, ReplaySchema } from "./schemas.ts";
@@ -111,6 +112,11 @@ const checkConsistency = createRoute({
   responses: { 200: jsonAnswer(ConsistencySchema, "What was compared") },
 });
 
+type Shown = Pick<DeadLetter, "topic" | "key">;
+
+/** The patient whose event a dead letter is. */
+const patientOf = ({ topic, key }: Shown): string[] => (topic === "patient.v1" && isUuid(key) ? [key] : []);
+
 export function registerOperations(
   { operation }: RestApp,
   parts: {
@@ -122,8 +128,8 @@ export function registerOperations(
   },
 ): void {
   const { deadLetters, rebuilds, consistency, wakeRebuilder } = parts;
-  const audit = (c: RestContext, action: string, subject: string, details = {}) =>
-    parts.audit.record({ ...requestContext(c), action, subject, details });
+  const audit = (c: RestContext, action: string, subject: string, details = {}, letters: Shown[] = []) =>
+    parts.audit.record({ ...requestContext(c), action, subject, details, patientIds: letters.flatMap(patientOf) });
   /** Writes an entry in the transaction of what it is about. */
   const auditWithin = (c: RestContext, action: string) => (transaction: Queries, subject: string) =>
     insertAuditEntries(transaction, [{ ...requestContext(c), action, subject }]);
@@ -133,13 +139,13 @@ export function registerOperations(
     const letters = await deadLetters.list({ ...filter, before: cursor, limit: limit + 1 });
     const items = letters.slice(0, limit).map(toJson);
     // The key of an event is the id of a patient or an account.
-    await audit(c, "dead-letters.listed", filter.topic ?? "all topics", { ids: items.map(({ id }) => id) });
+    await audit(c, "dead-letters.listed", filter.topic ?? "all topics", { ids: items.map(({ id }) => id) }, items);
     const last = items.at(-1);
     return c.json({ items, ...(letters.length > limit && last && { nextCursor: last.id }) }, 200);
   });
   operation(getDeadLetter, async (c) => {
     const { payload, ...letter } = await deadLetters.get(c.req.valid("param").id);
-    await audit(c, "dead-letter.read", letter.id);
+    await audit(c, "dead-letter.read", letter.id, {}, [letter]);
     return c.json({ ...toJson(letter), payload: payload.toString("base64") }, 200);
   });
   operation(replayDeadLetter, async (c) => {

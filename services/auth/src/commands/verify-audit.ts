@@ -1,4 +1,4 @@
 /** `node services/auth/src/commands/verify-audit.ts`: checks whether the audit trail was changed. */
 import { runAuditVerification } from "@pm/kit/audit/verify";
 
-await runAuditVerification();
+await runAuditVerification("auth");

@@ -1,5 +1,6 @@
 /** `node services/billing/src/commands/migrate.ts` */
 import { join } from "node:path";
+import { divideTrail } from "@pm/kit/audit/months";
 import { createIndexesConcurrently } from "@pm/kit/postgres/indexes";
 import { runMigrations } from "@pm/kit/postgres/migrate";
 
@@ -13,4 +14,7 @@ const indexes = {
   requests_without_subject: "on requests (id) where subject is null",
 };
 
-await runMigrations("billing", join(import.meta.dirname, "../migrations"), (db, log) => createIndexesConcurrently(db, indexes, log));
+await runMigrations("billing", join(import.meta.dirname, "../migrations"), async (db, log) => {
+  await createIndexesConcurrently(db, indexes, log);
+  await divideTrail(db, "billing", log);
+});

@@ -1,4 +1,4 @@
 /** `node services/billing/src/commands/verify-audit.ts [--expect number:hash]`: verifies billing's audit chain. */
 import { runAuditVerification } from "@pm/kit/audit/verify";
 
-await runAuditVerification();
+await runAuditVerification("billing");

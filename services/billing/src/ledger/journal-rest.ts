@@ -80,15 +80,19 @@ const readGeneralLedger = createRoute({
   responses: { 200: jsonAnswer(LedgerSchema, "The ledger accounts"), ...errorAnswers() },
 });
 
-export function registerBooks({ operation }: RestApp, { books, audit }: { books: Books; audit: AuditTrail }): void {
+type Rules = { books: Books; audit: AuditTrail; patientsOf: (accountIds: string[]) => Promise<string[]> };
+
+export function registerBooks({ operation }: RestApp, { books, audit, patientsOf }: Rules): void {
   operation(
     exportJournal,
     async (c) => {
       const { from, to, format } = c.req.valid("query");
       const { signal } = c.get("streaming");
-      const lines = books.journal({ from, to }, format);
-      const details = { from, to, format };
-      await audit.record({ ...requestContext(c), action: "journal.exported", subject: "journal", details });
+      const entry = { ...requestContext(c), action: "journal.exported", subject: "journal", details: { from, to, format } };
+      const lines = books.journal({ from, to }, format, async (accountIds) =>
+        audit.record({ ...entry, action: "journal.page_exported", patientIds: await patientsOf(accountIds) }),
+      );
+      await audit.record(entry);
       return c.body(textStream(lines, signal), 200, fileHeaders(`journal-${from}-${to}`, format));
     },
     { streams: true },

@@ -19,11 +19,15 @@ type GeneralLedger = Days & {
 };
 
 type Format = "csv" | "ndjson";
+type Shows = (accountIds: string[]) => Promise<void>;
 
 /** All of them throw AppError invalid_argument if it is no period. */
 export type Books = {
-  /** Lines of a file, as fast as its reader. */
-  journal(period: Days, format: Format): AsyncGenerator<string>;
+  /**
+   * Lines of a file, as fast as its reader.
+   * @param shows is told the accounts of each page before it is shown
+   */
+  journal(period: Days, format: Format, shows: Shows): AsyncGenerator<string>;
   generalLedger(period: Days): Promise<GeneralLedger>;
   /** A file. */
   taxSummary(period: Days, format: Format): Promise<string>;
@@ -64,16 +68,17 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
     }
   }
 
-  async function* linesOf(period: { from: Date; to: Date }, format: Format): AsyncGenerator<string> {
+  async function* linesOf(period: { from: Date; to: Date }, format: Format, shows: Shows): AsyncGenerator<string> {
     if (format === "csv") yield `${journalColumns.join(",")}\n`;
     for await (const page of entries(period)) {
+      await shows(page.map((entry) => entry.account_id));
       const lines = page.map((entry) => toLine(entry, clinicTimeZone));
       yield toText(lines, journalColumns, format);
     }
   }
 
   return {
-    journal: (period, format) => linesOf(momentsOf(period), format),
+    journal: (period, format, shows) => linesOf(momentsOf(period), format, shows),
 
     async generalLedger(period) {
       const sums = await sumsOfPeriod(db, momentsOf(period));

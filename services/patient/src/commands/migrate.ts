@@ -1,5 +1,6 @@
 /** `node services/patient/src/commands/migrate.ts` */
 import { join } from "node:path";
+import { divideTrail } from "@pm/kit/audit/months";
 import { clinicConfig, readEnvironment } from "@pm/kit/config";
 import { runMigrations } from "@pm/kit/postgres/migrate";
 import { assignEmailKeys } from "../patients/email-keys-store.ts";
@@ -7,6 +8,7 @@ import { createIndexes } from "../patients/indexes-store.ts";
 import type { Tables } from "../tables.ts";
 
 await runMigrations<Tables>("patient", join(import.meta.dirname, "../migrations"), async (db, log) => {
+  await divideTrail(db, "patient", log);
   await createIndexes(db, log);
   if (!readEnvironment({ EMAIL_UNIQUE: clinicConfig.EMAIL_UNIQUE }).EMAIL_UNIQUE) return;
   const patientIds = await assignEmailKeys(db);

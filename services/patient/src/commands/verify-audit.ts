@@ -1,3 +1,3 @@
 import { runAuditVerification } from "@pm/kit/audit/verify";
 
-await runAuditVerification();
+await runAuditVerification("patient");

@@ -1,7 +1,7 @@
 /** Erases again whom a restored backup has brought back. */
 import { randomUUID } from "node:crypto";
-import { traceparentFrom } from "@pm/kit/metrics";
 import { inTransaction } from "@pm/kit/postgres/transaction";
+import { traceparentFrom } from "@pm/kit/telemetry/trace-context";
 import type { PatientDatabase } from "../database.ts";
 import { wordsOf } from "./erasures.ts";
 import { eventsOf, type KeptErasure } from "./events.ts";

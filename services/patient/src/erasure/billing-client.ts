@@ -2,7 +2,8 @@
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { traceparentFrom } from "@pm/kit/metrics";
+import { traceCalls } from "@pm/kit/telemetry/calls";
+import { traceparentFrom } from "@pm/kit/telemetry/trace-context";
 import { BillingInternalService, type ErasureHolds } from "@pm/proto/billing/v1/internal";
 
 export type ErasureInBilling = {
@@ -15,7 +16,8 @@ export type ErasureInBilling = {
 const timeoutMs = 10_000;
 
 export function createErasureInBilling(options: { billingUrl: string; serviceToken: () => Promise<string> }): ErasureInBilling {
-  const client = createClient(BillingInternalService, createGrpcTransport({ baseUrl: options.billingUrl }));
+  const transport = createGrpcTransport({ baseUrl: options.billingUrl, interceptors: [traceCalls] });
+  const client = createClient(BillingInternalService, transport);
 
   async function ask<T>(call: (how: { headers: Record<string, string>; timeoutMs: number }) => Promise<T>): Promise<T> {
     try {

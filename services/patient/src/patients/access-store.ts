@@ -10,8 +10,8 @@ import type { PatientDatabase, Viewer } from "../database.ts";
 const accessLevels = ["read", "write", "manage"] as const;
 
 /**
- * `read` shows a patient: reads, lists, search, history, exports. `write` also changes and restores it. `manage`, which the owner and
- * callers with `patient:all` have, also deletes and shares it.
+ * `read` shows a patient: reads, lists, search, history, exports. Who opened a record in an emergency has it for four hours. `write`
+ * also changes and restores it. `manage`, which the owner and callers with `patient:all` have, also deletes and shares it.
  */
 export type AccessLevel = (typeof accessLevels)[number];
 
@@ -28,8 +28,10 @@ export function allows(level: AccessLevel, needed: AccessLevel): boolean {
 export const accessLevel = (patient: string, viewer: string) => `(case
   when ${patient}.erased_at is not null then null
   when ${viewer}.sees_all or ${patient}.registered_by = ${viewer}.actor then 'manage'
-  else (select case when bool_or(g.can_write) then 'write' else 'read' end from patient_access g
-    where g.patient_id = ${patient}.id and g.principal = any(${viewer}.principals) having count(*) > 0) end)`;
+  else coalesce((select case when bool_or(g.can_write) then 'write' else 'read' end from patient_access g
+    where g.patient_id = ${patient}.id and g.principal = any(${viewer}.principals) having count(*) > 0),
+  (select 'read' from emergency_accesses
+    where user_id = ${viewer}.actor and patient_id = ${patient}.id and expires_at > now() limit 1)) end)`;
 
 /** Whether the viewer may see a patient, as an SQL condition. */
 export const visible = (patient: string, viewer: string) => `(${accessLevel(patient, viewer)} is not null)`;
@@ -40,7 +42,8 @@ export type Condition = RawBuilder<unknown>;
 /** What a viewer who does not see all patients may see, as a query for their ids and as conditions that mean the same. */
 export function accessConditions(viewer: Viewer): { granted: Condition; estimate: Condition; few: Condition; many: Condition } {
   const granted = sql`select id from patients where registered_by = ${viewer.id}
-    union all select patient_id from patient_access where principal = any(${viewer.principals})`;
+    union all select patient_id from patient_access where principal = any(${viewer.principals})
+    union all select patient_id from emergency_accesses where user_id = ${viewer.id} and expires_at > now()`;
   return {
     granted,
     /** Postgres estimates this form well and plans it badly. */
@@ -52,7 +55,8 @@ export function accessConditions(viewer: Viewer): { granted: Condition; estimate
      * hence the `|| ''`. Without `offset 0` Postgres might read all grants at once instead.
      */
     many: sql`(p.registered_by = ${viewer.id} or exists (
-      select 1 from patient_access where patient_id = p.id and (principal || '') = any(${viewer.principals}) offset 0))`,
+      select 1 from patient_access where patient_id = p.id and (principal || '') = any(${viewer.principals}) offset 0) or exists (
+      select 1 from emergency_accesses where user_id = ${viewer.id} and patient_id = p.id and expires_at > now() offset 0))`,
   };
 }
 

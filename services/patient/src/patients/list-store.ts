@@ -1,5 +1,5 @@
 /** The statements behind lists. Every page costs the same, because it begins where an index says. */
-import { insertIntoAudit } from "@pm/kit/audit/audit";
+import { insertIntoAudit, insertPatientsOf, returningEntry } from "@pm/kit/audit/audit";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import { type RawBuilder, sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
@@ -161,6 +161,9 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
       ${sql.raw(insertIntoAudit)}
       select ${actorId}, ${`patient.${purpose}`}, 'patients', ${requestId},
         jsonb_build_object('ids', coalesce((select jsonb_agg(id) from (select id from page limit ${limit}) shown), '[]'))
+      ${sql.raw(returningEntry)}
+    ), shown as (
+      ${sql.raw(insertPatientsOf("audited", `select id from page limit ${limit}`))}
     )
     select page.*, (select account_id from patient_billing where patient_id = page.id) as account_id from page`.execute(db.kysely);
   return rows;

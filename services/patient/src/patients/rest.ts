@@ -1,8 +1,9 @@
 /** The REST operations on patients. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/http/rest";
-import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
-import { callOf } from "../caller.ts";
+import { errorAnswers, jsonAnswer, jsonBody, plainText } from "@pm/kit/http/schemas";
+import { plainTextPattern } from "@pm/kit/plain-text";
+import { type Call, callOf } from "../caller.ts";
 import type { Patient } from "../tables.ts";
 import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema, PatientRestoreSchema } from "./body-schemas.ts";
 import type { createHistory } from "./history.ts";
@@ -25,6 +26,8 @@ export type PatientRules = {
   lists: Lists;
   history: ReturnType<typeof createHistory>;
   sharing: ReturnType<typeof createSharing>;
+  /** Opens a record to somebody of the clinical staff who says why. */
+  openInEmergency: (call: Call, patientId: string, reason: string) => Promise<void>;
 };
 
 const listPatients = createRoute({
@@ -81,9 +84,19 @@ const getPatient = createRoute({
   path: "/patients/{id}",
   tags: ["Patients"],
   summary: "Read a patient",
-  description:
-    "The id of a record that was merged leads to its survivor: `mergedFrom` is the id that was asked for, and `Content-Location` has the survivor's.",
-  request: { params },
+  description: `The id of a record that was merged leads to its survivor: \`mergedFrom\` is the id that was asked for, and \`Content-Location\`
+has the survivor's. With \`X-Emergency-Reason\`, clinical staff (role user) read a record that nobody has shared with them. It is open to
+them for reading for four hours. Auditors read who, when and why.`,
+  request: {
+    params,
+    headers: z.object({
+      "x-emergency-reason": plainText.min(10).max(500).optional().openapi({
+        pattern: plainTextPattern,
+        description: "Why the record must be opened now, in words.",
+        example: "Unconscious in the emergency room, allergies unknown",
+      }),
+    }),
+  },
   responses: { 200: jsonAnswer(PatientSchema, "The patient, with its version as ETag"), ...errorAnswers("not_found") },
 });
 
@@ -200,7 +213,7 @@ shared with them.`,
 
 const etag = (patient: Patient) => ({ etag: `"${patient.version}"` });
 
-export function registerPatients({ operation }: RestApp, { patients, lists, history, sharing }: PatientRules): void {
+export function registerPatients({ operation }: RestApp, { patients, lists, history, sharing, openInEmergency }: PatientRules): void {
   operation(listPatients, async (c) => {
     const page = await lists.page(callOf(c), filtersOf(c.req.valid("query")));
     return c.json({ ...page, items: page.items.map(toBody) }, 200);
@@ -214,6 +227,8 @@ export function registerPatients({ operation }: RestApp, { patients, lists, hist
 
   operation(getPatient, async (c) => {
     const id = c.req.valid("param").id.toLowerCase();
+    const reason = c.req.valid("header")["x-emergency-reason"];
+    if (reason !== undefined) await openInEmergency(callOf(c), id, reason);
     const patient = await patients.get(callOf(c), id);
     if (patient.id === id) return c.json(toBody(patient), 200, etag(patient));
     const headers = { ...etag(patient), "content-location": `/patients/${patient.id}` };

@@ -1,0 +1,4 @@
+/** `node services/patient/src/commands/publish-audit-head.ts`: signs the head of the audit chain and writes it to a directory. */
+import { runPublishHead } from "@pm/kit/audit/heads";
+
+await runPublishHead("patient");
