@@ -14,6 +14,7 @@ import {
   ids,
   mailbox,
   newMember,
+  newPair,
   newUser,
   own,
   ownerOfPatient,
@@ -54,6 +55,12 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "patient.transferPatients": {
     leaves: "patient.owner_changed",
     by: async () => post("/patients:transfer", { from: await ownerOfPatient(), to: user.id }),
+  },
+  "patient.matchPatients": { leaves: "patient.matched", by: () => post("/patients:match", { name: "Ada Lovelace" }) },
+  "patient.listDuplicates": { leaves: "patient.duplicates_listed", by: () => get("/patients/duplicates") },
+  "patient.dismissDuplicate": {
+    leaves: "patient.duplicate_dismissed",
+    by: async () => post(`/patients/duplicates/${await newPair()}:dismiss`),
   },
   "patient.importPatients": {
     leaves: "import.begun",

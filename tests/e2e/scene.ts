@@ -91,6 +91,15 @@ export async function ownerOfPatient(): Promise<string> {
   return id;
 }
 
+/** The id of a pair of the work list: somebody who is registered twice. */
+export async function newPair(): Promise<string> {
+  const somebody = { ...person(), lastName: undefined, name: `Quill ${randomUUID().replaceAll("-", "").replaceAll(/\d/g, "x")}` };
+  const registered = await Promise.all([freshEmail(), freshEmail()].map((email) => done(post("/patients", { ...somebody, email }))));
+  const isTheirs = ({ patients }: { patients: { id: string }[] }) => patients.every(({ id }) => registered.some((each) => each.id === id));
+  const pairs = async () => (await done(get("/patients/duplicates?limit=200"))).items.find(isTheirs);
+  return (await vi.waitUntil(pairs, { timeout: 20_000, interval: 500 })).id;
+}
+
 /** The call that puts a new user into the team. */
 export const newMember = async (): Promise<Call> => ({ method: "PUT", path: `/auth/teams/${ids.team}/members/${(await newUser()).id}` });
 

@@ -119,9 +119,9 @@ export type Patient = {
 
 /**
  * What lists find and order a patient by: words, of which `names` are those that a misspelled word may mean, the name by which
- * lists are sorted, and the city as it is compared.
+ * lists are sorted, and the city as it is compared. By `keys` records meet that may be of one person.
  */
-export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined };
+export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined; keys: number[] };
 
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored";
@@ -129,6 +129,10 @@ export type Action = "registered" | "imported" | "updated" | "deleted" | "restor
 /** What an import does with patients who are there: `update` changes them, `upsert` creates the others too. */
 export const importModes = ["create", "update", "upsert"] as const;
 export type ImportMode = (typeof importModes)[number];
+
+/** What becomes of a new patient who may be registered already: `warn` creates them and says so. */
+export const duplicateModes = ["allow", "warn", "refuse"] as const;
+export type DuplicateMode = (typeof duplicateModes)[number];
 
 /** What was decided about a pair of records that may be one person. */
 export const pairStates = ["open", "merged", "not_the_same"] as const;
@@ -163,6 +167,8 @@ export type PatientsTable = {
   sort_name: string | null;
   city_key: string | null;
   words_version: bigint | null;
+  match_keys: number[] | null;
+  keys_version: bigint | null;
 };
 
 export type Tables = {
@@ -182,6 +188,8 @@ export type Tables = {
     decided_by: string | null;
     decided_at: Date | null;
   };
+  /** One row. */
+  duplicate_progress: { one: Generated<boolean>; model: string; after_id: string | null; server: string; xid: string; id: string };
   patient_versions: {
     patient_id: string;
     version: bigint;
@@ -198,7 +206,14 @@ export type Tables = {
     can_write: Generated<boolean>;
   };
   patient_billing: { patient_id: string; account_id: string | null; attempts: Generated<number>; next_attempt_at: Date | null };
-  idempotency_keys: { caller: string; key: string; request_hash: Buffer; patient_id: string; created_at: Generated<Date> };
+  idempotency_keys: {
+    caller: string;
+    key: string;
+    request_hash: Buffer;
+    patient_id: string;
+    created_at: Generated<Date>;
+    possible_duplicates: number | null;
+  };
   imports: {
     id: string;
     caller: string;
@@ -218,6 +233,7 @@ export type Tables = {
     transfer_id: string | null;
   };
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
+  import_duplicates: { import_id: string; line: bigint; possible_duplicates: number };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };
   import_emails: { import_id: string; email_hash: Buffer };
   file_transfers: {

@@ -78,6 +78,9 @@ export const operations = {
   "patient.replacePatientAccess": "patient:write",
   // Also needs patient:all (services/patient/src/patients/sharing.ts).
   "patient.transferPatients": "patient:write",
+  "patient.matchPatients": "patient:read",
+  "patient.listDuplicates": "patient:read",
+  "patient.dismissDuplicate": "patient:write",
   "patient.importPatients": "patient:write",
   "patient.listImports": "patient:write",
   "patient.readImport": "patient:write",

@@ -221,3 +221,13 @@ export const PatientRestoreSchema = written("PatientRestore", {
   ...patch,
   examples: [{ email: "countess@example.com", identifiers: null }],
 });
+
+const comparable = ["name", "firstName", "lastName", "names", "dateOfBirth", "address", "addresses"];
+const exact = ["phoneNumber", "phones", "email", "emails", "identifiers"];
+export const PatientMatchSchema = written("PatientMatch", {
+  description:
+    "Any part of a patient, with at least one of: a name, a date of birth, an address, a phone number, an e-mail or an identifier. Only a date may be less precise than in a record: `1987-04` or `1987`.",
+  properties: { ...fields, dateOfBirth: partOfCalendar, ...readOnly },
+  anyOf: [...comparable, ...exact].map((field) => ({ required: [field], properties: { [field]: { not: { type: "null" as const } } } })),
+  examples: [{ name: "Ada Lovelace", dateOfBirth: "1987-04-12" }, inParts],
+});

@@ -10,8 +10,12 @@ const indexes = {
   patients_changed: "on patients (changed_xid)",
   patients_sort_name: `on patients ((coalesce(sort_name, name) collate "und-x-icu"), id) where deleted_at is null`,
   patients_city_key: "on patients (city_key, id) where deleted_at is null",
-  // Those whose words are to be rewritten.
+  // The version before looks for rows that it has to rewrite here.
   patients_old_words: "on patients (id) where words_version is null",
+  // Those whose words and keys are to be rewritten.
+  patients_old_keys: "on patients (id) where keys_version is null",
+  // Without a list of pending entries, which each look-up would read from its beginning to its end.
+  patients_match_keys: "on patients using gin (match_keys) with (fastupdate = off) where deleted_at is null",
 };
 
 export async function createIndexes(db: Kysely<Tables>, log: Logger): Promise<void> {

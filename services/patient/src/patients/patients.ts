@@ -9,9 +9,9 @@ import { isUuid } from "@pm/kit/uuid";
 import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
-import type { PatientDatabase } from "../database.ts";
+import type { PatientDatabase, Viewer } from "../database.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
-import { type Action, type Patient, type PatientRecord, recordNumberSystem } from "../tables.ts";
+import { type Action, type DuplicateMode, type Patient, type PatientRecord, recordNumberSystem } from "../tables.ts";
 import { findFor, notFound } from "./access.ts";
 import type { AccessLevel } from "./access-store.ts";
 import { changePatient } from "./change-store.ts";
@@ -23,7 +23,7 @@ import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
 import { diffRecords, emailKeyOf, type FieldChange, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
 import { type Found, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
-import { type Creation, findConflict, insertPatients, type NewPatient, sha256, taken } from "./write-store.ts";
+import { type Creation, findConflict, insertPatients, insertUnlessRefused, type NewPatient, sha256, taken } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
 const maxBatch = 64;
@@ -36,6 +36,17 @@ const maxTries = 5;
 
 export type Patients = ReturnType<typeof createPatients>;
 
+/** A new patient, and who is to learn about whom. */
+export type Newcomer = Pick<NewPatient, "record" | "words" | "actor" | "requestId"> & { viewer: Viewer };
+
+/** Looks for patients who may be the same person as somebody new. */
+export type Duplicates = {
+  /** How many there are of each, with those of the others before it. */
+  count(newcomers: Newcomer[]): Promise<number[]>;
+  /** Why somebody cannot be registered; undefined if nobody is like them. */
+  refusal(newcomer: Newcomer): Promise<AppError | undefined>;
+};
+
 /** What a line of an import changes of a patient. `claims` are what the record has after it, and did not have before. */
 export type Merge = { changes: FieldChange[]; claims: Claim[] };
 
@@ -45,6 +56,7 @@ type Options = {
   billing: BillingAccounts;
   recordNumbers: RecordNumbers;
   conflicts: Conflicts;
+  duplicates: Duplicates;
   now: () => Date;
   settings: RecordSettings;
   /** Called after each commit that wrote events. */
@@ -67,18 +79,40 @@ function createReading(db: PatientDatabase) {
 }
 
 type Made = Exclude<Creation, { kind: "taken" }>;
+type Outcome = Creation | { kind: "refused"; refusal: AppError };
+type Registration = NewPatient & { viewer: Viewer; duplicates: DuplicateMode };
 
-function createRegistration({ db, billing, recordNumbers, conflicts, now, settings, committed }: Options) {
-  const creations = createBatcher<NewPatient, Creation>({
+type RegistrationOptions = { key: string | undefined; duplicates: DuplicateMode };
+/** `possibleDuplicates`: undefined if nobody has looked. */
+type Registered = Patient & { possibleDuplicates: number | undefined; repeated: boolean };
+
+function createRegistration({ db, billing, recordNumbers, conflicts, duplicates, now, settings, committed }: Options) {
+  const creations = createBatcher<Registration, Outcome>({
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
     linger: billing.settled,
-    async run(patients) {
-      const results = await insertPatients(db, patients);
+    async run(registrations) {
+      const outcomes = await store(registrations);
       committed();
-      return results;
+      return outcomes;
     },
   });
+
+  /** Stores patients together, but one after the other those who are to be refused if somebody is like them. */
+  async function store(registrations: Registration[]): Promise<Outcome[]> {
+    const watched = registrations.filter((each) => each.duplicates === "warn");
+    const counts = watched.length > 0 ? await duplicates.count(watched) : [];
+    watched.forEach((each, index) => {
+      each.possibleDuplicates = counts[index];
+    });
+    const together = registrations.filter((each) => each.duplicates !== "refuse");
+    const stored = together.length > 0 ? await insertPatients(db, together) : [];
+    const outcomes = new Map<Registration, Outcome>(stored.map((creation, index) => [together[index] as Registration, creation]));
+    for (const each of registrations)
+      if (!outcomes.has(each)) outcomes.set(each, await insertUnlessRefused(db, each, () => duplicates.refusal(each)));
+    return registrations.map((each) => outcomes.get(each) as Outcome);
+  }
+
   const replays = createBatcher<Replay, Patient | undefined>({ maxSize: maxBatch, run: (replays) => readFirstVersions(db, replays) });
 
   /** The answer to a request whose idempotency key was used before. */
@@ -95,13 +129,14 @@ function createRegistration({ db, billing, recordNumbers, conflicts, now, settin
    * Creates a patient, with a record number if the body has none.
    * @throws AppError already_exists if another patient has the e-mail or an identifier
    */
-  async function create(given: Omit<NewPatient, "words">): Promise<{ patient: NewPatient; creation: Made }> {
+  async function create(given: Omit<Registration, "words">): Promise<{ patient: NewPatient; creation: Made }> {
     const isNumbered = hasRecordNumber(given.record);
     for (let tries = 1; ; tries++) {
       const record = isNumbered ? given.record : withRecordNumber(given.record, await recordNumbers.next());
       // After the first try, the idempotency key belongs to this patient already.
       const patient = { ...given, record, words: searchWords(record), ...(tries > 1 && { idempotency: undefined }) };
       const creation = await creations.add(patient);
+      if (creation.kind === "refused") throw creation.refusal;
       if (creation.kind !== "taken") return { patient, creation };
       const isNumber = creation.conflict !== "email" && creation.conflict.system === recordNumberSystem;
       if (isNumbered || !isNumber || tries === maxNumbers) throw taken(creation.conflict);
@@ -110,7 +145,7 @@ function createRegistration({ db, billing, recordNumbers, conflicts, now, settin
   }
 
   /** Registers a patient. The same body under the same idempotency key gets the first answer again. */
-  return async (call: Call, body: unknown, key: string | undefined): Promise<Patient & { repeated: boolean }> => {
+  return async (call: Call, body: unknown, { key, duplicates }: RegistrationOptions): Promise<Registered> => {
     const at = now();
     const id = randomUUIDv7();
     const given = newRecord(body, rulesAt(at.getTime(), settings));
@@ -119,6 +154,8 @@ function createRegistration({ db, billing, recordNumbers, conflicts, now, settin
         id,
         at,
         actor: call.actorId,
+        viewer: viewerOf(call.caller),
+        duplicates,
         action: "registered",
         requestId: call.requestId,
         record: given,
@@ -128,14 +165,15 @@ function createRegistration({ db, billing, recordNumbers, conflicts, now, settin
         billingAt: new Date(at.getTime() + headStartMs),
       }),
     );
-    if (creation.kind === "repeated") return { ...(await replay(call, creation, patient)), repeated: true };
+    const { possibleDuplicates } = creation;
+    if (creation.kind === "repeated") return { ...(await replay(call, creation, patient)), possibleDuplicates, repeated: true };
     const { record } = patient;
     const accountId = await billing.open({
       patient: { patientId: id, name: record.name, email: record.email },
       token: call.caller.kind === "service" ? undefined : call.caller.token,
       traceparent: call.traceparent,
     });
-    return { id, version: 1, record, createdAt: at, updatedAt: at, accountId, repeated: false };
+    return { id, version: 1, record, createdAt: at, updatedAt: at, accountId, possibleDuplicates, repeated: false };
   };
 }
 

@@ -55,7 +55,17 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
   return readings.map((_, n) => found.get(n));
 }
 
-type Unread = "shared_email" | "email_key" | "registered_by" | "words" | "changed_xid" | "sort_name" | "city_key" | "words_version";
+type Unread =
+  | "shared_email"
+  | "email_key"
+  | "registered_by"
+  | "words"
+  | "changed_xid"
+  | "sort_name"
+  | "city_key"
+  | "words_version"
+  | "match_keys"
+  | "keys_version";
 export type PatientRow = Omit<PatientsTable, Unread> & {
   account_id: string | null;
 };
