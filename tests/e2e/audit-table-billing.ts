@@ -139,6 +139,10 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
     by: () => get(`/billing/statements/${ids.account}?from=2026-01-01&to=2026-12-31&format=json`),
   },
   "billing.exportJournal": { leaves: "journal.exported", by: () => get("/billing/journal?from=2026-01-01&to=2026-12-31") },
+  "billing.exportTaxSummary": {
+    leaves: "tax_summary.exported",
+    by: () => get("/billing/tax-summary?from=2026-01-01&to=2026-12-31&format=ndjson"),
+  },
   "billing.readGeneralLedger": { none: "sums over all accounts" },
   "billing.readBillingTotals": { none: "sums for a service, and nothing about a person" },
 };

@@ -107,6 +107,7 @@ const withToken: Row[] = [
   ["GET /billing/credit-notes/1", "billing"],
   ["GET /billing/journal?from=2026-01-01", "billing"],
   ["GET /billing/general-ledger", "billing"],
+  ["GET /billing/tax-summary?from=2026-01-01", "billing"],
   ["GET /billing/statements/1?from=2026-01-01", "billing"],
 ];
 

@@ -132,7 +132,9 @@ function eventsOf(currency: string, steps: Step[]) {
     const chargeId = `${currency}${index}`;
     const add = (minutes: number, what: Parameters<typeof billingEvent>[2]) =>
       billingEvent(`${currency} ${account}`, { at: first + (minute + minutes) * 60_000 }, what);
-    const charge = add(0, { case: "chargeCreated", value: { chargeId, amount: of(amount) } });
+    // Reports have gross amounts, so a tax in an amount changes nothing.
+    const tax = { code: "VAT", rateBasisPoints: 10_000, net: of(amount - amount / 2n), tax: of(amount / 2n), gross: of(amount) };
+    const charge = add(0, { case: "chargeCreated", value: { chargeId, amount: of(amount), ...(index % 2 === 1 && { tax }) } });
     expected.charged += amount;
     if (next === "nothing") expected.outstanding += amount;
     if (next === "nothing") return [charge];

@@ -24,6 +24,7 @@ export type Tables = {
     revenue: Generated<bigint>;
     cash: Generated<bigint>;
     bad_debt: Generated<bigint>;
+    tax_payable: Generated<bigint>;
     transaction_count: Generated<bigint>;
     /** Null if the patient pays. */
     payer_id: string | null;
@@ -59,19 +60,32 @@ export type Tables = {
   };
   entries: {
     transaction_id: string;
-    ledger_account: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH" | "BAD_DEBT";
+    ledger_account: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH" | "BAD_DEBT" | "TAX_PAYABLE";
     currency: string;
     amount: bigint;
   };
   allocations: { transaction_id: string; payment_id: string; charge_id: string; amount: bigint };
   /** What a discount, a credit note or a write-off takes off a charge. */
-  reductions: { transaction_id: string; charge_id: string; amount: bigint };
+  reductions: {
+    transaction_id: string;
+    charge_id: string;
+    amount: bigint;
+    /** The tax in it; zero for a write-off, which leaves the tax payable. */
+    tax: Generated<bigint>;
+  };
   charges: {
     id: string;
     account_id: string;
     sequence: bigint;
     transaction_id: string;
+    /** With its tax. */
     amount: bigint;
+    /** Empty without tax. */
+    tax_code: Generated<string>;
+    /** In basis points. */
+    tax_rate: Generated<number>;
+    /** The tax in what discounts and credit notes have left of it; zero if it is void. */
+    tax_payable: Generated<bigint>;
     settled: Generated<bigint>;
     /** By discounts and credit notes. */
     reduced: Generated<bigint>;

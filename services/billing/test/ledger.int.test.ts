@@ -3,8 +3,9 @@ import { randomUUID } from "node:crypto";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { AppError } from "@pm/kit/errors";
-import { BillingService, InvoiceStatus } from "@pm/proto/billing/v1/billing";
+import { BillingService, type CreditNote, type Invoice, InvoiceStatus } from "@pm/proto/billing/v1/billing";
 import { BillingEventSchema } from "@pm/proto/billing/v1/events";
+import type { Money } from "@pm/proto/common/v1/money";
 import { query } from "@pm/stack/native/postgres";
 import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import fc from "fast-check";
@@ -294,18 +295,54 @@ test("a payment reaches past the first hundred open charges", async () => {
   expect(await balances(accountId)).toMatchObject({ receivable: 95n, credit: 0n });
 });
 
-/** The balances of an account, computed from the amounts and allocations of its events. */
+/** Net and tax of each rate are the sums of the lines, and all rates together are the total. */
+function expectToAddUp({ lines, taxes, total }: Invoice | CreditNote): void {
+  const sum = (amounts: (Money | undefined)[]) => amounts.reduce((all, amount) => all + (amount?.minorUnits ?? 0n), 0n);
+  expect(sum(lines.map(({ amount }) => amount))).toBe(total?.minorUnits);
+  expect(taxes.length > 0).toBe(lines.some(({ tax }) => tax));
+  expect(sum(taxes.map(({ gross }) => gross))).toBe(taxes.length > 0 ? total?.minorUnits : 0n);
+  for (const { code, rateBasisPoints, net, tax, gross } of taxes) {
+    expect(sum([net, tax])).toBe(gross?.minorUnits);
+    const ofRate = lines.filter((line) => (line.tax?.code ?? "") === code && (line.tax?.rateBasisPoints ?? 0) === rateBasisPoints);
+    expect(sum(ofRate.map((line) => line.tax?.tax))).toBe(tax?.minorUnits);
+    expect(sum(ofRate.map(({ amount }) => amount))).toBe(gross?.minorUnits);
+  }
+}
+
+/** The tax summary, the charges and the general ledger have the same tax of each rate, and the same revenue. */
+async function expectTaxesToAgree(): Promise<void> {
+  const period = { from: "2020-01-01", to: "2100-01-01" };
+  type Line = { taxRateBasisPoints: number } & Record<"netMinorUnits" | "taxMinorUnits" | "grossMinorUnits", string>;
+  const lines = (await one.books.taxSummary(period, "ndjson"))
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Line);
+  const sum = (of: Line[], column: "netMinorUnits" | "taxMinorUnits") => of.reduce((all, line) => all + BigInt(line[column]), 0n);
+  const payable = await rows("select tax_rate, sum(tax_payable)::bigint as sum from charges group by tax_rate order by tax_rate");
+  const byRate = [...Map.groupBy(lines, (line) => line.taxRateBasisPoints)].sort(([one], [other]) => one - other);
+  expect(byRate.map(([tax_rate, of]) => ({ tax_rate, sum: sum(of, "taxMinorUnits") }))).toEqual(payable);
+  const { accounts } = await one.books.generalLedger(period);
+  const closing = (name: string) => BigInt(accounts.find(({ ledgerAccount }) => ledgerAccount === name)?.closing ?? 0);
+  expect([-sum(lines, "netMinorUnits"), -sum(lines, "taxMinorUnits")]).toEqual([closing("REVENUE"), closing("TAX_PAYABLE")]);
+}
+
+/** The balances of an account, computed from the amounts, taxes and allocations of its events. */
 async function foldEvents(accountId: string) {
-  const sums = { receivable: 0n, credit: 0n, revenue: 0n, cash: 0n };
+  const sums = { receivable: 0n, credit: 0n, revenue: 0n, cash: 0n, taxPayable: 0n };
   for (const { payload } of await rows("select payload from outbox where key = $1 order by id", [accountId])) {
     const { event } = fromBinary(BillingEventSchema, payload);
     if (event.case === "writtenOff") sums.receivable -= event.value.amount?.minorUnits ?? 0n;
     if (event.case === undefined || !("allocations" in event.value)) continue;
     const amount = "amount" in event.value ? (event.value.amount?.minorUnits ?? 0n) : 0n;
     const settled = event.value.allocations.reduce((sum, allocation) => sum + (allocation.amount?.minorUnits ?? 0n), 0n);
-    if (event.case === "chargeCreated") sums.revenue += amount;
-    if (event.case === "chargeVoided") sums.revenue -= amount;
-    if (event.case === "chargeDiscounted" || event.case === "creditNoteIssued") sums.revenue -= amount;
+    const taxes =
+      "reductions" in event.value ? event.value.reductions.map(({ tax }) => tax) : "tax" in event.value ? [event.value.tax] : [];
+    const tax = taxes.reduce((sum, each) => sum + (each?.tax?.minorUnits ?? 0n), 0n);
+    const sign = event.case === "chargeCreated" ? 1n : -1n;
+    if (!event.case.startsWith("payment")) {
+      sums.revenue += sign * (amount - tax);
+      sums.taxPayable += sign * tax;
+    }
     if (event.case === "paymentRecorded") sums.cash += amount;
     if (event.case === "paymentRefunded") sums.cash -= amount;
     const isLess = ["chargeVoided", "chargeDiscounted", "creditNoteIssued"].includes(event.case);
@@ -321,6 +358,8 @@ type Step = {
   kind: "charge" | "payment" | "reallocation" | "refund" | "void" | "invoice" | "discount" | "credit" | "writeOff";
   account: number;
   amount: bigint;
+  /** In basis points; added to the amount of a charge or in it, by the number of the target. */
+  tax: number;
   target: number;
   /** Charges that a payment names, by their numbers, with what it settles of them. */
   to: { charge: number; amount: bigint }[];
@@ -331,6 +370,7 @@ const steps = fc.array(
     kind: fc.constantFrom("charge", "charge", "payment", "reallocation", "refund", "void", "invoice", "discount", "credit", "writeOff"),
     account: fc.nat(2),
     amount: fc.bigInt(1n, 100n),
+    tax: fc.constantFrom(0, 700, 1_900),
     target: fc.nat(30),
     to: fc.array(fc.record({ charge: fc.nat(30), amount: fc.bigInt(1n, 40n) }), { maxLength: 2 }),
     repeat: fc.boolean(),
@@ -380,7 +420,10 @@ test("random interleavings over two replicas, with connections that die between:
             return step.kind === "credit" ? by.credit(invoice, to, requestId) : by.writeOff(invoice, step.amount, requestId);
           }
           if (step.kind === "charge") {
-            const { charge } = await by.charge(accountId, step.amount, requestId);
+            const mode = step.target % 2 ? ("inclusive" as const) : ("exclusive" as const);
+            const { charge } = step.tax
+              ? await by.chargeWithTax(accountId, step.amount, { rate: step.tax, mode }, requestId)
+              : await by.charge(accountId, step.amount, requestId);
             charges.push(charge?.chargeId as string);
             return charge;
           }
@@ -406,7 +449,14 @@ test("random interleavings over two replicas, with connections that die between:
         await Promise.all(list.slice(index, index + 6).map((step, offset) => take(step, index + offset)));
 
       await expectToHold();
-      for (const accountId of accounts) expect(await foldEvents(accountId)).toEqual(await balances(accountId));
+      for (const accountId of accounts) {
+        const { tax_payable: taxPayable } = await one.accounts.get({ accountId });
+        expect(await foldEvents(accountId)).toEqual({ ...(await balances(accountId)), taxPayable });
+      }
+      for (const id of invoices) expectToAddUp(await one.invoices.get(id));
+      for (const { creditNoteId } of (await one.creditNotes(create(BillingService.method.listCreditNotes.input, {}))).creditNotes)
+        expectToAddUp(await one.creditNote(creditNoteId));
+      await expectTaxesToAgree();
       const before = await rows("select id, version, receivable, credit, cash from accounts where id = any($1) order by id", [accounts]);
       for (const { again, answer } of done) expect(await again()).toEqual(answer);
       expect(await rows("select id, version, receivable, credit, cash from accounts where id = any($1) order by id", [accounts])).toEqual(

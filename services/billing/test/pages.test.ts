@@ -67,6 +67,36 @@ test("an invoice says what is to be paid, by when, and by whom", async () => {
     expect(page).toContain(part);
 });
 
+const vat = (rateBasisPoints: number, net: bigint, tax: bigint) => ({
+  ...{ code: "VAT", rateBasisPoints, net: euros(net), tax: euros(tax), gross: euros(net + tax) },
+});
+
+test("an invoice with tax names it on each line, and has net and tax of each rate over the total", async () => {
+  const taxes = [{ gross: euros(500n), net: euros(500n), tax: euros(0n) }, vat(725, 1_000n, 73n), vat(1_900, 10_000n, 1_900n)];
+  const lines = [
+    { serviceDate: "2026-11-20", description: "Lens", amount: euros(11_900n), tax: vat(1_900, 10_000n, 1_900n) },
+    { serviceDate: "2026-11-20", description: "Consultation", amount: euros(500n) },
+  ];
+  const taxed = create(InvoiceSchema, { total: euros(13_473n), lines, taxes });
+  const document = invoiceDocument({ ...invoice, total: taxed.total, lines: taxed.lines, taxes: taxed.taxes }, clinic);
+  expect(document.table.columns.map(({ label }) => label)).toEqual(["Date", "Service", "Tax", "Amount"]);
+  expect(document.table.columns.reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(1);
+  expect(document.table.rows.map((row) => row[2])).toEqual(["VAT 19%", ""]);
+  expect(document.totals.slice(0, 6)).toEqual([
+    { label: "Without tax", value: "€5.00" },
+    { label: "Net, VAT 7.25%", value: "€10.00" },
+    { label: "VAT 7.25%", value: "€0.73" },
+    { label: "Net, VAT 19%", value: "€100.00" },
+    { label: "VAT 19%", value: "€19.00" },
+    { label: "Total", value: "€134.73" },
+  ]);
+  expect(await toHtml(document)).toContain("<dt>Net, VAT 7.25%</dt><dd>€10.00</dd>");
+  const many = Array.from({ length: 200 }, (_, index) => ({ ...vat(index, 100n, 1n), code: "A tax of a long name" }));
+  const pdf = await toPdf(invoiceDocument({ ...invoice, taxes: create(InvoiceSchema, { taxes: many }).taxes }, clinic), new Date(0));
+  // 400 sums, of which each page has at least fifteen.
+  expect(pdf.toString("latin1").match(/\/Type \/Page\b/g)?.length).toBeLessThan(30);
+});
+
 test.each([
   [InvoiceStatus.DRAFT, "Draft", "not a request for payment"],
   [InvoiceStatus.PAID, "Paid", "is paid"],

@@ -21,6 +21,7 @@ const tables: TableDescriptions<Tables> = {
     cash: "bigint default",
     transaction_count: "bigint default",
     bad_debt: "bigint default",
+    tax_payable: "bigint default",
     payer_id: "uuid null",
   },
   payers: {
@@ -57,6 +58,9 @@ const tables: TableDescriptions<Tables> = {
     sequence: "bigint",
     transaction_id: "uuid",
     amount: "bigint",
+    tax_code: "text default",
+    tax_rate: "integer default",
+    tax_payable: "bigint default",
     settled: "bigint default",
     reduced: "bigint default",
     written_off: "bigint default",
@@ -108,7 +112,7 @@ const tables: TableDescriptions<Tables> = {
     service_date: "date",
     amount: "bigint",
   },
-  reductions: { transaction_id: "uuid", charge_id: "uuid", amount: "bigint" },
+  reductions: { transaction_id: "uuid", charge_id: "uuid", amount: "bigint", tax: "bigint default" },
   credit_notes: {
     id: "uuid",
     account_id: "uuid",

@@ -10,7 +10,7 @@ import { roles, type ServiceName, services } from "@pm/kit/auth/access";
 import { createCursors } from "@pm/kit/cursor";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
-import { BillingService, PaymentMethod } from "@pm/proto/billing/v1/billing";
+import { BillingService, PaymentMethod, TaxMode } from "@pm/proto/billing/v1/billing";
 import { MoneySchema } from "@pm/proto/common/v1/money";
 import { query } from "@pm/stack/native/postgres";
 import { freePort } from "@pm/stack/programs/ports";
@@ -22,6 +22,7 @@ import { requestKey } from "../src/idempotency/idempotency.ts";
 import { createInvoices } from "../src/invoices/invoices.ts";
 import { createReductions } from "../src/invoices/reductions.ts";
 import { createHistory } from "../src/ledger/history.ts";
+import { createBooks } from "../src/ledger/journal.ts";
 import { createLedger } from "../src/ledger/ledger.ts";
 import type { Tables } from "../src/tables.ts";
 
@@ -169,6 +170,7 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
     accounts: createAccounts({ ...shared, defaultCurrency: "EUR" }),
     invoices: createInvoices(shared),
     history: createHistory(shared),
+    books: createBooks(shared),
     /** Opens an account and gives its id. */
     async newAccount(): Promise<string> {
       const request = { patientId: randomUUID(), name: "Ada Lovelace", email: "ada@example.com", requestId: "", currencyCode: "" };
@@ -177,6 +179,11 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
     charge(accountId: string, minorUnits: bigint, requestId: string = randomUUID(), description = "Consultation", serviceDate = "") {
       const request = { accountId, amount: euros(minorUnits), description, serviceDate, requestId };
       return ledger.charge(request, requestKey(method.createCharge, create(method.createCharge.input, request)), context);
+    },
+    chargeWithTax(accountId: string, minorUnits: bigint, { code = "VAT", rate, mode }: TaxOfCharge, requestId: string = randomUUID()) {
+      const tax = { code, rateBasisPoints: rate, mode: mode === "inclusive" ? TaxMode.INCLUSIVE : TaxMode.EXCLUSIVE };
+      const request = create(method.createCharge.input, { accountId, amount: euros(minorUnits), description: "Lens", requestId, tax });
+      return ledger.charge({ ...request, amount: euros(minorUnits) }, requestKey(method.createCharge, request), context);
     },
     pay(accountId: string, minorUnits: bigint, requestId: string = randomUUID(), to: Part[] = []) {
       const init = { accountId, amount: euros(minorUnits), method: PaymentMethod.CARD, requestId, allocations: toAllocations(to) };
@@ -231,11 +238,14 @@ export function openReplica(databaseUrl: string, options: { now?: () => Date; cl
       return reductionsOf.writeOff(request, requestKey(method.writeOff, request), context);
     },
     creditNotes: reductionsOf.creditNotes,
+    creditNote: reductionsOf.creditNote,
     close: () => db.pool.end(),
   };
 }
 
 export type Replica = ReturnType<typeof openReplica>;
+
+type TaxOfCharge = { code?: string; rate: number; mode: "exclusive" | "inclusive" };
 
 /** A charge or an invoice, and the amount of it that a payment settles; without one, as much as is open. */
 type Part = { charge: string; amount?: bigint } | { invoice: string; amount?: bigint };

@@ -201,6 +201,7 @@ export const operations = {
   "billing.showCreditNote": "billing:read",
   "billing.showStatement": "billing:read",
   "billing.exportJournal": "billing:read",
+  "billing.exportTaxSummary": "billing:read",
   "billing.readGeneralLedger": "billing:read",
   "billing.readBillingTotals": "internal:totals",
 } as const satisfies Record<string, Access>;

@@ -6,7 +6,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Money } from "../../common/v1/money_pb.js";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Allocation } from "./events_pb.js";
+import type { Allocation, Tax } from "./events_pb.js";
 
 /**
  * Describes the file billing/v1/billing.proto.
@@ -1055,7 +1055,7 @@ export declare type Charge = Message<"billing.v1.Charge"> & {
   accountId: string;
 
   /**
-   * The amount charged.
+   * The amount charged, with its tax.
    *
    * @generated from field: common.v1.Money amount = 3;
    */
@@ -1116,6 +1116,13 @@ export declare type Charge = Message<"billing.v1.Charge"> & {
    * @generated from field: common.v1.Money written_off = 11;
    */
   writtenOff?: Money | undefined;
+
+  /**
+   * The tax in the amount charged; not set if it has none.
+   *
+   * @generated from field: billing.v1.Tax tax = 12;
+   */
+  tax?: Tax | undefined;
 };
 
 /**
@@ -1123,6 +1130,40 @@ export declare type Charge = Message<"billing.v1.Charge"> & {
  * Use `create(ChargeSchema)` to create a new message.
  */
 export declare const ChargeSchema: GenMessage<Charge>;
+
+/**
+ * The tax on a charge that is to be made.
+ *
+ * @generated from message billing.v1.ChargeTax
+ */
+export declare type ChargeTax = Message<"billing.v1.ChargeTax"> & {
+  /**
+   * Its short name, as documents and the tax summary have it, such as `VAT`.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * Its rate in basis points, at most 10000: 1900 is 19 %, and 0 is a rate as any other.
+   *
+   * @generated from field: int32 rate_basis_points = 2;
+   */
+  rateBasisPoints: number;
+
+  /**
+   * Whether the tax is added to the amount of the charge, or is in it. It is required.
+   *
+   * @generated from field: billing.v1.TaxMode mode = 3;
+   */
+  mode: TaxMode;
+};
+
+/**
+ * Describes the message billing.v1.ChargeTax.
+ * Use `create(ChargeTaxSchema)` to create a new message.
+ */
+export declare const ChargeTaxSchema: GenMessage<ChargeTax>;
 
 /**
  * A request to charge an account.
@@ -1138,7 +1179,7 @@ export declare type CreateChargeRequest = Message<"billing.v1.CreateChargeReques
   accountId: string;
 
   /**
-   * More than zero and at most 10^12 minor units, in the account's currency.
+   * More than zero and at most 10^12 minor units, in the account's currency. A tax that is exclusive comes on top.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
@@ -1164,6 +1205,13 @@ export declare type CreateChargeRequest = Message<"billing.v1.CreateChargeReques
    * @generated from field: string request_id = 5;
    */
   requestId: string;
+
+  /**
+   * The tax on it. If it is not set, there is none.
+   *
+   * @generated from field: billing.v1.ChargeTax tax = 6;
+   */
+  tax?: ChargeTax | undefined;
 };
 
 /**
@@ -1873,11 +1921,18 @@ export declare type InvoiceLine = Message<"billing.v1.InvoiceLine"> & {
   serviceDate: string;
 
   /**
-   * The amount.
+   * The amount, with its tax.
    *
    * @generated from field: common.v1.Money amount = 4;
    */
   amount?: Money | undefined;
+
+  /**
+   * The tax in the amount; not set if the charge has none.
+   *
+   * @generated from field: billing.v1.Tax tax = 5;
+   */
+  tax?: Tax | undefined;
 };
 
 /**
@@ -2003,6 +2058,13 @@ export declare type Invoice = Message<"billing.v1.Invoice"> & {
    * @generated from field: string patient_name = 16;
    */
   patientName: string;
+
+  /**
+   * The lines summed up by tax and rate; those without tax have an empty code. There are none if no line has a tax.
+   *
+   * @generated from field: repeated billing.v1.Tax taxes = 17;
+   */
+  taxes: Tax[];
 };
 
 /**
@@ -2289,7 +2351,7 @@ export declare const ListInvoicesRequestSchema: GenMessage<ListInvoicesRequest>;
  */
 export declare type ListInvoicesResponse = Message<"billing.v1.ListInvoicesResponse"> & {
   /**
-   * The invoices without their lines, the newest first.
+   * The invoices without their lines and taxes, the newest first.
    *
    * @generated from field: repeated billing.v1.Invoice invoices = 1;
    */
@@ -2310,7 +2372,7 @@ export declare type ListInvoicesResponse = Message<"billing.v1.ListInvoicesRespo
 export declare const ListInvoicesResponseSchema: GenMessage<ListInvoicesResponse>;
 
 /**
- * An amount off a charge.
+ * An amount off a charge. It has its share of the tax in it.
  *
  * @generated from message billing.v1.Reduction
  */
@@ -2493,6 +2555,13 @@ export declare type CreditNote = Message<"billing.v1.CreditNote"> & {
    * @generated from field: string patient_name = 12;
    */
   patientName: string;
+
+  /**
+   * The lines summed up by tax and rate; those without tax have an empty code. There are none if no line has a tax.
+   *
+   * @generated from field: repeated billing.v1.Tax taxes = 13;
+   */
+  taxes: Tax[];
 };
 
 /**
@@ -2658,7 +2727,7 @@ export declare const ListCreditNotesRequestSchema: GenMessage<ListCreditNotesReq
  */
 export declare type ListCreditNotesResponse = Message<"billing.v1.ListCreditNotesResponse"> & {
   /**
-   * The credit notes without their lines, the newest first.
+   * The credit notes without their lines and taxes, the newest first.
    *
    * @generated from field: repeated billing.v1.CreditNote credit_notes = 1;
    */
@@ -3110,6 +3179,13 @@ export enum LedgerAccount {
    * @generated from enum value: LEDGER_ACCOUNT_BAD_DEBT = 5;
    */
   BAD_DEBT = 5,
+
+  /**
+   * The tax on what the clinic has earned, which it owes the tax authority. Credits increase it.
+   *
+   * @generated from enum value: LEDGER_ACCOUNT_TAX_PAYABLE = 6;
+   */
+  TAX_PAYABLE = 6,
 }
 
 /**
@@ -3191,6 +3267,39 @@ export enum TransactionType {
  * Describes the enum billing.v1.TransactionType.
  */
 export declare const TransactionTypeSchema: GenEnum<TransactionType>;
+
+/**
+ * Whether an amount has its tax in it.
+ *
+ * @generated from enum billing.v1.TaxMode
+ */
+export enum TaxMode {
+  /**
+   * Not specified.
+   *
+   * @generated from enum value: TAX_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The tax is added to the amount.
+   *
+   * @generated from enum value: TAX_MODE_EXCLUSIVE = 1;
+   */
+  EXCLUSIVE = 1,
+
+  /**
+   * The amount has the tax in it.
+   *
+   * @generated from enum value: TAX_MODE_INCLUSIVE = 2;
+   */
+  INCLUSIVE = 2,
+}
+
+/**
+ * Describes the enum billing.v1.TaxMode.
+ */
+export declare const TaxModeSchema: GenEnum<TaxMode>;
 
 /**
  * The ways to pay.
@@ -3595,7 +3704,7 @@ export declare const BillingService: GenService<{
     output: typeof ListCreditNotesResponseSchema;
   },
   /**
-   * Writes off what is open on a charge or an invoice and will never be paid. The revenue stays, the loss is bad debt.
+   * Writes off what is open on a charge or an invoice and will never be paid. Revenue and tax stay, the loss is bad debt.
    * Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.WriteOff

@@ -223,7 +223,7 @@ export declare type ChargeCreated = Message<"billing.v1.ChargeCreated"> & {
   chargeId: string;
 
   /**
-   * The amount charged.
+   * The amount charged, with its tax.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
@@ -235,6 +235,13 @@ export declare type ChargeCreated = Message<"billing.v1.ChargeCreated"> & {
    * @generated from field: repeated billing.v1.Allocation allocations = 3;
    */
   allocations: Allocation[];
+
+  /**
+   * The tax in the amount; not set if it has none.
+   *
+   * @generated from field: billing.v1.Tax tax = 4;
+   */
+  tax?: Tax | undefined;
 };
 
 /**
@@ -271,6 +278,13 @@ export declare type ChargeVoided = Message<"billing.v1.ChargeVoided"> & {
    * @generated from field: repeated billing.v1.Allocation allocations = 3;
    */
   allocations: Allocation[];
+
+  /**
+   * The tax in the amount; not set if it has none.
+   *
+   * @generated from field: billing.v1.Tax tax = 4;
+   */
+  tax?: Tax | undefined;
 };
 
 /**
@@ -564,6 +578,13 @@ export declare type ChargeReduction = Message<"billing.v1.ChargeReduction"> & {
    * @generated from field: common.v1.Money amount = 2;
    */
   amount?: Money | undefined;
+
+  /**
+   * The tax that goes with it; not set if there is none. A write-off takes off no tax.
+   *
+   * @generated from field: billing.v1.Tax tax = 3;
+   */
+  tax?: Tax | undefined;
 };
 
 /**
@@ -571,6 +592,54 @@ export declare type ChargeReduction = Message<"billing.v1.ChargeReduction"> & {
  * Use `create(ChargeReductionSchema)` to create a new message.
  */
 export declare const ChargeReductionSchema: GenMessage<ChargeReduction>;
+
+/**
+ * The tax in an amount.
+ *
+ * @generated from message billing.v1.Tax
+ */
+export declare type Tax = Message<"billing.v1.Tax"> & {
+  /**
+   * Its short name, such as `VAT`.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * Its rate in basis points: 1900 is 19 %.
+   *
+   * @generated from field: int32 rate_basis_points = 2;
+   */
+  rateBasisPoints: number;
+
+  /**
+   * The amount without the tax.
+   *
+   * @generated from field: common.v1.Money net = 3;
+   */
+  net?: Money | undefined;
+
+  /**
+   * The tax.
+   *
+   * @generated from field: common.v1.Money tax = 4;
+   */
+  tax?: Money | undefined;
+
+  /**
+   * The amount with the tax.
+   *
+   * @generated from field: common.v1.Money gross = 5;
+   */
+  gross?: Money | undefined;
+};
+
+/**
+ * Describes the message billing.v1.Tax.
+ * Use `create(TaxSchema)` to create a new message.
+ */
+export declare const TaxSchema: GenMessage<Tax>;
 
 /**
  * How much of a charge is settled (positive) or open again (negative).

@@ -3,6 +3,7 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { localDateAt, utcMidnight } from "@pm/kit/calendar";
 import { formatMoney } from "@pm/kit/money";
 import { type CreditNote, type GetStatementResponse, type Invoice, InvoiceStatus, TransactionType } from "@pm/proto/billing/v1/billing";
+import type { Tax } from "@pm/proto/billing/v1/events";
 import type { Money } from "@pm/proto/common/v1/money";
 
 /** The sender. */
@@ -37,11 +38,42 @@ const stamps: Partial<Record<InvoiceStatus, string>> = {
   [InvoiceStatus.WRITTEN_OFF]: "Closed",
 };
 
-const serviceColumns = [
-  { label: "Date", isAmount: false, share: 0.2 },
-  { label: "Service", isAmount: false, share: 0.55 },
-  { label: "Amount", isAmount: true, share: 0.25 },
-];
+/** The services with their amounts, and with their taxes if any of them has one. */
+function serviceTable(caption: string, { lines, taxes }: Invoice | CreditNote): PrintableDocument["table"] {
+  const hasTax = taxes.length > 0;
+  return {
+    caption,
+    columns: [
+      { label: "Date", isAmount: false, share: 0.2 },
+      { label: "Service", isAmount: false, share: hasTax ? 0.4 : 0.55 },
+      ...(hasTax ? [{ label: "Tax", isAmount: false, share: 0.15 }] : []),
+      { label: "Amount", isAmount: true, share: 0.25 },
+    ],
+    rows: lines.map(({ serviceDate, description, tax, amount }) => [
+      readableDate(serviceDate),
+      description,
+      ...(hasTax ? [tax ? nameOf(tax) : ""] : []),
+      formatMoney(amount),
+    ]),
+  };
+}
+
+/** Net and tax of each rate. */
+function taxTotals({ taxes }: Invoice | CreditNote): PrintableDocument["totals"] {
+  return taxes.flatMap((sum) =>
+    sum.code === ""
+      ? [{ label: "Without tax", value: formatMoney(sum.gross) }]
+      : [
+          { label: `Net, ${nameOf(sum)}`, value: formatMoney(sum.net) },
+          { label: nameOf(sum), value: formatMoney(sum.tax) },
+        ],
+  );
+}
+
+/** `VAT 7.5%` */
+function nameOf({ code, rateBasisPoints }: Tax): string {
+  return `${code} ${rateBasisPoints / 100}%`;
+}
 
 export function invoiceDocument(invoice: Invoice, clinic: Clinic): PrintableDocument {
   const { number, total, outstanding, status } = invoice;
@@ -62,12 +94,9 @@ export function invoiceDocument(invoice: Invoice, clinic: Clinic): PrintableDocu
       { label: "Due", value: readableDate(invoice.dueDate) || "30 days after issue" },
       ...payerFacts(invoice),
     ],
-    table: {
-      caption: "Services",
-      columns: serviceColumns,
-      rows: invoice.lines.map((line) => [readableDate(line.serviceDate), line.description, formatMoney(line.amount)]),
-    },
+    table: serviceTable("Services", invoice),
     totals: [
+      ...taxTotals(invoice),
       { label: "Total", value: formatMoney(total) },
       ...less("Credited", credited),
       ...(status === InvoiceStatus.VOID ? [] : less("Paid", paid)),
@@ -97,12 +126,8 @@ export function creditNoteDocument(note: CreditNote, clinic: Clinic): PrintableD
       { label: "Reason", value: note.reason },
       ...payerFacts(note),
     ],
-    table: {
-      caption: "Credited services",
-      columns: serviceColumns,
-      rows: note.lines.map((line) => [readableDate(line.serviceDate), line.description, formatMoney(line.amount)]),
-    },
-    totals: [{ label: "Credited", value: formatMoney(note.total) }],
+    table: serviceTable("Credited services", note),
+    totals: [...taxTotals(note), { label: "Credited", value: formatMoney(note.total) }],
     notes: ["You do not owe this amount any longer. What you have paid of it is credit on your account."],
     fileName: `credit-note-${note.number}`,
   };

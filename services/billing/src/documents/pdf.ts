@@ -208,11 +208,14 @@ function drawTable({ doc, root, width }: Page, { table }: PrintableDocument): vo
 }
 
 function drawTotals({ doc, width, add, decorate }: Page, { totals }: PrintableDocument): void {
-  // All sums are on one page: on the next one if there is no room for all of them.
-  if (doc.y + totals.length * 20 + 30 > doc.page.height - doc.page.margins.bottom) doc.addPage();
+  const bottom = doc.page.height - doc.page.margins.bottom;
+  // All sums are on one page, if one has room for them: on the next one if this one does not.
+  if (doc.y + totals.length * 20 + 30 > bottom) doc.addPage();
   doc.y += 12;
   for (const [index, { label, value }] of totals.entries()) {
     const isLast = index === totals.length - 1;
+    // A long label takes three lines.
+    if (doc.y + 50 > bottom) doc.addPage();
     const top = doc.y + (isLast ? 6 : 0);
     if (isLast)
       decorate(() =>

@@ -18,9 +18,26 @@ const AllocationSchema = z
   .object({ chargeId: id, amount: money })
   .openapi("Allocation", { description: "How much of a charge is settled (positive) or open again (negative)." });
 
+const TaxSchema = z
+  .object({
+    code: z.string().optional().openapi({ description: "Left out for what has no tax.", example: "VAT" }),
+    rateBasisPoints: z.int().optional().openapi({ description: "1900 is 19%. Left out if it is 0.", example: 1900 }),
+    net: money,
+    tax: money,
+    gross: money,
+  })
+  .openapi("Tax", { description: "The tax in an amount." });
+
 const lines = z.array(
-  z.object({ chargeId: id, description: z.string().openapi({ example: "Consultation" }), serviceDate: day, amount: money }),
+  z.object({
+    chargeId: id,
+    description: z.string().openapi({ example: "Consultation" }),
+    serviceDate: day,
+    amount: money,
+    tax: TaxSchema.optional(),
+  }),
 );
+const taxes = z.array(TaxSchema).optional().openapi({ description: "The lines summed up by tax and rate. Left out if no line has a tax." });
 
 const AddresseeSchema = z
   .object({
@@ -53,6 +70,7 @@ export const InvoiceJsonSchema = z
     issueDate: day.optional(),
     dueDate: day.optional(),
     lines,
+    taxes,
     createTime: time,
     voidTime: time.optional(),
     etag: z.string().openapi({ example: "v2" }),
@@ -72,6 +90,7 @@ export const CreditNoteJsonSchema = z
     total: money,
     reason: z.string().openapi({ example: "Charged twice" }),
     lines,
+    taxes,
     createTime: time,
     addressee: AddresseeSchema,
     patientName,
@@ -108,6 +127,7 @@ const TransactionSchema = z
           "LEDGER_ACCOUNT_REVENUE",
           "LEDGER_ACCOUNT_CASH",
           "LEDGER_ACCOUNT_BAD_DEBT",
+          "LEDGER_ACCOUNT_TAX_PAYABLE",
         ]),
         amount: money,
       }),

@@ -2,10 +2,11 @@
 import type { Statement } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import type { Addressee, Row } from "../tables.ts";
-import { addresseeColumn } from "./store.ts";
+import { addresseeColumn, type InvoiceLineRow } from "./store.ts";
 
 export type CreditNoteRow = Row<"credit_notes"> & { currency: string; invoice_number: string; addressee: Addressee };
-export type CreditNoteLineRow = Omit<Row<"invoice_lines">, "invoice_id" | "position">;
+/** What stands on a line, with the tax in its amount. */
+export type CreditNoteLineRow = InvoiceLineRow & { tax: bigint };
 
 const insertStatement: Statement = {
   name: "credit_note_insert",
@@ -32,7 +33,8 @@ export async function findCreditNote(db: Queries, id: string): Promise<CreditNot
 
 const linesStatement: Statement = {
   name: "credit_note_lines",
-  text: `select r.charge_id, l.description, l.service_date, r.amount from reductions r
+  text: `select r.charge_id, l.description, l.service_date, r.amount, r.tax, c.tax_code, c.tax_rate from reductions r
+    join charges c on c.id = r.charge_id
     cross join lateral (
       select description, service_date, position from invoice_lines where invoice_id = $2 and charge_id = r.charge_id order by position limit 1
     ) l

@@ -2,8 +2,7 @@
  * Invoices: charges on paper. A draft is issued under the next number of the year. An invoice is paid when all its
  * charges are settled.
  */
-import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
 import { insertAuditEntries } from "@pm/kit/audit/audit";
 import { addDays, isDate } from "@pm/kit/calendar";
 import type { Cursors } from "@pm/kit/cursor";
@@ -12,12 +11,10 @@ import { insertOutboxEvents } from "@pm/kit/kafka/outbox";
 import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { RequestContext } from "@pm/kit/request-context";
 import {
-  type AddresseeSchema,
   type CreateInvoiceRequest,
   type CreateInvoiceResponse,
   CreateInvoiceResponseSchema,
   type Invoice,
-  InvoiceSchema,
   InvoiceStatus,
   type IssueInvoiceRequest,
   type IssueInvoiceResponse,
@@ -37,18 +34,9 @@ import { toOutboxEvent } from "../events.ts";
 import { once, type RequestKey, requireEtag, retries } from "../idempotency/idempotency.ts";
 import type { ChargeRow } from "../ledger/store.ts";
 import { readPage } from "../paging.ts";
-import type { Addressee, BillingDatabase, Row } from "../tables.ts";
-import {
-  chargesFor,
-  findInvoice,
-  type InvoiceLineRow,
-  type InvoiceRow,
-  insertInvoice,
-  issueDraft,
-  linesOf,
-  listInvoices,
-  voidInvoice,
-} from "./store.ts";
+import type { BillingDatabase, Row } from "../tables.ts";
+import { invoiceEtag, toInvoice } from "./messages.ts";
+import { chargesFor, findInvoice, type InvoiceRow, insertInvoice, issueDraft, linesOf, listInvoices, voidInvoice } from "./store.ts";
 
 const maxLines = 500;
 const daysToPay = 30;
@@ -179,7 +167,7 @@ export async function changeInvoice<Output extends DescMessage>(
       if (!account) throw invoiceNotFound();
       const answer = await once(tx, { key, output, now: now(), subject: () => accountId, context }, async () => {
         requireNotClosed(account);
-        requireEtag(etag, etagOf(invoice), "invoice");
+        requireEtag(etag, invoiceEtag(invoice), "invoice");
         return work(tx, account, invoice);
       });
       return { answer, accountId };
@@ -229,41 +217,6 @@ function requireInvoiceable(charges: ChargeRow[], named: string[]): void {
     return charge.invoice_id ? [{ path, message: `is on the invoice ${charge.invoice_id}` }] : [];
   });
   if (wrong.length > 0) throw invalidFields(wrong);
-}
-
-function etagOf(invoice: Pick<InvoiceRow, "version">): string {
-  return `v${invoice.version}`;
-}
-
-function toInvoice(row: InvoiceRow, lines: InvoiceLineRow[]): Invoice {
-  const { currency } = row;
-  return create(InvoiceSchema, {
-    invoiceId: row.id,
-    accountId: row.account_id,
-    number: row.number ?? "",
-    status: InvoiceStatus[row.state],
-    total: toMoney(row.total, currency),
-    outstanding: toMoney(row.outstanding, currency),
-    credited: toMoney(row.credited, currency),
-    writtenOff: toMoney(row.written_off, currency),
-    issueDate: row.issue_date ?? "",
-    dueDate: row.due_date ?? "",
-    createTime: timestampFromDate(row.created_at),
-    ...(row.voided_at && { voidTime: timestampFromDate(row.voided_at) }),
-    etag: etagOf(row),
-    addressee: toAddressee(row.addressee),
-    patientName: row.addressee.patientName,
-    lines: lines.map((line) => ({
-      chargeId: line.charge_id,
-      description: line.description,
-      serviceDate: line.service_date,
-      amount: toMoney(line.amount, currency),
-    })),
-  });
-}
-
-export function toAddressee({ payerId, name, address, email, reference }: Addressee): MessageInitShape<typeof AddresseeSchema> {
-  return { payerId, name, address, email, reference };
 }
 
 function requireNotClosed({ status }: Row<"accounts">): void {

@@ -1,6 +1,5 @@
 /** What lowers an invoice: discounts of a draft, credit notes against an issued invoice, and write-offs of what is open. */
 import { create } from "@bufbuild/protobuf";
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
@@ -10,7 +9,6 @@ import {
   type CreateCreditNoteResponse,
   CreateCreditNoteResponseSchema,
   type CreditNote,
-  CreditNoteSchema,
   type DiscountInvoiceRequest,
   type DiscountInvoiceResponse,
   DiscountInvoiceResponseSchema,
@@ -31,16 +29,9 @@ import { amountIn, type Target } from "../ledger/split.ts";
 import { findOwners } from "../ledger/store.ts";
 import { readPage } from "../paging.ts";
 import type { Row } from "../tables.ts";
-import {
-  addDiscountLines,
-  type CreditNoteLineRow,
-  type CreditNoteRow,
-  creditNoteLines,
-  findCreditNote,
-  insertCreditNote,
-  listCreditNotes,
-} from "./credit-note-store.ts";
-import { changeInvoice, findOrThrow, type InvoiceOptions, notPossible, readInvoice, toAddressee } from "./invoices.ts";
+import { addDiscountLines, creditNoteLines, findCreditNote, insertCreditNote, listCreditNotes } from "./credit-note-store.ts";
+import { changeInvoice, findOrThrow, type InvoiceOptions, notPossible, readInvoice } from "./invoices.ts";
+import { toCreditNote } from "./messages.ts";
 import { nextNumber } from "./number-store.ts";
 import { chargesOn, type InvoiceRow } from "./store.ts";
 
@@ -201,27 +192,4 @@ async function chargesOf(tx: Queries, invoice: InvoiceRow, targets: Target[]): P
   );
   if (wrong.length > 0) throw invalidFields(wrong);
   return ids;
-}
-
-function toCreditNote(row: CreditNoteRow, lines: CreditNoteLineRow[]): CreditNote {
-  const { currency } = row;
-  return create(CreditNoteSchema, {
-    creditNoteId: row.id,
-    accountId: row.account_id,
-    invoiceId: row.invoice_id,
-    invoiceNumber: row.invoice_number,
-    number: row.number,
-    issueDate: row.issue_date,
-    total: toMoney(row.total, currency),
-    reason: row.reason,
-    lines: lines.map((line) => ({
-      chargeId: line.charge_id,
-      description: line.description,
-      serviceDate: line.service_date,
-      amount: toMoney(line.amount, currency),
-    })),
-    createTime: timestampFromDate(row.created_at),
-    addressee: toAddressee(row.addressee),
-    patientName: row.addressee.patientName,
-  });
 }

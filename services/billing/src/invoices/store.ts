@@ -18,7 +18,8 @@ export type InvoiceRow = Omit<Row<"invoices">, "addressee"> & {
   state: Row<"invoices">["status"] | "PAID" | "CREDITED" | "WRITTEN_OFF";
 };
 
-export type InvoiceLineRow = Omit<Row<"invoice_lines">, "invoice_id" | "position">;
+/** A line, with the tax of its charge. */
+export type InvoiceLineRow = Omit<Row<"invoice_lines">, "invoice_id" | "position"> & Pick<Row<"charges">, "tax_code" | "tax_rate">;
 
 /**
  * The addressee at issue. Until then, it is the account's payer or else the patient. Invoices of earlier releases have
@@ -50,7 +51,8 @@ export async function findInvoice(db: Queries, id: string): Promise<InvoiceRow |
 
 const linesStatement: Statement = {
   name: "invoice_lines_of",
-  text: "select charge_id, description, service_date, amount from invoice_lines where invoice_id = $1 order by position",
+  text: `select l.charge_id, l.description, l.service_date, l.amount, c.tax_code, c.tax_rate
+    from invoice_lines l join charges c on c.id = l.charge_id where l.invoice_id = $1 order by l.position`,
 };
 
 export function linesOf(db: Queries, id: string): Promise<InvoiceLineRow[]> {

@@ -17,6 +17,7 @@ import {
   type PaymentRow,
   type Writes,
 } from "./store.ts";
+import { taxIn } from "./tax.ts";
 
 export type Batch = {
   /** By the ids of the accounts. */
@@ -89,8 +90,9 @@ async function addTargets(tx: Queries, batch: Batch, chargeIds: string[], paymen
 function emptyBatch(accounts: Map<string, Row<"accounts">>): Batch {
   const books = new Map<string, Book>();
   for (const account of accounts.values()) {
-    const { id, status, currency, receivable, credit, revenue, cash, bad_debt: badDebt, transaction_count: transactionCount } = account;
-    const state = { id, status, currency, receivable, credit, revenue, cash, badDebt, transactionCount };
+    const { id, status, currency, receivable, credit, revenue, cash } = account;
+    const { bad_debt: badDebt, tax_payable: taxPayable, transaction_count: transactionCount } = account;
+    const state = { id, status, currency, receivable, credit, revenue, cash, badDebt, taxPayable, transactionCount };
     books.set(id, { account: state, charges: new Map(), payments: new Map(), allocations: [] });
   }
   return {
@@ -105,10 +107,10 @@ function emptyBatch(accounts: Map<string, Row<"accounts">>): Batch {
 }
 
 function addCharge(batch: Batch, row: ChargeRow): void {
-  const { id, sequence, amount, settled, reduced, written_off: writtenOff, voided_at, invoice_id } = row;
+  const { id, sequence, amount, tax_rate: taxRate, settled, reduced, written_off: writtenOff, voided_at, invoice_id } = row;
   batch.charges.set(id, row);
-  const state = { id, sequence, amount, settled, reduced, writtenOff, isVoid: voided_at !== null, invoiceId: invoice_id ?? undefined };
-  batch.books.get(row.account_id)?.charges.set(id, state);
+  const state = { id, sequence, amount, taxRate, settled, reduced, writtenOff };
+  batch.books.get(row.account_id)?.charges.set(id, { ...state, isVoid: voided_at !== null, invoiceId: invoice_id ?? undefined });
 }
 
 function addPayment(batch: Batch, row: PaymentRow): void {
@@ -168,8 +170,8 @@ export function finishBatch(batch: Batch): Writes {
   for (const [id, at] of changed.accounts) {
     const state = books.get(id)?.account;
     if (!state) continue;
-    const { receivable, credit, revenue, cash, badDebt: bad_debt, transactionCount: transaction_count } = state;
-    writes.accounts.push({ id, receivable, credit, revenue, cash, bad_debt, transaction_count, updated_at: at });
+    const { receivable, credit, revenue, cash, badDebt: bad_debt, taxPayable: tax_payable, transactionCount: transaction_count } = state;
+    writes.accounts.push({ id, receivable, credit, revenue, cash, bad_debt, tax_payable, transaction_count, updated_at: at });
   }
   for (const [id, row] of newCharges) writes.newCharges.push({ ...row, settled: chargeNow(batch, id).settled });
   for (const [id, row] of newPayments) {
@@ -178,8 +180,9 @@ export function finishBatch(batch: Batch): Writes {
   }
   for (const id of changed.charges) {
     if (newCharges.has(id)) continue;
-    const { settled, reduced, written_off, voided_at } = chargeNow(batch, id);
-    writes.charges.push({ id, settled, reduced, written_off, voided_at });
+    const { amount, settled, reduced, written_off, tax_rate, voided_at } = chargeNow(batch, id);
+    const tax_payable = voided_at ? 0n : taxIn(amount - reduced, tax_rate);
+    writes.charges.push({ id, settled, reduced, written_off, tax_payable, voided_at });
   }
   for (const id of changed.payments) {
     if (newPayments.has(id)) continue;

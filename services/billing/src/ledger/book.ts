@@ -1,13 +1,20 @@
 /** The book of an account: the state that postings read and change, without a database. */
+import { taxIn } from "./tax.ts";
 
-/** The ledger accounts of a patient, each positive on its normal side: `receivable + cash + badDebt = revenue + credit`. */
-export type Balances = { receivable: bigint; credit: bigint; revenue: bigint; cash: bigint; badDebt: bigint };
+/**
+ * The ledger accounts of a patient, each positive on its normal side: `receivable + cash + badDebt = revenue + credit +
+ * taxPayable`.
+ */
+export type Balances = { receivable: bigint; credit: bigint; revenue: bigint; cash: bigint; badDebt: bigint; taxPayable: bigint };
 
 type AccountState = Balances & { id: string; status: "ACTIVE" | "SUSPENDED" | "CLOSED"; currency: string; transactionCount: bigint };
 export type ChargeState = {
   id: string;
   sequence: bigint;
+  /** With its tax. */
   amount: bigint;
+  /** In basis points; 0 without tax. */
+  taxRate: number;
   settled: bigint;
   /** By discounts and credit notes. */
   reduced: bigint;
@@ -39,6 +46,11 @@ export function openOf(charge: ChargeState): bigint {
 /** What discounts, credit notes and write-offs have left of a charge. */
 export function leftOf({ amount, reduced, writtenOff }: ChargeState): bigint {
   return amount - reduced - writtenOff;
+}
+
+/** The tax that is payable on a charge: on what discounts and credit notes have left of it. A write-off leaves it. */
+export function taxOf({ amount, reduced, taxRate, isVoid }: ChargeState): bigint {
+  return isVoid ? 0n : taxIn(amount - reduced, taxRate);
 }
 
 /** The part of a payment that is credit. */

@@ -1,4 +1,4 @@
-/** The books of a period, for accountants: the journal and the general ledger. */
+/** The books of a period, for accountants: the journal, the general ledger and the tax summary. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { AuditTrail } from "@pm/kit/audit/trail";
 import { type RestApp, requestContext } from "@pm/kit/http/rest";
@@ -18,6 +18,14 @@ const minorUnits = z
   .string()
   .openapi({ description: "Minor units, as text: a sum may exceed what a JSON number holds.", example: "12500" });
 
+const file = {
+  query: z.object({
+    ...period,
+    format: z.enum(["csv", "ndjson"]).default("csv").openapi({ description: "The form of the file.", example: "csv" }),
+  }),
+};
+const fileContent = { "text/csv": { schema: z.string() }, "application/x-ndjson": { schema: z.string() } };
+
 const exportJournal = createRoute({
   method: "get",
   path: "/billing/journal",
@@ -27,19 +35,21 @@ const exportJournal = createRoute({
   description: `One line for each entry, in the order of time. The entries of a transaction sum to zero in each currency: debits are
 positive, credits negative. A transaction and a ledger account together identify an entry for ever. A reallocation moves no money, so it
 has no entry.`,
-  request: {
-    query: z.object({
-      ...period,
-      format: z.enum(["csv", "ndjson"]).default("csv").openapi({ description: "The form of the file.", example: "csv" }),
-    }),
-  },
-  responses: {
-    200: {
-      description: "The entries as a stream",
-      content: { "text/csv": { schema: z.string() }, "application/x-ndjson": { schema: z.string() } },
-    },
-    ...errorAnswers(),
-  },
+  request: file,
+  responses: { 200: { description: "The entries as a stream", content: fileContent }, ...errorAnswers() },
+});
+
+const exportTaxSummary = createRoute({
+  method: "get",
+  path: "/billing/tax-summary",
+  operationId: "exportTaxSummary",
+  tags: ["Books"],
+  summary: "Sum up the tax of a period",
+  description: `One line for each currency, tax, rate and kind of transaction: net, tax and gross of charges, and, as negative amounts, of
+voids, discounts and credit notes. What has no tax has an empty code. The nets of a currency are the change of its revenue in the general
+ledger, and its taxes are the change of its tax payable. A write-off changes neither, so it is not part of this.`,
+  request: file,
+  responses: { 200: { description: "The sums", content: fileContent }, ...errorAnswers() },
 });
 
 const LedgerSchema = z
@@ -49,7 +59,7 @@ const LedgerSchema = z
     accounts: z.array(
       z.object({
         currencyCode: z.string().openapi({ example: "EUR" }),
-        ledgerAccount: z.enum(["RECEIVABLE", "CREDIT", "REVENUE", "CASH", "BAD_DEBT"]).openapi({ example: "CASH" }),
+        ledgerAccount: z.enum(["RECEIVABLE", "CREDIT", "REVENUE", "CASH", "BAD_DEBT", "TAX_PAYABLE"]).openapi({ example: "CASH" }),
         opening: minorUnits,
         debits: minorUnits,
         credits: minorUnits,
@@ -79,17 +89,29 @@ export function registerBooks({ operation }: RestApp, { books, audit }: { books:
       const lines = books.journal({ from, to }, format);
       const details = { from, to, format };
       await audit.record({ ...requestContext(c), action: "journal.exported", subject: "journal", details });
-      return c.body(textStream(lines, signal), 200, {
-        "content-type": format === "csv" ? "text/csv; charset=utf-8" : "application/x-ndjson",
-        "content-disposition": `attachment; filename="journal-${from}-${to}.${format}"`,
-        "cache-control": "private, no-store",
-      });
+      return c.body(textStream(lines, signal), 200, fileHeaders(`journal-${from}-${to}`, format));
     },
     { streams: true },
   );
+
+  operation(exportTaxSummary, async (c) => {
+    const { from, to, format } = c.req.valid("query");
+    const text = await books.taxSummary({ from, to }, format);
+    const details = { from, to, format };
+    await audit.record({ ...requestContext(c), action: "tax_summary.exported", subject: "tax summary", details });
+    return c.body(text, 200, fileHeaders(`tax-summary-${from}-${to}`, format));
+  });
 
   operation(readGeneralLedger, async (c) => {
     const { from, to } = c.req.valid("query");
     return c.json(await books.generalLedger({ from, to }), 200);
   });
+}
+
+function fileHeaders(name: string, format: "csv" | "ndjson"): Record<string, string> {
+  return {
+    "content-type": format === "csv" ? "text/csv; charset=utf-8" : "application/x-ndjson",
+    "content-disposition": `attachment; filename="${name}.${format}"`,
+    "cache-control": "private, no-store",
+  };
 }

@@ -30,6 +30,38 @@ export function pageOfJournal(db: Queries, period: { from: Date; to: Date }, aft
   return db.query(pageStatement, [period.from, period.to, afterId, limit]);
 }
 
+export type TaxSum = {
+  currency: string;
+  code: string;
+  rate: number;
+  type: Row<"transactions">["type"];
+  count: number;
+  gross: bigint;
+  tax: bigint;
+};
+
+const taxStatement: Statement = {
+  name: "tax_summary",
+  // A charge or its void has one rate, so its entry is the tax. A discount or a credit note may be of many charges.
+  text: `
+    select a.currency, c.tax_code as code, c.tax_rate as rate, m.type, count(*)::int as count, sum(m.gross)::text as gross, sum(m.tax)::text as tax
+    from (
+      select t.account_id, t.type, t.charge_id, t.amount as gross, coalesce(-e.amount, 0) as tax
+      from transactions t left join entries e on e.transaction_id = t.id and e.ledger_account = 'TAX_PAYABLE'
+      where t.created_at >= $1 and t.created_at < $2 and t.type in ('CHARGE', 'VOID')
+      union all
+      select t.account_id, t.type, r.charge_id, -r.amount, -r.tax from transactions t join reductions r on r.transaction_id = t.id
+      where t.created_at >= $1 and t.created_at < $2 and t.type in ('DISCOUNT', 'CREDIT_NOTE')
+    ) m join charges c on c.id = m.charge_id join accounts a on a.id = m.account_id
+    group by a.currency, c.tax_code, c.tax_rate, m.type order by a.currency, c.tax_code collate "C", c.tax_rate, m.type`,
+};
+
+/** What a period has earned, by currency, tax, rate and kind of transaction. What was taken off is negative. */
+export async function taxOfPeriod(db: Queries, { from, to }: { from: Date; to: Date }): Promise<TaxSum[]> {
+  const rows = await db.query<Omit<TaxSum, "gross" | "tax"> & Record<"gross" | "tax", string>>(taxStatement, [from, to]);
+  return rows.map((row) => ({ ...row, gross: BigInt(row.gross), tax: BigInt(row.tax) }));
+}
+
 export type LedgerSum = {
   currency: string;
   ledger_account: Row<"entries">["ledger_account"];

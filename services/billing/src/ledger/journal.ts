@@ -1,9 +1,9 @@
-/** The books of a period: the journal, entry by entry, and the general ledger, account by account. */
+/** The books of a period: the journal, entry by entry, the general ledger, account by account, and the tax, rate by rate. */
 import { addDays, localDateAt, startOfDay } from "@pm/kit/calendar";
 import { stringify } from "csv-stringify/sync";
 import type { BillingDatabase } from "../tables.ts";
 import { requirePeriod } from "./history.ts";
-import { type JournalEntry, pageOfJournal, sumsOfPeriod } from "./journal-store.ts";
+import { type JournalEntry, pageOfJournal, sumsOfPeriod, type TaxSum, taxOfPeriod } from "./journal-store.ts";
 
 /** Days of the clinic, both included. */
 type Days = { from: string; to: string };
@@ -18,15 +18,20 @@ type GeneralLedger = Days & {
   }[];
 };
 
+type Format = "csv" | "ndjson";
+
+/** All of them throw AppError invalid_argument if it is no period. */
 export type Books = {
-  /** Lines of a file, as fast as its reader. @throws AppError invalid_argument if it is no period */
-  journal(period: Days, format: "csv" | "ndjson"): AsyncGenerator<string>;
+  /** Lines of a file, as fast as its reader. */
+  journal(period: Days, format: Format): AsyncGenerator<string>;
   generalLedger(period: Days): Promise<GeneralLedger>;
+  /** A file. */
+  taxSummary(period: Days, format: Format): Promise<string>;
 };
 
 const pageSize = 2_000;
 const firstId = "00000000-0000-0000-0000-000000000000";
-const columns = [
+const journalColumns = [
   "transactionId",
   "postedAt",
   "day",
@@ -37,7 +42,8 @@ const columns = [
   "ledgerAccount",
   "currencyCode",
   "minorUnits",
-] as const;
+];
+const taxColumns = ["currencyCode", "taxCode", "taxRateBasisPoints", "type", "count", "netMinorUnits", "taxMinorUnits", "grossMinorUnits"];
 
 export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clinicTimeZone: string }): Books {
   /** From the first moment of the first day to the first moment after the last. */
@@ -58,14 +64,11 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
     }
   }
 
-  async function* linesOf(period: { from: Date; to: Date }, format: "csv" | "ndjson"): AsyncGenerator<string> {
-    if (format === "csv") yield `${columns.join(",")}\n`;
+  async function* linesOf(period: { from: Date; to: Date }, format: Format): AsyncGenerator<string> {
+    if (format === "csv") yield `${journalColumns.join(",")}\n`;
     for await (const page of entries(period)) {
-      const rows = page.map((entry) => toLine(entry, clinicTimeZone));
-      // Spreadsheets take a cell that begins with =, +, - or @ for a formula. Amounts are numbers, which are none.
-      yield format === "csv"
-        ? stringify(rows, { columns: [...columns], escape_formulas: true, cast: { bigint: String } })
-        : rows.map((row) => `${JSON.stringify({ ...row, sequence: String(row.sequence), minorUnits: String(row.minorUnits) })}\n`).join("");
+      const lines = page.map((entry) => toLine(entry, clinicTimeZone));
+      yield toText(lines, journalColumns, format);
     }
   }
 
@@ -83,6 +86,33 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
         })),
       };
     },
+
+    async taxSummary(period, format) {
+      const sums = await taxOfPeriod(db, momentsOf(period));
+      return `${format === "csv" ? `${taxColumns.join(",")}\n` : ""}${toText(sums.map(toTaxLine), taxColumns, format)}`;
+    },
+  };
+}
+
+/** Lines without a head. Whole numbers that JSON readers would round are texts in NDJSON. */
+function toText(lines: Record<string, unknown>[], columns: string[], format: Format): string {
+  // Spreadsheets take a cell that begins with =, +, - or @ for a formula. Amounts are numbers, which are none.
+  if (format === "csv") return stringify(lines, { columns, escape_formulas: true, cast: { bigint: String } });
+  const textOf = (value: unknown) => (typeof value === "bigint" ? String(value) : value);
+  const toObject = (line: object) => Object.fromEntries(Object.entries(line).map(([column, value]) => [column, textOf(value)]));
+  return lines.map((line) => `${JSON.stringify(toObject(line))}\n`).join("");
+}
+
+function toTaxLine({ currency, code, rate, type, count, gross, tax }: TaxSum) {
+  return {
+    currencyCode: currency,
+    taxCode: code,
+    taxRateBasisPoints: rate,
+    type,
+    count,
+    netMinorUnits: gross - tax,
+    taxMinorUnits: tax,
+    grossMinorUnits: gross,
   };
 }
 

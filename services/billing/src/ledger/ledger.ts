@@ -37,6 +37,7 @@ import {
   type PostingRequest,
   targetNotFound,
   targetsOf,
+  withTaxInside,
 } from "./posting-request.ts";
 import { postRequest } from "./recording.ts";
 import { findOwners, write } from "./store.ts";
@@ -76,7 +77,7 @@ export function createLedger(options: LedgerOptions): Ledger {
 
   return {
     async charge(given, key, context) {
-      const request = { ...given, serviceDate: dayOf(given.serviceDate, "service_date", options) };
+      const request = withTaxInside({ ...given, serviceDate: dayOf(given.serviceDate, "service_date", options) });
       return fromBinary(CreateChargeResponseSchema, await submit({ kind: "charge", request, key, context }));
     },
     async pay(given, key, context) {

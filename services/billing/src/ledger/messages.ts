@@ -13,11 +13,12 @@ import {
   TransactionSchema,
   TransactionType,
 } from "@pm/proto/billing/v1/billing";
-import { type Allocation, AllocationSchema } from "@pm/proto/billing/v1/events";
+import { type Allocation, AllocationSchema, type Tax, TaxSchema } from "@pm/proto/billing/v1/events";
 import { toMoney } from "../accounts/messages.ts";
 import type { TransactionRow } from "./history-store.ts";
 import { byCharge } from "./postings.ts";
 import { type ChargeRow, leftOn, type PaymentRow } from "./store.ts";
+import { type Taxed, taxIn } from "./tax.ts";
 
 /** The payment methods as rows have them, by the numbers of the enum. */
 export const paymentMethods: Readonly<Record<number, string>> = {
@@ -30,6 +31,21 @@ export const paymentMethods: Readonly<Record<number, string>> = {
 
 export function toAllocations(allocations: { chargeId: string; amount: bigint }[], currency: string): Allocation[] {
   return allocations.map(({ chargeId, amount }) => create(AllocationSchema, { chargeId, amount: toMoney(amount, currency) }));
+}
+
+/** An amount of a charge with the tax in it. */
+export function taxedAmount({ tax_code, tax_rate }: Pick<ChargeRow, "tax_code" | "tax_rate">, gross: bigint): Taxed {
+  return { code: tax_code, rate: tax_rate, gross, tax: taxIn(gross, tax_rate) };
+}
+
+export function toTax({ code, rate, gross, tax }: Taxed, currency: string): Tax {
+  const [net, amount] = [toMoney(gross - tax, currency), toMoney(tax, currency)];
+  return create(TaxSchema, { code, rateBasisPoints: rate, net, tax: amount, gross: toMoney(gross, currency) });
+}
+
+/** The field of a message that has the tax, which is not set without one. */
+export function toTaxField(taxed: Taxed, currency: string): { tax?: Tax } {
+  return taxed.code === "" ? {} : { tax: toTax(taxed, currency) };
 }
 
 export function toCharge(charge: ChargeRow, currency: string): Charge {
@@ -45,6 +61,7 @@ export function toCharge(charge: ChargeRow, currency: string): Charge {
     createTime: timestampFromDate(charge.created_at),
     ...(charge.voided_at && { voidTime: timestampFromDate(charge.voided_at) }),
     invoiceId: charge.invoice_id ?? "",
+    ...toTaxField(taxedAmount(charge, charge.amount), currency),
   });
 }
 

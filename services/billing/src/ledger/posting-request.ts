@@ -1,13 +1,21 @@
 /** What callers ask of the ledger: a charge, a void, a payment, its reallocation or its refund. */
 import { AppError } from "@pm/kit/errors";
 import type { RequestContext } from "@pm/kit/request-context";
+import { TaxMode } from "@pm/proto/billing/v1/billing";
 import type { RequestKey } from "../idempotency/idempotency.ts";
 import type { Command } from "./postings.ts";
 import { amountIn, type Target } from "./split.ts";
+import { taxOn } from "./tax.ts";
 
 export type Amount = { minorUnits: bigint; currencyCode: string };
 
-export type NewCharge = { accountId: string; amount: Amount; description: string; serviceDate: string };
+export type NewCharge = {
+  accountId: string;
+  amount: Amount;
+  description: string;
+  serviceDate: string;
+  tax?: { code: string; rateBasisPoints: number; mode: TaxMode } | undefined;
+};
 export type NewPayment = {
   accountId: string;
   amount: Amount;
@@ -26,7 +34,7 @@ export type NewReallocation = { paymentId: string; allocations: NewAllocation[] 
 export type NewRefund = { paymentId: string; amount: Amount | undefined; reason: string };
 export type NewVoid = { chargeId: string; reason: string };
 
-/** A request on its way into a batch. The day of a service or a payment is known by then. */
+/** A request on its way into a batch. The day of a service or a payment is known by then, and a charge has its tax in it. */
 export type PostingRequest = { key: RequestKey; context: RequestContext } & (
   | { kind: "charge"; request: NewCharge }
   | { kind: "payment"; request: NewPayment }
@@ -45,6 +53,14 @@ export const auditActions = {
   void: "charge.voided",
 } as const;
 
+/** The same charge with its tax in the amount. */
+export function withTaxInside(charge: NewCharge): NewCharge {
+  const { amount, tax } = charge;
+  if (tax?.mode !== TaxMode.EXCLUSIVE) return charge;
+  const minorUnits = amount.minorUnits + taxOn(amount.minorUnits, tax.rateBasisPoints);
+  return { ...charge, amount: { ...amount, minorUnits }, tax: { ...tax, mode: TaxMode.INCLUSIVE } };
+}
+
 /**
  * @param id of the charge or payment that is created, if one is
  * @param currencyOfAccount that allocations are in
@@ -52,8 +68,9 @@ export const auditActions = {
 export function toCommand(posting: PostingRequest, id: string, currencyOfAccount: string): Command {
   switch (posting.kind) {
     case "charge": {
-      const { minorUnits: amount, currencyCode: currency } = posting.request.amount;
-      return { kind: "charge", amount, currency, chargeId: id };
+      const { amount: charged, tax } = posting.request;
+      const { minorUnits: amount, currencyCode: currency } = charged;
+      return { kind: "charge", amount, taxRate: tax?.rateBasisPoints ?? 0, currency, chargeId: id };
     }
     case "payment": {
       const { minorUnits: amount, currencyCode: currency } = posting.request.amount;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Book, creditOf, openOf } from "./book.ts";
+import { type Book, creditOf, openOf, taxOf } from "./book.ts";
 import { byCharge, type Command, maxMinorUnits, type Posting, post } from "./postings.ts";
 import type { Target } from "./split.ts";
 
@@ -16,6 +16,7 @@ function emptyBook(): Book {
       revenue: 0n,
       cash: 0n,
       badDebt: 0n,
+      taxPayable: 0n,
     },
     charges: new Map(),
     payments: new Map(),
@@ -23,7 +24,7 @@ function emptyBook(): Book {
   };
 }
 
-const charge = (chargeId: string, amount: bigint): Command => ({ kind: "charge", amount, currency: "EUR", chargeId });
+const charge = (chargeId: string, amount: bigint, taxRate = 0): Command => ({ kind: "charge", amount, taxRate, currency: "EUR", chargeId });
 const payment = (paymentId: string, amount: bigint, targets: Target[] = []): Command => ({
   kind: "payment",
   amount,
@@ -148,7 +149,7 @@ test("a credit note takes off what is open first, and what was paid settles othe
   post(book, charge("b", 50n));
   post(book, payment("p", 70n));
   const posting = post(book, creditNote({ chargeId: "a", amount: 80n }));
-  expect(posting).toMatchObject({ type: "CREDIT_NOTE", amount: -80n, reductions: [{ chargeId: "a", amount: 80n }] });
+  expect(posting).toMatchObject({ type: "CREDIT_NOTE", amount: -80n, reductions: [{ chargeId: "a", amount: 80n, tax: 0n }] });
   expect(posting.entries).toEqual([
     { ledgerAccount: "RECEIVABLE", amount: -80n },
     { ledgerAccount: "REVENUE", amount: 80n },
@@ -175,6 +176,42 @@ test("a write-off turns what is open into bad debt, and a discounted charge is v
   post(book, discount({ chargeId: "b", amount: 15n }));
   expect(post(book, voided("b")).amount).toBe(-25n);
   expect(balances(book)).toEqual({ receivable: 0n, credit: 0n, revenue: 100n, cash: 30n });
+});
+
+test("a charge with tax credits the tax payable, and what takes off its revenue takes off the tax of the rest exactly", () => {
+  const book = emptyBook();
+  expect(post(book, charge("a", 11_900n, 1_900)).entries).toEqual([
+    { ledgerAccount: "RECEIVABLE", amount: 11_900n },
+    { ledgerAccount: "REVENUE", amount: -10_000n },
+    { ledgerAccount: "TAX_PAYABLE", amount: -1_900n },
+  ]);
+  // A third of 19.00 is 6.333, and so is the next one; the last part takes what is left.
+  const third = { chargeId: "a", amount: 3_967n };
+  const taken = [post(book, discount(third)), post(book, creditNote(third)), post(book, creditNote({ chargeId: "a" }))];
+  expect(taken.map(({ reductions }) => reductions[0]?.tax)).toEqual([633n, 634n, 633n]);
+  expect(taken[0]?.entries).toEqual([
+    { ledgerAccount: "RECEIVABLE", amount: -3_967n },
+    { ledgerAccount: "REVENUE", amount: 3_334n },
+    { ledgerAccount: "TAX_PAYABLE", amount: 633n },
+  ]);
+  expect(book.account).toMatchObject({ receivable: 0n, revenue: 0n, taxPayable: 0n });
+});
+
+test("a write-off leaves the tax payable, and a void takes off the tax that a discount has left", () => {
+  const book = emptyBook();
+  post(book, charge("a", 11_900n, 1_900));
+  expect(post(book, writeOff({ chargeId: "a" })).entries).toEqual([
+    { ledgerAccount: "RECEIVABLE", amount: -11_900n },
+    { ledgerAccount: "BAD_DEBT", amount: 11_900n },
+  ]);
+  post(book, charge("b", 10_700n, 700));
+  post(book, discount({ chargeId: "b", amount: 1_070n }));
+  expect(post(book, voided("b")).entries).toEqual([
+    { ledgerAccount: "RECEIVABLE", amount: -9_630n },
+    { ledgerAccount: "REVENUE", amount: 9_000n },
+    { ledgerAccount: "TAX_PAYABLE", amount: 630n },
+  ]);
+  expect(book.account).toMatchObject({ receivable: 0n, revenue: 10_000n, badDebt: 11_900n, taxPayable: 1_900n });
 });
 
 test.each([
@@ -243,7 +280,7 @@ const amounts = fc.oneof(fc.bigInt(1n, 200n), fc.bigInt(1n, maxMinorUnits / 4n))
 const split = fc.array(fc.record({ charge: fc.nat(20), amount: fc.option(amounts, { nil: undefined }) }), { maxLength: 3 });
 const steps = fc.array(
   fc.oneof(
-    fc.record({ kind: fc.constant("charge" as const), amount: amounts }),
+    fc.record({ kind: fc.constant("charge" as const), amount: amounts, taxRate: fc.constantFrom(0, 0, 1, 700, 725, 1_900, 10_000) }),
     fc.record({ kind: fc.constant("payment" as const), amount: amounts, to: split }),
     fc.record({ kind: fc.constant("reallocation" as const), target: fc.nat(20), to: split }),
     fc.record({ kind: fc.constantFrom("discount" as const, "credit_note" as const, "write_off" as const), to: split }),
@@ -260,6 +297,8 @@ test("whatever happens: the books balance, nothing is settled or refunded beyond
       const charges: string[] = [];
       const payments: string[] = [];
       const postings: Posting[] = [];
+      /** What was posted of the tax of each rate. */
+      const taxes = new Map<number, bigint>();
       for (const step of list) {
         const id = String(charges.length + payments.length);
         const target = step.kind === "void" ? charges : payments;
@@ -268,13 +307,17 @@ test("whatever happens: the books balance, nothing is settled or refunded beyond
         const command = commandOf(step, id, named, charges);
         const before = structuredClone(book);
         try {
-          postings.push(post(book, command));
+          const posting = post(book, command);
+          postings.push(posting);
+          addTaxes(taxes, book, command, posting);
           if (step.kind === "charge") charges.push(id);
           if (step.kind === "payment") payments.push(id);
         } catch {
           expect(book).toEqual(before);
         }
         check(book, postings);
+        for (const rate of new Set([...book.charges.values()].map(({ taxRate }) => taxRate)))
+          expect(sum([...book.charges.values()].filter(({ taxRate }) => taxRate === rate).map(taxOf))).toBe(taxes.get(rate) ?? 0n);
       }
     }),
     { numRuns: 300 },
@@ -288,7 +331,7 @@ function commandOf(step: Step, id: string, named: string, charges: string[]): Co
     charges.length === 0
       ? []
       : to.map((part) => ({ chargeId: charges[part.charge % charges.length] as string, ...(part.amount && { amount: part.amount }) }));
-  if (step.kind === "charge") return charge(id, step.amount);
+  if (step.kind === "charge") return charge(id, step.amount, step.taxRate);
   if (step.kind === "payment") return payment(id, step.amount, targetsOf(step.to));
   if (step.kind === "discount" || step.kind === "credit_note" || step.kind === "write_off")
     return { kind: step.kind, targets: targetsOf(step.to) };
@@ -297,15 +340,28 @@ function commandOf(step: Step, id: string, named: string, charges: string[]): Co
   return voided(named);
 }
 
+const sum = (amounts: bigint[]) => amounts.reduce((total, amount) => total + amount, 0n);
+
+function addTaxes(taxes: Map<number, bigint>, book: Book, command: Command, { entries, reductions }: Posting): void {
+  const add = (chargeId: string, tax: bigint) => {
+    const rate = book.charges.get(chargeId)?.taxRate ?? 0;
+    taxes.set(rate, (taxes.get(rate) ?? 0n) + tax);
+  };
+  const posted = -sum(entries.filter(({ ledgerAccount }) => ledgerAccount === "TAX_PAYABLE").map(({ amount }) => amount));
+  if ("chargeId" in command) add(command.chargeId, posted);
+  else expect(posted).toBe(-sum(reductions.map(({ tax }) => tax)));
+  for (const { chargeId, tax } of reductions) add(chargeId, -tax);
+}
+
 function check(book: Book, postings: Posting[]): void {
   const { account } = book;
-  const sum = (amounts: bigint[]) => amounts.reduce((total, amount) => total + amount, 0n);
   const booked = (name: string) =>
     sum(postings.flatMap((posting) => posting.entries.filter((entry) => entry.ledgerAccount === name).map((entry) => entry.amount)));
   for (const posting of postings.slice(-1)) expect(sum(posting.entries.map((entry) => entry.amount))).toBe(0n);
-  expect([account.receivable, -account.credit, -account.revenue, account.cash, account.badDebt]).toEqual(
-    ["RECEIVABLE", "CREDIT", "REVENUE", "CASH", "BAD_DEBT"].map(booked),
+  expect([account.receivable, -account.credit, -account.revenue, account.cash, account.badDebt, -account.taxPayable]).toEqual(
+    ["RECEIVABLE", "CREDIT", "REVENUE", "CASH", "BAD_DEBT", "TAX_PAYABLE"].map(booked),
   );
+  expect(account.revenue >= 0n && account.taxPayable >= 0n).toBe(true);
   expect(postings.at(-1)?.balance ?? 0n).toBe(account.receivable - account.credit);
   expect(sum(postings.map((posting) => posting.amount))).toBe(account.receivable - account.credit);
   expect(sum([...book.charges.values()].map(openOf))).toBe(account.receivable);

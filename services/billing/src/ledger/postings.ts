@@ -17,6 +17,7 @@ import {
   type PaymentState,
   settledBy,
   settling,
+  taxOf,
 } from "./book.ts";
 import { splitAmount, type Target } from "./split.ts";
 
@@ -24,14 +25,17 @@ import { splitAmount, type Target } from "./split.ts";
 export const maxMinorUnits = 2n ** 53n;
 
 export type Command =
-  | { kind: "charge"; amount: bigint; currency: string; chargeId: string }
+  | { kind: "charge"; amount: bigint; taxRate: number; currency: string; chargeId: string }
   | { kind: "payment"; amount: bigint; currency: string; paymentId: string; targets: Target[] }
   | { kind: "reallocation"; paymentId: string; targets: Target[] }
   | { kind: "refund"; paymentId: string; amount: bigint | undefined; currency: string | undefined }
   | { kind: "void"; chargeId: string }
   | { kind: Reduction; targets: Target[] };
 
-/** What takes an amount off charges: for the first two the revenue goes, for the last it becomes bad debt. */
+/**
+ * What takes an amount off charges: for the first two the revenue goes, with its tax. For the last it becomes bad debt, and
+ * the tax on it stays payable.
+ */
 export type Reduction = "discount" | "credit_note" | "write_off";
 
 export type Posting = {
@@ -42,9 +46,9 @@ export type Posting = {
   /** Receivable minus credit, after it. */
   balance: bigint;
   /** Debits are positive, credits negative. They sum to zero. */
-  entries: { ledgerAccount: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH" | "BAD_DEBT"; amount: bigint }[];
-  /** What was taken off each charge; none of them is zero. */
-  reductions: { chargeId: string; amount: bigint }[];
+  entries: { ledgerAccount: "RECEIVABLE" | "CREDIT" | "REVENUE" | "CASH" | "BAD_DEBT" | "TAX_PAYABLE"; amount: bigint }[];
+  /** What was taken off each charge, and the tax in it; no amount is zero. */
+  reductions: { chargeId: string; amount: bigint; tax: bigint }[];
   /** At most one for each pair of a payment and a charge; none of them is zero. */
   allocations: AllocationState[];
 };
@@ -85,6 +89,7 @@ export function post(book: Book, command: Command): Posting {
     { ledgerAccount: "REVENUE" as const, amount: before.revenue - account.revenue },
     { ledgerAccount: "CASH" as const, amount: account.cash - before.cash },
     { ledgerAccount: "BAD_DEBT" as const, amount: account.badDebt - before.badDebt },
+    { ledgerAccount: "TAX_PAYABLE" as const, amount: before.taxPayable - account.taxPayable },
   ];
   const balance = account.receivable - account.credit;
   return {
@@ -112,11 +117,14 @@ function carryOut(book: Book, command: Command, move: Move): Posting["reductions
   return [];
 }
 
-function addCharge({ account, charges }: Book, { amount, chargeId: id }: CommandOf<"charge">): void {
-  requireRoom(account.receivable + amount, account.revenue + amount);
+function addCharge({ account, charges }: Book, { amount, taxRate, chargeId: id }: CommandOf<"charge">): void {
+  const charge = { id, sequence: account.transactionCount + 1n, amount, taxRate, ...untouched };
+  const tax = taxOf(charge);
+  requireRoom(account.receivable + amount, account.revenue + amount - tax, account.taxPayable + tax);
   account.receivable += amount;
-  account.revenue += amount;
-  charges.set(id, { id, sequence: account.transactionCount + 1n, amount, ...untouched });
+  account.revenue += amount - tax;
+  account.taxPayable += tax;
+  charges.set(id, charge);
 }
 
 const untouched = { settled: 0n, reduced: 0n, writtenOff: 0n, isVoid: false, invoiceId: undefined };
@@ -175,9 +183,11 @@ function voidCharge(book: Book, { chargeId }: CommandOf<"void">, move: Move): vo
   if (leftOf(charge) === 0n) throw refused("CHARGE_REDUCED", "Nothing is left of the charge: all of it was taken off.");
   requireRoom(account.credit + charge.settled);
   for (const { payment, settled } of settling(book, charge)) move(payment, charge, -settled);
+  const tax = taxOf(charge);
   charge.isVoid = true;
   account.receivable -= leftOf(charge);
-  account.revenue -= leftOf(charge);
+  account.revenue -= leftOf(charge) - tax;
+  account.taxPayable -= tax;
 }
 
 function reduce(book: Book, { kind, targets }: CommandOf<Reduction>, move: Move): Posting["reductions"] {
@@ -187,23 +197,23 @@ function reduce(book: Book, { kind, targets }: CommandOf<Reduction>, move: Move)
   const parts = splitAmount(book.charges.values(), targets, { left, path: kind === "write_off" ? "amount" : "reductions" });
   const freed = parts.map(({ charge, amount }) => max(amount - openOf(charge), 0n));
   requireRoom(account.credit + freed.reduce((sum, amount) => sum + amount, 0n), account.badDebt + account.receivable);
-  for (const [index, { charge, amount }] of parts.entries()) {
+  return parts.map(({ charge, amount }, index) => {
     let paid = freed[index] ?? 0n;
     for (const { payment, settled } of settling(book, charge)) {
       const part = min(settled, paid);
       if (part > 0n) move(payment, charge, -part);
       paid -= part;
     }
-    if (kind === "write_off") {
-      charge.writtenOff += amount;
-      account.badDebt += amount;
-    } else {
-      charge.reduced += amount;
-      account.revenue -= amount;
-    }
+    const taxBefore = taxOf(charge);
+    if (kind === "write_off") charge.writtenOff += amount;
+    else charge.reduced += amount;
+    const tax = taxBefore - taxOf(charge);
     account.receivable -= amount;
-  }
-  return parts.map(({ charge, amount }) => ({ chargeId: charge.id, amount }));
+    account.taxPayable -= tax;
+    if (kind === "write_off") account.badDebt += amount;
+    else account.revenue -= amount - tax;
+    return { chargeId: charge.id, amount, tax };
+  });
 }
 
 /** By how much each charge is settled (positive) or open again (negative). */

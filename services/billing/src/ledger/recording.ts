@@ -14,7 +14,7 @@ import { later } from "../dates.ts";
 import { type DomainEvent, toOutboxEvent } from "../events.ts";
 import type { Row } from "../tables.ts";
 import { type Batch, chargeNow, paymentNow } from "./batch.ts";
-import { paymentMethods, toAllocations, toCharge, toPayment } from "./messages.ts";
+import { paymentMethods, taxedAmount, toAllocations, toCharge, toPayment, toTaxField } from "./messages.ts";
 import { auditActions, type PostingRequest, type RequestOf, toCommand } from "./posting-request.ts";
 import { byCharge, type Command, type Posting, post } from "./postings.ts";
 import type { Writes } from "./store.ts";
@@ -79,8 +79,8 @@ export function collect(
 }
 
 function collectLines(writes: Writes, posting: Posting, transactionId: string, currency: string): void {
-  for (const { chargeId, amount } of posting.reductions)
-    writes.reductions.push({ transaction_id: transactionId, charge_id: chargeId, amount });
+  for (const { chargeId, amount, tax } of posting.reductions)
+    writes.reductions.push({ transaction_id: transactionId, charge_id: chargeId, amount, tax });
   for (const { ledgerAccount, amount } of posting.entries)
     writes.entries.push({ transaction_id: transactionId, ledger_account: ledgerAccount, currency, amount });
   for (const { paymentId, chargeId, amount } of posting.allocations)
@@ -131,12 +131,14 @@ function recordCharge(batch: Batch, request: RequestOf<"charge">, posted: Posted
   const { amount, description, serviceDate } = request;
   const { id, allocations } = posted;
   const { currency } = posted.account;
-  const row = { ...newRow(posted), amount: amount.minorUnits, settled: 0n, description, service_date: serviceDate };
-  batch.newCharges.set(id, row);
+  const { code: tax_code = "", rateBasisPoints: tax_rate = 0 } = request.tax ?? {};
+  const taxed = taxedAmount({ tax_code, tax_rate }, amount.minorUnits);
+  const row = { ...newRow(posted), amount: amount.minorUnits, settled: 0n, description, service_date: serviceDate, tax_code, tax_rate };
+  batch.newCharges.set(id, { ...row, tax_payable: taxed.tax });
   batch.charges.set(id, { ...row, reduced: 0n, written_off: 0n, invoice_id: null, voided_at: null });
   return {
     transaction: { charge_id: id, description },
-    event: { case: "chargeCreated", value: { chargeId: id, amount, allocations } },
+    event: { case: "chargeCreated", value: { chargeId: id, amount, allocations, ...toTaxField(taxed, currency) } },
     details: { chargeId: id, amount: String(amount.minorUnits), currency },
     answer: encode(CreateChargeResponseSchema, { charge: toCharge(chargeNow(batch, id), currency) }),
   };
@@ -197,9 +199,10 @@ function recordVoid(batch: Batch, request: RequestOf<"void">, posted: Posted): P
   batch.charges.set(chargeId, charge);
   // Discounts have taken off the rest already.
   const amount = toMoney(charge.amount - charge.reduced, currency);
+  const tax = toTaxField(taxedAmount(charge, amount.minorUnits), currency);
   return {
     transaction: { charge_id: chargeId, description: reason },
-    event: { case: "chargeVoided", value: { chargeId, amount, allocations } },
+    event: { case: "chargeVoided", value: { chargeId, amount, allocations, ...tax } },
     details: { chargeId, amount: String(amount.minorUnits), currency },
     answer: encode(VoidChargeResponseSchema, { charge: toCharge(charge, currency), allocations }),
   };

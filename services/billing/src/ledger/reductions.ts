@@ -10,7 +10,8 @@ import { toMoney } from "../accounts/messages.ts";
 import type { DomainEvent } from "../events.ts";
 import type { RequestKey } from "../idempotency/idempotency.ts";
 import type { Row } from "../tables.ts";
-import { finishBatch, loadForReduction } from "./batch.ts";
+import { chargeNow, finishBatch, loadForReduction } from "./batch.ts";
+import { toTaxField } from "./messages.ts";
 import type { Reduction } from "./postings.ts";
 import { collect, postCommand } from "./recording.ts";
 import type { Target } from "./split.ts";
@@ -62,7 +63,11 @@ export async function reduceCharges(
   const reduced: Reduced = {
     ...{ transactionId: posted.transactionId, at: posted.at, parts, allocations: posted.allocations },
     amount: parts.reduce((sum, { amount }) => sum + amount, 0n),
-    reductions: parts.map(({ chargeId, amount }) => create(ChargeReductionSchema, { chargeId, amount: toMoney(amount, currency) })),
+    reductions: parts.map(({ chargeId, amount, tax }) => {
+      const { tax_code: code, tax_rate: rate } = chargeNow(batch, chargeId);
+      const taxField = kind === "write_off" ? {} : toTaxField({ code, rate, gross: amount, tax }, currency);
+      return create(ChargeReductionSchema, { chargeId, amount: toMoney(amount, currency), ...taxField });
+    }),
   };
   const { event, details } = eventOf(reduced);
   const audited = { ...details, amount: String(reduced.amount), currency };

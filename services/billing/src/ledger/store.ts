@@ -5,11 +5,11 @@ import type { Statement } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import type { Row } from "../tables.ts";
 
-export type ChargeRow = Omit<Row<"charges">, "transaction_id">;
+export type ChargeRow = Omit<Row<"charges">, "transaction_id" | "tax_payable">;
 export type PaymentRow = Omit<Row<"payments">, "transaction_id">;
 
 export const chargeColumns =
-  "id, account_id, sequence, amount, settled, reduced, written_off, description, service_date, invoice_id, created_at, voided_at";
+  "id, account_id, sequence, amount, tax_code, tax_rate, settled, reduced, written_off, description, service_date, invoice_id, created_at, voided_at";
 export const paymentColumns = "id, account_id, sequence, amount, allocated, refunded, method, reference, payment_date, created_at";
 
 /** What discounts, credit notes and write-offs have left of a charge. */
@@ -118,13 +118,16 @@ export async function loadTargets(
 
 /** What a batch of postings writes. The keys are columns. */
 export type Writes = {
-  accounts: Pick<Row<"accounts">, "id" | "receivable" | "credit" | "revenue" | "cash" | "bad_debt" | "transaction_count" | "updated_at">[];
+  accounts: Pick<
+    Row<"accounts">,
+    "id" | "receivable" | "credit" | "revenue" | "cash" | "bad_debt" | "tax_payable" | "transaction_count" | "updated_at"
+  >[];
   transactions: Row<"transactions">[];
   entries: Row<"entries">[];
   allocations: Row<"allocations">[];
   reductions: Row<"reductions">[];
   newCharges: Omit<Row<"charges">, "invoice_id" | "voided_at" | "reduced" | "written_off">[];
-  charges: Pick<Row<"charges">, "id" | "settled" | "reduced" | "written_off" | "voided_at">[];
+  charges: Pick<Row<"charges">, "id" | "settled" | "reduced" | "written_off" | "tax_payable" | "voided_at">[];
   newPayments: Row<"payments">[];
   payments: Pick<Row<"payments">, "id" | "allocated" | "refunded">[];
   refunds: Row<"refunds">[];
@@ -156,7 +159,8 @@ const writeStatement: Statement = {
   name: "ledger_write",
   text: `
     with accounts_written as (
-      update accounts set receivable = new.receivable, credit = new.credit, revenue = new.revenue, cash = new.cash, bad_debt = new.bad_debt, updated_at = new.updated_at,
+      update accounts set receivable = new.receivable, credit = new.credit, revenue = new.revenue, cash = new.cash, bad_debt = new.bad_debt,
+        tax_payable = new.tax_payable, updated_at = new.updated_at,
         version = accounts.version + new.transaction_count - accounts.transaction_count, transaction_count = new.transaction_count
       from json_populate_recordset(null::accounts, $1::json) as new where accounts.id = new.id
     ), transactions_written as (
@@ -167,11 +171,11 @@ const writeStatement: Statement = {
       insert into entries (transaction_id, ledger_account, currency, amount)
       select transaction_id, ledger_account, currency, amount from json_populate_recordset(null::entries, $3::json)
     ), new_charges_written as (
-      insert into charges (id, account_id, sequence, transaction_id, amount, settled, description, service_date, created_at)
-      select id, account_id, sequence, transaction_id, amount, settled, description, service_date, created_at
+      insert into charges (id, account_id, sequence, transaction_id, amount, tax_code, tax_rate, tax_payable, settled, description, service_date, created_at)
+      select id, account_id, sequence, transaction_id, amount, tax_code, tax_rate, tax_payable, settled, description, service_date, created_at
       from json_populate_recordset(null::charges, $4::json)
     ), charges_written as (
-      update charges set settled = new.settled, reduced = new.reduced, written_off = new.written_off, voided_at = new.voided_at
+      update charges set settled = new.settled, reduced = new.reduced, written_off = new.written_off, tax_payable = new.tax_payable, voided_at = new.voided_at
       from json_populate_recordset(null::charges, $5::json) as new where charges.id = new.id
     ), new_payments_written as (
       insert into payments (id, account_id, sequence, transaction_id, amount, allocated, refunded, method, reference, payment_date, created_at)
@@ -187,8 +191,8 @@ const writeStatement: Statement = {
       insert into allocations (transaction_id, payment_id, charge_id, amount)
       select transaction_id, payment_id, charge_id, amount from json_populate_recordset(null::allocations, $9::json)
     ), reductions_written as (
-      insert into reductions (transaction_id, charge_id, amount)
-      select transaction_id, charge_id, amount from json_populate_recordset(null::reductions, $13::json)
+      insert into reductions (transaction_id, charge_id, amount, tax)
+      select transaction_id, charge_id, amount, tax from json_populate_recordset(null::reductions, $13::json)
     ), requests_written as (
       insert into requests (id, method, hash, response, created_at)
       select id, method, hash, response, created_at from json_populate_recordset(null::requests, $10::json)

@@ -22,11 +22,12 @@ const rules: Record<string, string> = {
         coalesce(-sum(e.amount) filter (where ledger_account = 'CREDIT'), 0) as credit,
         coalesce(-sum(e.amount) filter (where ledger_account = 'REVENUE'), 0) as revenue,
         coalesce(sum(e.amount) filter (where ledger_account = 'CASH'), 0) as cash,
-        coalesce(sum(e.amount) filter (where ledger_account = 'BAD_DEBT'), 0) as bad_debt
+        coalesce(sum(e.amount) filter (where ledger_account = 'BAD_DEBT'), 0) as bad_debt,
+        coalesce(-sum(e.amount) filter (where ledger_account = 'TAX_PAYABLE'), 0) as tax_payable
       from entries e join transactions t on t.id = e.transaction_id group by account_id
     ) s on s.account_id = a.id
-    where (a.receivable, a.credit, a.revenue, a.cash, a.bad_debt) is distinct from
-      (coalesce(s.receivable, 0), coalesce(s.credit, 0), coalesce(s.revenue, 0), coalesce(s.cash, 0), coalesce(s.bad_debt, 0))`,
+    where (a.receivable, a.credit, a.revenue, a.cash, a.bad_debt, a.tax_payable) is distinct from (coalesce(s.receivable, 0),
+      coalesce(s.credit, 0), coalesce(s.revenue, 0), coalesce(s.cash, 0), coalesce(s.bad_debt, 0), coalesce(s.tax_payable, 0))`,
   "an account's transactions are numbered without gaps": `
     select a.id from accounts a left join (
       select account_id, count(*) as count, max(sequence) as last from transactions group by account_id
@@ -52,6 +53,17 @@ const rules: Record<string, string> = {
       select r.charge_id, sum(r.amount) filter (where type <> 'WRITE_OFF') as reduced, sum(r.amount) filter (where type = 'WRITE_OFF') as written_off
       from reductions r join transactions t on t.id = r.transaction_id group by r.charge_id
     ) s on s.charge_id = c.id where c.reduced <> coalesce(s.reduced, 0) or c.written_off <> coalesce(s.written_off, 0)`,
+  "the tax on a charge is what was posted with it, less what was taken off": `
+    select c.id from charges c left join (
+      select charge_id, sum(tax) as sum from (
+        select t.charge_id, -e.amount as tax from transactions t join entries e on e.transaction_id = t.id
+          where e.ledger_account = 'TAX_PAYABLE' and t.type in ('CHARGE', 'VOID')
+        union all select charge_id, -tax from reductions
+      ) taxes group by charge_id
+    ) s on s.charge_id = c.id where c.tax_payable <> coalesce(s.sum, 0)`,
+  "discounts and credit notes have posted the tax that they have taken off charges": `
+    select t.id from transactions t join (select transaction_id, sum(tax) as sum from reductions group by transaction_id) r on r.transaction_id = t.id
+      left join entries e on e.transaction_id = t.id and e.ledger_account = 'TAX_PAYABLE' where r.sum <> coalesce(e.amount, 0)`,
   "a payment has allocated what its allocations say": `
     select p.id from payments p left join (select payment_id, sum(amount) as sum from allocations group by payment_id) s on s.payment_id = p.id
     where p.allocated <> coalesce(s.sum, 0)`,
