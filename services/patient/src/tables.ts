@@ -134,6 +134,10 @@ export type ImportMode = (typeof importModes)[number];
 export const duplicateModes = ["allow", "warn", "refuse"] as const;
 export type DuplicateMode = (typeof duplicateModes)[number];
 
+/** How sure it is that two records are of one person, from the surest to the least sure. */
+export const grades = ["certain", "probable", "possible"] as const;
+export type Grade = (typeof grades)[number];
+
 /** What was decided about a pair of records that may be one person. */
 export const pairStates = ["open", "merged", "not_the_same"] as const;
 export type PairState = (typeof pairStates)[number];

@@ -39,28 +39,36 @@ export async function findByWords(db: Queries, words: string[], identifiers: Ide
   return rows.map(({ id }) => id);
 }
 
-/** Somebody who may be the same person as patients, and who is to be shown only those that they may see. */
-export type Asked = { viewer: Viewer; ids: string[] };
-
 const readStatement = {
   name: "match_candidates_read",
   text: `
     with asked as materialized (
-      select * from json_to_recordset($1) as a(n int, actor text, sees_all boolean, principals text[], ids uuid[])
+      select * from json_to_recordset($1) as a(actor text, sees_all boolean, principals text[], ids uuid[])
     )
-    select a.n, ${patientColumns}, null as account_id
+    select a.actor, ${patientColumns}, null as account_id
     from asked a cross join unnest(a.ids) as candidate(id)
     cross join lateral (select * from patients where id = candidate.id offset 0) p
     where p.deleted_at is null and ${visible("p", "a")}`,
 };
 
-/** Reads the living patients of each that its viewer may see. Those who are shown are audited by who shows them. */
-export async function readCandidates(db: Queries, asked: Asked[]): Promise<Patient[][]> {
-  const input = asked.flatMap(({ viewer, ids }, n) =>
-    ids.length === 0 ? [] : [{ n, actor: viewer.id, sees_all: viewer.seesAll, principals: viewer.principals, ids }],
+/** The patients that each viewer may see, by the viewer's id, and by their own. */
+export type Visible = Map<string, Map<string, Patient>>;
+
+/** Reads the living patients that their viewer may see. Those who are shown are audited by who shows them. */
+export async function readCandidates(db: Queries, asked: { viewer: Viewer; ids: string[] }[]): Promise<Visible> {
+  const byViewer = Map.groupBy(
+    asked.filter(({ ids }) => ids.length > 0),
+    ({ viewer }) => viewer.id,
   );
-  const found = asked.map((): Patient[] => []);
-  if (input.length === 0) return found;
-  for (const row of await db.query<PatientRow & { n: number }>(readStatement, [JSON.stringify(input)])) found[row.n]?.push(toPatient(row));
+  const input = [...byViewer.values()].flatMap((group) =>
+    group.slice(0, 1).map(({ viewer }) => {
+      const ids = [...new Set(group.flatMap((each) => each.ids))];
+      return { actor: viewer.id, sees_all: viewer.seesAll, principals: viewer.principals, ids };
+    }),
+  );
+  const rows = input.length === 0 ? [] : await db.query<PatientRow & { actor: string }>(readStatement, [JSON.stringify(input)]);
+  const found: Visible = new Map();
+  for (const [actor, patients] of Map.groupBy(rows, (row) => row.actor))
+    found.set(actor, new Map(patients.map((row) => [row.id, toPatient(row)])));
   return found;
 }

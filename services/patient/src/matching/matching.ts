@@ -10,10 +10,10 @@ import { rulesAt } from "../patients/fields.ts";
 import { fold } from "../patients/folding.ts";
 import { phoneWords } from "../patients/phone.ts";
 import { partOfRecord } from "../patients/record.ts";
-import type { Patient } from "../tables.ts";
+import type { Grade, Patient } from "../tables.ts";
 import { findByKeys, findByWords, maxSharers, readCandidates } from "./candidates-store.ts";
 import { compare } from "./comparisons.ts";
-import { type Frequencies, type Grade, gradeOf, type Model, type Reason, type Scored, scoreOf } from "./model.ts";
+import { type Frequencies, gradeOf, type Model, type Reason, type Scored, scoreOf } from "./model.ts";
 
 export type Candidate = { patient: Patient; score: number; grade: Grade; reasons: Reason[] };
 
@@ -67,15 +67,19 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
   }
 
   async function graded(asked: (Asked & { ids: string[] })[]): Promise<Candidate[][]> {
-    const patients = await readCandidates(db, asked);
+    const visible = await readCandidates(db, asked);
+    if (visible.size === 0) return asked.map(() => []);
     const counts = await frequencies();
-    return asked.map(({ part }, index) => {
-      const candidates = patients[index] ?? [];
-      if (candidates.length === 0) return [];
-      const features = featuresOf(part);
-      return candidates
-        .flatMap((patient): Candidate[] => {
-          const { grade, ...found } = scored(features, featuresOf(patient.record), counts);
+    const features = memoizeFeatures();
+    return asked.map(({ viewer, part, ids }) => {
+      const patients = visible.get(viewer.id);
+      if (!patients || ids.length === 0) return [];
+      const own = featuresOf(part);
+      return ids
+        .flatMap((id): Candidate[] => {
+          const patient = patients.get(id);
+          if (!patient) return [];
+          const { grade, ...found } = scored(own, features(patient), counts);
           return grade ? [{ patient, grade, ...found }] : [];
         })
         .sort((a, b) => b.score - a.score);
@@ -97,9 +101,18 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
       return found;
     },
 
-    /** Whether two people may be one. */
-    async areAlike(one: PartOfPatient, other: PartOfPatient): Promise<boolean> {
-      return scored(featuresOf(one), featuresOf(other), await frequencies()).grade !== undefined;
+    /** Whether too many patients share a key for it to say anything. */
+    isCommon: (key: number): boolean => common.has(key),
+
+    /** How many of `others`, by their places among the people, may be each of them. */
+    async countAlike(people: PartOfPatient[], others: Set<number>[]): Promise<number[]> {
+      if (others.every(({ size }) => size === 0)) return people.map(() => 0);
+      const counts = await frequencies();
+      const features = people.map(featuresOf);
+      return features.map((one, index) => {
+        const alike = [...(others[index] ?? [])].map((other) => features[other]).filter((other) => other !== undefined);
+        return alike.filter((other) => scored(one, other, counts).grade !== undefined).length;
+      });
     },
 
     /** The best candidates for any part of a patient. */
@@ -118,6 +131,16 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
       const ids = candidates.map(({ patient }) => patient.id);
       await audit.record({ actorId, action: "patient.matched", subject: "patients", requestId, details: { ids } });
     },
+  };
+}
+
+/** People who arrive together meet the same patients. */
+function memoizeFeatures(): (patient: Patient) => Features {
+  const known = new Map<string, Features>();
+  return ({ id, record }) => {
+    const found = known.get(id) ?? featuresOf(record);
+    known.set(id, found);
+    return found;
   };
 }
 

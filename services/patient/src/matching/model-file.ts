@@ -2,8 +2,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { grades } from "../tables.ts";
 import { fields, levels } from "./comparisons.ts";
-import { grades, type Model } from "./model.ts";
+import type { Model } from "./model.ts";
 
 const share = z.number().gt(0).max(1);
 const schema = z.strictObject({

@@ -3,11 +3,8 @@
  * of one person (`m`) rather than of two (`u`). The weights of all fields, as powers of two, are added to what is to be expected
  * before anything is compared.
  */
+import { type Grade, grades } from "../tables.ts";
 import { type Comparison, type Field, fields } from "./comparisons.ts";
-
-/** From the surest to the least sure. */
-export const grades = ["certain", "probable", "possible"] as const;
-export type Grade = (typeof grades)[number];
 
 export type Model = {
   version: string;

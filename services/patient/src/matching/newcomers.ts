@@ -1,6 +1,7 @@
 /** New patients who may be registered already. */
 import { AppError } from "@pm/kit/errors";
 import type { Duplicates, Newcomer } from "../patients/patients.ts";
+import { maxSharers } from "./candidates-store.ts";
 import type { Candidate, Matching } from "./matching.ts";
 
 /** So many candidates a refusal shows at most. */
@@ -11,20 +12,23 @@ export function createDuplicates(matching: Matching, toBody: (candidate: Candida
 
   /** How many of those before each are like them, and the viewer's to see: whom they register themselves, unless they see all. */
   async function countEarlier(newcomers: Newcomer[]): Promise<number[]> {
-    const byKey = new Map<number, Set<number>>();
-    const counts: number[] = [];
-    for (const [index, { viewer, record, words, actor }] of newcomers.entries()) {
-      const earlier = new Set<number>();
-      for (const key of words.keys) {
-        const sharers = byKey.get(key) ?? new Set();
-        for (const sharer of sharers) if (viewer.seesAll || newcomers[sharer]?.actor === actor) earlier.add(sharer);
-        byKey.set(key, sharers.add(index));
+    const byKey = new Map<number, number[]>();
+    const earlier = newcomers.map(({ viewer, words, actor }, index) => {
+      const sharers = new Set<number>();
+      for (const key of words.keys.filter((key) => !matching.isCommon(key))) {
+        const before = byKey.get(key) ?? [];
+        byKey.set(key, before);
+        before.push(index);
+        // A key that more people share says nothing; a file may have the same line a thousand times.
+        if (before.length > maxSharers) continue;
+        for (const other of before) if (other !== index && (viewer.seesAll || newcomers[other]?.actor === actor)) sharers.add(other);
       }
-      let count = 0;
-      for (const other of earlier) if (await matching.areAlike(record, newcomers[other]?.record ?? {})) count++;
-      counts.push(count);
-    }
-    return counts;
+      return sharers;
+    });
+    return matching.countAlike(
+      newcomers.map(({ record }) => record),
+      earlier,
+    );
   }
 
   return {

@@ -5,8 +5,7 @@ import { type RawBuilder, sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
 import type { Access } from "../patients/access-store.ts";
 import { type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
-import type { PairState, Patient } from "../tables.ts";
-import type { Grade } from "./model.ts";
+import type { Grade, PairState, Patient } from "../tables.ts";
 
 export type Pair = { id: string; score: number; grade: Grade; state: PairState; patients: [Patient, Patient] };
 

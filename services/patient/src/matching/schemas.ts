@@ -1,8 +1,7 @@
 /** What callers get of candidates and of the work list. */
 import { z } from "@hono/zod-openapi";
 import { exampleRecord, PatientSchema } from "../patients/schemas.ts";
-import { pairStates } from "../tables.ts";
-import { grades } from "./model.ts";
+import { grades, pairStates } from "../tables.ts";
 
 const grade = z.enum(grades).openapi({
   description:

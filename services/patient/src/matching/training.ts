@@ -1,12 +1,14 @@
 /**
- * Trains a model: `u` from all pairs, which are of two people almost always (of those that share no key, some), and `m` by expectation maximisation among the pairs
- * that share a key, without knowing which of them are of one person. If some are known to be, they only decide the thresholds.
+ * Trains a model: `u` from all pairs, which are of two people almost always (those that share no key by chance), and `m` by
+ * expectation maximisation among the pairs that share a key, without knowing which of them are of one person. If some are known to
+ * be, they only decide the thresholds.
  */
 
 import { blockingKeys } from "../patients/blocking-keys.ts";
 import type { Features } from "../patients/features.ts";
+import { type Grade, grades } from "../tables.ts";
 import { type Comparison, compare, type Field, fields, levels } from "./comparisons.ts";
-import { type Frequencies, type Grade, grades, type Model, scoreOf } from "./model.ts";
+import { type Frequencies, type Model, scoreOf } from "./model.ts";
 
 /** A key that more records share than this says nothing. */
 const maxBlock = 200;

@@ -188,7 +188,7 @@ const inParts = {
 
 /** Fields of an answer that are not part of the record. A body may contain them; they are ignored. */
 const readOnly = Object.fromEntries(
-  ["id", "version", "createdAt", "updatedAt", "deletedAt", "billing"].map((field) => [field, { readOnly: true }]),
+  ["id", "version", "createdAt", "updatedAt", "deletedAt", "billing", "possibleDuplicates"].map((field) => [field, { readOnly: true }]),
 );
 
 const written = (schemaName: string, schema: Schema) =>
