@@ -4,8 +4,8 @@
  */
 import { installCurrencyList } from "./currencies/iso4217.ts";
 import { installSchemathesis } from "./fuzz/schemathesis.ts";
-import { installAuthlib } from "./oauth/authlib.ts";
 import { installFebrl } from "./matching/febrl.ts";
+import { installAuthlib } from "./oauth/authlib.ts";
 import { installGenerator } from "./openapi/generator.ts";
 import { runSteps, type Step } from "./steps.ts";
 

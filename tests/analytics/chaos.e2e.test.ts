@@ -65,10 +65,12 @@ async function live(index: number): Promise<void> {
     await delay(200);
     accountId = ((await certainly("GET", `/patients/${id}`, undefined, 200)) as PatientAnswer).billing.accountId;
   }
-  const charge = async (cents: number) =>
-    ((await billing("CreateCharge", { accountId, amount: euros(cents), description: "Visit" })) as { charge: { chargeId: string } }).charge;
+  const charge = async (cents: number, more = {}) => {
+    const made = await billing("CreateCharge", { accountId, amount: euros(cents), description: "Visit", ...more });
+    return (made as { charge: { chargeId: string } }).charge;
+  };
   await charge(5_000 + index);
-  const second = await charge(1_250);
+  const second = await charge(1_250, { tax: { code: "VAT", rateBasisPoints: 1_900, mode: "TAX_MODE_EXCLUSIVE" } });
   const paid = (await billing("RecordPayment", {
     accountId,
     amount: euros(3_000 + 10 * (index % 500)),

@@ -6,6 +6,8 @@ import { type Call, charge, done, euros, get, ids, issuedInvoice, mutation, newC
 /** The action of the entry, and a call that leaves it; or why there is none. */
 export type AuditRow = { leaves: string; by: () => Call | Promise<Call> } | { none: string };
 
+const forService = "patient-service calls it; what it changes leaves account.linked or account.unlinked (links.int.test.ts)";
+
 export const auditTableOfBilling: Record<keyof typeof operations & `billing.${string}`, AuditRow> = {
   "billing.v1.BillingService/CreateBillingAccount": {
     // Patient-service has opened the account of every patient whom a person may name.
@@ -25,6 +27,8 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
     leaves: "account.read",
     by: mutation("UpdateBillingAccount", () => ({ account: { accountId: ids.account } })),
   },
+  "billing.v1.BillingService/LinkAccounts": { none: forService },
+  "billing.v1.BillingService/UnlinkAccounts": { none: forService },
   "billing.v1.BillingService/WatchAccount": { leaves: "account.watched", by: () => stream("WatchAccount", { accountId: ids.account }) },
   "billing.v1.BillingService/CreatePayer": {
     leaves: "payer.created",

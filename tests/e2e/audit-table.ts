@@ -31,6 +31,12 @@ const counts = "counts or ids for a service, and nothing else about a person";
 const ownAccount = "shows callers their own account, and nobody else";
 const noPerson = "has no data of a person";
 
+const newPatient = async (): Promise<string> => (await done(post("/patients", person()))).id;
+const mergeOf = (survivor: string, duplicate: string) => ({
+  ...post(`/patients/${survivor}:merge`, { duplicateId: duplicate, duplicateVersion: 1 }),
+  headers: { "if-match": '"1"' },
+});
+
 export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "patient.listPatients": { leaves: "patient.listed", by: () => get("/patients") },
   "patient.getPatient": { leaves: "patient.read", by: () => get(`/patients/${ids.patient}`) },
@@ -48,6 +54,18 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
     by: async () => ({ method: "DELETE", path: `/patients/${(await done(post("/patients", person()))).id}` }),
   },
   "patient.restorePatient": { leaves: "patient.read", by: () => post(`/patients/${ids.patient}:restore`) },
+  "patient.mergePatients": {
+    leaves: "patient.merged",
+    by: async () => mergeOf(await newPatient(), await newPatient()),
+  },
+  "patient.unmergePatients": {
+    leaves: "patient.unmerged",
+    by: async () => {
+      const [survivor, duplicate] = [await newPatient(), await newPatient()];
+      await done(mergeOf(survivor, duplicate));
+      return post(`/patients/${survivor}:unmerge`, { duplicateId: duplicate });
+    },
+  },
   "patient.replacePatientAccess": {
     leaves: "patient.shared",
     by: () => ({ method: "PUT", path: `/patients/${ids.patient}/access`, body: { users: [], teams: [] } }),

@@ -164,12 +164,17 @@ type Problem = {
   detail: string;
   code: ErrorCode;
   requestId: string;
+  /** Why, for programs, where the code alone does not say it, and what belongs to it. */
+  reason?: string;
+  metadata?: Record<string, string>;
   errors?: FieldError[];
 };
 
 /** The body of the HTTP answer for an error. */
-export function toProblem({ status, title, code, message, options: { errors, members } }: AppError, requestId: string): Problem {
-  return { type: "about:blank", title, status, detail: message, code, requestId, ...(errors && { errors }), ...members };
+export function toProblem({ status, title, code, message, options }: AppError, requestId: string): Problem {
+  const { errors, reason, metadata, members } = options;
+  const why = { ...(reason && { reason }), ...(metadata && { metadata }) };
+  return { type: "about:blank", title, status, detail: message, code, requestId, ...why, ...(errors && { errors }), ...members };
 }
 
 /** The HTTP answer for an error: `application/problem+json` (RFC 9457). */

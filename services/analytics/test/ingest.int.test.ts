@@ -93,7 +93,7 @@ test("a registration of long ago counts on the day that the clinic gave, in ever
   }
 });
 
-test("a registration counts on the day that the last update or restoration says", async () => {
+test("a registration counts on the day that the last change of the record says", async () => {
   const registeredOn = async (from: string, to: string) =>
     (await patients({ from, to, interval: "month", timeZone: "UTC" })).totals.registered;
   const years = () => Promise.all(["1997", "1998"].map((year) => registeredOn(`${year}-01-01`, `${year}-12-31`)));
@@ -106,8 +106,16 @@ test("a registration counts on the day that the last update or restoration says"
   expect(await years()).toEqual([1, 0]);
   await apply(patientEvent("moved", 4, { at }, { case: "restored", value: { registeredDate: "1998-03-01" } }));
   expect(await years()).toEqual([0, 1]);
+  await apply(
+    patientEvent("moved", 5, { at }, { case: "merged", value: { mergedPatientId: idOf("other"), registeredDate: "1997-05-01" } }),
+  );
+  expect(await years()).toEqual([1, 0]);
+  await apply(
+    patientEvent("moved", 6, { at }, { case: "unmerged", value: { unmergedPatientId: idOf("other"), registeredDate: "1998-05-01" } }),
+  );
+  expect(await years()).toEqual([0, 1]);
   // An event of the version before does not say it.
-  await apply(patientEvent("moved", 5, { at }, { case: "restored", value: {} }));
+  await apply(patientEvent("moved", 7, { at }, { case: "restored", value: {} }));
   expect(await years()).toEqual([0, 1]);
 });
 

@@ -19,6 +19,7 @@ import { registerBooks } from "./ledger/journal-rest.ts";
 import { createLedger } from "./ledger/ledger.ts";
 import { registerTotals } from "./ledger/rest.ts";
 import { createWatch } from "./ledger/watch.ts";
+import { createLinks } from "./links/links.ts";
 import { createPatients } from "./patient-client.ts";
 import { createPayers } from "./payers/payers.ts";
 import { createReconciliation, startReconciling } from "./reconciliation/reconciliation.ts";
@@ -54,15 +55,30 @@ const invoices = createInvoices(shared);
 const reductions = createReductions(shared);
 const history = createHistory(shared);
 
+const links = createLinks({ ...shared, history });
+
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
-registerDocuments(rest, { invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now });
+registerDocuments(rest, { invoices, reductions, links, audit, pdfPool, clinic, clinicTimeZone, now });
 registerBooks(rest, { books: createBooks(shared), audit });
 registerTotals(rest, shared);
 await listenRpc({
   routes: (router) =>
-    registerBilling(router, { accounts, payers, payerBalance, ledger, invoices, reductions, history, watch, patients, verifier, audit }),
+    registerBilling(router, {
+      accounts,
+      links,
+      payers,
+      payerBalance,
+      ledger,
+      invoices,
+      reductions,
+      history,
+      watch,
+      patients,
+      verifier,
+      audit,
+    }),
   services: [BillingService],
   rest: rest.app,
   guard: createGuard({ log, verifier, audit, secondScopes }),

@@ -9,6 +9,8 @@ const patientSchema = z.object({
   // Not every patient has one.
   email: z.string().default(""),
   billing: z.object({ accountId: z.string().optional() }).optional(),
+  // The patient that was asked for was merged into this one, whose account it is.
+  mergedFrom: z.string().optional(),
 });
 // A patient-service of the previous release does not send `opening`.
 const idsSchema = z.object({ ids: z.array(z.string()), opening: z.array(z.string()).default([]), nextCursor: z.string().optional() });
@@ -56,8 +58,8 @@ export function createPatients(options: { patientUrl: string; serviceToken: () =
     async find(patientId) {
       const response = await ask(`/patients/${encodeURIComponent(patientId)}`, await serviceToken());
       if (response.status === 404) return undefined;
-      const { name, email, billing } = patientSchema.parse(await response.json());
-      return { name, email, accountId: billing?.accountId };
+      const { name, email, billing, mergedFrom } = patientSchema.parse(await response.json());
+      return { name, email, accountId: mergedFrom === undefined ? billing?.accountId : undefined };
     },
     async ids(cursor) {
       const query = new URLSearchParams({ limit: String(pageSize), ...(cursor !== undefined && { cursor }) });

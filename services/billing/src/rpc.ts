@@ -8,7 +8,6 @@ import { callerKey, rpcContext } from "@pm/kit/rpc/guard";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { type Accounts, accountNotFound } from "./accounts/accounts.ts";
 import { requireKnownPatients } from "./accounts/known-patients.ts";
-import { toAccount } from "./accounts/messages.ts";
 import type { PayerBalance } from "./accounts/payer-balance.ts";
 import type { AccountKey } from "./accounts/store.ts";
 import { requestKey } from "./idempotency/idempotency.ts";
@@ -18,6 +17,7 @@ import type { History } from "./ledger/history.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import type { Amount } from "./ledger/posting-request.ts";
 import type { Watch } from "./ledger/watch.ts";
+import type { Links } from "./links/links.ts";
 import type { Patients } from "./patient-client.ts";
 import type { Payers } from "./payers/payers.ts";
 
@@ -26,6 +26,7 @@ export const secondScopes = new Map<string, Scope>([["billing.v1.BillingService/
 
 type Rules = {
   accounts: Accounts;
+  links: Links;
   payers: Payers;
   payerBalance: PayerBalance;
   ledger: Ledger;
@@ -46,7 +47,7 @@ export function registerBilling(router: ConnectRouter, rules: Rules): void {
 
 type Methods = Partial<ServiceImpl<typeof BillingService>>;
 
-function accountMethods({ accounts, watch, patients, verifier, audit }: Rules) {
+function accountMethods({ accounts, links, watch, patients, verifier, audit }: Rules) {
   return {
     async createBillingAccount(request, context) {
       await requireKnownPatients(patients, callerOf(context), [request.patientId], () => "patient_id");
@@ -64,8 +65,10 @@ function accountMethods({ accounts, watch, patients, verifier, audit }: Rules) {
       // The same answer as for an account that does not exist, so that callers learn nothing about patients of others.
       if (!mayReadAll && !(await patients.mayBeSeenBy(account.patient_id, caller.token))) throw accountNotFound(key.value);
       await recordRead(audit, context, "account.read", account.id);
-      return { account: toAccount(account) };
+      return links.withLinked(account);
     },
+    linkAccounts: (request, context) => links.set(request, rpcContext(context)),
+    unlinkAccounts: (request, context) => links.set(request, rpcContext(context)),
     async listBillingAccounts(request, context) {
       const answer = await accounts.list(request);
       await recordRead(audit, context, "accounts.listed", "accounts", { ids: answer.accounts.map((account) => account.accountId) });
@@ -106,7 +109,7 @@ function payerMethods({ payers, payerBalance, audit }: Rules) {
   } satisfies Methods;
 }
 
-function ledgerMethods({ ledger, history, audit }: Rules) {
+function ledgerMethods({ ledger, history, links, audit }: Rules) {
   return {
     createCharge: (request, context) =>
       ledger.charge({ ...request, amount: required(request.amount) }, requestKey(method.createCharge, request), rpcContext(context)),
@@ -134,7 +137,7 @@ function ledgerMethods({ ledger, history, audit }: Rules) {
     },
     async getStatement(request, context) {
       const { accountId, fromDate, toDate } = request;
-      const answer = await history.statement(request);
+      const answer = await links.statement(request);
       await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
       return answer;
     },

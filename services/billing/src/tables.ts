@@ -31,6 +31,10 @@ export type Tables = {
     version: Generated<bigint>;
     created_at: Date;
     updated_at: Date;
+    /** The account of the survivor, if the patient's record was merged. */
+    merged_into: string | null;
+    link_revision: Generated<bigint>;
+    had_links: Generated<boolean>;
   };
   payers: {
     id: string;

@@ -16,13 +16,21 @@ const enumType = 5;
 const serviceType = 6;
 const member = 2;
 
-/** Renders a proto file as Markdown: methods, messages and enums with their comments. */
+/** Renders a proto file as Markdown: methods, messages and enums with their comments, and messages that it has of its package. */
 export function renderReference(path: string): string {
   // In a fresh clone, the files on which the proto tree depends do not exist yet.
   execFileSync(process.execPath, ["proto/dependencies.ts"]);
   const bytes = execFileSync("buf", ["build", "--as-file-descriptor-set", "-o", "-"], { maxBuffer: 64 * 1024 * 1024 });
-  const file = fromBinary(FileDescriptorSetSchema, bytes).file.find((each) => each.name === path);
+  const files = fromBinary(FileDescriptorSetSchema, bytes).file;
+  const file = files.find((each) => each.name === path);
   if (!file) throw new Error(`${path} is not in the proto tree`);
+  const used = new Set(file.messageType.flatMap((message) => message.field.map((field) => field.typeName)));
+  const messages = [file, ...files.filter((each) => each !== file)].flatMap((each) =>
+    each.messageType
+      .map((message, index) => ({ message, index, commentAt: comments(each) }))
+      .filter(({ message }) => each === file || (used.has(`.${file.package}.${message.name}`) && each.package === file.package)),
+  );
+  const shown = new Set([...messages.map(({ message }) => message.name), ...file.enumType.map(({ name }) => name)]);
   const commentAt = comments(file);
   const methods = file.service.flatMap((service, index) =>
     service.method.map((method, position) => {
@@ -35,7 +43,7 @@ export function renderReference(path: string): string {
     "### Methods",
     ["| method | messages | what it does |", "|---|---|---|", ...methods].join("\n"),
     "### Messages",
-    ...file.messageType.map((message, index) => renderMessage(file, message, index, commentAt)),
+    ...messages.map(({ message, index, commentAt: comment }) => renderMessage(message, index, comment, shown)),
     "### Enums",
     ...file.enumType.map((enumeration, index) => renderEnum(enumeration, index, commentAt)),
   ].join("\n\n");
@@ -52,16 +60,14 @@ function comments(file: FileDescriptorProto): CommentAt {
       .replaceAll("|", "\\|");
 }
 
-function renderMessage(file: FileDescriptorProto, message: DescriptorProto, index: number, commentAt: CommentAt): string {
+function renderMessage(message: DescriptorProto, index: number, commentAt: CommentAt, linked: Set<string>): string {
   const rows = message.field.map((field, position) => {
     const repeated = field.label === FieldDescriptorProto_Label.REPEATED ? "repeated " : "";
     // Not a comparison with undefined: a field that is not set reads as 0.
     const isInOneof = isFieldSet(field, FieldDescriptorProtoSchema.field.oneofIndex) && !field.proto3Optional;
     const oneof = isInOneof ? ` (one of \`${message.oneofDecl[field.oneofIndex]?.name}\`)` : "";
     const type = field.typeName ? nameOf(field.typeName) : FieldDescriptorProto_Type[field.type].toLowerCase();
-    const isHere =
-      field.typeName.startsWith(`.${file.package}.`) && [...file.messageType, ...file.enumType].some(({ name }) => name === type);
-    const shown = isHere ? `[${type}](#${anchor(field.typeName)})` : type;
+    const shown = field.typeName && linked.has(type) ? `[${type}](#${anchor(field.typeName)})` : type;
     return `| \`${field.name}\` | ${repeated}${shown} | ${commentAt([messageType, index, member, position])}${oneof} |`;
   });
   const table = ["| field | type | meaning |", "|---|---|---|", ...rows].join("\n");

@@ -23,6 +23,9 @@ const tables: TableDescriptions<Tables> = {
     bad_debt: "bigint default",
     tax_payable: "bigint default",
     payer_id: "uuid null",
+    merged_into: "uuid null",
+    link_revision: "bigint default",
+    had_links: "boolean default",
   },
   payers: {
     id: "uuid",

@@ -5,6 +5,7 @@ import { listenHttp } from "@pm/kit/http/server";
 import { databaseSettings } from "@pm/kit/postgres/database";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
+import { createSendLink, startLinking } from "./billing/links.ts";
 import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
 import { createImports } from "./files/import.ts";
@@ -17,6 +18,8 @@ import { readModel } from "./matching/model-file.ts";
 import { createDuplicates } from "./matching/newcomers.ts";
 import { startPairing } from "./matching/pairing.ts";
 import { registerMatching, toCandidate } from "./matching/rest.ts";
+import { createMerging } from "./merging/merging.ts";
+import { registerMerging } from "./merging/rest.ts";
 import { createConflicts } from "./patients/conflicts.ts";
 import { createHistory } from "./patients/history.ts";
 import { createLists } from "./patients/list.ts";
@@ -38,6 +41,7 @@ const { database: db, audit, relay, log, lifecycle } = parts;
 const { verifier, serviceToken } = connectToAuth(parts, config);
 
 const billing = createBillingAccounts({ db, log, ask: createAskBilling({ billingUrl: config.BILLING_URL, serviceToken }) });
+startLinking({ db, send: createSendLink({ billingUrl: config.BILLING_URL, serviceToken }), log, lifecycle });
 startCleanup({ db, log, lifecycle });
 
 const now = () => new Date();
@@ -71,5 +75,6 @@ registerPatients(rest, {
   history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),
 });
+registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
 registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

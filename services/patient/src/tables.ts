@@ -1,7 +1,7 @@
 /** What is stored: the record of a patient, and the tables as types. Columns are explained in the migrations. */
 import type { AuditTables } from "@pm/kit/audit/audit";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
-import type { ColumnType, Generated } from "kysely";
+import type { ColumnType, Generated, GeneratedAlways } from "kysely";
 
 export const sexes = ["female", "male", "other", "unknown"] as const;
 export type Sex = (typeof sexes)[number];
@@ -115,6 +115,8 @@ export type Patient = {
   accountId: string | undefined;
   /** Undefined if the patient is not deleted. */
   deletedAt?: Date | undefined;
+  /** The record that this one was merged into. It is not living then, so it has `deletedAt` too. */
+  mergedInto?: string | undefined;
 };
 
 /**
@@ -124,7 +126,7 @@ export type Patient = {
 export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined; keys: number[] };
 
 /** What made a version of a record. */
-export type Action = "registered" | "imported" | "updated" | "deleted" | "restored";
+export type Action = "registered" | "imported" | "updated" | "deleted" | "restored" | "merged" | "unmerged";
 
 /** What an import does with patients who are there: `update` changes them, `upsert` creates the others too. */
 export const importModes = ["create", "update", "upsert"] as const;
@@ -173,7 +175,11 @@ export type PatientsTable = {
   words_version: bigint | null;
   match_keys: number[] | null;
   keys_version: bigint | null;
+  merged_into: string | null;
 };
+
+/** A row of `patient_access`, as JSON of a merge has it. */
+export type StoredGrant = { principal: string; can_write: boolean; granted_by: string; granted_at: string };
 
 export type Tables = {
   patients: PatientsTable;
@@ -208,6 +214,28 @@ export type Tables = {
     granted_by: string;
     granted_at: Generated<Date>;
     can_write: Generated<boolean>;
+  };
+  patient_merges: {
+    id: GeneratedAlways<bigint>;
+    survivor_id: string;
+    survivor_version: bigint;
+    survivor_grants: StoredGrant[];
+    duplicate_id: string;
+    duplicate_version: bigint;
+    duplicate_owner: string;
+    duplicate_grants: StoredGrant[];
+    merged_by: string;
+    merged_at: Date;
+    undone_version: bigint | null;
+    undone_by: string | null;
+    undone_at: Date | null;
+  };
+  patient_links: {
+    patient_id: string;
+    survivor_id: string | null;
+    revision: bigint;
+    attempts: Generated<number>;
+    next_attempt_at: Date | null;
   };
   patient_billing: { patient_id: string; account_id: string | null; attempts: Generated<number>; next_attempt_at: Date | null };
   idempotency_keys: {

@@ -92,7 +92,10 @@ test("with the default settings, an e-mail and an address are required and canno
   }
   for (const wrong of ["", " "]) {
     expect(paths(await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email: wrong })))).toEqual(["email"]);
-    expect(paths(await admin.send("POST", "/patients?duplicates=allow", someBody({ email: wrong, address: wrong })))).toEqual(["email", "address"]);
+    expect(paths(await admin.send("POST", "/patients?duplicates=allow", someBody({ email: wrong, address: wrong })))).toEqual([
+      "email",
+      "address",
+    ]);
   }
   const { id } = await create(strictAdmin, someBody());
   for (const field of ["email", "address"])
@@ -149,7 +152,8 @@ test("an e-mail that changes to another spelling stays one patient's", async () 
   for (const email of spellings.slice(1)) {
     expect((await strictAdmin.send("PATCH", `/patients/${id}`, { email })).body.email).toBe(email);
     expect(await column(id, "email_key")).not.toBeNull();
-    for (const email of spellings) expect((await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email }))).status).toBe(409);
+    for (const email of spellings)
+      expect((await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email }))).status).toBe(409);
   }
 });
 
@@ -200,6 +204,8 @@ test("turning uniqueness on gives keys, or fails with counts and ids where patie
   await admin.send("PATCH", `/patients/${other.id}`, { email: `moved.${tag}@example.com` });
   expect(await migrate()).toMatchObject({ failed: false, ids: [] });
   for (const name of ["alone", "shared", "moved"])
-    expect((await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email: `${name}.${tag}@example.com` }))).status).toBe(409);
+    expect((await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email: `${name}.${tag}@example.com` }))).status).toBe(
+      409,
+    );
   expect((await strictAdmin.send("POST", `/patients/${gone.id}:restore`)).status).toBe(409);
 });

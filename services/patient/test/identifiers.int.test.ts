@@ -139,7 +139,9 @@ test("of many creates with the same identifier at once, one gets it", { timeout:
   for (let round = 0; round < 20; round++) {
     const mine = passport();
     const answers = await Promise.all(
-      Array.from({ length: 20 }, () => admin.send("POST", "/patients?duplicates=allow", someBody({ identifiers: [mine] })).then(({ status }) => status)),
+      Array.from({ length: 20 }, () =>
+        admin.send("POST", "/patients?duplicates=allow", someBody({ identifiers: [mine] })).then(({ status }) => status),
+      ),
     );
     expect(answers.sort()).toEqual([201, ...Array(19).fill(409)]);
   }

@@ -24,6 +24,8 @@ import { createMatching } from "../src/matching/matching.ts";
 import { readModel } from "../src/matching/model-file.ts";
 import { createDuplicates } from "../src/matching/newcomers.ts";
 import { registerMatching, toCandidate } from "../src/matching/rest.ts";
+import { createMerging } from "../src/merging/merging.ts";
+import { registerMerging } from "../src/merging/rest.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
 import { createHistory } from "../src/patients/history.ts";
 import { createLists } from "../src/patients/list.ts";
@@ -114,6 +116,7 @@ export async function startPatientApp(
     history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),
   });
+  registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
   registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
 
   return {

@@ -8,6 +8,7 @@ export const roles = {
     "patient:read",
     "patient:write",
     "patient:all",
+    "patient:merge",
     "billing:read",
     "billing:write",
     "analytics:read",
@@ -30,14 +31,14 @@ export type ClientScope = (typeof clientScopes)[number];
 
 /**
  * Scopes that no person has. `auth:internal` is for requests of services to auth, `internal:totals` for the consistency
- * check.
+ * check, `internal:links` for linking the accounts of records that were merged.
  */
-const serviceScopes = ["auth:internal", "internal:totals"] as const;
+const serviceScopes = ["auth:internal", "internal:totals", "internal:links"] as const;
 type ServiceScope = (typeof serviceScopes)[number];
 
 /** What each service may do when it acts on its own behalf. */
 export const services = {
-  patient: ["billing:read", "billing:write", "auth:internal"],
+  patient: ["billing:read", "billing:write", "internal:links", "auth:internal"],
   billing: ["patient:read", "patient:all", "auth:internal", "internal:totals"],
   analytics: ["auth:internal", "internal:totals"],
 } as const satisfies Record<string, readonly Scope[]>;
@@ -75,6 +76,9 @@ export const operations = {
   "patient.patchPatient": "patient:write",
   "patient.deletePatient": "patient:write",
   "patient.restorePatient": "patient:write",
+  // Also need write access to both records.
+  "patient.mergePatients": "patient:merge",
+  "patient.unmergePatients": "patient:merge",
   "patient.replacePatientAccess": "patient:write",
   // Also needs patient:all (services/patient/src/patients/sharing.ts).
   "patient.transferPatients": "patient:write",
@@ -172,6 +176,8 @@ export const operations = {
   "billing.v1.BillingService/GetBillingAccount": "billing:read",
   "billing.v1.BillingService/ListBillingAccounts": "billing:read",
   "billing.v1.BillingService/UpdateBillingAccount": "billing:write",
+  "billing.v1.BillingService/LinkAccounts": "internal:links",
+  "billing.v1.BillingService/UnlinkAccounts": "internal:links",
   "billing.v1.BillingService/WatchAccount": "billing:read",
   "billing.v1.BillingService/CreatePayer": "billing:write",
   "billing.v1.BillingService/GetPayer": "billing:read",

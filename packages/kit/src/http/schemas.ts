@@ -27,6 +27,8 @@ export const ProblemSchema = z
     detail: z.string().openapi({ description: "What is wrong and how to correct it, for people." }),
     code: z.string().openapi({ description: "The kind of error, for programs." }),
     requestId: z.string().openapi({ description: "Tells the operator which lines of the log belong to it." }),
+    reason: z.string().optional().openapi({ description: "Why, where the code has several reasons, for programs: `MERGED`." }),
+    metadata: z.record(z.string(), z.string()).optional().openapi({ description: "What the reason is about, such as an id." }),
     errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
   })
   .openapi("Problem", { description: "An RFC 9457 problem. `errors` names every wrong field." });

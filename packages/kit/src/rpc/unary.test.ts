@@ -38,7 +38,7 @@ const lifecycle: Lifecycle = {
 };
 const caller: Caller = {
   ...{ kind: "user", id: "u", sessionId: undefined, roles: [], teams: [], token: "", issuedAt: 0, expiresAt: 0 },
-  scopes: new Set(["billing:read", "billing:write"]),
+  scopes: new Set(["billing:read", "billing:write", "internal:links"]),
 };
 const reader: Caller = { ...caller, scopes: new Set(["billing:read"]) };
 const verifier = {

@@ -116,6 +116,14 @@ export declare type BillingAccount = Message<"billing.v1.BillingAccount"> & {
    * @generated from field: string payer_id = 14;
    */
   payerId: string;
+
+  /**
+   * The account that this one is linked to, because its patient's record was merged into another one, a UUID; empty if it
+   * is not linked. This one takes no new charges, payments and invoices then.
+   *
+   * @generated from field: string merged_into_account_id = 20;
+   */
+  mergedIntoAccountId: string;
 };
 
 /**
@@ -288,6 +296,20 @@ export declare type GetBillingAccountResponse = Message<"billing.v1.GetBillingAc
    * @generated from field: billing.v1.BillingAccount account = 1;
    */
   account?: BillingAccount | undefined;
+
+  /**
+   * The accounts that are linked to it, of records that were merged into its patient's. Each has a ledger of its own.
+   *
+   * @generated from field: repeated billing.v1.BillingAccount linked_accounts = 2;
+   */
+  linkedAccounts: BillingAccount[];
+
+  /**
+   * What is owed on all of them: one for each currency, in the order of its codes. There is none without linked accounts.
+   *
+   * @generated from field: repeated billing.v1.AccountTotal totals = 3;
+   */
+  totals: AccountTotal[];
 };
 
 /**
@@ -295,6 +317,156 @@ export declare type GetBillingAccountResponse = Message<"billing.v1.GetBillingAc
  * Use `create(GetBillingAccountResponseSchema)` to create a new message.
  */
 export declare const GetBillingAccountResponseSchema: GenMessage<GetBillingAccountResponse>;
+
+/**
+ * What is owed on accounts of one currency. Amounts of different currencies are never added up.
+ *
+ * @generated from message billing.v1.AccountTotal
+ */
+export declare type AccountTotal = Message<"billing.v1.AccountTotal"> & {
+  /**
+   * The amounts that are owed, less credit.
+   *
+   * @generated from field: common.v1.Money balance = 1;
+   */
+  balance?: Money | undefined;
+
+  /**
+   * The open amount of all charges.
+   *
+   * @generated from field: common.v1.Money outstanding = 2;
+   */
+  outstanding?: Money | undefined;
+
+  /**
+   * Payments that settle no charge yet. They lower what is owed on their own account only.
+   *
+   * @generated from field: common.v1.Money credit = 3;
+   */
+  credit?: Money | undefined;
+};
+
+/**
+ * Describes the message billing.v1.AccountTotal.
+ * Use `create(AccountTotalSchema)` to create a new message.
+ */
+export declare const AccountTotalSchema: GenMessage<AccountTotal>;
+
+/**
+ * A request to link the account of a merged record.
+ *
+ * @generated from message billing.v1.LinkAccountsRequest
+ */
+export declare type LinkAccountsRequest = Message<"billing.v1.LinkAccountsRequest"> & {
+  /**
+   * The patient whose record was merged, a UUID.
+   *
+   * @generated from field: string patient_id = 1;
+   */
+  patientId: string;
+
+  /**
+   * The patient whose record it was merged into, a UUID.
+   *
+   * @generated from field: string survivor_patient_id = 2;
+   */
+  survivorPatientId: string;
+
+  /**
+   * Higher with each link and unlink of a patient. One that is not higher than the last one changes nothing, so a late
+   * message does not undo a newer one.
+   *
+   * @generated from field: int64 revision = 3;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message billing.v1.LinkAccountsRequest.
+ * Use `create(LinkAccountsRequestSchema)` to create a new message.
+ */
+export declare const LinkAccountsRequestSchema: GenMessage<LinkAccountsRequest>;
+
+/**
+ * The link as it is now, which may be that of a higher revision.
+ *
+ * @generated from message billing.v1.LinkAccountsResponse
+ */
+export declare type LinkAccountsResponse = Message<"billing.v1.LinkAccountsResponse"> & {
+  /**
+   * The account of the merged record, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * The account that it is linked to, a UUID; empty if it is not.
+   *
+   * @generated from field: string merged_into_account_id = 2;
+   */
+  mergedIntoAccountId: string;
+};
+
+/**
+ * Describes the message billing.v1.LinkAccountsResponse.
+ * Use `create(LinkAccountsResponseSchema)` to create a new message.
+ */
+export declare const LinkAccountsResponseSchema: GenMessage<LinkAccountsResponse>;
+
+/**
+ * A request to undo the link of an account.
+ *
+ * @generated from message billing.v1.UnlinkAccountsRequest
+ */
+export declare type UnlinkAccountsRequest = Message<"billing.v1.UnlinkAccountsRequest"> & {
+  /**
+   * The patient whose record is on its own again, a UUID.
+   *
+   * @generated from field: string patient_id = 1;
+   */
+  patientId: string;
+
+  /**
+   * As in LinkAccountsRequest.
+   *
+   * @generated from field: int64 revision = 2;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message billing.v1.UnlinkAccountsRequest.
+ * Use `create(UnlinkAccountsRequestSchema)` to create a new message.
+ */
+export declare const UnlinkAccountsRequestSchema: GenMessage<UnlinkAccountsRequest>;
+
+/**
+ * The link as it is now, which may be that of a higher revision.
+ *
+ * @generated from message billing.v1.UnlinkAccountsResponse
+ */
+export declare type UnlinkAccountsResponse = Message<"billing.v1.UnlinkAccountsResponse"> & {
+  /**
+   * The account, a UUID.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * The account that it is linked to, a UUID; empty if it is not.
+   *
+   * @generated from field: string merged_into_account_id = 2;
+   */
+  mergedIntoAccountId: string;
+};
+
+/**
+ * Describes the message billing.v1.UnlinkAccountsResponse.
+ * Use `create(UnlinkAccountsResponseSchema)` to create a new message.
+ */
+export declare const UnlinkAccountsResponseSchema: GenMessage<UnlinkAccountsResponse>;
 
 /**
  * A request for a page of accounts.
@@ -3051,6 +3223,21 @@ export declare type GetStatementResponse = Message<"billing.v1.GetStatementRespo
    * @generated from field: common.v1.Money written_off = 13;
    */
   writtenOff?: Money | undefined;
+
+  /**
+   * The statements of the accounts that are linked to this one, for the same period.
+   *
+   * @generated from field: repeated billing.v1.GetStatementResponse linked_statements = 20;
+   */
+  linkedStatements: GetStatementResponse[];
+
+  /**
+   * The balances of all of them after the period: one for each currency, in the order of its codes. There is none without
+   * linked accounts.
+   *
+   * @generated from field: repeated common.v1.Money closing_balances = 21;
+   */
+  closingBalances: Money[];
 };
 
 /**
@@ -3447,7 +3634,8 @@ export declare const BillingService: GenService<{
     output: typeof BatchCreateBillingAccountsResponseSchema;
   },
   /**
-   * Gets an account by its id or by its patient. Scope `billing:read`, or `patient:read` for patients whom the caller
+   * Gets an account by its id or by its patient, with the accounts that are linked to it. The patient of a merged record
+   * has the account of its survivor. Scope `billing:read`, or `patient:read` for patients whom the caller
    * may see.
    *
    * @generated from rpc billing.v1.BillingService.GetBillingAccount
@@ -3477,6 +3665,29 @@ export declare const BillingService: GenService<{
     methodKind: "unary";
     input: typeof UpdateBillingAccountRequestSchema;
     output: typeof UpdateBillingAccountResponseSchema;
+  },
+  /**
+   * Links the account of a record that was merged to the account of its survivor. Both keep their ledgers, and no money
+   * moves. The account of the merged record takes no new charges, payments and invoices: they fail with
+   * FAILED_PRECONDITION, the reason ACCOUNT_MERGED, and the survivor's account in `survivorAccountId`. It may be repeated.
+   * For patient-service only. Scope `internal:links`.
+   *
+   * @generated from rpc billing.v1.BillingService.LinkAccounts
+   */
+  linkAccounts: {
+    methodKind: "unary";
+    input: typeof LinkAccountsRequestSchema;
+    output: typeof LinkAccountsResponseSchema;
+  },
+  /**
+   * Undoes LinkAccounts, when a merge was undone. It may be repeated. For patient-service only. Scope `internal:links`.
+   *
+   * @generated from rpc billing.v1.BillingService.UnlinkAccounts
+   */
+  unlinkAccounts: {
+    methodKind: "unary";
+    input: typeof UnlinkAccountsRequestSchema;
+    output: typeof UnlinkAccountsResponseSchema;
   },
   /**
    * Streams an account: its present state at once, then its state after every change, with the transactions since the

@@ -600,7 +600,7 @@ export declare const ChargeReductionSchema: GenMessage<ChargeReduction>;
  */
 export declare type Tax = Message<"billing.v1.Tax"> & {
   /**
-   * Its short name, such as `VAT`.
+   * Its short name, such as `VAT`; empty for what has no tax.
    *
    * @generated from field: string code = 1;
    */

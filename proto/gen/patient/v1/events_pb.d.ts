@@ -260,7 +260,8 @@ export declare type PatientRestored = Message<"patient.v1.PatientRestored"> & {
 export declare const PatientRestoredSchema: GenMessage<PatientRestored>;
 
 /**
- * Another record was merged into this one.
+ * Another record was merged into this one. The other record keeps its version. What was merged into the other record before follows
+ * it, without events of its own, also where the merge is undone.
  *
  * @generated from message patient.v1.PatientMerged
  */
@@ -278,6 +279,13 @@ export declare type PatientMerged = Message<"patient.v1.PatientMerged"> & {
    * @generated from field: patient.v1.Demographics demographics = 2;
    */
   demographics?: Demographics | undefined;
+
+  /**
+   * The day of registration of the surviving patient after the merge, `YYYY-MM-DD`.
+   *
+   * @generated from field: string registered_date = 3;
+   */
+  registeredDate: string;
 };
 
 /**
@@ -305,6 +313,13 @@ export declare type PatientUnmerged = Message<"patient.v1.PatientUnmerged"> & {
    * @generated from field: patient.v1.Demographics demographics = 2;
    */
   demographics?: Demographics | undefined;
+
+  /**
+   * The day of registration of the surviving patient after the merge was undone, `YYYY-MM-DD`.
+   *
+   * @generated from field: string registered_date = 3;
+   */
+  registeredDate: string;
 };
 
 /**

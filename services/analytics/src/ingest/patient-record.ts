@@ -47,9 +47,9 @@ function profileFrom(versions: LoggedPatientEvent[]): Profile | undefined {
   let demographics: Demographics | undefined;
   let { registeredDate } = registration.value;
   for (const { change } of versions) {
-    if ((change.case === "updated" || change.case === "restored") && change.value.registeredDate !== "")
-      registeredDate = change.value.registeredDate;
-    if (change.case !== undefined && change.case !== "deleted" && change.value.demographics) demographics = change.value.demographics;
+    if (change.case === undefined || change.case === "deleted") continue;
+    if (change.case !== "registered" && change.value.registeredDate !== "") registeredDate = change.value.registeredDate;
+    if (change.value.demographics) demographics = change.value.demographics;
   }
   const registeredAt = registration.value.registeredAt ? timestampMs(registration.value.registeredAt) : (versions[0]?.at ?? 0);
   const place = (name: string | undefined) => (name ?? "").normalize("NFC").replace(/\s+/g, " ").trim();

@@ -39,7 +39,10 @@ const timeZone = z.string().default("UTC");
 const patientTotals = z.object({
   timeZone,
   active: z.int(),
+  /** With those that were merged into another one. */
   deleted: z.int(),
+  /** Undefined before records could be merged. */
+  merged: z.int().optional(),
   withAccount: z.int(),
   withoutAccount: z.int(),
   pendingEvents: z.int().default(0),
@@ -202,6 +205,9 @@ function createComparison({ database, clinicTimeZone }: ComparisonOptions): (own
         check("time zone of billing", clinicTimeZone, billing.timeZone),
         check("patients", patients.of(measures.patients.registered), patient.active + patient.deleted),
         check("active patients", active, patient.active),
+        ...(patient.merged === undefined
+          ? []
+          : [check("merged patients", patients.of(measures.patients.merged) - patients.of(measures.patients.unmerged), patient.merged)]),
         check("patients without account", unmatched(patientsWithoutAccount), patient.withoutAccount),
         check("active accounts", now.of(status, "ACTIVE"), billing.accounts.active),
         check("suspended accounts", now.of(status, "SUSPENDED"), billing.accounts.suspended),

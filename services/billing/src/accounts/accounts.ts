@@ -26,7 +26,7 @@ import { createOpening, type Opening, type OpeningOptions, requireCurrency } fro
 import { type AccountId, findAccount, listAccounts, lockAccounts, updateAccount } from "./store.ts";
 
 export type Accounts = Opening & {
-  /** @throws AppError not_found */
+  /** The patient of a merged record has the account of the survivor. @throws AppError not_found */
   get(key: AccountId): Promise<Row<"accounts">>;
   list(request: ListBillingAccountsRequest): Promise<ListBillingAccountsResponse>;
   update(request: UpdateBillingAccountRequest, key: RequestKey, context: RequestContext): Promise<UpdateBillingAccountResponse>;
@@ -40,7 +40,8 @@ export function createAccounts(options: OpeningOptions & { cursors: Cursors }): 
     async get(key) {
       const account = await findAccount(db, key);
       if (!account) throw accountNotFound("accountId" in key ? key.accountId : key.patientId);
-      return account;
+      const survivor = "patientId" in key && account.merged_into ? await findAccount(db, { accountId: account.merged_into }) : undefined;
+      return survivor ?? account;
     },
 
     async list(request) {

@@ -38,6 +38,7 @@ export function toAccount(account: Row<"accounts">): BillingAccount {
     email: account.email,
     currencyCode: currency,
     payerId: account.payer_id ?? "",
+    mergedIntoAccountId: account.merged_into ?? "",
     etag: accountEtag(account),
     createTime: timestampFromDate(account.created_at),
     updateTime: timestampFromDate(account.updated_at),

@@ -159,7 +159,7 @@ const movements: Record<TransactionType, string> = {
 
 /** @param clinicTimeZone the zone that gives each transaction its day */
 export function statementDocument(statement: GetStatementResponse, clinic: Clinic, clinicTimeZone: string): PrintableDocument {
-  const { account, fromDate, toDate: lastDate, openingBalance, closingBalance } = statement;
+  const { account, fromDate, toDate: lastDate, closingBalance } = statement;
   const closing = closingBalance?.minorUnits ?? 0n;
   return {
     title: "Statement of account",
@@ -180,12 +180,10 @@ export function statementDocument(statement: GetStatementResponse, clinic: Clini
         { label: "Balance", isAmount: true, share: 0.2 },
       ],
       rows: [
-        [readableDate(fromDate), "Balance brought forward", "", formatMoney(openingBalance)],
-        ...statement.transactions.map((transaction) => [
-          readableDate(transaction.createTime ? localDateAt(timestampMs(transaction.createTime), clinicTimeZone) : ""),
-          [movements[transaction.type], transaction.description].filter(Boolean).join(": "),
-          formatMoney(transaction.amount),
-          formatMoney(transaction.balance),
+        ...rowsOf(statement, clinicTimeZone),
+        ...statement.linkedStatements.flatMap((linked) => [
+          ["", `Account ${linked.account?.accountId}`, "", ""],
+          ...rowsOf(linked, clinicTimeZone),
         ]),
       ],
     },
@@ -198,10 +196,23 @@ export function statementDocument(statement: GetStatementResponse, clinic: Clini
       { label: "Paid", value: formatMoney(statement.paid) },
       { label: "Refunded", value: formatMoney(statement.refunded) },
       { label: closing < 0n ? "Balance in your favour" : "Balance", value: formatMoney(absolute(closingBalance)) },
+      ...statement.closingBalances.map((balance) => ({ label: "Balance of all accounts", value: formatMoney(balance) })),
     ],
     notes: closing > 0n ? [clinic.paymentDetails] : [],
     fileName: `statement-${fromDate}-${lastDate}`,
   };
+}
+
+function rowsOf({ fromDate, openingBalance, transactions }: GetStatementResponse, clinicTimeZone: string): string[][] {
+  return [
+    [readableDate(fromDate), "Balance brought forward", "", formatMoney(openingBalance)],
+    ...transactions.map((transaction) => [
+      readableDate(transaction.createTime ? localDateAt(timestampMs(transaction.createTime), clinicTimeZone) : ""),
+      [movements[transaction.type], transaction.description].filter(Boolean).join(": "),
+      formatMoney(transaction.amount),
+      formatMoney(transaction.balance),
+    ]),
+  ];
 }
 
 // Creating a format takes a hundred times as long as using it.

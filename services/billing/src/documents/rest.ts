@@ -1,15 +1,15 @@
 /** Invoices, credit notes and statements for people, as HTML, PDF or JSON. */
-import { toJsonString } from "@bufbuild/protobuf";
+import { create, toJsonString } from "@bufbuild/protobuf";
 import { createRoute, z } from "@hono/zod-openapi";
 import type { AuditTrail } from "@pm/kit/audit/trail";
 import { AppError } from "@pm/kit/errors";
 import { preferredType } from "@pm/kit/http/accept";
 import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
-import { CreditNoteSchema, GetStatementResponseSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
+import { CreditNoteSchema, GetStatementRequestSchema, GetStatementResponseSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
 import type { Invoices } from "../invoices/invoices.ts";
 import type { Reductions } from "../invoices/reductions.ts";
-import type { History } from "../ledger/history.ts";
+import type { Links } from "../links/links.ts";
 import { type Clinic, creditNoteDocument, invoiceDocument, type PrintableDocument, statementDocument } from "./document.ts";
 import { contentSecurityPolicy, toHtml } from "./html.ts";
 import type { PdfPool } from "./pdf-pool.ts";
@@ -94,7 +94,7 @@ const showStatement = createRoute({
 type Rules = {
   invoices: Invoices;
   reductions: Reductions;
-  history: History;
+  links: Links;
   audit: AuditTrail;
   pdfPool: PdfPool;
   clinic: Clinic;
@@ -103,7 +103,7 @@ type Rules = {
 };
 
 export function registerDocuments({ operation }: RestApp, rules: Rules): void {
-  const { invoices, reductions, history, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
+  const { invoices, reductions, links, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
 
   async function answer(c: RestContext, format: Format, document: PrintableDocument, json: () => string): Promise<Response> {
     const headers = {
@@ -140,7 +140,7 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
     const { from: fromDate, to: toDate, ...query } = c.req.valid("query");
     const format = formatOf(c, query.format);
     const accountId = c.req.valid("param").accountId.toLowerCase();
-    const statement = await history.statement({ accountId, fromDate, toDate });
+    const statement = await links.statement(create(GetStatementRequestSchema, { accountId, fromDate, toDate }));
     await audit.record({ ...requestContext(c), action: "statement.read", subject: accountId, details: { fromDate, toDate, format } });
     return answer(c, format, statementDocument(statement, clinic, clinicTimeZone), () =>
       toJsonString(GetStatementResponseSchema, statement),

@@ -21,7 +21,7 @@ const AllocationSchema = z
 const TaxSchema = z
   .object({
     code: z.string().optional().openapi({ description: "Left out for what has no tax.", example: "VAT" }),
-    rateBasisPoints: z.int().optional().openapi({ description: "1900 is 19%. Left out if it is 0.", example: 1900 }),
+    rateBasisPoints: z.int().optional().openapi({ description: "1900 is 19 %. Left out if it is 0.", example: 1900 }),
     net: money,
     tax: money,
     gross: money,
@@ -153,25 +153,32 @@ const AccountSchema = z
     credit: money,
     transactionCount: int64.optional().openapi({ example: "1" }),
     payerId: id.optional().openapi({ description: "Left out if the patient pays." }),
+    mergedIntoAccountId: id.optional().openapi({ description: "The account of the survivor, if the patient's record was merged." }),
   })
   .openapi("BillingAccount");
 
-export const StatementJsonSchema = z
-  .object({
-    account: AccountSchema,
-    fromDate: day,
-    toDate: day,
-    openingBalance: money,
-    closingBalance: money,
-    charged: money,
-    voided: money,
-    paid: money,
-    refunded: money,
-    discounted: money,
-    credited: money,
-    writtenOff: money,
-    transactions: z.array(TransactionSchema).optional(),
-  })
-  .openapi("Statement", {
-    description: "Opening balance + charged − voided − discounted − credited − writtenOff − paid + refunded = closing balance.",
-  });
+const StatementSchema = z.object({
+  account: AccountSchema,
+  fromDate: day,
+  toDate: day,
+  openingBalance: money,
+  closingBalance: money,
+  charged: money,
+  voided: money,
+  paid: money,
+  refunded: money,
+  discounted: money,
+  credited: money,
+  writtenOff: money,
+  transactions: z.array(TransactionSchema).optional(),
+});
+
+export const StatementJsonSchema = StatementSchema.extend({
+  linkedStatements: z
+    .array(StatementSchema.openapi("LinkedStatement"))
+    .optional()
+    .openapi({ description: "The statements of accounts of records that were merged into this patient's." }),
+  closingBalances: z.array(money).optional().openapi({ description: "With linked accounts: the balances of all, one for each currency." }),
+}).openapi("Statement", {
+  description: "Opening balance + charged − voided − discounted − credited − writtenOff − paid + refunded = closing balance.",
+});

@@ -27,6 +27,7 @@ import {
   VoidInvoiceResponseSchema,
 } from "@pm/proto/billing/v1/billing";
 import { accountNotFound } from "../accounts/accounts.ts";
+import { requireNotMerged } from "../accounts/merged.ts";
 import { toMoney } from "../accounts/messages.ts";
 import { lockAccounts } from "../accounts/store.ts";
 import { today } from "../dates.ts";
@@ -67,6 +68,7 @@ export function createInvoices(options: InvoiceOptions): Invoices {
 
     issue: (request, key, context) =>
       changeInvoice(options, request, key, IssueInvoiceResponseSchema, context, async (tx, account, invoice) => {
+        requireNotMerged(account.merged_into);
         if (invoice.status !== "DRAFT") throw notPossible("INVOICE_NOT_DRAFT", "Only a draft can be issued.");
         await issue(tx, account, invoice, { now: now(), clinicTimeZone, context });
         return create(IssueInvoiceResponseSchema, { invoice: await readInvoice(tx, invoice.id) });
@@ -117,6 +119,7 @@ async function createInvoice(
     throw invalidFields([{ path: "due_date", message: "must be a day of the calendar, today or later" }]);
 
   async function work(tx: Queries, account: Row<"accounts">): Promise<CreateInvoiceResponse> {
+    requireNotMerged(account.merged_into);
     requireNotClosed(account);
     const charges = await chargesFor(tx, account.id, request.chargeIds, maxLines);
     requireInvoiceable(charges, request.chargeIds);

@@ -90,9 +90,10 @@ async function addTargets(tx: Queries, batch: Batch, chargeIds: string[], paymen
 function emptyBatch(accounts: Map<string, Row<"accounts">>): Batch {
   const books = new Map<string, Book>();
   for (const account of accounts.values()) {
-    const { id, status, currency, receivable, credit, revenue, cash } = account;
+    const { id, status, currency, receivable, credit, revenue, cash, merged_into: mergedInto } = account;
     const { bad_debt: badDebt, tax_payable: taxPayable, transaction_count: transactionCount } = account;
-    const state = { id, status, currency, receivable, credit, revenue, cash, badDebt, taxPayable, transactionCount };
+    const balances = { receivable, credit, revenue, cash, badDebt, taxPayable };
+    const state = { id, status, currency, ...balances, transactionCount, mergedInto };
     books.set(id, { account: state, charges: new Map(), payments: new Map(), allocations: [] });
   }
   return {

@@ -7,7 +7,14 @@ import { taxIn } from "./tax.ts";
  */
 export type Balances = { receivable: bigint; credit: bigint; revenue: bigint; cash: bigint; badDebt: bigint; taxPayable: bigint };
 
-type AccountState = Balances & { id: string; status: "ACTIVE" | "SUSPENDED" | "CLOSED"; currency: string; transactionCount: bigint };
+type AccountState = Balances & {
+  id: string;
+  status: "ACTIVE" | "SUSPENDED" | "CLOSED";
+  currency: string;
+  transactionCount: bigint;
+  /** The account of the survivor, if the patient's record was merged. */
+  mergedInto?: string | null;
+};
 export type ChargeState = {
   id: string;
   sequence: bigint;

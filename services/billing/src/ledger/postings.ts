@@ -4,6 +4,7 @@
  * credit settles a charge first. So an account never has both credit and open charges.
  */
 import { AppError } from "@pm/kit/errors";
+import { requireNotMerged } from "../accounts/merged.ts";
 import {
   type AllocationState,
   type Balances,
@@ -59,6 +60,7 @@ export type Posting = {
  */
 export function post(book: Book, command: Command): Posting {
   const { account } = book;
+  if (command.kind === "charge" || command.kind === "payment") requireNotMerged(account.mergedInto);
   if (account.status === "CLOSED") throw refused("ACCOUNT_CLOSED", "The account is closed. Set its status to ACTIVE to use it again.");
   if (command.kind === "charge" && account.status === "SUSPENDED")
     throw refused(

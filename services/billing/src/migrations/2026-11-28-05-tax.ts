@@ -22,7 +22,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`
     alter table charges
       add tax_code text not null default '',
-      -- Basis points: 1900 is 19%.
+      -- Basis points: 1900 is 19 %.
       add tax_rate integer not null default 0,
       add tax_payable bigint not null default 0,
       add constraint charges_tax_rate check (tax_rate between 0 and 10000 and (tax_code <> '' or tax_rate = 0)) not valid,

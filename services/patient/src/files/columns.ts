@@ -119,6 +119,7 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   generalPractitioner: { names: "gp, family doctor", put: field("generalPractitioner") },
   managingSite: { put: field("managingSite") },
   ...Object.fromEntries(listNames.map((name) => [name, { put: list(name) }])),
+  mergedInto: {},
   middleName: { names: "middle, mname, middle names", put: appended("fields", "firstName", " ") },
   prefix: { names: "title", put: added("names", (prefix) => ({ prefix })) },
   suffix: { put: added("names", (suffix) => ({ suffix })) },

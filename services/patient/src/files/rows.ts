@@ -150,13 +150,14 @@ const writeExcelCell = (text: string) =>
 /** Rows of an export; the first ones come with the header. For Excel, with a byte order mark, and texts that stay texts. */
 export function writeRows(patients: Patient[], isFirst: boolean, isForExcel: boolean): string {
   const write = isForExcel ? writeExcelCell : writeCell;
-  const rows = patients.map(({ id, version, record, createdAt, updatedAt, deletedAt, accountId }) => {
+  const rows = patients.map(({ id, version, record, createdAt, updatedAt, deletedAt, mergedInto, accountId }) => {
     const { address: { text: address, ...parts } = {}, ...fields } = record;
     const cells: Record<string, unknown> = {
       ...{ id, ...fields, ...parts, address, version, ...listCells(record) },
       createdAt: createdAt.toISOString(),
       updatedAt: updatedAt.toISOString(),
       deletedAt: deletedAt?.toISOString(),
+      mergedInto,
       billingStatus: accountId === undefined ? "pending" : "active",
       billingAccountId: accountId,
     };

@@ -5,6 +5,7 @@ import { isUuid } from "@pm/kit/uuid";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Merge } from "../patients/patients.ts";
+import { findSurvivor } from "../patients/store.ts";
 import { type IdentifierKey, type ImportMode, identifierName, type PatientRecord } from "../tables.ts";
 import { withEntries } from "./lists.ts";
 import { findMatches } from "./match-store.ts";
@@ -42,6 +43,8 @@ export function createUpdates({ db, merge }: Options, call: Call, { mode, dryRun
     if (id !== undefined) {
       const [patientId] = typeof id === "string" && isUuid(id) ? await findMatches(db, viewer, { id, identifiers: [] }) : [];
       if (patientId !== undefined) return patientId;
+      const survivorId = typeof id === "string" && isUuid(id) ? await findSurvivor(db, id, viewer) : undefined;
+      if (survivorId) throw invalidFields([{ path: "id", message: `was merged into ${survivorId}; use that one` }]);
       const message = "is of no patient whom you may see; correct it, or leave it out, and the identifiers say who is meant";
       throw invalidFields([{ path: "id", message }]);
     }
@@ -72,7 +75,7 @@ const ofLine = ["invalid_argument", "not_found", "permission_denied", "already_e
 
 /** What is wrong with a line. Whom the caller may not change is in the audit trail. @throws errors that are not the line's */
 export async function errorsOfLine(audit: AuditTrail, call: Call, error: unknown): Promise<FieldError[]> {
-  if (!(error instanceof AppError) || !ofLine.includes(error.code)) throw error;
+  if (!(error instanceof AppError) || !(ofLine.includes(error.code) || error.options.reason === "MERGED")) throw error;
   const recorded = await recordRefusal(audit, call, "patient.importPatients", error);
   if (recorded !== error) throw recorded;
   return error.options.errors ?? [{ path: "", message: error.message }];

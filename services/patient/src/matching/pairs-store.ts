@@ -10,7 +10,7 @@ import type { Grade, PairState, Patient } from "../tables.ts";
 export type Pair = { id: string; score: number; grade: Grade; state: PairState; patients: [Patient, Patient] };
 
 /** Where a page of the work list ends. */
-export type PairPosition = { score: number; id: string };
+type PairPosition = { score: number; id: string };
 
 export type PairQuery = { state: PairState; limit: number; after: PairPosition | undefined; access: Access };
 

@@ -14,7 +14,7 @@ const exampleReasons = [
   { field: "dateOfBirth", level: "transposed", weight: 9.4 },
 ];
 
-export const CandidateSchema = z.object({
+const CandidateSchema = z.object({
   patient: PatientSchema,
   score,
   grade,
@@ -46,7 +46,7 @@ export const CandidatesSchema = z
     },
   });
 
-export const PairSchema = z.object({
+const PairSchema = z.object({
   id: z.uuid(),
   score,
   grade,

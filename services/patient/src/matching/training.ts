@@ -34,7 +34,7 @@ const estimates: { [Of in Field]?: Record<string, { m: number; u: number }> } = 
 /** Counted into each level, so that one that was never met is unlikely and not impossible. */
 const smoothing = 0.5;
 
-export const precisions: Record<Grade, number> = { certain: 0.999, probable: 0.99, possible: 0.9 };
+const precisions: Record<Grade, number> = { certain: 0.999, probable: 0.99, possible: 0.9 };
 
 /** Two records by their places in a file. */
 export type Pair = { one: number; other: number };

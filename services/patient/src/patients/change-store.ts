@@ -3,7 +3,7 @@ import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { insertIntoOutbox } from "@pm/kit/kafka/outbox";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
-import type { PatientDatabase } from "../database.ts";
+import type { Queries } from "@pm/kit/postgres/transaction";
 import type { PatientRecord } from "../tables.ts";
 import { detailsOf, digest, findConflict, isIdentifierRace, type NewVersion, taken, vector, versionColumns } from "./write-store.ts";
 
@@ -44,7 +44,7 @@ const changeStatement = {
         sort_name = input.sort_name, city_key = input.city_key, words_version = p.version + 1,
         match_keys = input.match_keys::int[], keys_version = p.version + 1,
         details = input.details::jsonb
-      from input where p.id = input.id and p.version = input.version and p.details is not distinct from input.old_details::jsonb
+      from input where p.id = input.id and p.version = input.version and p.merged_into is null and p.details is not distinct from input.old_details::jsonb
       returning p.id, p.version
     ), search_words as (
       insert into patient_words select distinct word from unnest($${changes.count + 1}::text[]) as word order by word
@@ -64,10 +64,10 @@ const changeStatement = {
 };
 
 /**
- * Makes the next version of a patient. False where somebody else made it in the meantime.
+ * Makes the next version of a patient. False where somebody else made it in the meantime, or merged the record, which keeps its version.
  * @throws AppError already_exists if another patient has the e-mail or an identifier.
  */
-export async function changePatient(db: PatientDatabase, change: Change): Promise<boolean> {
+export async function changePatient(db: Queries, change: Change): Promise<boolean> {
   try {
     return (await db.query(changeStatement, [...changes.collect([change]).values(), change.words.names])).length === 1;
   } catch (error) {

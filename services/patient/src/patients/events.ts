@@ -44,6 +44,31 @@ export function updatedEvent(
   return encode(id, version, at, traceparent, { case: "updated", value });
 }
 
+/** Another record was merged into this one. */
+export function mergedEvent(
+  id: string,
+  version: number,
+  at: Date,
+  traceparent: string,
+  record: PatientRecord,
+  mergedPatientId: string,
+): OutboxEvent {
+  const value = { mergedPatientId, demographics: demographics(record), registeredDate: record.registeredDate };
+  return encode(id, version, at, traceparent, { case: "merged", value });
+}
+
+export function unmergedEvent(
+  id: string,
+  version: number,
+  at: Date,
+  traceparent: string,
+  record: PatientRecord,
+  unmergedPatientId: string,
+): OutboxEvent {
+  const value = { unmergedPatientId, demographics: demographics(record), registeredDate: record.registeredDate };
+  return encode(id, version, at, traceparent, { case: "unmerged", value });
+}
+
 export function deletedEvent(id: string, version: number, at: Date, traceparent: string): OutboxEvent {
   return encode(id, version, at, traceparent, { case: "deleted", value: {} });
 }

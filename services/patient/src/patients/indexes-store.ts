@@ -11,6 +11,7 @@ const indexes = {
   patients_changes: "on patients (changed_xid, id)",
   patients_sort_name: `on patients ((coalesce(sort_name, name) collate "und-x-icu"), id) where deleted_at is null`,
   patients_city_key: "on patients (city_key, id) where deleted_at is null",
+  patients_merged: "on patients (merged_into) where merged_into is not null",
   // The version before looks for rows that it has to rewrite here.
   patients_old_words: "on patients (id) where words_version is null",
   // Those whose words and keys are to be rewritten.

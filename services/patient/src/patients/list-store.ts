@@ -60,9 +60,12 @@ function sortKeyOf(sort: Sort, collects: boolean, asBefore: boolean): RawBuilder
   return (collects ? searchedSortKeys : sortKeys)[field];
 }
 
+/** Deleted, and not merged. */
+const gone = sql`p.deleted_at is not null and p.merged_into is null`;
+
 export function filterCondition(filters: Filters): Condition {
   const conditions = [sql`true`];
-  if (filters.deleted !== "include") conditions.push(filters.deleted ? sql`p.deleted_at is not null` : sql`p.deleted_at is null`);
+  if (filters.deleted !== "include") conditions.push(filters.deleted ? gone : sql`p.deleted_at is null`);
   if (filters.dateOfBirth !== undefined) conditions.push(sql`p.date_of_birth = ${filters.dateOfBirth}`);
   if (filters.bornBetween) conditions.push(sql`p.date_of_birth between ${filters.bornBetween[0]} and ${filters.bornBetween[1]}`);
   if (filters.city) conditions.push(cityCondition(filters.city));

@@ -22,7 +22,7 @@ import { type Rules, rulesAt } from "./fields.ts";
 import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
 import { diffRecords, emailKeyOf, type FieldChange, newRecord, patchedRecord, replacedRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
-import { type Found, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
+import { type Found, findSurvivor, type Reading, type Replay, readFirstVersions, readPatients } from "./store.ts";
 import { type Creation, findConflict, insertPatients, insertUnlessRefused, type NewPatient, sha256, taken } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -70,11 +70,18 @@ export function createPatients(options: Options) {
 function createReading(db: PatientDatabase) {
   const readings = createBatcher<Reading, Patient | undefined>({ maxSize: maxBatch, run: (readings) => readPatients(db, readings) });
 
+  /** Reads a patient. The id of a merged record leads to its survivor. */
   return async (call: Call, id: string): Promise<Patient> => {
-    if (!isUuid(id)) throw notFound(id);
-    const patient = await readings.add({ id, viewer: viewerOf(call.caller), requestId: call.requestId });
-    if (!patient) throw notFound(id);
-    return patient;
+    const viewer = viewerOf(call.caller);
+    let sought: string | undefined = id;
+    // The survivor that was found may be merged just now.
+    for (let tries = 1; sought !== undefined && isUuid(sought) && tries <= maxTries; tries++) {
+      const patient = await readings.add({ id: sought, viewer, requestId: call.requestId });
+      if (patient) return patient;
+      const next = await findSurvivor(db, id, viewer);
+      sought = next === sought ? undefined : next;
+    }
+    throw notFound(id);
   };
 }
 
@@ -223,7 +230,7 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
     for (let tries = 1; tries <= maxTries; tries++) {
       const found = await findFor(db, call, id, needed);
       if (ifMatch !== undefined && !matchesIfMatch(ifMatch, `"${found.version}"`)) throw lostRace(found.version);
-      const at = now();
+      const at = later(now(), found);
       const next = decide(found, at);
       const patient = await (next ? write(call, found, next, at) : unchanged(call, found));
       if (patient) return patient;
@@ -279,7 +286,15 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
   };
 }
 
-function lostRace(version: number): AppError {
-  const message = `If-Match: this patient has changed; it is now at version ${version}. Read it again, and repeat your change on what it is now.`;
+/**
+ * The time of a change is after the one before, whatever the clocks of the replicas say. So analytics, which orders the merges of a
+ * record and its own changes by their times, ends with the last one.
+ */
+export function later(now: Date, ...records: Pick<Patient, "updatedAt">[]): Date {
+  return new Date(Math.max(now.getTime(), ...records.map(({ updatedAt }) => updatedAt.getTime() + 1)));
+}
+
+export function lostRace(version: number, what = "If-Match: this patient"): AppError {
+  const message = `${what} has changed; it is now at version ${version}. Read it again, and repeat your change on what it is now.`;
   return new AppError("aborted", message, { metadata: { version: String(version) } });
 }

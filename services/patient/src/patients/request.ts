@@ -9,7 +9,7 @@ import type { Filters } from "./list.ts";
 import { listsOf } from "./views.ts";
 
 /** A patient as answers show it. */
-export function toBody({ id, version, record, createdAt, updatedAt, deletedAt, accountId }: Patient) {
+export function toBody({ id, version, record, createdAt, updatedAt, deletedAt, mergedInto, accountId }: Patient) {
   return {
     id,
     ...record,
@@ -18,6 +18,7 @@ export function toBody({ id, version, record, createdAt, updatedAt, deletedAt, a
     createdAt: createdAt.toISOString(),
     updatedAt: updatedAt.toISOString(),
     ...(deletedAt && { deletedAt: deletedAt.toISOString() }),
+    ...(mergedInto && { mergedInto }),
     billing: accountId === undefined ? { status: "pending" as const } : { status: "active" as const, accountId },
   };
 }
@@ -91,7 +92,7 @@ export const filters = {
     .openapi({
       description: `What changed later: an instant, or \`until\` of the answer before. With \`until\`, patients may be repeated, and none
 is left out. An answer ends before the oldest write in flight. Begin with 0001-01-01T00:00:00Z. Add \`deleted=include\` to learn of
-deletions. Being shared with somebody is no change of a patient.`,
+deletions and merges. Being shared with somebody is no change of a patient.`,
       example: "2026-01-28T09:30:00Z",
     }),
 };

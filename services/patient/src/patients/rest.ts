@@ -91,6 +91,8 @@ const getPatient = createRoute({
   path: "/patients/{id}",
   tags: ["Patients"],
   summary: "Read a patient",
+  description:
+    "The id of a record that was merged leads to its survivor: `mergedFrom` is the id that was asked for, and `Content-Location` has the survivor's.",
   request: { params },
   responses: { 200: jsonAnswer(PatientSchema, "The patient, with its version as ETag"), ...errorAnswers("not_found") },
 });
@@ -226,8 +228,11 @@ export function registerPatients({ operation }: RestApp, { patients, lists, hist
   });
 
   operation(getPatient, async (c) => {
-    const patient = await patients.get(callOf(c), c.req.valid("param").id);
-    return c.json(toBody(patient), 200, etag(patient));
+    const id = c.req.valid("param").id.toLowerCase();
+    const patient = await patients.get(callOf(c), id);
+    if (patient.id === id) return c.json(toBody(patient), 200, etag(patient));
+    const headers = { ...etag(patient), "content-location": `/patients/${patient.id}` };
+    return c.json({ ...toBody(patient), mergedFrom: id }, 200, headers);
   });
 
   operation(replacePatient, async (c) => {

@@ -28,7 +28,7 @@ export const exampleRecord = {
 export const exampleContact = { name: "Ralph King", relationship: "son", phone: "+12175550199" };
 export const exampleIdentifier = { system: "passport-de", value: "C01X00T47", type: "passport", period: { end: "2034-05-11" } } as const;
 
-const examplePatient = {
+export const examplePatient = {
   id: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f",
   ...exampleRecord,
   identifiers: [
@@ -125,7 +125,13 @@ export const PatientSchema = z
       .openapi({ description: "The number of the record's latest change, and its ETag. Opening the billing account does not change it." }),
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
-    deletedAt: z.iso.datetime().optional().openapi({ description: "When the patient was deleted; missing otherwise." }),
+    deletedAt: z.iso.datetime().optional().openapi({ description: "When the patient was deleted or merged; missing otherwise." }),
+    mergedInto: z.uuid().optional().openapi({
+      description: "In lists with `deleted=include`: the record that this one was merged into. Its id leads there.",
+    }),
+    mergedFrom: z.uuid().optional().openapi({
+      description: "The id that was asked for, if it is of a record that was merged into this one. Use this one's from now on.",
+    }),
     billing: z
       .object({ status: z.enum(["active", "pending"]), accountId: z.uuid().optional() })
       .openapi({ description: "`pending` until billing has opened the account; it becomes `active` by itself." }),
@@ -158,14 +164,14 @@ export const PatientPageSchema = z
   })
   .openapi("PatientPage", { example: { items: [examplePatient], nextCursor: "q1B3x…", totalEstimate: 1_200 } });
 
-const FieldChangesSchema = z.array(z.object({ field: z.string(), from: z.string().optional(), to: z.string().optional() }));
+export const FieldChangesSchema = z.array(z.object({ field: z.string(), from: z.string().optional(), to: z.string().optional() }));
 const changeExample = { field: "email", from: "ada@example.com", to: "countess@example.com" };
 export const HistorySchema = z
   .object({
     items: z.array(
       z.object({
         version: z.int(),
-        action: z.enum(["registered", "imported", "updated", "deleted", "restored"]),
+        action: z.enum(["registered", "imported", "updated", "deleted", "restored", "merged", "unmerged"]),
         at: z.iso.datetime(),
         by: z.string().openapi({ description: "The id of the user." }),
         changes: FieldChangesSchema,
@@ -264,7 +270,8 @@ export const ImportReportSchema = z
 export const TotalsSchema = z
   .object({
     active: z.int(),
-    deleted: z.int(),
+    deleted: z.int().openapi({ description: "Those that were deleted or merged into another one." }),
+    merged: z.int().openapi({ description: "Those of them that were merged into another one." }),
     withAccount: z.int(),
     withoutAccount: z.int(),
     pendingEvents: z.int().openapi({ description: "Events that are not published yet." }),
@@ -275,6 +282,7 @@ export const TotalsSchema = z
     example: {
       active: 1_200,
       deleted: 3,
+      merged: 1,
       withAccount: 1_203,
       withoutAccount: 0,
       pendingEvents: 0,

@@ -1,5 +1,6 @@
 /** Owners and grants in Postgres. */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
+import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import { accessLevel } from "./access-store.ts";
 
@@ -25,10 +26,7 @@ const readStatement = {
 };
 
 /** Whose a patient is, its grants, and the audit entry that says who read them. */
-export async function readSharing(
-  db: PatientDatabase,
-  { id, actor, requestId }: Who & { id: string },
-): Promise<Owners & { grants: Grant[] }> {
+export async function readSharing(db: Queries, { id, actor, requestId }: Who & { id: string }): Promise<Owners & { grants: Grant[] }> {
   const [row] = await db.query<Owners & { grants: Grant[] }>(readStatement, [id, actor, requestId]);
   return row ?? { registeredBy: "", owner: "", grants: [] };
 }
@@ -78,8 +76,40 @@ export async function replaceSharing(
   const principals = grants.map(({ principal }) => principal);
   const levels = grants.map(({ canWrite }) => canWrite);
   const values = [id, principals, levels, viewer.id, requestId, owner, viewer.seesAll, viewer.principals];
-  const [row] = await db.query<Owners>(replaceStatement, values);
-  return row;
+  return inTransaction(db, async (tx) => {
+    const [row] = await tx.query<Owners>(replaceStatement, values);
+    if (row) await followSurvivors(tx, [id]);
+    return row;
+  });
+}
+
+/** A statement of its own, because the one before may have waited for a merge, and did not see what it merged. */
+const followStatement = {
+  name: "patient_sharing_follow",
+  text: `
+    with records as materialized (
+      select m.id, s.id as survivor, s.registered_by as owner from patients m join patients s on s.id = m.merged_into
+      where m.merged_into = any($1::uuid[])
+    ), owned as (
+      update patients p set registered_by = owner from records r where p.id = r.id and registered_by <> owner
+    ), removed as (
+      delete from patient_access a using records r
+      where a.patient_id = r.id and not exists (select from patient_access where patient_id = survivor and principal = a.principal)
+    )
+    insert into patient_access (patient_id, principal, can_write, granted_by, granted_at)
+    select r.id, principal, can_write, granted_by, granted_at from records r join patient_access on patient_id = survivor
+    order by r.id, principal
+    on conflict (patient_id, principal) do update
+      set can_write = excluded.can_write, granted_by = excluded.granted_by, granted_at = excluded.granted_at
+    where patient_access.can_write <> excluded.can_write`,
+};
+
+/**
+ * Gives all records that were merged into these the owner and the grants of their survivor. So one access rule is right for all, and
+ * nobody sees a merged record who may not see its survivor. The caller has locked the survivors.
+ */
+export async function followSurvivors(tx: Queries, ids: string[]): Promise<void> {
+  await tx.query(followStatement, [ids]);
 }
 
 const transferStatement = {
@@ -93,7 +123,8 @@ const transferStatement = {
     ), counted as (
       select count(*)::int as n from moved
     )
-    select n as transferred, (select count(*)::int from patients where registered_by = $1) - n as remaining from counted`,
+    select n as transferred, (select count(*)::int from patients where registered_by = $1) - n as remaining,
+      array(select id from moved) as ids from counted`,
 };
 
 /** Makes one user the owner of up to `limit` records of another one, deleted ones included, with an audit entry for each. */
@@ -102,6 +133,11 @@ export async function transferPatients(
   { from, to, limit, actor, requestId }: Who & { from: string; to: string; limit: number },
 ): Promise<{ transferred: number; remaining: number }> {
   const values = [from, to, limit, actor, requestId];
-  const [row] = await db.query<{ transferred: number; remaining: number }>(transferStatement, values);
-  return row ?? { transferred: 0, remaining: 0 };
+  type Row = { transferred: number; remaining: number; ids: string[] };
+  return inTransaction(db, async (tx) => {
+    const [row] = await tx.query<Row>(transferStatement, values);
+    const { transferred = 0, remaining = 0, ids = [] } = row ?? {};
+    await followSurvivors(tx, ids);
+    return { transferred, remaining };
+  });
 }

@@ -11,7 +11,7 @@ import type { Found } from "./store.ts";
 type Principals = { users: string[]; teams: string[] };
 
 /** Ids of users and teams who may read and write, and of those who may only read. */
-type Grantees = Principals & { readers: Principals };
+export type Grantees = Principals & { readers: Principals };
 
 /** `registeredBy` is the user who registered the patient. `owner` is the same one, unless an administrator has named another. */
 export type Sharing = Grantees & { registeredBy: string; owner: string };
@@ -20,15 +20,18 @@ export type Sharing = Grantees & { registeredBy: string; owner: string };
 const transferBatch = 500;
 
 export function createSharing({ db }: { db: PatientDatabase }) {
-  async function find(call: Call, id: string, needed: "read" | "manage"): Promise<Found> {
-    const found = await findFor(db, call, id, needed);
+  async function findToManage(call: Call, id: string): Promise<Found> {
+    const found = await findFor(db, call, id, "manage");
     if (found.deletedAt) throw notFound(id);
     return found;
   }
 
   return {
-    async read(call: Call, id: string): Promise<Sharing> {
-      await find(call, id, "read");
+    /** A merged record is shared as its survivor is. */
+    async read(call: Call, asked: string): Promise<Sharing> {
+      const found = await findFor(db, call, asked, "read");
+      const { id, deletedAt } = found.mergedInto ? await findFor(db, call, found.mergedInto, "read") : found;
+      if (deletedAt) throw notFound(asked);
       const { registeredBy, owner, grants } = await readSharing(db, { id, actor: call.actorId, requestId: call.requestId });
       return { registeredBy, owner, ...toGrantees(grants) };
     },
@@ -45,7 +48,7 @@ export function createSharing({ db }: { db: PatientDatabase }) {
       const grants = toGrants(wanted);
       const viewer = viewerOf(call.caller);
       for (;;) {
-        const found = await find(call, id, "manage");
+        const found = await findToManage(call, id);
         if (owner !== undefined && owner !== found.owner) requireAdministrator(call, found.id);
         // Whoever is no administrator names the owner who they are. They must not become it again if another one was named meanwhile.
         const named = viewer.seesAll ? owner : undefined;
@@ -80,7 +83,7 @@ function toGrants({ users, teams, readers }: Principals & { readers?: Principals
   return [...levels].map(([principal, canWrite]) => ({ principal, canWrite })).sort((a, b) => (a.principal < b.principal ? -1 : 1));
 }
 
-function toGrantees(grants: Grant[]): Grantees {
+export function toGrantees(grants: Grant[]): Grantees {
   const of = (kind: string, canWrite: boolean) =>
     grants
       .filter((grant) => grant.canWrite === canWrite && grant.principal.startsWith(kind))

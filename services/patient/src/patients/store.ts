@@ -4,6 +4,7 @@
  */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
+import type { Queries } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import type { Patient, PatientRecord, PatientsTable } from "../tables.ts";
 import { type AccessLevel, accessLevel, visible } from "./access-store.ts";
@@ -14,7 +15,7 @@ export type Reading = { id: string; viewer: Viewer; requestId: string };
 
 export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, coalesce(p.email, p.shared_email) as email,
   p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.details,
-  p.created_at, p.updated_at, p.deleted_at`;
+  p.created_at, p.updated_at, p.deleted_at, p.merged_into`;
 
 /**
  * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres reads the
@@ -98,6 +99,7 @@ export function toPatient(row: PatientRow): Patient {
     updatedAt: row.updated_at,
     accountId: row.account_id ?? undefined,
     ...(row.deleted_at && { deletedAt: row.deleted_at }),
+    ...(row.merged_into && { mergedInto: row.merged_into }),
   };
 }
 
@@ -150,8 +152,20 @@ const findStatement = {
 };
 
 /** Finds a patient for a change or a question, also a deleted one. What follows is audited, finding it is not. */
-export async function findPatient(db: PatientDatabase, id: string, viewer: Viewer): Promise<Found | undefined> {
+export async function findPatient(db: Queries, id: string, viewer: Viewer): Promise<Found | undefined> {
   const values = [id, viewer.id, viewer.seesAll, viewer.principals];
   const [row] = await db.query<PatientRow & Pick<Found, "owner" | "level">>(findStatement, values);
   return row && { ...toPatient(row), owner: row.owner, level: row.level };
+}
+
+const survivorStatement = {
+  name: "patients_survivor",
+  text: `select p.merged_into as id from patients p, (select $2::text as actor, $3::boolean as sees_all, $4::text[] as principals) a
+    where p.id = $1 and p.merged_into is not null and ${visible("p", "a")}`,
+};
+
+/** The record that a merged one leads to. Undefined if it is not merged, or the viewer may not see it; both take as long. */
+export async function findSurvivor(db: Queries, id: string, viewer: Viewer): Promise<string | undefined> {
+  const [row] = await db.query<{ id: string }>(survivorStatement, [id, viewer.id, viewer.seesAll, viewer.principals]);
+  return row?.id;
 }

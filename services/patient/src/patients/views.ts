@@ -170,6 +170,19 @@ export function toLists(pending: Pending, record: PatientRecord, isStored: boole
   return lists as Lists;
 }
 
+/** A record with these lists. Its flat fields say what their first entries say. */
+export function withLists(record: PatientRecord, lists: Lists): PatientRecord {
+  const { name, firstName, lastName, phoneNumber, email, address, names, phones, emails, addresses, ...others } = record;
+  const first = (kind: Kind) => flatOf(kind, lists[kind]?.[0] as AnyEntry | undefined);
+  const given = Object.assign({}, ...kinds.map(first)) as Fields;
+  const said = (fields: object) => Object.entries(fields).filter(([, value]) => value !== null && value !== undefined);
+  const flat = Object.fromEntries(
+    said(given).map(([field, value]) => [field, typeof value === "object" ? Object.fromEntries(said(value)) : value]),
+  );
+  const whole = { ...others, ...flat } as PatientRecord;
+  return { ...whole, ...toLists({ names: [], phones: [], emails: [], addresses: [], ...lists } as Pending, whole, true) };
+}
+
 function without(entry: AnyEntry | undefined, fields: readonly string[]): Partial<AnyEntry> {
   return Object.fromEntries(Object.entries(entry ?? {}).filter(([key]) => !fields.includes(key)));
 }

@@ -1,0 +1,85 @@
+/** Billing learns whose accounts belong together, whatever it does meanwhile. Billing itself is played by a function; tests/e2e has the real one. */
+import { randomUUID } from "node:crypto";
+import { createLogger } from "@pm/kit/log";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { startLinking } from "../src/billing/links.ts";
+import type { Link } from "../src/billing/links-store.ts";
+import { patientsOfThisFile, someBody, testLifecycle } from "./testing.ts";
+
+let isDown = false;
+/** Patients whose accounts billing refuses to open. */
+let isOpening = true;
+const { service, admin } = await patientsOfThisFile({
+  ask: async (patients) => {
+    if (!isOpening) throw new Error("billing does not open accounts");
+    return patients.map(() => randomUUID());
+  },
+});
+
+let sent: Link[];
+/** What billing has after all that it was sent: as billing does, by the highest revision. */
+const links = () => new Map([...sent].sort((a, b) => Number(a.revision - b.revision)).map((link) => [link.patientId, link.survivorId]));
+let lifecycles: ReturnType<typeof testLifecycle>[];
+
+beforeEach(() => {
+  sent = [];
+  // Two of them, as two replicas.
+  lifecycles = [testLifecycle(), testLifecycle()];
+  const send = async (link: Link) => {
+    if (isDown) throw new Error("billing is down");
+    sent.push(link);
+  };
+  for (const lifecycle of lifecycles) startLinking({ db: service.db, send, log: createLogger("patient", "silent"), lifecycle });
+});
+afterEach(async () => {
+  for (const lifecycle of lifecycles) await lifecycle.shutdown("test");
+});
+
+const create = async (): Promise<string> => (await admin.send("POST", "/patients", someBody())).body.id;
+async function merge(survivor: string, duplicate: string): Promise<void> {
+  const { version } = (await admin.send("GET", `/patients/${duplicate}`)).body;
+  const body = { duplicateId: duplicate, duplicateVersion: version };
+  expect((await admin.send("POST", `/patients/${survivor}:merge`, body, { "if-match": "*" })).status).toBe(200);
+}
+const unmerge = async (survivor: string, duplicate: string) =>
+  expect((await admin.send("POST", `/patients/${survivor}:unmerge`, { duplicateId: duplicate })).status).toBe(200);
+const waiting = async () =>
+  (await service.db.pool.query("select count(*)::int as n from patient_links where next_attempt_at is not null")).rows[0].n;
+
+test("a chain is sent as one step for each account, and its end gives each account back", async () => {
+  const [a, b, c] = [await create(), await create(), await create()];
+  await merge(b, c);
+  await merge(a, b);
+  await expect.poll(links, { timeout: 10_000 }).toEqual(new Map([[b, a], [c, a]])); // biome-ignore format: a table
+  await unmerge(a, b);
+  await expect.poll(links, { timeout: 10_000 }).toEqual(new Map([[b, null], [c, b]])); // biome-ignore format: a table
+  expect(await waiting()).toBe(0);
+});
+
+test("while billing is down, only the latest state waits, and it is sent when billing is back", async () => {
+  const [a, b] = [await create(), await create()];
+  isDown = true;
+  await merge(a, b);
+  const attempts = async () => (await service.db.pool.query("select max(attempts) as n from patient_links")).rows[0].n;
+  await expect.poll(attempts, { timeout: 10_000 }).toBeGreaterThan(0);
+  await unmerge(a, b);
+  await merge(a, b);
+  isDown = false;
+  await expect.poll(links, { timeout: 10_000 }).toEqual(new Map([[b, a]]));
+  await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
+  expect(sent).toHaveLength(1);
+});
+
+test("a link waits until both accounts are open", async () => {
+  isOpening = false;
+  const [a, b] = [await create(), await create()];
+  await merge(a, b);
+  isOpening = true;
+  await new Promise((resolve) => setTimeout(resolve, 2_500));
+  expect(sent).toEqual([]);
+  await service.db.pool.query(
+    "update patient_billing set account_id = gen_random_uuid(), next_attempt_at = null where patient_id = any($1)",
+    [[a, b]],
+  );
+  await expect.poll(links, { timeout: 10_000 }).toEqual(new Map([[b, a]]));
+});
