@@ -31,6 +31,8 @@ const judges: Step[] = [
     command: "node tests/openapi/clients.ts",
     missing: needs(() => installGenerator(say)),
   },
+  // It skips each language whose tools are missing.
+  { name: "gRPC in Python, Go and Java: clients from proto/ compile, and call billing", command: "node tests/clients/judge.ts" },
   {
     name: "schemathesis and fast-check: every service does what its document or its proto says",
     command: "FUZZ_MINUTES=5 node tests/fuzz/fuzz.ts",

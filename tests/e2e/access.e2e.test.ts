@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { type Access, isForServicesOnly, operations, type Role, roles } from "@pm/kit/auth/access";
 import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { BillingService } from "@pm/proto/billing/v1/billing";
+import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import { query } from "@pm/stack/native/postgres";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -55,10 +56,10 @@ async function restOperations(service: "patient" | "auth" | "analytics" | "billi
 }
 
 function rpcOperations(): Operation[] {
-  return BillingService.methods
+  return [...BillingService.methods, ...BillingInternalService.methods]
     .filter((method) => method.methodKind === "unary")
     .map((method) => {
-      const name = `${BillingService.typeName}/${method.name}`;
+      const name = `${method.parent.typeName}/${method.name}`;
       const access = (operations as Record<string, Access>)[name];
       return { name, access, method: "POST", url: `${platform.services.billing.url}/${name}`, body: {} };
     });

@@ -27,8 +27,8 @@ export const auditTableOfBilling: Record<keyof typeof operations & `billing.${st
     leaves: "account.read",
     by: mutation("UpdateBillingAccount", () => ({ account: { accountId: ids.account } })),
   },
-  "billing.v1.BillingService/LinkAccounts": { none: forService },
-  "billing.v1.BillingService/UnlinkAccounts": { none: forService },
+  "billing.v1.BillingInternalService/LinkAccounts": { none: forService },
+  "billing.v1.BillingInternalService/UnlinkAccounts": { none: forService },
   "billing.v1.BillingService/WatchAccount": { leaves: "account.watched", by: () => stream("WatchAccount", { accountId: ids.account }) },
   "billing.v1.BillingService/CreatePayer": {
     leaves: "payer.created",

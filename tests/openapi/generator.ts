@@ -1,8 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { cached, type Progress } from "@pm/stack/programs/cache";
-import { run } from "@pm/stack/programs/child";
-import { downloadJars, javaProgram, missingForJars } from "@pm/stack/programs/java";
+import { downloadJars, missingForJars, requireJavac } from "@pm/stack/programs/java";
 import { OPENAPI_GENERATOR } from "@pm/stack/versions";
 
 /**
@@ -10,11 +9,7 @@ import { OPENAPI_GENERATOR } from "@pm/stack/versions";
  * @throws Error if they cannot be had, with the reason
  */
 export async function installGenerator(progress: Progress): Promise<{ jar: string; classPath: string }> {
-  const hasCompiler = await run(javaProgram("javac"), ["-version"]).then(
-    () => true,
-    () => false,
-  );
-  if (!hasCompiler) throw new Error('a JDK 17 or newer is missing (program "javac"; Debian: apt install openjdk-17-jdk-headless)');
+  await requireJavac();
   const dir = await cached(`openapi-generator-${OPENAPI_GENERATOR.version}`, progress, async (target) => {
     const missing = await missingForJars("openapi-generator");
     if (missing.length > 0) throw new Error(missing.join(", "));

@@ -58,6 +58,25 @@ export const KUBERNETES_SCHEMAS = {
   sha256: "85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9",
 };
 
+/** For a judge of the proto tree: gRPC's libraries for Java, protoc, and gRPC's plugin for it. */
+export const GRPC_JAVA = {
+  version: "1.83.1",
+  artifacts: [
+    "io.grpc:grpc-netty-shaded:1.83.1",
+    "io.grpc:grpc-protobuf:1.83.1",
+    "io.grpc:grpc-services:1.83.1",
+    "io.grpc:grpc-stub:1.83.1",
+  ],
+  /** protoc is of the version of protobuf-java on which grpc-protobuf depends. */
+  executables: ["com.google.protobuf:protoc:3.25.9", "io.grpc:protoc-gen-grpc-java:1.83.1"],
+  /** Maven's name of each platform, and the `digestOf` the folder of all of these. */
+  platforms: {
+    "linux-x64": { classifier: "linux-x86_64", sha256: "2bfd1e12b7aab0e8c21eac80bf2a0c0a733b6ec2a796e0fd56cc6e40aed6b818" },
+    "linux-arm64": { classifier: "linux-aarch_64", sha256: "cfb911df19e77a77e22297c8718d6696159e7d7e5d20b033e2798a607270b5fc" },
+    "darwin-arm64": { classifier: "osx-aarch_64", sha256: "c91b85a44edb7b2309693c5d864f00f42663e7957bf3823824dd87da3116dfda" },
+  } as Record<string, { classifier: string; sha256: string }>,
+};
+
 /** For a judge of the OpenAPI documents: the generator, and the dependencies that its Java clients name in their pom.xml. */
 export const OPENAPI_GENERATOR = {
   version: "7.25.0",

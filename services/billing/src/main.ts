@@ -6,6 +6,7 @@ import { createGuard } from "@pm/kit/rpc/guard";
 import { listenRpc } from "@pm/kit/rpc/server";
 import { connectToAuth, startService } from "@pm/kit/service";
 import { BillingService } from "@pm/proto/billing/v1/billing";
+import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import { createAccounts } from "./accounts/accounts.ts";
 import { createPayerBalance } from "./accounts/payer-balance.ts";
 import { readConfig } from "./config.ts";
@@ -79,7 +80,7 @@ await listenRpc({
       verifier,
       audit,
     }),
-  services: [BillingService],
+  services: [BillingService, BillingInternalService],
   rest: rest.app,
   guard: createGuard({ log, verifier, audit, secondScopes }),
   host: config.HOST,

@@ -1,4 +1,4 @@
-/** The methods of `billing.v1.BillingService`. */
+/** The methods of `billing.v1.BillingService` and `billing.v1.BillingInternalService`. */
 import type { ConnectRouter, HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { AuditTrail } from "@pm/kit/audit/trail";
 import type { Scope } from "@pm/kit/auth/access";
@@ -6,6 +6,7 @@ import type { Caller, Verifier } from "@pm/kit/auth/verifier";
 import { AppError, invalidFields } from "@pm/kit/errors";
 import { callerKey, rpcContext } from "@pm/kit/rpc/guard";
 import { BillingService } from "@pm/proto/billing/v1/billing";
+import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import { type Accounts, accountNotFound } from "./accounts/accounts.ts";
 import { requireKnownPatients } from "./accounts/known-patients.ts";
 import type { PayerBalance } from "./accounts/payer-balance.ts";
@@ -43,6 +44,11 @@ const { method } = BillingService;
 
 export function registerBilling(router: ConnectRouter, rules: Rules): void {
   router.service(BillingService, { ...accountMethods(rules), ...payerMethods(rules), ...ledgerMethods(rules), ...invoiceMethods(rules) });
+  const { links } = rules;
+  router.service(BillingInternalService, {
+    linkAccounts: (request, context) => links.set(request, rpcContext(context)),
+    unlinkAccounts: (request, context) => links.set(request, rpcContext(context)),
+  });
 }
 
 type Methods = Partial<ServiceImpl<typeof BillingService>>;
@@ -67,8 +73,6 @@ function accountMethods({ accounts, links, watch, patients, verifier, audit }: R
       await recordRead(audit, context, "account.read", account.id);
       return links.withLinked(account);
     },
-    linkAccounts: (request, context) => links.set(request, rpcContext(context)),
-    unlinkAccounts: (request, context) => links.set(request, rpcContext(context)),
     async listBillingAccounts(request, context) {
       const answer = await accounts.list(request);
       await recordRead(audit, context, "accounts.listed", "accounts", { ids: answer.accounts.map((account) => account.accountId) });

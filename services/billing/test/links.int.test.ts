@@ -26,8 +26,8 @@ const charge = (accountId: string, minorUnits: bigint, currencyCode = "EUR") =>
     counter.headers,
   );
 const link = (patientId: string, survivorPatientId: string, revision: bigint) =>
-  counter.client.linkAccounts({ patientId, survivorPatientId, revision }, own);
-const unlink = (patientId: string, revision: bigint) => counter.client.unlinkAccounts({ patientId, revision }, own);
+  counter.internal.linkAccounts({ patientId, survivorPatientId, revision }, own);
+const unlink = (patientId: string, revision: bigint) => counter.internal.unlinkAccounts({ patientId, revision }, own);
 const ofPatient = (patientId: string) =>
   counter.client.getBillingAccount({ key: { case: "patientId", value: patientId } }, counter.headers);
 const plain = ({ minorUnits, currencyCode }: { minorUnits: bigint; currencyCode: string } = money(0n)) => [minorUnits, currencyCode];
@@ -131,7 +131,7 @@ test("a link that is repeated or arrives late changes nothing, and leaves no ent
 
 test("only patient-service links accounts, and waits for one that is not open yet", async () => {
   const [survivor, merged] = [await open(), await open()];
-  const asClerk = counter.client.linkAccounts({ ...merged, survivorPatientId: survivor.patientId, revision: 1n }, counter.headers);
+  const asClerk = counter.internal.linkAccounts({ ...merged, survivorPatientId: survivor.patientId, revision: 1n }, counter.headers);
   expect((await counter.failure(asClerk)).code).toBe(Code.PermissionDenied);
   const error = await counter.failure(link(merged.patientId, randomUUID(), 1n));
   expect([error.code, error.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([Code.FailedPrecondition, "ACCOUNT_NOT_FOUND"]);

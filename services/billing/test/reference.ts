@@ -18,8 +18,6 @@ const member = 2;
 
 /** Renders a proto file as Markdown: methods, messages and enums with their comments, and messages that it has of its package. */
 export function renderReference(path: string): string {
-  // In a fresh clone, the files on which the proto tree depends do not exist yet.
-  execFileSync(process.execPath, ["proto/dependencies.ts"]);
   const bytes = execFileSync("buf", ["build", "--as-file-descriptor-set", "-o", "-"], { maxBuffer: 64 * 1024 * 1024 });
   const files = fromBinary(FileDescriptorSetSchema, bytes).file;
   const file = files.find((each) => each.name === path);

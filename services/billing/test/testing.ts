@@ -11,6 +11,7 @@ import { createCursors } from "@pm/kit/cursor";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
 import { BillingService, PaymentMethod, TaxMode } from "@pm/proto/billing/v1/billing";
+import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import { MoneySchema } from "@pm/proto/common/v1/money";
 import { query } from "@pm/stack/native/postgres";
 import { freePort } from "@pm/stack/programs/ports";
@@ -121,10 +122,12 @@ export async function openCounter() {
   const headers = { headers: { authorization: clerk } };
   // Patient-service does not run here, so accounts are opened as it opens them: by its own token, for a person.
   const opener = { headers: { authorization: await issuer.service("patient"), "x-on-behalf-of": clerk } };
-  const client = createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
+  const transport = createGrpcTransport({ baseUrl: billing.url });
+  const client = createClient(BillingService, transport);
+  const internal = createClient(BillingInternalService, transport);
   const newPatient = () => ({ patientId: randomUUID(), name: "Ada", email: "ada@example.com" });
   return {
-    ...{ billing, issuer, clerk, headers, opener, client, newPatient, databaseUrl: database.databaseUrl },
+    ...{ billing, issuer, clerk, headers, opener, client, internal, newPatient, databaseUrl: database.databaseUrl },
     newAccount: async () => (await client.createBillingAccount(newPatient(), opener)).accountId,
     rows: (sql: string, values: unknown[] = []) =>
       query(database.databaseUrl, async (connection) => (await connection.query(sql, values)).rows),

@@ -124,11 +124,13 @@ export async function stopChildren(graceMs?: number): Promise<void> {
   for (const child of [...children].reverse()) await child.stop(graceMs);
 }
 
-/** Runs a program to its end and returns its standard output. Throws with its last lines if it fails. */
+/**
+ * Runs a program to its end and returns its standard output. Throws with its last lines if it fails. `signal` ends it.
+ */
 export async function run(
   command: string,
   args: string[],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string; uid?: number; gid?: number } = {},
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; uid?: number; gid?: number; signal?: AbortSignal } = {},
 ): Promise<string> {
   if (closing) throw new Error(`${command} is not started, because everything is being stopped`);
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });

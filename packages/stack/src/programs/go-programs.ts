@@ -40,7 +40,7 @@ async function install(name: GoProgram, work: string, progress: Progress): Promi
 }
 
 /** Go's own installer does not put its folder on the PATH, so look there too. */
-async function findGo(): Promise<string | undefined> {
+export async function findGo(): Promise<string | undefined> {
   if (await hasProgram("go")) return "go";
   const usual = "/usr/local/go/bin/go";
   return existsSync(usual) ? usual : undefined;

@@ -7,7 +7,7 @@ import { digestOf } from "./cache.ts";
 import { hasProgram, run } from "./child.ts";
 
 /** The program of the JDK at JAVA_HOME; if that is not set, the one on the path. */
-export function javaProgram(name: "java" | "javac"): string {
+export function javaProgram(name: "java" | "javac" | "jar"): string {
   const home = process.env.JAVA_HOME;
   return home ? join(home, "bin", name) : name;
 }
@@ -27,13 +27,20 @@ export async function javaVersion(): Promise<number | undefined> {
   );
 }
 
+/** @throws Error if this machine has no compiler for Java */
+export async function requireJavac(): Promise<void> {
+  await run(javaProgram("javac"), ["-version"]).catch((cause) => {
+    throw new Error('a JDK 17 or newer is missing (program "javac"; Debian: apt install openjdk-17-jdk-headless)', { cause });
+  });
+}
+
 /** What this machine lacks to download jars; empty if it lacks nothing. `what` names to people what the jars are for. */
 export async function missingForJars(what: string): Promise<string[]> {
   if (await hasProgram("mvn")) return [];
   return [`Maven (program "mvn"; Debian: apt install maven, macOS: brew install maven), once, to download ${what}`];
 }
 
-/** Maven's coordinates (`group:artifact:version`), and the `digestOf` a folder with exactly their jars. */
+/** Maven's coordinates (`group:artifact:version[:type:classifier]`), and the `digestOf` a folder with exactly their files. */
 type Jars = { artifacts: string[]; isTransitive: boolean; sha256: string };
 
 /**
@@ -43,8 +50,9 @@ type Jars = { artifacts: string[]; isTransitive: boolean; sha256: string };
 export async function downloadJars(dir: string, { artifacts, isTransitive, sha256 }: Jars): Promise<void> {
   const work = mkdtempSync(join(tmpdir(), "pm-maven-"));
   const dependencies = artifacts.map((coordinates) => {
-    const [group, artifact, version] = coordinates.split(":");
-    return `<dependency><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version></dependency>`;
+    const values = coordinates.split(":");
+    const elements = ["groupId", "artifactId", "version", "type", "classifier"].slice(0, values.length);
+    return `<dependency>${elements.map((name, index) => `<${name}>${values[index]}</${name}>`).join("")}</dependency>`;
   });
   writeFileSync(
     join(work, "pom.xml"),

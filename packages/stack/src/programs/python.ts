@@ -1,6 +1,7 @@
-/** Python programs: each is one wheel of PyPI, installed into its own virtual environment and checked by its hash. */
+/** Python programs, each in its own virtual environment: one wheel of PyPI by its hash, or packages by their versions. */
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { cached, type Progress } from "./cache.ts";
 import { hasProgram, run } from "./child.ts";
 
 /**
@@ -25,6 +26,21 @@ export async function installPythonProgram(venv: string, requirement: string, sh
   writeFileSync(requirements, `${requirement} --hash=sha256:${sha256}\n`);
   const pip = "-m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --no-deps -r".split(" ");
   await run(join(venv, "bin", "python"), [...pip, requirements]);
+}
+
+/**
+ * Installs packages (`name==version`) with all that they need, once per version. Returns their virtual environment.
+ * @throws Error with the reason if they cannot be installed
+ */
+export function installPythonPackages(packages: string[], progress: Progress): Promise<string> {
+  const name = packages.join("-").replaceAll(/[^a-z0-9.-]+/g, "-");
+  return cached(name, progress, async (dir) => {
+    const missing = await missingForPythonProgram(packages.join(", "));
+    if (missing.length > 0) throw new Error(missing.join(", "));
+    progress(`downloading ${packages.join(", ")} with pip (once)`);
+    await run("python3", ["-m", "venv", dir]);
+    await run(join(dir, "bin", "python"), ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ...packages]);
+  });
 }
 
 /** The folder of a virtual environment that holds the installed packages. */

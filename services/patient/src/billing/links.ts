@@ -9,7 +9,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import { traceparentFrom } from "@pm/kit/metrics";
-import { BillingService } from "@pm/proto/billing/v1/billing";
+import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import type { PatientDatabase } from "../database.ts";
 import { type Link, leaseLinks, noteSent, postponeLink } from "./links-store.ts";
 
@@ -22,7 +22,7 @@ const leaseSeconds = 60;
 export type SendLink = (link: Link) => Promise<void>;
 
 export function createSendLink(options: { billingUrl: string; serviceToken: () => Promise<string> }): SendLink {
-  const client = createClient(BillingService, createGrpcTransport({ baseUrl: options.billingUrl }));
+  const client = createClient(BillingInternalService, createGrpcTransport({ baseUrl: options.billingUrl }));
   return async ({ patientId, survivorId, revision }) => {
     const headers = { authorization: `Bearer ${await options.serviceToken()}`, traceparent: traceparentFrom(undefined) };
     const how = { headers, timeoutMs: deadlineMs };
