@@ -4,6 +4,7 @@
  */
 import { installCurrencyList } from "./currencies/iso4217.ts";
 import { installSchemathesis } from "./fuzz/schemathesis.ts";
+import { installFebrl } from "./matching/febrl.ts";
 import { installAuthlib } from "./oauth/authlib.ts";
 import { installGenerator } from "./openapi/generator.ts";
 import { runSteps, type Step } from "./steps.ts";
@@ -36,6 +37,11 @@ const judges: Step[] = [
     name: "schemathesis and fast-check: every service does what its document or its proto says",
     command: "FUZZ_MINUTES=5 node tests/fuzz/fuzz.ts",
     missing: needs(() => installSchemathesis(say)),
+  },
+  {
+    name: "febrl and Splink: records of one person are found, by weights that learnt from other records",
+    command: "node tests/matching/matching.ts",
+    missing: needs(() => installFebrl(say)),
   },
   {
     name: "authlib and PyJWT: they get tokens at the gateway, and accept them",

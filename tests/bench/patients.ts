@@ -11,6 +11,9 @@ import { percentile, type Row } from "./measure.ts";
 
 const patients = Number(process.env.BENCH_PATIENTS || 1_000_000);
 const deepPage = 10_000;
+const maxWorkListSeconds = 900;
+/** A match costs at most so many searches. */
+const maxSearches = 3;
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -39,6 +42,21 @@ function createSeed({ platform, baselines }: BenchContext) {
     seeded ??= fill();
     await seeded;
   };
+  /** The job compares all of them with each other, as fast as it can. Gives how long that took. */
+  const untilCompared = () =>
+    query(migrationDatabaseUrl, async (client) => {
+      const started = performance.now();
+      const text = `select exists (select from duplicate_progress where after_id is null and (xid, id) =
+        (select changed_xid::text, id from patients where changed_xid is not null order by changed_xid desc, id desc limit 1)) as done`;
+      while (!(await client.query(text)).rows[0].done) await delay(1_000);
+      return (performance.now() - started) / 1_000;
+    });
+  let comparing: Promise<number> | undefined;
+  const compare = async () => {
+    await seed();
+    comparing ??= untilCompared();
+    return comparing;
+  };
   const row: Row = {
     name: `seed ${patients} patients`,
     concurrency: 1,
@@ -48,10 +66,23 @@ function createSeed({ platform, baselines }: BenchContext) {
     baseline: baselines.copy,
     aims: { minRate: 0.1 },
   };
+  const workList: Row = {
+    name: `work list of duplicates of ${patients} patients`,
+    concurrency: 1,
+    things: patients,
+    seconds: 0,
+    prepare: seed,
+    request: compare,
+    async after() {
+      const seconds = await compare();
+      say(`the work list of ${patients} patients took ${seconds.toFixed(0)} s`);
+      return seconds > maxWorkListSeconds ? [`the work list took more than ${maxWorkListSeconds} s`] : [];
+    },
+  };
   return {
-    row,
+    rows: [row, workList],
     async prepare() {
-      await seed();
+      await compare();
       await untilSealed();
     },
   };
@@ -128,6 +159,27 @@ function searchRow({ platform, baselines, http }: BenchContext, name: string, to
   };
 }
 
+/** Somebody with a typing error in their name, or in their date of birth. */
+function matchRow({ platform, http }: BenchContext, costOfSearch: () => number): Row {
+  return {
+    name: `match among ${patients} patients`,
+    concurrency: 2,
+    seconds: 15,
+    async request(_, iteration) {
+      const { name, firstName = name, lastName = name, dateOfBirth, address } = personAt((iteration * 9_973) % patients, patients).record;
+      const wrong =
+        iteration % 2 ? { firstName: firstName.slice(1), dateOfBirth } : { firstName, dateOfBirth: `${dateOfBirth.slice(0, 8)}01` };
+      await http(platform.services.patient.url, "POST", "/patients:match", { body: { ...wrong, lastName, address } });
+    },
+    after({ cpuMs }) {
+      if (Number.isNaN(costOfSearch())) return [];
+      const searches = cpuMs / costOfSearch();
+      say(`a match costs as much CPU as ${searches.toFixed(2)} searches`);
+      return searches > maxSearches ? [`a match costs more than ${maxSearches} searches`] : [];
+    },
+  };
+}
+
 /** Creates a user, shares every `nth` patient with them, and returns their token. */
 async function userWhoSees({ platform, http }: BenchContext, nth: number): Promise<string> {
   const credentials = { email: `bench-${randomUUID()}@example.com`, password: `correct horse battery ${randomUUID()}` };
@@ -164,9 +216,17 @@ export const rows: Rows = async (context) => {
       return missed;
     },
   });
-  const search = (name: string, tokenOf: () => Promise<string | undefined>) => seededRow(searchRow(context, name, tokenOf));
+  let costOfSearch = Number.NaN;
+  const search = (name: string, tokenOf: () => Promise<string | undefined>, note?: (figures: { cpuMs: number }) => void) => {
+    const row = searchRow(context, name, tokenOf);
+    const after: Row["after"] = (figures) => {
+      note?.(figures);
+      return row.after?.(figures) ?? [];
+    };
+    return seededRow({ ...row, after });
+  };
   return [
-    seed.row,
+    ...seed.rows,
     seededRow({ name: `list 50 of ${patients} patients, page 1`, request: pages.first }),
     seededRow({
       name: `list 50 of ${patients} patients, page ${deepPage}`,
@@ -174,7 +234,14 @@ export const rows: Rows = async (context) => {
       request: pages.deep,
       after: pages.compare,
     }),
-    search(`search ${patients} patients`, async () => undefined),
+    search(
+      `search ${patients} patients`,
+      async () => undefined,
+      (figures) => {
+        costOfSearch = figures.cpuMs;
+      },
+    ),
+    seededRow(matchRow(context, () => costOfSearch)),
     search(`search ${patients} patients as a user who sees 1 of 1,000`, () => userWhoSees(context, 1_000)),
     search(`search ${patients} patients as a user who sees 1 of 5`, () => userWhoSees(context, 5)),
   ];

@@ -16,6 +16,7 @@ import {
   ids,
   mailbox,
   newMember,
+  newPair,
   newUser,
   own,
   ownerOfPatient,
@@ -90,6 +91,12 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   },
   "patient.readLegalHold": { leaves: "patient.hold_read", by: () => get(`/patients/${ids.patient}/hold`) },
   "patient.endLegalHold": { leaves: "patient.hold_ended", by: () => ({ method: "DELETE", path: `/patients/${ids.patient}/hold` }) },
+  "patient.matchPatients": { leaves: "patient.matched", by: () => post("/patients:match", { name: "Ada Lovelace" }) },
+  "patient.listDuplicates": { leaves: "patient.duplicates_listed", by: () => get("/patients/duplicates") },
+  "patient.dismissDuplicate": {
+    leaves: "patient.duplicate_dismissed",
+    by: async () => post(`/patients/duplicates/${await newPair()}:dismiss`),
+  },
   "patient.importPatients": {
     leaves: "import.begun",
     by: () => ({

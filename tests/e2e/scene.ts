@@ -94,6 +94,17 @@ export async function ownerOfPatient(): Promise<string> {
   return id;
 }
 
+/** The id of a pair of the work list: somebody who is registered twice. */
+export async function newPair(): Promise<string> {
+  const somebody = { ...person(), lastName: undefined, name: `Quill ${randomUUID().replaceAll("-", "").replaceAll(/\d/g, "x")}` };
+  const registered = await Promise.all([freshEmail(), freshEmail()].map((email) => done(post("/patients", { ...somebody, email }))));
+  const ids = registered.map(({ id }) => id);
+  const text = "select id from duplicate_pairs where first_id = any($1::uuid[]) and second_id = any($1::uuid[])";
+  const pair = () =>
+    query(platform.databases.patient.databaseUrl, async (client) => (await client.query<{ id: string }>(text, [ids])).rows[0]);
+  return (await vi.waitUntil(pair, { timeout: 20_000, interval: 500 })).id;
+}
+
 /** The call that puts a new user into the team. */
 export const newMember = async (): Promise<Call> => ({ method: "PUT", path: `/auth/teams/${ids.team}/members/${(await newUser()).id}` });
 

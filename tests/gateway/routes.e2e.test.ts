@@ -98,6 +98,8 @@ const withToken: Row[] = [
   ["POST /patients:import?dryRun=true", "patient"],
   ["GET /patients:export", "patient"],
   ["POST /patients:match", "patient"],
+  ["GET /patients/duplicates?state=open", "patient"],
+  ["POST /patients/duplicates/1:dismiss", "patient"],
   ["POST /patients:transfer", "patient"],
   ["POST /api/patients:match", "patient", "/patients:match"],
   ["GET /api/patients", "patient", "/patients"],

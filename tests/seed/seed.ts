@@ -40,11 +40,11 @@ type Target = { table: string; columns: string; row: (person: Seeded) => unknown
 const patients: Target = {
   table: "patients",
   columns:
-    "id, version, name, first_name, last_name, email, email_key, phone_number, date_of_birth, address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, sort_name, city_key, words_version, words, details",
+    "id, version, name, first_name, last_name, email, email_key, phone_number, date_of_birth, address_text, street, city, state, zip_code, sex, registered_date, registered_by, created_at, updated_at, sort_name, city_key, words_version, match_keys, keys_version, words, details",
   row: ({ id, at, record: r, words }) => [
     ...[id, 1, r.name, r.firstName, r.lastName, r.email, emailKey(r.email), r.phoneNumber, r.dateOfBirth],
     ...[r.address.text, r.address.street, r.address.city, r.address.state, r.address.zipCode, r.sex, r.registeredDate],
-    ...[actor, at.toISOString(), at.toISOString(), words.sortName, words.cityKey, 1],
+    ...[actor, at.toISOString(), at.toISOString(), words.sortName, words.cityKey, 1, `{${words.keys.join()}}`, 1],
     words.all.map((word) => `'${word.replace(/['\\]/g, "$&$&")}'`).join(" "),
     JSON.stringify({ identifiers: r.identifiers }),
   ],

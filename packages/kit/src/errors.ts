@@ -52,6 +52,8 @@ type AppErrorOptions = {
   metadata?: Record<string, string>;
   /** Seconds after which another try makes sense: `Retry-After` and google.rpc.RetryInfo. */
   retryAfterSeconds?: number;
+  /** More members of the problem (RFC 9457), for the caller only. */
+  members?: Record<string, unknown>;
   /** More headers of the HTTP answer. */
   headers?: Record<string, string>;
   /**
@@ -170,9 +172,9 @@ type Problem = {
 
 /** The body of the HTTP answer for an error. */
 export function toProblem({ status, title, code, message, options }: AppError, requestId: string): Problem {
-  const { errors, reason, metadata } = options;
+  const { errors, reason, metadata, members } = options;
   const why = { ...(reason && { reason }), ...(metadata && { metadata }) };
-  return { type: "about:blank", title, status, detail: message, code, requestId, ...why, ...(errors && { errors }) };
+  return { type: "about:blank", title, status, detail: message, code, requestId, ...why, ...(errors && { errors }), ...members };
 }
 
 /** The HTTP answer for an error: `application/problem+json` (RFC 9457). */

@@ -53,5 +53,6 @@ export const readConfig = () =>
       .regex(/^[A-Z]{1,6}$/, "must be 1 to 6 letters, A to Z")
       .default("P"),
     RECORD_NUMBER_START: z.coerce.number().int().min(1).max(1_000_000_000_000).default(100_000),
+    MATCH_MODEL: z.string().min(1).optional(),
     DATE_ORDER: z.enum(dateOrders).default("YMD"),
   });

@@ -22,6 +22,12 @@ import { createImports } from "./files/import.ts";
 import { registerProgress } from "./files/progress-rest.ts";
 import { registerFiles } from "./files/rest.ts";
 import { createTransfers } from "./files/transfers.ts";
+import { createWorkList } from "./matching/duplicates.ts";
+import { createMatching } from "./matching/matching.ts";
+import { readModel } from "./matching/model-file.ts";
+import { createDuplicates } from "./matching/newcomers.ts";
+import { startPairing } from "./matching/pairing.ts";
+import { registerMatching, toCandidate } from "./matching/rest.ts";
 import { createMerging } from "./merging/merging.ts";
 import { registerMerging } from "./merging/rest.ts";
 import { createConflicts } from "./patients/conflicts.ts";
@@ -34,6 +40,7 @@ import { about } from "./patients/schemas.ts";
 import { createSharing } from "./patients/sharing.ts";
 import { createTotals } from "./patients/totals.ts";
 import { registerTotals } from "./patients/totals-rest.ts";
+import { createWordCounts } from "./patients/word-frequencies-store.ts";
 import { createRecordNumbers, startNumbering } from "./record-numbers/record-numbers.ts";
 import { registerDocs } from "./swagger-ui.ts";
 import type { Tables } from "./tables.ts";
@@ -57,9 +64,14 @@ const committed = relay.wake;
 const conflicts = createConflicts({ db });
 const rewriting = startRewriting({ ...parts, db });
 const search = { dateOrder: config.DATE_ORDER, phoneRegion: settings.phoneRegion };
+const model = readModel(config.MATCH_MODEL);
+const frequencies = createWordCounts(db);
+const matching = createMatching({ db, audit, model, frequencies, now, settings });
+const duplicates = createDuplicates(matching, toCandidate);
+startPairing({ ...parts, db, settings: databaseSettings(config), model, frequencies, isRewritten: rewriting.isDone });
 const lists = createLists({ db, cursors, search, isRewritten: rewriting.isDone });
-const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings });
-const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, committed, now, settings });
+const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, duplicates, committed, now, settings });
+const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, duplicates, committed, now, settings });
 billing.startWorker(lifecycle, imports.isRunning);
 
 const erasing = {
@@ -74,6 +86,7 @@ registerDocs(rest);
 registerProgress(rest, { db });
 registerEmergencies(rest, { db });
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
+registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
 registerPatients(rest, {
   patients,
   lists,

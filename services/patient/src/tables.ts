@@ -121,9 +121,9 @@ export type Patient = {
 
 /**
  * What lists find and order a patient by: words, of which `names` are those that a misspelled word may mean, the name by which
- * lists are sorted, and the city as it is compared.
+ * lists are sorted, and the city as it is compared. By `keys` records meet that may be of one person.
  */
-export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined };
+export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined; keys: number[] };
 
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored" | "merged" | "unmerged" | "erased";
@@ -131,6 +131,14 @@ export type Action = "registered" | "imported" | "updated" | "deleted" | "restor
 /** What an import does with patients who are there: `update` changes them, `upsert` creates the others too. */
 export const importModes = ["create", "update", "upsert"] as const;
 export type ImportMode = (typeof importModes)[number];
+
+/** What becomes of a new patient who may be registered already: `warn` creates them and says so. */
+export const duplicateModes = ["allow", "warn", "refuse"] as const;
+export type DuplicateMode = (typeof duplicateModes)[number];
+
+/** How sure it is that two records are of one person, from the surest to the least sure. */
+export const grades = ["certain", "probable", "possible"] as const;
+export type Grade = (typeof grades)[number];
 
 /** What was decided about a pair of records that may be one person. */
 export const pairStates = ["open", "merged", "not_the_same"] as const;
@@ -166,6 +174,8 @@ export type PatientsTable = {
   city_key: string | null;
   words_version: bigint | null;
   erased_at: Date | null;
+  match_keys: number[] | null;
+  keys_version: bigint | null;
   merged_into: string | null;
 };
 
@@ -189,6 +199,8 @@ export type Tables = {
     decided_by: string | null;
     decided_at: Date | null;
   };
+  /** One row. */
+  duplicate_progress: { one: Generated<boolean>; model: string; after_id: string | null; server: string; xid: string; id: string };
   patient_versions: {
     patient_id: string;
     version: bigint;
@@ -244,7 +256,14 @@ export type Tables = {
     next_attempt_at: Date | null;
     traceparent: string | null;
   };
-  idempotency_keys: { caller: string; key: string; request_hash: Buffer; patient_id: string; created_at: Generated<Date> };
+  idempotency_keys: {
+    caller: string;
+    key: string;
+    request_hash: Buffer;
+    patient_id: string;
+    created_at: Generated<Date>;
+    possible_duplicates: number | null;
+  };
   imports: {
     id: string;
     caller: string;
@@ -282,6 +301,7 @@ export type Tables = {
     attempts: Generated<number>;
     next_attempt_at: Date | null;
   };
+  import_duplicates: { import_id: string; line: bigint; possible_duplicates: number };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };
   import_emails: { import_id: string; email_hash: Buffer };
   file_transfers: {

@@ -15,7 +15,7 @@ const strictAdmin = strict.as("admin");
 afterAll(() => strict.close());
 
 const nobody = { name: "Newborn Lovelace", dateOfBirth: "2026-01-02" };
-const create = async (who: Client, body: object) => (await who.send("POST", "/patients", body)).body;
+const create = async (who: Client, body: object) => (await who.send("POST", "/patients?duplicates=allow", body)).body;
 const column = async (id: string, name: string) =>
   (await service.db.pool.query(`select ${name} as value from patients where id = $1`, [id])).rows[0].value;
 
@@ -87,12 +87,15 @@ test("null removes an e-mail and an address, and a part can be added to an addre
 test("with the default settings, an e-mail and an address are required and cannot be removed", async () => {
   const paths = ({ body }: { body: { errors: { path: string }[] } }) => body.errors.map(({ path }) => path);
   for (const body of [nobody, { ...nobody, email: null, address: null }]) {
-    const refused = await strictAdmin.send("POST", "/patients", body);
+    const refused = await strictAdmin.send("POST", "/patients?duplicates=allow", body);
     expect([refused.status, paths(refused)]).toEqual([400, ["email", "address"]]);
   }
   for (const wrong of ["", " "]) {
-    expect(paths(await strictAdmin.send("POST", "/patients", someBody({ email: wrong })))).toEqual(["email"]);
-    expect(paths(await admin.send("POST", "/patients", someBody({ email: wrong, address: wrong })))).toEqual(["email", "address"]);
+    expect(paths(await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email: wrong })))).toEqual(["email"]);
+    expect(paths(await admin.send("POST", "/patients?duplicates=allow", someBody({ email: wrong, address: wrong })))).toEqual([
+      "email",
+      "address",
+    ]);
   }
   const { id } = await create(strictAdmin, someBody());
   for (const field of ["email", "address"])
@@ -101,13 +104,13 @@ test("with the default settings, an e-mail and an address are required and canno
 
 test("a family shares an e-mail where the clinic permits it, and a key repeats only its own request", async () => {
   const [email, key] = [`family.${randomUUID()}@example.com`, randomUUID()];
-  const send = (name: string, headers = {}) => admin.send("POST", "/patients", someBody({ name, email }), headers);
+  const send = (name: string, headers = {}) => admin.send("POST", "/patients?duplicates=allow", someBody({ name, email }), headers);
   const [first, second] = [await send("One"), await send("Two")];
   expect([first.status, second.status]).toEqual([201, 201]);
   expect(await column(first.body.id, "email_key")).toBeNull();
   const body = someBody({ email });
-  const keyed = await admin.send("POST", "/patients", body, { "idempotency-key": key });
-  const again = await admin.send("POST", "/patients", body, { "idempotency-key": key });
+  const keyed = await admin.send("POST", "/patients?duplicates=allow", body, { "idempotency-key": key });
+  const again = await admin.send("POST", "/patients?duplicates=allow", body, { "idempotency-key": key });
   expect([again.status, again.body]).toEqual([201, keyed.body]);
   const lines = [1, 2].map((n) => `${JSON.stringify(someBody({ name: `Child ${n}`, email: email.toUpperCase() }))}\n`).join("");
   for (const query of ["?dryRun=true", ""]) {
@@ -128,7 +131,7 @@ test("an e-mail is one patient's in all its spellings, in a body, a file and a d
   const created = await create(strictAdmin, someBody({ email: spellings[0] }));
   expect(created.email).toBe(spellings[0]);
   for (const email of spellings) {
-    expect((await strictAdmin.send("POST", "/patients", someBody({ email }))).status).toBe(409);
+    expect((await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email }))).status).toBe(409);
     const line = `${JSON.stringify(someBody({ email }))}\n`;
     for (const query of ["?dryRun=true", ""]) {
       const report = await strictAdmin.send("POST", `/patients:import${query}`, line, { "content-type": "application/x-ndjson" });
@@ -149,14 +152,15 @@ test("an e-mail that changes to another spelling stays one patient's", async () 
   for (const email of spellings.slice(1)) {
     expect((await strictAdmin.send("PATCH", `/patients/${id}`, { email })).body.email).toBe(email);
     expect(await column(id, "email_key")).not.toBeNull();
-    for (const email of spellings) expect((await strictAdmin.send("POST", "/patients", someBody({ email }))).status).toBe(409);
+    for (const email of spellings)
+      expect((await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email }))).status).toBe(409);
   }
 });
 
 test("patients of the version before keep their e-mails to themselves while both versions run", async () => {
   const tag = randomUUID();
   const old = await insertAsBefore(`Old.${tag}@example.com`);
-  expect((await strictAdmin.send("POST", "/patients", someBody({ email: `old.${tag}@EXAMPLE.com` }))).status).toBe(409);
+  expect((await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email: `old.${tag}@EXAMPLE.com` }))).status).toBe(409);
   await create(strictAdmin, someBody({ email: `new.${tag}@example.com` }));
   expect(await insertAsBefore(`NEW.${tag}@example.com`)).toBeUndefined();
   await migrate();
@@ -164,7 +168,7 @@ test("patients of the version before keep their e-mails to themselves while both
   // It changes an address and knows nothing of keys.
   await service.db.pool.query("update patients set email = $1 where id = $2", [`Moved.${tag}@example.com`, old]);
   expect(await column(old, "email_key")).toBe(`moved.${tag}@example.com`);
-  expect((await strictAdmin.send("POST", "/patients", someBody({ email: `old.${tag}@example.com` }))).status).toBe(201);
+  expect((await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email: `old.${tag}@example.com` }))).status).toBe(201);
 });
 
 test("patients whom the version before told apart are listed by id, and can still be changed", async () => {
@@ -179,7 +183,7 @@ test("patients whom the version before told apart are listed by id, and can stil
     const changed = await strictAdmin.send("PATCH", `/patients/${id}`, { sex: "female" });
     expect([changed.status, changed.body.sex]).toEqual([200, "female"]);
   }
-  expect((await strictAdmin.send("POST", "/patients", someBody({ email: "ZOE\u0308@example.com" }))).status).toBe(409);
+  expect((await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email: "ZOE\u0308@example.com" }))).status).toBe(409);
 });
 
 test("turning uniqueness on gives keys, or fails with counts and ids where patients share addresses, and goes on when they do not", async () => {
@@ -200,6 +204,8 @@ test("turning uniqueness on gives keys, or fails with counts and ids where patie
   await admin.send("PATCH", `/patients/${other.id}`, { email: `moved.${tag}@example.com` });
   expect(await migrate()).toMatchObject({ failed: false, ids: [] });
   for (const name of ["alone", "shared", "moved"])
-    expect((await strictAdmin.send("POST", "/patients", someBody({ email: `${name}.${tag}@example.com` }))).status).toBe(409);
+    expect((await strictAdmin.send("POST", "/patients?duplicates=allow", someBody({ email: `${name}.${tag}@example.com` }))).status).toBe(
+      409,
+    );
   expect((await strictAdmin.send("POST", `/patients/${gone.id}:restore`)).status).toBe(409);
 });

@@ -8,7 +8,7 @@ import { patientsOfThisFile, someBody } from "./testing.ts";
 const { service, admin } = await patientsOfThisFile();
 
 const create = async (fields: Record<string, unknown> = {}, by = admin) => {
-  const { status, body } = await by.send("POST", "/patients", someBody(fields));
+  const { status, body } = await by.send("POST", "/patients?duplicates=allow", someBody(fields));
   expect(status).toBe(201);
   return body;
 };

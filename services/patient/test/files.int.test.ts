@@ -76,12 +76,16 @@ test("a dry run reports what an import would, and creates nothing", async () => 
     twice,
   ]);
   const before = await count();
-  const dry = await admin.send("POST", "/patients:import?dryRun=true", file, {
+  // What may be registered already depends on the lines that are stored.
+  const dry = await admin.send("POST", "/patients:import?dryRun=true&duplicates=allow", file, {
     ...ndjson,
     "idempotency-key": "a key that a dry run leaves alone",
   });
   expect(await count()).toBe(before);
-  const wet = await admin.send("POST", "/patients:import", file, { ...ndjson, "idempotency-key": "a key that a dry run leaves alone" });
+  const wet = await admin.send("POST", "/patients:import?duplicates=allow", file, {
+    ...ndjson,
+    "idempotency-key": "a key that a dry run leaves alone",
+  });
   expect(dry.body).toMatchObject({ dryRun: true, lines: 1203, created: 1201, failed: 2 });
   expect(wet.body).toEqual({ ...dry.body, dryRun: false, importId: wet.body.importId });
 });

@@ -7,7 +7,7 @@ const { service, admin } = await patientsOfThisFile({ settings: { emailUnique: t
 const merger = (id?: string) => service.as(["patient:read", "patient:write", "patient:merge"], id === undefined ? {} : { id });
 
 async function create(fields: Record<string, unknown> = {}, by: Client = admin) {
-  const { status, body } = await by.send("POST", "/patients", someBody(fields));
+  const { status, body } = await by.send("POST", "/patients?duplicates=allow", someBody(fields));
   expect(status).toBe(201);
   return body;
 }

@@ -27,7 +27,7 @@ const names = async (isRewritten: boolean, query: object) =>
 /** Makes a row what the version before would have written. */
 async function age(id: string, words: string[]): Promise<void> {
   await pool.query(
-    "update patients set words = array_to_tsvector($2), sort_name = null, city_key = null, words_version = null where id = $1",
+    "update patients set words = array_to_tsvector($2), sort_name = null, city_key = null, words_version = null, keys_version = null where id = $1",
     [id, words],
   );
 }

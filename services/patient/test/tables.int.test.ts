@@ -33,6 +33,8 @@ const tables: TableDescriptions<Tables> = {
     sort_name: "text null",
     city_key: "text null",
     words_version: "bigint null",
+    match_keys: "integer[] null",
+    keys_version: "bigint null",
     merged_into: "uuid null",
     erased_at: "timestamptz null",
   },
@@ -103,7 +105,14 @@ const tables: TableDescriptions<Tables> = {
     next_attempt_at: "timestamptz null",
     traceparent: "text null",
   },
-  idempotency_keys: { caller: "text", key: "text", request_hash: "bytea", patient_id: "uuid", created_at: "timestamptz default" },
+  idempotency_keys: {
+    caller: "text",
+    key: "text",
+    request_hash: "bytea",
+    patient_id: "uuid",
+    created_at: "timestamptz default",
+    possible_duplicates: "integer null",
+  },
   imports: {
     id: "uuid",
     caller: "text",
@@ -141,6 +150,8 @@ const tables: TableDescriptions<Tables> = {
     attempts: "integer default",
     next_attempt_at: "timestamptz null",
   },
+  import_duplicates: { import_id: "uuid", line: "bigint", possible_duplicates: "integer" },
+  duplicate_progress: { one: "boolean default", model: "text", after_id: "uuid null", server: "text", xid: "text", id: "uuid" },
   conflict_limits: { caller: "text", told_at: "timestamptz[] default" },
   import_emails: { import_id: "uuid", email_hash: "bytea" },
   file_transfers: {

@@ -28,6 +28,11 @@ import { createImports } from "../src/files/import.ts";
 import { registerProgress } from "../src/files/progress-rest.ts";
 import { registerFiles } from "../src/files/rest.ts";
 import { createTransfers } from "../src/files/transfers.ts";
+import { createWorkList } from "../src/matching/duplicates.ts";
+import { createMatching } from "../src/matching/matching.ts";
+import { readModel } from "../src/matching/model-file.ts";
+import { createDuplicates } from "../src/matching/newcomers.ts";
+import { registerMatching, toCandidate } from "../src/matching/rest.ts";
 import { createMerging } from "../src/merging/merging.ts";
 import { registerMerging } from "../src/merging/rest.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
@@ -39,6 +44,7 @@ import { about } from "../src/patients/schemas.ts";
 import { createSharing } from "../src/patients/sharing.ts";
 import { createTotals } from "../src/patients/totals.ts";
 import { registerTotals } from "../src/patients/totals-rest.ts";
+import { createWordCounts } from "../src/patients/word-frequencies-store.ts";
 import { createRecordNumbers } from "../src/record-numbers/record-numbers.ts";
 import { registerDocs } from "../src/swagger-ui.ts";
 import type { Tables } from "../src/tables.ts";
@@ -81,6 +87,8 @@ type AppOptions = {
   others?: { [service: string]: string };
 };
 
+const cursors = createCursors("a key for cursors, long enough to be one");
+
 /** Billing holds nothing and erases everything. */
 const nothingHeld: ErasureInBilling = { holds: async () => undefined, erase: async () => ({ at: new Date(), removed: { accounts: 1 } }) };
 
@@ -114,19 +122,21 @@ export async function startPatientApp(
       revocations.onRevoked({ ...caller, userId: caller.id }, () => end(new AppError("unauthenticated", "This session has ended."))),
   };
   const rest = createRestApp({ service: "patient", ...about, log, lifecycle, verifier, audit });
-  registerDocs(rest);
   const [now, committed, settings] = [() => new Date(), () => undefined, { ...defaultSettings, ...set }];
-  const cursors = createCursors("a key for cursors, long enough to be one");
   const recordNumbers = createRecordNumbers({ db, prefix: "P", start: 100_000 });
   const search = { dateOrder: "YMD", phoneRegion: settings.phoneRegion } as const;
   const lists = createLists({ db, cursors, search, isRewritten: () => true });
   const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
   const conflicts = createConflicts({ db });
-  const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, committed, now, settings });
-  const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, committed, now, settings });
+  const matching = createMatching({ db, audit, model: readModel(), frequencies: createWordCounts(db), now, settings });
+  const duplicates = createDuplicates(matching, toCandidate);
+  const patients = createPatients({ db, audit, billing, recordNumbers, conflicts, duplicates, committed, now, settings });
+  const imports = createImports({ db, audit, recordNumbers, merge: patients.merge, duplicates, committed, now, settings });
+  registerDocs(rest);
   registerProgress(rest, { db });
   registerEmergencies(rest, { db });
   registerFiles(rest, { lists, imports, transfers });
+  registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
   registerPatients(rest, {
     patients,
     lists,

@@ -90,6 +90,9 @@ export const operations = {
   "patient.replacePatientAccess": "patient:write",
   // Also needs patient:all (services/patient/src/patients/sharing.ts).
   "patient.transferPatients": "patient:write",
+  "patient.matchPatients": "patient:read",
+  "patient.listDuplicates": "patient:read",
+  "patient.dismissDuplicate": "patient:write",
   // Also needs a second factor (services/patient/src/erasure/erasures.ts).
   "patient.erasePatient": "patient:erase",
   "patient.readErasure": "patient:erase",

@@ -15,10 +15,12 @@ import { rulesAt } from "../patients/fields.ts";
 import { hasRecordNumber, withRecordNumber } from "../patients/identifiers.ts";
 import type { Patients } from "../patients/patients.ts";
 import { emailKeyOf, type FieldChange, importedRecord } from "../patients/record.ts";
+import type { Duplicates, Newcomer } from "../patients/registration.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
-import type { ImportMode } from "../tables.ts";
+import type { DuplicateMode, ImportMode } from "../tables.ts";
+import { type LineDuplicates, readImportDuplicates } from "./duplicates-store.ts";
 import { withEntries } from "./lists.ts";
 import type { ImportFile, ImportLine } from "./rows.ts";
 import { advanceImport, beginImport, cancelledReason, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
@@ -54,6 +56,8 @@ export type ImportReport = {
   /** Columns of CSV that a record has no field for. */
   ignoredColumns: string[];
   errors: AsyncIterable<{ line: number; errors: FieldError[] }>;
+  /** Lines whose patients may be registered already. */
+  possibleDuplicates: AsyncIterable<LineDuplicates>;
 };
 
 type Batch = {
@@ -63,6 +67,8 @@ type Batch = {
   bytes: number;
   /** Identifiers of the patients that it creates. */
   keys: Set<string>;
+  /** Those who may be registered already, and are looked for, by their ids. */
+  newcomers: (Newcomer & { id: string; line: number })[];
 };
 
 type Options = {
@@ -72,12 +78,20 @@ type Options = {
   settings: RecordSettings;
   audit: AuditTrail;
   merge: Patients["merge"];
+  duplicates: Duplicates;
   /** Called after each commit that wrote events. */
   committed: () => void;
 };
 
 /** With a key, an import can be continued. A dry run checks everything and creates nothing. */
-type Run = { key: string | undefined; dryRun: boolean; mode: ImportMode; transferId: string; signal: AbortSignal };
+type Run = {
+  key: string | undefined;
+  dryRun: boolean;
+  mode: ImportMode;
+  duplicates: DuplicateMode;
+  transferId: string;
+  signal: AbortSignal;
+};
 
 export type Imports = ReturnType<typeof createImports>;
 
@@ -146,11 +160,13 @@ async function importLines(options: Options, call: Call, file: ImportFile, run: 
   const { id, prefixHash: _hash, finished: _finished, ...counts } = writer.reached();
   const shown = dryRun && mode !== "create" ? { changes: writer.changes } : {};
   const { ignoredColumns } = file;
-  return { importId: id, dryRun, ...counts, ...shown, ignoredColumns, errors: readImportErrors(options.db, id) };
+  const lists = { errors: readImportErrors(options.db, id), possibleDuplicates: readImportDuplicates(options.db, id) };
+  return { importId: id, dryRun, ...counts, ...shown, ignoredColumns, ...lists };
 }
 
 /** Adds the patients that lines create to a batch. */
-function createTaker({ recordNumbers, now, settings }: Options, call: Call, { dryRun }: Run, knownWords: Set<string>) {
+function createTaker({ recordNumbers, now, settings }: Options, call: Call, { dryRun, duplicates }: Run, knownWords: Set<string>) {
+  const viewer = viewerOf(call.caller);
   return async ({ number: line, body, added }: ImportLine, batch: Batch): Promise<void> => {
     const at = now();
     const given = importedRecord(added ? withEntries(body as Record<string, unknown>, added) : body, rulesAt(at.getTime(), settings));
@@ -164,6 +180,7 @@ function createTaker({ recordNumbers, now, settings }: Options, call: Call, { dr
     const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for the billing accounts of an import, so the worker opens them.
     batch.patients.add({ ...who, id, at, action: "imported", record, emailKey, words, event, billingAt: at });
+    if (duplicates !== "allow") batch.newcomers.push({ ...who, id, line, viewer, record, words: found });
     batch.imported.push({ line, id, outcome: "created", claims: claimsOf(given, settings), getsNumber, names: words.names });
   };
 }
@@ -177,7 +194,9 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
   // Names repeat: a word that this import has written need not be written again.
   const knownWords = new Set<string>();
   const who = { viewer: viewerOf(call.caller), requestId: call.requestId };
-  const newBatch = (): Batch => ({ imported: [], patients: spare.pop() ?? collectPatients(), failures: [], bytes: 0, keys: new Set() });
+  const stepOptions = { dryRun, signal, refusesDuplicates: run.duplicates === "refuse" };
+  const lists = () => ({ imported: [], failures: [], newcomers: [] });
+  const newBatch = (): Batch => ({ ...lists(), patients: spare.pop() ?? collectPatients(), bytes: 0, keys: new Set() });
   const take = createTaker(options, call, run, knownWords);
   const update = createUpdates(options, call, run);
   const changes: LineChanges[] = [];
@@ -232,7 +251,8 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
       const written = batch;
       writing = written;
       batch = newBatch();
-      progress = advanceImport(db, { ...written, ...position, ...who, before, dryRun, signal })
+      progress = findDuplicates(written, options.duplicates)
+        .then((duplicates) => advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, duplicates }))
         .finally(committed)
         .then((after) => {
           reached = after;
@@ -246,6 +266,12 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
       progress.catch(noop);
     },
   };
+}
+
+/** Lines whose patients may be registered already, as of what is stored before them. */
+async function findDuplicates({ newcomers }: Batch, duplicates: Duplicates): Promise<(LineDuplicates & { id: string })[]> {
+  const counts = newcomers.length > 0 ? await duplicates.count(newcomers) : [];
+  return newcomers.flatMap(({ id, line }, index) => (counts[index] ? [{ id, line, possibleDuplicates: counts[index] }] : []));
 }
 
 const noop = (): void => undefined;

@@ -10,7 +10,7 @@ import { callOf } from "../caller.ts";
 import type { Lists } from "../patients/list.ts";
 import { filters, filtersOf } from "../patients/request.ts";
 import { ImportReportSchema } from "../patients/schemas.ts";
-import { importModes } from "../tables.ts";
+import { duplicateModes, importModes } from "../tables.ts";
 import { readMap } from "./columns.ts";
 import { dateFormats } from "./dates.ts";
 import { exportPages } from "./exports.ts";
@@ -61,19 +61,25 @@ function refuseCompressed(contentEncoding = "identity"): void {
   });
 }
 
-/** The report as JSON text, with its errors as the database gives them. */
-async function* reportText({ errors, ...report }: ImportReport): AsyncGenerator<string> {
-  yield `${JSON.stringify(report).slice(0, -1)},"errors":[`;
+/** The report as JSON text, with its lists as the database gives them. */
+async function* reportText({ errors, possibleDuplicates, ...report }: ImportReport): AsyncGenerator<string> {
+  yield JSON.stringify(report).slice(0, -1);
+  yield* listText("errors", errors);
+  yield* listText("possibleDuplicates", possibleDuplicates);
+  yield "}";
+}
+
+async function* listText(name: string, items: AsyncIterable<object>): AsyncGenerator<string> {
+  let text = `,"${name}":[`;
   let separator = "";
-  let text = "";
-  for await (const error of errors) {
-    text += separator + JSON.stringify(error);
+  for await (const item of items) {
+    text += separator + JSON.stringify(item);
     separator = ",";
     if (text.length < 16_384) continue;
     yield text;
     text = "";
   }
-  yield `${text}]}`;
+  yield `${text}]`;
 }
 
 const importPatients = createRoute({
@@ -97,6 +103,10 @@ is 429. An import that sends less than 1 KiB per second, or takes longer than 60
       mode: z.enum(importModes).default("create").openapi({
         description:
           "`update` changes the patient that has the id of a line or, if it has none, one of its identifiers: as a PATCH does, with the cells and fields that are there. `upsert` creates the others too.",
+      }),
+      duplicates: z.enum(duplicateModes).default("warn").openapi({
+        description:
+          "What becomes of a line whose patient may be registered already, as far as you may see: `warn` creates them, and `possibleDuplicates` of the report says so; `refuse` fails the line; `allow` does not look.",
       }),
       map: plainText.min(1).max(2_000).optional().openapi({
         pattern: plainTextPattern,
@@ -165,7 +175,7 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
       if (!format) throw new AppError("unsupported_media_type", `Send the file as ${mediaTypes.ndjson} or ${mediaTypes.csv}.`);
       const charset = charsetOf(format, contentType);
       refuseCompressed(c.req.header("content-encoding"));
-      const { dryRun: isDry, mode, map, dateFormat } = c.req.valid("query");
+      const { dryRun: isDry, mode, duplicates, map, dateFormat } = c.req.valid("query");
       const dryRun = isDry === "true";
       if (format === "ndjson" && (map !== undefined || dateFormat !== undefined))
         throw invalidFields([{ path: map === undefined ? "dateFormat" : "map", message: "is for CSV only" }]);
@@ -179,7 +189,7 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
         const file = transfers.paced(c.req.raw.body ?? new Blob([]).stream(), streaming);
         // With the signal, the import ends also while it waits for more of the file.
         const lines = readFile(format, file.pipeThrough(new TransformStream(), { signal }), charset, options);
-        const report = await imports.run(callOf(c), lines, { key, dryRun, mode, transferId, signal });
+        const report = await imports.run(callOf(c), lines, { key, dryRun, mode, duplicates, transferId, signal });
         return c.body(textStream(reportText(report), signal, ended), 200, { "content-type": "application/json" }) as never;
       } catch (error) {
         await ended();

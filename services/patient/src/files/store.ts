@@ -6,6 +6,7 @@ import type { PatientDatabase, Viewer } from "../database.ts";
 import { askAboutConflicts, type Claim, unchecked, type Verdict } from "../patients/conflicts-store.ts";
 import { type CollectedPatients, type Conflict, insertCollected, isIdentifierRace, taken } from "../patients/write-store.ts";
 import { type ImportMode, recordNumberSystem } from "../tables.ts";
+import { type LineDuplicates, noteDuplicates, refusedDuplicate } from "./duplicates-store.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
 export type ImportProgress = {
@@ -147,6 +148,9 @@ export type Step = {
   /** The patients of those lines. */
   patients: CollectedPatients;
   failures: { line: number; errors: FieldError[] }[];
+  /** Lines whose patients may be registered already. */
+  duplicates: (LineDuplicates & { id: string })[];
+  refusesDuplicates: boolean;
 };
 
 /**
@@ -163,7 +167,8 @@ type Verdicts = Map<string, Verdict["kind"]>;
 
 async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<ImportProgress> {
   const { before, imported, patients, dryRun } = step;
-  const isRefused = ({ id }: Imported) => asked.get(id) === "refused";
+  const duplicates = new Map(step.refusesDuplicates ? step.duplicates.map((each) => [each.id, each]) : []);
+  const isRefused = ({ id }: Imported) => asked.get(id) === "refused" || duplicates.has(id);
   const allowed = imported.filter((line) => !isRefused(line));
   const leftOut = dryRun
     ? await takenKeys(tx, before.id, allowed)
@@ -178,6 +183,8 @@ async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<Impo
   const failed = imported.flatMap((imported) => {
     const { id, line } = imported;
     if (verdicts.get(id) === "refused") return [{ line, errors: [unchecked(imported.claims)] }];
+    const duplicate = duplicates.get(id);
+    if (duplicate) return [{ line, errors: [refusedDuplicate(duplicate)] }];
     const conflict = leftOut.get(id);
     return conflict ? [{ line, errors: refusal(imported, conflict) }] : [];
   });
@@ -198,6 +205,8 @@ async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<Impo
     count("unchanged"),
   ];
   const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
+  const warned = step.duplicates.filter(({ line }) => !isFailed.has(line));
+  if (advanced) await noteDuplicates(tx, before.id, warned);
   step.signal.throwIfAborted();
   if (advanced) return toProgress(advanced);
   const [state] = await tx.query<{ isCancelled: boolean }>(cancelledStatement, [before.id]);

@@ -68,11 +68,13 @@ async function createEraseRow(db: Kysely<unknown>): Promise<void> {
       update patients set version = version + 1, name = '', first_name = null, last_name = null, email = null, shared_email = null,
         email_key = null, phone_number = null, date_of_birth = '0001-01-01', address_text = null, street = null, city = null, state = null,
         zip_code = null, sex = null, details = null, words = '', sort_name = '', city_key = null, words_version = version + 1,
+        match_keys = '{}', keys_version = version + 1,
         updated_at = clock_timestamp(), deleted_at = coalesce(deleted_at, clock_timestamp()), erased_at = clock_timestamp()
       where id = patient;
       get diagnostics records = row_count;
       delete from patient_access where patient_id = patient;
       get diagnostics grants = row_count;
+      update emergency_accesses set reason = '' where patient_id = patient;
       delete from duplicate_pairs where first_id = patient or second_id = patient;
       delete from patient_words w where word = any(words_of_names) and not exists (
         select from patients where deleted_at is null

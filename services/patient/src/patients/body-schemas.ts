@@ -188,7 +188,7 @@ const inParts = {
 
 /** Fields of an answer that are not part of the record. A body may contain them; they are ignored. */
 const readOnly = Object.fromEntries(
-  ["id", "version", "createdAt", "updatedAt", "deletedAt", "billing"].map((field) => [field, { readOnly: true }]),
+  ["id", "version", "createdAt", "updatedAt", "deletedAt", "billing", "possibleDuplicates"].map((field) => [field, { readOnly: true }]),
 );
 
 const written = (schemaName: string, schema: Schema) =>
@@ -220,4 +220,14 @@ export const PatientPatchSchema = written("PatientPatch", patch);
 export const PatientRestoreSchema = written("PatientRestore", {
   ...patch,
   examples: [{ email: "countess@example.com", identifiers: null }],
+});
+
+const comparable = ["name", "firstName", "lastName", "names", "dateOfBirth", "address", "addresses"];
+const exact = ["phoneNumber", "phones", "email", "emails", "identifiers"];
+export const PatientMatchSchema = written("PatientMatch", {
+  description:
+    "Any part of a patient, with at least one of: a name, a date of birth, an address, a phone number, an e-mail or an identifier. Only a date may be less precise than in a record: `1987-04` or `1987`.",
+  properties: { ...fields, dateOfBirth: partOfCalendar, ...readOnly },
+  anyOf: [...comparable, ...exact].map((field) => ({ required: [field], properties: { [field]: { not: { type: "null" as const } } } })),
+  examples: [{ name: "Ada Lovelace", dateOfBirth: "1987-04-12" }, inParts],
 });

@@ -52,6 +52,7 @@ const changeStatement = {
         street = input.street, city = input.city, state = input.state, zip_code = input.zip_code, sex = input.sex,
         registered_date = input.registered_date, updated_at = input.at, deleted_at = case when input.deleted then input.at end, words = ${vector},
         sort_name = input.sort_name, city_key = input.city_key, words_version = p.version + 1,
+        match_keys = input.match_keys::int[], keys_version = p.version + 1,
         details = input.details::jsonb
       from input where p.id = input.id and p.version = input.version and p.merged_into is null and p.details is not distinct from input.old_details::jsonb
       returning p.id, p.version, ${newSalt} as salt

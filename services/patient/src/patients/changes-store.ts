@@ -3,8 +3,8 @@
  * number of the transaction that wrote its latest version. A snapshot says which transactions it does not have, whatever
  * the clocks say and whoever is still writing: the answer ends before the oldest of them.
  */
+import type { Queries } from "@pm/kit/postgres/transaction";
 import { sql } from "kysely";
-import type { PatientDatabase } from "../database.ts";
 import type { Condition } from "./access-store.ts";
 
 /** Where a client begins: an instant, or the `until` of an answer, which also has a number and the server that gave it. */
@@ -32,7 +32,7 @@ const horizonStatement = {
       (select system_identifier from pg_control_system()) || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8) as server`,
 };
 
-export async function readHorizon(db: PatientDatabase): Promise<Horizon> {
+export async function readHorizon(db: Queries): Promise<Horizon> {
   const [horizon] = await db.query<Horizon>(horizonStatement, []);
   if (!horizon) throw new Error("the horizon has no row");
   return horizon;

@@ -113,7 +113,17 @@ export type Fields = { [Field in Exclude<keyof PatientRecord, "address" | ListFi
 type ListField = keyof Lists | "identifiers" | "languages" | "contacts";
 
 /** Fields of an answer that are not part of the record. They are ignored, so that a caller can send an answer back. */
-export const readOnly = ["id", "version", "createdAt", "updatedAt", "deletedAt", "mergedInto", "mergedFrom", "billing"];
+export const readOnly = [
+  "id",
+  "version",
+  "createdAt",
+  "updatedAt",
+  "deletedAt",
+  "mergedInto",
+  "mergedFrom",
+  "billing",
+  "possibleDuplicates",
+];
 
 function fieldReaders({ latest, settings }: Rules) {
   const [name, partOfName, phone] = [normalText(limits.name), normalText(limits.partOfName), phoneNumber(settings.phoneRegion)];

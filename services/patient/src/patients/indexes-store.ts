@@ -2,19 +2,26 @@
 
 import type { Logger } from "@pm/kit/log";
 import { createIndexesConcurrently } from "@pm/kit/postgres/indexes";
-import type { Kysely } from "kysely";
+import { type Kysely, sql } from "kysely";
 import type { Tables } from "../tables.ts";
 
 const indexes = {
   patients_email_key: "unique on patients (email_key) where deleted_at is null and email_key is not null",
-  patients_changed: "on patients (changed_xid)",
+  // With the id, because a file of a million patients may come in one transaction.
+  patients_changes: "on patients (changed_xid, id)",
   patients_sort_name: `on patients ((coalesce(sort_name, name) collate "und-x-icu"), id) where deleted_at is null`,
   patients_city_key: "on patients (city_key, id) where deleted_at is null",
   patients_merged: "on patients (merged_into) where merged_into is not null",
-  // Those whose words are to be rewritten.
+  // The version before looks for rows that it has to rewrite here.
   patients_old_words: "on patients (id) where words_version is null",
+  // Those whose words and keys are to be rewritten.
+  patients_old_keys: "on patients (id) where keys_version is null",
+  // Without a list of pending entries, which each look-up would read from its beginning to its end.
+  patients_match_keys: "on patients using gin (match_keys) with (fastupdate = off) where deleted_at is null",
 };
 
 export async function createIndexes(db: Kysely<Tables>, log: Logger): Promise<void> {
   await createIndexesConcurrently(db, indexes, log);
+  // Of the version before. `patients_changes` answers what it answered.
+  await sql`drop index concurrently if exists patients_changed`.execute(db);
 }

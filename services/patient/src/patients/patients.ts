@@ -1,35 +1,27 @@
-/** The rules of patients: who can register, read and change them. */
-import { randomUUIDv7 } from "node:crypto";
+/** The rules of patients: who can read and change them. */
 import { isDeepStrictEqual } from "node:util";
 import type { AuditTrail } from "@pm/kit/audit/trail";
 import { createBatcher } from "@pm/kit/batcher";
 import { AppError } from "@pm/kit/errors";
 import { matchesIfMatch } from "@pm/kit/http/etag";
 import { isUuid } from "@pm/kit/uuid";
-import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
-import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
-import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
-import { type Action, type Patient, type PatientRecord, recordNumberSystem } from "../tables.ts";
+import type { Action, Patient, PatientRecord } from "../tables.ts";
 import { findFor, notFound } from "./access.ts";
 import type { AccessLevel } from "./access-store.ts";
 import { changePatient } from "./change-store.ts";
-import { type Conflicts, claimsOf } from "./conflicts.ts";
+import { claimsOf } from "./conflicts.ts";
 import type { Claim } from "./conflicts-store.ts";
-import { deletedEvent, registeredEvent, restoredEvent, updatedEvent } from "./events.ts";
+import { deletedEvent, restoredEvent, updatedEvent } from "./events.ts";
 import { type Rules, rulesAt } from "./fields.ts";
-import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
-import { diffRecords, emailKeyOf, type FieldChange, newRecord, patchedRecord, replacedRecord } from "./record.ts";
+import { diffRecords, emailKeyOf, type FieldChange, patchedRecord, replacedRecord } from "./record.ts";
+import { createRegistration, type RegistrationOptions } from "./registration.ts";
 import { searchWords } from "./search.ts";
-import { type Found, findSurvivor, type Reading, type Replay, readFirstVersions, readPatients, readRestricted } from "./store.ts";
-import { type Creation, findConflict, insertPatients, type NewPatient, sha256, taken } from "./write-store.ts";
+import { type Found, findSurvivor, type Reading, readPatients, readRestricted } from "./store.ts";
 
-/** How many requests share one statement at most. */
+/** How many reads share one statement at most. */
 const maxBatch = 64;
-
-/** How many record numbers a create tries, if imports bring those that it got. */
-const maxNumbers = 5;
 
 /** A change without a precondition that loses a race is made again over what the winner left, this often in all. */
 const maxTries = 5;
@@ -39,17 +31,7 @@ export type Patients = ReturnType<typeof createPatients>;
 /** What a line of an import changes of a patient. `claims` are what the record has after it, and did not have before. */
 export type Merge = { changes: FieldChange[]; claims: Claim[] };
 
-type Options = {
-  db: PatientDatabase;
-  audit: AuditTrail;
-  billing: BillingAccounts;
-  recordNumbers: RecordNumbers;
-  conflicts: Conflicts;
-  now: () => Date;
-  settings: RecordSettings;
-  /** Called after each commit that wrote events. */
-  committed: () => void;
-};
+type Options = RegistrationOptions & { audit: AuditTrail };
 
 export function createPatients(options: Options) {
   return { create: createRegistration(options), get: createReading(options.db), ...createChanges(options) };
@@ -77,84 +59,6 @@ function createReading(db: PatientDatabase) {
     const restricted = caller.scopes.has("patient:erase") && isUuid(id) ? await readRestricted(db, { id, actor, requestId }) : undefined;
     if (!restricted) throw notFound(id);
     return restricted;
-  };
-}
-
-type Made = Exclude<Creation, { kind: "taken" }>;
-
-function createRegistration({ db, billing, recordNumbers, conflicts, now, settings, committed }: Options) {
-  const creations = createBatcher<NewPatient, Creation>({
-    name: "patient_creates",
-    maxSize: maxBatch,
-    // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
-    linger: billing.settled,
-    async run(patients) {
-      const results = await insertPatients(db, patients);
-      committed();
-      return results;
-    },
-  });
-  const replays = createBatcher<Replay, Patient | undefined>({
-    name: "patient_replays",
-    maxSize: maxBatch,
-    run: (replays) => readFirstVersions(db, replays),
-  });
-
-  /** The answer to a request whose idempotency key was used before. */
-  async function replay(call: Call, creation: Creation & { kind: "repeated" }, patient: NewPatient): Promise<Patient> {
-    if (creation.hash !== patient.idempotency?.hash)
-      throw new AppError("idempotency_key_reused", "Idempotency-Key: was used for another body. Use a new key for a new request.");
-    const first = await replays.add({ id: creation.patientId, actor: call.actorId, requestId: call.requestId });
-    // The first request under this key was refused for its e-mail or an identifier. The same request gets the same answer.
-    if (!first) throw taken(await findConflict(db, patient.id, patient.record));
-    return first;
-  }
-
-  /**
-   * Creates a patient, with a record number if the body has none.
-   * @throws AppError already_exists if another patient has the e-mail or an identifier
-   */
-  async function create(given: Omit<NewPatient, "words">): Promise<{ patient: NewPatient; creation: Made }> {
-    const isNumbered = hasRecordNumber(given.record);
-    for (let tries = 1; ; tries++) {
-      const record = isNumbered ? given.record : withRecordNumber(given.record, await recordNumbers.next());
-      // After the first try, the idempotency key belongs to this patient already.
-      const patient = { ...given, record, words: searchWords(record), ...(tries > 1 && { idempotency: undefined }) };
-      const creation = await creations.add(patient);
-      if (creation.kind !== "taken") return { patient, creation };
-      const isNumber = creation.conflict !== "email" && creation.conflict.system === recordNumberSystem;
-      if (isNumbered || !isNumber || tries === maxNumbers) throw taken(creation.conflict);
-      recordNumbers.clear();
-    }
-  }
-
-  /** Registers a patient. The same body under the same idempotency key gets the first answer again. */
-  return async (call: Call, body: unknown, key: string | undefined): Promise<Patient & { repeated: boolean }> => {
-    const at = now();
-    const id = randomUUIDv7();
-    const given = newRecord(body, rulesAt(at.getTime(), settings));
-    const { patient, creation } = await conflicts.counted(call, undefined, claimsOf(given, settings), () =>
-      create({
-        id,
-        at,
-        actor: call.actorId,
-        action: "registered",
-        requestId: call.requestId,
-        record: given,
-        emailKey: emailKeyOf(given, settings),
-        idempotency: key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) },
-        event: registeredEvent(id, at, call.traceparent, given),
-        billingAt: new Date(at.getTime() + headStartMs),
-      }),
-    );
-    if (creation.kind === "repeated") return { ...(await replay(call, creation, patient)), repeated: true };
-    const { record } = patient;
-    const accountId = await billing.open({
-      patient: { patientId: id, name: record.name, email: record.email },
-      token: call.caller.kind === "service" ? undefined : call.caller.token,
-      traceparent: call.traceparent,
-    });
-    return { id, version: 1, record, createdAt: at, updatedAt: at, accountId, repeated: false };
   };
 }
 

@@ -183,3 +183,29 @@ export function diffRecords(before: Partial<PatientRecord>, after: Partial<Patie
       ...(now[field] !== undefined && { to: now[field] }),
     }));
 }
+
+/**
+ * Any part of a patient, to look for somebody: nothing is required, and a date may be as precise as it is known.
+ * @throws AppError invalid_argument that names every wrong field
+ */
+export function partOfRecord(body: unknown, rules: Rules): Partial<PatientRecord> {
+  const problems: FieldError[] = [];
+  const fields = readFields(body, rules, readOnly, problems);
+  const lists = readLists(fields, undefined, true, problems);
+  const { address, identifiers, languages: _languages, contacts: _contacts, names: _names, phones: _phones, ...others } = fields;
+  const { emails: _emails, addresses: _addresses, ...flat } = others;
+  const given = Object.fromEntries(Object.entries(flat).filter(([, value]) => value !== null));
+  const part = {
+    ...given,
+    ...(address && { address: toAddress(address.text ?? composeAddress(address), address) }),
+    ...(identifiers && { identifiers: withIds(identifiers, false) }),
+    ...lists,
+  } as Partial<PatientRecord>;
+  const isComparable = ["name", "firstName", "lastName", "dateOfBirth", "address", "phoneNumber", "email", "identifiers"].some(
+    (field) => field in part,
+  );
+  if (problems.length === 0 && !isComparable)
+    problems.push({ path: "", message: "must have a name, a date of birth, an address, a phone number, an e-mail or an identifier" });
+  if (problems.length > 0) throw invalidFields(problems);
+  return part;
+}

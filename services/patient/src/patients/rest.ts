@@ -4,7 +4,7 @@ import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody, plainText } from "@pm/kit/http/schemas";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import { type Call, callOf } from "../caller.ts";
-import type { Patient } from "../tables.ts";
+import { duplicateModes, type Patient } from "../tables.ts";
 import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema, PatientRestoreSchema } from "./body-schemas.ts";
 import type { createHistory } from "./history.ts";
 import { type Lists, sorts } from "./list.ts";
@@ -14,6 +14,7 @@ import {
   HistorySchema,
   PatientPageSchema,
   PatientSchema,
+  RegisteredPatientSchema,
   SharingSchema,
   SharingWriteSchema,
   TransferredSchema,
@@ -65,6 +66,15 @@ const createPatient = createRoute({
   description:
     "Opens a billing account too. If billing does not answer at once, `billing.status` is `pending` and becomes `active` by itself. 429 if you met too many addresses of patients whom you may not see.",
   request: {
+    query: z.strictObject({
+      duplicates: z
+        .enum(duplicateModes)
+        .default("warn")
+        .openapi({
+          description: `What becomes of somebody who may be registered already, as far as you may see: \`warn\` creates them, and
+\`possibleDuplicates\` says how many there are; \`refuse\` is 409 with the candidates; \`allow\` does not look.`,
+        }),
+    }),
     headers: z.object({
       "idempotency-key": z.string().min(1).max(200).optional().openapi({
         description: "The same key with the same body gives the first answer again; with another body it is 422. Kept for a day.",
@@ -73,7 +83,7 @@ const createPatient = createRoute({
     body: jsonBody(PatientCreateSchema),
   },
   responses: {
-    201: jsonAnswer(PatientSchema, "The patient. `Location` has its address."),
+    201: jsonAnswer(RegisteredPatientSchema, "The patient. `Location` has its address."),
     ...errorAnswers("already_exists", "idempotency_key_reused", "resource_exhausted"),
   },
 });
@@ -220,9 +230,14 @@ export function registerPatients({ operation }: RestApp, { patients, lists, hist
   });
 
   operation(createPatient, async (c) => {
-    const patient = await patients.create(callOf(c), c.req.valid("json"), c.req.valid("header")["idempotency-key"]);
-    const replayed = patient.repeated && { "idempotency-replayed": "true" };
-    return c.json(toBody(patient), 201, { location: `/patients/${patient.id}`, ...etag(patient), ...replayed });
+    const options = { key: c.req.valid("header")["idempotency-key"], duplicates: c.req.valid("query").duplicates };
+    const { possibleDuplicates, repeated, ...patient } = await patients.create(callOf(c), c.req.valid("json"), options);
+    const replayed = repeated && { "idempotency-replayed": "true" };
+    return c.json({ ...toBody(patient), ...(possibleDuplicates !== undefined && { possibleDuplicates }) }, 201, {
+      location: `/patients/${patient.id}`,
+      ...etag(patient),
+      ...replayed,
+    });
   });
 
   operation(getPatient, async (c) => {

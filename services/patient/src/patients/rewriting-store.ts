@@ -1,4 +1,4 @@
-/** Rows whose words are to be rewritten: those that the version before wrote. */
+/** Rows whose words and keys are to be rewritten: those that the version before wrote. They have no keys of their version. */
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import { type PatientRecord, recordNumberSystem, type SearchWords } from "../tables.ts";
@@ -6,13 +6,13 @@ import { type PatientRow, patientColumns, toPatient } from "./store.ts";
 
 /** Whether there are such rows. */
 export async function hasOldWords(db: Queries): Promise<boolean> {
-  const text = "select exists (select from patients where words_version is null) as has_old";
+  const text = "select exists (select from patients where keys_version is null) as has_old";
   const [row] = await db.query<{ has_old: boolean }>({ name: "patients_has_old_words", text }, []);
   return row?.has_old ?? true;
 }
 
 export async function countOldWords(db: Queries): Promise<number> {
-  const text = "select count(*)::int as count from patients where words_version is null";
+  const text = "select count(*)::int as count from patients where keys_version is null";
   const [row] = await db.query<{ count: number }>({ name: "patients_count_old_words", text }, []);
   return row?.count ?? 0;
 }
@@ -22,7 +22,7 @@ type OldWords = { id: string; version: number; record: PatientRecord };
 
 /** The next ones after an id. Ids before it have left dead entries in the index, which are slow to pass until a vacuum. */
 export async function readOldWords(db: Queries, after: string, limit: number): Promise<OldWords[]> {
-  const text = `select ${patientColumns}, null as account_id from patients p where words_version is null and id > $1 order by id limit $2`;
+  const text = `select ${patientColumns}, null as account_id from patients p where keys_version is null and id > $1 order by id limit $2`;
   return (await db.query<PatientRow>({ name: "patients_old_words", text }, [after, limit])).map(toPatient);
 }
 
@@ -35,6 +35,7 @@ const rewritten = defineBulkInput<NewWords>({
   words: ["text", ({ words }) => words.all.join("\n")],
   sort_name: ["text", ({ words }) => words.sortName],
   city_key: ["text", ({ words }) => words.cityKey],
+  match_keys: ["text", ({ words }) => `{${words.keys.join()}}`],
 });
 
 /**
@@ -49,8 +50,9 @@ const rewriteStatement = {
       on conflict do nothing
     )
     update patients p set words = array_to_tsvector(string_to_array(input.words, E'\\n')), sort_name = input.sort_name,
-      city_key = input.city_key, words_version = p.version
-    from ${rewritten.source("input")} where p.id = input.id and p.version = input.version and p.words_version is null
+      city_key = input.city_key, words_version = p.version,
+      match_keys = input.match_keys::int[], keys_version = p.version
+    from ${rewritten.source("input")} where p.id = input.id and p.version = input.version and p.keys_version is null
     and input.has_number = (coalesce(p.details->'identifiers', '[]') @> '[{"system": "${recordNumberSystem}"}]')`,
 };
 

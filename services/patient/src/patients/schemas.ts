@@ -138,6 +138,13 @@ export const PatientSchema = z
   })
   .openapi("Patient", { example: examplePatient });
 
+export const RegisteredPatientSchema = PatientSchema.extend({
+  possibleDuplicates: z
+    .int()
+    .optional()
+    .openapi({ description: "How many other patients, of those whom you may see, may be the same person." }),
+}).openapi("RegisteredPatient", { example: { ...examplePatient, possibleDuplicates: 0 } });
+
 export const PatientPageSchema = z
   .object({
     items: z.array(PatientSchema),
@@ -241,6 +248,9 @@ export const ImportReportSchema = z
     errors: z
       .array(z.object({ line: z.int(), errors: z.array(z.object({ path: z.string(), message: z.string() })) }))
       .openapi({ description: "The first 10,000 errors, at most twenty of a line." }),
+    possibleDuplicates: z.array(z.object({ line: z.int(), possibleDuplicates: z.int() })).openapi({
+      description: "The first 10,000 lines whose patients may be registered already, and how many patients may be the same person.",
+    }),
   })
   .openapi("ImportReport", {
     example: {
@@ -253,6 +263,7 @@ export const ImportReportSchema = z
       failed: 1,
       ignoredColumns: [],
       errors: [{ line: 17, errors: [{ path: "dateOfBirth", message: "must not be in the future" }] }],
+      possibleDuplicates: [{ line: 20, possibleDuplicates: 1 }],
     },
   });
 

@@ -8,6 +8,8 @@ import { isUuid } from "@pm/kit/uuid";
 import type { DateOrder, RecordSettings } from "../config.ts";
 import type { PatientRecord, SearchWords } from "../tables.ts";
 import { readBirthDate } from "./birth-date.ts";
+import { blockingKeys } from "./blocking-keys.ts";
+import { featuresOf } from "./features.ts";
 import { fold, split, splitAsBefore } from "./folding.ts";
 import { phoneSearch, phoneWords } from "./phone.ts";
 import type { Born, WordQuery } from "./search-store.ts";
@@ -34,7 +36,7 @@ const namesOf = ({ name, firstName, lastName, names = [] }: PatientRecord): stri
   ...names.slice(1).flatMap(({ text, given, family }) => [text, given ?? "", family ?? ""]),
 ];
 
-/** The words of a record: of all its names, e-mails, phone numbers and identifiers. */
+/** The words of a record: of all its names, e-mails, phone numbers and identifiers; and the keys by which it is compared. */
 export function searchWords(record: PatientRecord): SearchWords {
   const { email, emails, phoneNumber, phones, identifiers = [] } = record;
   const names = [...new Set(nameWords(namesOf(record).join(" ")))];
@@ -45,7 +47,8 @@ export function searchWords(record: PatientRecord): SearchWords {
   for (const { value } of phones?.slice(1) ?? []) words.push(...phoneWords(value));
   for (const { value } of identifiers) words.push(...identifierWords(value));
   const city = record.address?.city;
-  return { all: [...new Set(words)], names, sortName: sortName(record), cityKey: city === undefined ? undefined : fold(city) };
+  const keys = blockingKeys(featuresOf(record));
+  return { all: [...new Set(words)], names, sortName: sortName(record), cityKey: city === undefined ? undefined : fold(city), keys };
 }
 
 /** The address as a whole, and what is before its @. */

@@ -57,7 +57,16 @@ export async function readPatients(db: PatientDatabase, readings: Reading[]): Pr
 }
 
 type Unread =
-  | ("shared_email" | "email_key" | "registered_by" | "words" | "changed_xid" | "sort_name" | "city_key" | "words_version")
+  | "shared_email"
+  | "email_key"
+  | "registered_by"
+  | "words"
+  | "changed_xid"
+  | "sort_name"
+  | "city_key"
+  | "words_version"
+  | "match_keys"
+  | "keys_version"
   | "erased_at";
 export type PatientRow = Omit<PatientsTable, Unread> & {
   account_id: string | null;

@@ -8,7 +8,7 @@ import type { PatientDatabase } from "../database.ts";
 /** A word that is looked for, as it is or as a beginning. */
 export type LookedFor = { word: string; isBeginning: boolean };
 
-type Sample = { patients: number; words: string[]; frequencies: number[]; least: number };
+type Sample = { patients: number; words: string[]; frequencies: number[]; least: number; shares: Map<string, number> };
 
 const sampleStatement = {
   name: "patients_word_frequencies",
@@ -17,21 +17,48 @@ const sampleStatement = {
 };
 
 const keptMs = 60_000;
+/** So long nobody asks again whether something was sampled. */
+const unknownMs = 5_000;
 
 export type WordFrequencies = (looked: LookedFor[]) => Promise<number | undefined>;
 
-/** Answers how many patients have all these words. Undefined if nothing was sampled yet. */
-export function createWordFrequencies(db: PatientDatabase): WordFrequencies {
-  const samples = new LRUCache<"sample", Sample>({
+/** How many patients there are, and how many of them have a word, by the same sample. */
+export type WordCounts = { patients: number; countOf(word: string): number };
+
+function createSamples(db: PatientDatabase): LRUCache<"sample", Sample> {
+  return new LRUCache<"sample", Sample>({
     max: 1,
     ttl: keptMs,
     async fetchMethod() {
-      const [row] = await db.query<Sample & { words: string[] | null }>(sampleStatement, []);
+      const [row] = await db.query<Omit<Sample, "words" | "shares"> & { words: string[] | null }>(sampleStatement, []);
       if (!row?.words || row.patients <= 0) return undefined;
       // Behind the frequencies of the words are the least and the greatest one.
-      return { ...row, words: row.words, least: row.frequencies[row.words.length] ?? 0 };
+      const shares = new Map(row.words.map((word, index) => [word, row.frequencies[index] ?? 0]));
+      return { ...row, words: row.words, least: row.frequencies[row.words.length] ?? 0, shares };
     },
   });
+}
+
+/** A word that is not in the sample is rarer than all that are. */
+export function createWordCounts(db: PatientDatabase): () => Promise<WordCounts> {
+  const samples = createSamples(db);
+  const unknown: WordCounts = { patients: 0, countOf: () => 0 };
+  let unknownUntil = 0;
+  return async () => {
+    if (Date.now() < unknownUntil) return unknown;
+    const sample = await samples.fetch("sample");
+    if (!sample) {
+      unknownUntil = Date.now() + unknownMs;
+      return unknown;
+    }
+    const { patients, shares, least } = sample;
+    return { patients, countOf: (word) => (shares.get(word) ?? least / 2) * patients };
+  };
+}
+
+/** Answers how many patients have all these words. Undefined if nothing was sampled yet. */
+export function createWordFrequencies(db: PatientDatabase): WordFrequencies {
+  const samples = createSamples(db);
   return async (looked) => {
     const sample = await samples.fetch("sample");
     return sample && Math.round(sample.patients * looked.reduce((share, each) => share * shareOf(each, sample), 1));

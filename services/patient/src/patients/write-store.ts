@@ -8,7 +8,7 @@ import { AppError } from "@pm/kit/errors";
 import { insertIntoOutbox, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import { type Column, defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
-import { type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
+import { inTransaction, type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
 import { type Action, firstDay, type IdentifierKey, identifierName, type PatientRecord, type SearchWords } from "../tables.ts";
 import { storedDetails } from "./details-store.ts";
@@ -36,10 +36,15 @@ export type NewPatient = NewVersion & {
   idempotency?: { key: string; hash: string } | undefined;
   /** When the worker opens the billing account if the request that creates the patient has not. Null: never. */
   billingAt: Date | null;
+  /** How many patients may be the same person, if somebody has looked. */
+  possibleDuplicates?: number | undefined;
 };
 
 /** `repeated`: the idempotency key was used before, for `patientId` and a request with this hash. */
-export type Creation = { kind: "created" } | { kind: "taken"; conflict: Conflict } | { kind: "repeated"; patientId: string; hash: string };
+export type Creation =
+  | { kind: "created"; possibleDuplicates: number | undefined }
+  | { kind: "taken"; conflict: Conflict }
+  | { kind: "repeated"; patientId: string; hash: string; possibleDuplicates: number | undefined };
 
 /** What another living patient has: an identifier of a system, or the e-mail address. */
 export type Conflict = { system: string } | "email";
@@ -77,6 +82,7 @@ export const versionColumns: { [name: string]: Column<NewVersion> } = {
   words: ["text", ({ words }) => words.all.join("\n")],
   sort_name: ["text", ({ words }) => words.sortName],
   city_key: ["text", ({ words }) => words.cityKey],
+  match_keys: ["text", ({ words }) => `{${words.keys.join()}}`],
   event_id: ["uuid", ({ event }) => event.eventId],
   event_type: ["text", ({ event }) => event.type],
   payload: ["bytea", ({ event }) => event.payload],
@@ -93,6 +99,7 @@ const newPatients = defineBulkInput<NewPatient>({
   key: ["text", ({ idempotency }) => idempotency?.key],
   request_hash: ["bytea", ({ idempotency }) => idempotency && Buffer.from(idempotency.hash, "hex")],
   billing_at: ["timestamptz", ({ billingAt }) => billingAt],
+  possible_duplicates: ["integer", ({ possibleDuplicates }) => possibleDuplicates],
 });
 /** `isRepeated`: a patient of the same batch has the identifier already. */
 const newIdentifiers = defineBulkInput<IdentifierKey & { id: string; isRepeated: boolean }>({
@@ -149,8 +156,8 @@ const createStatement = {
     with input as materialized (
       select * from ${newPatients.source("input")} where id <> all($${newPatients.count + newNames.count + newIdentifiers.count + 1}::uuid[])
     ), keyed as (
-      insert into idempotency_keys (caller, key, request_hash, patient_id)
-      select actor, key, request_hash, id from input where key is not null order by actor, key
+      insert into idempotency_keys (caller, key, request_hash, patient_id, possible_duplicates)
+      select actor, key, request_hash, id, possible_duplicates from input where key is not null order by actor, key
       on conflict do nothing returning patient_id
     ), identifiers as materialized (
       select * from ${newIdentifiers.source("identifiers", newPatients.count + newNames.count + 1)}
@@ -161,10 +168,10 @@ const createStatement = {
     ), created as (
       insert into patients (id, version, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
         address_text, street, city, state, zip_code, sex, registered_date, details, registered_by, created_at, updated_at,
-        words, sort_name, city_key, words_version)
+        words, sort_name, city_key, words_version, match_keys, keys_version)
       select id, 1, name, first_name, last_name, email, shared_email, email_key, phone_number, date_of_birth,
         address_text, street, city, state, zip_code, sex, registered_date, details::jsonb, actor, at, at,
-        ${vector}, sort_name, city_key, 1
+        ${vector}, sort_name, city_key, 1, match_keys::int[], 1
       from input where (key is null or id in (select patient_id from keyed)) and id not in (select id from taken) order by email_key
       on conflict do nothing returning id
     ), fresh as materialized (
@@ -197,29 +204,69 @@ export const isIdentifierRace = (error: unknown): boolean => violatedConstraint(
 
 const keysStatement = {
   name: "idempotency_keys_find",
-  text: `select k.caller, k.key, k.patient_id, encode(k.request_hash, 'hex') as hash from idempotency_keys k
+  text: `select k.caller, k.key, k.patient_id, encode(k.request_hash, 'hex') as hash, k.possible_duplicates from idempotency_keys k
     join json_to_recordset($1) as asked(caller text, key text) on k.caller = asked.caller and k.key = asked.key`,
 };
 
 /** Creates patients in one transaction. Gives one answer for each, in order. */
-export function insertPatients(db: PatientDatabase, patients: NewPatient[]): Promise<Creation[]> {
+export function insertPatients(db: Queries, patients: NewPatient[]): Promise<Creation[]> {
   const collected = collectPatients(patients);
-  return retryConflicts(
-    async () => {
-      const leftOut = await insertCollected(db, collected);
-      const asked = patients.flatMap(({ id, actor, idempotency }) =>
-        idempotency && leftOut.has(id) ? [{ caller: actor, key: idempotency.key }] : [],
-      );
-      const found = asked.length > 0 ? await db.query<FoundKey>(keysStatement, [JSON.stringify(asked)]) : [];
-      return patients.map(({ id, actor, idempotency }): Creation => {
-        const conflict = leftOut.get(id);
-        if (!conflict) return { kind: "created" };
-        const used = idempotency && found.find((row) => row.caller === actor && row.key === idempotency.key);
-        // If this request took the key and its patient was not created, the e-mail or an identifier was taken.
-        return used && used.patient_id !== id
-          ? { kind: "repeated", patientId: used.patient_id, hash: used.hash }
-          : { kind: "taken", conflict };
-      });
+  return retryConflicts(() => insertOnce(db, patients, collected), { isConflict: isIdentifierRace });
+}
+
+async function insertOnce(db: Queries, patients: NewPatient[], collected: CollectedPatients): Promise<Creation[]> {
+  const leftOut = await insertCollected(db, collected);
+  const used = await findUsedKeys(
+    db,
+    patients.filter(({ id }) => leftOut.has(id)),
+  );
+  return patients.map(({ id, possibleDuplicates }): Creation => {
+    const conflict = leftOut.get(id);
+    // If this request took the key and its patient was not created, the e-mail or an identifier was taken.
+    return conflict ? (used.get(id) ?? { kind: "taken", conflict }) : { kind: "created", possibleDuplicates };
+  });
+}
+
+/** Those whose idempotency key was used before, for another patient. */
+async function findUsedKeys(db: Queries, patients: NewPatient[]): Promise<Map<string, Creation & { kind: "repeated" }>> {
+  const asked = patients.flatMap(({ actor, idempotency }) => (idempotency ? [{ caller: actor, key: idempotency.key }] : []));
+  const found = asked.length > 0 ? await db.query<FoundKey>(keysStatement, [JSON.stringify(asked)]) : [];
+  const used = new Map<string, Creation & { kind: "repeated" }>();
+  for (const { id, actor, idempotency } of patients) {
+    const row = found.find(({ caller, key }) => caller === actor && key === idempotency?.key);
+    if (!row || row.patient_id === id) continue;
+    const possibleDuplicates = row.possible_duplicates ?? undefined;
+    used.set(id, { kind: "repeated", patientId: row.patient_id, hash: row.hash, possibleDuplicates });
+  }
+  return used;
+}
+
+const lockStatement = {
+  name: "patients_lock_newcomers",
+  text: "select pg_advisory_xact_lock(hashtextextended('newcomers', 0))",
+};
+
+/**
+ * Creates a patient unless `refusal` says why not. Nobody else creates one this way meanwhile, on any replica. So of requests that
+ * arrive together for one person, one creates the patient and the others meet them.
+ */
+export function insertUnlessRefused<Refusal>(
+  db: PatientDatabase,
+  patient: NewPatient,
+  refusal: () => Promise<Refusal | undefined>,
+): Promise<Creation | { kind: "refused"; refusal: Refusal }> {
+  const collected = collectPatients([patient]);
+  return inTransaction(
+    db,
+    async (tx) => {
+      await tx.query(lockStatement, []);
+      const repeated = (await findUsedKeys(tx, [patient])).get(patient.id);
+      if (repeated) return repeated;
+      const found = await refusal();
+      if (found !== undefined) return { kind: "refused" as const, refusal: found };
+      const [creation] = await insertOnce(tx, [patient], collected);
+      if (!creation) throw new Error("a patient got no answer");
+      return creation;
     },
     { isConflict: isIdentifierRace },
   );
@@ -232,7 +279,7 @@ export async function insertCollected(db: Queries, patients: CollectedPatients, 
   return new Map(rows.map(({ id, system }) => [id, system === null ? "email" : { system }]));
 }
 
-type FoundKey = { caller: string; key: string; patient_id: string; hash: string };
+type FoundKey = { caller: string; key: string; patient_id: string; hash: string; possible_duplicates: number | null };
 
 const takenStatement = {
   name: "patient_identifiers_taken",

@@ -1,0 +1,74 @@
+/** Who may be the same person as somebody: patients who share a key, a number or an address with them. */
+import type { Queries } from "@pm/kit/postgres/transaction";
+import type { Viewer } from "../database.ts";
+import { visible } from "../patients/access-store.ts";
+import { type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
+import type { IdentifierKey, Patient } from "../tables.ts";
+
+/** A key that more patients share says nothing. */
+export const maxSharers = 50;
+
+const keysStatement = {
+  name: "match_keys_find",
+  text: `
+    select key, ids from unnest($1::int[]) as key cross join lateral (
+      select array(select id from patients where match_keys && array[key] and deleted_at is null limit ${maxSharers + 1}) as ids offset 0
+    ) sharers where ids <> '{}'`,
+};
+
+/** The patients who have each of these keys, whoever may see them. One more than `maxSharers` means: and others. */
+export async function findByKeys(db: Queries, keys: number[]): Promise<Map<number, string[]>> {
+  const rows = keys.length === 0 ? [] : await db.query<{ key: number; ids: string[] }>(keysStatement, [keys]);
+  return new Map(rows.map(({ key, ids }) => [key, ids]));
+}
+
+const exactStatement = {
+  name: "match_exact_find",
+  text: `
+    (select id from patients where words @@ $1::tsquery and deleted_at is null limit ${maxSharers})
+    union
+    select k.patient_id from json_to_recordset($2) as asked(system text, value text)
+    join patient_identifiers k on k.system = asked.system and k.value = asked.value`,
+};
+
+/** The patients who have one of these words, which are whole numbers and addresses, or one of these identifiers. */
+export async function findByWords(db: Queries, words: string[], identifiers: IdentifierKey[]): Promise<string[]> {
+  if (words.length + identifiers.length === 0) return [];
+  const query = words.map((word) => `'${word.replace(/['\\]/g, "$&$&")}'`).join(" | ");
+  const rows = await db.query<{ id: string }>(exactStatement, [query, JSON.stringify(identifiers)]);
+  return rows.map(({ id }) => id);
+}
+
+const readStatement = {
+  name: "match_candidates_read",
+  text: `
+    with asked as materialized (
+      select * from json_to_recordset($1) as a(actor text, sees_all boolean, principals text[], ids uuid[])
+    )
+    select a.actor, ${patientColumns}, null as account_id
+    from asked a cross join unnest(a.ids) as candidate(id)
+    cross join lateral (select * from patients where id = candidate.id offset 0) p
+    where p.deleted_at is null and ${visible("p", "a")}`,
+};
+
+/** The patients that each viewer may see, by the viewer's id, and by their own. */
+export type Visible = Map<string, Map<string, Patient>>;
+
+/** Reads the living patients that their viewer may see. Those who are shown are audited by who shows them. */
+export async function readCandidates(db: Queries, asked: { viewer: Viewer; ids: string[] }[]): Promise<Visible> {
+  const byViewer = Map.groupBy(
+    asked.filter(({ ids }) => ids.length > 0),
+    ({ viewer }) => viewer.id,
+  );
+  const input = [...byViewer.values()].flatMap((group) =>
+    group.slice(0, 1).map(({ viewer }) => {
+      const ids = [...new Set(group.flatMap((each) => each.ids))];
+      return { actor: viewer.id, sees_all: viewer.seesAll, principals: viewer.principals, ids };
+    }),
+  );
+  const rows = input.length === 0 ? [] : await db.query<PatientRow & { actor: string }>(readStatement, [JSON.stringify(input)]);
+  const found: Visible = new Map();
+  for (const [actor, patients] of Map.groupBy(rows, (row) => row.actor))
+    found.set(actor, new Map(patients.map((row) => [row.id, toPatient(row)])));
+  return found;
+}

@@ -1,0 +1,97 @@
+/** What the job that keeps the work list of duplicates reads and writes. */
+import type { Queries } from "@pm/kit/postgres/transaction";
+import { type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
+import type { Patient } from "../tables.ts";
+import { maxSharers } from "./candidates-store.ts";
+
+/** A place among the changes of patients: behind the change of a patient by a transaction, on a server. */
+export type Place = { server: string; xid: string; id: string };
+
+/** Where the job is: in a walk through all patients, by their ids, or behind it. It follows what changed after `since`. */
+export type Progress = { model: string; afterId: string | null; since: Place };
+
+export async function readProgress(db: Queries): Promise<Progress | undefined> {
+  const text = `select model, after_id as "afterId", server, xid, id from duplicate_progress`;
+  const [row] = await db.query<Omit<Progress, "since"> & Place>({ name: "duplicate_progress_read", text }, []);
+  if (!row) return undefined;
+  const { model, afterId, ...since } = row;
+  return { model, afterId, since };
+}
+
+export async function writeProgress(db: Queries, { model, afterId, since }: Progress): Promise<void> {
+  const text = `insert into duplicate_progress (model, after_id, server, xid, id) values ($1, $2, $3, $4, $5)
+    on conflict (one) do update set model = excluded.model, after_id = excluded.after_id, server = excluded.server, xid = excluded.xid,
+      id = excluded.id`;
+  await db.query({ name: "duplicate_progress_write", text }, [model, afterId, since.server, since.xid, since.id]);
+}
+
+/** Patients, each with the others who share a key with them. */
+export type Sharers = { id: string; others: string[] };
+
+/** A key that more patients share says nothing, so its patients are not read beyond that number. */
+const sharersOf = (page: string, columns = "") => `
+  select p.id, ${columns}(
+    select coalesce(array_agg(distinct other), '{}') from unnest(p.match_keys) as key cross join lateral (
+      select array(select id from patients where match_keys && array[key] and deleted_at is null limit ${maxSharers + 1}) as ids offset 0
+    ) sharers cross join unnest(ids) as other where cardinality(ids) between 2 and ${maxSharers} and other <> p.id
+  ) as others from (${page}) p`;
+
+/** The next patients by id, with the others before them: each pair is met once. */
+export async function walk(db: Queries, afterId: string, limit: number): Promise<Sharers[]> {
+  const page = "select id, match_keys from patients where id > $1 and deleted_at is null order by id limit $2";
+  const rows = await db.query<Sharers>({ name: "duplicates_walk", text: `${sharersOf(page)} order by id` }, [afterId, limit]);
+  return rows.map(({ id, others }) => ({ id, others: others.filter((other) => other < id) }));
+}
+
+/** The next patients who changed behind a place and before a transaction. */
+export function readChanged(db: Queries, { xid, id }: Place, before: string, limit: number): Promise<(Sharers & { xid: string })[]> {
+  const page = `select id, match_keys, changed_xid from patients where changed_xid >= $1::text::xid8 and changed_xid < $2::text::xid8
+    and (changed_xid, id) > ($1::text::xid8, $3::uuid) order by changed_xid, id limit $4`;
+  const text = `${sharersOf(page, "p.changed_xid::text as xid, ")} order by p.changed_xid, p.id`;
+  return db.query({ name: "duplicates_changed", text }, [xid, before, id, limit]);
+}
+
+/** The number of the transaction that changed a patient last. */
+export async function lastChange(db: Queries): Promise<string | undefined> {
+  const text = "select max(changed_xid)::text as xid from patients";
+  const [row] = await db.query<{ xid: string | null }>({ name: "duplicates_last_change", text }, []);
+  return row?.xid ?? undefined;
+}
+
+export async function readLiving(db: Queries, ids: string[]): Promise<Map<string, Patient>> {
+  const text = `select ${patientColumns}, null as account_id from unnest($1::uuid[]) as asked(id)
+    cross join lateral (select * from patients where id = asked.id offset 0) p where p.deleted_at is null`;
+  const rows = ids.length === 0 ? [] : await db.query<PatientRow>({ name: "duplicates_read", text }, [ids]);
+  return new Map(rows.map((row) => [row.id, toPatient(row)]));
+}
+
+export type ScoredPair = { ids: readonly [string, string]; score: number; grade: string };
+
+const storeStatement = {
+  name: "duplicate_pairs_store",
+  text: `
+    with scored as materialized (
+      select least(one, other) as first_id, greatest(one, other) as second_id, max(score) as score, min(grade) as grade
+      from unnest($1::uuid[], $2::uuid[], $3::float8[], $4::text[]) as pair(one, other, score, grade) group by 1, 2 order by 1, 2
+    ), outdated as (
+      delete from duplicate_pairs d using unnest($6::uuid[]) as again(id)
+      where d.state = 'open' and d.score is not null and (d.first_id = again.id or d.second_id = again.id)
+      and not exists (select from scored s where s.first_id = d.first_id and s.second_id = d.second_id)
+    )
+    insert into duplicate_pairs (first_id, second_id, score, grade, model)
+    select first_id, second_id, score, grade, $5 from scored
+    on conflict (first_id, second_id) do update set score = excluded.score, grade = excluded.grade, model = excluded.model`,
+};
+
+/** Stores pairs with their scores; what was decided about them stays. Of `again`, open pairs that are none any more are removed. */
+export async function storePairs(db: Queries, pairs: ScoredPair[], model: string, again: string[]): Promise<void> {
+  if (pairs.length + again.length === 0) return;
+  const [ones, others] = [pairs.map(({ ids }) => ids[0]), pairs.map(({ ids }) => ids[1])];
+  await db.query(storeStatement, [ones, others, pairs.map(({ score }) => score), pairs.map(({ grade }) => grade), model, again]);
+}
+
+/** Removes the open pairs that another model scored: it met all of them again, or they are none any more. */
+export async function removeOlderPairs(db: Queries, model: string): Promise<void> {
+  const text = "delete from duplicate_pairs where state = 'open' and model <> $1";
+  await db.query({ name: "duplicate_pairs_remove_older", text }, [model]);
+}

@@ -1,0 +1,151 @@
+/** Registers patients: those whose requests arrive together, in one statement. */
+import { randomUUIDv7 } from "node:crypto";
+import { createBatcher } from "@pm/kit/batcher";
+import { AppError } from "@pm/kit/errors";
+import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
+import { type Call, viewerOf } from "../caller.ts";
+import type { RecordSettings } from "../config.ts";
+import type { PatientDatabase, Viewer } from "../database.ts";
+import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
+import { type DuplicateMode, type Patient, recordNumberSystem } from "../tables.ts";
+import { type Conflicts, claimsOf } from "./conflicts.ts";
+import { registeredEvent } from "./events.ts";
+import { rulesAt } from "./fields.ts";
+import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
+import { emailKeyOf, newRecord } from "./record.ts";
+import { searchWords } from "./search.ts";
+import { type Replay, readFirstVersions } from "./store.ts";
+import { type Creation, findConflict, insertPatients, insertUnlessRefused, type NewPatient, sha256, taken } from "./write-store.ts";
+
+/** How many requests share one statement at most. */
+const maxBatch = 64;
+
+/** How many record numbers a create tries, if imports bring those that it got. */
+const maxNumbers = 5;
+
+/** A new patient, and who is to learn about whom. */
+export type Newcomer = Pick<NewPatient, "record" | "words" | "actor" | "requestId"> & { viewer: Viewer };
+
+/** Looks for patients who may be the same person as somebody new. */
+export type Duplicates = {
+  /** How many there are of each, with those of the others before it. */
+  count(newcomers: Newcomer[]): Promise<number[]>;
+  /** Why somebody cannot be registered; undefined if nobody is like them. */
+  refusal(newcomer: Newcomer): Promise<AppError | undefined>;
+};
+
+export type RegistrationOptions = {
+  db: PatientDatabase;
+  billing: BillingAccounts;
+  recordNumbers: RecordNumbers;
+  conflicts: Conflicts;
+  duplicates: Duplicates;
+  now: () => Date;
+  settings: RecordSettings;
+  /** Called after each commit that wrote events. */
+  committed: () => void;
+};
+
+type Made = Exclude<Creation, { kind: "taken" }>;
+type Outcome = Creation | { kind: "refused"; refusal: AppError };
+type Registration = NewPatient & { viewer: Viewer; duplicates: DuplicateMode };
+
+type RegistrationChoices = { key: string | undefined; duplicates: DuplicateMode };
+/** `possibleDuplicates`: undefined if nobody has looked. */
+type Registered = Patient & { possibleDuplicates: number | undefined; repeated: boolean };
+
+export function createRegistration({ db, billing, recordNumbers, conflicts, duplicates, now, settings, committed }: RegistrationOptions) {
+  const creations = createBatcher<Registration, Outcome>({
+    name: "patient_creates",
+    maxSize: maxBatch,
+    // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
+    linger: billing.settled,
+    async run(registrations) {
+      const outcomes = await store(registrations);
+      committed();
+      return outcomes;
+    },
+  });
+
+  /** Stores patients together, but one after the other those who are to be refused if somebody is like them. */
+  async function store(registrations: Registration[]): Promise<Outcome[]> {
+    const watched = registrations.filter((each) => each.duplicates === "warn");
+    const counts = watched.length > 0 ? await duplicates.count(watched) : [];
+    watched.forEach((each, index) => {
+      each.possibleDuplicates = counts[index];
+    });
+    const together = registrations.filter((each) => each.duplicates !== "refuse");
+    const stored = together.length > 0 ? await insertPatients(db, together) : [];
+    const outcomes = new Map<Registration, Outcome>(stored.map((creation, index) => [together[index] as Registration, creation]));
+    for (const each of registrations)
+      if (!outcomes.has(each)) outcomes.set(each, await insertUnlessRefused(db, each, () => duplicates.refusal(each)));
+    return registrations.map((each) => outcomes.get(each) as Outcome);
+  }
+
+  const replays = createBatcher<Replay, Patient | undefined>({
+    name: "patient_replays",
+    maxSize: maxBatch,
+    run: (replays) => readFirstVersions(db, replays),
+  });
+
+  /** The answer to a request whose idempotency key was used before. */
+  async function replay(call: Call, creation: Creation & { kind: "repeated" }, patient: NewPatient): Promise<Patient> {
+    if (creation.hash !== patient.idempotency?.hash)
+      throw new AppError("idempotency_key_reused", "Idempotency-Key: was used for another body. Use a new key for a new request.");
+    const first = await replays.add({ id: creation.patientId, actor: call.actorId, requestId: call.requestId });
+    // The first request under this key was refused for its e-mail or an identifier. The same request gets the same answer.
+    if (!first) throw taken(await findConflict(db, patient.id, patient.record));
+    return first;
+  }
+
+  /**
+   * Creates a patient, with a record number if the body has none.
+   * @throws AppError already_exists if another patient has the e-mail or an identifier
+   */
+  async function create(given: Omit<Registration, "words">): Promise<{ patient: NewPatient; creation: Made }> {
+    const isNumbered = hasRecordNumber(given.record);
+    for (let tries = 1; ; tries++) {
+      const record = isNumbered ? given.record : withRecordNumber(given.record, await recordNumbers.next());
+      // After the first try, the idempotency key belongs to this patient already.
+      const patient = { ...given, record, words: searchWords(record), ...(tries > 1 && { idempotency: undefined }) };
+      const creation = await creations.add(patient);
+      if (creation.kind === "refused") throw creation.refusal;
+      if (creation.kind !== "taken") return { patient, creation };
+      const isNumber = creation.conflict !== "email" && creation.conflict.system === recordNumberSystem;
+      if (isNumbered || !isNumber || tries === maxNumbers) throw taken(creation.conflict);
+      recordNumbers.clear();
+    }
+  }
+
+  /** Registers a patient. The same body under the same idempotency key gets the first answer again. */
+  return async (call: Call, body: unknown, { key, duplicates }: RegistrationChoices): Promise<Registered> => {
+    const at = now();
+    const id = randomUUIDv7();
+    const given = newRecord(body, rulesAt(at.getTime(), settings));
+    const { patient, creation } = await conflicts.counted(call, undefined, claimsOf(given, settings), () =>
+      create({
+        id,
+        at,
+        actor: call.actorId,
+        viewer: viewerOf(call.caller),
+        duplicates,
+        action: "registered",
+        requestId: call.requestId,
+        record: given,
+        emailKey: emailKeyOf(given, settings),
+        idempotency: key === undefined ? undefined : { key, hash: sha256(JSON.stringify(body)) },
+        event: registeredEvent(id, at, call.traceparent, given),
+        billingAt: new Date(at.getTime() + headStartMs),
+      }),
+    );
+    const { possibleDuplicates } = creation;
+    if (creation.kind === "repeated") return { ...(await replay(call, creation, patient)), possibleDuplicates, repeated: true };
+    const { record } = patient;
+    const accountId = await billing.open({
+      patient: { patientId: id, name: record.name, email: record.email },
+      token: call.caller.kind === "service" ? undefined : call.caller.token,
+      traceparent: call.traceparent,
+    });
+    return { id, version: 1, record, createdAt: at, updatedAt: at, accountId, possibleDuplicates, repeated: false };
+  };
+}
