@@ -2,6 +2,7 @@
 import type { AuditTables } from "@pm/kit/audit/audit";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { ColumnType, Generated, GeneratedAlways } from "kysely";
+import type { ErasureTables } from "./erasure/tables.ts";
 
 export const sexes = ["female", "male", "other", "unknown"] as const;
 export type Sex = (typeof sexes)[number];
@@ -210,13 +211,7 @@ export type Tables = {
     record: PatientRecord;
     salt: Buffer | null;
   };
-  patient_access: {
-    patient_id: string;
-    principal: string;
-    granted_by: string;
-    granted_at: Generated<Date>;
-    can_write: Generated<boolean>;
-  };
+  patient_access: { patient_id: string; principal: string; granted_by: string; granted_at: Generated<Date>; can_write: Generated<boolean> };
   /** Rows are only added. */
   emergency_accesses: {
     id: Generated<string>;
@@ -283,24 +278,6 @@ export type Tables = {
     transfer_id: string | null;
   };
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
-  legal_holds: { patient_id: string; reason: string; placed_by: string; placed_at: Date };
-  erasures: {
-    id: string;
-    patient_id: string;
-    reason: string;
-    requested_by: string;
-    request_id: string;
-    requested_at: Date;
-    words: Generated<string[]>;
-    keeps_record: Generated<boolean>;
-    restricted_at: Date | null;
-    record_erased_at: Date | null;
-    removed: Generated<Record<string, number>>;
-    billing_erased_at: Date | null;
-    billing_removed: Generated<Record<string, number>>;
-    attempts: Generated<number>;
-    next_attempt_at: Date | null;
-  };
   import_duplicates: { import_id: string; line: bigint; possible_duplicates: number };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };
   import_emails: { import_id: string; email_hash: Buffer };
@@ -313,5 +290,6 @@ export type Tables = {
     started_at: Generated<Date>;
     expires_at: Date;
   };
-} & AuditTables &
+} & ErasureTables &
+  AuditTables &
   OutboxTables;

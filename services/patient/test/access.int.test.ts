@@ -1,8 +1,8 @@
 /** Who may do what with a patient, whatever the grants: that the rule is one rule, and what each level allows. */
 import { randomUUID } from "node:crypto";
+import { query } from "@pm/stack/native/postgres";
 import * as fc from "fast-check";
 import { sql } from "kysely";
-import { Pool } from "pg";
 import { expect, test } from "vitest";
 import { viewerOf } from "../src/caller.ts";
 import { accessConditions, accessLevel, visible } from "../src/patients/access-store.ts";
@@ -199,19 +199,20 @@ test("one patient, a few and many are shown by the same rule, whatever the grant
   const patient = fc.record({ owner, grants, emergencies });
   const { kysely } = service.db;
   // The service itself only adds emergencies.
-  const owners = new Pool({ connectionString: database.migrationDatabaseUrl, max: 1 });
   await fc.assert(
     fc.asyncProperty(fc.tuple(patient, patient, patient, patient), async (patients) => {
       await sql`delete from patient_access where patient_id = any(${ids})`.execute(kysely);
       const opened = patients.flatMap(({ emergencies }, index) =>
         Object.entries(emergencies).map(([user, isOver]) => ({ patient: ids[index], user, until: isOver ? "-1 second" : "1 hour" })),
       );
-      await owners.query("delete from emergency_accesses");
-      await owners.query(
-        `insert into emergency_accesses (patient_id, user_id, reason, request_id, expires_at)
-         select patient, "user", 'test', 'test', now() + until from json_to_recordset($1) as o(patient uuid, "user" text, until interval)`,
-        [JSON.stringify(opened)],
-      );
+      await query(database.migrationDatabaseUrl, async (owner) => {
+        await owner.query("delete from emergency_accesses");
+        await owner.query(
+          `insert into emergency_accesses (patient_id, user_id, reason, request_id, expires_at)
+           select patient, "user", 'test', 'test', now() + until from json_to_recordset($1) as o(patient uuid, "user" text, until interval)`,
+          [JSON.stringify(opened)],
+        );
+      });
       for (const [index, { owner, grants }] of patients.entries()) {
         await sql`update patients set registered_by = ${owner} where id = ${ids[index]}`.execute(kysely);
         for (const { principal, canWrite } of grants)
@@ -241,5 +242,4 @@ test("one patient, a few and many are shown by the same rule, whatever the grant
     }),
     { numRuns: 100 },
   );
-  await owners.end();
 });

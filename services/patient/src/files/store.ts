@@ -4,7 +4,8 @@ import { AppError, type FieldError } from "@pm/kit/errors";
 import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import { askAboutConflicts, type Claim, unchecked, type Verdict } from "../patients/conflicts-store.ts";
-import { type CollectedPatients, type Conflict, insertCollected, isIdentifierRace, taken } from "../patients/write-store.ts";
+import { type Conflict, isIdentifierRace, taken } from "../patients/taken-store.ts";
+import { type CollectedPatients, insertCollected } from "../patients/write-store.ts";
 import { type ImportMode, recordNumberSystem } from "../tables.ts";
 import { type LineDuplicates, noteDuplicates, refusedDuplicate } from "./duplicates-store.ts";
 

@@ -22,7 +22,7 @@ import { searchWords } from "../patients/search.ts";
 import { type Sharing, toGrantees } from "../patients/sharing.ts";
 import { followSurvivors, readSharing } from "../patients/sharing-store.ts";
 import { type Found, findPatient } from "../patients/store.ts";
-import { findConflict, isIdentifierRace, taken } from "../patients/write-store.ts";
+import { findConflict, isIdentifierRace, taken } from "../patients/taken-store.ts";
 import type { Patient, PatientRecord, StoredGrant } from "../tables.ts";
 import { differencesOf, type Levels, levelsOf, unitedGrants, withOwner } from "./grants.ts";
 import { type Conflict, type Keep, mergedRecord } from "./records.ts";

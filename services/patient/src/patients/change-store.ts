@@ -5,17 +5,8 @@ import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import type { PatientRecord } from "../tables.ts";
-import {
-  detailsOf,
-  digest,
-  findConflict,
-  isIdentifierRace,
-  type NewVersion,
-  newSalt,
-  taken,
-  vector,
-  versionColumns,
-} from "./write-store.ts";
+import { findConflict, isIdentifierRace, taken } from "./taken-store.ts";
+import { detailsOf, digest, type NewVersion, newSalt, vector, versionColumns } from "./write-store.ts";
 
 /** The next version of a patient. */
 export type Change = NewVersion & {

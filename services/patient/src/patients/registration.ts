@@ -15,7 +15,8 @@ import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
 import { emailKeyOf, newRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
 import { type Replay, readFirstVersions } from "./store.ts";
-import { type Creation, findConflict, insertPatients, insertUnlessRefused, type NewPatient, sha256, taken } from "./write-store.ts";
+import { findConflict, taken } from "./taken-store.ts";
+import { type Creation, insertPatients, insertUnlessRefused, type NewPatient, sha256 } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
 const maxBatch = 64;

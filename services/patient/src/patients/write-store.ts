@@ -4,14 +4,13 @@
  */
 import { hash } from "node:crypto";
 import { insertIntoAudit } from "@pm/kit/audit/audit";
-import { AppError } from "@pm/kit/errors";
 import { insertIntoOutbox, type OutboxEvent } from "@pm/kit/kafka/outbox";
 import { type Column, defineBulkInput, type Rows } from "@pm/kit/postgres/bulk";
-import { violatedConstraint } from "@pm/kit/postgres/database";
 import { inTransaction, type Queries, retryConflicts } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
 import { type Action, firstDay, type IdentifierKey, identifierName, type PatientRecord, type SearchWords } from "../tables.ts";
 import { storedDetails } from "./details-store.ts";
+import { type Conflict, isIdentifierRace } from "./taken-store.ts";
 
 export function sha256(text: string): string {
   return hash("sha256", text);
@@ -45,9 +44,6 @@ export type Creation =
   | { kind: "created"; possibleDuplicates: number | undefined }
   | { kind: "taken"; conflict: Conflict }
   | { kind: "repeated"; patientId: string; hash: string; possibleDuplicates: number | undefined };
-
-/** What another living patient has: an identifier of a system, or the e-mail address. */
-export type Conflict = { system: string } | "email";
 
 /** What is stored as `details`, as JSON. */
 export function detailsOf(record: PatientRecord): string | undefined {
@@ -199,9 +195,6 @@ const createStatement = {
     select id, system from input left join taken using (id) where id not in (select id from created)`,
 };
 
-/** Two requests took the same identifier at the same moment. */
-export const isIdentifierRace = (error: unknown): boolean => violatedConstraint(error) === "patient_identifiers_pkey";
-
 const keysStatement = {
   name: "idempotency_keys_find",
   text: `select k.caller, k.key, k.patient_id, encode(k.request_hash, 'hex') as hash, k.possible_duplicates from idempotency_keys k
@@ -280,23 +273,3 @@ export async function insertCollected(db: Queries, patients: CollectedPatients, 
 }
 
 type FoundKey = { caller: string; key: string; patient_id: string; hash: string; possible_duplicates: number | null };
-
-const takenStatement = {
-  name: "patient_identifiers_taken",
-  text: `select i.system from json_to_recordset($1) as i(system text, value text)
-    join patient_identifiers k on k.system = i.system and k.value = i.value where k.patient_id <> $2 limit 1`,
-};
-
-/** What another living patient has of a record: an identifier, or else the e-mail. */
-export async function findConflict(db: Queries, id: string, { identifiers = [] }: PatientRecord): Promise<Conflict> {
-  const [taken] = await db.query<{ system: string }>(takenStatement, [JSON.stringify(identifiers), id]);
-  return taken ?? "email";
-}
-
-/** The refusal of a record whose e-mail or identifier another patient has. */
-export function taken(conflict: Conflict): AppError {
-  const path = conflict === "email" ? "email" : `identifiers.${conflict.system}`;
-  const [kind, fix] = conflict === "email" ? ["EMAIL_TAKEN", "use another address"] : ["IDENTIFIER_TAKEN", "correct the value"];
-  const message = `belongs to another patient; look that one up, or ${fix}`;
-  return new AppError("already_exists", `${path}: ${message}.`, { reason: kind, errors: [{ path, message }] });
-}

@@ -1,0 +1,23 @@
+/** The tables of erasures and of what stops them. */
+import type { Generated } from "kysely";
+
+export type ErasureTables = {
+  legal_holds: { patient_id: string; reason: string; placed_by: string; placed_at: Date };
+  erasures: {
+    id: string;
+    patient_id: string;
+    reason: string;
+    requested_by: string;
+    request_id: string;
+    requested_at: Date;
+    words: Generated<string[]>;
+    keeps_record: Generated<boolean>;
+    restricted_at: Date | null;
+    record_erased_at: Date | null;
+    removed: Generated<Record<string, number>>;
+    billing_erased_at: Date | null;
+    billing_removed: Generated<Record<string, number>>;
+    attempts: Generated<number>;
+    next_attempt_at: Date | null;
+  };
+};
