@@ -66,9 +66,9 @@ const links = createLinks({ ...shared, statements });
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
-registerDocuments(rest, { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now });
-const patientsOfAccounts = (accountIds: string[]) => patientsOf(db, accountIds);
-registerBooks(rest, { books: createBooks(shared), audit, patientsOf: patientsOfAccounts });
+const trail = { audit, patientsOf: (accountIds: string[]) => patientsOf(db, accountIds) };
+registerDocuments(rest, { ...trail, invoices, reductions, payers, statements, links, pdfPool, clinic, clinicTimeZone, now });
+registerBooks(rest, { ...trail, books: createBooks(shared) });
 registerTotals(rest, shared);
 registerTrail(rest, { ...parts, subjectsOf: (patientId) => subjectsOf(db, patientId) });
 await listenRpc({
@@ -86,8 +86,7 @@ await listenRpc({
       watch,
       patients,
       verifier,
-      audit,
-      patientsOf: patientsOfAccounts,
+      ...trail,
     }),
   services: [BillingService, BillingInternalService],
   rest: rest.app,

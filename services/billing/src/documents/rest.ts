@@ -133,10 +133,12 @@ type Rules = {
   clinic: Clinic;
   clinicTimeZone: string;
   now: () => Date;
+  /** The patients of accounts, whom a statement of several accounts shows. */
+  patientsOf: (accountIds: string[]) => Promise<string[]>;
 };
 
 export function registerDocuments({ operation }: RestApp, rules: Rules): void {
-  const { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
+  const { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now, patientsOf } = rules;
 
   async function answer(c: RestContext, format: Format, document: PrintableDocument, json: () => AsyncIterable<string>): Promise<Response> {
     const headers = {
@@ -189,7 +191,8 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
     const days = { fromDate, toDate };
     const statement = await statements.ofPayer({ payerId: payer.payerId, currency: currencyCode, ...days });
     const details = { ...days, currencyCode, format, ids: statement.accountIds };
-    await audit.record({ ...requestContext(c), action: "payer_statement.read", subject: payer.payerId, details });
+    const patientIds = await patientsOf(statement.accountIds);
+    await audit.record({ ...requestContext(c), action: "payer_statement.read", subject: payer.payerId, details, patientIds });
     return answer(c, format, payerStatementDocument({ payer, ...days, statement }, clinic, clinicTimeZone), () =>
       payerStatementJson({ payer, currencyCode, ...days, statement }),
     );
