@@ -9,7 +9,7 @@ import { connectToAuth, startService } from "@pm/kit/service";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import { createAccounts } from "./accounts/accounts.ts";
-import { patientsOf, subjectsOf } from "./accounts/patients-store.ts";
+import { patientsOf, trailOf } from "./accounts/patients-store.ts";
 import { createPayerBalance } from "./accounts/payer-balance.ts";
 import { readConfig } from "./config.ts";
 import { createPdfPool } from "./documents/pdf-pool.ts";
@@ -70,7 +70,7 @@ const trail = { audit, patientsOf: (accountIds: string[]) => patientsOf(db, acco
 registerDocuments(rest, { ...trail, invoices, reductions, payers, statements, links, pdfPool, clinic, clinicTimeZone, now });
 registerBooks(rest, { ...trail, books: createBooks(shared) });
 registerTotals(rest, shared);
-registerTrail(rest, { ...parts, subjectsOf: (patientId) => subjectsOf(db, patientId) });
+registerTrail(rest, { ...parts, ofPatient: (patientId) => trailOf(db, patientId) });
 await listenRpc({
   routes: (router) =>
     registerBilling(router, {

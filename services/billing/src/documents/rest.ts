@@ -11,7 +11,7 @@ import { CreditNoteSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
 import type { Invoices } from "../invoices/invoices.ts";
 import type { Reductions } from "../invoices/reductions.ts";
 import type { Statements } from "../ledger/statements.ts";
-import type { Links } from "../links/links.ts";
+import { type Links, linkedPatients } from "../links/links.ts";
 import type { Payers } from "../payers/payers.ts";
 import { type Clinic, creditNoteDocument, invoiceDocument, type PrintableDocument } from "./document.ts";
 import { contentSecurityPolicy, toHtml } from "./html.ts";
@@ -180,7 +180,9 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
     const format = formatOf(c, query.format);
     const accountId = c.req.valid("param").accountId.toLowerCase();
     const statement = await links.open({ accountId, fromDate, toDate });
-    await audit.record({ ...requestContext(c), action: "statement.read", subject: accountId, details: { fromDate, toDate, format } });
+    const details = { fromDate, toDate, format };
+    const patientIds = linkedPatients(statement.statement);
+    await audit.record({ ...requestContext(c), action: "statement.read", subject: accountId, details, patientIds });
     return answer(c, format, statementDocument(statement, clinic, clinicTimeZone), () => statementJson(statement));
   });
 
