@@ -4,7 +4,7 @@ import { AppError, toConnectError } from "@pm/kit/errors";
 import { createLogger } from "@pm/kit/log";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { startLinking } from "../src/billing/links.ts";
-import type { Link } from "../src/billing/links-store.ts";
+import { type Link, resendLinks } from "../src/billing/links-store.ts";
 import { patientsOfThisFile, someBody, testLifecycle } from "./testing.ts";
 
 let isDown = false;
@@ -57,6 +57,17 @@ test("a chain is sent as one step for each account, and its end gives each accou
   await unmerge(a, b);
   await expect.poll(links, { timeout: 10_000 }).toEqual(new Map([[b, null], [c, b]])); // biome-ignore format: a table
   expect(await waiting()).toBe(0);
+});
+
+test("after a restore of billing every link is sent again, with the revision that it has", async () => {
+  const [a, b] = [await create(), await create()];
+  await merge(a, b);
+  await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
+  const before = sent.filter(({ patientId }) => patientId === b);
+  sent = [];
+  expect(await resendLinks(service.db)).toBeGreaterThan(0);
+  await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
+  expect(sent.filter(({ patientId }) => patientId === b)).toEqual(before);
 });
 
 test("a link to an erased account is not sent again", async () => {
