@@ -6,9 +6,9 @@ import { type CallOptions, Code, ConnectError, createClient } from "@connectrpc/
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { testLifecycle } from "../../test/lifecycle.ts";
 import { AppError } from "../errors.ts";
 import { createRestApp } from "../http/rest.ts";
-import type { Lifecycle } from "../lifecycle.ts";
 import { createLogger } from "../log.ts";
 import { createGuard } from "../rpc/guard.ts";
 import { listenRpc } from "../rpc/server.ts";
@@ -18,13 +18,7 @@ import type { Verifier } from "./verifier.ts";
 
 const log = createLogger("test", "silent");
 const audit = { record: async () => undefined };
-const closers: (() => unknown)[] = [];
-const lifecycle: Lifecycle = {
-  onClose: (_, close) => void closers.push(close),
-  onReady: () => undefined,
-  notReady: async () => [],
-  shutdown: async () => undefined,
-};
+const lifecycle = testLifecycle();
 
 let revocations = createRevocationList();
 /** How many calls wait for the end of a session. */
@@ -87,7 +81,7 @@ beforeAll(async () => {
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 });
 afterAll(async () => {
-  for (const close of closers) await close();
+  await lifecycle.shutdown("the test has ended");
 });
 beforeEach(() => {
   revocations = createRevocationList();
