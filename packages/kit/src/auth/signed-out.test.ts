@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type CallOptions, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { BillingService } from "@pm/proto/billing/v1/billing";
+import { Health } from "@pm/proto/grpc/health/v1/health";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { testLifecycle } from "../../test/lifecycle.ts";
 import { AppError } from "../errors.ts";
@@ -135,6 +136,31 @@ test.each(Object.entries(transports))(
     await expect.poll(() => waiting).toBe(0);
   },
 );
+
+test.each([
+  ["gRPC", "grpc-timeout", "200m"],
+  ["gRPC-Web", "grpc-timeout", "200m"],
+  ["Connect", "connect-timeout-ms", "200"],
+] as const)("over %s a stream that ends because of its deadline does not look complete", async (protocol, header, value) => {
+  watch = async function* (signal) {
+    yield {};
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  };
+  // The client has no clock of its own here, so the answer is the service's.
+  const ended = await read(transports[protocol](), { headers: { authorization: "Bearer mine", [header]: value } });
+  expect(ended).toEqual({ messages: 1, code: "DeadlineExceeded" });
+  await expect.poll(() => waiting).toBe(0);
+});
+
+test("a watch of the health, which needs no session, does not look complete at its deadline either", async () => {
+  const states: number[] = [];
+  const reading = (async () => {
+    const client = createClient(Health, transports.gRPC());
+    for await (const { status } of client.watch({ service: "" }, { headers: { "grpc-timeout": "200m" } })) states.push(status);
+  })();
+  await expect(reading).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+  expect(states).toHaveLength(1);
+});
 
 test("a stream that a service reads for somebody ends with that person's session", async () => {
   watch = async function* (signal) {

@@ -141,8 +141,6 @@ async function* stream(
     });
     sentAt = Date.now();
   }
-  // A watch has no end of its own. One that ended by a deadline must not look complete.
-  signal.throwIfAborted();
 }
 
 /**
