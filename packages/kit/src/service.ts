@@ -8,6 +8,7 @@ import { type AuditTrail, createAuditTrail } from "./audit/trail.ts";
 import { followRevocations, snapshotFromAuth } from "./auth/revocations.ts";
 import { createServiceTokens } from "./auth/service-tokens.ts";
 import { createVerifier, type Verifier } from "./auth/verifier.ts";
+import { showChecks } from "./checks.ts";
 import type { callerConfig, commonConfig, databaseConfig, kafkaConfig } from "./config.ts";
 import { createKafka, createSender, type Kafka, kafkaSettings } from "./kafka/client.ts";
 import { startRelay } from "./kafka/outbox.ts";
@@ -15,6 +16,7 @@ import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { type Database, type DatabaseSettings, databaseSettings, openDatabase } from "./postgres/database.ts";
 import type { Leader } from "./postgres/leader.ts";
+import { showStatistics } from "./postgres/statistics.ts";
 import { startTracing } from "./telemetry/tracing.ts";
 
 type Config<Shape extends z.ZodRawShape> = z.infer<z.ZodObject<Shape>>;
@@ -47,6 +49,8 @@ export function startService<Tables>(options: {
   startTracing({ service, config, log, lifecycle });
   const settings = databaseSettings(config);
   const database = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL_SIZE, applicationName: service, log, lifecycle });
+  showStatistics(database.pool);
+  showChecks(database.pool);
   const kafka = createKafka(kafkaSettings(service, config), log);
   const sender = createSender(kafka);
   const relay = startRelay({ database, settings, sender, service, ...(lingerMs !== undefined && { lingerMs }), log, lifecycle });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { auditTables, deadLetterTables, outboxTables, readTables } from "./tables.ts";
+import { auditTables, checkTables, deadLetterTables, outboxTables, readTables } from "./tables.ts";
 
 test("kit's own tables are as its types say", async () => {
   // Analytics has all of them.
-  expect(await readTables("analytics")).toMatchObject({ ...auditTables, ...outboxTables, ...deadLetterTables });
+  expect(await readTables("analytics")).toMatchObject({ ...auditTables, ...checkTables, ...outboxTables, ...deadLetterTables });
 });

@@ -10,6 +10,7 @@ import { testDatabase } from "@pm/stack/testing";
 import type { InsertType, SelectType } from "kysely";
 import pg from "pg";
 import type { AuditTables } from "../src/audit/audit.ts";
+import type { CheckTables } from "../src/checks.ts";
 import type { DeadLetterTables } from "../src/kafka/dead-letter-store.ts";
 import type { OutboxTables } from "../src/kafka/outbox.ts";
 
@@ -86,6 +87,10 @@ export const outboxTables = {
     created_at: "timestamptz default",
   },
 } as const satisfies TableDescriptions<OutboxTables>;
+
+export const checkTables = {
+  check_results: { name: "text", passed: "boolean", finished_at: "timestamptz default" },
+} as const satisfies TableDescriptions<CheckTables>;
 
 export const deadLetterTables = {
   dead_letters: {

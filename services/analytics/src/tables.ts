@@ -1,6 +1,7 @@
 /** The tables as types. The migrations explain the columns. */
 import type { AuditTables } from "@pm/kit/audit/audit";
 import type { LocalDate } from "@pm/kit/calendar";
+import type { CheckTables } from "@pm/kit/checks";
 import type { DeadLetterTables } from "@pm/kit/kafka/dead-letter-store";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { Database } from "@pm/kit/postgres/database";
@@ -55,6 +56,7 @@ export type Tables = {
   erasures: { patient_id: string; erasure_id: string; erased_at: Generated<Date> };
   watermarks: { topic: string; partition: number; next_offset: bigint; event_time: Date };
 } & AuditTables &
+  CheckTables &
   DeadLetterTables &
   OutboxTables;
 

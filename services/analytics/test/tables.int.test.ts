@@ -1,10 +1,11 @@
-import { auditTables, deadLetterTables, outboxTables, readTables, type TableDescriptions } from "@pm/kit/test/tables";
+import { auditTables, checkTables, deadLetterTables, outboxTables, readTables, type TableDescriptions } from "@pm/kit/test/tables";
 import { expect, test } from "vitest";
 import type { Tables } from "../src/tables.ts";
 
 test("the types of the tables match the migrations", async () => {
   const tables: TableDescriptions<Tables> = {
     ...auditTables,
+    ...checkTables,
     ...deadLetterTables,
     ...outboxTables,
     events: {

@@ -1,6 +1,7 @@
 /** The tables of auth as types. The migrations explain the columns. */
 import type { AuditTables } from "@pm/kit/audit/audit";
 import type { ClientScope, Role } from "@pm/kit/auth/access";
+import type { CheckTables } from "@pm/kit/checks";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { Database } from "@pm/kit/postgres/database";
 import type { Transaction } from "@pm/kit/postgres/transaction";
@@ -93,6 +94,7 @@ export type AuthTables = {
     blocked_until: Date;
   };
 } & AuditTables &
+  CheckTables &
   OutboxTables;
 
 export type AuthDatabase = Database<AuthTables>;

@@ -1,10 +1,11 @@
-import { auditTables, outboxTables, readTables, type TableDescriptions } from "@pm/kit/test/tables";
+import { auditTables, checkTables, outboxTables, readTables, type TableDescriptions } from "@pm/kit/test/tables";
 import { expect, test } from "vitest";
 import type { AuthTables } from "../src/tables.ts";
 
 test("the types of the tables match the migrations", async () => {
   const tables: TableDescriptions<AuthTables> = {
     ...auditTables,
+    ...checkTables,
     ...outboxTables,
     users: {
       id: "uuid default",

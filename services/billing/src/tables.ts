@@ -1,5 +1,6 @@
 /** The tables of billing as types. `test/tables.int.test.ts` compares them with the migrations. */
 import type { AuditTables } from "@pm/kit/audit/audit";
+import type { CheckTables } from "@pm/kit/checks";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { Database } from "@pm/kit/postgres/database";
 import type { Generated, Selectable } from "kysely";
@@ -155,6 +156,7 @@ export type Tables = {
   credit_note_years: { year: number; last_number: number };
   erasures: { id: string; patient_id: string; erased_at: Generated<Date>; erased: Record<string, number> };
 } & AuditTables &
+  CheckTables &
   OutboxTables;
 
 /** A row of a table as a query gives it. */

@@ -1,5 +1,6 @@
 /** What is stored: the record of a patient, and the tables as types. Columns are explained in the migrations. */
 import type { AuditTables } from "@pm/kit/audit/audit";
+import type { CheckTables } from "@pm/kit/checks";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { ColumnType, Generated, GeneratedAlways } from "kysely";
 import type { ErasureTables } from "./erasure/tables.ts";
@@ -292,4 +293,5 @@ export type Tables = {
   };
 } & ErasureTables &
   AuditTables &
+  CheckTables &
   OutboxTables;

@@ -1,9 +1,10 @@
-import { auditTables, outboxTables, readTables, type TableDescriptions } from "@pm/kit/test/tables";
+import { auditTables, checkTables, outboxTables, readTables, type TableDescriptions } from "@pm/kit/test/tables";
 import { expect, test } from "vitest";
 import type { Tables } from "../src/tables.ts";
 
 const tables: TableDescriptions<Tables> = {
   ...auditTables,
+  ...checkTables,
   ...outboxTables,
   patients: {
     id: "uuid",

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Pool } from "pg";
+import { noteCheck } from "../checks.ts";
 import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
 import { connectionConfig, databaseSettings } from "../postgres/database.ts";
 import { inCommand } from "../telemetry/command.ts";
@@ -169,6 +170,7 @@ export async function runAuditVerification(service: string): Promise<void> {
   const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });
   const verify = async () => verifyAudit(pool, expect === undefined ? undefined : await expected(service, expect, key));
   const report = await inCommand(service, "verify-audit", verify);
+  await noteCheck(pool, "audit_chain", report.intact);
   await pool.end();
   process.stdout.write(`${JSON.stringify(report)}\n`);
   process.exitCode = report.intact ? 0 : 1;

@@ -1,0 +1,66 @@
+import { type TestDatabase, testDatabase } from "@pm/stack/testing";
+import { Pool } from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { noteCheck, showChecks } from "../src/checks.ts";
+import { metrics } from "../src/metrics.ts";
+import { showStatistics } from "../src/postgres/statistics.ts";
+
+let database: TestDatabase;
+let pool: Pool;
+beforeAll(async () => {
+  database = await testDatabase("billing");
+  pool = new Pool({ connectionString: database.databaseUrl });
+  showChecks(pool);
+  showStatistics(pool);
+});
+afterAll(async () => {
+  await pool.end();
+  await database.drop();
+});
+
+/** The values of a metric by their labels. */
+async function valuesOf(name: string): Promise<Record<string, number>> {
+  const lines = (await metrics.metrics()).split("\n").filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
+  return Object.fromEntries(lines.map((line) => [/\{(.*)\}/.exec(line)?.[1] ?? "", Number(line.split(" ").at(-1))]));
+}
+
+test("a check that nobody has run shows nothing", async () => {
+  expect(await valuesOf("check_passed")).toEqual({});
+  expect(await valuesOf("check_age_seconds")).toEqual({});
+});
+
+test("the last result of each check is shown with its age", async () => {
+  await noteCheck(pool, "ledger", false);
+  await noteCheck(pool, "audit_chain", true);
+  expect(await valuesOf("check_passed")).toEqual({ 'check="ledger"': 0, 'check="audit_chain"': 1 });
+  await pool.query("update check_results set finished_at = now() - interval '1 hour'");
+  await noteCheck(pool, "ledger", true);
+  expect(await valuesOf("check_passed")).toEqual({ 'check="ledger"': 1, 'check="audit_chain"': 1 });
+  const { 'check="ledger"': ledger = -1, 'check="audit_chain"': chain = -1 } = await valuesOf("check_age_seconds");
+  expect(ledger).toBeGreaterThanOrEqual(0);
+  expect(ledger).toBeLessThan(60);
+  expect(chain).toBeGreaterThan(3_599);
+  expect(chain).toBeLessThan(3_660);
+});
+
+test("a check of a database that cannot be written is no failure", async () => {
+  const reader = new Pool({ connectionString: database.databaseUrl, options: "-c default_transaction_read_only=on" });
+  await noteCheck(reader, "ledger", false);
+  await reader.end();
+  expect(await valuesOf("check_passed")).toMatchObject({ 'check="ledger"': 1 });
+});
+
+test("a statement that waits for a lock is shown, beside the size and the transactions of the database", async () => {
+  expect((await valuesOf("postgres_lock_waits"))[""]).toBe(0);
+  const [holder, waiter] = [await pool.connect(), await pool.connect()];
+  await holder.query("begin; lock table check_results in share mode");
+  const waiting = waiter.query("insert into check_results (name, passed) values ('other', true)");
+  await expect.poll(async () => (await valuesOf("postgres_lock_waits"))[""]).toBe(1);
+  expect((await valuesOf("postgres_longest_transaction_seconds"))[""]).toBeGreaterThan(0);
+  await holder.query("rollback");
+  await waiting;
+  for (const client of [holder, waiter]) client.release();
+  expect((await valuesOf("postgres_database_size_bytes"))[""]).toBeGreaterThan(1_000_000);
+  expect((await valuesOf("postgres_transactions_total"))['kind="committed"']).toBeGreaterThan(0);
+  expect(Object.keys(await valuesOf("postgres_blocks_total"))).toEqual(['kind="memory"', 'kind="elsewhere"']);
+});
