@@ -18,6 +18,36 @@ test("Kubernetes and Prometheus get their answers on a port of their own, and no
   for (const path of ["/quitquitquit", "/healthcheck/fail"]) expect((await get(path, "POST")).status).toBe(404);
 });
 
+test("what has an objective is counted by its endpoint, also while nobody answers", async () => {
+  gateway = await startGateway();
+  const id = "0198c0de-0000-7000-8000-00000000abcd";
+  const send = (method: string, path: string) => fetch(`${gateway.url}${path}`, { method, headers: gateway.signedIn });
+  gateway.upstreams.patient.handler = ({ url }, answer) => {
+    if (!url?.includes("broken")) return false;
+    answer.writeHead(503).end();
+    return true;
+  };
+  for (const [method, path] of [
+    ["GET", `/patients/${id}`],
+    ["GET", `/api/patients/${id}?broken`],
+    ["POST", "/patients"],
+    ["POST", "/api/patients?broken"],
+    ["POST", "/auth/login"],
+    ["GET", "/patients"],
+    ["GET", `/patients/${id}/history`],
+    ["POST", "/patients:import"],
+  ] as const)
+    await (await send(method, path)).text();
+  const text = await (await fetch(`${gateway.internalUrl}/metrics`)).text();
+  const counted = (endpoint: string) =>
+    [...text.matchAll(/^envoy_vhost_vcluster_upstream_rq_xx\{envoy_response_code_class="(\d)",envoy_virtual_cluster="(\w+)",.*\} (\d+)$/gm)]
+      .filter(([, , name]) => name === endpoint)
+      .map(([, kind, , count]) => `${count} of ${kind}xx`);
+  expect(counted("patients_get")).toEqual(["1 of 2xx", "1 of 5xx"]);
+  expect(counted("patients_create")).toEqual(["1 of 2xx", "1 of 5xx"]);
+  expect(counted("log_in")).toEqual(["1 of 2xx"]);
+});
+
 test("GET /drain sends clients elsewhere, waits, and drops nothing meanwhile", async () => {
   gateway = await startGateway({ variables: { DRAIN_SECONDS: "2" } });
   let finish = () => {};
