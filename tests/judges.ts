@@ -2,6 +2,7 @@
  * `npm run check:judges`: programs by others judge what we promise. All together they take at most JUDGES_MINUTES (15).
  * A judge that cannot be had here, or does not end in time, is skipped, and never counts as passed.
  */
+import { installPrometheus } from "@pm/stack/programs/prometheus";
 import { installCurrencyList } from "./currencies/iso4217.ts";
 import { installSchemathesis } from "./fuzz/schemathesis.ts";
 import { installFebrl } from "./matching/febrl.ts";
@@ -25,6 +26,11 @@ const judges: Step[] = [
     name: "iso4217: our currencies and their digits are those of the standard",
     command: "node tests/currencies/iso4217.ts",
     missing: needs(() => installCurrencyList(say)),
+  },
+  {
+    name: "promtool: the rules are valid, and every alert fires when it has to and not otherwise",
+    command: "node tests/monitoring/rules.ts",
+    missing: needs(() => installPrometheus(say)),
   },
   {
     name: "openapi-generator: its clients in Java and TypeScript compile",

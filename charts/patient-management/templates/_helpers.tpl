@@ -98,6 +98,27 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 
+{{/* The pod of a CronJob, without its containers: pm.jobPod (dict "root" $ "name" "audit-anchor" "restart" "Never") */}}
+{{- define "pm.jobPod" -}}
+serviceAccountName: {{ include "pm.name" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+restartPolicy: {{ .restart | default "OnFailure" }}
+securityContext: {{- include "pm.podSecurity" . | nindent 2 }}
+{{- with .root.Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The volume with Postgres' CA and the password of a role: pm.databaseVolume (dict "root" $ "role" "patient-owner") */}}
 {{- define "pm.databaseVolume" -}}
 - name: database

@@ -55,7 +55,7 @@ export const COLLECTOR = {
   },
 };
 
-/** Natively the one on the PATH, such as Debian's. */
+/** Natively the one on the PATH, or Debian's. */
 export const PROMETHEUS = { image: "prom/prometheus:v3.9.1" };
 
 /** Builds them if no Go is installed. */
