@@ -1,0 +1,56 @@
+/**
+ * Passwords of the databases' roles. External Secrets brings them into the cluster: for each service it takes another
+ * role, which reads only what belongs to that service.
+ */
+import { CfnOutput, Stack, type StackProps } from "aws-cdk-lib";
+import { ArnPrincipal, type IRole, PolicyStatement, Role } from "aws-cdk-lib/aws-iam";
+import type { IKey } from "aws-cdk-lib/aws-kms";
+import { DatabaseSecret } from "aws-cdk-lib/aws-rds";
+import type { ISecret } from "aws-cdk-lib/aws-secretsmanager";
+import type { Construct } from "constructs";
+import type { Settings } from "./settings.ts";
+
+export const services = ["patient", "billing", "analytics", "auth"] as const;
+
+export type SecretsProps = StackProps & { settings: Settings; dataKey: IKey; superuser: ISecret; externalSecrets: IRole };
+
+export class SecretsStack extends Stack {
+  constructor(scope: Construct, id: string, props: SecretsProps) {
+    super(scope, id, props);
+    const { settings, dataKey, superuser, externalSecrets } = props;
+    const password = (role: string) =>
+      new DatabaseSecret(this, `Password-${role}`, {
+        username: role.replace("-", "_"),
+        secretName: `${settings.name}/postgres-${role}`,
+        encryptionKey: dataKey,
+      });
+    const read: Record<string, ISecret[]> = {
+      // For the Job that makes databases and roles.
+      superuser: [superuser],
+      ...Object.fromEntries(
+        services.map((service) => [service, [service, `${service}-owner`, `${service}-anchor`].map((role) => password(role))]),
+      ),
+    };
+    for (const [owner, secrets] of Object.entries(read)) {
+      const reader = new Role(this, `Reader-${owner}`, {
+        roleName: `${settings.name}-secrets-${owner}`,
+        assumedBy: new ArnPrincipal(externalSecrets.roleArn).withSessionTags(),
+      });
+      // Not grantRead: it would also let the reader use the key for whatever else the account keeps in Secrets Manager.
+      reader.addToPolicy(
+        new PolicyStatement({
+          actions: ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
+          resources: secrets.map(({ secretArn }) => secretArn),
+        }),
+      );
+      reader.addToPolicy(
+        new PolicyStatement({
+          actions: ["kms:Decrypt"],
+          resources: [dataKey.keyArn],
+          conditions: { StringEquals: { "kms:EncryptionContext:SecretARN": secrets.map(({ secretArn }) => secretArn) } },
+        }),
+      );
+      new CfnOutput(this, `ReaderRole${owner}`, { value: reader.roleArn });
+    }
+  }
+}
