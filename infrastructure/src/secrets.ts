@@ -31,6 +31,8 @@ export class SecretsStack extends Stack {
         services.map((service) => [service, [service, `${service}-owner`, `${service}-anchor`].map((role) => password(role))]),
       ),
     };
+    new CfnOutput(this, "Region", { value: this.region });
+    new CfnOutput(this, "SecretPrefix", { value: settings.name });
     for (const [owner, secrets] of Object.entries(read)) {
       const reader = new Role(this, `Reader-${owner}`, {
         roleName: `${settings.name}-secrets-${owner}`,
@@ -50,7 +52,7 @@ export class SecretsStack extends Stack {
           conditions: { StringEquals: { "kms:EncryptionContext:SecretARN": secrets.map(({ secretArn }) => secretArn) } },
         }),
       );
-      new CfnOutput(this, `ReaderRole${owner}`, { value: reader.roleArn });
+      new CfnOutput(this, `ReaderRole-${owner}`, { value: reader.roleArn });
     }
   }
 }
