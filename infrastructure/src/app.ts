@@ -18,7 +18,13 @@ export function addStacks(app: App, settings: Settings) {
   const network = new NetworkStack(app, `${name}-network`, { ...props, logsKey: keys.logs });
   const { vpc, nodeSubnets } = network;
   const cluster = new ClusterStack(app, `${name}-cluster`, { ...props, vpc, nodeSubnets, secretsKey: keys.cluster });
-  const data = new DataStack(app, `${name}-data`, { ...props, vpc, clients: cluster.cluster, dataKey: keys.data, logsKey: keys.logs });
+  const data = new DataStack(app, `${name}-data`, {
+    ...props,
+    vpc,
+    clients: cluster.cluster.clusterSecurityGroup,
+    dataKey: keys.data,
+    logsKey: keys.logs,
+  });
   const superuser = data.instance.secret;
   if (!superuser) throw new Error("the instance has a generated secret");
   const secrets = new SecretsStack(app, `${name}-secrets`, {

@@ -105,6 +105,8 @@ export class ClusterStack extends Stack {
       desiredSize: profile.nodes,
       maxSize: profile.maxNodes,
       maxUnavailable: 1,
+      // An upgrade waits for PodDisruptionBudgets.
+      forceUpdate: false,
       enableNodeAutoRepair: true,
       launchTemplateSpec: { id: template.launchTemplateId ?? "", version: template.latestVersionNumber },
     });

@@ -59,6 +59,13 @@ test.each(Object.entries(all))("%s: no database, API of the cluster or subnet of
   expect(JSON.stringify(templates.data.findResources("AWS::EC2::SecurityGroup"))).not.toContain("SecurityGroupIngress");
 });
 
+test("the database admits the security group of the nodes and nothing else", () => {
+  const admitted = Object.values(clinic.data.findResources("AWS::EC2::SecurityGroupIngress"));
+  expect(admitted.map(({ Properties }) => JSON.stringify(Properties.SourceSecurityGroupId))).toEqual([
+    expect.stringContaining("ClusterSecurityGroupId"),
+  ]);
+});
+
 test("databases have no way out of the network, and nodes have none without NAT", () => {
   const routes = (template: Template) => Object.keys(template.findResources("AWS::EC2::Route"));
   expect(routes(clinic.network).filter((id) => id.includes("databases"))).toEqual([]);
@@ -186,6 +193,10 @@ test("pods of the nodes do not reach the credentials of their node", () => {
   clinic.cluster.allResourcesProperties("AWS::EC2::LaunchTemplate", {
     LaunchTemplateData: Match.objectLike({ MetadataOptions: { HttpTokens: "required", HttpPutResponseHopLimit: 1 } }),
   });
+});
+
+test("an upgrade of the nodes waits for PodDisruptionBudgets", () => {
+  clinic.cluster.allResourcesProperties("AWS::EKS::Nodegroup", { ForceUpdateEnabled: false, UpdateConfig: { MaxUnavailable: 1 } });
 });
 
 test("the network of the cluster enforces NetworkPolicies, and comes before the nodes", () => {
