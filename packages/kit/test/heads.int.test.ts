@@ -84,8 +84,19 @@ async function rewrite(number: number): Promise<void> {
   }
 }
 
+test("a chain without a block has heads too, and the first block follows them", async () => {
+  const early = join(directory, "early");
+  const publishEarly = (minute: number) =>
+    publishHead(anchor, { service: "audited", key: keys.privateKey, directory: early, now: new Date(Date.UTC(2026, 10, 27, 0, minute)) });
+  expect(await publishEarly(0)).toMatchObject({ number: 0n });
+  expect(await publishEarly(1)).toMatchObject({ number: 0n });
+  await block();
+  expect(await publishEarly(2)).toMatchObject({ number: 1n });
+  expect(await verifyAudit(owner, await known(early))).toMatchObject({ intact: true, blocks: 1 });
+});
+
 test("a head is signed, and has the number, the hash and the time; its role reads numbers and hashes only", async () => {
-  for (let number = 1; number <= 3; number++) await block();
+  for (let number = 2; number <= 3; number++) await block();
   const head = await publish();
   const { rows } = await owner.query("select number, encode(hash, 'hex') as hash from audit_blocks order by number desc limit 1");
   expect(head).toMatchObject({ service: "audited", ...rows[0], time: "2026-11-28T00:00:00.000Z" });

@@ -217,7 +217,7 @@ test("a service gets its token by Basic or by form, and nobody else does", async
   expect(byBasic).toMatchObject({ status: 200, body: { token_type: "Bearer", expires_in: 300 } });
   expect(decodeJwt(String(byBasic.body.access_token))).toMatchObject({
     sub: "service:patient",
-    scope: "billing:read billing:write auth:internal",
+    scope: "billing:read billing:write internal:links internal:erasure auth:internal",
   });
   const byForm = await auth.call("POST", "/auth/token", {
     headers: form,

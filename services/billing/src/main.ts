@@ -9,7 +9,7 @@ import { connectToAuth, startService } from "@pm/kit/service";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import { createAccounts } from "./accounts/accounts.ts";
-import { patientsOf, subjectsOf } from "./accounts/patients-store.ts";
+import { patientsOf, trailOf } from "./accounts/patients-store.ts";
 import { createPayerBalance } from "./accounts/payer-balance.ts";
 import { readConfig } from "./config.ts";
 import { createPdfPool } from "./documents/pdf-pool.ts";
@@ -66,11 +66,11 @@ const links = createLinks({ ...shared, statements });
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
-registerDocuments(rest, { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now });
-const patientsOfAccounts = (accountIds: string[]) => patientsOf(db, accountIds);
-registerBooks(rest, { books: createBooks(shared), audit, patientsOf: patientsOfAccounts });
+const trail = { audit, patientsOf: (accountIds: string[]) => patientsOf(db, accountIds) };
+registerDocuments(rest, { ...trail, invoices, reductions, payers, statements, links, pdfPool, clinic, clinicTimeZone, now });
+registerBooks(rest, { ...trail, books: createBooks(shared) });
 registerTotals(rest, shared);
-registerTrail(rest, { ...parts, subjectsOf: (patientId) => subjectsOf(db, patientId) });
+registerTrail(rest, { ...parts, ofPatient: (patientId) => trailOf(db, patientId) });
 await listenRpc({
   routes: (router) =>
     registerBilling(router, {
@@ -86,8 +86,7 @@ await listenRpc({
       watch,
       patients,
       verifier,
-      audit,
-      patientsOf: patientsOfAccounts,
+      ...trail,
     }),
   services: [BillingService, BillingInternalService],
   rest: rest.app,

@@ -20,7 +20,7 @@ import type { Ledger } from "./ledger/ledger.ts";
 import type { Amount } from "./ledger/posting-request.ts";
 import { toMessages } from "./ledger/statements.ts";
 import type { Watch } from "./ledger/watch.ts";
-import type { Links } from "./links/links.ts";
+import { type Links, linkedPatients } from "./links/links.ts";
 import type { Patients } from "./patient-client.ts";
 import type { Payers } from "./payers/payers.ts";
 
@@ -77,8 +77,10 @@ function accountMethods({ accounts, links, watch, patients, verifier, audit }: R
       const account = await accounts.get(key.case === "patientId" ? { patientId: key.value } : { accountId: key.value ?? "" });
       // The same answer as for an account that does not exist, so that callers learn nothing about patients of others.
       if (!mayReadAll && !(await patients.mayBeSeenBy(account.patient_id, caller.token))) throw accountNotFound(key.value);
-      await recordRead(audit, context, "account.read", account.id);
-      return links.withLinked(account);
+      const answer = await links.withLinked(account);
+      const patientIds = answer.linkedAccounts.map((linked) => linked.patientId);
+      await recordRead(audit, context, "account.read", account.id, {}, patientIds);
+      return answer;
     },
     async listBillingAccounts(request, context) {
       const answer = await accounts.list(request);
@@ -152,13 +154,13 @@ function ledgerMethods({ ledger, history, links, audit }: Rules) {
     async getStatement(request, context) {
       const { accountId, fromDate, toDate } = request;
       const answer = await links.statement(request);
-      await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
+      await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate }, linkedPatients(answer));
       return answer;
     },
     async *streamStatement(request, context) {
       const { accountId, fromDate, toDate } = request;
       const opened = await links.open(request);
-      await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate });
+      await recordRead(audit, context, "statement.read", accountId.toLowerCase(), { fromDate, toDate }, linkedPatients(opened.statement));
       yield* toMessages(opened, context.signal);
     },
   } satisfies Methods;

@@ -22,7 +22,9 @@ beforeAll(async () => {
   issuer = await startIssuer();
   const port = await freePort();
   billing = await startBilling({ databaseUrl: databases.billing.databaseUrl, issuer, patientUrl: `http://127.0.0.1:${port}` });
-  const env = { ...environmentFor(issuer), DATABASE_URL: databases.patient.databaseUrl, BILLING_URL: billing.url };
+  // Only disclosures ask analytics.
+  const urls = { BILLING_URL: billing.url, ANALYTICS_URL: billing.url };
+  const env = { ...environmentFor(issuer), DATABASE_URL: databases.patient.databaseUrl, ...urls };
   patients = await startService({ name: "patient", port, env });
   client = createClient(BillingService, createGrpcTransport({ baseUrl: billing.url }));
 });

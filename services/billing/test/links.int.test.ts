@@ -65,6 +65,28 @@ test("either patient has the survivor's account, with both balances per currency
   expect((await page("pdf")).status).toBe(200);
 });
 
+test("the trail of the survivor has the looks at the linked account, and that of the merged patient has the joint statements", async () => {
+  const [survivor, merged] = [await open(), await open()];
+  const { accountId } = survivor;
+  const auditor = { headers: { authorization: await counter.issuer.person("auditor") } };
+  const trail = async ({ patientId }: { patientId: string }) => {
+    const path = `/audit/billing?patient=${patientId.toUpperCase()}&disclosures=true`;
+    const { items } = (await (await fetch(`${counter.billing.url}${path}`, auditor)).json()) as { items: { action: string }[] };
+    return items.map(({ action }) => action);
+  };
+  await counter.client.listCharges({ accountId: merged.accountId }, counter.headers);
+  await link(merged.patientId, survivor.patientId, 1n);
+  const linked = ["account.linked", "charges.listed", "account.opened"];
+  expect((await trail(survivor)).toSorted()).toEqual([...linked, "account.opened"].toSorted());
+  await ofPatient(survivor.patientId);
+  const day = new Date().toISOString().slice(0, 10);
+  const request = { accountId, fromDate: day, toDate: day };
+  await counter.client.getStatement(request, counter.headers);
+  await Array.fromAsync(counter.client.streamStatement(request, counter.headers));
+  await (await fetch(`${counter.billing.url}/billing/statements/${accountId}?from=${day}&to=${day}&format=json`, counter.headers)).text();
+  expect(await trail(merged)).toEqual(["statement.read", "statement.read", "statement.read", "account.read", ...linked]);
+});
+
 test("a merged account takes nothing new and names the survivor's, and what it has can be corrected", async () => {
   const [survivor, merged] = [await open(), await open()];
   const { accountId } = merged;

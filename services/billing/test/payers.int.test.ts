@@ -226,10 +226,12 @@ test("the statement of a payer has their accounts in one currency, each with its
     [path(`${ofYear}=EUR`, randomUUID()), 404],
   ] as const)
     expect((await page(url, "text/html")).status, url).toBe(status);
-  const entries = await rows("select details->'ids' as ids from audit_entries where subject = $1 and action = 'payer_statement.read'", [
-    payerId,
-  ]);
-  expect(entries.map(({ ids }) => ids)).toContainEqual([owing, paid]);
+  const entries = await rows(
+    `select details->'ids' as ids, array(select a.id from audit_patients p join accounts a using (patient_id) where p.entry_id = e.id order by a.id) as shown
+      from audit_entries e where subject = $1 and action = 'payer_statement.read'`,
+    [payerId],
+  );
+  expect(entries).toContainEqual({ ids: [owing, paid], shown: [owing, paid].toSorted() });
 });
 
 test("invoices are found by the payer to whom they are addressed, whoever pays today", async () => {

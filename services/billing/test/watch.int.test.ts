@@ -33,7 +33,8 @@ beforeAll(async () => {
   patients = await startService({
     name: "patient",
     port,
-    env: { ...environmentFor(issuer), DATABASE_URL: patientDatabase.databaseUrl, BILLING_URL: one.url },
+    // Only disclosures ask analytics.
+    env: { ...environmentFor(issuer), DATABASE_URL: patientDatabase.databaseUrl, BILLING_URL: one.url, ANALYTICS_URL: one.url },
   });
   clerk = await issuer.person("billing");
 });

@@ -10,7 +10,7 @@ import { createAskBilling, createBillingAccounts } from "./billing/accounts.ts";
 import { createSendLink, startLinking } from "./billing/links.ts";
 import { startCleanup } from "./cleanup.ts";
 import { readConfig, recordSettings } from "./config.ts";
-import { createDisclosures } from "./disclosures/disclosures.ts";
+import { createDisclosures, trailOf } from "./disclosures/disclosures.ts";
 import { registerDisclosures } from "./disclosures/rest.ts";
 import { openInEmergency } from "./emergencies/emergencies.ts";
 import { registerEmergencies } from "./emergencies/rest.ts";
@@ -97,7 +97,7 @@ registerPatients(rest, {
 registerErasures(rest, createErasures({ ...erasing, wake }));
 registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
 registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
-registerTrail(rest, parts);
+registerTrail(rest, { ...parts, ofPatient: (patientId) => trailOf(db, patientId) });
 const others = { billing: config.BILLING_URL, analytics: config.ANALYTICS_URL };
 registerDisclosures(rest, { disclosures: createDisclosures({ db, audit, cursors, others }) });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

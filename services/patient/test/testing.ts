@@ -16,7 +16,7 @@ import { testDatabase } from "@pm/stack/testing";
 import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
 import { type RecordSettings, recordSettings } from "../src/config.ts";
-import { createDisclosures } from "../src/disclosures/disclosures.ts";
+import { createDisclosures, trailOf } from "../src/disclosures/disclosures.ts";
 import { registerDisclosures } from "../src/disclosures/rest.ts";
 import { openInEmergency } from "../src/emergencies/emergencies.ts";
 import { registerEmergencies } from "../src/emergencies/rest.ts";
@@ -149,7 +149,7 @@ export async function startPatientApp(
   registerErasures(rest, createErasures({ ...erasing, wake: () => undefined }));
   registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
   registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
-  registerTrail(rest, { service: "patient", database: db, audit });
+  registerTrail(rest, { service: "patient", database: db, audit, ofPatient: (patientId) => trailOf(db, patientId) });
   registerDisclosures(rest, { disclosures: createDisclosures({ db, audit, cursors, others }) });
 
   return {

@@ -86,6 +86,19 @@ test("lists, searches and exports are entries about each patient whom they showe
   expect(await listed(hidden)).toEqual([]);
 });
 
+test("the trail of a survivor has the looks at the records that were merged into it", async () => {
+  const owner = service.as("user");
+  const [survivor, duplicate] = [await create(owner), await create(owner)];
+  await owner.send("GET", `/patients/${duplicate}`);
+  await owner.send("GET", "/patients");
+  const body = { duplicateId: duplicate, duplicateVersion: 1 };
+  const merged = await admin.send("POST", `/patients/${survivor}:merge`, body, { "if-match": "*" });
+  expect(merged.status).toBe(200);
+  const seen = async (id: string) => (await actionsOf(`patient=${id}&actor=${owner.caller.id}`)).toSorted();
+  expect(await seen(survivor)).toEqual(["patient.listed", "patient.read", "patient.registered", "patient.registered"]);
+  expect(await seen(duplicate)).toEqual(["patient.listed", "patient.read", "patient.registered"]);
+});
+
 test("an entry names its block, which the verification of the range gives as its head", async () => {
   const id = await create();
   await seal();

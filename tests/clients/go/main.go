@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"time"
@@ -96,6 +97,17 @@ func withGeneratedCode(connection *grpc.ClientConn, target target) *billing.Bill
 	}))
 	assert(proto.Equal(statement.GetCharged(), amount) && proto.Equal(statement.GetPaid(), amount), statement)
 	assert(statement.GetClosingBalance().GetMinorUnits() == 0 && len(statement.GetTransactions()) == 2, statement)
+	stream := have(client.StreamStatement(ctx, &billing.StreamStatementRequest{
+		AccountId: account.GetAccountId(), FromDate: year + "-01-01", ToDate: year + "-12-31",
+	}))
+	first := have(stream.Recv())
+	assert(proto.Equal(first.GetStatement().GetClosingBalance(), statement.GetClosingBalance()), first)
+	streamed := 0
+	for part, err := stream.Recv(); err != io.EOF; part, err = stream.Recv() {
+		must(err)
+		streamed += len(part.GetTransactions())
+	}
+	assert(streamed == 2, streamed)
 
 	checkErrors(ctx, client)
 	checkDeadline(client, account.GetAccountId())

@@ -106,6 +106,12 @@ public final class Client {
         .setAccountId(accountId).setFromDate(year + "-01-01").setToDate(year + "-12-31").build());
     check(statement.getCharged().equals(amount) && statement.getPaid().equals(amount), statement);
     check(statement.getClosingBalance().getMinorUnits() == 0 && statement.getTransactionsCount() == 2, statement);
+    var parts = stub.streamStatement(StreamStatementRequest.newBuilder()
+        .setAccountId(accountId).setFromDate(year + "-01-01").setToDate(year + "-12-31").build());
+    check(parts.next().getStatement().getClosingBalance().equals(statement.getClosingBalance()), statement);
+    List<Transaction> streamed = new ArrayList<>();
+    parts.forEachRemaining(part -> streamed.addAll(part.getTransactionsList()));
+    check(streamed.equals(statement.getTransactionsList()), streamed);
 
     checkErrors(stub);
     checkDeadline(stub, accountId);

@@ -83,6 +83,10 @@ def with_generated_code(channel, patient):
     statement = call(stub.GetStatement, period)
     assert (statement.charged, statement.paid, statement.closing_balance.minor_units) == (amount, amount, 0), statement
     assert len(statement.transactions) == 2, statement
+    streaming = billing.StreamStatementRequest(account_id=account_id, from_date=period.from_date, to_date=period.to_date)
+    first, *parts = call(stub.StreamStatement, streaming)
+    assert first.statement.closing_balance == statement.closing_balance, first
+    assert [each for part in parts for each in part.transactions] == list(statement.transactions), parts
 
     check_errors(stub)
     check_deadline(stub, account_id)

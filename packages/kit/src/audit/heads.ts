@@ -27,7 +27,7 @@ const headSchema = z.object({
 });
 type Head = z.output<typeof headSchema>;
 
-type Block = { number: bigint; hash: Buffer };
+type Block = { number: bigint; hash: Buffer; previous_hash: Buffer };
 
 /** At most so many blocks share a head. */
 const blocksOfHead = 100_000;
@@ -39,12 +39,16 @@ const blocksOfHead = 100_000;
 export async function publishHead(pool: Pool, options: { service: string; key: KeyObject; directory: string; now: Date }): Promise<Head> {
   const { service, key, directory, now } = options;
   mkdirSync(directory, { recursive: true });
-  const last = (await readHeads(directory, { service, key: createPublicKey(key) })).at(-1);
+  const published = (await readHeads(directory, { service, key: createPublicKey(key) })).at(-1);
+  // That of an empty chain is of no block.
+  const last = published && published.number > 0n ? published : undefined;
   const read = (after: bigint, limit: number) =>
-    pool.query<Block>("select number, hash from audit_blocks where number >= $1 order by number limit $2", [after, limit]);
+    pool.query<Block>("select number, hash, previous_hash from audit_blocks where number >= $1 order by number limit $2", [after, limit]);
   const { rows } = await read(last?.number ?? 1n, blocksOfHead);
-  const blocks = last ? rows.slice(1) : rows;
-  if (last && rows[0]?.hash.toString("hex") !== last.hash)
+  const isThere = last !== undefined && rows[0]?.number === last.number;
+  const blocks = isThere ? rows.slice(1) : rows;
+  // The month of that block may be dropped by now. The next one names it.
+  if (last && (isThere ? rows[0]?.hash : rows[0]?.previous_hash)?.toString("hex") !== last.hash)
     throw new Error(`block ${last.number} of ${service} is not the one whose head was published at ${last.time}: verify the chain`);
   const newest = blocks.at(-1);
   const head = {

@@ -1,7 +1,7 @@
 /** What later releases add to the tables of `createAuditTables`. Each is part of a migration of every service. */
 import { type Kysely, sql } from "kysely";
 
-/** Whom lists and exports showed, and the index by which the block of an entry is found. */
+/** Whom lists and exports showed. */
 export async function createAuditPatients(db: Kysely<unknown>, role: string): Promise<void> {
   await sql`
     create table audit_patients (
@@ -11,11 +11,12 @@ export async function createAuditPatients(db: Kysely<unknown>, role: string): Pr
     )`.execute(db);
   await sql`create index audit_patients_by_patient on audit_patients (patient_id, entry_id)`.execute(db);
   await sql`grant select, insert on audit_patients to ${sql.ref(role)}`.execute(db);
-  // The ids of a block are in order. Blocks overlap a little, where transactions were committed late.
-  await sql`create index audit_blocks_by_entries on audit_blocks using gist (${sql.raw(idsOfBlock)})`.execute(db);
 }
 
-/** From the first to the last id of a block. */
+/**
+ * From the first to the last id of a block, which are in order. Blocks overlap a little, where transactions were committed
+ * late.
+ */
 export const idsOfBlock = "int8range(entry_ids[1], entry_ids[cardinality(entry_ids)], '[]')";
 
 /**

@@ -24,7 +24,11 @@ export async function divideTrail<Tables>(db: Kysely<Tables>, role: string, log:
   const { rows } = await sql<{ divided: boolean }>`
     select relkind = 'p' as divided from pg_class where oid = 'audit_entries'::regclass`.execute(db);
   if (!rows[0]?.divided) {
-    await createIndexesConcurrently(db, { audit_entries_by_page: `on audit_entries ${entriesByPage}` }, log);
+    const indexes = {
+      audit_entries_by_page: `on audit_entries ${entriesByPage}`,
+      audit_blocks_by_entries: `on audit_blocks using gist (${idsOfBlock})`,
+    };
+    await createIndexesConcurrently(db, indexes, log);
     await db.transaction().execute((transaction) => declareFirstMonth(transaction, now));
     for (const [table] of tables) await sql`alter table ${sql.ref(table)} validate constraint ${sql.ref(`${table}_first`)}`.execute(db);
     await db.transaction().execute((transaction) => attachFirstMonth(transaction, role));
@@ -37,7 +41,7 @@ export async function divideTrail<Tables>(db: Kysely<Tables>, role: string, log:
 /** The role by which heads are published (heads.ts) reads numbers and hashes of blocks. Not every installation has it. */
 async function grantToAnchor<Tables>(db: Kysely<Tables>, anchor: string): Promise<void> {
   const { rows } = await sql`select from pg_roles where rolname = ${anchor}`.execute(db);
-  if (rows.length > 0) await sql`grant select (number, hash) on audit_blocks to ${sql.ref(anchor)}`.execute(db);
+  if (rows.length > 0) await sql`grant select (number, hash, previous_hash) on audit_blocks to ${sql.ref(anchor)}`.execute(db);
 }
 
 /** The first month ends with the month of the day after tomorrow, so that the rest has time enough. */

@@ -46,9 +46,13 @@ async function dropMonth<Tables>(
     select first::text as from, last::text as to, encode(f.previous_hash, 'hex') as "previousHash", encode(l.hash, 'hex') as hash
     from ranges join audit_blocks f on f.number = first and f.month = ${month}::timestamptz
     join audit_blocks l on l.number = last and l.month = ${month}::timestamptz order by first`.execute(transaction);
-  await sql`${sql.raw(insertIntoAudit)} values (${actor}, ${dropAction}, ${part}, ${requestId}, ${JSON.stringify({ until, blocks })})`.execute(
+  // The entries that say what was dropped before may be in this month.
+  const { rows: before } = await sql<{ blocks: DroppedBlocks[] }>`
+    select details->'blocks' as blocks from audit_entries where action = ${dropAction} and occurred_at < ${until}::timestamptz`.execute(
     transaction,
   );
+  const details = JSON.stringify({ until, blocks: [...before.flatMap((each) => each.blocks), ...blocks] });
+  await sql`${sql.raw(insertIntoAudit)} values (${actor}, ${dropAction}, ${part}, ${requestId}, ${details})`.execute(transaction);
   for (const table of ["audit_patients", "audit_blocks", "audit_entries"]) await run(`drop table ${table}_${part}`);
   await sql`delete from audit_months where month = ${month}::timestamptz`.execute(transaction);
 }

@@ -25,7 +25,11 @@ const word = (max: number) =>
     .optional();
 
 const filters = {
-  patient: z.uuid().optional().openapi({ description: "Entries about this patient, and lists and exports that showed them." }),
+  patient: z
+    .uuid()
+    .toLowerCase()
+    .optional()
+    .openapi({ description: "Entries about this patient, and lists and exports that showed them." }),
   actor: word(200).openapi({ description: "Who did it: the id of a user, `client:<id>` or `service:<name>`." }),
   action: word(100).openapi({ description: "What was done.", example: "patient.read" }),
   requestId: word(64).openapi({ description: "The request id that the answer had." }),
@@ -141,25 +145,22 @@ type Parts = {
   service: string;
   database: TrailDatabase & { readonly pool: Pool };
   audit: AuditTrail;
-  /** What entries about a patient have as their subject; by default the id of the patient. */
-  subjectsOf?: (patientId: string) => Promise<string[]>;
+  /** Whose entries an answer about a patient has; by default those about the id of the patient. */
+  ofPatient?: (patientId: string) => Promise<TrailOf>;
 };
 
 const exportPageSize = 1_000;
 const columns = ["id", "at", "actor", "action", "subject", "requestId", "block", "blockHash", "details"];
 
-export function registerTrail({ operation }: RestApp, { service, database, audit, subjectsOf = async (id) => [id] }: Parts): void {
-  const { listAuditEntries, exportAuditEntries, verifyAuditTrail } = routesOf(service);
+const ofOneRecord = async (id: string): Promise<TrailOf> => ({ patientIds: [id], subjects: [id] });
 
-  async function ofPatient(patient: string | undefined): Promise<TrailOf | undefined> {
-    const patientId = patient?.toLowerCase();
-    return patientId === undefined ? undefined : { patientId, subjects: await subjectsOf(patientId) };
-  }
+export function registerTrail({ operation }: RestApp, { service, database, audit, ofPatient = ofOneRecord }: Parts): void {
+  const { listAuditEntries, exportAuditEntries, verifyAuditTrail } = routesOf(service);
 
   operation(listAuditEntries, async (c) => {
     const { limit, cursor, patient, ...query } = c.req.valid("query");
-    const of = await ofPatient(patient);
-    await audit.record({ ...requestContext(c), action: "audit.read", subject: of?.patientId ?? "audit", details: { ...query } });
+    await audit.record({ ...requestContext(c), action: "audit.read", subject: patient ?? "audit", details: { ...query } });
+    const of = patient === undefined ? undefined : await ofPatient(patient);
     const entries = await readTrail(database, { filter: toFilter(query), of, before: cursor, limit: limit + 1 });
     const items = entries.slice(0, limit).map(toEntry);
     const last = items.at(-1);
@@ -170,13 +171,8 @@ export function registerTrail({ operation }: RestApp, { service, database, audit
     exportAuditEntries,
     async (c) => {
       const { format, patient, ...query } = c.req.valid("query");
-      const of = await ofPatient(patient);
-      await audit.record({
-        ...requestContext(c),
-        action: "audit.exported",
-        subject: of?.patientId ?? "audit",
-        details: { ...query, format },
-      });
+      await audit.record({ ...requestContext(c), action: "audit.exported", subject: patient ?? "audit", details: { ...query, format } });
+      const of = patient === undefined ? undefined : await ofPatient(patient);
       const filter = toFilter(query);
       async function* text() {
         if (format === "csv") yield `${columns.join(",")}\n`;

@@ -17,8 +17,8 @@ export type TrailFilter = {
   disclosures?: boolean | undefined;
 };
 
-/** Whose entries: those about one of the subjects, and those of lists that showed the patient. */
-export type TrailOf = { patientId: string; subjects: string[] };
+/** Whose entries: those about one of the subjects, and those of lists that showed one of the person's records. */
+export type TrailOf = { patientIds: string[]; subjects: string[] };
 
 export type TrailPage = {
   filter: TrailFilter;
@@ -61,9 +61,11 @@ function pageOf({ filter, of, before, limit }: TrailPage): RawBuilder<unknown> {
   const branches = of.subjects.map(
     (subject) => sql`(select e.id from audit_entries e where e.subject = ${subject} and ${matching} order by e.id desc limit ${limit})`,
   );
-  const shown = sql`(select e.id from audit_patients p join audit_entries e on e.id = p.entry_id and e.occurred_at = p.occurred_at
-    where p.patient_id = ${of.patientId} and p.entry_id < ${older} and ${condition} order by p.entry_id desc limit ${limit})`;
-  return sql.join([...branches, shown], sql` union `);
+  const shown = of.patientIds.map(
+    (id) => sql`(select e.id from audit_patients p join audit_entries e on e.id = p.entry_id and e.occurred_at = p.occurred_at
+    where p.patient_id = ${id} and p.entry_id < ${older} and ${condition} order by p.entry_id desc limit ${limit})`,
+  );
+  return sql.join([...branches, ...shown], sql` union `);
 }
 
 export async function readTrail(db: TrailDatabase, page: TrailPage): Promise<TrailEntry[]> {

@@ -108,6 +108,14 @@ operation(
   (c) => c.body(null, 204),
 );
 
+let cancelled = 0;
+const text = { description: "Pieces", content: { "text/plain": { schema: z.string() } } };
+operation(
+  { operationId: "exportPatients", method: "get", path: "/things:export", responses: { 200: text } },
+  (c) => c.body(new ReadableStream({ cancel: () => void cancelled++ }), 200, { "content-type": "text/plain" }) as never,
+  { streams: true },
+);
+
 type Sent = { as?: string; body?: string | Buffer<ArrayBuffer>; type?: string; headers?: Record<string, string> };
 
 function send(method: string, path: string, options: Sent = {}) {
@@ -329,7 +337,13 @@ test("operations for services only are in the complete document, marked, and not
   type Document = { paths: Record<string, { get?: Record<string, unknown> }>; components: { schemas: object } };
   const read = async (path: string) => (await (await send("GET", path)).json()) as Document;
   const [published, complete] = [await read("/openapi.json"), await read("/openapi-internal.json")];
-  expect(Object.keys(published.paths)).toEqual(["/things/{id}:rename", "/things/{id}", "/things/{id}/parts/{part}", "/things/all"]);
+  expect(Object.keys(published.paths)).toEqual([
+    "/things/{id}:rename",
+    "/things/{id}",
+    "/things/{id}/parts/{part}",
+    "/things/all",
+    "/things:export",
+  ]);
   expect(Object.keys(complete.paths)).toEqual([
     "/things/{id}:rename",
     "/things/{id}",
@@ -337,9 +351,10 @@ test("operations for services only are in the complete document, marked, and not
     "/things/all",
     "/things:totals",
     "/things:all",
+    "/things:export",
   ]);
   const marks = Object.values(complete.paths).map(({ get }) => get?.["x-internal"]);
-  expect(marks).toEqual([undefined, undefined, undefined, undefined, true, true]);
+  expect(marks).toEqual([undefined, undefined, undefined, undefined, true, true, undefined]);
   expect(Object.keys(published.components.schemas)).not.toContain("ThingTotals");
 });
 
@@ -422,4 +437,10 @@ test("an entity tag has quotes, and a list of them has commas", () => {
   const started = performance.now();
   expect(entityTags.test(`${'"",'.repeat(50_000)} `)).toBe(false);
   expect(performance.now() - started).toBeLessThan(200);
+});
+
+test("a HEAD has the header of a stream, whose source is told that nobody reads it", async () => {
+  const answer = await send("HEAD", "/things:export", { as: "reader" });
+  expect([answer.status, answer.headers.get("content-type"), answer.body, cancelled]).toEqual([200, "text/plain", null, 1]);
+  expect((await send("HEAD", "/things/7", { as: "reader" })).status).toBe(200);
 });

@@ -160,6 +160,8 @@ function createRequestLog(log: Logger): MiddlewareHandler<RestEnv> {
     return runWith(trace.span, async () => {
       await next();
       c.res.headers.set("x-request-id", requestId);
+      // Hono answers it as a GET and drops the body, whose source would wait for its reader.
+      if (c.req.method === "HEAD") await c.res.body?.cancel();
       const { operation, route, streaming } = c.var as Omit<RestEnv["Variables"], "streaming"> & { streaming?: Streaming };
       // Probes ask so often that their spans would hide the others; a span that does not end is never sent.
       if (operation.startsWith("health")) return;

@@ -1,4 +1,5 @@
 /** Which patients accounts are of, for the audit trail: entries of billing are about accounts. */
+import type { TrailOf } from "@pm/kit/auditor/store";
 import type { Statement } from "@pm/kit/postgres/database";
 import type { Queries } from "@pm/kit/postgres/transaction";
 
@@ -14,10 +15,18 @@ export async function patientsOf(db: Queries, accountIds: string[]): Promise<str
   return rows.map(({ patient_id }) => patient_id);
 }
 
-const accountsStatement: Statement = { name: "accounts_of_patient", text: "select id from accounts where patient_id = $1" };
+const accountsStatement: Statement = {
+  name: "accounts_of_person",
+  text: `select id, patient_id from accounts
+    where patient_id = $1 or merged_into in (select id from accounts where patient_id = $1)`,
+};
 
-/** What entries about a patient have as their subject: the account's id, and the patient's where there was none yet. */
-export async function subjectsOf(db: Queries, patientId: string): Promise<string[]> {
-  const rows = await db.query<{ id: string }>(accountsStatement, [patientId]);
-  return [patientId, ...rows.map(({ id }) => id)];
+/**
+ * Whose entries are about a patient: those of their account and of the accounts that are linked to it. Their subject is the
+ * id of the account, and the id of the patient where there was no account yet.
+ */
+export async function trailOf(db: Queries, patientId: string): Promise<TrailOf> {
+  const rows = await db.query<{ id: string; patient_id: string }>(accountsStatement, [patientId]);
+  const patientIds = [...new Set([patientId, ...rows.map(({ patient_id }) => patient_id)])];
+  return { patientIds, subjects: [...patientIds, ...rows.map(({ id }) => id)] };
 }

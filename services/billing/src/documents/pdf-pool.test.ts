@@ -1,8 +1,9 @@
-import type { Worker } from "node:worker_threads";
+import { MessageChannel, type Worker } from "node:worker_threads";
 import { createLogger } from "@pm/kit/log";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import type { WholeDocument } from "./document.ts";
 import { createPdfPool, type PdfPool } from "./pdf-pool.ts";
+import { renderPdf } from "./pdf-worker.ts";
 
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
@@ -77,6 +78,18 @@ test("a reader that goes away leaves its place to the next one", { timeout: 60_0
     await pieces.return?.();
   }
   expect((await print(pool, documentWith(1))).length).toBeGreaterThan(1_000);
+});
+
+test("a reader who takes a piece now and then loses their place after five minutes", async () => {
+  const timeout = AbortSignal.timeout.bind(AbortSignal);
+  // A second for each five minutes; the limit of a piece stays as it is.
+  const shortened = vi.spyOn(AbortSignal, "timeout").mockImplementation((ms) => timeout(ms === 300_000 ? 1_000 : ms));
+  closers.push(() => shortened.mockRestore());
+  const { port1, port2 } = new MessageChannel();
+  port1.on("message", () => setTimeout(() => port1.postMessage(true), 300));
+  const started = performance.now();
+  await expect(renderPdf({ document: documentWith(2_000), createdAt, reader: port2 })).rejects.toThrow("aborted");
+  expect(performance.now() - started).toBeLessThan(5_000);
 });
 
 test("when the thread crashes, those who wait get an error at once, and the next document is made by a new thread", {

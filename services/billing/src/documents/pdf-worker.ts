@@ -11,13 +11,15 @@ export type PdfTask = {
   reader: MessagePort;
 };
 
-/** How long a reader may take for a piece. Another document may wait for its place. */
-const readerMs = 30_000;
+/** How long a reader may take for a piece, and for all of them. Another document may wait for its place. */
+const pieceMs = 30_000;
+const documentMs = 300_000;
 
 export async function renderPdf({ document, createdAt, reader }: PdfTask): Promise<void> {
+  const deadline = AbortSignal.timeout(documentMs);
   try {
     for await (const piece of toPdf(document, createdAt)) {
-      const answered = once(reader, "message", { signal: AbortSignal.timeout(readerMs) });
+      const answered = once(reader, "message", { signal: AbortSignal.any([deadline, AbortSignal.timeout(pieceMs)]) });
       reader.postMessage(piece);
       const [wantsMore] = await answered;
       if (!wantsMore) return;

@@ -11,7 +11,7 @@ import { CreditNoteSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
 import type { Invoices } from "../invoices/invoices.ts";
 import type { Reductions } from "../invoices/reductions.ts";
 import type { Statements } from "../ledger/statements.ts";
-import type { Links } from "../links/links.ts";
+import { type Links, linkedPatients } from "../links/links.ts";
 import type { Payers } from "../payers/payers.ts";
 import { type Clinic, creditNoteDocument, invoiceDocument, type PrintableDocument } from "./document.ts";
 import { contentSecurityPolicy, toHtml } from "./html.ts";
@@ -133,10 +133,12 @@ type Rules = {
   clinic: Clinic;
   clinicTimeZone: string;
   now: () => Date;
+  /** The patients of accounts, whom a statement of several accounts shows. */
+  patientsOf: (accountIds: string[]) => Promise<string[]>;
 };
 
 export function registerDocuments({ operation }: RestApp, rules: Rules): void {
-  const { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now } = rules;
+  const { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now, patientsOf } = rules;
 
   async function answer(c: RestContext, format: Format, document: PrintableDocument, json: () => AsyncIterable<string>): Promise<Response> {
     const headers = {
@@ -178,7 +180,9 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
     const format = formatOf(c, query.format);
     const accountId = c.req.valid("param").accountId.toLowerCase();
     const statement = await links.open({ accountId, fromDate, toDate });
-    await audit.record({ ...requestContext(c), action: "statement.read", subject: accountId, details: { fromDate, toDate, format } });
+    const details = { fromDate, toDate, format };
+    const patientIds = linkedPatients(statement.statement);
+    await audit.record({ ...requestContext(c), action: "statement.read", subject: accountId, details, patientIds });
     return answer(c, format, statementDocument(statement, clinic, clinicTimeZone), () => statementJson(statement));
   });
 
@@ -189,7 +193,8 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
     const days = { fromDate, toDate };
     const statement = await statements.ofPayer({ payerId: payer.payerId, currency: currencyCode, ...days });
     const details = { ...days, currencyCode, format, ids: statement.accountIds };
-    await audit.record({ ...requestContext(c), action: "payer_statement.read", subject: payer.payerId, details });
+    const patientIds = await patientsOf(statement.accountIds);
+    await audit.record({ ...requestContext(c), action: "payer_statement.read", subject: payer.payerId, details, patientIds });
     return answer(c, format, payerStatementDocument({ payer, ...days, statement }, clinic, clinicTimeZone), () =>
       payerStatementJson({ payer, currencyCode, ...days, statement }),
     );

@@ -111,6 +111,11 @@ export function createLinks({ db, statements, now, committed }: LinksOptions): L
   };
 }
 
+/** The patients whose linked accounts a statement shows. */
+export function linkedPatients({ linkedStatements }: GetStatementResponse): string[] {
+  return linkedStatements.flatMap(({ account }) => account?.patientId ?? []);
+}
+
 function totalsOf(accounts: Row<"accounts">[]): MessageInitShape<typeof AccountTotalSchema>[] {
   const sum = (rows: Row<"accounts">[], of: (row: Row<"accounts">) => bigint) => rows.reduce((total, row) => total + of(row), 0n);
   return byCurrency(accounts, ({ currency }) => currency).map(([currency, rows]) => ({

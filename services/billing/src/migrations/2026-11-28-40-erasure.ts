@@ -38,9 +38,15 @@ async function createErasePayers(db: Kysely<unknown>): Promise<void> {
       select coalesce(array_agg(id), '{}') into gone from payers p where kind = 'PERSON' and id in (
         select payer_id from accounts where id = account
         union select nullif(addressee->>'payerId', '')::uuid from invoices where account_id = account
-      ) and not exists (select from accounts a where a.payer_id = p.id and a.id <> account and a.erased_at is null);
+      ) and not exists (select from accounts a where a.payer_id = p.id and a.id <> account and a.erased_at is null)
+        and not exists (select from invoices i join accounts a on a.id = i.account_id
+          where i.addressee->>'payerId' = p.id::text and a.id <> account and a.erased_at is null);
       update payers set name = '', address = '', email = '', reference = '', version = version + 1 where id = any(gone);
-      update requests set response = '', hash = '' where subject = any(gone);
+      -- An id in an answer is text.
+      if cardinality(gone) > 0 then
+        update requests set response = '', hash = '' where subject = any(gone) or (subject is null
+          and exists (select from unnest(gone) as payer where position(convert_to(payer::text, 'UTF8') in response) > 0));
+      end if;
       get diagnostics answers = row_count;
       return jsonb_build_object('payers', cardinality(gone), 'answersAboutPayers', answers);
     end $$`.execute(db);

@@ -3,7 +3,7 @@
  * with the caller's token, so that each of them decides and records it. Auth has no data of patients.
  */
 import type { AuditTrail } from "@pm/kit/audit/trail";
-import { readTrail } from "@pm/kit/auditor/store";
+import { readTrail, type TrailOf } from "@pm/kit/auditor/store";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
 import { z } from "zod";
@@ -34,13 +34,22 @@ type Options = { db: PatientDatabase; audit: AuditTrail; cursors: Cursors; other
 const timeoutMs = 5_000;
 const pieceSize = 400;
 
+const recordsStatement = { name: "trail_records", text: "select id from patients where merged_into = $1" };
+
+/** Whose entries are about a patient: those of their record and of the records that were merged into it. */
+export async function trailOf(db: PatientDatabase, patientId: string): Promise<TrailOf> {
+  const merged = await db.query<{ id: string }>(recordsStatement, [patientId]);
+  const patientIds = [patientId, ...merged.map(({ id }) => id)];
+  return { patientIds, subjects: patientIds };
+}
+
 /** @param options.others the addresses of the other services */
 export function createDisclosures({ db, audit, cursors, others }: Options): Disclosures {
   function sourcesFor(call: Call, patientId: string): Source[] {
     const own: Source = {
       service: "patient",
       async page(before, limit) {
-        const of = { patientId, subjects: [patientId] };
+        const of = await trailOf(db, patientId);
         const entries = await readTrail(db, { filter: { disclosures: true }, of, before, limit });
         return entries.map(({ id, at, actor, action, request_id }) => ({
           ...{ service: "patient", id: String(id), at, actor, action, requestId: request_id },

@@ -21,6 +21,7 @@ import {
   findErasure,
   type HoldRow,
   hurryErasure,
+  hurryErasuresOfPerson,
   placeHold,
   readHold,
   recordsOf,
@@ -82,10 +83,12 @@ function createBeginning({ db, billing, retentionYears, now }: ErasureOptions) {
 
   async function holdsOfPerson(records: [string, Erasable][]): Promise<Hold[]> {
     const holds = await Promise.all(records.map(([id, record]) => holdsOf(id, record)));
-    return [...new Map(holds.flat().map((hold) => [hold.kind, hold])).values()];
+    const last = new Map<Hold["kind"], Hold>();
+    for (const hold of holds.flat()) if ((hold.until ?? "") >= (last.get(hold.kind)?.until ?? "")) last.set(hold.kind, hold);
+    return [...last.values()];
   }
 
-  /** Begins the erasure of all records of a person. False if others were merged meanwhile. */
+  /** Begins the erasure of all records of a person. False if one was changed or merged meanwhile. */
   async function begin(call: Call, id: string, patient: Erasable, { reason, restrict }: { reason: string; restrict: boolean }) {
     const records = await recordsOfPerson(id, patient);
     for (const [each, { isOpening }] of records) {
@@ -99,9 +102,10 @@ function createBeginning({ db, billing, retentionYears, now }: ErasureOptions) {
     if (holds.length > 0 && !restrict) throw held(holds);
     const { actorId: requested_by, requestId: request_id, traceparent } = call;
     const erasures = records.map(([patient_id, record]) => {
+      const { version } = record;
       const asked = { id: randomUUIDv7(), patient_id, reason, requested_by, request_id, requested_at: now() };
       const keeps_record = holdsOfRecord(record, now()).length > 0;
-      return { ...asked, wordsOf, keeps_record, eventsAt: (version: number) => eventsOf(asked, version, traceparent) };
+      return { ...asked, version, wordsOf, keeps_record, eventsAt: (next: number) => eventsOf(asked, next, traceparent) };
     });
     return beginErasures(db, erasures);
   }
@@ -145,7 +149,8 @@ export function createErasures(options: ErasureOptions) {
       const patientId = id.toLowerCase();
       if (await findErasure(db, patientId)) await hurryErasure(db, patientId);
       else if (await begin(call, patientId, patient, { reason, restrict })) committed();
-      else throw new AppError("unavailable", "Others are merging records of this patient. Try again.", { retryAfterSeconds: 1 });
+      else
+        throw new AppError("unavailable", "Others are changing or merging records of this patient. Try again.", { retryAfterSeconds: 1 });
       wake();
       return this.certificate(call, id);
     },
@@ -175,7 +180,7 @@ export function createErasures(options: ErasureOptions) {
     async endHold(call: Call, id: string): Promise<void> {
       await find(id);
       if (!(await endHold(db, id, call))) throw new AppError("not_found", "There is no legal hold on this patient.");
-      await hurryErasure(db, id);
+      await hurryErasuresOfPerson(db, id);
       wake();
     },
   };

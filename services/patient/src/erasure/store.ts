@@ -17,6 +17,7 @@ export type Erasable = {
   isOpening: boolean;
   /** When the law no longer asks for the record. */
   keepUntil: Date;
+  /** A hold on one record of a person holds all of them. */
   isOnHold: boolean;
   /** The record that this one was merged into. */
   mergedInto: string | null;
@@ -30,7 +31,8 @@ const erasableStatement = {
     select p.version, coalesce(b.account_id is null and b.next_attempt_at is not null, false) as "isOpening",
       (select max(changed_at) from patient_versions where patient_id = p.id and action not in ('deleted', 'erased'))
         + make_interval(years => $2) as "keepUntil",
-      exists (select from legal_holds where patient_id = p.id) as "isOnHold",
+      exists (select from legal_holds h join patients o on o.id = h.patient_id
+        where coalesce(o.merged_into, o.id) = coalesce(p.merged_into, p.id)) as "isOnHold",
       p.merged_into as "mergedInto", array(select id from patients where merged_into = p.id order by id) as merged
     from patients p left join patient_billing b on b.patient_id = p.id where p.id = $1`,
 };
@@ -58,6 +60,8 @@ export type NewErasure = Pick<ErasureRow, "id" | "patient_id" | "reason" | "requ
   /** The words of the names of some records, which no search is to find any more. */
   wordsOf: (records: PatientRecord[]) => string[];
   keeps_record: boolean;
+  /** The version about which it was decided. Undefined if it is done again, whatever the version is. */
+  version?: bigint;
   /** What others learn: the last event of the patient, and that they were erased. */
   eventsAt: (version: number) => OutboxEvent[];
 };
@@ -74,19 +78,27 @@ const insertStatement = {
     values ($1, $2, $3, $4, $5, $6, $7, $8, now()) on conflict (patient_id) do nothing returning id`,
 };
 
-const lockStatement = { name: "erasure_lock", text: "select version from patients where id = $1 for update" };
+type Locked = { version: bigint; merged_into: string | null };
+const lockStatement = { name: "erasure_lock", text: "select version, merged_into from patients where id = $1 for update" };
 const mergedStatement = { name: "erasure_merged", text: "select id from patients where merged_into = $1" };
 
 /**
- * Erases the records of a patient: the one that lives, then those that were merged into it. False if others are merged
- * into it by now.
+ * Erases the records of a patient: the one that lives, then those that were merged into it. False if one of them was
+ * changed by now, or others than these are of the same person.
  */
 export function beginErasures(db: PatientDatabase, erasures: NewErasure[]): Promise<boolean> {
   return inTransaction(db, async (tx) => {
     const [first] = erasures;
-    await tx.query(lockStatement, [first?.patient_id]);
-    const merged = await tx.query<{ id: string }>(mergedStatement, [first?.patient_id]);
-    if (!merged.every(({ id }) => erasures.some(({ patient_id }) => patient_id === id))) return false;
+    if (!first) return false;
+    const locked: (Locked | undefined)[] = [];
+    for (const { patient_id } of erasures) locked.push((await tx.query<Locked>(lockStatement, [patient_id]))[0]);
+    // Somebody else has begun it.
+    if (await findErasure(tx, first.patient_id)) return true;
+    const merged = await tx.query<{ id: string }>(mergedStatement, [first.patient_id]);
+    const ids = erasures.map(({ patient_id }) => patient_id);
+    const isOnePerson = merged.length === ids.length - 1 && merged.every(({ id }) => ids.includes(id));
+    const isAsDecided = erasures.every(({ version }, index) => version === locked[index]?.version);
+    if (locked[0]?.merged_into || !isOnePerson || !isAsDecided) return false;
     for (const erasure of erasures) await beginErasure(tx, erasure);
     return true;
   });
@@ -98,7 +110,7 @@ export function beginErasures(db: PatientDatabase, erasures: NewErasure[]): Prom
  */
 export async function beginErasure(tx: Queries, erasure: NewErasure, { again = false } = {}): Promise<void> {
   const { id, patient_id, reason, requested_by, request_id, requested_at, wordsOf, keeps_record, eventsAt } = erasure;
-  const [patient] = await tx.query<{ version: bigint }>(lockStatement, [patient_id]);
+  const [patient] = await tx.query<Locked>(lockStatement, [patient_id]);
   const words = wordsOf(await recordsOf(tx, patient_id));
   const values = [id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record];
   const [begun] = await tx.query(insertStatement, values);
@@ -152,6 +164,12 @@ export async function postponeErasure(db: Queries, id: string): Promise<void> {
 }
 
 /** An erasure that is not complete is due now. */
+export async function hurryErasuresOfPerson(db: Queries, patientId: string): Promise<void> {
+  const text = `update erasures set next_attempt_at = now() where next_attempt_at is not null and patient_id in (
+    select o.id from patients p join patients o on coalesce(o.merged_into, o.id) = coalesce(p.merged_into, p.id) where p.id = $1)`;
+  await db.query({ name: "erasures_hurry", text }, [patientId]);
+}
+
 export async function hurryErasure(db: Queries, patientId: string): Promise<void> {
   const text = "update erasures set next_attempt_at = now() where patient_id = $1 and next_attempt_at is not null";
   await db.query({ name: "erasure_hurry", text }, [patientId]);
@@ -164,13 +182,15 @@ export async function countFailing(db: Queries): Promise<number> {
   return row?.n ?? 0;
 }
 
+/** Whoever erases the record has finished then, or waits until the hold is placed. */
+const lockHeldStatement = { name: "hold_lock", text: "select from patients where id = $1 for update" };
 const placeStatement = {
   name: "hold_place",
   text: `
     with placed as (
       insert into legal_holds (patient_id, reason, placed_by, placed_at)
-      select id, $2, $3, now() from (select id from patients where id = $1 for update) p
-      where not exists (select from erasures where patient_id = p.id and record_erased_at is not null)
+      select id, $2, $3, now() from patients p
+      where id = $1 and not exists (select from erasures where patient_id = p.id and record_erased_at is not null)
       on conflict (patient_id) do update set reason = excluded.reason, placed_by = excluded.placed_by, placed_at = excluded.placed_at
       returning *
     ), audited as (
@@ -180,9 +200,12 @@ const placeStatement = {
 };
 
 /** Places a legal hold, or replaces the one that is there. Undefined if there is no such patient, or it is erased. */
-export async function placeHold(db: Queries, id: string, reason: string, { actorId, requestId }: Who): Promise<HoldRow | undefined> {
-  const [row] = await db.query<HoldRow>(placeStatement, [id, reason, actorId, requestId]);
-  return row;
+export function placeHold(db: PatientDatabase, id: string, reason: string, { actorId, requestId }: Who): Promise<HoldRow | undefined> {
+  return inTransaction(db, async (tx) => {
+    await tx.query(lockHeldStatement, [id]);
+    const [row] = await tx.query<HoldRow>(placeStatement, [id, reason, actorId, requestId]);
+    return row;
+  });
 }
 
 const readHoldStatement = {

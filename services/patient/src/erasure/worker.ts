@@ -34,7 +34,9 @@ export function createErasureWorker({ db, billing, retentionYears, now, log }: O
     const patient = await findErasable(db, patient_id, retentionYears);
     const isHeld = patient !== undefined && holdsOfRecord(patient, now()).length > 0;
     if (!erasure.record_erased_at && !isHeld) await eraseRecord(db, erasure);
-    if (!erasure.billing_erased_at && !patient?.isOnHold) {
+    // Somebody may have placed a hold by now.
+    const isOnHold = (await findErasable(db, patient_id, retentionYears))?.isOnHold;
+    if (!erasure.billing_erased_at && !isOnHold) {
       const answer = await billing.erase(patient_id, id);
       if ("at" in answer) await noteBillingErased(db, id, answer.at, answer.removed);
     }

@@ -153,6 +153,15 @@ async function unmerge(
   const merges = await readMerges(tx, survivor.id);
   const own = merges.find((merge) => merge.duplicateId === duplicate.id && merge.undoneVersion === undefined);
   if (!own) throw await nested(tx, duplicate.id);
+  // The versions that had the data of a record that was erased since are empty.
+  if (merges.some(({ before, after }) => before.name === undefined || after.name === undefined))
+    throw new AppError(
+      "failed_precondition",
+      "Another record that was merged into this one was erased, so nobody can tell any more what belongs to whom.",
+      {
+        reason: "MERGED_RECORD_ERASED",
+      },
+    );
   const current = await readGrants(tx, survivor.id);
   const before = levelsOf(current);
   // The row has a record number too that the platform gave after the version was written.

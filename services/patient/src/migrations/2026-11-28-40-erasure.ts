@@ -74,6 +74,8 @@ async function createEraseRow(db: Kysely<unknown>): Promise<void> {
       get diagnostics records = row_count;
       delete from patient_access where patient_id = patient;
       get diagnostics grants = row_count;
+      -- Its account was not open yet. Without a name, none is opened.
+      update patient_billing set next_attempt_at = null where patient_id = patient and account_id is null;
       update emergency_accesses set reason = '' where patient_id = patient;
       delete from duplicate_pairs where first_id = patient or second_id = patient;
       delete from patient_words w where word = any(words_of_names) and not exists (
@@ -132,6 +134,8 @@ async function createErasePatient(db: Kysely<unknown>): Promise<void> {
       versions bigint;
       what text := 'patient.restricted';
     begin
+      -- Whoever places a hold has finished, or waits.
+      perform from patients where id = patient for update;
       select * into asked from erasures where id = erasure and patient_id = patient for update;
       if not found then raise exception 'there is no such erasure of this patient'; end if;
       if asked.record_erased_at is not null then return; end if;
@@ -139,9 +143,16 @@ async function createErasePatient(db: Kysely<unknown>): Promise<void> {
         counts := erase_patient_traces(patient) || erase_patient_row(patient, asked.words);
         update erasures set restricted_at = clock_timestamp(), words = '{}', removed = counts where id = erasure;
       end if;
-      if not asked.keeps_record and not exists (select from legal_holds where patient_id = patient) then
+      if not asked.keeps_record and not exists (
+        select from legal_holds h join patients o on o.id = h.patient_id
+        where coalesce(o.merged_into, o.id) = (select coalesce(merged_into, id) from patients where id = patient)
+      ) then
         update patient_versions set record = '{}', salt = null where patient_id = patient and action <> 'erased';
         get diagnostics versions = row_count;
+        -- While the record was merged into another one, the versions of that one had its data too.
+        update patient_versions v set record = '{}', salt = null from patient_merges m
+        where m.duplicate_id = patient and m.undone_version is not null and v.patient_id = m.survivor_id
+          and v.version >= m.survivor_version and v.version < m.undone_version;
         counts := counts || jsonb_build_object('versions', versions);
         update erasures set record_erased_at = clock_timestamp(), removed = removed || counts where id = erasure;
         what := 'patient.erased';

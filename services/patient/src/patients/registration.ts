@@ -48,40 +48,52 @@ export type RegistrationOptions = {
 };
 
 type Made = Exclude<Creation, { kind: "taken" }>;
-type Outcome = Creation | { kind: "refused"; refusal: AppError };
+/** `refused` also has the fault by which one could not be stored: the others of its batch are. */
+type Outcome = Creation | { kind: "refused"; refusal: unknown };
 type Registration = NewPatient & { viewer: Viewer; duplicates: DuplicateMode };
 
 type RegistrationChoices = { key: string | undefined; duplicates: DuplicateMode };
 /** `possibleDuplicates`: undefined if nobody has looked. */
 type Registered = Patient & { possibleDuplicates: number | undefined; repeated: boolean };
 
-export function createRegistration({ db, billing, recordNumbers, conflicts, duplicates, now, settings, committed }: RegistrationOptions) {
+/** Stores patients together, but one after the other those who are to be refused if somebody is like them. */
+async function store(
+  { db, duplicates }: Pick<RegistrationOptions, "db" | "duplicates">,
+  registrations: Registration[],
+): Promise<Outcome[]> {
+  const watched = registrations.filter((each) => each.duplicates === "warn");
+  const counts = watched.length > 0 ? await duplicates.count(watched) : [];
+  watched.forEach((each, index) => {
+    each.possibleDuplicates = counts[index];
+  });
+  const together = registrations.filter((each) => each.duplicates !== "refuse");
+  const stored = together.length > 0 ? await insertPatients(db, together) : [];
+  const outcomes = new Map<Registration, Outcome>(stored.map((creation, index) => [together[index] as Registration, creation]));
+  for (const each of registrations)
+    if (!outcomes.has(each))
+      outcomes.set(
+        each,
+        await insertUnlessRefused(db, each, () => duplicates.refusal(each)).catch((refusal: unknown) => ({
+          kind: "refused" as const,
+          refusal,
+        })),
+      );
+  return registrations.map((each) => outcomes.get(each) as Outcome);
+}
+
+export function createRegistration(options: RegistrationOptions) {
+  const { db, billing, recordNumbers, conflicts, now, settings, committed } = options;
   const creations = createBatcher<Registration, Outcome>({
     name: "patient_creates",
     maxSize: maxBatch,
     // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
     linger: billing.settled,
     async run(registrations) {
-      const outcomes = await store(registrations);
+      const outcomes = await store(options, registrations);
       committed();
       return outcomes;
     },
   });
-
-  /** Stores patients together, but one after the other those who are to be refused if somebody is like them. */
-  async function store(registrations: Registration[]): Promise<Outcome[]> {
-    const watched = registrations.filter((each) => each.duplicates === "warn");
-    const counts = watched.length > 0 ? await duplicates.count(watched) : [];
-    watched.forEach((each, index) => {
-      each.possibleDuplicates = counts[index];
-    });
-    const together = registrations.filter((each) => each.duplicates !== "refuse");
-    const stored = together.length > 0 ? await insertPatients(db, together) : [];
-    const outcomes = new Map<Registration, Outcome>(stored.map((creation, index) => [together[index] as Registration, creation]));
-    for (const each of registrations)
-      if (!outcomes.has(each)) outcomes.set(each, await insertUnlessRefused(db, each, () => duplicates.refusal(each)));
-    return registrations.map((each) => outcomes.get(each) as Outcome);
-  }
 
   const replays = createBatcher<Replay, Patient | undefined>({
     name: "patient_replays",
