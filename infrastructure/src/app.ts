@@ -17,7 +17,7 @@ export function addStacks(app: App, settings: Settings) {
   const keys = new KeysStack(app, `${name}-keys`, props);
   const network = new NetworkStack(app, `${name}-network`, { ...props, logsKey: keys.logs });
   const { vpc, nodeSubnets } = network;
-  const cluster = new ClusterStack(app, `${name}-cluster`, { ...props, vpc, nodeSubnets, secretsKey: keys.cluster });
+  const cluster = new ClusterStack(app, `${name}-cluster`, { ...props, vpc, nodeSubnets, secretsKey: keys.cluster, logsKey: keys.logs });
   const data = new DataStack(app, `${name}-data`, {
     ...props,
     vpc,

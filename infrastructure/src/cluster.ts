@@ -4,18 +4,19 @@
  */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { CfnOutput, Stack, type StackProps, Validations } from "aws-cdk-lib";
+import { CfnOutput, RemovalPolicy, Stack, type StackProps, Validations } from "aws-cdk-lib";
 import { BlockDeviceVolume, EbsDeviceVolumeType, InstanceType, type ISubnet, type IVpc, LaunchTemplate } from "aws-cdk-lib/aws-ec2";
 import * as eks from "aws-cdk-lib/aws-eks-v2";
 import { ManagedPolicy, PolicyDocument, PolicyStatement, Role, ServicePrincipal, SessionTagsPrincipal } from "aws-cdk-lib/aws-iam";
 import type { IKey } from "aws-cdk-lib/aws-kms";
+import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
 import type { Construct } from "constructs";
 import { profiles, type Settings } from "./settings.ts";
 
 /** The policy that the AWS Load Balancer Controller publishes with its release, as the CDK brings it. */
 const loadBalancerPolicy = new URL("lib/addons/alb-iam_policy-v3.2.2.json", import.meta.resolve("aws-cdk-lib/aws-eks-v2"));
 
-export type ClusterProps = StackProps & { settings: Settings; vpc: IVpc; nodeSubnets: ISubnet[]; secretsKey: IKey };
+export type ClusterProps = StackProps & { settings: Settings; vpc: IVpc; nodeSubnets: ISubnet[]; secretsKey: IKey; logsKey: IKey };
 
 export class ClusterStack extends Stack {
   readonly cluster: eks.Cluster;
@@ -24,10 +25,17 @@ export class ClusterStack extends Stack {
 
   constructor(scope: Construct, id: string, props: ClusterProps) {
     super(scope, id, props);
-    const { settings, vpc, nodeSubnets, secretsKey } = props;
+    const { settings, vpc, nodeSubnets, secretsKey, logsKey } = props;
+    // Otherwise EKS makes it, without the key and for ever.
+    const logs = new LogGroup(this, "Logs", {
+      logGroupName: `/aws/eks/${settings.name}/cluster`,
+      encryptionKey: logsKey,
+      retention: RetentionDays.ONE_YEAR,
+      removalPolicy: RemovalPolicy.RETAIN,
+    });
     this.cluster = new eks.Cluster(this, "Cluster", {
       clusterName: settings.name,
-      version: eks.KubernetesVersion.V1_34,
+      version: eks.KubernetesVersion.V1_36,
       vpc,
       vpcSubnets: [{ subnets: nodeSubnets }],
       endpointAccess: eks.EndpointAccess.PRIVATE,
@@ -39,6 +47,7 @@ export class ClusterStack extends Stack {
       bootstrapSelfManagedAddons: false,
       outputConfigCommand: false,
     });
+    this.cluster.node.addDependency(logs);
     Validations.of(this.cluster).acknowledge({
       id: "CloudFormation-Validate::W9009",
       reason: "The CDK's own construct writes this property, which EKS still reads.",

@@ -125,6 +125,13 @@ test.each(Object.entries(all))("%s: everything that is stored is encrypted", (_,
       (Type === "AWS::SecretsManager::Secret" && !Properties.KmsKeyId) || (Type === "AWS::Logs::LogGroup" && !Properties.KmsKeyId),
   );
   expect(plain.map(([id]) => id)).toEqual([]);
+  // EKS and RDS make these themselves, without a key, where they do not exist yet.
+  const names = resources(templates).flatMap(([, { Type, Properties }]) =>
+    Type === "AWS::Logs::LogGroup" ? [Properties.LogGroupName] : [],
+  );
+  expect(names).toEqual(
+    expect.arrayContaining(["/aws/eks/patients/cluster", "/aws/rds/instance/patients/postgresql", "/aws/rds/instance/patients/upgrade"]),
+  );
 });
 
 test("databases of a clinic and a hospital survive the loss of a zone; that of a trial does not", () => {

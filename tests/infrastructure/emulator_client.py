@@ -128,7 +128,7 @@ subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [network]}]
 assert len(subnets) == 9 and not any(each["MapPublicIpOnLaunch"] for each in subnets), subnets
 assert {each["AvailabilityZone"] for each in subnets} == {f"{region}{zone}" for zone in "abc"}, subnets
 cluster = eks.describe_cluster(name=name)["cluster"]
-assert (cluster["status"], cluster["version"]) == ("ACTIVE", "1.34"), cluster
+assert (cluster["status"], cluster["version"]) == ("ACTIVE", "1.36"), cluster
 (group,) = eks.list_nodegroups(clusterName=name)["nodegroups"]
 nodes = eks.describe_nodegroup(clusterName=name, nodegroupName=group)["nodegroup"]
 assert nodes["instanceTypes"] == ["m7g.large"], nodes
