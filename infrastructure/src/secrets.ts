@@ -12,6 +12,12 @@ import type { Settings } from "./settings.ts";
 
 export const services = ["patient", "billing", "analytics", "auth"] as const;
 
+/** The roles of each service's database, as their Secrets are named. */
+export const passwordsOf = Object.fromEntries(services.map((name) => [name, [name, `${name}-owner`, `${name}-anchor`]])) as Record<
+  (typeof services)[number],
+  string[]
+>;
+
 export type SecretsProps = StackProps & { settings: Settings; dataKey: IKey; superuser: ISecret; externalSecrets: IRole };
 
 export class SecretsStack extends Stack {
@@ -27,9 +33,7 @@ export class SecretsStack extends Stack {
     const read: Record<string, ISecret[]> = {
       // For the Job that makes databases and roles.
       superuser: [superuser],
-      ...Object.fromEntries(
-        services.map((service) => [service, [service, `${service}-owner`, `${service}-anchor`].map((role) => password(role))]),
-      ),
+      ...Object.fromEntries(Object.entries(passwordsOf).map(([service, roles]) => [service, roles.map((role) => password(role))])),
     };
     new CfnOutput(this, "Region", { value: this.region });
     new CfnOutput(this, "SecretPrefix", { value: settings.name });

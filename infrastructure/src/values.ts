@@ -6,7 +6,16 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { stringify } from "yaml";
 import { z } from "zod";
-import { services } from "./secrets.ts";
+import { passwordsOf, type services } from "./secrets.ts";
+
+/** Who reads passwords, and the names of those. */
+const readers = { superuser: ["superuser"], ...passwordsOf };
+type Reader = "superuser" | (typeof services)[number];
+
+const readerRoles = Object.fromEntries(Object.keys(readers).map((reader) => [`ReaderRole${reader}`, z.string()])) as Record<
+  `ReaderRole${Reader}`,
+  z.ZodString
+>;
 
 const outputsSchema = z.object({
   DatabaseNetworks: z.string(),
@@ -14,11 +23,7 @@ const outputsSchema = z.object({
   PostgresPort: z.coerce.number(),
   Region: z.string(),
   SecretPrefix: z.string(),
-  ReaderRolesuperuser: z.string(),
-  ReaderRolepatient: z.string(),
-  ReaderRolebilling: z.string(),
-  ReaderRoleanalytics: z.string(),
-  ReaderRoleauth: z.string(),
+  ...readerRoles,
   Registry: z.string(),
   Host: z.string(),
   CertificateArn: z.string(),
@@ -79,18 +84,14 @@ export function chartValues(outputs: Outputs): string {
 /** A SecretStore for each reader, with its role, and an ExternalSecret for each password that it reads. */
 export function externalSecrets(outputs: Outputs): string {
   const apiVersion = "external-secrets.io/v1";
-  const reads = {
-    superuser: ["superuser"],
-    ...Object.fromEntries(services.map((name) => [name, [name, `${name}-owner`, `${name}-anchor`]])),
-  };
-  const objects = Object.entries(reads).flatMap(([reader, roles]) => [
+  const objects = (Object.entries(readers) as [Reader, string[]][]).flatMap(([reader, roles]) => [
     {
       apiVersion,
       kind: "SecretStore",
       metadata: { name: reader },
       spec: {
         provider: {
-          aws: { service: "SecretsManager", region: outputs.Region, role: outputs[`ReaderRole${reader}` as keyof Outputs] },
+          aws: { service: "SecretsManager", region: outputs.Region, role: outputs[`ReaderRole${reader}`] },
         },
       },
     },

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Makes a database and three roles for every service: <service>_owner migrates and owns the tables, <service> is for run
 # time, and <service>_anchor reads the hashes of the audit chain. In k8s/standalone the image runs this once, when the
-# volume is new; in k8s/rds a Job runs it, as a role that is no superuser. After a changed password or for a new service,
-# run it again:
+# volume is new; in k8s/rds a Job runs it, as a role that is no superuser. After a changed password or for a new
+# service, run it again:
 #   kubectl exec postgres-0 -- bash /docker-entrypoint-initdb.d/roles.sh
 # In a subshell, because the image's entry point may source this file instead of running it.
 (
