@@ -58,6 +58,12 @@ test("either patient has the survivor's account, with both balances per currency
       .sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)),
   );
   expect(statement.closingBalances.map(plain)).toEqual([[500n, "CHF"], [1_200n, "EUR"]]); // biome-ignore format: a table
+  await charge(survivor.accountId, 1n);
+  const paged = { accountId: survivor.accountId, ...period, pageSize: 1 };
+  const first = await counter.client.getStatement(paged, counter.headers);
+  expect([first.linkedStatements.length, first.closingBalances.length, first.transactions.length]).toEqual([2, 2, 1]);
+  const second = await counter.client.getStatement({ ...paged, pageToken: first.nextPageToken }, counter.headers);
+  expect([second.linkedStatements, second.closingBalances, second.transactions.length]).toEqual([[], [], 1]);
   const page = (format: string) =>
     fetch(`${counter.billing.url}/billing/statements/${survivor.accountId}?from=2026-01-01&to=${day}&format=${format}`, counter.headers);
   expect(await (await page("html")).text()).toContain(same.accountId);

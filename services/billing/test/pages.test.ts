@@ -204,3 +204,20 @@ test("a statement gives each transaction the day that it was in the clinic's zon
   const days = await Promise.all(["UTC", "Europe/Berlin", "America/New_York"].map(dayIn));
   expect(days).toEqual(["31 Dec 2026", "1 Jan 2027", "31 Dec 2026"]);
 });
+
+test("a statement says how to pay if any of the linked accounts owes something, and whose sums it has", () => {
+  const of = (minorUnits: bigint) =>
+    create(GetStatementResponseSchema, { fromDate: "2027-01-01", toDate: "2027-01-31", closingBalance: euros(minorUnits) });
+  const print = (own: bigint, ...others: bigint[]) => {
+    const statement = { ...of(own), linkedStatements: others.map(of) };
+    const { notes, totals } = statementDocument({ statement, parts: noParts(), linked: [] }, clinic, "UTC");
+    return { notes, isOfThisAccount: totals.every(({ label }) => label.endsWith("(this account)")) };
+  };
+  const notes = [clinic.paymentDetails];
+  expect(print(0n, 10_000n)).toEqual({ notes, isOfThisAccount: true });
+  expect(print(-10_000n, 10_000n)).toEqual({ notes, isOfThisAccount: true });
+  expect(print(10_000n)).toEqual({ notes, isOfThisAccount: false });
+  expect(print(0n, 0n)).toEqual({ notes: [], isOfThisAccount: true });
+});
+
+async function* noParts(): AsyncGenerator<never> {}

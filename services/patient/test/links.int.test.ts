@@ -1,12 +1,14 @@
 /** Billing learns whose accounts belong together, whatever it does meanwhile. Billing itself is played by a function; tests/e2e has the real one. */
 import { randomUUID } from "node:crypto";
+import { AppError, toConnectError } from "@pm/kit/errors";
 import { createLogger } from "@pm/kit/log";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { startLinking } from "../src/billing/links.ts";
-import type { Link } from "../src/billing/links-store.ts";
+import { type Link, resendLinks } from "../src/billing/links-store.ts";
 import { patientsOfThisFile, someBody, testLifecycle } from "./testing.ts";
 
 let isDown = false;
+let isErased = false;
 /** Patients whose accounts billing refuses to open. */
 let isOpening = true;
 const { service, admin } = await patientsOfThisFile({
@@ -28,6 +30,7 @@ beforeEach(() => {
   const send = async (link: Link) => {
     if (isDown) throw new Error("billing is down");
     sent.push(link);
+    if (isErased) throw toConnectError(new AppError("failed_precondition", "Erased.", { reason: "ACCOUNT_ERASED" }));
   };
   for (const lifecycle of lifecycles) startLinking({ db: service.db, send, log: createLogger("patient", "silent"), lifecycle });
 });
@@ -54,6 +57,26 @@ test("a chain is sent as one step for each account, and its end gives each accou
   await unmerge(a, b);
   await expect.poll(links, { timeout: 10_000 }).toEqual(new Map([[b, null], [c, b]])); // biome-ignore format: a table
   expect(await waiting()).toBe(0);
+});
+
+test("after a restore of billing every link is sent again, with the revision that it has", async () => {
+  const [a, b] = [await create(), await create()];
+  await merge(a, b);
+  await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
+  const before = sent.filter(({ patientId }) => patientId === b);
+  sent = [];
+  expect(await resendLinks(service.db)).toBeGreaterThan(0);
+  await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
+  expect(sent.filter(({ patientId }) => patientId === b)).toEqual(before);
+});
+
+test("a link to an erased account is not sent again", async () => {
+  const [a, b] = [await create(), await create()];
+  isErased = true;
+  await merge(a, b);
+  await expect.poll(() => sent.length, { timeout: 10_000 }).toBe(1);
+  await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
+  isErased = false;
 });
 
 test("while billing is down, only the latest state waits, and it is sent when billing is back", async () => {

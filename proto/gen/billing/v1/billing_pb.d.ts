@@ -3145,8 +3145,8 @@ export declare type GetStatementResponse = Message<"billing.v1.GetStatementRespo
   nextPageToken: string;
 
   /**
-   * The statements of the accounts that are linked to this one, for the same period. With pages and in a stream, they
-   * come without their transactions: ask for those by the ids of the accounts.
+   * The statements of the accounts that are linked to this one, for the same period. With pages, the first page has
+   * them. With pages and in a stream, they come without their transactions: ask for those by the ids of the accounts.
    *
    * @generated from field: repeated billing.v1.GetStatementResponse linked_statements = 20;
    */
@@ -3154,7 +3154,7 @@ export declare type GetStatementResponse = Message<"billing.v1.GetStatementRespo
 
   /**
    * The balances of all of them after the period: one for each currency, in the order of its codes. There is none without
-   * linked accounts.
+   * linked accounts, nor on the pages after the first.
    *
    * @generated from field: repeated common.v1.Money closing_balances = 21;
    */

@@ -33,7 +33,9 @@ export function statementDocument(
   clinic: Clinic,
   clinicTimeZone: string,
 ): PrintableDocument {
-  const { account, fromDate, toDate } = statement;
+  const { account, fromDate, toDate, linkedStatements } = statement;
+  // Each account is settled by itself, so one may owe while another has credit.
+  const isOwed = [statement, ...linkedStatements].some(({ closingBalance }) => (closingBalance?.minorUnits ?? 0n) > 0n);
   async function* rows(): AsyncGenerator<string[][]> {
     for (const [index, account] of [{ statement, parts }, ...linked].entries()) {
       if (index > 0) yield [["", `Account ${account.statement.account?.accountId}`, "", ""]];
@@ -49,10 +51,13 @@ export function statementDocument(
     facts: [{ label: "Account", value: account?.accountId ?? "" }, ...periodFacts(fromDate, toDate)],
     table: { caption: "Transactions", columns: statementColumns, rows: rows() },
     totals: [
-      ...statementTotals(statement),
+      ...statementTotals(statement).map(({ label, value }) => ({
+        label: linkedStatements.length > 0 ? `${label} (this account)` : label,
+        value,
+      })),
       ...statement.closingBalances.map((balance) => ({ label: "Balance of all accounts", value: formatMoney(balance) })),
     ],
-    notes: (statement.closingBalance?.minorUnits ?? 0n) > 0n ? [clinic.paymentDetails] : [],
+    notes: isOwed ? [clinic.paymentDetails] : [],
     fileName: `statement-${fromDate}-${toDate}`,
   };
 }

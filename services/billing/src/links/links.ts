@@ -33,7 +33,8 @@ export type Links = {
   /** An account with those that are linked to it. */
   withLinked(account: Row<"accounts">): Promise<GetBillingAccountResponse>;
   /**
-   * The statement of an account with those of the accounts that are linked to it. A page has the latter without transactions.
+   * The statement of an account with those of the accounts that are linked to it. The first page has the latter, without
+   * transactions; the others would have them of a later moment.
    * @throws AppError failed_precondition if all of them are more than clients receive
    */
   statement(request: GetStatementRequest): Promise<GetStatementResponse>;
@@ -87,7 +88,8 @@ export function createLinks({ db, statements, now, committed }: LinksOptions): L
 
     async statement(request) {
       const statement = await statements.get(request);
-      const isPaged = request.pageSize > 0 || request.pageToken !== "";
+      if (request.pageToken !== "") return statement;
+      const isPaged = request.pageSize > 0;
       for (const id of await linkedIds(request.accountId)) {
         const linked = { ...request, accountId: id };
         statement.linkedStatements.push(isPaged ? (await statements.open(linked)).statement : await statements.get(linked));

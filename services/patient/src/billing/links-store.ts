@@ -28,6 +28,12 @@ export async function noteSent(db: PatientDatabase, { patientId, revision }: Lin
   await db.query({ name: "links_sent", text }, [patientId, revision]);
 }
 
+/** Makes all links due again, because billing may have lost some. It ignores those that it has. Gives their number. */
+export async function resendLinks(db: PatientDatabase): Promise<number> {
+  const text = "update patient_links set next_attempt_at = now(), attempts = 0 returning 1";
+  return (await db.query({ name: "links_resend", text }, [])).length;
+}
+
 /** Puts a link off, longer every time, up to five minutes. */
 export async function postponeLink(db: PatientDatabase, { patientId, revision }: Link): Promise<void> {
   const text = `update patient_links set attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => least(300, 2 ^ least(attempts, 10)))

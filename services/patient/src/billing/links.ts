@@ -4,7 +4,7 @@
  * only the latest state is sent, and a link and a later unlink cannot swap.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { createClient } from "@connectrpc/connect";
+import { ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
@@ -12,6 +12,7 @@ import { traceCalls } from "@pm/kit/telemetry/calls";
 import { traceparentFrom } from "@pm/kit/telemetry/trace-context";
 import { inTrace } from "@pm/kit/telemetry/tracing";
 import { BillingInternalService } from "@pm/proto/billing/v1/internal";
+import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import type { PatientDatabase } from "../database.ts";
 import { type Link, leaseLinks, noteSent, postponeLink } from "./links-store.ts";
 
@@ -34,6 +35,12 @@ export function createSendLink(options: { billingUrl: string; serviceToken: () =
   };
 }
 
+/** Billing writes nothing more about somebody who was erased, so there is nothing left to tell it. */
+function unlessErased(error: unknown): void {
+  const details = ConnectError.from(error).findDetails(ErrorInfoSchema);
+  if (!details.some(({ reason }) => reason === "ACCOUNT_ERASED")) throw error;
+}
+
 /** Sends what billing does not know yet, for as long as the service runs. */
 export function startLinking(options: { db: PatientDatabase; send: SendLink; log: Logger; lifecycle: Lifecycle }): void {
   const { db, send, log, lifecycle } = options;
@@ -44,7 +51,7 @@ export function startLinking(options: { db: PatientDatabase; send: SendLink; log
     const links = (await leaseLinks(db, batch, leaseSeconds)).sort((a, b) => Number(a.revision - b.revision));
     for (const link of links) {
       try {
-        await inTrace("job account_links", {}, () => send(link));
+        await inTrace("job account_links", {}, () => send(link).catch(unlessErased));
         await noteSent(db, link);
       } catch (error) {
         log.warn({ err: error, patientId: link.patientId }, "billing did not link an account; trying again");

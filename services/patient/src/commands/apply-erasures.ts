@@ -1,12 +1,14 @@
 /**
  * `node services/patient/src/commands/apply-erasures.ts [--file erasures.ndjson]`: after a restore, erases everybody again who
- * was erased before it, from the topic `patient.erasures` or from a file of `export-erasures.ts` (docs/privacy.md).
+ * was erased before it, from the topic `patient.erasures` or from a file of `export-erasures.ts`, and lets the running service
+ * tell billing again whose accounts are linked (docs/privacy.md).
  */
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createKafka, kafkaSettings, readTopic } from "@pm/kit/kafka/client";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
+import { resendLinks } from "../billing/links-store.ts";
 import { readErasureConfig } from "../config.ts";
 import { applyErasure } from "../erasure/applying.ts";
 import { erasuresTopic, fromLine, readErasure } from "../erasure/events.ts";
@@ -25,5 +27,6 @@ const byPatient = new Map(erasures.map((erasure) => [erasure.patient_id, erasure
 
 const db = openDatabase<Tables>({ settings: databaseSettings(config), poolSize: 2, applicationName: "apply-erasures", log });
 for (const erasure of byPatient.values()) await applyErasure(db, erasure, config.RECORD_RETENTION_YEARS);
+const links = await resendLinks(db);
 await db.kysely.destroy();
-process.stdout.write(`${JSON.stringify({ applied: byPatient.size })}\n`);
+process.stdout.write(`${JSON.stringify({ applied: byPatient.size, links })}\n`);

@@ -3,12 +3,13 @@
  * with the caller's token, so that each of them decides and records it. Auth has no data of patients.
  */
 import type { AuditTrail } from "@pm/kit/audit/trail";
-import { readTrail, type TrailOf } from "@pm/kit/auditor/store";
+import { readTrail } from "@pm/kit/auditor/store";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
 import { z } from "zod";
 import type { Call } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
+import { trailOf } from "./store.ts";
 
 export type Disclosure = { service: string; id: string; at: string; actor: string; action: string; requestId: string };
 
@@ -33,15 +34,6 @@ type Options = { db: PatientDatabase; audit: AuditTrail; cursors: Cursors; other
 
 const timeoutMs = 5_000;
 const pieceSize = 400;
-
-const recordsStatement = { name: "trail_records", text: "select id from patients where merged_into = $1" };
-
-/** Whose entries are about a patient: those of their record and of the records that were merged into it. */
-export async function trailOf(db: PatientDatabase, patientId: string): Promise<TrailOf> {
-  const merged = await db.query<{ id: string }>(recordsStatement, [patientId]);
-  const patientIds = [patientId, ...merged.map(({ id }) => id)];
-  return { patientIds, subjects: patientIds };
-}
 
 /** @param options.others the addresses of the other services */
 export function createDisclosures({ db, audit, cursors, others }: Options): Disclosures {
