@@ -152,5 +152,7 @@ test("the time of a refused file does not tell how many of its addresses belong 
   const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length / 2] ?? Number.NaN;
   const [ofTaken, ofFree] = [median(times.taken), median(times.free)];
   process.stdout.write(`a file of patients' addresses: ${ofTaken.toFixed(1)} ms, one of nobody's: ${ofFree.toFixed(1)} ms\n`);
-  expect(Math.abs(ofTaken / ofFree - 1)).toBeLessThan(0.1);
+  // Of each round by itself, because the machine may be slower in some of them.
+  const ratios = times.taken.map((ms, round) => ms / (times.free[round] ?? Number.NaN));
+  expect(Math.abs(median(ratios) - 1)).toBeLessThan(0.1);
 });

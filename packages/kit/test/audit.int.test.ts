@@ -5,15 +5,15 @@
 import { startPostgres } from "@pm/stack/native/postgres";
 import { Pool } from "pg";
 import { afterAll, beforeEach, expect, test } from "vitest";
-import { createAuditTables, startAuditSealer } from "../src/audit/audit.ts";
+import { createAuditTables } from "../src/audit/audit.ts";
 import { knownHead } from "../src/audit/heads.ts";
 import { createAuditPatients } from "../src/audit/migrations.ts";
 import { divideTrail } from "../src/audit/months.ts";
 import { createAuditTrail } from "../src/audit/trail.ts";
 import { verifyAudit } from "../src/audit/verify.ts";
-import type { Lifecycle } from "../src/lifecycle.ts";
 import { createLogger } from "../src/log.ts";
 import { openDatabase } from "../src/postgres/database.ts";
+import { sealAll } from "./sealing.ts";
 
 const log = createLogger("test", "silent");
 const postgres = await startPostgres({ durable: false });
@@ -45,24 +45,7 @@ beforeEach(async () => {
 });
 
 /** Seals everything, as two replicas at once would. */
-async function sealAll(): Promise<void> {
-  const ends: (() => unknown)[] = [];
-  const lifecycle: Lifecycle = {
-    onClose: (_, close) => ends.push(close),
-    onReady: () => undefined,
-    notReady: async () => [],
-    shutdown: async () => undefined,
-  };
-  const url = `${runtime.options.connectionString}`;
-  const database = openDatabase<unknown>({ settings: { url }, poolSize: 2, applicationName: "sealer", log });
-  const sealers = [1, 2].map(() => startAuditSealer({ database, settings: { url }, log, lifecycle }));
-  for (const sealer of sealers) sealer.wake();
-  await expect
-    .poll(async () => (await runtime.query("select count(*)::int as n from audit_unsealed")).rows[0].n, { timeout: 20_000 })
-    .toBe(0);
-  for (const end of ends) await end();
-  await database.kysely.destroy();
-}
+const seal = () => sealAll(String(runtime.options.connectionString), { sealers: 2 });
 
 async function write(entries: number, action = "patient.read"): Promise<void> {
   const insert = "insert into audit_entries (actor, action, subject, request_id, details) values ($1, $2, $3, $4, $5)";
@@ -75,9 +58,9 @@ async function write(entries: number, action = "patient.read"): Promise<void> {
 
 test("an untouched chain is intact, whoever wrote at once and however many sealed it", async () => {
   await write(500);
-  await sealAll();
+  await seal();
   await write(300);
-  await sealAll();
+  await seal();
   expect(await verifyAudit(owner)).toMatchObject({ intact: true, entries: 800, unsealed: 0 });
 });
 
@@ -93,14 +76,14 @@ test.each([
   ],
 ])("an entry that was %s is named", async (_, tampering, id) => {
   await write(100);
-  await sealAll();
+  await seal();
   await owner.query(tampering);
   expect(await verifyAudit(owner)).toMatchObject({ intact: false, entryId: id });
 });
 
 test("an entry that was added behind the chain's back is named", async () => {
   await write(10);
-  await sealAll();
+  await seal();
   await owner.query("alter table audit_entries disable trigger all");
   const { rows } = await owner.query(
     "insert into audit_entries (actor, action, subject, request_id) values ('x', 'x', 'x', 'x') returning id::text",
@@ -111,7 +94,7 @@ test("an entry that was added behind the chain's back is named", async () => {
 test("a block that was deleted, or whose entries were reordered, is named by its first entry", async () => {
   for (let round = 0; round < 3; round++) {
     await write(10);
-    await sealAll();
+    await seal();
   }
   await owner.query(
     "update audit_blocks set entry_ids = array[entry_ids[2], entry_ids[1]] || entry_ids[3:], entry_hashes = array[entry_hashes[2], entry_hashes[1]] || entry_hashes[3:] where number = 2",
@@ -123,9 +106,9 @@ test("a block that was deleted, or whose entries were reordered, is named by its
 
 test("a chain whose end was cut off no longer has the head that was noted", async () => {
   await write(10);
-  await sealAll();
+  await seal();
   await write(10);
-  await sealAll();
+  await seal();
   const before = await verifyAudit(owner);
   if (!before.intact) throw new Error("the chain should be intact");
   expect(await verifyAudit(owner, knownHead(before.head))).toMatchObject({ intact: true });
@@ -139,7 +122,7 @@ test("a chain whose end was cut off no longer has the head that was noted", asyn
 
 test("the runtime role can neither change nor delete an entry or a block", async () => {
   await write(1);
-  await sealAll();
+  await seal();
   for (const statement of [
     "update audit_entries set actor = 'x'",
     "delete from audit_entries",

@@ -11,10 +11,10 @@ import { createDeadLetterTable } from "../src/kafka/dead-letter-store.ts";
 import { createDeadLetters } from "../src/kafka/dead-letters.ts";
 import type { Apply } from "../src/kafka/event.ts";
 import { createOutboxTable, startRelay } from "../src/kafka/outbox.ts";
-import type { Lifecycle } from "../src/lifecycle.ts";
 import { createLogger } from "../src/log.ts";
 import { metrics } from "../src/metrics.ts";
 import { type Database, openDatabase } from "../src/postgres/database.ts";
+import { testLifecycle } from "./lifecycle.ts";
 
 const log = createLogger("test", "silent");
 const groupId = "numbers";
@@ -23,13 +23,7 @@ let database: Database<unknown>;
 let kafka: Kafka;
 let sender: Sender;
 let topic: string;
-const closers: (() => unknown)[] = [];
-const lifecycle: Lifecycle = {
-  onClose: (_, close) => closers.push(close),
-  onReady: () => undefined,
-  notReady: async () => [],
-  shutdown: async () => undefined,
-};
+const lifecycle = testLifecycle();
 
 /** For as long as an event with the text "held" takes. */
 let held: Promise<void> | undefined;
@@ -74,13 +68,13 @@ beforeAll(async () => {
   topic = await broker.freshTopic("numbers.v1");
   kafka = createKafka({ brokers: broker.brokers, clientId: "test" }, log);
   sender = createSender(kafka);
-  closers.push(() => sender.close());
+  lifecycle.onClose("sender", () => sender.close());
   const relay = startRelay({ database, settings, sender: createSender(kafka), service: "numbers", log, lifecycle });
   startGroupConsumer({ kafka, groupId, topics: [topic], database, apply, relay, log, lifecycle, maxTries: 2 });
 });
 
 afterAll(async () => {
-  for (const close of closers.reverse()) await close();
+  await lifecycle.shutdown("the test has ended");
   await urls.drop();
 });
 

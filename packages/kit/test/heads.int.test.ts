@@ -7,14 +7,13 @@ import { startPostgres } from "@pm/stack/native/postgres";
 import { Kysely, PostgresDialect } from "kysely";
 import { Pool } from "pg";
 import { afterAll, expect, test } from "vitest";
-import { createAuditTables, startAuditSealer } from "../src/audit/audit.ts";
+import { createAuditTables } from "../src/audit/audit.ts";
 import { publishHead, readKnownBlocks } from "../src/audit/heads.ts";
 import { createAuditPatients } from "../src/audit/migrations.ts";
 import { divideTrail } from "../src/audit/months.ts";
 import { verifyAudit } from "../src/audit/verify.ts";
-import type { Lifecycle } from "../src/lifecycle.ts";
 import { createLogger } from "../src/log.ts";
-import { openDatabase } from "../src/postgres/database.ts";
+import { sealAll } from "./sealing.ts";
 
 const log = createLogger("test", "silent");
 const postgres = await startPostgres({ durable: false });
@@ -46,29 +45,13 @@ const publish = (key: KeyObject = keys.privateKey) =>
   publishHead(anchor, { service: "audited", key, directory: folder, now: new Date(Date.UTC(2026, 10, 28, hour++)) });
 const known = (path = folder) => readKnownBlocks(path, keyFile, "audited");
 
-async function seal(): Promise<void> {
-  const ends: (() => unknown)[] = [];
-  const lifecycle: Lifecycle = {
-    onClose: (_, close) => ends.push(close),
-    onReady: () => undefined,
-    notReady: async () => [],
-    shutdown: async () => undefined,
-  };
-  const database = openDatabase<unknown>({ settings: { url: databaseUrl }, poolSize: 2, applicationName: "sealer", log });
-  startAuditSealer({ database, settings: { url: databaseUrl }, log, lifecycle }).wake();
-  const waiting = async () => (await owner.query("select count(*)::int as n from audit_unsealed")).rows[0].n;
-  await expect.poll(waiting, { timeout: 20_000 }).toBe(0);
-  for (const end of ends) await end();
-  await database.kysely.destroy();
-}
-
 /** Writes entries and seals them in a block of their own. */
 async function block(entries = 5): Promise<void> {
   await owner.query(
     "insert into audit_entries (actor, action, subject, request_id) select 'user', 'patient.read', 'patient', 'r' from generate_series(1, $1)",
     [entries],
   );
-  await seal();
+  await sealAll(databaseUrl);
 }
 
 /** Changes an entry of a block, and builds this block and all later ones again: the chain is as good as before. */
@@ -80,7 +63,7 @@ async function rewrite(number: number): Promise<void> {
   await owner.query("update audit_entries set actor = 'nobody' where id = $1", [rows[0]?.entry_ids[0]]);
   for (const { entry_ids } of rows) {
     await owner.query("insert into audit_unsealed select unnest($1::bigint[])", [entry_ids]);
-    await seal();
+    await sealAll(databaseUrl);
   }
 }
 

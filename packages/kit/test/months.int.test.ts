@@ -3,15 +3,14 @@ import { startPostgres } from "@pm/stack/native/postgres";
 import { Kysely, PostgresDialect } from "kysely";
 import { Pool } from "pg";
 import { afterAll, expect, test } from "vitest";
-import { createAuditTables, startAuditSealer } from "../src/audit/audit.ts";
+import { createAuditTables } from "../src/audit/audit.ts";
 import { knownHead } from "../src/audit/heads.ts";
 import { createAuditPatients } from "../src/audit/migrations.ts";
 import { divideTrail } from "../src/audit/months.ts";
 import { dropMonths } from "../src/audit/retention.ts";
 import { verifyAudit, verifyBlocks } from "../src/audit/verify.ts";
-import type { Lifecycle } from "../src/lifecycle.ts";
 import { createLogger } from "../src/log.ts";
-import { openDatabase } from "../src/postgres/database.ts";
+import { sealAll } from "./sealing.ts";
 
 const log = createLogger("test", "silent");
 const postgres = await startPostgres({ durable: false });
@@ -44,21 +43,7 @@ async function openTrail() {
          select $2, 'user-' || n % 7, 'patient.read', 'patient-' || n % 11, 'request-' || n from generate_series(1, $1) n`,
         [entries, at],
       ),
-    async seal() {
-      const ends: (() => unknown)[] = [];
-      const lifecycle: Lifecycle = {
-        onClose: (_, close) => ends.push(close),
-        onReady: () => undefined,
-        notReady: async () => [],
-        shutdown: async () => undefined,
-      };
-      const database = openDatabase<unknown>({ settings: { url: databaseUrl }, poolSize: 2, applicationName: "sealer", log });
-      startAuditSealer({ database, settings: { url: databaseUrl }, log, lifecycle }).wake();
-      const waiting = async () => (await runtime.query("select count(*)::int as n from audit_unsealed")).rows[0].n;
-      await expect.poll(waiting, { timeout: 60_000 }).toBe(0);
-      for (const end of ends) await end();
-      await database.kysely.destroy();
-    },
+    seal: () => sealAll(databaseUrl),
   };
 }
 

@@ -5,22 +5,16 @@ import { startPostgres } from "@pm/stack/native/postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createKafka, createSender, type Kafka, runConsumer } from "../src/kafka/client.ts";
 import { createOutboxTable, startRelay } from "../src/kafka/outbox.ts";
-import type { Lifecycle } from "../src/lifecycle.ts";
 import { createLogger } from "../src/log.ts";
 import { type Database, openDatabase } from "../src/postgres/database.ts";
+import { testLifecycle } from "./lifecycle.ts";
 
 const log = createLogger("test", "silent");
 const [postgres, broker] = await Promise.all([startPostgres({ durable: false }), startKafka()]);
 let database: Database<unknown>;
 let kafka: Kafka;
 let url: string;
-const closers: (() => unknown)[] = [];
-const lifecycle: Lifecycle = {
-  onClose: (_, close) => closers.push(close),
-  onReady: () => undefined,
-  notReady: async () => [],
-  shutdown: async () => undefined,
-};
+const lifecycle = testLifecycle();
 
 beforeAll(async () => {
   const urls = await postgres.createDatabase("relayed");
@@ -34,7 +28,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  for (const close of closers.reverse()) await close();
+  await lifecycle.shutdown("the test has ended");
   await Promise.all([postgres.stop(), broker.stop()]);
 });
 

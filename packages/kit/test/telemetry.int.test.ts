@@ -9,23 +9,17 @@ import type { Verifier } from "../src/auth/verifier.ts";
 import { createBatcher } from "../src/batcher.ts";
 import { AppError } from "../src/errors.ts";
 import { createRestApp, requestContext } from "../src/http/rest.ts";
-import type { Lifecycle } from "../src/lifecycle.ts";
 import { createLogger } from "../src/log.ts";
 import { metrics } from "../src/metrics.ts";
 import { openDatabase } from "../src/postgres/database.ts";
 import { inTransaction } from "../src/postgres/transaction.ts";
 import { fetchTraced } from "../src/telemetry/calls.ts";
 import { inSpan, inTrace, recordedSpan, startTracing } from "../src/telemetry/tracing.ts";
+import { testLifecycle } from "./lifecycle.ts";
 import { type Sink, startSink } from "./otlp-sink.ts";
 
 const log = createLogger("traced", "silent");
-const closers: (() => unknown)[] = [];
-const lifecycle: Lifecycle = {
-  onClose: (_, close) => closers.push(close),
-  onReady: () => undefined,
-  notReady: async () => [],
-  shutdown: async () => undefined,
-};
+const lifecycle = testLifecycle();
 const audit: AuditTrail = { record: async () => undefined };
 const verifier: Verifier = { verify: () => Promise.reject(new AppError("unauthenticated", "Who?")), onRevoked: () => () => undefined };
 const { app, operation } = createRestApp({ service: "auth", title: "T", description: "D", log, lifecycle, verifier, audit });
@@ -46,7 +40,7 @@ beforeAll(async () => {
   startTracing({ service: "traced", config: settings(), log, lifecycle });
 });
 afterAll(async () => {
-  for (const close of closers.reverse()) await close();
+  await lifecycle.shutdown("the test has ended");
   await sink.close();
 });
 beforeEach(() => {

@@ -1,11 +1,13 @@
 /** Every patient ends with exactly one account, whatever billing does meanwhile. Billing itself is played by a function; tests/e2e has the real one. */
+
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { testLifecycle } from "@pm/kit/test/lifecycle";
 import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { AskBilling } from "../src/billing/accounts.ts";
-import { type PatientApp, someBody, startPatientApp, testLifecycle } from "./testing.ts";
+import { type PatientApp, someBody, startPatientApp } from "./testing.ts";
 
 let database: TestDatabase;
 let service: PatientApp;

@@ -1,9 +1,11 @@
 /** Identifiers of patients over a real Postgres: whom they belong to, how they are found, and the platform's record numbers. */
+
 import { randomUUID } from "node:crypto";
 import { createLogger } from "@pm/kit/log";
+import { testLifecycle } from "@pm/kit/test/lifecycle";
 import { expect, test, vi } from "vitest";
 import { createRecordNumbers, startNumbering } from "../src/record-numbers/record-numbers.ts";
-import { patientsOfThisFile, someBody, testLifecycle } from "./testing.ts";
+import { patientsOfThisFile, someBody } from "./testing.ts";
 
 const { database, service, admin } = await patientsOfThisFile();
 

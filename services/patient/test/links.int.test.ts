@@ -1,11 +1,13 @@
 /** Billing learns whose accounts belong together, whatever it does meanwhile. Billing itself is played by a function; tests/e2e has the real one. */
+
 import { randomUUID } from "node:crypto";
 import { AppError, toConnectError } from "@pm/kit/errors";
 import { createLogger } from "@pm/kit/log";
+import { testLifecycle } from "@pm/kit/test/lifecycle";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { startLinking } from "../src/billing/links.ts";
 import { type Link, resendLinks } from "../src/billing/links-store.ts";
-import { patientsOfThisFile, someBody, testLifecycle } from "./testing.ts";
+import { patientsOfThisFile, someBody } from "./testing.ts";
 
 let isDown = false;
 let isErased = false;

@@ -1,13 +1,15 @@
 /** Who may be the same person, over a real Postgres: candidates, what creates and imports say, and the work list. */
+
 import { randomUUID } from "node:crypto";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings } from "@pm/kit/postgres/database";
+import { testLifecycle } from "@pm/kit/test/lifecycle";
 import { afterAll, expect, test, vi } from "vitest";
 import { readModel } from "../src/matching/model-file.ts";
 import { startPairing } from "../src/matching/pairing.ts";
 import { settlePairs } from "../src/matching/pairs-store.ts";
 import { createWordCounts } from "../src/patients/word-frequencies-store.ts";
-import { type Client, patientsOfThisFile, testLifecycle } from "./testing.ts";
+import { type Client, patientsOfThisFile } from "./testing.ts";
 
 const { database, service, admin } = await patientsOfThisFile();
 const lifecycle = testLifecycle();

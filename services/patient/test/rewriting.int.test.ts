@@ -3,10 +3,11 @@
 import { createCursors } from "@pm/kit/cursor";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings } from "@pm/kit/postgres/database";
+import { testLifecycle } from "@pm/kit/test/lifecycle";
 import { afterAll, expect, test, vi } from "vitest";
 import { createLists } from "../src/patients/list.ts";
 import { startRewriting } from "../src/patients/rewriting.ts";
-import { patientsOfThisFile, someBody, testLifecycle } from "./testing.ts";
+import { patientsOfThisFile, someBody } from "./testing.ts";
 
 const { admin, service, database } = await patientsOfThisFile();
 const { pool } = service.db;

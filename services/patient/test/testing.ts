@@ -1,4 +1,5 @@
 /** For tests: the service's REST app in this process, over a real Postgres, and clients that speak its JSON. */
+
 import { randomUUID } from "node:crypto";
 import { createAuditTrail } from "@pm/kit/audit/trail";
 import { registerTrail } from "@pm/kit/auditor/rest";
@@ -9,9 +10,9 @@ import { clinicConfig, readEnvironment } from "@pm/kit/config";
 import { createCursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
 import { createRestApp } from "@pm/kit/http/rest";
-import type { Lifecycle } from "@pm/kit/lifecycle";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
+import { testLifecycle } from "@pm/kit/test/lifecycle";
 import { testDatabase } from "@pm/stack/testing";
 import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
@@ -59,19 +60,6 @@ export type Client = {
 };
 
 export type PatientApp = Awaited<ReturnType<typeof startPatientApp>>;
-
-/** A lifecycle that ends when the test says so, and leaves the process alone. */
-export function testLifecycle(): Lifecycle {
-  const closers: (() => unknown)[] = [];
-  return {
-    onClose: (_name, close) => void closers.push(close),
-    onReady: () => undefined,
-    notReady: async () => [],
-    async shutdown() {
-      for (const close of closers.splice(0).reverse()) await close();
-    },
-  };
-}
 
 /** What a clinic asks that has set nothing. */
 export const defaultSettings = recordSettings(readEnvironment(clinicConfig, {}));

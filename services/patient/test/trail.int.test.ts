@@ -1,10 +1,12 @@
 /** What auditors read of the trail of a service: filters, pages, files, blocks, and whom lists showed. */
+
 import { randomUUID } from "node:crypto";
 import { startAuditSealer } from "@pm/kit/audit/audit";
 import { createLogger } from "@pm/kit/log";
+import { testLifecycle } from "@pm/kit/test/lifecycle";
 import { query } from "@pm/stack/native/postgres";
 import { expect, test } from "vitest";
-import { type Client, patientsOfThisFile, someBody, testLifecycle } from "./testing.ts";
+import { type Client, patientsOfThisFile, someBody } from "./testing.ts";
 
 const { database, service, admin } = await patientsOfThisFile({ others: {} });
 const auditor = service.as("auditor");

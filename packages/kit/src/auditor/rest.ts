@@ -6,7 +6,7 @@ import { stringify } from "csv-stringify/sync";
 import type { Pool } from "pg";
 import type { AuditTrail } from "../audit/trail.ts";
 import { verifyBlocks } from "../audit/verify.ts";
-import { AppError } from "../errors.ts";
+import { invalidFields } from "../errors.ts";
 import { type RestApp, requestContext } from "../http/rest.ts";
 import { errorAnswers, jsonAnswer } from "../http/schemas.ts";
 import { textStream } from "../http/text-stream.ts";
@@ -201,9 +201,7 @@ export function registerTrail({ operation }: RestApp, { service, database, audit
 
 function toFilter({ from, to, disclosures, ...query }: Query): TrailFilter {
   if (from !== undefined && to !== undefined && Date.parse(from) > Date.parse(to))
-    throw new AppError("invalid_argument", "to: must not be before from.", {
-      errors: [{ path: "to", message: "must not be before from" }],
-    });
+    throw invalidFields([{ path: "to", message: "must not be before from" }]);
   return {
     ...query,
     from: from === undefined ? undefined : new Date(from),

@@ -5,10 +5,11 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type CallOptions, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { BillingService } from "@pm/proto/billing/v1/billing";
+import { Health } from "@pm/proto/grpc/health/v1/health";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { testLifecycle } from "../../test/lifecycle.ts";
 import { AppError } from "../errors.ts";
 import { createRestApp } from "../http/rest.ts";
-import type { Lifecycle } from "../lifecycle.ts";
 import { createLogger } from "../log.ts";
 import { createGuard } from "../rpc/guard.ts";
 import { listenRpc } from "../rpc/server.ts";
@@ -18,13 +19,7 @@ import type { Verifier } from "./verifier.ts";
 
 const log = createLogger("test", "silent");
 const audit = { record: async () => undefined };
-const closers: (() => unknown)[] = [];
-const lifecycle: Lifecycle = {
-  onClose: (_, close) => void closers.push(close),
-  onReady: () => undefined,
-  notReady: async () => [],
-  shutdown: async () => undefined,
-};
+const lifecycle = testLifecycle();
 
 let revocations = createRevocationList();
 /** How many calls wait for the end of a session. */
@@ -87,7 +82,7 @@ beforeAll(async () => {
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 });
 afterAll(async () => {
-  for (const close of closers) await close();
+  await lifecycle.shutdown("the test has ended");
 });
 beforeEach(() => {
   revocations = createRevocationList();
@@ -141,6 +136,31 @@ test.each(Object.entries(transports))(
     await expect.poll(() => waiting).toBe(0);
   },
 );
+
+test.each([
+  ["gRPC", "grpc-timeout", "200m"],
+  ["gRPC-Web", "grpc-timeout", "200m"],
+  ["Connect", "connect-timeout-ms", "200"],
+] as const)("over %s a stream that ends because of its deadline does not look complete", async (protocol, header, value) => {
+  watch = async function* (signal) {
+    yield {};
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  };
+  // The client has no clock of its own here, so the answer is the service's.
+  const ended = await read(transports[protocol](), { headers: { authorization: "Bearer mine", [header]: value } });
+  expect(ended).toEqual({ messages: 1, code: "DeadlineExceeded" });
+  await expect.poll(() => waiting).toBe(0);
+});
+
+test("a watch of the health, which needs no session, does not look complete at its deadline either", async () => {
+  const states: number[] = [];
+  const reading = (async () => {
+    const client = createClient(Health, transports.gRPC());
+    for await (const { status } of client.watch({ service: "" }, { headers: { "grpc-timeout": "200m" } })) states.push(status);
+  })();
+  await expect(reading).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+  expect(states).toHaveLength(1);
+});
 
 test("a stream that a service reads for somebody ends with that person's session", async () => {
   watch = async function* (signal) {

@@ -98,10 +98,9 @@ export function createGuard(options: { log: Logger; verifier: Verifier; audit: A
     try {
       if (request.stream) {
         const callers = [request.contextValues.get(callerKey), request.contextValues.get(onBehalfOfKey)];
-        const signedOut = signedOutUntil({ verifier, callers }, request.signal);
-        const signal = AbortSignal.any([request.signal, signedOut]);
+        const signal = AbortSignal.any([request.signal, signedOutUntil({ verifier, callers }, request.signal)]);
         const response = await next({ ...request, signal, message: validateEach(request.method.input, request.message) });
-        return response.stream ? { ...response, message: reportAtEnd(within(span, response.message), signedOut, report) } : response;
+        return response.stream ? { ...response, message: reportAtEnd(within(span, response.message), signal, report) } : response;
       }
       validate(request.method.input, request.message);
       const response = await runWith(span, () => next(request));
@@ -161,15 +160,17 @@ async function* within(span: Span, messages: AsyncIterable<Message>) {
   }
 }
 
-async function* reportAtEnd(messages: AsyncIterable<Message>, signedOut: AbortSignal, report: Report) {
+/** A handler may simply end when its signal aborts. The caller must not take that for the end of a whole stream. */
+async function* reportAtEnd(messages: AsyncIterable<Message>, signal: AbortSignal, report: Report) {
   try {
     for await (const message of messages) {
-      signedOut.throwIfAborted();
+      signal.throwIfAborted();
       yield message;
     }
-    signedOut.throwIfAborted();
+    signal.throwIfAborted();
   } catch (error) {
-    throw report(signedOut.reason ?? error) ?? error;
+    const cause = signal.reason ?? error;
+    throw report(cause) ?? cause;
   } finally {
     // Most streams end because their caller goes away, which leads here.
     report();

@@ -21,6 +21,8 @@ export function registerHealth(router: ConnectRouter, services: DescService[], l
         last = now;
         await new Promise((resolve) => setTimeout(resolve, 1_000));
       }
+      // A watch has no end of its own, so one that meets its deadline must not look complete.
+      signal.throwIfAborted();
     },
   });
 }

@@ -9,13 +9,13 @@ import { compressionGzip, createGrpcTransport } from "@connectrpc/connect-node";
 import { BillingService, GetBillingAccountRequestSchema } from "@pm/proto/billing/v1/billing";
 import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { testLifecycle } from "../../test/lifecycle.ts";
 import type { AuditEntry } from "../audit/audit.ts";
 import type { AuditTrail } from "../audit/trail.ts";
 import type { Caller } from "../auth/verifier.ts";
 import { AppError } from "../errors.ts";
 import { maxBodyBytes } from "../http/request-input.ts";
 import { createRestApp } from "../http/rest.ts";
-import type { Lifecycle } from "../lifecycle.ts";
 import { createLogger } from "../log.ts";
 import { createGuard } from "./guard.ts";
 import { listenRpc } from "./server.ts";
@@ -29,13 +29,7 @@ const audit: AuditTrail = {
     entries.push(entry);
   },
 };
-const closers: (() => unknown)[] = [];
-const lifecycle: Lifecycle = {
-  onClose: (_, close) => void closers.push(close),
-  onReady: () => undefined,
-  notReady: async () => [],
-  shutdown: async () => undefined,
-};
+const lifecycle = testLifecycle();
 const caller: Caller = {
   ...{ kind: "user", id: "u", sessionId: undefined, roles: [], teams: [], hasSecondFactor: false, token: "", issuedAt: 0, expiresAt: 0 },
   scopes: new Set(["billing:read", "billing:write", "internal:links", "internal:erasure"]),
@@ -79,7 +73,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   session.destroy();
-  for (const close of closers) await close();
+  await lifecycle.shutdown("the test has ended");
 });
 
 const accountId = randomUUID();

@@ -1202,7 +1202,7 @@ export declare type ChargeTax = Message<"billing.v1.ChargeTax"> & {
   code: string;
 
   /**
-   * Its rate in basis points, at most 10000: 1900 is 19 %, and 0 is a rate as any other.
+   * Its rate in basis points, at most 10000: 1900 is 19 %, and 0 is a rate like any other.
    *
    * @generated from field: int32 rate_basis_points = 2;
    */

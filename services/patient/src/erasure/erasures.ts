@@ -20,8 +20,7 @@ import {
   findErasable,
   findErasure,
   type HoldRow,
-  hurryErasure,
-  hurryErasuresOfPerson,
+  hurryErasures,
   placeHold,
   readHold,
   recordsOf,
@@ -139,15 +138,15 @@ export function createErasures(options: ErasureOptions) {
     },
 
     /**
-     * Erases a patient, with the records that were merged into theirs. With `restrict`, what is held stays until the holds end, for administrators only. One who is
-     * erased already gets their certificate again.
+     * Erases a patient, with the records that were merged into theirs. With `restrict`, what is held stays until the holds
+     * end, for administrators only. One who is erased already gets their certificate again.
      * @throws AppError failed_precondition that names every hold, unless `restrict` is set
      */
     async erase(call: Call, id: string, { reason, restrict }: { reason: string; restrict: boolean }): Promise<Certificate> {
       requireSecondFactor(call.caller);
       const patient = await find(id);
       const patientId = id.toLowerCase();
-      if (await findErasure(db, patientId)) await hurryErasure(db, patientId);
+      if (await findErasure(db, patientId)) await hurryErasures(db, patientId);
       else if (await begin(call, patientId, patient, { reason, restrict })) committed();
       else
         throw new AppError("unavailable", "Others are changing or merging records of this patient. Try again.", { retryAfterSeconds: 1 });
@@ -180,7 +179,7 @@ export function createErasures(options: ErasureOptions) {
     async endHold(call: Call, id: string): Promise<void> {
       await find(id);
       if (!(await endHold(db, id, call))) throw new AppError("not_found", "There is no legal hold on this patient.");
-      await hurryErasuresOfPerson(db, id);
+      await hurryErasures(db, id);
       wake();
     },
   };

@@ -25,14 +25,16 @@ export type Erasable = {
   merged: string[];
 };
 
+/** Whether the records `p` and `o` are of one person. */
+const ofOnePerson = "coalesce(o.merged_into, o.id) = coalesce(p.merged_into, p.id)";
+
 const erasableStatement = {
   name: "erasure_of_patient",
   text: `
     select p.version, coalesce(b.account_id is null and b.next_attempt_at is not null, false) as "isOpening",
       (select max(changed_at) from patient_versions where patient_id = p.id and action not in ('deleted', 'erased'))
         + make_interval(years => $2) as "keepUntil",
-      exists (select from legal_holds h join patients o on o.id = h.patient_id
-        where coalesce(o.merged_into, o.id) = coalesce(p.merged_into, p.id)) as "isOnHold",
+      exists (select from legal_holds h join patients o on o.id = h.patient_id where ${ofOnePerson}) as "isOnHold",
       p.merged_into as "mergedInto", array(select id from patients where merged_into = p.id order by id) as merged
     from patients p left join patient_billing b on b.patient_id = p.id where p.id = $1`,
 };
@@ -163,16 +165,12 @@ export async function postponeErasure(db: Queries, id: string): Promise<void> {
   await db.query({ name: "erasure_postpone", text }, [id]);
 }
 
-/** An erasure that is not complete is due now. */
-export async function hurryErasuresOfPerson(db: Queries, patientId: string): Promise<void> {
-  const text = `update erasures set next_attempt_at = now() where next_attempt_at is not null and patient_id in (
-    select o.id from patients p join patients o on coalesce(o.merged_into, o.id) = coalesce(p.merged_into, p.id) where p.id = $1)`;
+/** Erasures of a person's records that are not complete are due now. */
+export async function hurryErasures(db: Queries, patientId: string): Promise<void> {
+  // From the few erasures to their patients, because no index says which records are of one person.
+  const text = `update erasures e set next_attempt_at = now() from patients o, patients p
+    where e.next_attempt_at is not null and o.id = e.patient_id and p.id = $1 and ${ofOnePerson}`;
   await db.query({ name: "erasures_hurry", text }, [patientId]);
-}
-
-export async function hurryErasure(db: Queries, patientId: string): Promise<void> {
-  const text = "update erasures set next_attempt_at = now() where patient_id = $1 and next_attempt_at is not null";
-  await db.query({ name: "erasure_hurry", text }, [patientId]);
 }
 
 /** How many erasures have failed three times and more. */

@@ -1,10 +1,8 @@
 /** The work list of duplicates: pairs of records that may be one person, and what people decide about them. */
-
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
 import { isUuid } from "@pm/kit/uuid";
-import type { Call } from "../caller.ts";
-import { viewerOf } from "../caller.ts";
+import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import { findFor } from "../patients/access.ts";
 import { createAccess } from "../patients/access-store.ts";
