@@ -11,7 +11,7 @@ import { readSettings } from "./settings.ts";
 type Violation = { ruleName: string; violatingConstructs: { constructPath: string }[] };
 type Report = { pluginReports: { pluginName: string; violations: Violation[] }[] };
 
-test("cdk-nag's packs AwsSolutions and HIPAA find nothing but the written exceptions, and find each of those", () => {
+test("cdk-nag's packs AwsSolutions and HIPAA find nothing but the written exceptions, and find each of those", { timeout: 120_000 }, () => {
   const outdir = mkdtempSync(join(tmpdir(), "pm-nag-"));
   onTestFinished(() => rmSync(outdir, { recursive: true }));
   const app = new App({ outdir });

@@ -21,7 +21,7 @@ test("the values for the chart are those that tests/charts renders", () => {
   expect(values).toBe(readFileSync(golden, "utf8"));
 });
 
-test("the example has the outputs that the stacks have, with the networks of the databases", () => {
+test("the example has the outputs that the stacks have, with the networks of the databases", { timeout: 120_000 }, () => {
   const outdir = mkdtempSync(join(tmpdir(), "pm-values-"));
   onTestFinished(() => rmSync(outdir, { recursive: true }));
   const stacks = Object.values(addStacks(new App({ outdir }), readSettings(`${folder}/settings.example.json`)));
