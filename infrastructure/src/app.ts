@@ -25,12 +25,10 @@ export function addStacks(app: App, settings: Settings) {
     dataKey: keys.data,
     logsKey: keys.logs,
   });
-  const superuser = data.instance.secret;
-  if (!superuser) throw new Error("the instance has a generated secret");
   const secrets = new SecretsStack(app, `${name}-secrets`, {
     ...props,
     dataKey: keys.data,
-    superuser,
+    superusers: data.instances.flatMap(({ secret }) => secret ?? []),
     externalSecrets: cluster.externalSecrets,
   });
   const registry = new RegistryStack(app, `${name}-registry`, { ...props, imagesKey: keys.images });

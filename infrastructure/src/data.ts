@@ -1,4 +1,7 @@
-/** PostgreSQL: one instance with a database and roles per service, which the Job of k8s/rds makes. Kafka is in the cluster. */
+/**
+ * PostgreSQL: one instance for all services, or one for each. The Job of k8s/rds makes the databases and their roles, so no
+ * service has the password of an instance.
+ */
 import { CfnOutput, Duration, RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
 import { type IConnectable, InstanceType, type IVpc, Port } from "aws-cdk-lib/aws-ec2";
 import type { IKey } from "aws-cdk-lib/aws-kms";
@@ -14,12 +17,12 @@ import {
   StorageType,
 } from "aws-cdk-lib/aws-rds";
 import type { Construct } from "constructs";
-import { profiles, type Settings } from "./settings.ts";
+import { profiles, type Settings, services } from "./settings.ts";
 
 export type DataProps = StackProps & { settings: Settings; vpc: IVpc; clients: IConnectable; dataKey: IKey; logsKey: IKey };
 
 export class DataStack extends Stack {
-  readonly instance: DatabaseInstance;
+  readonly instances: DatabaseInstance[];
 
   constructor(scope: Construct, id: string, props: DataProps) {
     super(scope, id, props);
@@ -39,51 +42,53 @@ export class DataStack extends Stack {
         log_disconnections: "1",
       },
     });
-    // Otherwise RDS makes these two, without the key and for ever.
-    const logs = ["postgresql", "upgrade"].map(
-      (name) =>
-        new LogGroup(this, `Log-${name}`, {
-          logGroupName: `/aws/rds/instance/${settings.name}/${name}`,
-          encryptionKey: logsKey,
-          retention: RetentionDays.ONE_YEAR,
-          removalPolicy: RemovalPolicy.RETAIN,
+    const addInstance = (suffix: string) => {
+      // Otherwise RDS makes these two, without the key and for ever.
+      const logs = ["postgresql", "upgrade"].map(
+        (name) =>
+          new LogGroup(this, `Log${suffix}-${name}`, {
+            logGroupName: `/aws/rds/instance/${settings.name}${suffix}/${name}`,
+            encryptionKey: logsKey,
+            retention: RetentionDays.ONE_YEAR,
+            removalPolicy: RemovalPolicy.RETAIN,
+          }),
+      );
+      const instance = new DatabaseInstance(this, `Postgres${suffix}`, {
+        instanceIdentifier: `${settings.name}${suffix}`,
+        engine,
+        parameterGroup,
+        instanceType: new InstanceType(profile.databaseType),
+        vpc,
+        vpcSubnets: { subnetGroupName: "databases" },
+        publiclyAccessible: false,
+        multiAz: profile.multiAz,
+        credentials: Credentials.fromGeneratedSecret("postgres", {
+          secretName: `${settings.name}/postgres-superuser${suffix}`,
+          encryptionKey: dataKey,
         }),
-    );
-    this.instance = new DatabaseInstance(this, "Postgres", {
-      instanceIdentifier: settings.name,
-      engine,
-      parameterGroup,
-      instanceType: new InstanceType(profile.databaseType),
-      vpc,
-      vpcSubnets: { subnetGroupName: "databases" },
-      publiclyAccessible: false,
-      multiAz: profile.multiAz,
-      credentials: Credentials.fromGeneratedSecret("postgres", {
-        secretName: `${settings.name}/postgres-superuser`,
-        encryptionKey: dataKey,
-      }),
-      caCertificate: CaCertificate.RDS_CA_RSA2048_G1,
-      storageType: StorageType.GP3,
-      allocatedStorage: profile.databaseGiB,
-      maxAllocatedStorage: profile.maxDatabaseGiB,
-      storageEncrypted: true,
-      storageEncryptionKey: dataKey,
-      backupRetention: Duration.days(profile.backupDays),
-      copyTagsToSnapshot: true,
-      deleteAutomatedBackups: false,
-      deletionProtection: true,
-      removalPolicy: RemovalPolicy.SNAPSHOT,
-      autoMinorVersionUpgrade: true,
-      cloudwatchLogsExports: ["postgresql", "upgrade"],
-      monitoringInterval: Duration.minutes(1),
-      databaseInsightsMode: DatabaseInsightsMode.STANDARD,
-      enablePerformanceInsights: true,
-      performanceInsightEncryptionKey: dataKey,
-    });
-    this.instance.node.addDependency(...logs);
-    this.instance.connections.allowFrom(clients, Port.tcp(5432), "Pods of the cluster");
-
-    new CfnOutput(this, "PostgresHost", { value: this.instance.dbInstanceEndpointAddress });
-    new CfnOutput(this, "PostgresPort", { value: this.instance.dbInstanceEndpointPort });
+        caCertificate: CaCertificate.RDS_CA_RSA2048_G1,
+        storageType: StorageType.GP3,
+        allocatedStorage: profile.databaseGiB,
+        maxAllocatedStorage: profile.maxDatabaseGiB,
+        storageEncrypted: true,
+        storageEncryptionKey: dataKey,
+        backupRetention: Duration.days(profile.backupDays),
+        copyTagsToSnapshot: true,
+        deleteAutomatedBackups: false,
+        deletionProtection: true,
+        removalPolicy: RemovalPolicy.SNAPSHOT,
+        autoMinorVersionUpgrade: true,
+        cloudwatchLogsExports: ["postgresql", "upgrade"],
+        monitoringInterval: Duration.minutes(1),
+        databaseInsightsMode: DatabaseInsightsMode.STANDARD,
+        enablePerformanceInsights: true,
+        performanceInsightEncryptionKey: dataKey,
+      });
+      instance.node.addDependency(...logs);
+      instance.connections.allowFrom(clients, Port.tcp(5432), "Pods of the cluster");
+      new CfnOutput(this, `PostgresHost${suffix}`, { value: instance.dbInstanceEndpointAddress });
+      return instance;
+    };
+    this.instances = settings.databases === "shared" ? [addInstance("")] : services.map((service) => addInstance(`-${service}`));
   }
 }

@@ -3,7 +3,7 @@ import { CfnOutput, RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
 import { Repository, RepositoryEncryption, TagMutability } from "aws-cdk-lib/aws-ecr";
 import type { IKey } from "aws-cdk-lib/aws-kms";
 import type { Construct } from "constructs";
-import { services } from "./secrets.ts";
+import { services } from "./settings.ts";
 
 export class RegistryStack extends Stack {
   constructor(scope: Construct, id: string, props: StackProps & { imagesKey: IKey }) {

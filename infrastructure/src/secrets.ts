@@ -8,9 +8,7 @@ import type { IKey } from "aws-cdk-lib/aws-kms";
 import { DatabaseSecret } from "aws-cdk-lib/aws-rds";
 import type { ISecret } from "aws-cdk-lib/aws-secretsmanager";
 import type { Construct } from "constructs";
-import type { Settings } from "./settings.ts";
-
-export const services = ["patient", "billing", "analytics", "auth"] as const;
+import { type Settings, services } from "./settings.ts";
 
 /** The roles of each service's database, as their Secrets are named. */
 export const passwordsOf = Object.fromEntries(services.map((name) => [name, [name, `${name}-owner`, `${name}-anchor`]])) as Record<
@@ -18,12 +16,12 @@ export const passwordsOf = Object.fromEntries(services.map((name) => [name, [nam
   string[]
 >;
 
-export type SecretsProps = StackProps & { settings: Settings; dataKey: IKey; superuser: ISecret; externalSecrets: IRole };
+export type SecretsProps = StackProps & { settings: Settings; dataKey: IKey; superusers: ISecret[]; externalSecrets: IRole };
 
 export class SecretsStack extends Stack {
   constructor(scope: Construct, id: string, props: SecretsProps) {
     super(scope, id, props);
-    const { settings, dataKey, superuser, externalSecrets } = props;
+    const { settings, dataKey, superusers, externalSecrets } = props;
     const password = (role: string) =>
       new DatabaseSecret(this, `Password-${role}`, {
         username: role.replace("-", "_"),
@@ -32,7 +30,7 @@ export class SecretsStack extends Stack {
       });
     const read: Record<string, ISecret[]> = {
       // For the Job that makes databases and roles.
-      superuser: [superuser],
+      superuser: superusers,
       ...Object.fromEntries(Object.entries(passwordsOf).map(([service, roles]) => [service, roles.map((role) => password(role))])),
     };
     new CfnOutput(this, "Region", { value: this.region });

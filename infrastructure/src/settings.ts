@@ -2,6 +2,9 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 
+/** The services that have a database. */
+export const services = ["patient", "billing", "analytics", "auth"] as const;
+
 /** Sizes. docs/aws.md says what each costs, and what it holds. */
 export const profiles = {
   /** For people who try it: one zone of databases, one NAT gateway, no private endpoints. */
@@ -53,6 +56,8 @@ const settingsSchema = z.strictObject({
   /** They are named, because a synth without credentials cannot look them up. */
   zones: z.array(z.string().regex(/^[a-z]{2}(-[a-z]+)+-\d[a-z]$/, "is a zone, such as eu-central-1a")).length(3),
   profile: z.enum(Object.keys(profiles) as [keyof typeof profiles, ...(keyof typeof profiles)[]]),
+  /** `shared`: one instance of PostgreSQL has the databases of all services. `separate`: each service has an instance. */
+  databases: z.enum(["shared", "separate"]).default("shared"),
   /** Whether pods and nodes reach the internet. Without it, every image has to be in a registry of the account. */
   nat: z.boolean(),
   cidr: z.string().regex(/^\d+\.\d+\.\d+\.\d+\/1[6-9]$/, "is a network of /16 to /19, such as 10.60.0.0/16"),

@@ -27,6 +27,7 @@ const sizes = Object.keys(profiles) as (keyof typeof profiles)[];
 const all: Record<string, Record<keyof typeof clinic, Template>> = {
   ...Object.fromEntries(sizes.map((profile) => [profile, synthesize({ profile })])),
   "without NAT": synthesize({ nat: false }),
+  "an instance per service": synthesize({ databases: "separate" }),
 };
 
 function resources(templates: Record<string, Template>): [string, Resource][] {
@@ -129,9 +130,22 @@ test.each(Object.entries(all))("%s: everything that is stored is encrypted", (_,
   const names = resources(templates).flatMap(([, { Type, Properties }]) =>
     Type === "AWS::Logs::LogGroup" ? [Properties.LogGroupName] : [],
   );
-  expect(names).toEqual(
-    expect.arrayContaining(["/aws/eks/patients/cluster", "/aws/rds/instance/patients/postgresql", "/aws/rds/instance/patients/upgrade"]),
+  const instances = Object.values(templates.data.findResources("AWS::RDS::DBInstance")).map(
+    ({ Properties }) => Properties.DBInstanceIdentifier,
   );
+  const ofDatabases = instances.flatMap((name) => ["postgresql", "upgrade"].map((log) => `/aws/rds/instance/${name}/${log}`));
+  expect(names).toEqual(expect.arrayContaining(["/aws/eks/patients/cluster", ...ofDatabases]));
+});
+
+test("with an instance per service, each has its own name, password and logs", () => {
+  const { data } = all["an instance per service"] ?? clinic;
+  const names = (type: string, property: string) =>
+    Object.values(data.findResources(type)).map(({ Properties }) => String(Properties[property]));
+  expect(names("AWS::RDS::DBInstance", "DBInstanceIdentifier").sort()).toEqual(
+    ["analytics", "auth", "billing", "patient"].map((service) => `patients-${service}`),
+  );
+  expect(new Set(names("AWS::SecretsManager::Secret", "Name")).size).toBe(4);
+  expect(new Set(names("AWS::Logs::LogGroup", "LogGroupName")).size).toBe(8);
 });
 
 test("databases of a clinic and a hospital survive the loss of a zone; that of a trial does not", () => {

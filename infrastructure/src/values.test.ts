@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { App } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
 import { expect, onTestFinished, test } from "vitest";
-import { parseAllDocuments } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
 import { addStacks } from "./app.ts";
 import { readSettings } from "./settings.ts";
 import { chartValues, externalSecrets, readOutputs } from "./values.ts";
@@ -48,11 +48,29 @@ test("each role of a database has a Secret of the name that the chart mounts, by
     const store = stores.find((each) => each.metadata.name === spec.secretStoreRef.name);
     expect(metadata.name).toMatch(new RegExp(`^postgres-${store.metadata.name}(-owner|-anchor)?$`));
     expect(store.spec.provider.aws.role).toMatch(new RegExp(`-secrets-${store.metadata.name}$`));
-    expect(spec.dataFrom).toEqual([{ extract: { key: `patients/${metadata.name}` } }]);
+    if (metadata.name !== "postgres-superuser") expect(spec.dataFrom).toEqual([{ extract: { key: `patients/${metadata.name}` } }]);
   }
+});
+
+test("where each service has an instance of its own, the chart and the Job of k8s/rds know each by its service", () => {
+  const { "patients-data": data, ...rest } = JSON.parse(example) as Record<string, object>;
+  const services = ["patient", "billing", "analytics", "auth"];
+  const separate = { ...rest, "patients-data": Object.fromEntries(services.map((name) => [`PostgresHost${name}`, `${name}.example.com`])) };
+  const outputs = (stacks: object) => readOutputs(JSON.stringify(stacks));
+  const values = parse(chartValues(outputs(separate)));
+  expect(values.postgres).toEqual({ hosts: Object.fromEntries(services.map((name) => [name, `${name}.example.com`])) });
+  const keys = (stacks: object) =>
+    parseAllDocuments(externalSecrets(outputs(stacks)))
+      .map((document) => document.toJS())
+      .find(({ kind, metadata }) => kind === "ExternalSecret" && metadata.name === "postgres-superuser")
+      .spec.data.filter(({ remoteRef }: { remoteRef: { property: string } }) => remoteRef.property === "host")
+      .map(({ secretKey, remoteRef }: { secretKey: string; remoteRef: { key: string } }) => [secretKey, remoteRef.key]);
+  expect(keys(separate)).toEqual(services.map((name) => [`${name}.host`, `patients/postgres-superuser-${name}`]));
+  expect(keys({ ...rest, "patients-data": data })).toEqual(services.map((name) => [`${name}.host`, "patients/postgres-superuser"]));
+  expect(() => outputs({ ...rest, "patients-data": { PostgresHostpatient: "patient.example.com" } })).toThrow("lack PostgresHost");
 });
 
 test("outputs of a deployment that is not complete are refused by the names of what lacks", () => {
   const { "patients-data": _, ...some } = JSON.parse(example) as Record<string, object>;
-  expect(() => readOutputs(JSON.stringify(some))).toThrow("lack PostgresHost, PostgresPort");
+  expect(() => readOutputs(JSON.stringify(some))).toThrow("lack PostgresHost:");
 });

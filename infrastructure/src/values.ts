@@ -6,21 +6,30 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { stringify } from "yaml";
 import { z } from "zod";
-import { passwordsOf, type services } from "./secrets.ts";
+import { passwordsOf } from "./secrets.ts";
+import { services } from "./settings.ts";
+
+type Service = (typeof services)[number];
 
 /** Who reads passwords, and the names of those. */
 const readers = { superuser: ["superuser"], ...passwordsOf };
-type Reader = "superuser" | (typeof services)[number];
+type Reader = "superuser" | Service;
 
 const readerRoles = Object.fromEntries(Object.keys(readers).map((reader) => [`ReaderRole${reader}`, z.string()])) as Record<
   `ReaderRole${Reader}`,
   z.ZodString
 >;
 
+/** Where each service has an instance of its own. */
+const hosts = Object.fromEntries(services.map((service) => [`PostgresHost${service}`, z.string().optional()])) as Record<
+  `PostgresHost${Service}`,
+  z.ZodOptional<z.ZodString>
+>;
+
 const outputsSchema = z.object({
   DatabaseNetworks: z.string(),
-  PostgresHost: z.string(),
-  PostgresPort: z.coerce.number(),
+  PostgresHost: z.string().optional(),
+  ...hosts,
   Region: z.string(),
   SecretPrefix: z.string(),
   ...readerRoles,
@@ -33,7 +42,11 @@ const outputsSchema = z.object({
 /** @throws Error that names each output that is missing */
 export function readOutputs(json: string) {
   const stacks = Object.values(JSON.parse(json) as Record<string, object>);
-  const result = outputsSchema.safeParse(Object.assign({}, ...stacks));
+  const result = outputsSchema
+    .refine(({ PostgresHost, ...outputs }) => PostgresHost ?? services.every((service) => outputs[`PostgresHost${service}`]), {
+      path: ["PostgresHost"],
+    })
+    .safeParse(Object.assign({}, ...stacks));
   if (result.success) return result.data;
   const names = result.error.issues.map(({ path }) => path.join("."));
   throw new Error(`the outputs lack ${names.join(", ")}: deploy all stacks, with --outputs-file`);
@@ -47,7 +60,10 @@ export function chartValues(outputs: Outputs): string {
   const values = {
     publicUrl: `https://${outputs.Host}`,
     image: { registry: outputs.Registry },
-    postgres: { host: outputs.PostgresHost, port: outputs.PostgresPort },
+    postgres:
+      outputs.PostgresHost === undefined
+        ? { hosts: Object.fromEntries(services.map((service) => [service, outputs[`PostgresHost${service}`]])) }
+        : { host: outputs.PostgresHost },
     gateway: {
       serviceType: "LoadBalancer",
       port: 443,
@@ -84,6 +100,12 @@ export function chartValues(outputs: Outputs): string {
 /** A SecretStore for each reader, with its role, and an ExternalSecret for each password that it reads. */
 export function externalSecrets(outputs: Outputs): string {
   const apiVersion = "external-secrets.io/v1";
+  const administrators = services.flatMap((service) =>
+    ["host", "username", "password"].map((property) => ({
+      secretKey: `${service}.${property}`,
+      remoteRef: { key: `${outputs.SecretPrefix}/postgres-superuser${outputs.PostgresHost ? "" : `-${service}`}`, property },
+    })),
+  );
   const objects = (Object.entries(readers) as [Reader, string[]][]).flatMap(([reader, roles]) => [
     {
       apiVersion,
@@ -103,7 +125,9 @@ export function externalSecrets(outputs: Outputs): string {
         refreshInterval: "1h0m0s",
         secretStoreRef: { kind: "SecretStore", name: reader },
         target: { name: `postgres-${role}` },
-        dataFrom: [{ extract: { key: `${outputs.SecretPrefix}/postgres-${role}` } }],
+        ...(role === "superuser"
+          ? { data: administrators }
+          : { dataFrom: [{ extract: { key: `${outputs.SecretPrefix}/postgres-${role}` } }] }),
       },
     })),
   ]);

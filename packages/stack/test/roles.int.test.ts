@@ -14,7 +14,9 @@ const rows = (url: string, sql: string) => query(url, async (client) => (await c
 const shared = process.env.POSTGRES_URL ? { skipped: "POSTGRES_URL names a server that others may use" } : {};
 describe.skipIf("skipped" in shared)("k8s/roles/roles.sh", { timeout: 120_000, meta: shared }, () => {
   let postgres: Postgres;
+  const services = ["patient", "billing", "analytics", "auth"];
   const passwords = mkdtempSync(join(tmpdir(), "pm-roles-"));
+  const servers = mkdtempSync(join(tmpdir(), "pm-servers-"));
   const as = (user: string, password: string, database: string) => {
     const url = new URL(postgres.url);
     Object.assign(url, { username: user, password, pathname: database });
@@ -24,15 +26,17 @@ describe.skipIf("skipped" in shared)("k8s/roles/roles.sh", { timeout: 120_000, m
   const makeRoles = async () => {
     const { hostname, port } = new URL(postgres.url);
     const bin = await installPostgresClient(() => undefined);
-    const server = { PGHOST: hostname, PGPORT: port, PGUSER: "master", PGPASSWORD: "of-master" };
+    for (const service of services)
+      for (const [key, value] of Object.entries({ host: hostname, username: "master", password: "of-master" }))
+        writeFileSync(join(servers, `${service}.${key}`), value);
     await promisify(execFile)("bash", [script], {
-      env: { ...process.env, ...server, PATH: `${bin}:${process.env.PATH}`, PASSWORDS: passwords },
+      env: { ...process.env, PGPORT: port, PATH: `${bin}:${process.env.PATH}`, SERVERS: servers, PASSWORDS: passwords },
     });
   };
 
   beforeAll(async () => {
     postgres = await startPostgres({ durable: false });
-    for (const service of ["patient", "billing", "analytics", "auth"])
+    for (const service of services)
       for (const role of [service, `${service}-owner`, `${service}-anchor`]) writeFileSync(join(passwords, role), `of-${role}`);
     // What RDS gives to those who administer an instance: they make roles and databases, and are no superuser.
     await rows(postgres.url, "CREATE ROLE master LOGIN CREATEDB CREATEROLE PASSWORD 'of-master'");
@@ -41,12 +45,12 @@ describe.skipIf("skipped" in shared)("k8s/roles/roles.sh", { timeout: 120_000, m
     await makeRoles();
   }, 300_000);
   afterAll(async () => {
-    rmSync(passwords, { recursive: true });
+    for (const folder of [passwords, servers]) rmSync(folder, { recursive: true });
     await postgres.stop();
   });
 
   test("makes the databases and roles without a superuser, with the extensions that migrations need", async () => {
-    for (const service of ["patient", "billing", "analytics", "auth"]) {
+    for (const service of services) {
       const owner = as(`${service}_owner`, `of-${service}-owner`, service);
       await rows(owner, "CREATE TABLE thing (id int, mail citext)");
       expect(await rows(owner, "SELECT extname FROM pg_extension WHERE extname IN ('pg_trgm', 'citext')")).toHaveLength(2);
