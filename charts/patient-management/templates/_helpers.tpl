@@ -177,7 +177,7 @@ pm.kafkaVolume (dict "root" $ "name" "patient")
 
 {{/* postgres://patient@host:5432/patient */}}
 {{- define "pm.databaseUrl" -}}
-postgres://{{ .role }}@{{ .root.Values.postgres.host }}:{{ .root.Values.postgres.port }}/{{ .name }}
+postgres://{{ .role }}@{{ get .root.Values.postgres.hosts .name | default .root.Values.postgres.host }}:{{ .root.Values.postgres.port }}/{{ .name }}
 {{- end }}
 
 {{/*
