@@ -1,6 +1,6 @@
 /**
- * Lets promtool check the rules and the tests of alert-cases.ts: each alert fires at one set of samples, and does not at
- * another. Exits with 1 if one does otherwise.
+ * Lets promtool check the rules and the tests of alert-cases.ts: each alert fires at one set of samples, and does not
+ * at another. Exits with 1 if one does otherwise.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

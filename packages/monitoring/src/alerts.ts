@@ -1,4 +1,4 @@
-/** What somebody has to look at. Each alert has a runbook of its name in docs/runbooks and tests in tests/monitoring. */
+/** What somebody has to look at. A runbook in docs/runbooks has its name, and tests/monitoring has cases of it. */
 import { ourContainers, ourDeployments, ourMigrations, ours } from "./selectors.ts";
 
 export type Alert = {

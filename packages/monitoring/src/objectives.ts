@@ -1,6 +1,6 @@
 /**
- * What users may expect of the platform. From this list burn-rates.ts makes rules and alerts, and the overview shows how
- * much of each budget is left.
+ * What users may expect of the platform. From this list burn-rates.ts makes rules and alerts, and the overview shows
+ * how much of each budget is left.
  */
 import { ours } from "./selectors.ts";
 

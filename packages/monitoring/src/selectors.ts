@@ -1,6 +1,6 @@
 /**
- * Whose series are asked. In the committed rules these select everything, so that any Prometheus can load them; the chart
- * narrows them to its release (templates/prometheusrule.yaml).
+ * Whose series are asked. In the committed rules these select everything, so that any Prometheus can load them; the
+ * chart narrows them to its release (templates/prometheusrule.yaml).
  */
 export const ours = 'service=~".+"';
 export const ourDeployments = 'deployment=~".+"';

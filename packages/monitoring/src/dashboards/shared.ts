@@ -1,4 +1,6 @@
-/** Panels that several dashboards show. `where` selects the series, such as `namespace=~"$namespace",service="patient"`. */
+/**
+ * Panels that several dashboards show. `where` selects the series, such as `namespace=~"$namespace",service="patient"`.
+ */
 import { type Panel, quantile, rate } from "./dashboard.ts";
 
 const errorOfHttp = `http_response_status_code=~"5.."`;

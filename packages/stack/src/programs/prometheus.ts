@@ -4,8 +4,8 @@ import { cached, type Progress } from "./cache.ts";
 import { hasProgram, run } from "./child.ts";
 
 /**
- * Returns the commands of Prometheus and its promtool: those on the PATH, or else, on Debian and its relatives, those of
- * the package, which is unpacked once and not installed, so that nothing of it starts by itself.
+ * Returns the commands of Prometheus and its promtool: those on the PATH, or else, on Debian and its relatives, those
+ * of the package, which is unpacked once and not installed, so that nothing of it starts by itself.
  * @throws Error with the reason if neither can be had
  */
 export async function installPrometheus(progress: Progress): Promise<{ prometheus: string; promtool: string }> {
