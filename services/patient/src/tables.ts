@@ -280,7 +280,8 @@ export type Tables = {
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
   import_duplicates: { import_id: string; line: bigint; possible_duplicates: number };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };
-  import_emails: { import_id: string; email_hash: Buffer };
+  /** `patient_id`: of whom a line with it is; null in a row of the version before. */
+  import_emails: { import_id: string; email_hash: Buffer; patient_id: string | null };
   file_transfers: {
     caller: string;
     kind: "import" | "export";
