@@ -124,7 +124,14 @@ export type Patient = {
  * What lists find and order a patient by: words, of which `names` are those that a misspelled word may mean, the name by which
  * lists are sorted, and the city as it is compared. By `keys` records meet that may be of one person.
  */
-export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined; keys: number[] };
+export type SearchWords = {
+  all: string[];
+  names: string[];
+  sortName: string;
+  cityKey: string | undefined;
+  keys: number[];
+  birthKeys: number[];
+};
 
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored" | "merged" | "unmerged" | "erased";

@@ -15,7 +15,7 @@ import { rulesAt } from "../patients/fields.ts";
 import { hasRecordNumber, withRecordNumber } from "../patients/identifiers.ts";
 import type { Patients } from "../patients/patients.ts";
 import { emailKeyOf, type FieldChange, importedRecord } from "../patients/record.ts";
-import type { Duplicates, Newcomer } from "../patients/registration.ts";
+import type { Duplicates, Look, Newcomer } from "../patients/registration.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
@@ -251,7 +251,7 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
       const written = batch;
       writing = written;
       batch = newBatch();
-      progress = findDuplicates(written, options.duplicates)
+      progress = findDuplicates(written, options.duplicates, run.duplicates === "refuse" ? "everywhere" : "closely")
         .then((duplicates) => advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, duplicates }))
         .finally(committed)
         .then((after) => {
@@ -269,8 +269,8 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
 }
 
 /** Lines whose patients may be registered already, as of what is stored before them. */
-async function findDuplicates({ newcomers }: Batch, duplicates: Duplicates): Promise<(LineDuplicates & { id: string })[]> {
-  const counts = newcomers.length > 0 ? await duplicates.count(newcomers) : [];
+async function findDuplicates({ newcomers }: Batch, duplicates: Duplicates, look: Look): Promise<(LineDuplicates & { id: string })[]> {
+  const counts = newcomers.length > 0 ? await duplicates.count(newcomers, look) : [];
   return newcomers.flatMap(({ id, line }, index) => (counts[index] ? [{ id, line, possibleDuplicates: counts[index] }] : []));
 }
 

@@ -11,7 +11,7 @@ import { fold } from "../patients/folding.ts";
 import { phoneWords } from "../patients/phone.ts";
 import { partOfRecord } from "../patients/record.ts";
 import type { Grade, Patient } from "../tables.ts";
-import { findByKeys, findByWords, maxSharers, readCandidates } from "./candidates-store.ts";
+import { type FindByKeys, findByAnyKey, findByWords, maxSharers, readCandidates } from "./candidates-store.ts";
 import { compare } from "./comparisons.ts";
 import { type Frequencies, gradeOf, type Model, type Reason, type Scored, scoreOf } from "./model.ts";
 
@@ -55,7 +55,7 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
   const common = new LRUCache<number, true>({ max: 100_000, ttl: 3_600_000 });
 
   /** The ids of patients who share a key with each of these people. */
-  async function sharersOf(asked: Asked[]): Promise<string[][]> {
+  async function sharersOf(asked: Asked[], findByKeys: FindByKeys): Promise<string[][]> {
     const keys = asked.map((each) => each.keys.filter((key) => !common.has(key)));
     const sharers = await findByKeys(db, [...new Set(keys.flat())]);
     for (const [key, ids] of sharers)
@@ -90,12 +90,12 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
     version: model.version,
 
     /** The candidates for each of several people, by shared keys alone. Nobody is shown them before somebody has audited it. */
-    async find(asked: Asked[]): Promise<Candidate[][]> {
+    async find(asked: Asked[], findByKeys: FindByKeys): Promise<Candidate[][]> {
       const found: Candidate[][] = [];
       // Some at a time, since each may have hundreds to be compared with.
       for (let at = 0; at < asked.length; at += maxAtOnce) {
         const some = asked.slice(at, at + maxAtOnce);
-        const ids = await sharersOf(some);
+        const ids = await sharersOf(some, findByKeys);
         found.push(...(await graded(some.map((each, index) => ({ ...each, ids: ids[index] ?? [] })))));
       }
       return found;
@@ -119,7 +119,10 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
     async match(call: Call, body: unknown, limit: number): Promise<Candidate[]> {
       const part = partOfRecord(body, rulesAt(now().getTime(), anyPrecision));
       const asked = { viewer: viewerOf(call.caller), part, keys: blockingKeys(featuresOf(part)) };
-      const [sharers, exact] = await Promise.all([sharersOf([asked]), findByWords(db, exactWords(part), part.identifiers ?? [])]);
+      const [sharers, exact] = await Promise.all([
+        sharersOf([asked], findByAnyKey),
+        findByWords(db, exactWords(part), part.identifiers ?? []),
+      ]);
       const [found = []] = await graded([{ ...asked, ids: [...new Set([...sharers.flat(), ...exact])] }]);
       const candidates = found.slice(0, limit);
       await this.shown(call, candidates);
