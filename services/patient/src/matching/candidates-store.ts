@@ -1,5 +1,6 @@
 /** Who may be the same person as somebody: patients who share a key, a number or an address with them. */
 import type { Queries } from "@pm/kit/postgres/transaction";
+import { LRUCache } from "lru-cache";
 import type { Viewer } from "../database.ts";
 import { visible } from "../patients/access-store.ts";
 import { type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
@@ -33,6 +34,29 @@ export const findByBirthKey = createFindByKeys(
   "match_birth_keys_find",
   "match_keys[1] between key and key and deleted_at is null order by match_keys[1]",
 );
+
+/** Finds who shares keys with whom, and remembers for an hour which keys too many patients share. */
+export function createSharers() {
+  const common = new LRUCache<number, true>({ max: 100_000, ttl: 3_600_000 });
+  const isCommon = (key: number) => common.has(key);
+  return {
+    isCommon,
+
+    /** The ids of patients who share one of each of these keys. */
+    async of(db: Queries, asked: number[][], findByKeys: FindByKeys): Promise<string[][]> {
+      const sharers = await findByKeys(
+        db,
+        [...new Set(asked.flat())].filter((key) => !isCommon(key)),
+      );
+      for (const [key, ids] of sharers)
+        if (ids.length > maxSharers) {
+          common.set(key, true);
+          sharers.delete(key);
+        }
+      return asked.map((keys) => [...new Set(keys.flatMap((key) => sharers.get(key) ?? []))]);
+    },
+  };
+}
 
 const exactStatement = {
   name: "match_exact_find",
