@@ -170,6 +170,19 @@ test("a month that was removed without an entry, or by an entry that somebody ch
   expect(await verifyAudit(owner)).toMatchObject({ intact: false });
 });
 
+test("an entry is written alone, and no summary of the pages that are not full", async () => {
+  const { owner, write } = await openMonths();
+  for (const at of [inMonth(0), inMonth(6)]) {
+    await write(50, at);
+    const { rows } = await owner.query(
+      `explain (analyze, wal, format json) insert into audit_entries (occurred_at, actor, action, subject, request_id)
+       values ($1, gen_random_uuid()::text, 'patient.read', gen_random_uuid()::text, gen_random_uuid()::text)`,
+      [at],
+    );
+    expect(rows[0]["QUERY PLAN"][0].Plan["WAL Bytes"]).toBeLessThan(1_000);
+  }
+});
+
 test("the service makes the months ahead, and drops none", async () => {
   const { owner, runtime, write } = await openMonths();
   await runtime.query("select audit_ensure_months()");

@@ -125,7 +125,14 @@ export type Patient = {
  * What lists find and order a patient by: words, of which `names` are those that a misspelled word may mean, the name by which
  * lists are sorted, and the city as it is compared. By `keys` records meet that may be of one person.
  */
-export type SearchWords = { all: string[]; names: string[]; sortName: string; cityKey: string | undefined; keys: number[] };
+export type SearchWords = {
+  all: string[];
+  names: string[];
+  sortName: string;
+  cityKey: string | undefined;
+  keys: number[];
+  birthKeys: number[];
+};
 
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored" | "merged" | "unmerged" | "erased";
@@ -281,7 +288,8 @@ export type Tables = {
   import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
   import_duplicates: { import_id: string; line: bigint; possible_duplicates: number };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };
-  import_emails: { import_id: string; email_hash: Buffer };
+  /** `patient_id`: of whom a line with it is; null in a row of the version before. */
+  import_emails: { import_id: string; email_hash: Buffer; patient_id: string | null };
   file_transfers: {
     caller: string;
     kind: "import" | "export";

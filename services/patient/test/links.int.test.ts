@@ -58,7 +58,7 @@ test("a chain is sent as one step for each account, and its end gives each accou
   await expect.poll(links, { timeout: 10_000 }).toEqual(new Map([[b, a], [c, a]])); // biome-ignore format: a table
   await unmerge(a, b);
   await expect.poll(links, { timeout: 10_000 }).toEqual(new Map([[b, null], [c, b]])); // biome-ignore format: a table
-  expect(await waiting()).toBe(0);
+  await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
 });
 
 test("after a restore of billing every link is sent again, with the revision that it has", async () => {
@@ -70,6 +70,20 @@ test("after a restore of billing every link is sent again, with the revision tha
   expect(await resendLinks(service.db)).toBeGreaterThan(0);
   await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
   expect(sent.filter(({ patientId }) => patientId === b)).toEqual(before);
+});
+
+test("what is linked after a restore of patient-service has a higher revision than what was linked before it", async () => {
+  const [a, b] = [await create(), await create()];
+  await merge(a, b);
+  await expect.poll(links, { timeout: 10_000 }).toEqual(new Map([[b, a]]));
+  // As a backup has it that was made long before.
+  await service.db.pool.query("update patient_links set revision = 1 where patient_id = $1", [b]);
+  await unmerge(a, b);
+  await merge(a, b);
+  await expect.poll(() => sent.length, { timeout: 10_000 }).toBe(2);
+  const [before, after] = sent.map(({ revision }) => revision) as [bigint, bigint];
+  expect(after).toBeGreaterThan(before);
+  expect(after).toBeGreaterThan(BigInt(Date.now() - 60_000) * 1_000n);
 });
 
 test("a link to an erased account is not sent again", async () => {

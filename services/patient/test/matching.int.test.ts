@@ -126,6 +126,28 @@ test("a create warns by default, allows without looking, and refuses with the ca
   expect((await admin.send("POST", "/patients?duplicates=maybe", person)).status).toBe(400);
 });
 
+test("a warning counts who was born on that day and has names that sound alike, and a refusal finds others too", async () => {
+  const person = somebody({ firstName: "Katherine", dateOfBirth: "1961-07-14" });
+  await create(person);
+  const { lastName } = person as { lastName: string };
+  const warned = async (fields: object) => (await create(twice({ ...person, ...fields }))).possibleDuplicates;
+  expect(await warned({ firstName: "Catherine" })).toBe(1);
+  expect(await warned({ firstName: lastName, lastName: "Katharine" })).toBe(2);
+  expect(await warned({ dateOfBirth: "1961-07-15" })).toBe(0);
+  const refused = await admin.send("POST", "/patients?duplicates=refuse", twice({ ...person, dateOfBirth: "1961-07-15" }));
+  expect(refused).toMatchObject({ status: 409 });
+  expect(refused.body.candidates.length).toBe(4);
+});
+
+test("a look at everybody of that day uses the index, in a table of which Postgres has no statistics yet", async () => {
+  const { rows } = await service.db.pool.query(
+    `explain (format json) select array(select id from patients where match_keys[1] between key and key and deleted_at is null
+      order by match_keys[1] limit 21) from unnest('{1}'::int[]) as key`,
+  );
+  expect(JSON.stringify(rows)).toContain("patients_birth_key");
+  expect(JSON.stringify(rows)).not.toContain("Seq Scan");
+});
+
 test("of 64 requests for one person at once, one creates them and the others meet them", async () => {
   const person = somebody();
   const answers = await Promise.all(Array.from({ length: 64 }, () => admin.send("POST", "/patients?duplicates=refuse", twice(person))));

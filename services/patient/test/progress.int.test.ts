@@ -55,6 +55,17 @@ test("an import says how far it is while it runs, can be cancelled, and goes on 
   expect(rows[0].n).toBe(1);
 });
 
+test("a request that finds its import running does not end what the progress says of it", async () => {
+  const [client, key, text] = [service.as("user"), randomUUID(), file(2_500)];
+  const { answer, sendRest } = await startSlowly(client, text, key);
+  const [{ importId }] = (await client.send("GET", "/patients/imports")).body.items;
+  const other = await client.send("POST", "/patients:import", file(1_100), { ...ndjson, "idempotency-key": key });
+  expect(other.body).toMatchObject({ code: "idempotency_key_reused" });
+  expect((await client.send("GET", `/patients/imports/${importId}`)).body).toMatchObject({ status: "running" });
+  sendRest();
+  expect(await answer).toMatchObject({ lines: 2_500 });
+});
+
 test("errors are CSV that no spreadsheet runs", async () => {
   const lines = `${JSON.stringify(someBody({ "=SUM(1)": 1 }))}\n{"name":"Ada"\n`;
   const { importId } = (await admin.send("POST", "/patients:import", lines, ndjson)).body;

@@ -154,7 +154,7 @@ const tables: TableDescriptions<Tables> = {
   import_duplicates: { import_id: "uuid", line: "bigint", possible_duplicates: "integer" },
   duplicate_progress: { one: "boolean default", model: "text", after_id: "uuid null", server: "text", xid: "text", id: "uuid" },
   conflict_limits: { caller: "text", told_at: "timestamptz[] default" },
-  import_emails: { import_id: "uuid", email_hash: "bytea" },
+  import_emails: { import_id: "uuid", email_hash: "bytea", patient_id: "uuid null" },
   file_transfers: {
     caller: "text",
     kind: "text",

@@ -85,6 +85,35 @@ test("a dry run tells that others have an e-mail, and not that the patient itsel
     expect(await send(admin, file, query, ndjson)).toMatchObject({ created: 0, updated: 1, failed: 3, errors: failed });
 });
 
+test("a dry run lets lines of one patient have the same e-mail and identifier, also of one whom a line before creates", async () => {
+  const [patient, number, email] = [await register(admin), `N-${randomUUID()}`, () => `${randomUUID()}@example.com`];
+  const [first, second] = [email(), email()];
+  const identifiers = [{ system: "passport-de", value: number }];
+  const line = (fields: object) => `${JSON.stringify(fields)}\n`;
+  const others = Array.from({ length: 1_100 }, () => line(someBody())).join("");
+  const again = (fields: object) => line({ identifiers, ...fields });
+  const file = [
+    line({ id: patient.id, email: first }),
+    line({ id: patient.id, email: first, sex: "female" }),
+    line(someBody({ identifiers, email: second })),
+    again({ sex: "male" }),
+    again({ email: second, name: "Eva Holm" }),
+    again({ email: first }),
+    again({ dateOfBirth: "2999-01-01" }),
+    others,
+    again({ sex: "female" }),
+  ].join("");
+  const [taken, future] = [{ path: "email", message: expect.stringContaining("another patient") }, { path: "dateOfBirth" }];
+  for (const query of ["mode=upsert&dryRun=true", "mode=upsert"])
+    expect(await send(admin, file, query, ndjson)).toMatchObject({
+      ...{ lines: 1_108, created: 1_101, updated: 5, unchanged: 0, failed: 2 },
+      errors: [
+        { line: 6, errors: [taken] },
+        { line: 7, errors: [future] },
+      ],
+    });
+});
+
 test("a line with an id means that patient or nobody, whatever its identifiers", async () => {
   const [patient, number, user] = [await register(admin), `N-${randomUUID()}`, service.as("user")];
   const own = await register(user);

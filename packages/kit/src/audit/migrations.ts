@@ -21,7 +21,8 @@ export const idsOfBlock = "int8range(entry_ids[1], entry_ids[cardinality(entry_i
 
 /**
  * The index by which the trail is filtered. Entries are only added, so a summary of every 64 pages is enough: an insert
- * pays almost nothing for it, and autovacuum makes the summary of full pages.
+ * pays almost nothing for it, and autovacuum makes the summary of full pages. The summary that an index of few or no
+ * entries begins with is removed (months.ts): each insert would write the whole of it again, and double what it costs.
  */
 const bloom = (column: string, distinct: number) => `${column} text_bloom_ops (n_distinct_per_range = ${distinct})`;
 const filtered = ["occurred_at", bloom("actor", 200), bloom("action", 100), bloom("request_id", 2_500)];

@@ -32,8 +32,11 @@ export async function divideTrail<Tables>(db: Kysely<Tables>, role: string, log:
     await db.transaction().execute((transaction) => declareFirstMonth(transaction, now));
     for (const [table] of tables) await sql`alter table ${sql.ref(table)} validate constraint ${sql.ref(`${table}_first`)}`.execute(db);
     await db.transaction().execute((transaction) => attachFirstMonth(transaction, role));
+    await sql`select brin_desummarize_range('audit_entries_by_page'::regclass,
+      greatest(pg_relation_size('audit_entries_first') / current_setting('block_size')::int - 1, 0))`.execute(db);
     log.info("the audit trail is divided into months");
   }
+  await sql.raw(ensureMonths).execute(db);
   await sql`select audit_ensure_months()`.execute(db);
   await grantToAnchor(db, `${role}_anchor`);
 }
@@ -102,7 +105,7 @@ const createIndexes = tables.flatMap(([table, { indexes }]) =>
  * nobody wait.
  */
 const ensureMonths = `
-  create function audit_make_months(at timestamptz) returns void language plpgsql set search_path = public, pg_temp as $function$
+  create or replace function audit_make_months(at timestamptz) returns void language plpgsql set search_path = public, pg_temp as $function$
   declare
     first timestamptz;
     until timestamptz;
@@ -116,6 +119,8 @@ const ensureMonths = `
       suffix := to_char(first at time zone 'UTC', 'YYYY_MM');
       ${tables.map(([table]) => `execute format('create table %I (like ${table} including defaults)', '${table}_' || suffix);`).join("\n      ")}
       ${createIndexes.join("\n      ")}
+      perform brin_desummarize_range(i.indexrelid, 0) from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am a on a.oid = c.relam
+        where a.amname = 'brin' and i.indrelid = to_regclass('audit_entries_' || suffix);
       ${tables
         .map(
           ([table]) =>
@@ -125,6 +130,6 @@ const ensureMonths = `
       insert into audit_months values (first, until);
     end loop;
   end $function$;
-  create function audit_ensure_months() returns void language sql security definer set search_path = public, pg_temp as $function$
+  create or replace function audit_ensure_months() returns void language sql security definer set search_path = public, pg_temp as $function$
     select audit_make_months(now());
   $function$`;

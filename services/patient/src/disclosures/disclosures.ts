@@ -37,11 +37,11 @@ const pieceSize = 400;
 
 /** @param options.others the addresses of the other services */
 export function createDisclosures({ db, audit, cursors, others }: Options): Disclosures {
-  function sourcesFor(call: Call, patientId: string): Source[] {
+  async function sourcesFor(call: Call, patientId: string): Promise<Source[]> {
+    const of = await trailOf(db, patientId);
     const own: Source = {
       service: "patient",
       async page(before, limit) {
-        const of = await trailOf(db, patientId);
         const entries = await readTrail(db, { filter: { disclosures: true }, of, before, limit });
         return entries.map(({ id, at, actor, action, request_id }) => ({
           ...{ service: "patient", id: String(id), at, actor, action, requestId: request_id },
@@ -51,7 +51,12 @@ export function createDisclosures({ db, audit, cursors, others }: Options): Disc
     const asked = Object.entries(others).map(
       ([service, url]): Source => ({
         service,
-        page: (cursor, limit) => askTrail(call, `${url}/audit/${service}`, { service, patientId, cursor, limit }),
+        // Not every service knows which records were merged, so each is asked about all of them.
+        async page(cursor, limit) {
+          const ask = (patientId: string) => askTrail(call, `${url}/audit/${service}`, { service, patientId, cursor, limit });
+          const entries = new Map((await Promise.all(of.patientIds.map(ask))).flat().map((entry) => [entry.id, entry]));
+          return [...entries.values()].sort((one, other) => Number(BigInt(other.id) - BigInt(one.id))).slice(0, limit);
+        },
       }),
     );
     return [own, ...asked];
@@ -67,13 +72,13 @@ export function createDisclosures({ db, audit, cursors, others }: Options): Disc
       const bound = ["disclosures", patientId];
       const positions = (cursor === undefined ? {} : cursors.open(bound, cursor)[0]) as Positions;
       await begin(call, patientId);
-      const { items, isLast } = await merge(sourcesFor(call, patientId), positions, limit);
+      const { items, isLast } = await merge(await sourcesFor(call, patientId), positions, limit);
       return { items, ...(!isLast && { nextCursor: cursors.seal(bound, [positionsAfter(positions, items)]) }) };
     },
 
     async all(call, patientId) {
       await begin(call, patientId);
-      const sources = sourcesFor(call, patientId);
+      const sources = await sourcesFor(call, patientId);
       let { items, isLast } = await merge(sources, {}, pieceSize);
       async function* pieces() {
         for (let positions: Positions = {}; ; ) {

@@ -15,7 +15,7 @@ import { rulesAt } from "../patients/fields.ts";
 import { hasRecordNumber, withRecordNumber } from "../patients/identifiers.ts";
 import type { Patients } from "../patients/patients.ts";
 import { emailKeyOf, type FieldChange, importedRecord } from "../patients/record.ts";
-import type { Duplicates, Newcomer } from "../patients/registration.ts";
+import type { Duplicates, Look, Newcomer } from "../patients/registration.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
@@ -188,17 +188,17 @@ function createTaker({ recordNumbers, now, settings }: Options, call: Call, { dr
 /** Collects lines into a batch, and writes one batch while the next one is collected. */
 function createWriter(options: Options, call: Call, run: Run, started: ImportProgress) {
   const { db, audit, committed } = options;
-  const { dryRun, signal } = run;
+  const { dryRun, transferId, signal } = run;
   // The memory of batches that are written, for the next ones.
   const spare: CollectedPatients[] = [];
   // Names repeat: a word that this import has written need not be written again.
   const knownWords = new Set<string>();
   const who = { viewer: viewerOf(call.caller), requestId: call.requestId };
-  const stepOptions = { dryRun, signal, refusesDuplicates: run.duplicates === "refuse" };
+  const stepOptions = { dryRun, transferId, signal, refusesDuplicates: run.duplicates === "refuse" };
   const lists = () => ({ imported: [], failures: [], newcomers: [] });
   const newBatch = (): Batch => ({ ...lists(), patients: spare.pop() ?? collectPatients(), bytes: 0, keys: new Set() });
   const take = createTaker(options, call, run, knownWords);
-  const update = createUpdates(options, call, run);
+  const update = createUpdates(options, call, { ...run, importId: started.id });
   const changes: LineChanges[] = [];
   let batch = newBatch();
   let writing: Batch | undefined;
@@ -212,10 +212,10 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
       if (run.mode === "upsert") for (const name of identifierNames(line)) batch.keys.add(name);
       return;
     }
-    const { patientId, claims } = updated;
-    const outcome = updated.changes.length > 0 ? "updated" : "unchanged";
-    if (dryRun && outcome === "updated" && changes.length < maxChanges)
-      changes.push({ line: line.number, id: patientId, changes: updated.changes });
+    const { patientId, isNew, claims } = updated;
+    const isChanged = updated.changes.length > 0;
+    if (dryRun && isChanged && changes.length < maxChanges) changes.push({ line: line.number, id: patientId, changes: updated.changes });
+    const outcome = isNew || isChanged ? "updated" : "unchanged";
     const entry = { line: line.number, id: randomUUIDv7(), outcome, patientId, getsNumber: false, names: [] } as const;
     // What was changed took its e-mail and its identifiers already.
     batch.imported.push({ ...entry, names: [], claims: dryRun ? claims : [] });
@@ -251,7 +251,7 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
       const written = batch;
       writing = written;
       batch = newBatch();
-      progress = findDuplicates(written, options.duplicates)
+      progress = findDuplicates(written, options.duplicates, run.duplicates === "refuse" ? "everywhere" : "closely")
         .then((duplicates) => advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, duplicates }))
         .finally(committed)
         .then((after) => {
@@ -269,8 +269,8 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
 }
 
 /** Lines whose patients may be registered already, as of what is stored before them. */
-async function findDuplicates({ newcomers }: Batch, duplicates: Duplicates): Promise<(LineDuplicates & { id: string })[]> {
-  const counts = newcomers.length > 0 ? await duplicates.count(newcomers) : [];
+async function findDuplicates({ newcomers }: Batch, duplicates: Duplicates, look: Look): Promise<(LineDuplicates & { id: string })[]> {
+  const counts = newcomers.length > 0 ? await duplicates.count(newcomers, look) : [];
   return newcomers.flatMap(({ id, line }, index) => (counts[index] ? [{ id, line, possibleDuplicates: counts[index] }] : []));
 }
 

@@ -2,6 +2,7 @@
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import type { PatientDatabase } from "../database.ts";
 import type { ImportMode } from "../tables.ts";
+import { isHeld } from "./store.ts";
 
 export const importStatuses = ["running", "stopped", "cancelled", "finished"] as const;
 
@@ -23,7 +24,7 @@ export type ImportState = {
 /** An import runs while its request holds a lease. Without one, its request ended early. */
 const state = `i.id, i.key, i.mode, i.dry_run as "dryRun", i.lines, i.created, i.updated, i.unchanged, i.failed, i.started_at as "startedAt",
   i.updated_at as "updatedAt", case when i.finished then 'finished' when i.cancelled_at is not null then 'cancelled'
-    when exists (select 1 from file_transfers t where t.id = i.transfer_id and t.expires_at > now()) then 'running' else 'stopped' end as status`;
+    when ${isHeld("i")} then 'running' else 'stopped' end as status`;
 
 const listStatement = {
   name: "imports_list",

@@ -7,6 +7,7 @@ import { askAboutConflicts, type Claim, unchecked, type Verdict } from "../patie
 import { type Conflict, isIdentifierRace, taken } from "../patients/taken-store.ts";
 import { type CollectedPatients, insertCollected } from "../patients/write-store.ts";
 import { type ImportMode, recordNumberSystem } from "../tables.ts";
+import { takenKeys } from "./dry-run-store.ts";
 import { type LineDuplicates, noteDuplicates, refusedDuplicate } from "./duplicates-store.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
@@ -45,6 +46,10 @@ const toProgress = (row: ProgressRow): ImportProgress => ({
 
 const progressColumns = "id, lines, created, updated, unchanged, failed, prefix_hash, finished";
 
+/** Whether the request that runs an import, by what the import knows, still holds its lease. */
+export const isHeld = (imports: string) =>
+  `exists (select from file_transfers t where t.id = ${imports}.transfer_id and t.expires_at > now())`;
+
 const beginStatement = {
   name: "imports_begin",
   text: `
@@ -61,7 +66,8 @@ const findStatement = {
   name: "imports_find",
   text: `
     with found as (
-      update imports set transfer_id = $4, cancelled_at = null where caller = $1 and key = $2 returning ${progressColumns}
+      update imports i set cancelled_at = null, transfer_id = case when ${isHeld("i")} then transfer_id else $4 end
+      where caller = $1 and key = $2 returning ${progressColumns}
     ), audited as (
       ${insertIntoAudit} select $1, 'import.repeated', id, $3, '{}' from found
     )
@@ -79,7 +85,8 @@ type BegunImport = {
 };
 
 /**
- * Begins an import, or finds the one that began under this key. Either leaves an audit entry: even a dry run says which
+ * Begins an import, or finds the one that began under this key, which stays that of the request that runs it until this one advances
+ * it. Either leaves an audit entry: even a dry run says which
  * e-mail addresses belong to patients.
  */
 export async function beginImport(
@@ -99,7 +106,7 @@ const advanceStatement = {
   text: `
     with advanced as (
       update imports set lines = $3, created = created + $4, failed = failed + $5, prefix_hash = $6, finished = $8, updated = updated + $9,
-        unchanged = unchanged + $10, updated_at = now()
+        unchanged = unchanged + $10, transfer_id = $11, updated_at = now()
       where id = $1 and lines = $2 and not finished and cancelled_at is null returning ${progressColumns}
     ), failures as (
       insert into import_errors (import_id, line, errors)
@@ -139,6 +146,7 @@ export type Step = {
   requestId: string;
   before: ImportProgress;
   dryRun: boolean;
+  transferId: string;
   /** Nothing is stored once it has aborted. */
   signal: AbortSignal;
   /** Lines done after this step, and the hash over all of them. */
@@ -204,6 +212,7 @@ async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<Impo
     step.finished,
     count("updated"),
     count("unchanged"),
+    step.transferId,
   ];
   const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
   const warned = step.duplicates.filter(({ line }) => !isFailed.has(line));
@@ -226,39 +235,6 @@ function refusal({ getsNumber }: Imported, conflict: Conflict): FieldError[] {
   const isOurs = getsNumber && conflict !== "email" && conflict.system === recordNumberSystem;
   const message = "got a record number that another line brought at the same moment; import this line again";
   return isOurs ? [{ path: "", message }] : (taken(conflict).options.errors ?? []);
-}
-
-/** In a file no two lines may have the same keys, and no line one that a living patient has, unless it changes that patient. */
-const freeStatement = {
-  name: "imports_free_keys",
-  text: `
-    with input as materialized (
-      select distinct system, value, patient, sha256(convert_to(coalesce('identifier:' || system || '|', '') || value, 'UTF8')) as hash
-      from json_to_recordset($2) as k(system text, value text, patient uuid)
-    ), noted as (
-      insert into import_emails (import_id, email_hash) select $1, hash from input on conflict do nothing returning email_hash
-    )
-    select system, value, patient from input where hash in (select email_hash from noted) and case when system is null
-      then (select id from patients p where p.email_key = value and p.deleted_at is null and p.id is distinct from patient limit 1) is null
-        and (select id from patients p where lower(p.email) = value and p.deleted_at is null and p.id is distinct from patient limit 1) is null
-      else (select patient_id from patient_identifiers i where i.system = input.system and i.value = input.value
-        and i.patient_id is distinct from patient) is null end`,
-};
-
-/** An identifier, or the key of an e-mail, which has no system. `patient` is the one that the line changes. */
-type Key = { system: string | null; value: string; patient: string | null };
-
-/** The lines whose e-mail or identifier is taken: by another patient, or by a line that came before. */
-async function takenKeys(tx: Queries, importId: string, imported: Imported[]): Promise<Map<string, Conflict>> {
-  const keysOf = ({ claims, patientId }: Imported): Key[] =>
-    claims.map((claim) => ({ patient: patientId ?? null, ...(claim.kind === "email" ? { system: null, value: claim.key } : claim) }));
-  const name = ({ system, value }: Key) => JSON.stringify([system, value]);
-  const rows = await tx.query<Key>(freeStatement, [importId, JSON.stringify(imported.flatMap(keysOf))]);
-  const free = Map.groupBy(rows, name);
-  // The first line that may have a key has it, the next ones do not.
-  const isTaken = (key: Key) => !free.get(name(key))?.some(({ patient }) => patient === key.patient) || !free.delete(name(key));
-  const found = imported.map((line) => [line.id, keysOf(line).find(isTaken)] as const);
-  return new Map(found.flatMap(([id, key]) => (key ? [[id, key.system === null ? "email" : { system: key.system }]] : [])));
 }
 
 const errorsStatement = {

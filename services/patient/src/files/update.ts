@@ -3,19 +3,26 @@ import { type AuditTrail, recordRefusal } from "@pm/kit/audit/trail";
 import { AppError, type FieldError, invalidFields } from "@pm/kit/errors";
 import { isUuid } from "@pm/kit/uuid";
 import { type Call, viewerOf } from "../caller.ts";
+import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
+import { claimsOf } from "../patients/conflicts.ts";
+import { rulesAt } from "../patients/fields.ts";
 import type { Merge } from "../patients/patients.ts";
+import { patchedRecord } from "../patients/record.ts";
 import { findSurvivor } from "../patients/store.ts";
 import { type IdentifierKey, type ImportMode, identifierName, type PatientRecord } from "../tables.ts";
+import { findNamedBefore } from "./dry-run-store.ts";
 import { withEntries } from "./lists.ts";
 import { findMatches } from "./match-store.ts";
 import type { ImportLine } from "./rows.ts";
 
-/** The patient whom a line changes, and how. */
-export type Update = { patientId: string } & Merge;
+/** The patient whom a line changes, and how. `isNew`: a line before would create them, in a dry run. */
+export type Update = { patientId: string; isNew: boolean } & Merge;
 
 type Options = {
   db: PatientDatabase;
+  now: () => Date;
+  settings: RecordSettings;
   /** Changes a patient by a PATCH of what it is now; a preview only says what would change. */
   merge: (call: Call, id: string, bodyFor: (current: PatientRecord) => unknown, isPreview: boolean) => Promise<Merge>;
 };
@@ -36,7 +43,15 @@ function keysOf({ body, added }: ImportLine): { id: unknown; identifiers: Identi
 /** The identifiers of a line, to find out whether a line before it created the patient whom it means. */
 export const identifierNames = (line: ImportLine): string[] => keysOf(line).identifiers.map(identifierName);
 
-export function createUpdates({ db, merge }: Options, call: Call, { mode, dryRun }: { mode: ImportMode; dryRun: boolean }) {
+/** Who stands for a patient whom a line before would create: a dry run stores nobody. */
+const somebody: PatientRecord = {
+  ...{ name: "A B", firstName: "A", lastName: "B", dateOfBirth: "1900-01-01", registeredDate: "1900-01-01" },
+  ...{ email: "somebody@example.com", address: { text: "1 Way, Ayr", street: "1 Way", city: "Ayr" } },
+};
+
+type Run = { importId: string; mode: ImportMode; dryRun: boolean };
+
+export function createUpdates({ db, merge, now, settings }: Options, call: Call, { importId, mode, dryRun }: Run) {
   /** The patient whom a line means. Undefined if the line is to create one. A line with an id means that patient or nobody. */
   async function find({ id, identifiers }: ReturnType<typeof keysOf>): Promise<string | undefined> {
     const viewer = viewerOf(call.caller);
@@ -60,13 +75,20 @@ export function createUpdates({ db, merge }: Options, call: Call, { mode, dryRun
   /** Changes the patient whom a line means. Undefined if the line is to create one. */
   return async (line: ImportLine): Promise<Update | undefined> => {
     if (mode === "create") return undefined;
-    const patientId = await find(keysOf(line));
+    const keys = keysOf(line);
+    const found = await find(keys);
+    const isNamed = found === undefined && dryRun && keys.identifiers.length > 0;
+    const patientId = isNamed ? await findNamedBefore(db, importId, keys.identifiers) : found;
     if (patientId === undefined) return undefined;
     const bodyFor = (current: PatientRecord) => {
       const { id: _id, ...fields } = line.body as Record<string, unknown>;
       return line.isFlat ? withEntries(fields, line.added ?? {}, current) : fields;
     };
-    return { patientId, ...(await merge(call, patientId, bodyFor, dryRun)) };
+    if (isNamed && (await findMatches(db, viewerOf(call.caller), { id: patientId, identifiers: [] })).length === 0) {
+      const record = patchedRecord(bodyFor(somebody), somebody, rulesAt(now().getTime(), settings));
+      return { patientId, isNew: true, changes: [], claims: claimsOf(record, settings, somebody) };
+    }
+    return { patientId, isNew: false, ...(await merge(call, patientId, bodyFor, dryRun)) };
   };
 }
 

@@ -1,5 +1,6 @@
 /** Who may be the same person as somebody: patients who share a key, a number or an address with them. */
 import type { Queries } from "@pm/kit/postgres/transaction";
+import { LRUCache } from "lru-cache";
 import type { Viewer } from "../database.ts";
 import { visible } from "../patients/access-store.ts";
 import { type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
@@ -8,18 +9,53 @@ import type { IdentifierKey, Patient } from "../tables.ts";
 /** A key that more patients share says nothing. */
 export const maxSharers = 50;
 
-const keysStatement = {
-  name: "match_keys_find",
-  text: `
-    select key, ids from unnest($1::int[]) as key cross join lateral (
-      select array(select id from patients where match_keys && array[key] and deleted_at is null limit ${maxSharers + 1}) as ids offset 0
-    ) sharers where ids <> '{}'`,
-};
+/** Finds the patients who have each of some keys, whoever may see them. One more than `maxSharers` means: and others. */
+export type FindByKeys = (db: Queries, keys: number[]) => Promise<Map<number, string[]>>;
 
-/** The patients who have each of these keys, whoever may see them. One more than `maxSharers` means: and others. */
-export async function findByKeys(db: Queries, keys: number[]): Promise<Map<number, string[]>> {
-  const rows = keys.length === 0 ? [] : await db.query<{ key: number; ids: string[] }>(keysStatement, [keys]);
-  return new Map(rows.map(({ key, ids }) => [key, ids]));
+function createFindByKeys(name: string, hasKey: string): FindByKeys {
+  const text = `
+    select key, ids from unnest($1::int[]) as key cross join lateral (
+      select array(select id from patients where ${hasKey} limit ${maxSharers + 1}) as ids offset 0
+    ) sharers where ids <> '{}'`;
+  return async (db, keys) => {
+    const rows = keys.length === 0 ? [] : await db.query<{ key: number; ids: string[] }>({ name, text }, [keys]);
+    return new Map(rows.map(({ key, ids }) => [key, ids]));
+  };
+}
+
+/** By any of their keys. */
+export const findByAnyKey = createFindByKeys("match_keys_find", "match_keys && array[key] and deleted_at is null");
+
+/**
+ * By the key that they are kept under (`birthKeys`). The order tells Postgres to look into the index of these keys, also while it has
+ * no statistics of a young table and reading all of it seems cheaper.
+ */
+export const findByBirthKey = createFindByKeys(
+  "match_birth_keys_find",
+  "match_keys[1] between key and key and deleted_at is null order by match_keys[1]",
+);
+
+/** Finds who shares keys with whom, and remembers for an hour which keys too many patients share. */
+export function createSharers() {
+  const common = new LRUCache<number, true>({ max: 100_000, ttl: 3_600_000 });
+  const isCommon = (key: number) => common.has(key);
+  return {
+    isCommon,
+
+    /** The ids of patients who share one of each of these keys. */
+    async of(db: Queries, asked: number[][], findByKeys: FindByKeys): Promise<string[][]> {
+      const sharers = await findByKeys(
+        db,
+        [...new Set(asked.flat())].filter((key) => !isCommon(key)),
+      );
+      for (const [key, ids] of sharers)
+        if (ids.length > maxSharers) {
+          common.set(key, true);
+          sharers.delete(key);
+        }
+      return asked.map((keys) => [...new Set(keys.flatMap((key) => sharers.get(key) ?? []))]);
+    },
+  };
 }
 
 const exactStatement = {

@@ -1,6 +1,5 @@
 /** Who may be the same person as somebody: candidates by shared keys, each with a score, a grade and the reasons. */
 import type { AuditTrail } from "@pm/kit/audit/trail";
-import { LRUCache } from "lru-cache";
 import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase, Viewer } from "../database.ts";
@@ -11,7 +10,7 @@ import { fold } from "../patients/folding.ts";
 import { phoneWords } from "../patients/phone.ts";
 import { partOfRecord } from "../patients/record.ts";
 import type { Grade, Patient } from "../tables.ts";
-import { findByKeys, findByWords, maxSharers, readCandidates } from "./candidates-store.ts";
+import { createSharers, type FindByKeys, findByAnyKey, findByWords, readCandidates } from "./candidates-store.ts";
 import { compare } from "./comparisons.ts";
 import { type Frequencies, gradeOf, type Model, type Reason, type Scored, scoreOf } from "./model.ts";
 
@@ -51,20 +50,13 @@ export function createScoring(model: Model) {
 export function createMatching({ db, audit, model, frequencies, now, settings }: Options) {
   const scored = createScoring(model);
   const anyPrecision = { ...settings, dateOfBirthPrecision: "year" as const };
-  /** Keys that too many patients share, so that nobody looks for them again within the hour. */
-  const common = new LRUCache<number, true>({ max: 100_000, ttl: 3_600_000 });
-
-  /** The ids of patients who share a key with each of these people. */
-  async function sharersOf(asked: Asked[]): Promise<string[][]> {
-    const keys = asked.map((each) => each.keys.filter((key) => !common.has(key)));
-    const sharers = await findByKeys(db, [...new Set(keys.flat())]);
-    for (const [key, ids] of sharers)
-      if (ids.length > maxSharers) {
-        common.set(key, true);
-        sharers.delete(key);
-      }
-    return keys.map((each) => [...new Set(each.flatMap((key) => sharers.get(key) ?? []))]);
-  }
+  const sharers = createSharers();
+  const sharersOf = (asked: Asked[], findByKeys: FindByKeys) =>
+    sharers.of(
+      db,
+      asked.map(({ keys }) => keys),
+      findByKeys,
+    );
 
   async function graded(asked: (Asked & { ids: string[] })[]): Promise<Candidate[][]> {
     const visible = await readCandidates(db, asked);
@@ -90,19 +82,19 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
     version: model.version,
 
     /** The candidates for each of several people, by shared keys alone. Nobody is shown them before somebody has audited it. */
-    async find(asked: Asked[]): Promise<Candidate[][]> {
+    async find(asked: Asked[], findByKeys: FindByKeys): Promise<Candidate[][]> {
       const found: Candidate[][] = [];
       // Some at a time, since each may have hundreds to be compared with.
       for (let at = 0; at < asked.length; at += maxAtOnce) {
         const some = asked.slice(at, at + maxAtOnce);
-        const ids = await sharersOf(some);
+        const ids = await sharersOf(some, findByKeys);
         found.push(...(await graded(some.map((each, index) => ({ ...each, ids: ids[index] ?? [] })))));
       }
       return found;
     },
 
     /** Whether too many patients share a key for it to say anything. */
-    isCommon: (key: number): boolean => common.has(key),
+    isCommon: sharers.isCommon,
 
     /** How many of `others`, by their places among the people, may be each of them. */
     async countAlike(people: PartOfPatient[], others: Set<number>[]): Promise<number[]> {
@@ -119,8 +111,11 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
     async match(call: Call, body: unknown, limit: number): Promise<Candidate[]> {
       const part = partOfRecord(body, rulesAt(now().getTime(), anyPrecision));
       const asked = { viewer: viewerOf(call.caller), part, keys: blockingKeys(featuresOf(part)) };
-      const [sharers, exact] = await Promise.all([sharersOf([asked]), findByWords(db, exactWords(part), part.identifiers ?? [])]);
-      const [found = []] = await graded([{ ...asked, ids: [...new Set([...sharers.flat(), ...exact])] }]);
+      const [shared, exact] = await Promise.all([
+        sharersOf([asked], findByAnyKey),
+        findByWords(db, exactWords(part), part.identifiers ?? []),
+      ]);
+      const [found = []] = await graded([{ ...asked, ids: [...new Set([...shared.flat(), ...exact])] }]);
       const candidates = found.slice(0, limit);
       await this.shown(call, candidates);
       return candidates;

@@ -2,7 +2,6 @@
 import type { Queries } from "@pm/kit/postgres/transaction";
 import { type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
 import type { Patient } from "../tables.ts";
-import { maxSharers } from "./candidates-store.ts";
 
 /** A place among the changes of patients: behind the change of a patient by a transaction, on a server. */
 export type Place = { server: string; xid: string; id: string };
@@ -25,29 +24,21 @@ export async function writeProgress(db: Queries, { model, afterId, since }: Prog
   await db.query({ name: "duplicate_progress_write", text }, [model, afterId, since.server, since.xid, since.id]);
 }
 
-/** Patients, each with the others who share a key with them. */
-export type Sharers = { id: string; others: string[] };
+/** A patient, and the keys by which others meet them. */
+export type Keyed = { id: string; keys: number[] };
 
-/** A key that more patients share says nothing, so its patients are not read beyond that number. */
-const sharersOf = (page: string, columns = "") => `
-  select p.id, ${columns}(
-    select coalesce(array_agg(distinct other), '{}') from unnest(p.match_keys) as key cross join lateral (
-      select array(select id from patients where match_keys && array[key] and deleted_at is null limit ${maxSharers + 1}) as ids offset 0
-    ) sharers cross join unnest(ids) as other where cardinality(ids) between 2 and ${maxSharers} and other <> p.id
-  ) as others from (${page}) p`;
+const keyed = "id, coalesce(match_keys, '{}') as keys";
 
-/** The next patients by id, with the others before them: each pair is met once. */
-export async function walk(db: Queries, afterId: string, limit: number): Promise<Sharers[]> {
-  const page = "select id, match_keys from patients where id > $1 and deleted_at is null order by id limit $2";
-  const rows = await db.query<Sharers>({ name: "duplicates_walk", text: `${sharersOf(page)} order by id` }, [afterId, limit]);
-  return rows.map(({ id, others }) => ({ id, others: others.filter((other) => other < id) }));
+/** The next patients by id. */
+export function walk(db: Queries, afterId: string, limit: number): Promise<Keyed[]> {
+  const text = `select ${keyed} from patients where id > $1 and deleted_at is null order by id limit $2`;
+  return db.query({ name: "duplicates_walk", text }, [afterId, limit]);
 }
 
 /** The next patients who changed behind a place and before a transaction. */
-export function readChanged(db: Queries, { xid, id }: Place, before: string, limit: number): Promise<(Sharers & { xid: string })[]> {
-  const page = `select id, match_keys, changed_xid from patients where changed_xid >= $1::text::xid8 and changed_xid < $2::text::xid8
+export function readChanged(db: Queries, { xid, id }: Place, before: string, limit: number): Promise<(Keyed & { xid: string })[]> {
+  const text = `select ${keyed}, changed_xid::text as xid from patients where changed_xid >= $1::text::xid8 and changed_xid < $2::text::xid8
     and (changed_xid, id) > ($1::text::xid8, $3::uuid) order by changed_xid, id limit $4`;
-  const text = `${sharersOf(page, "p.changed_xid::text as xid, ")} order by p.changed_xid, p.id`;
   return db.query({ name: "duplicates_changed", text }, [xid, before, id, limit]);
 }
 

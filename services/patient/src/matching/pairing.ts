@@ -11,9 +11,11 @@ import type { PatientDatabase } from "../database.ts";
 import { keysVersion } from "../patients/blocking-keys.ts";
 import { readHorizon } from "../patients/changes-store.ts";
 import { featuresOf } from "../patients/features.ts";
+import { createSharers, findByAnyKey } from "./candidates-store.ts";
 import { createScoring } from "./matching.ts";
 import type { Frequencies, Model } from "./model.ts";
 import {
+  type Keyed,
   lastChange,
   type Place,
   type Progress,
@@ -22,7 +24,6 @@ import {
   readProgress,
   removeOlderPairs,
   type ScoredPair,
-  type Sharers,
   storePairs,
   walk,
   writeProgress,
@@ -54,15 +55,24 @@ export function startPairing({ db, settings, log, lifecycle, ...options }: Optio
 function createStep({ model, frequencies, isRewritten, log }: Pick<Options, "model" | "frequencies" | "isRewritten" | "log">) {
   const version = `${model.version}/${keysVersion}`;
   const scored = createScoring(model);
+  const sharers = createSharers();
   let [seen, waitingSince] = [undefined as string | undefined, undefined as number | undefined];
 
-  async function pairsOf(client: Queries, sharers: Sharers[]): Promise<ScoredPair[]> {
-    const patients = await readLiving(client, [
-      ...new Set(sharers.flatMap(({ id, others }) => (others.length > 0 ? [id, ...others] : []))),
-    ]);
+  /** The pairs of patients and others who share a key with them; in a walk those before them, so that each pair is met once. */
+  async function pairsOf(client: Queries, keyed: Keyed[], isWalk: boolean): Promise<ScoredPair[]> {
+    const found = await sharers.of(
+      client,
+      keyed.map(({ keys }) => keys),
+      findByAnyKey,
+    );
+    const shared = keyed.map(({ id }, index) => ({
+      id,
+      others: (found[index] ?? []).filter((other) => (isWalk ? other < id : other !== id)),
+    }));
+    const patients = await readLiving(client, [...new Set(shared.flatMap(({ id, others }) => (others.length > 0 ? [id, ...others] : [])))]);
     const counts = await frequencies();
     const features = new Map([...patients].map(([id, { record }]) => [id, featuresOf(record)]));
-    return sharers.flatMap(({ id, others }) =>
+    return shared.flatMap(({ id, others }) =>
       others.flatMap((other): ScoredPair[] => {
         const [one, two] = [features.get(id), features.get(other)];
         const { score, grade } = one && two ? scored(one, two, counts) : {};
@@ -78,10 +88,10 @@ function createStep({ model, frequencies, isRewritten, log }: Pick<Options, "mod
   }
 
   async function walkOn(client: Queries, progress: Progress, afterId: string): Promise<Progress> {
-    const sharers = await walk(client, afterId, batchSize);
-    const last = sharers.at(-1);
+    const next = await walk(client, afterId, batchSize);
+    const last = next.at(-1);
     if (last) {
-      await storePairs(client, await pairsOf(client, sharers), version, []);
+      await storePairs(client, await pairsOf(client, next, true), version, []);
       return { ...progress, afterId: last.id };
     }
     await removeOlderPairs(client, version);
@@ -108,7 +118,7 @@ function createStep({ model, frequencies, isRewritten, log }: Pick<Options, "mod
     const last = changed.at(-1);
     if (!last) return undefined;
     const again = changed.map(({ id }) => id);
-    await storePairs(client, await pairsOf(client, changed), version, again);
+    await storePairs(client, await pairsOf(client, changed, false), version, again);
     return { server: since.server, xid: last.xid, id: last.id };
   }
 

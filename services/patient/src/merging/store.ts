@@ -12,6 +12,12 @@ export async function lockRecords(tx: Queries, ids: string[]): Promise<void> {
   await tx.query(lockStatement, [ids]);
 }
 
+/**
+ * By the clock, because a sequence goes back with a restore, and billing would take what follows for late messages. Each is higher
+ * than the one before, whatever the clock says.
+ */
+const revisionAfter = (last: string) => `greatest(${last} + 1, (extract(epoch from clock_timestamp()) * 1000000)::bigint)`;
+
 const leadStatement = {
   name: "merging_lead",
   text: `
@@ -21,8 +27,8 @@ const leadStatement = {
       where id in (select id from patients where id = $1 or merged_into = $1 order by id for update) returning id
     ), linked as (
       insert into patient_links (patient_id, survivor_id, revision, next_attempt_at)
-      select id, $2, nextval('patient_link_revisions'), now() from (select id from led order by id) led
-      on conflict (patient_id) do update set survivor_id = excluded.survivor_id, revision = excluded.revision,
+      select id, $2, ${revisionAfter("0")}, now() from (select id from led order by id) led
+      on conflict (patient_id) do update set survivor_id = excluded.survivor_id, revision = ${revisionAfter("patient_links.revision")},
         attempts = 0, next_attempt_at = excluded.next_attempt_at
     )
     select id from led`,
@@ -47,7 +53,7 @@ const releaseStatement = {
         registered_by = case when p.id = $1 then $2 else p.registered_by end, deleted_at = case when p.id <> $1 then p.deleted_at end, changed_xid = pg_current_xact_id()
       where id in (select id from patients where id in (select id from own) order by id for update) returning id
     ), linked as (
-      update patient_links l set survivor_id = nullif($1::uuid, patient_id), revision = nextval('patient_link_revisions'),
+      update patient_links l set survivor_id = nullif($1::uuid, patient_id), revision = ${revisionAfter("l.revision")},
         attempts = 0, next_attempt_at = now()
       from released r where r.id = patient_id
     )

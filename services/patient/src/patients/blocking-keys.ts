@@ -1,5 +1,5 @@
 /** Blocking: only patients who share a key are compared. */
-import type { Features } from "./features.ts";
+import type { Features, NameFeatures } from "./features.ts";
 
 /** Changes with the keys: then pairs are looked for again among all patients. */
 export const keysVersion = 1;
@@ -27,14 +27,26 @@ function hash(text: string): number {
 /** The word of a street that says most. */
 const longest = (words: string[]): string => words.reduce((one, other) => (other.length > one.length ? other : one), "");
 
+/** How the parts of a name sound, the given name first. Of several given names, the first. */
+const soundsOf = ({ given, family }: NameFeatures): string[] => [sound(given.split(" ")[0] ?? ""), sound(family)].filter(Boolean);
+
 /**
- * Records of one person share one of these, mostly several: how both names sound, in either order; the day of birth and a first letter; and
- * two of the house number, the street and the postcode. People with an error in one of them meet by another.
+ * The day of birth and how both names sound, in either order. A record is kept under the first one. Hardly anybody shares it but
+ * records of one person, and most of these do.
+ */
+export function birthKeys({ names, born }: Pick<Features, "names" | "born">): number[] {
+  return born?.length === 8 ? names.map((name) => hash(`d ${born} ${soundsOf(name).sort().join(" ")}`)) : [];
+}
+
+/**
+ * The first of the keys above, under which the record is kept, and what records of one person share one of, mostly several: how both
+ * names sound, in either order; the day of birth and a first letter; and two of the house number, the street and the postcode. People
+ * with an error in one of them meet by another.
  */
 export function blockingKeys({ names, born, places }: Features): number[] {
-  const keys = new Set<number>();
-  for (const { given, family } of names) {
-    const sounds = [sound(given.split(" ")[0] ?? ""), sound(family)].filter(Boolean);
+  const keys = new Set(birthKeys({ names, born }).slice(0, 1));
+  for (const name of names) {
+    const sounds = soundsOf(name);
     if (sounds.length === 2) keys.add(hash(`n ${sounds.sort().join(" ")}`));
     if (born?.length === 8) for (const each of sounds) keys.add(hash(`b ${born} ${each[0]}`));
   }

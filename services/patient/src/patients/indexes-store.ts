@@ -16,6 +16,8 @@ const indexes = {
   patients_old_words: "on patients (id) where words_version is null",
   // Those whose words and keys are to be rewritten.
   patients_old_keys: "on patients (id) where keys_version is null",
+  // Creates look for those who may be the same person here. A look-up of one number takes microseconds.
+  patients_birth_key: "on patients ((match_keys[1])) where deleted_at is null",
   // Without a list of pending entries, which each look-up would read from its beginning to its end.
   patients_match_keys: "on patients using gin (match_keys) with (fastupdate = off) where deleted_at is null",
 };

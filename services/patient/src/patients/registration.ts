@@ -27,10 +27,13 @@ const maxNumbers = 5;
 /** A new patient, and who is to learn about whom. */
 export type Newcomer = Pick<NewPatient, "record" | "words" | "actor" | "requestId"> & { viewer: Viewer };
 
+/** Where to look: among those who were born on the same day and have names that sound alike, or among all who share a key. */
+export type Look = "closely" | "everywhere";
+
 /** Looks for patients who may be the same person as somebody new. */
 export type Duplicates = {
   /** How many there are of each, with those of the others before it. */
-  count(newcomers: Newcomer[]): Promise<number[]>;
+  count(newcomers: Newcomer[], look: Look): Promise<number[]>;
   /** Why somebody cannot be registered; undefined if nobody is like them. */
   refusal(newcomer: Newcomer): Promise<AppError | undefined>;
 };
@@ -62,7 +65,7 @@ async function store(
   registrations: Registration[],
 ): Promise<Outcome[]> {
   const watched = registrations.filter((each) => each.duplicates === "warn");
-  const counts = watched.length > 0 ? await duplicates.count(watched) : [];
+  const counts = watched.length > 0 ? await duplicates.count(watched, "closely") : [];
   watched.forEach((each, index) => {
     each.possibleDuplicates = counts[index];
   });

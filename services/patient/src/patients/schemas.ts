@@ -139,10 +139,10 @@ export const PatientSchema = z
   .openapi("Patient", { example: examplePatient });
 
 export const RegisteredPatientSchema = PatientSchema.extend({
-  possibleDuplicates: z
-    .int()
-    .optional()
-    .openapi({ description: "How many other patients, of those whom you may see, may be the same person." }),
+  possibleDuplicates: z.int().optional().openapi({
+    description:
+      "How many other patients may be the same person, of those whom you may see who were born on the same day and have names that sound alike. The work list of duplicates has the others too.",
+  }),
 }).openapi("RegisteredPatient", { example: { ...examplePatient, possibleDuplicates: 0 } });
 
 export const PatientPageSchema = z
