@@ -8,7 +8,8 @@ type Definitions = Parameters<typeof indexStructureDefinitionBundle>[0];
 
 /** @returns a function that gives the patients who are found, in their order */
 export async function searchInMemory(patients: Patient[]): Promise<(query: string) => Promise<Patient[]>> {
-  for (const name of ["profiles-types", "profiles-resources"]) indexStructureDefinitionBundle(readJson(`fhir/r4/${name}.json`) as Definitions);
+  for (const name of ["profiles-types", "profiles-resources"])
+    indexStructureDefinitionBundle(readJson(`fhir/r4/${name}.json`) as Definitions);
   indexSearchParameterBundle(readJson("fhir/r4/search-parameters.json") as Parameters<typeof indexSearchParameterBundle>[0]);
   const repository = new MemoryRepository();
   for (const patient of patients) await repository.createResource(structuredClone(patient) as never);
