@@ -113,6 +113,9 @@ export const PatientSchema = z
       .openapi({ description: "Languages that the patient speaks (BCP 47)." }),
     generalPractitioner: z.string().optional(),
     managingSite: z.string().optional(),
+    fhirElements: z.string().optional().openapi({
+      description: "What a FHIR resource says of the patient beyond these fields, as JSON. The FHIR service writes and reads it.",
+    }),
     names: z
       .array(NameSchema)
       .openapi({ description: "`name`, `firstName` and `lastName` are those of the first entry; so are the other flat fields of theirs." }),
