@@ -24,6 +24,7 @@ const codes = {
   method_not_allowed: { status: 405, connect: Code.Unimplemented, title: "Method not allowed" },
   not_acceptable: { status: 406, connect: Code.InvalidArgument, title: "Not acceptable" },
   request_timeout: { status: 408, connect: Code.DeadlineExceeded, title: "Took too long to arrive" },
+  gone: { status: 410, connect: Code.NotFound, title: "Gone" },
   payload_too_large: { status: 413, connect: Code.ResourceExhausted, title: "Body too large" },
   unsupported_media_type: { status: 415, connect: Code.InvalidArgument, title: "Unsupported media type" },
   idempotency_key_reused: { status: 422, connect: Code.AlreadyExists, title: "Idempotency key used for another request" },
