@@ -32,6 +32,7 @@ import { registerMatching, toCandidate } from "./matching/rest.ts";
 import { createMerging } from "./merging/merging.ts";
 import { registerMerging } from "./merging/rest.ts";
 import { createConflicts } from "./patients/conflicts.ts";
+import { createFeed } from "./patients/feed.ts";
 import { createHistory } from "./patients/history.ts";
 import { registerHistory } from "./patients/history-rest.ts";
 import { createLists } from "./patients/list.ts";
@@ -89,7 +90,7 @@ registerProgress(rest, { db });
 registerEmergencies(rest, { db });
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
-registerHistory(rest, createHistory({ db, cursors }));
+registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
 registerPatients(rest, {
   patients,
   lists,

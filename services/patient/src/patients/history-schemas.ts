@@ -39,3 +39,43 @@ const exampleVersion = { ...exampleRecord, action: "registered" as const, by: ex
 export const PatientVersionSchema = PatientSchema.omit({ billing: true, deletedAt: true, mergedFrom: true })
   .extend({ action: ActionSchema, by })
   .openapi("PatientVersion", { example: exampleVersion });
+
+const DeletionSchema = z.strictObject({
+  id: z.uuid(),
+  version: z.int(),
+  action: z.enum(["deleted", "erased"]),
+  deletedAt: z.iso.datetime(),
+  by,
+});
+const VersionSchema = PatientVersionSchema.extend({
+  mergedPatientId: z.uuid().optional().openapi({ description: "With `merged`: the record that was merged into this one." }),
+  unmergedPatientId: z.uuid().optional().openapi({ description: "With `unmerged`: the record that is one of its own again." }),
+});
+const exampleDeletion = {
+  id: examplePatient.id,
+  version: 2,
+  action: "deleted" as const,
+  deletedAt: "2026-01-29T10:00:00.000Z",
+  by: exampleUser,
+};
+export const PatientChangesSchema = z
+  .object({
+    items: z.array(z.union([VersionSchema, DeletionSchema])).openapi({
+      description: "Versions with their whole content. By `deleted` and `erased` a patient is gone, and they have none.",
+    }),
+    nextCursor: z.string().optional().openapi({ description: "Send it as `cursor` with the same parameters; missing on the last page." }),
+    until: z.string().openapi({
+      description: "Where this answer ends, exactly: send it as the next `since`. All pages of an answer have the same.",
+    }),
+    completeUntil: z.iso.datetime().openapi({
+      description: `For clients that keep an instant instead: every version from before it is in this answer or in those before it. With it
+as the next \`since\`, versions may be repeated, and none is left out.`,
+    }),
+  })
+  .openapi("PatientChanges", {
+    example: {
+      items: [exampleVersion, exampleDeletion],
+      until: "2026-01-29T10:00:01.123Z_88123_7551234567890123456.00000001",
+      completeUntil: "2026-01-29T09:59:01.123Z",
+    },
+  });
