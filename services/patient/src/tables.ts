@@ -212,6 +212,7 @@ export type Tables = {
     changed_by: string;
     record: PatientRecord;
     salt: Buffer | null;
+    changed_xid: ColumnType<never, never, never>;
   };
   patient_access: { patient_id: string; principal: string; granted_by: string; granted_at: Generated<Date>; can_write: Generated<boolean> };
   /** Rows are only added. */

@@ -77,6 +77,8 @@ export const operations = {
   "patient.listPatients": "patient:read",
   "patient.getPatient": "patient:read",
   "patient.readPatientHistory": "patient:read",
+  "patient.readPatientVersion": "patient:read",
+  "patient.followPatients": "patient:read",
   "patient.readPatientAccess": "patient:read",
   "patient.exportPatients": "patient:read",
   "patient.createPatient": "patient:write",
