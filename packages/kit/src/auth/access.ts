@@ -200,6 +200,17 @@ export const operations = {
   // FHIR passes each request on as its caller. The services behind it decide, and audit.
   "fhir.readMetadata": "public",
   "fhir.readPatient": "signed-in",
+  "fhir.searchPatients": "signed-in",
+  "fhir.searchPatientsByForm": "signed-in",
+  "fhir.createPatient": "signed-in",
+  "fhir.updatePatient": "signed-in",
+  "fhir.updatePatientWhere": "signed-in",
+  "fhir.patchPatient": "signed-in",
+  "fhir.deletePatient": "signed-in",
+  "fhir.deletePatientWhere": "signed-in",
+  "fhir.readPatientVersion": "signed-in",
+  "fhir.readPatientHistory": "signed-in",
+  "fhir.readHistoryOfPatients": "signed-in",
 
   "billing.v1.BillingService/CreateBillingAccount": "billing:write",
   "billing.v1.BillingService/BatchCreateBillingAccounts": "billing:write",
