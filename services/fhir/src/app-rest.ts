@@ -7,7 +7,12 @@ import type { Logger } from "@pm/kit/log";
 import { about } from "./about.ts";
 import { registerConformance } from "./conformance/rest.ts";
 import { createPatients } from "./patients/client.ts";
+import { createHistory } from "./patients/history.ts";
+import { registerHistory } from "./patients/history-rest.ts";
+import { createPatientRules } from "./patients/patients.ts";
 import { patientCapability, registerPatients } from "./patients/rest.ts";
+import { createPatientSearch } from "./patients/search.ts";
+import { registerPatientSearch } from "./patients/search-rest.ts";
 import { createInner } from "./rest/inner.ts";
 import { outcomes } from "./rest/outcome.ts";
 import { root } from "./rest/resource.ts";
@@ -26,6 +31,9 @@ export function createFhirApp({ publicUrl, patientUrl, ...parts }: Options) {
   const base = `${publicUrl}${root}`;
   const rest = createRestApp({ ...parts, ...about, errors: outcomes });
   registerConformance(rest, { base, capabilities: [patientCapability] });
-  registerPatients(rest, { base, patients: createPatients(createInner(patientUrl)) });
+  const patients = createPatients(createInner(patientUrl));
+  registerHistory(rest, { base, history: createHistory(patients) });
+  registerPatientSearch(rest, { base, search: createPatientSearch(patients, base) });
+  registerPatients(rest, { base, patients: createPatientRules(patients) });
   return rest.app;
 }
