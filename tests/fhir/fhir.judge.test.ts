@@ -34,6 +34,8 @@ const missing = (install: Promise<unknown>) =>
 const withoutHapi = await missing(installHapi(say));
 const withoutSmartFetch = await missing(installSmartFetch(say));
 
+// Synthea gives nobody an e-mail address.
+const env = { all: { LOG_LEVEL: "warn" }, patient: { EMAIL_REQUIRED: "false" } };
 let platform: Platform;
 let hapi: Hapi;
 let recorder: Recorder;
@@ -73,7 +75,7 @@ const decided = ({ id: _id, meta: _meta, text: _text, ...elements }: Patient) =>
 describe.skipIf("skipped" in withoutHapi)("the FHIR service", { meta: withoutHapi }, () => {
   beforeAll(async () => {
     [platform, hapi] = await Promise.all([
-      startPlatform({ dataDir, durable: false, log: say, env: { all: { LOG_LEVEL: "warn" } } }),
+      startPlatform({ dataDir, durable: false, log: say, env }),
       startHapi(say),
     ]);
     recorder = await startRecorder(platform.gatewayUrl);

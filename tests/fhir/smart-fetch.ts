@@ -21,7 +21,9 @@ export async function fetchInBulk(venv: string, base: string, proof: Proof, type
     const credentials = "token" in proof ? ["--bearer-token", secret] : ["--smart-client-id", proof.clientId, "--smart-key", secret];
     const output = join(folder, "files");
     const options = ["--fhir-url", base, ...credentials, "--type", types.join(","), "--no-compression", "--no-default-filters", output];
-    await run(join(venv, "bin", "smart-fetch"), ["bulk", ...options]);
+    // Its own script names the folder in which it was installed, before that was moved into the cache.
+    const main = "import sys; from smart_fetch.cli.main import main_cli; sys.exit(main_cli())";
+    await run(join(venv, "bin", "python"), ["-c", main, "bulk", ...options]);
     const files = globSync(join(output, "*.ndjson")).filter((file) => !file.endsWith("log.ndjson"));
     return files.flatMap((file) => readFileSync(file, "utf8").split("\n").filter(Boolean)).map((line) => JSON.parse(line) as FhirResource);
   } finally {
