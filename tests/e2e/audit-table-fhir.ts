@@ -21,6 +21,7 @@ const noPerson = "describes the server and nobody";
 
 export const auditTableOfFhir: Record<Fhir, AuditRow> = {
   "fhir.readMetadata": { none: noPerson },
+  "fhir.readSmartConfiguration": { none: noPerson },
   "fhir.readPatient": { leaves: "patient.read", in: "patient", by: () => get(`${root}/${ids.patient}`) },
   "fhir.searchPatients": { leaves: "patient.listed", in: "patient", by: () => get(`${root}?family=King`) },
   "fhir.searchPatientsByForm": {

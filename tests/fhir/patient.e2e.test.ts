@@ -248,3 +248,14 @@ test("one who was merged says into whom", async () => {
     [{ other: { reference: `Patient/${survivor.id}` }, type: "replaced-by" }],
   ]);
 });
+
+test("the server describes itself to everybody", async () => {
+  const of = async (path: string) => (await fetch(`${platform.gatewayUrl}/fhir/R4/${path}`)).json() as Promise<Record<string, unknown>>;
+  expect(await of("metadata")).toMatchObject({ resourceType: "CapabilityStatement", fhirVersion: "4.0.1", kind: "instance" });
+  expect(await of(".well-known/smart-configuration")).toMatchObject({
+    token_endpoint: `${platform.gatewayUrl}/auth/token`,
+    grant_types_supported: ["client_credentials"],
+    token_endpoint_auth_methods_supported: expect.arrayContaining(["private_key_jwt"]),
+    capabilities: ["client-confidential-asymmetric"],
+  });
+});

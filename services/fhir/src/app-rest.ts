@@ -25,12 +25,13 @@ type Options = {
   /** The gateway, as clients call it. */
   publicUrl: string;
   patientUrl: string;
+  authUrl: string;
 };
 
-export function createFhirApp({ publicUrl, patientUrl, ...parts }: Options) {
+export function createFhirApp({ publicUrl, patientUrl, authUrl, ...parts }: Options) {
   const base = `${publicUrl}${root}`;
   const rest = createRestApp({ ...parts, ...about, errors: outcomes });
-  registerConformance(rest, { base, capabilities: [patientCapability] });
+  registerConformance(rest, { base, capabilities: [patientCapability], auth: createInner(authUrl) });
   const patients = createPatients(createInner(patientUrl));
   registerHistory(rest, { base, history: createHistory(patients) });
   registerPatientSearch(rest, { base, search: createPatientSearch(patients, base) });

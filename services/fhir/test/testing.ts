@@ -24,7 +24,15 @@ const verifier: Verifier = {
   onRevoked: () => () => undefined,
 };
 
-export const publicUrl = "https://clinic.example";
+const publicUrl = "https://clinic.example";
 
-export const testApp = ({ patientUrl = nowhere } = {}) =>
-  createFhirApp({ service: "fhir", log: createLogger("fhir", "silent"), lifecycle: testLifecycle(), verifier, publicUrl, patientUrl });
+export const testApp = ({ patientUrl = nowhere, authUrl = nowhere } = {}) =>
+  createFhirApp({
+    service: "fhir",
+    log: createLogger("fhir", "silent"),
+    lifecycle: testLifecycle(),
+    verifier,
+    publicUrl,
+    patientUrl,
+    authUrl,
+  });

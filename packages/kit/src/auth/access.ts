@@ -199,6 +199,7 @@ export const operations = {
 
   // FHIR passes each request on as its caller. The services behind it decide, and audit.
   "fhir.readMetadata": "public",
+  "fhir.readSmartConfiguration": "public",
   "fhir.readPatient": "signed-in",
   "fhir.searchPatients": "signed-in",
   "fhir.searchPatientsByForm": "signed-in",
