@@ -19,7 +19,7 @@ import { searchInMemory } from "./medplum.ts";
 import { type Recorder, resourcesIn, startRecorder } from "./recorder.ts";
 import { searches, sorted } from "./searches.ts";
 import { fetchInBulk, installSmartFetch } from "./smart-fetch.ts";
-import { syntheaId, syntheticPatients } from "./synthea.ts";
+import { lostOf, syntheaId, syntheticPatients } from "./synthea.ts";
 
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 const dataDir = mkdtempSync(join(tmpdir(), "pm-fhir-"));
@@ -68,16 +68,10 @@ const living = async (): Promise<number> => {
   return counts.rows[0]?.count ?? 0;
 };
 
-/** What the server decides about a resource, and what a reader sees instead of what was written. */
-const decided = ({ id: _id, meta: _meta, text: _text, ...elements }: Patient) => elements;
-
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: a describe block
 describe.skipIf("skipped" in withoutHapi)("the FHIR service", { meta: withoutHapi }, () => {
   beforeAll(async () => {
-    [platform, hapi] = await Promise.all([
-      startPlatform({ dataDir, durable: false, log: say, env }),
-      startHapi(say),
-    ]);
+    [platform, hapi] = await Promise.all([startPlatform({ dataDir, durable: false, log: say, env }), startHapi(say)]);
     recorder = await startRecorder(platform.gatewayUrl);
     base = `${recorder.url}/fhir/R4`;
     admin = clientOf(base, (await logIn(platform)).token);
@@ -107,21 +101,14 @@ describe.skipIf("skipped" in withoutHapi)("the FHIR service", { meta: withoutHap
   test("Synthea's patients are created, and read back with all that they said", async () => {
     const lost: string[] = [];
     for (const patient of patients) {
-      const { id: _id, ...resource } = patient;
+      // The server gives the id and the version, and keeps no narrative.
+      const { id: _id, meta: _meta, text: _text, ...resource } = patient;
       const created = await admin.send("POST", "/Patient", resource, json);
       expect(created.status, created.text).toBe(201);
       const read = await admin.get(`/Patient/${(created.body as Patient).id}`);
-      try {
-        const { identifier = [], ...rest } = decided(patient);
-        expect(read.body).toMatchObject({
-          ...rest,
-          identifier: expect.arrayContaining(identifier.map((one) => expect.objectContaining(one))),
-        });
-      } catch (error) {
-        lost.push(`${syntheaId(patient)}: ${(error as Error).message}`);
-      }
+      lost.push(...lostOf(resource, read.body));
     }
-    expect(lost).toEqual([]);
+    expect([...new Set(lost)]).toEqual([]);
     expect(await living()).toBe(patients.length);
   });
 
@@ -198,18 +185,19 @@ describe.skipIf("skipped" in withoutHapi)("the FHIR service", { meta: withoutHap
 
   test("HAPI's validator finds no error in any answer that a judge got", async () => {
     const wrong = new Map<string, string>();
-    let validated = 0;
+    const validated = new Set<string>();
     for (const answer of recorder.answers) {
       if (answer.request.includes("/.well-known/") || answer.request.includes("/openapi")) continue;
       for (const resource of resourcesIn(answer)) {
+        if (validated.has(resource)) continue;
+        validated.add(resource);
         const faults = await hapi.validate(resource);
-        validated++;
         for (const { where, message } of faults)
           wrong.set(`${where.replaceAll(/\d+/g, "n")}: ${message}`, `${answer.request} (${answer.status})`);
       }
     }
-    say(`HAPI validated ${validated} resources of ${recorder.answers.length} answers`);
+    say(`HAPI validated ${validated.size} resources of ${recorder.answers.length} answers`);
     expect(Object.fromEntries(wrong)).toEqual({});
-    expect(validated).toBeGreaterThan(patients.length);
+    expect(validated.size).toBeGreaterThan(patients.length);
   });
 });

@@ -135,7 +135,7 @@ export function registerPatients({ operation }: RestApp, { base, patients }: { b
     requireJson(c);
     const ifNoneExist = c.req.header("if-none-exist");
     if (ifNoneExist === undefined) return answer(c, await patients.create(callOf(c), bodyOf(c)));
-    const unlessThere = conditionOf(new URLSearchParams(ifNoneExist.replace(/^\?/, "")));
+    const unlessThere = conditionOf(new URLSearchParams(ifNoneExist.replace(/^[^?=]*\?/, "")));
     return answer(c, await patients.createUnlessThere(callOf(c), bodyOf(c), unlessThere));
   });
 
