@@ -34,6 +34,8 @@ export async function startRecorder(gatewayUrl: string): Promise<Recorder> {
   const server = createServer((request, response) => {
     pass(request, response).catch((error: unknown) => response.destroy(error as Error));
   });
+  // Clients keep connections, and would use one that has just been closed.
+  server.keepAliveTimeout = 600_000;
   await once(server.listen(0, "127.0.0.1"), "listening");
   const recorder: Recorder = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
