@@ -19,6 +19,8 @@ import { createErasureInBilling } from "./erasure/billing-client.ts";
 import { createErasures } from "./erasure/erasures.ts";
 import { registerErasures } from "./erasure/rest.ts";
 import { createErasureWorker } from "./erasure/worker.ts";
+import { createExports } from "./exports/exports.ts";
+import { registerExports } from "./exports/rest.ts";
 import { createImports } from "./files/import.ts";
 import { registerProgress } from "./files/progress-rest.ts";
 import { registerFiles } from "./files/rest.ts";
@@ -86,7 +88,9 @@ const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerProgress(rest, { db });
 registerEmergencies(rest, { db });
-registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
+const transfers = createTransfers({ db, log, lifecycle });
+registerFiles(rest, { lists, imports, transfers });
+registerExports(rest, { exports: createExports({ db }), transfers });
 registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
 registerPatients(rest, {
   patients,

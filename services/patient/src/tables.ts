@@ -3,6 +3,7 @@ import type { AuditTables } from "@pm/kit/audit/audit";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { ColumnType, Generated, GeneratedAlways } from "kysely";
 import type { ErasureTables } from "./erasure/tables.ts";
+import type { ExportTables } from "./exports/tables.ts";
 
 export const sexes = ["female", "male", "other", "unknown"] as const;
 export type Sex = (typeof sexes)[number];
@@ -210,6 +211,7 @@ export type Tables = {
     changed_by: string;
     record: PatientRecord;
     salt: Buffer | null;
+    changed_xid: ColumnType<never, never, never>;
   };
   patient_access: { patient_id: string; principal: string; granted_by: string; granted_at: Generated<Date>; can_write: Generated<boolean> };
   /** Rows are only added. */
@@ -291,5 +293,6 @@ export type Tables = {
     expires_at: Date;
   };
 } & ErasureTables &
+  ExportTables &
   AuditTables &
   OutboxTables;
