@@ -6,6 +6,8 @@ import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import { about } from "./about.ts";
 import { registerConformance } from "./conformance/rest.ts";
+import { createExports } from "./exports/client.ts";
+import { exportOperations, registerExports } from "./exports/rest.ts";
 import { createPatients } from "./patients/client.ts";
 import { patientCapability, registerPatients } from "./patients/rest.ts";
 import { createInner } from "./rest/inner.ts";
@@ -20,12 +22,17 @@ type Options = {
   /** The gateway, as clients call it. */
   publicUrl: string;
   patientUrl: string;
+  authUrl: string;
 };
 
-export function createFhirApp({ publicUrl, patientUrl, ...parts }: Options) {
+export function createFhirApp({ publicUrl, patientUrl, authUrl, ...parts }: Options) {
   const base = `${publicUrl}${root}`;
   const rest = createRestApp({ ...parts, ...about, errors: outcomes });
-  registerConformance(rest, { base, capabilities: [patientCapability] });
+  const capabilities = [patientCapability];
+  registerConformance(rest, { base, capabilities, operations: exportOperations });
+  // Before those with an id in the place of `$export`.
+  const served = capabilities.map(({ type }) => type);
+  registerExports(rest, { base, served, exports: createExports(createInner(patientUrl), createInner(authUrl)) });
   registerPatients(rest, { base, patients: createPatients(createInner(patientUrl)) });
   return rest.app;
 }

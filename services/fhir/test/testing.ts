@@ -26,5 +26,7 @@ const verifier: Verifier = {
 
 export const publicUrl = "https://clinic.example";
 
-export const testApp = ({ patientUrl = nowhere } = {}) =>
-  createFhirApp({ service: "fhir", log: createLogger("fhir", "silent"), lifecycle: testLifecycle(), verifier, publicUrl, patientUrl });
+export const testApp = ({ patientUrl = nowhere, authUrl = nowhere } = {}) => {
+  const log = createLogger("fhir", "silent");
+  return createFhirApp({ service: "fhir", log, lifecycle: testLifecycle(), verifier, publicUrl, patientUrl, authUrl });
+};

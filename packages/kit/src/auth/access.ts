@@ -203,6 +203,12 @@ export const operations = {
   // FHIR passes each request on as its caller. The services behind it decide, and audit.
   "fhir.readMetadata": "public",
   "fhir.readPatient": "signed-in",
+  "fhir.exportSystem": "signed-in",
+  "fhir.exportPatients": "signed-in",
+  "fhir.exportGroup": "signed-in",
+  "fhir.readExport": "signed-in",
+  "fhir.readExportFile": "signed-in",
+  "fhir.cancelExport": "signed-in",
 
   "billing.v1.BillingService/CreateBillingAccount": "billing:write",
   "billing.v1.BillingService/BatchCreateBillingAccounts": "billing:write",

@@ -2,7 +2,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
-import type { Capability } from "../rest/capability.ts";
+import type { Capability, Operation } from "../rest/capability.ts";
 import { answerWith, fhirAnswer, requireJson, resourceSchema, root } from "../rest/resource.ts";
 import { capabilityStatement } from "./capability-statement.ts";
 
@@ -21,9 +21,11 @@ const readMetadata = createRoute({
   },
 });
 
-/** @param base the URL of this API, as clients call it */
-export function registerConformance({ operation }: RestApp, { base, capabilities }: { base: string; capabilities: Capability[] }): void {
-  const statement = capabilityStatement(base, capabilities);
+/** `base` is the URL of this API, as clients call it. */
+type Parts = { base: string; capabilities: Capability[]; operations: Operation[] };
+
+export function registerConformance({ operation }: RestApp, { base, capabilities, operations }: Parts): void {
+  const statement = capabilityStatement(base, capabilities, operations);
   operation(readMetadata, (c) => {
     requireJson(c);
     return answerWith(c, statement);
