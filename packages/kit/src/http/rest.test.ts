@@ -374,7 +374,7 @@ test("operations for services only are in the complete document, marked, and not
     "/things:export",
   ]);
   const marks = Object.values(complete.paths).map(({ get }) => get?.["x-internal"]);
-  expect(marks).toEqual([undefined, undefined, undefined, undefined, true, true, undefined]);
+  expect(marks).toEqual([undefined, undefined, undefined, undefined, undefined, true, true, undefined]);
   expect(Object.keys(published.components.schemas)).not.toContain("ThingTotals");
 });
 
