@@ -9,7 +9,12 @@ import { registerConformance } from "./conformance/rest.ts";
 import { createExports } from "./exports/client.ts";
 import { exportOperations, registerExports } from "./exports/rest.ts";
 import { createPatients } from "./patients/client.ts";
+import { createHistory } from "./patients/history.ts";
+import { registerHistory } from "./patients/history-rest.ts";
+import { createPatientRules } from "./patients/patients.ts";
 import { patientCapability, registerPatients } from "./patients/rest.ts";
+import { createPatientSearch } from "./patients/search.ts";
+import { registerPatientSearch } from "./patients/search-rest.ts";
 import { createInner } from "./rest/inner.ts";
 import { outcomes } from "./rest/outcome.ts";
 import { root } from "./rest/resource.ts";
@@ -28,11 +33,14 @@ type Options = {
 export function createFhirApp({ publicUrl, patientUrl, authUrl, ...parts }: Options) {
   const base = `${publicUrl}${root}`;
   const rest = createRestApp({ ...parts, ...about, errors: outcomes });
+  const inner = createInner(patientUrl);
   const capabilities = [patientCapability];
   registerConformance(rest, { base, capabilities, operations: exportOperations });
-  // Before those with an id in the place of `$export`.
   const served = capabilities.map(({ type }) => type);
-  registerExports(rest, { base, served, exports: createExports(createInner(patientUrl), createInner(authUrl)) });
-  registerPatients(rest, { base, patients: createPatients(createInner(patientUrl)) });
+  registerExports(rest, { base, served, exports: createExports(inner, createInner(authUrl)) });
+  const patients = createPatients(inner);
+  registerHistory(rest, { base, history: createHistory(patients) });
+  registerPatientSearch(rest, { base, search: createPatientSearch(patients, base) });
+  registerPatients(rest, { base, patients: createPatientRules(patients) });
   return rest.app;
 }

@@ -34,7 +34,9 @@ import { registerMatching, toCandidate } from "./matching/rest.ts";
 import { createMerging } from "./merging/merging.ts";
 import { registerMerging } from "./merging/rest.ts";
 import { createConflicts } from "./patients/conflicts.ts";
+import { createFeed } from "./patients/feed.ts";
 import { createHistory } from "./patients/history.ts";
+import { registerHistory } from "./patients/history-rest.ts";
 import { createLists } from "./patients/list.ts";
 import { createPatients } from "./patients/patients.ts";
 import { registerPatients } from "./patients/rest.ts";
@@ -92,10 +94,10 @@ const transfers = createTransfers({ db, log, lifecycle });
 registerFiles(rest, { lists, imports, transfers });
 registerExports(rest, { exports: createExports({ db }), transfers });
 registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
+registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
 registerPatients(rest, {
   patients,
   lists,
-  history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),
   openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
 });

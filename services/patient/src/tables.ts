@@ -80,6 +80,8 @@ export type Details = Lists & {
   languages?: Language[];
   generalPractitioner?: string;
   managingSite?: string;
+  /** What a FHIR resource says beyond these fields, as JSON. The FHIR service writes and reads it; nothing here does. */
+  fhirElements?: string;
   contacts?: Contact[];
   /** With a record number, as soon as the patient is stored. */
   identifiers?: Identifier[];

@@ -15,6 +15,7 @@ import {
   toSystemUri,
   unknownMaritalStatus,
 } from "./codes.ts";
+import { putBack, readKept } from "./kept.ts";
 import type { Contact, ContactPoint, Identifier, Language, Name, Patient, PatientBody, Place } from "./patient.ts";
 
 /** An object without the fields that are undefined. */
@@ -137,19 +138,19 @@ const absentGender = { extension: [{ url: absentUrl, valueCode: "unknown" }] };
 
 /** The resource of a patient as they are, or were in a version. */
 export function toFhir(patient: Patient): fhir.Patient {
-  const { id, version, updatedAt, mergedInto, sex } = patient;
-  const elements = toElements(patient);
-  return {
+  const { id, version, updatedAt, mergedInto, sex, fhirElements } = patient;
+  const resource: fhir.Patient = {
     resourceType: "Patient",
     id,
     meta: { versionId: String(version), lastUpdated: updatedAt },
-    ...elements,
+    ...toElements(patient),
     ...(sex === undefined && { _gender: absentGender }),
     ...(mergedInto !== undefined && {
       active: false,
       link: [{ other: { reference: `Patient/${mergedInto}` }, type: "replaced-by" as const }],
     }),
   };
+  return putBack(resource, readKept(fhirElements));
 }
 
 export const examplePatient = toFhir({

@@ -135,9 +135,8 @@ export type DeletedRow = { id: string; version: bigint; deleted_at: Date };
 
 type Page = { scope: Scope; access: Condition; after: string | undefined; limit: number; call: RequestContext };
 
-/** Versions from before transactions were noted are in every snapshot. */
-const isIn = (xid: RawBuilder<unknown>, snapshot: string) =>
-  sql`(${xid} is null or pg_visible_in_snapshot(${xid}, ${snapshot}::pg_snapshot))`;
+/** Whether a snapshot has what a transaction wrote. Versions from before transactions were noted have 0, which every snapshot has. */
+const isIn = (xid: RawBuilder<unknown>, snapshot: string) => sql`pg_visible_in_snapshot(${xid}, ${snapshot}::pg_snapshot)`;
 
 /** Whether the export before had it not. */
 function isNew({ sinceSnapshot, changedAfter }: Scope, xid: RawBuilder<unknown>, at: RawBuilder<unknown>): Condition {

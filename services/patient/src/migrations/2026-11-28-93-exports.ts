@@ -1,17 +1,11 @@
-/**
- * Exports of patients as they were at one moment (exports/exports.ts), and the transaction that wrote each version, by which a
- * snapshot tells whether it has the version.
- */
+/** Exports of patients as they were at one moment (exports/exports.ts). */
 import { type Kysely, sql } from "kysely";
 
 const role = sql.ref("patient");
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it. A default at once would rewrite the table. Versions from
-  // before have no number: every snapshot has them.
+  // While this waits for somebody's lock, everybody else waits behind it.
   await sql`set local lock_timeout = '1s'`.execute(db);
-  await sql`alter table patient_versions add column if not exists changed_xid xid8`.execute(db);
-  await sql`alter table patient_versions alter changed_xid set default pg_current_xact_id()`.execute(db);
   // Also merges that were undone: an older export has them.
   await sql`create index patient_merges_duplicate on patient_merges (duplicate_id, id)`.execute(db);
   // `snapshot` says which versions an export has, `cutoff` when that was. `since_snapshot` is the one of the export before, if
