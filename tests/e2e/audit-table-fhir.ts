@@ -42,6 +42,7 @@ export const auditTableOfFhir: Record<Fhir, AuditRow> = {
   "fhir.readExport": { none: "says what an export of the caller is made of, and nothing about a person" },
   "fhir.readExportFile": { leaves: "patient.exported", in: "patient", by: ofExport("GET", "/Patient") },
   "fhir.cancelExport": { leaves: "export.deleted", in: "patient", by: ofExport("DELETE") },
+  "fhir.readSmartConfiguration": { none: noPerson },
   "fhir.readPatient": { leaves: "patient.read", in: "patient", by: () => get(`${root}/${ids.patient}`) },
   "fhir.searchPatients": { leaves: "patient.listed", in: "patient", by: () => get(`${root}?family=King`) },
   "fhir.searchPatientsByForm": {

@@ -119,7 +119,7 @@ test("an update replaces all, and writing what was read changes nothing", async 
     ...{ resourceType: "Patient", id, meta: expect.objectContaining({ versionId: "2" }), active: true },
     extension: body.extension?.filter(({ url }) => url.endsWith("registered-date")),
     identifier: [body.identifier?.[0]],
-    name: [{ id: expect.any(String), text: "Ada" }],
+    name: [{ id: expect.any(String), text: "Ada", extension: expect.anything() }],
     birthDate: "1985",
     _gender: expect.anything(),
   });
@@ -247,4 +247,15 @@ test("one who was merged says into whom", async () => {
     false,
     [{ other: { reference: `Patient/${survivor.id}` }, type: "replaced-by" }],
   ]);
+});
+
+test("the server describes itself to everybody", async () => {
+  const of = async (path: string) => (await fetch(`${platform.gatewayUrl}/fhir/R4/${path}`)).json() as Promise<Record<string, unknown>>;
+  expect(await of("metadata")).toMatchObject({ resourceType: "CapabilityStatement", fhirVersion: "4.0.1", kind: "instance" });
+  expect(await of(".well-known/smart-configuration")).toMatchObject({
+    token_endpoint: `${platform.gatewayUrl}/auth/token`,
+    grant_types_supported: ["client_credentials"],
+    token_endpoint_auth_methods_supported: expect.arrayContaining(["private_key_jwt"]),
+    capabilities: ["client-confidential-asymmetric"],
+  });
 });

@@ -33,11 +33,11 @@ type Options = {
 export function createFhirApp({ publicUrl, patientUrl, authUrl, ...parts }: Options) {
   const base = `${publicUrl}${root}`;
   const rest = createRestApp({ ...parts, ...about, errors: outcomes });
-  const inner = createInner(patientUrl);
+  const [inner, auth] = [createInner(patientUrl), createInner(authUrl)];
   const capabilities = [patientCapability];
-  registerConformance(rest, { base, capabilities, operations: exportOperations });
+  registerConformance(rest, { base, capabilities, operations: exportOperations, auth });
   const served = capabilities.map(({ type }) => type);
-  registerExports(rest, { base, served, exports: createExports(inner, createInner(authUrl)) });
+  registerExports(rest, { base, served, exports: createExports(inner, auth) });
   const patients = createPatients(inner);
   registerHistory(rest, { base, history: createHistory(patients) });
   registerPatientSearch(rest, { base, search: createPatientSearch(patients, base) });

@@ -24,9 +24,15 @@ const verifier: Verifier = {
   onRevoked: () => () => undefined,
 };
 
-export const publicUrl = "https://clinic.example";
+const publicUrl = "https://clinic.example";
 
-export const testApp = ({ patientUrl = nowhere, authUrl = nowhere } = {}) => {
-  const log = createLogger("fhir", "silent");
-  return createFhirApp({ service: "fhir", log, lifecycle: testLifecycle(), verifier, publicUrl, patientUrl, authUrl });
-};
+export const testApp = ({ patientUrl = nowhere, authUrl = nowhere } = {}) =>
+  createFhirApp({
+    service: "fhir",
+    log: createLogger("fhir", "silent"),
+    lifecycle: testLifecycle(),
+    verifier,
+    publicUrl,
+    patientUrl,
+    authUrl,
+  });

@@ -204,6 +204,7 @@ export const operations = {
 
   // FHIR passes each request on as its caller. The services behind it decide, and audit.
   "fhir.readMetadata": "public",
+  "fhir.readSmartConfiguration": "public",
   "fhir.readPatient": "signed-in",
   "fhir.exportSystem": "signed-in",
   "fhir.exportPatients": "signed-in",

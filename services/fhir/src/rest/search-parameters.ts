@@ -130,7 +130,7 @@ export function referenceOf(value: string, type: string, base: string): string |
 }
 
 const prefixes = ["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"] as const;
-export type Prefix = (typeof prefixes)[number];
+type Prefix = (typeof prefixes)[number];
 /** A date of any precision, as the span of time that it means: from `start` until before `end`. */
 export type DateCriterion = { prefix: Prefix; text: string; start: Date; end: Date };
 
