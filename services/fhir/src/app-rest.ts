@@ -6,6 +6,8 @@ import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import { about } from "./about.ts";
 import { registerConformance } from "./conformance/rest.ts";
+import { createExports } from "./exports/client.ts";
+import { exportOperations, registerExports } from "./exports/rest.ts";
 import { createPatients } from "./patients/client.ts";
 import { createHistory } from "./patients/history.ts";
 import { registerHistory } from "./patients/history-rest.ts";
@@ -31,8 +33,12 @@ type Options = {
 export function createFhirApp({ publicUrl, patientUrl, authUrl, ...parts }: Options) {
   const base = `${publicUrl}${root}`;
   const rest = createRestApp({ ...parts, ...about, errors: outcomes });
-  registerConformance(rest, { base, capabilities: [patientCapability], auth: createInner(authUrl) });
-  const patients = createPatients(createInner(patientUrl));
+  const [inner, auth] = [createInner(patientUrl), createInner(authUrl)];
+  const capabilities = [patientCapability];
+  registerConformance(rest, { base, capabilities, operations: exportOperations, auth });
+  const served = capabilities.map(({ type }) => type);
+  registerExports(rest, { base, served, exports: createExports(inner, auth) });
+  const patients = createPatients(inner);
   registerHistory(rest, { base, history: createHistory(patients) });
   registerPatientSearch(rest, { base, search: createPatientSearch(patients, base) });
   registerPatients(rest, { base, patients: createPatientRules(patients) });

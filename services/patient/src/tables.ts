@@ -3,6 +3,7 @@ import type { AuditTables } from "@pm/kit/audit/audit";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { ColumnType, Generated, GeneratedAlways } from "kysely";
 import type { ErasureTables } from "./erasure/tables.ts";
+import type { ExportTables } from "./exports/tables.ts";
 
 export const sexes = ["female", "male", "other", "unknown"] as const;
 export type Sex = (typeof sexes)[number];
@@ -294,5 +295,6 @@ export type Tables = {
     expires_at: Date;
   };
 } & ErasureTables &
+  ExportTables &
   AuditTables &
   OutboxTables;

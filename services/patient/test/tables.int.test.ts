@@ -164,6 +164,21 @@ const tables: TableDescriptions<Tables> = {
     started_at: "timestamptz default",
     expires_at: "timestamptz",
   },
+  patient_exports: {
+    id: "uuid",
+    caller: "text",
+    team: "text null",
+    cutoff: "timestamptz",
+    snapshot: "pg_snapshot",
+    server: "text",
+    since: "timestamptz null",
+    since_snapshot: "pg_snapshot null",
+    changed_after: "timestamptz null",
+    patients: "bigint default",
+    read_at: "timestamptz",
+    finished_at: "timestamptz null",
+    cancelled_at: "timestamptz null",
+  },
 };
 
 test("the types of the tables match the migrations", async () => {

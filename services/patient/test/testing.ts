@@ -9,7 +9,7 @@ import type { Caller } from "@pm/kit/auth/verifier";
 import { clinicConfig, readEnvironment } from "@pm/kit/config";
 import { createCursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
-import { createRestApp } from "@pm/kit/http/rest";
+import { createRestApp, type RestApp } from "@pm/kit/http/rest";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
 import { testLifecycle } from "@pm/kit/test/lifecycle";
@@ -17,6 +17,7 @@ import { testDatabase } from "@pm/stack/testing";
 import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
 import { type RecordSettings, recordSettings } from "../src/config.ts";
+import type { PatientDatabase } from "../src/database.ts";
 import { createDisclosures } from "../src/disclosures/disclosures.ts";
 import { registerDisclosures } from "../src/disclosures/rest.ts";
 import { trailOf } from "../src/disclosures/store.ts";
@@ -26,6 +27,8 @@ import type { ErasureInBilling } from "../src/erasure/billing-client.ts";
 import { createErasures } from "../src/erasure/erasures.ts";
 import { registerErasures } from "../src/erasure/rest.ts";
 import { createErasureWorker } from "../src/erasure/worker.ts";
+import { createExports } from "../src/exports/exports.ts";
+import { registerExports } from "../src/exports/rest.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerProgress } from "../src/files/progress-rest.ts";
 import { registerFiles } from "../src/files/rest.ts";
@@ -83,6 +86,11 @@ const cursors = createCursors("a key for cursors, long enough to be one");
 /** Billing holds nothing and erases everything. */
 const nothingHeld: ErasureInBilling = { holds: async () => undefined, erase: async () => ({ at: new Date(), removed: { accounts: 1 } }) };
 
+function registerStreams(rest: RestApp, { db, ...parts }: Parameters<typeof registerFiles>[1] & { db: PatientDatabase }): void {
+  registerFiles(rest, parts);
+  registerExports(rest, { exports: createExports({ db }), transfers: parts.transfers });
+}
+
 /** @param options.ask how billing answers; it opens every account at once where nothing is said */
 export async function startPatientApp(
   databaseUrl: string,
@@ -117,7 +125,6 @@ export async function startPatientApp(
   const recordNumbers = createRecordNumbers({ db, prefix: "P", start: 100_000 });
   const search = { dateOrder: "YMD", phoneRegion: settings.phoneRegion } as const;
   const lists = createLists({ db, cursors, search, isRewritten: () => true });
-  const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
   const conflicts = createConflicts({ db });
   const matching = createMatching({ db, audit, model: readModel(), frequencies: createWordCounts(db), now, settings });
   const duplicates = createDuplicates(matching, toCandidate);
@@ -126,7 +133,7 @@ export async function startPatientApp(
   registerDocs(rest);
   registerProgress(rest, { db });
   registerEmergencies(rest, { db });
-  registerFiles(rest, { lists, imports, transfers });
+  registerStreams(rest, { db, lists, imports, transfers: createTransfers({ db, log, lifecycle, ...(limits && { limits }) }) });
   registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
   registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
   registerPatients(rest, {

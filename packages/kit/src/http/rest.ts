@@ -53,7 +53,7 @@ export type RestApp = {
   app: OpenAPIHono<RestEnv>;
   /**
    * Registers an operation. Its access comes from the table in `access.ts` by `<service>.<operationId>`. Paths may end
-   * in an AIP-136 custom method: `/patients/{id}:restore`.
+   * in an AIP-136 custom method, `/patients/{id}:restore`, or in an operation of FHIR, `/Patient/$match`.
    * @param options.streams its body may have any size, and it may run for longer than the caller's token is valid, but
    * not for longer than their session
    */
@@ -145,9 +145,12 @@ export function createRestApp(options: {
  */
 const anotherSpelling = /\/(?:@|%40|:)|%3a/i;
 
-/** Inside, a custom method is a path segment of its own, because a parameter of the router ends at a slash. */
+/**
+ * Inside, a custom method is a path segment of its own, because a parameter of the router ends at a slash. An operation of FHIR is one
+ * already, `/Patient/$match`, and needs another mark, because its own one means something to the router.
+ */
 function toInternalPath(path: string): string {
-  return path.replace(/:([a-z][A-Za-z]*)$/, "/@$1");
+  return path.replace(/:([a-z][A-Za-z]*)$/, "/@$1").replace(/\/(?:\$|%24)([a-z][A-Za-z-]*)$/, "/@@$1");
 }
 
 /** Sets what handlers read from the context; measures and logs each request when it was answered. */

@@ -1,12 +1,12 @@
 /** What this server can do, as a CapabilityStatement (http://hl7.org/fhir/R4/capabilitystatement.html). */
 import type { CapabilityStatement } from "fhir/r4.js";
-import type { Capability } from "../rest/capability.ts";
+import { type Capability, type Operation, systemOperations, withOperations } from "../rest/capability.ts";
 import { ours } from "../rest/resource.ts";
 
 /** Changes with what the statement says, not with each start. */
 const date = "2026-11-28";
 
-export function capabilityStatement(base: string, resource: Capability[]): CapabilityStatement {
+export function capabilityStatement(base: string, resource: Capability[], operations: Operation[] = []): CapabilityStatement {
   return {
     resourceType: "CapabilityStatement",
     url: `${ours}/CapabilityStatement/server`,
@@ -37,7 +37,8 @@ export function capabilityStatement(base: string, resource: Capability[]): Capab
             },
           ],
         },
-        resource,
+        resource: withOperations(resource, operations),
+        ...(operations.length > 0 && { operation: systemOperations(operations) }),
       },
     ],
   };

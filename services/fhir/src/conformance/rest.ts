@@ -2,7 +2,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
-import type { Capability } from "../rest/capability.ts";
+import type { Capability, Operation } from "../rest/capability.ts";
 import { type Ask, callOf } from "../rest/inner.ts";
 import { answerWith, fhirAnswer, requireJson, resourceSchema, root } from "../rest/resource.ts";
 import { capabilityStatement } from "./capability-statement.ts";
@@ -46,12 +46,11 @@ const smartFields = [
   ...["grant_types_supported", "scopes_supported"],
 ];
 
-/** @param base the URL of this API, as clients call it */
-export function registerConformance(
-  { operation }: RestApp,
-  { base, capabilities, auth }: { base: string; capabilities: Capability[]; auth: Ask },
-): void {
-  const statement = capabilityStatement(base, capabilities);
+/** `base` is the URL of this API, as clients call it. */
+type Parts = { base: string; capabilities: Capability[]; operations: Operation[]; auth: Ask };
+
+export function registerConformance({ operation }: RestApp, { base, capabilities, operations, auth }: Parts): void {
+  const statement = capabilityStatement(base, capabilities, operations);
 
   operation(readSmartConfiguration, async (c) => {
     const path = "/.well-known/oauth-authorization-server";

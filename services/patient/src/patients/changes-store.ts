@@ -13,6 +13,9 @@ export type Since = { at: string; xid?: string | undefined; server?: string | un
 /** Where an answer ends: before the oldest write in flight. `next`: numbers from here on are not given to finished transactions. */
 export type Horizon = { at: string; xid: string; next: string; server: string };
 
+/** The server and its timeline, as SQL: numbers of transactions of another one mean something else. */
+export const thisServer = "(select system_identifier from pg_control_system()) || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+
 /**
  * Transactions are numbered per server. Of those in flight, the ones of other databases write no patient: each holds a lock
  * on its number, which says by whom. One that cannot be told (it is being numbered or prepared) counts as ours.
@@ -29,7 +32,7 @@ const horizonStatement = {
     select to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at,
       coalesce((select xid from ours order by xid limit 1), pg_snapshot_xmax(pg_current_snapshot()))::text as xid,
       pg_snapshot_xmax(pg_current_snapshot())::text as next,
-      (select system_identifier from pg_control_system()) || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8) as server`,
+      ${thisServer} as server`,
 };
 
 export async function readHorizon(db: Queries): Promise<Horizon> {
