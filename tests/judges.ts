@@ -3,6 +3,7 @@
  * A judge that cannot be had here, or does not end in time, is skipped, and never counts as passed.
  */
 import { installCurrencyList } from "./currencies/iso4217.ts";
+import { installHapi } from "./fhir/hapi.ts";
 import { installSchemathesis } from "./fuzz/schemathesis.ts";
 import { installFebrl } from "./matching/febrl.ts";
 import { installAuthlib } from "./oauth/authlib.ts";
@@ -47,6 +48,12 @@ const judges: Step[] = [
     name: "authlib and PyJWT: they get tokens at the gateway, and accept them",
     command: "node tests/oauth/python.ts",
     missing: needs(() => installAuthlib(say)),
+  },
+  // It skips smart-fetch alone where that cannot be had.
+  {
+    name: "HAPI FHIR, Medplum, smart-fetch and fhir-kit-client: they use and validate the FHIR API",
+    command: "vitest run --config tests/fhir/vitest.config.mts",
+    missing: needs(() => installHapi(say)),
   },
 ];
 

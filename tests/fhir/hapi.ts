@@ -11,7 +11,7 @@ import { guard, run } from "@pm/stack/programs/child";
 import { downloadJars, javaProgram, missingForJars, requireJavac } from "@pm/stack/programs/java";
 import { HAPI_FHIR } from "@pm/stack/versions";
 
-export type Fault = { where: string; message: string };
+type Fault = { where: string; message: string };
 export type Hapi = {
   /** What is wrong with a resource, by FHIR R4; and by US Core, if it is a patient. */
   validate(json: string): Promise<Fault[]>;
