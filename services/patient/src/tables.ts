@@ -57,10 +57,7 @@ export type Language = { id: string; language: string; preferred?: boolean };
 /** Somebody to ask or to tell about the patient. */
 export type Contact = { id: string; name: string; relationship?: string; phone?: string; address?: string };
 
-/**
- * The lists of a record that have a flat view: their first entry is what `name`, `phoneNumber`, `email` and `address` say. A list that
- * says no more than its view is left out.
- */
+/** Lists whose first entry `name`, `phoneNumber`, `email`, `address` show. One that says no more than that is left out. */
 export type Lists = { names?: Name[]; phones?: Phone[]; emails?: Email[]; addresses?: Place[] };
 
 /** What columns have of the first entry of a list, and flat fields show. */
