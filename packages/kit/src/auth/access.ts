@@ -206,6 +206,7 @@ export const operations = {
   "fhir.readMetadata": "public",
   "fhir.readSmartConfiguration": "public",
   "fhir.readPatient": "signed-in",
+  "fhir.processBundle": "signed-in",
   "fhir.exportSystem": "signed-in",
   "fhir.exportPatients": "signed-in",
   "fhir.exportGroup": "signed-in",
