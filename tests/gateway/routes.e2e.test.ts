@@ -107,6 +107,8 @@ const withToken: Row[] = [
   ["GET /patients/exports/1/patients", "patient"],
   ["GET /api/patients/exports/1/deletions", "patient", "/patients/exports/1/deletions"],
   ["POST /patients:match", "patient"],
+  ["POST /patients:search", "patient"],
+  ["POST /patients:batch", "patient"],
   ["GET /patients/duplicates?state=open", "patient"],
   ["POST /patients/duplicates/1:dismiss", "patient"],
   ["POST /patients:transfer", "patient"],

@@ -57,10 +57,7 @@ export type Language = { id: string; language: string; preferred?: boolean };
 /** Somebody to ask or to tell about the patient. */
 export type Contact = { id: string; name: string; relationship?: string; phone?: string; address?: string };
 
-/**
- * The lists of a record that have a flat view: their first entry is what `name`, `phoneNumber`, `email` and `address` say. A list that
- * says no more than its view is left out.
- */
+/** Lists whose first entry `name`, `phoneNumber`, `email`, `address` show. One that says no more than that is left out. */
 export type Lists = { names?: Name[]; phones?: Phone[]; emails?: Email[]; addresses?: Place[] };
 
 /** What columns have of the first entry of a list, and flat fields show. */
@@ -139,6 +136,9 @@ export type ImportMode = (typeof importModes)[number];
 /** What becomes of a new patient who may be registered already: `warn` creates them and says so. */
 export const duplicateModes = ["allow", "warn", "refuse"] as const;
 export type DuplicateMode = (typeof duplicateModes)[number];
+
+/** What an operation of a batch did, as its idempotency key keeps it. */
+export type BatchedWrite = { status: 200 | 201 | 204; id: string; version: number };
 
 /** How sure it is that two records are of one person, from the surest to the least sure. */
 export const grades = ["certain", "probable", "possible"] as const;
@@ -262,6 +262,7 @@ export type Tables = {
     patient_id: string;
     created_at: Generated<Date>;
     possible_duplicates: number | null;
+    results: ColumnType<BatchedWrite[] | null, string, string>;
   };
   imports: {
     id: string;
