@@ -32,6 +32,12 @@ const ofExport =
 
 export const auditTableOfFhir: Record<Fhir, AuditRow> = {
   "fhir.readMetadata": { none: noPerson },
+  "fhir.processBundle": {
+    leaves: "patient.read",
+    in: "patient",
+    by: () =>
+      post("/fhir/R4", { resourceType: "Bundle", type: "batch", entry: [{ request: { method: "GET", url: `Patient/${ids.patient}` } }] }),
+  },
   "fhir.exportSystem": { leaves: "export.created", in: "patient", by: kickOff("$export") },
   "fhir.exportPatients": { leaves: "export.created", in: "patient", by: kickOff("Patient/$export") },
   "fhir.exportGroup": {

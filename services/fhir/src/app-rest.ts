@@ -5,6 +5,7 @@ import { createRestApp } from "@pm/kit/http/rest";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import { about } from "./about.ts";
+import { registerBundles } from "./bundles/rest.ts";
 import { registerConformance } from "./conformance/rest.ts";
 import { createExports } from "./exports/client.ts";
 import { exportOperations, registerExports } from "./exports/rest.ts";
@@ -42,5 +43,6 @@ export function createFhirApp({ publicUrl, patientUrl, authUrl, ...parts }: Opti
   registerHistory(rest, { base, history: createHistory(patients) });
   registerPatientSearch(rest, { base, search: createPatientSearch(patients, base) });
   registerPatients(rest, { base, patients: createPatientRules(patients) });
+  registerBundles(rest);
   return rest.app;
 }

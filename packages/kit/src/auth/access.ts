@@ -208,6 +208,7 @@ export const operations = {
   "fhir.readMetadata": "public",
   "fhir.readSmartConfiguration": "public",
   "fhir.readPatient": "signed-in",
+  "fhir.processBundle": "signed-in",
   "fhir.exportSystem": "signed-in",
   "fhir.exportPatients": "signed-in",
   "fhir.exportGroup": "signed-in",

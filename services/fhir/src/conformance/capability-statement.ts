@@ -37,6 +37,7 @@ export function capabilityStatement(base: string, resource: Capability[], operat
             },
           ],
         },
+        interaction: [{ code: "batch" }],
         resource: withOperations(resource, operations),
         ...(operations.length > 0 && { operation: systemOperations(operations) }),
       },
