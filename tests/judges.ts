@@ -4,6 +4,7 @@
  */
 import { installPrometheus } from "@pm/stack/programs/prometheus";
 import { installCurrencyList } from "./currencies/iso4217.ts";
+import { installHapi } from "./fhir/hapi.ts";
 import { installSchemathesis } from "./fuzz/schemathesis.ts";
 import { installEmulator } from "./infrastructure/emulator.ts";
 import { installLinters } from "./infrastructure/linters.ts";
@@ -65,6 +66,12 @@ const judges: Step[] = [
     name: "authlib and PyJWT: they get tokens at the gateway, and accept them",
     command: "node tests/oauth/python.ts",
     missing: needs(() => installAuthlib(say)),
+  },
+  // It skips smart-fetch alone where that cannot be had.
+  {
+    name: "HAPI FHIR, Medplum, smart-fetch and fhir-kit-client: they use and validate the FHIR API",
+    command: "vitest run --config tests/fhir/vitest.config.mts",
+    missing: needs(() => installHapi(say)),
   },
 ];
 

@@ -4,6 +4,7 @@ import type { operations } from "@pm/kit/auth/access";
 import { auditTableOfAuditors } from "./audit-table-auditors.ts";
 import { type AuditRow, auditTableOfBilling } from "./audit-table-billing.ts";
 import { auditTableOfClients } from "./audit-table-clients.ts";
+import { auditTableOfFhir } from "./audit-table-fhir.ts";
 import { person } from "./client.ts";
 import {
   dashboardCookie,
@@ -30,10 +31,19 @@ import {
 const page = "a page or a document without data of anybody";
 const ownImports = "counts and mistakes of the caller's own imports; ending one leaves import.cancelled (progress.int.test.ts)";
 const counts = "counts or ids for a service, and nothing else about a person";
+const ownExports = "how far the caller's own export is, and nothing about a person";
 const ownAccount = "shows callers their own account, and nobody else";
 const noPerson = "has no data of a person";
 
 const newPatient = async (): Promise<string> => (await done(post("/patients", person()))).id;
+/** A call about an export of a new user. */
+const ofExport =
+  (method: string, stream = "") =>
+  async () => {
+    const { token } = await newUser();
+    const { exportId } = await done({ ...post("/patients/exports", {}), token });
+    return { method, path: `/patients/exports/${exportId}${stream}`, token };
+  };
 const mergeOf = (survivor: string, duplicate: string) => ({
   ...post(`/patients/${survivor}:merge`, { duplicateId: duplicate, duplicateVersion: 1 }),
   headers: { "if-match": '"1"' },
@@ -41,11 +51,26 @@ const mergeOf = (survivor: string, duplicate: string) => ({
 
 export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "patient.listPatients": { leaves: "patient.listed", by: () => get("/patients") },
+  "patient.searchPatients": {
+    leaves: "patient.listed",
+    by: () => post("/patients:search", { where: [{ field: "family", anyOf: ["a"] }] }),
+  },
   "patient.getPatient": { leaves: "patient.read", by: () => get(`/patients/${ids.patient}`) },
   "patient.readPatientHistory": { leaves: "patient.history_read", by: () => get(`/patients/${ids.patient}/history`) },
+  "patient.readPatientVersion": { leaves: "patient.version_read", by: () => get(`/patients/${ids.patient}/versions/1`) },
+  "patient.followPatients": { leaves: "patient.changes_read", by: () => get("/patients/changes?limit=1") },
   "patient.readPatientAccess": { leaves: "patient.sharing_read", by: () => get(`/patients/${ids.patient}/access`) },
   "patient.exportPatients": { leaves: "patient.exported", by: () => get("/patients:export") },
+  "patient.createExport": { leaves: "export.created", by: () => post("/patients/exports", {}) },
+  "patient.readExport": { none: ownExports },
+  "patient.readExportedPatients": { leaves: "patient.exported", by: ofExport("GET", "/patients") },
+  "patient.readExportedDeletions": { leaves: "patient.exported", by: ofExport("GET", "/deletions") },
+  "patient.deleteExport": { leaves: "export.deleted", by: ofExport("DELETE") },
   "patient.createPatient": { leaves: "patient.registered", by: () => post("/patients", person()) },
+  "patient.batchPatients": {
+    leaves: "patient.registered",
+    by: () => post("/patients:batch", { operations: [{ method: "create", body: person() }] }),
+  },
   "patient.replacePatient": {
     leaves: "patient.updated",
     by: () => ({ method: "PUT", path: `/patients/${ids.patient}`, body: person() }),
@@ -257,4 +282,5 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
 
   ...auditTableOfBilling,
   ...auditTableOfAuditors,
+  ...auditTableOfFhir,
 };

@@ -21,7 +21,7 @@ export function clientOf(base: string, token = ""): Client {
       signal: AbortSignal.timeout(30_000),
     });
     const text = await response.text();
-    const isJson = /json/.test(response.headers.get("content-type") ?? "");
+    const isJson = /\bjson/.test(response.headers.get("content-type") ?? "");
     return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : undefined, text };
   };
   return { token, send, get: (path, headers) => send("GET", path, undefined, headers) };

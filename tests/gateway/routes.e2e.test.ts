@@ -51,6 +51,9 @@ const withoutToken: Row[] = [
   ["GET /openapi/patient.json", "patient", "/openapi.json"],
   ["GET /openapi/auth.json", "auth", "/openapi.json"],
   ["GET /openapi/analytics.json?pretty=1", "analytics", "/openapi.json?pretty=1"],
+  ["GET /openapi/fhir.json", "fhir", "/openapi.json"],
+  ["GET /fhir/R4/metadata", "fhir"],
+  ["GET /fhir/R4/.well-known/smart-configuration", "fhir"],
   ["GET /api-docs/patients", "patient", "/openapi.json"],
   ["GET /api-docs/auth", "auth", "/openapi.json"],
   ["GET /analytics/dashboard", "analytics"],
@@ -84,6 +87,8 @@ const withToken: Row[] = [
   ["PATCH /patients/1", "patient"],
   ["DELETE /patients/1", "patient"],
   ["GET /patients/1/history", "patient"],
+  ["GET /patients/1/versions/2", "patient"],
+  ["GET /patients/changes?since=2026-01-28T09:30:00Z", "patient"],
   ["GET /patients/1/disclosures?format=csv", "patient"],
   ...["patient", "billing", "auth", "analytics"].flatMap((service): Row[] =>
     ["", ":export?format=csv", ":verify?from=1"].map((rest) => [`GET /audit/${service}${rest}`, service]),
@@ -97,7 +102,13 @@ const withToken: Row[] = [
   ["DELETE /patients/1/hold", "patient"],
   ["POST /patients:import?dryRun=true", "patient"],
   ["GET /patients:export", "patient"],
+  ["POST /patients/exports", "patient"],
+  ["GET /patients/exports/1", "patient"],
+  ["GET /patients/exports/1/patients", "patient"],
+  ["GET /api/patients/exports/1/deletions", "patient", "/patients/exports/1/deletions"],
   ["POST /patients:match", "patient"],
+  ["POST /patients:search", "patient"],
+  ["POST /patients:batch", "patient"],
   ["GET /patients/duplicates?state=open", "patient"],
   ["POST /patients/duplicates/1:dismiss", "patient"],
   ["POST /patients:transfer", "patient"],
@@ -106,6 +117,17 @@ const withToken: Row[] = [
   ["PUT /api/patients/1?x=/api", "patient", "/patients/1?x=/api"],
   ["GET //patients//1/./2/../history", "patient", "/patients/1/history"],
   ["POST /api/patients:import", "patient", "/patients:import"],
+  ["POST /fhir/R4", "fhir"],
+  ["GET /fhir/R4/Patient?family=Lovelace", "fhir"],
+  ["GET /fhir/R4/Patient/1/_history/2", "fhir"],
+  ["POST /fhir/R4/Patient/_search", "fhir"],
+  ["POST /fhir/R4/Patient/$match", "fhir"],
+  ["GET /fhir/R4/$export", "fhir"],
+  ["GET /fhir/R4/Group/1/$export?_type=Patient", "fhir"],
+  ["GET /fhir/R4/exports/1?request=%24export", "fhir"],
+  ["GET /fhir/R4/exports/1/Patient", "fhir"],
+  ["DELETE /fhir/R4/exports/1", "fhir"],
+  ["DELETE /fhir/R4/Patient?identifier=a%7Cb", "fhir"],
   ["GET /analytics/summary", "analytics"],
   ["GET /analytics/patients?interval=day", "analytics"],
   ["GET /analytics/consistency", "analytics"],
@@ -149,7 +171,11 @@ describe("with a token", () => {
   test.each(withToken)("%s reaches %s, and 401 is what it answers without", async (...row) => {
     expect(await arrivalOf(row[0], gateway.signedIn)).toMatchObject(expected(row));
     const [method = "", path = ""] = row[0].split(" ");
-    const type = path.includes(".v1.") ? "application/json" : "application/problem+json";
+    const type = path.includes(".v1.")
+      ? "application/json"
+      : path.startsWith("/fhir/")
+        ? "application/fhir+json; fhirVersion=4.0"
+        : "application/problem+json";
     expect(await request(method, path)).toMatchObject({ status: 401, type });
   });
 

@@ -20,7 +20,7 @@ type PostgresType<Value> = [Value] extends [never]
   : unknown extends Value
     ? "json" | "jsonb"
     : [Value] extends [string]
-      ? "text" | "citext" | "uuid" | "date" | "inet" | "numeric"
+      ? "text" | "citext" | "uuid" | "date" | "inet" | "numeric" | "pg_snapshot"
       : [Value] extends [bigint]
         ? "bigint"
         : [Value] extends [number]

@@ -123,3 +123,14 @@ export const OPENAPI_GENERATOR = {
   isTransitive: false,
   sha256: "88cae64ab824f517a9e475961c19b9c400198448b061e38ef07f6c714d41bcec",
 };
+
+/** For a judge of the FHIR service: its validator, its client, and what the validator knows of FHIR R4. */
+export const HAPI_FHIR = {
+  /** 8.10 and later are not complete at Maven Central. */
+  version: "8.8.0",
+  artifacts: ["caching-caffeine", "client", "structures-r4", "validation", "validation-resources-r4"].map(
+    (name) => `ca.uhn.hapi.fhir:hapi-fhir-${name}:8.8.0`,
+  ),
+  isTransitive: true,
+  sha256: "aa266d5b0342716a0fdaef3c1a351e03532575a6f14b2ab0abe01698b18dcda7",
+};

@@ -76,6 +76,12 @@ test("a client gets its token by Basic or by form, with its scopes or those it a
   ]);
 });
 
+test("a FHIR client that names types and rights gets those of its own scopes", async () => {
+  const { id, secret } = await register();
+  const { body } = await ask({ client_id: id, client_secret: secret, scope: "system/Patient.rs system/Condition.read" });
+  expect(body).toMatchObject({ scope: "patient:read" });
+});
+
 test("what is wrong with a request is said as RFC 6749 writes it", async () => {
   const { id, secret } = await register();
   const proof = { client_id: id, client_secret: secret };
@@ -83,6 +89,7 @@ test("what is wrong with a request is said as RFC 6749 writes it", async () => {
     [await ask({ ...proof, grant_type: "password" }), 400, "unsupported_grant_type"],
     [await auth.call("POST", "/auth/token"), 400, "invalid_request"],
     [await ask({ ...proof, scope: "patient:write" }), 400, "invalid_scope"],
+    [await ask({ ...proof, scope: "system/Condition.read" }), 400, "invalid_scope"],
     [await ask({}, basic(id, "x")), 401, "invalid_client"],
     [await ask({ ...proof, client_secret: "x" }), 400, "invalid_client"],
     [await ask({ ...proof, client_id: randomUUID() }), 400, "invalid_client"],

@@ -9,6 +9,8 @@ export async function clearOutdated(db: PatientDatabase): Promise<void> {
       (select caller, key from idempotency_keys where created_at < now() - interval '1 day' order by created_at limit ${batchSize})`,
     `delete from imports where id in (select id from imports where updated_at < now() - interval '7 days' limit 100)`,
     `delete from file_transfers where id in (select id from file_transfers where expires_at < now() - interval '1 day' limit ${batchSize})`,
+    // Nobody reads one after a day. Its cutoff is known for a year, so that the export after it misses nothing.
+    `delete from patient_exports where id in (select id from patient_exports where cutoff < now() - interval '1 year' limit ${batchSize})`,
   ];
   for (const text of statements) {
     let deleted = 0;

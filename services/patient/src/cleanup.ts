@@ -1,4 +1,4 @@
-/** Idempotency keys are kept for a day, imports for a week. */
+/** Idempotency keys are kept for a day, imports for a week, the cutoffs of exports for a year. */
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import { clearOutdated } from "./cleanup-store.ts";

@@ -19,6 +19,8 @@ import { createErasureInBilling } from "./erasure/billing-client.ts";
 import { createErasures } from "./erasure/erasures.ts";
 import { registerErasures } from "./erasure/rest.ts";
 import { createErasureWorker } from "./erasure/worker.ts";
+import { createExports } from "./exports/exports.ts";
+import { registerExports } from "./exports/rest.ts";
 import { createImports } from "./files/import.ts";
 import { registerProgress } from "./files/progress-rest.ts";
 import { registerFiles } from "./files/rest.ts";
@@ -31,13 +33,18 @@ import { startPairing } from "./matching/pairing.ts";
 import { registerMatching, toCandidate } from "./matching/rest.ts";
 import { createMerging } from "./merging/merging.ts";
 import { registerMerging } from "./merging/rest.ts";
+import { createBatches } from "./patients/batch.ts";
+import { registerBatches } from "./patients/batch-rest.ts";
 import { createConflicts } from "./patients/conflicts.ts";
+import { createFeed } from "./patients/feed.ts";
 import { createHistory } from "./patients/history.ts";
+import { registerHistory } from "./patients/history-rest.ts";
 import { createLists } from "./patients/list.ts";
 import { createPatients } from "./patients/patients.ts";
 import { registerPatients } from "./patients/rest.ts";
 import { startRewriting } from "./patients/rewriting.ts";
 import { about } from "./patients/schemas.ts";
+import { registerSearch } from "./patients/search-rest.ts";
 import { createSharing } from "./patients/sharing.ts";
 import { createTotals } from "./patients/totals.ts";
 import { registerTotals } from "./patients/totals-rest.ts";
@@ -86,12 +93,16 @@ const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);
 registerProgress(rest, { db });
 registerEmergencies(rest, { db });
-registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
+const transfers = createTransfers({ db, log, lifecycle });
+registerFiles(rest, { lists, imports, transfers });
+registerExports(rest, { exports: createExports({ db }), transfers });
 registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
+registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
+registerSearch(rest, { lists, settings });
+registerBatches(rest, createBatches({ db, billing, recordNumbers, conflicts, committed, now, settings }));
 registerPatients(rest, {
   patients,
   lists,
-  history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),
   openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
 });

@@ -4,6 +4,7 @@ import type { CheckTables } from "@pm/kit/checks";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { ColumnType, Generated, GeneratedAlways } from "kysely";
 import type { ErasureTables } from "./erasure/tables.ts";
+import type { ExportTables } from "./exports/tables.ts";
 
 export const sexes = ["female", "male", "other", "unknown"] as const;
 export type Sex = (typeof sexes)[number];
@@ -57,10 +58,7 @@ export type Language = { id: string; language: string; preferred?: boolean };
 /** Somebody to ask or to tell about the patient. */
 export type Contact = { id: string; name: string; relationship?: string; phone?: string; address?: string };
 
-/**
- * The lists of a record that have a flat view: their first entry is what `name`, `phoneNumber`, `email` and `address` say. A list that
- * says no more than its view is left out.
- */
+/** Lists whose first entry `name`, `phoneNumber`, `email`, `address` show. One that says no more than that is left out. */
 export type Lists = { names?: Name[]; phones?: Phone[]; emails?: Email[]; addresses?: Place[] };
 
 /** What columns have of the first entry of a list, and flat fields show. */
@@ -80,6 +78,8 @@ export type Details = Lists & {
   languages?: Language[];
   generalPractitioner?: string;
   managingSite?: string;
+  /** What a FHIR resource says beyond these fields, as JSON. The FHIR service writes and reads it; nothing here does. */
+  fhirElements?: string;
   contacts?: Contact[];
   /** With a record number, as soon as the patient is stored. */
   identifiers?: Identifier[];
@@ -144,6 +144,9 @@ export type ImportMode = (typeof importModes)[number];
 /** What becomes of a new patient who may be registered already: `warn` creates them and says so. */
 export const duplicateModes = ["allow", "warn", "refuse"] as const;
 export type DuplicateMode = (typeof duplicateModes)[number];
+
+/** What an operation of a batch did, as its idempotency key keeps it. */
+export type BatchedWrite = { status: 200 | 201 | 204; id: string; version: number };
 
 /** How sure it is that two records are of one person, from the surest to the least sure. */
 export const grades = ["certain", "probable", "possible"] as const;
@@ -218,6 +221,7 @@ export type Tables = {
     changed_by: string;
     record: PatientRecord;
     salt: Buffer | null;
+    changed_xid: ColumnType<never, never, never>;
   };
   patient_access: { patient_id: string; principal: string; granted_by: string; granted_at: Generated<Date>; can_write: Generated<boolean> };
   /** Rows are only added. */
@@ -266,6 +270,7 @@ export type Tables = {
     patient_id: string;
     created_at: Generated<Date>;
     possible_duplicates: number | null;
+    results: ColumnType<BatchedWrite[] | null, string, string>;
   };
   imports: {
     id: string;
@@ -300,6 +305,7 @@ export type Tables = {
     expires_at: Date;
   };
 } & ErasureTables &
+  ExportTables &
   AuditTables &
   CheckTables &
   OutboxTables;

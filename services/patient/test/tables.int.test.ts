@@ -60,6 +60,7 @@ const tables: TableDescriptions<Tables> = {
     changed_by: "text",
     record: "json",
     salt: "bytea null",
+    changed_xid: "xid8 default",
   },
   patient_access: {
     patient_id: "uuid",
@@ -113,6 +114,7 @@ const tables: TableDescriptions<Tables> = {
     patient_id: "uuid",
     created_at: "timestamptz default",
     possible_duplicates: "integer null",
+    results: "jsonb null",
   },
   imports: {
     id: "uuid",
@@ -163,6 +165,21 @@ const tables: TableDescriptions<Tables> = {
     name: "text null",
     started_at: "timestamptz default",
     expires_at: "timestamptz",
+  },
+  patient_exports: {
+    id: "uuid",
+    caller: "text",
+    team: "text null",
+    cutoff: "timestamptz",
+    snapshot: "pg_snapshot",
+    server: "text",
+    since: "timestamptz null",
+    since_snapshot: "pg_snapshot null",
+    changed_after: "timestamptz null",
+    patients: "bigint default",
+    read_at: "timestamptz",
+    finished_at: "timestamptz null",
+    cancelled_at: "timestamptz null",
   },
 };
 

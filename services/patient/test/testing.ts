@@ -5,11 +5,11 @@ import { createAuditTrail } from "@pm/kit/audit/trail";
 import { registerTrail } from "@pm/kit/auditor/rest";
 import { type Role, roles, type Scope } from "@pm/kit/auth/access";
 import { createRevocationList } from "@pm/kit/auth/revocation-list";
-import type { Caller } from "@pm/kit/auth/verifier";
+import type { Caller, Verifier } from "@pm/kit/auth/verifier";
 import { clinicConfig, readEnvironment } from "@pm/kit/config";
 import { createCursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
-import { createRestApp } from "@pm/kit/http/rest";
+import { createRestApp, type RestApp } from "@pm/kit/http/rest";
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
 import { testLifecycle } from "@pm/kit/test/lifecycle";
@@ -17,6 +17,7 @@ import { testDatabase } from "@pm/stack/testing";
 import { afterAll } from "vitest";
 import { type AskBilling, createBillingAccounts } from "../src/billing/accounts.ts";
 import { type RecordSettings, recordSettings } from "../src/config.ts";
+import type { PatientDatabase } from "../src/database.ts";
 import { createDisclosures } from "../src/disclosures/disclosures.ts";
 import { registerDisclosures } from "../src/disclosures/rest.ts";
 import { trailOf } from "../src/disclosures/store.ts";
@@ -26,6 +27,8 @@ import type { ErasureInBilling } from "../src/erasure/billing-client.ts";
 import { createErasures } from "../src/erasure/erasures.ts";
 import { registerErasures } from "../src/erasure/rest.ts";
 import { createErasureWorker } from "../src/erasure/worker.ts";
+import { createExports } from "../src/exports/exports.ts";
+import { registerExports } from "../src/exports/rest.ts";
 import { createImports } from "../src/files/import.ts";
 import { registerProgress } from "../src/files/progress-rest.ts";
 import { registerFiles } from "../src/files/rest.ts";
@@ -37,12 +40,17 @@ import { createDuplicates } from "../src/matching/newcomers.ts";
 import { registerMatching, toCandidate } from "../src/matching/rest.ts";
 import { createMerging } from "../src/merging/merging.ts";
 import { registerMerging } from "../src/merging/rest.ts";
+import { createBatches } from "../src/patients/batch.ts";
+import { registerBatches } from "../src/patients/batch-rest.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
+import { createFeed } from "../src/patients/feed.ts";
 import { createHistory } from "../src/patients/history.ts";
+import { registerHistory } from "../src/patients/history-rest.ts";
 import { createLists } from "../src/patients/list.ts";
 import { createPatients } from "../src/patients/patients.ts";
 import { registerPatients } from "../src/patients/rest.ts";
 import { about } from "../src/patients/schemas.ts";
+import { registerSearch } from "../src/patients/search-rest.ts";
 import { createSharing } from "../src/patients/sharing.ts";
 import { createTotals } from "../src/patients/totals.ts";
 import { registerTotals } from "../src/patients/totals-rest.ts";
@@ -81,6 +89,24 @@ const cursors = createCursors("a key for cursors, long enough to be one");
 /** Billing holds nothing and erases everything. */
 const nothingHeld: ErasureInBilling = { holds: async () => undefined, erase: async () => ({ at: new Date(), removed: { accounts: 1 } }) };
 
+function registerStreams(rest: RestApp, { db, ...parts }: Parameters<typeof registerFiles>[1] & { db: PatientDatabase }): void {
+  registerFiles(rest, parts);
+  registerExports(rest, { exports: createExports({ db }), transfers: parts.transfers });
+}
+
+/** Knows the callers of this app by what they send, and says at once when a session has ended. */
+function createTestVerifier(callers: Map<string, Caller>, revocations: ReturnType<typeof createRevocationList>): Verifier {
+  return {
+    async verify(authorization: string | null | undefined) {
+      const caller = callers.get(authorization ?? "");
+      if (!caller) throw new AppError("unauthenticated", "Send an access token.");
+      return caller;
+    },
+    onRevoked: (caller: Caller, end: (refusal: AppError) => void) =>
+      revocations.onRevoked({ ...caller, userId: caller.id }, () => end(new AppError("unauthenticated", "This session has ended."))),
+  };
+}
+
 /** @param options.ask how billing answers; it opens every account at once where nothing is said */
 export async function startPatientApp(
   databaseUrl: string,
@@ -101,21 +127,12 @@ export async function startPatientApp(
   const billing = createBillingAccounts({ db, log, ask });
   const callers = new Map<string, Caller>();
   const revocations = createRevocationList();
-  const verifier = {
-    async verify(authorization: string | null | undefined) {
-      const caller = callers.get(authorization ?? "");
-      if (!caller) throw new AppError("unauthenticated", "Send an access token.");
-      return caller;
-    },
-    onRevoked: (caller: Caller, end: (refusal: AppError) => void) =>
-      revocations.onRevoked({ ...caller, userId: caller.id }, () => end(new AppError("unauthenticated", "This session has ended."))),
-  };
+  const verifier = createTestVerifier(callers, revocations);
   const rest = createRestApp({ service: "patient", ...about, log, lifecycle, verifier, audit });
   const [now, committed, settings] = [() => new Date(), () => undefined, { ...defaultSettings, ...set }];
   const recordNumbers = createRecordNumbers({ db, prefix: "P", start: 100_000 });
   const search = { dateOrder: "YMD", phoneRegion: settings.phoneRegion } as const;
   const lists = createLists({ db, cursors, search, isRewritten: () => true });
-  const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
   const conflicts = createConflicts({ db });
   const matching = createMatching({ db, audit, model: readModel(), frequencies: createWordCounts(db), now, settings });
   const duplicates = createDuplicates(matching, toCandidate);
@@ -124,12 +141,14 @@ export async function startPatientApp(
   registerDocs(rest);
   registerProgress(rest, { db });
   registerEmergencies(rest, { db });
-  registerFiles(rest, { lists, imports, transfers });
+  registerStreams(rest, { db, lists, imports, transfers: createTransfers({ db, log, lifecycle, ...(limits && { limits }) }) });
   registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
+  registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
+  registerSearch(rest, { lists, settings });
+  registerBatches(rest, createBatches({ db, billing, recordNumbers, conflicts, committed, now, settings }));
   registerPatients(rest, {
     patients,
     lists,
-    history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),
     openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
   });

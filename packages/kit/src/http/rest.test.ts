@@ -94,6 +94,16 @@ operation(
   },
   (c) => c.json({ ...c.req.valid("form"), ...c.req.valid("json"), key: c.req.valid("header")["idempotency-key"] }, 200),
 );
+operation(
+  {
+    operationId: "matchPatients",
+    method: "get",
+    path: "/things/{id}/$match",
+    request: { params: IdSchema },
+    responses: { 200: jsonAnswer(IdSchema, "It") },
+  },
+  (c) => c.json({ id: `match of ${c.req.valid("param").id}` }, 200),
+);
 
 const TotalsSchema = z.object({ count: z.int() }).openapi("ThingTotals");
 operation({ operationId: "deletePatient", method: "delete", path: "/things/all", responses: { 204: { description: "Deleted" } } }, (c) =>
@@ -167,6 +177,14 @@ test("a custom method is an operation of its own, beside the resource that it en
     id: "7:x:writer",
   });
   expect(await (await send("GET", "/things/7", { as: "reader" })).json()).toEqual({ id: "7" });
+});
+
+test("an operation of FHIR is one of its own, and no resource, also with its sign encoded", async () => {
+  for (const sign of ["$", "%24"])
+    expect(await (await send("GET", `/things/7/${sign}match`, { as: "reader" })).json()).toEqual({ id: "match of 7" });
+  for (const path of ["/things/$match", "/things/7/parts/$match", "/things/7/@@match"])
+    expect((await send("GET", path, { as: "reader" })).status).toBe(404);
+  expect((await send("POST", "/things/7/$match", { as: "reader" })).status).toBe(405);
 });
 
 test("a custom method has one spelling: every other is 404, for every method", async () => {
@@ -341,6 +359,7 @@ test("operations for services only are in the complete document, marked, and not
     "/things/{id}:rename",
     "/things/{id}",
     "/things/{id}/parts/{part}",
+    "/things/{id}/$match",
     "/things/all",
     "/things:export",
   ]);
@@ -348,13 +367,14 @@ test("operations for services only are in the complete document, marked, and not
     "/things/{id}:rename",
     "/things/{id}",
     "/things/{id}/parts/{part}",
+    "/things/{id}/$match",
     "/things/all",
     "/things:totals",
     "/things:all",
     "/things:export",
   ]);
   const marks = Object.values(complete.paths).map(({ get }) => get?.["x-internal"]);
-  expect(marks).toEqual([undefined, undefined, undefined, undefined, true, true, undefined]);
+  expect(marks).toEqual([undefined, undefined, undefined, undefined, undefined, true, true, undefined]);
   expect(Object.keys(published.components.schemas)).not.toContain("ThingTotals");
 });
 

@@ -16,6 +16,7 @@ import type { Tokens } from "../tokens/access-tokens.ts";
 import type { UnitOfWork } from "../unit-of-work.ts";
 import { hashSecret } from "./clients.ts";
 import { assertionAlgorithms } from "./keys.ts";
+import { ownScopes } from "./smart-scopes.ts";
 import { type ClientCredentials, findCredentials, noteUse, useAssertion } from "./store.ts";
 
 export type ClientProof = { secret: string } | { assertion: string };
@@ -146,10 +147,16 @@ function wrongClaim(claim: string, id: string, audiences: string[]): AppError {
   return invalidClient(`The assertion's ${claim} ${fixes[claim] ?? "is wrong"}.`);
 }
 
-/** @throws AppError invalid_argument for a scope that the client does not have */
+/**
+ * FHIR clients name types and rights; of these a client gets what it has.
+ * @throws AppError invalid_argument for another scope that the client does not have, and if nothing is left
+ */
 function chooseScopes(own: ClientScope[], wanted = ""): ClientScope[] {
   const names = wanted.split(" ").filter(Boolean);
-  if (names.some((name) => !(own as string[]).includes(name)))
+  const asked = new Set(names.flatMap((name) => ownScopes(name) ?? [name]));
+  const chosen = names.length === 0 ? own : own.filter((scope) => asked.has(scope));
+  const isRefused = names.some((name) => !ownScopes(name) && !(own as string[]).includes(name));
+  if (isRefused || chosen.length === 0)
     throw new AppError("invalid_argument", `The client has the scopes ${own.join(" ")} and no other.`, { reason: "INVALID_SCOPE" });
-  return names.length === 0 ? own : own.filter((scope) => names.includes(scope));
+  return chosen;
 }

@@ -1,0 +1,107 @@
+/**
+ * Bulk Data (https://hl7.org/fhir/uv/bulkdata/STU2/export.html) over exports as of one moment. Its files are streams that are made when
+ * they are read, so an export is complete as soon as it is asked for. What was asked for stands in its address, because this service
+ * keeps nothing.
+ */
+import { AppError, type FieldError, invalidFields } from "@pm/kit/errors";
+import type { Bundle, FhirResource } from "fhir/r4.js";
+import { toFhir } from "../patients/mapping.ts";
+import type { Patient } from "../patients/patient.ts";
+import { toHints } from "../rest/outcome.ts";
+import type { Export } from "./client.ts";
+
+/** The resources that each patient of an export becomes, by their type. */
+const resourcesOf: Record<string, (patient: Patient) => FhirResource[]> = {
+  Patient: (patient) => [toFhir(patient)],
+};
+export const exportedTypes = Object.keys(resourcesOf);
+
+export const ndjson = "application/fhir+ndjson";
+const formats = new Set([ndjson, "application/ndjson", "ndjson"]);
+
+/**
+ * What was asked for. `request` is the address of the request below the base, with its parameters; `left` are types that are asked for
+ * and not exported.
+ */
+export type Asked = { request: string; types: string[]; left: string[]; since: string | undefined };
+
+/** Parameters that narrow an export, which a caller may ask this server to ignore by `handling=lenient`. */
+const unsupported = ["_elements", "_typeFilter", "includeAssociatedData", "patient", "organizeOutputBy", "allowPartialManifests", "_until"];
+/** Of the form of an error. */
+const ofForm = new Set(["_format", "_pretty"]);
+
+type Reading = { handling: "strict" | "lenient"; served: string[] };
+
+/**
+ * Reads the parameters of a kick-off request.
+ * @param path that of the request below the base
+ * @param served the types that this server has, exported or not
+ * @throws AppError invalid_argument
+ */
+export function readKickOff(path: string, given: URLSearchParams, { handling, served }: Reading): Asked {
+  const wrong: FieldError[] = [];
+  const types = given.getAll("_type").flatMap((text) => text.split(",")).filter(Boolean); // biome-ignore format: one list
+  const left = types.filter((type) => !exportedTypes.includes(type));
+  const unknown = left.filter((type) => !served.includes(type));
+  if (unknown.length > 0 && handling !== "lenient")
+    wrong.push({ path: "_type", message: `has types that are not exported here: ${unknown.join(", ")}; use ${exportedTypes.join(", ")}` });
+  const [format = ndjson] = given.getAll("_outputFormat");
+  // A client may leave the plus as it is, and in a query it means a space.
+  if (!formats.has(format.replace(" ", "+"))) wrong.push({ path: "_outputFormat", message: `must be ${[...formats].join(", ")}` });
+  const [since] = given.getAll("_since");
+  if (since !== undefined && Number.isNaN(Date.parse(since.replace(" ", "+"))))
+    wrong.push({ path: "_since", message: "must be an instant such as 2026-01-28T09:30:00Z" });
+  for (const name of given.keys()) {
+    if (["_type", "_outputFormat", "_since"].includes(name) || ofForm.has(name) || handling === "lenient") continue;
+    const hint = unsupported.includes(name) ? "is not supported" : "is not known";
+    wrong.push({ path: name, message: `${hint}; leave it out, or send Prefer: handling=lenient to have it ignored` });
+  }
+  if (wrong.length > 0) throw invalidFields(wrong);
+  const query = given.toString();
+  const request = query === "" ? path : `${path}?${query}`;
+  const exported = types.length === 0 ? exportedTypes : exportedTypes.filter((type) => types.includes(type));
+  return { request, types: exported, left, since: since?.replace(" ", "+") };
+}
+
+/** The address at which a client asks whether an export is complete. */
+export const statusUrl = (base: string, { exportId }: Export, { request }: Asked): string =>
+  `${base}/exports/${exportId}?${new URLSearchParams({ request })}`;
+
+/** What was asked for, by that address. */
+export function readStatus(request: string): Asked {
+  const [path = "", query] = request.split("?", 2);
+  if (!/^(Patient\/|Group\/[\w.-]{1,64}\/)?\$export$/.test(path))
+    throw invalidFields([{ path: "request", message: "is part of the address that Content-Location of $export gave; send it as it was" }]);
+  return readKickOff(path, new URLSearchParams(query), { handling: "lenient", served: [] });
+}
+
+/** The manifest of a complete export. Deletions are listed for a client that has an export from before. */
+export function manifestOf(base: string, { exportId, cutoff, since }: Export, { request, types, left }: Asked) {
+  const file = (name: string) => `${base}/exports/${exportId}/${name}`;
+  return {
+    transactionTime: cutoff,
+    request: `${base}/${request}`,
+    requiresAccessToken: true,
+    output: types.map((type) => ({ type, url: file(type) })),
+    deleted: since === undefined || !types.includes("Patient") ? [] : [{ type: "Bundle", url: file("deletions") }],
+    error: left.length === 0 ? [] : [{ type: "OperationOutcome", url: file("outcomes") }],
+  };
+}
+
+/** What is told about types that were asked for and are not exported. */
+export const outcomesFile = `${JSON.stringify(toHints([`Only ${exportedTypes.join(", ")} are exported.`], "information"))}\n`;
+
+/** How the lines of a file are made of the lines of its stream. */
+export function fileOf(name: string): { stream: "patients" | "deletions"; toResources: (line: string) => FhirResource[] } {
+  if (name === "deletions") return { stream: "deletions", toResources: (line) => [toDeletion(JSON.parse(line))] };
+  const toResources = Object.hasOwn(resourcesOf, name) ? resourcesOf[name] : undefined;
+  if (!toResources) throw new AppError("not_found", "An export has no such file.");
+  return { stream: "patients", toResources: (line) => toResources(JSON.parse(line)) };
+}
+
+const toDeletion = ({ id, deletedAt }: { id: string; deletedAt: string }): Bundle => ({
+  resourceType: "Bundle",
+  type: "transaction",
+  meta: { lastUpdated: deletedAt },
+  entry: [{ request: { method: "DELETE", url: `Patient/${id}` } }],
+});
