@@ -121,7 +121,7 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
       Object.keys(configs.find(({ metadata }) => metadata.name === `blue-${service}`)?.data ?? {}).map((name) =>
         name.replace(/_FILE$/, ""),
       );
-    const services = ["patient", "billing", "analytics", "auth"];
+    const services = ["patient", "billing", "analytics", "auth", "fhir"];
     for (const service of services) {
       expect(
         readBy(`services/${service}/src/config.ts`).filter((name) => !given(service).includes(name)),

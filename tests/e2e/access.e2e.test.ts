@@ -10,6 +10,7 @@ import { type Access, isForServicesOnly, operations, type Role, roles } from "@p
 import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { BillingInternalService } from "@pm/proto/billing/v1/internal";
+import type { ServiceName } from "@pm/stack/names";
 import { query } from "@pm/stack/native/postgres";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -26,7 +27,10 @@ beforeAll(async () => {
   platform = await startPlatform({ dataDir, durable: false });
   const admin = await logIn(platform);
   for (const role of ["user", "billing", "analyst"] as const) tokens.set(role, await signInAs(admin, role));
-  found = [...(await Promise.all((["patient", "auth", "analytics", "billing"] as const).map(restOperations))).flat(), ...rpcOperations()];
+  found = [
+    ...(await Promise.all((["patient", "auth", "analytics", "billing", "fhir"] as const).map(restOperations))).flat(),
+    ...rpcOperations(),
+  ];
 });
 afterAll(async () => {
   await platform?.stop();
@@ -40,7 +44,7 @@ async function signInAs(admin: Client, role: Role): Promise<string> {
   return (await logIn(platform, credentials)).token;
 }
 
-async function restOperations(service: "patient" | "auth" | "analytics" | "billing"): Promise<Operation[]> {
+async function restOperations(service: ServiceName): Promise<Operation[]> {
   const base = platform.services[service].url;
   const document = (await clientOf(base).get("/openapi-internal.json")).body as {
     paths: Record<string, Record<string, { operationId: string }>>;

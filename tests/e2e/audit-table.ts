@@ -4,6 +4,7 @@ import type { operations } from "@pm/kit/auth/access";
 import { auditTableOfAuditors } from "./audit-table-auditors.ts";
 import { type AuditRow, auditTableOfBilling } from "./audit-table-billing.ts";
 import { auditTableOfClients } from "./audit-table-clients.ts";
+import { auditTableOfFhir } from "./audit-table-fhir.ts";
 import { person } from "./client.ts";
 import {
   dashboardCookie,
@@ -257,4 +258,5 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
 
   ...auditTableOfBilling,
   ...auditTableOfAuditors,
+  ...auditTableOfFhir,
 };

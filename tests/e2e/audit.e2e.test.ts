@@ -21,7 +21,7 @@ test("every operation that returns somebody's data or changes something leaves a
   let carriedOut = 0;
   for (const [operation, row] of Object.entries(auditTable)) {
     if ("none" in row) continue;
-    const service = operation.split(".")[0] as keyof typeof platform.databases;
+    const service = operation.split(".")[0] as keyof typeof platform.services;
     const requestId = randomUUID();
     const call = await row.by();
     const { status, text } = await send(platform.services[service].url, {
@@ -30,7 +30,7 @@ test("every operation that returns somebody's data or changes something leaves a
     });
     carriedOut += 1;
     // Mails, and the entries of their links, follow the answer.
-    const found = () => actionsOf(service, requestId);
+    const found = () => actionsOf(row.in ?? (service as keyof typeof platform.databases), requestId);
     await expect
       .poll(found, { timeout: 5_000 })
       .toContain(row.leaves)

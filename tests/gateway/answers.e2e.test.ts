@@ -1,4 +1,4 @@
-import { AppError, type ErrorCode, toProblemResponse } from "@pm/kit/errors";
+import { AppError, type ErrorCode, toErrorResponse } from "@pm/kit/errors";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { eventually, type Gateway, startGateway } from "./gateway.ts";
 import type { Arrival } from "./upstreams.ts";
@@ -142,7 +142,7 @@ describe("an answer", () => {
     ];
     for (const [code, message, answer] of problems) {
       const id = answer.headers.get("x-request-id") ?? "";
-      const expected = toProblemResponse(new AppError(code, message), id);
+      const expected = toErrorResponse(new AppError(code, message), id);
       expect(answer.status).toBe(expected.status);
       expect(answer.headers.get("content-type")).toBe(expected.headers.get("content-type"));
       expect(await answer.json()).toEqual(await expected.json());

@@ -51,6 +51,9 @@ const withoutToken: Row[] = [
   ["GET /openapi/patient.json", "patient", "/openapi.json"],
   ["GET /openapi/auth.json", "auth", "/openapi.json"],
   ["GET /openapi/analytics.json?pretty=1", "analytics", "/openapi.json?pretty=1"],
+  ["GET /openapi/fhir.json", "fhir", "/openapi.json"],
+  ["GET /fhir/R4/metadata", "fhir"],
+  ["GET /fhir/R4/.well-known/smart-configuration", "fhir"],
   ["GET /api-docs/patients", "patient", "/openapi.json"],
   ["GET /api-docs/auth", "auth", "/openapi.json"],
   ["GET /analytics/dashboard", "analytics"],
@@ -106,6 +109,12 @@ const withToken: Row[] = [
   ["PUT /api/patients/1?x=/api", "patient", "/patients/1?x=/api"],
   ["GET //patients//1/./2/../history", "patient", "/patients/1/history"],
   ["POST /api/patients:import", "patient", "/patients:import"],
+  ["POST /fhir/R4", "fhir"],
+  ["GET /fhir/R4/Patient?family=Lovelace", "fhir"],
+  ["GET /fhir/R4/Patient/1/_history/2", "fhir"],
+  ["POST /fhir/R4/Patient/_search", "fhir"],
+  ["POST /fhir/R4/Patient/$match", "fhir"],
+  ["DELETE /fhir/R4/Patient?identifier=a%7Cb", "fhir"],
   ["GET /analytics/summary", "analytics"],
   ["GET /analytics/patients?interval=day", "analytics"],
   ["GET /analytics/consistency", "analytics"],
@@ -149,7 +158,11 @@ describe("with a token", () => {
   test.each(withToken)("%s reaches %s, and 401 is what it answers without", async (...row) => {
     expect(await arrivalOf(row[0], gateway.signedIn)).toMatchObject(expected(row));
     const [method = "", path = ""] = row[0].split(" ");
-    const type = path.includes(".v1.") ? "application/json" : "application/problem+json";
+    const type = path.includes(".v1.")
+      ? "application/json"
+      : path.startsWith("/fhir/")
+        ? "application/fhir+json; fhirVersion=4.0"
+        : "application/problem+json";
     expect(await request(method, path)).toMatchObject({ status: 401, type });
   });
 

@@ -1,14 +1,14 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { expect, test } from "vitest";
-import { AppError, invalidFields, toAppError, toConnectError, toProblemResponse } from "./errors.ts";
+import { AppError, invalidFields, toAppError, toConnectError, toErrorResponse } from "./errors.ts";
 
 test("a problem names code, status, request id and every wrong field", async () => {
   const error = invalidFields([
     { path: "email", message: "must be an e-mail address" },
     { path: "address.zipCode", message: "is too long" },
   ]);
-  const response = toProblemResponse(error, "request-1");
+  const response = toErrorResponse(error, "request-1");
   expect(response.status).toBe(400);
   expect(response.headers.get("content-type")).toBe("application/problem+json");
   expect(await response.json()).toEqual({
@@ -38,14 +38,14 @@ test.each([
 });
 
 test("an unknown error says nothing about itself", async () => {
-  const response = toProblemResponse(toAppError(new Error("password of jane@example.com is hunter2")), "request-1");
+  const response = toErrorResponse(toAppError(new Error("password of jane@example.com is hunter2")), "request-1");
   expect(response.status).toBe(500);
   expect(await response.text()).not.toMatch(/hunter2|jane/);
 });
 
 test("401 has WWW-Authenticate, 503 has Retry-After", () => {
-  expect(toProblemResponse(new AppError("unauthenticated", "…"), "r").headers.get("www-authenticate")).toBe("Bearer");
-  expect(toProblemResponse(new AppError("unavailable", "…", { retryAfterSeconds: 1.2 }), "r").headers.get("retry-after")).toBe("2");
+  expect(toErrorResponse(new AppError("unauthenticated", "…"), "r").headers.get("www-authenticate")).toBe("Bearer");
+  expect(toErrorResponse(new AppError("unavailable", "…", { retryAfterSeconds: 1.2 }), "r").headers.get("retry-after")).toBe("2");
 });
 
 test.each(["ECONNREFUSED", "08006", "57P01", "53300", "28P01"])("a lost database (%s) is 503 and worth another try", (code) => {

@@ -15,6 +15,7 @@ const codes = {
   already_exists: { status: 409, connect: Code.AlreadyExists, title: "Already exists" },
   failed_precondition: { status: 409, connect: Code.FailedPrecondition, title: "Not possible in this state" },
   aborted: { status: 412, connect: Code.Aborted, title: "Changed by somebody else" },
+  precondition_failed: { status: 412, connect: Code.FailedPrecondition, title: "A condition of the request does not hold" },
   resource_exhausted: { status: 429, connect: Code.ResourceExhausted, title: "Too many requests" },
   cancelled: { status: 499, connect: Code.Canceled, title: "Cancelled by the caller" },
   deadline_exceeded: { status: 504, connect: Code.DeadlineExceeded, title: "Took too long" },
@@ -24,13 +25,17 @@ const codes = {
   method_not_allowed: { status: 405, connect: Code.Unimplemented, title: "Method not allowed" },
   not_acceptable: { status: 406, connect: Code.InvalidArgument, title: "Not acceptable" },
   request_timeout: { status: 408, connect: Code.DeadlineExceeded, title: "Took too long to arrive" },
+  gone: { status: 410, connect: Code.NotFound, title: "Gone" },
   payload_too_large: { status: 413, connect: Code.ResourceExhausted, title: "Body too large" },
   unsupported_media_type: { status: 415, connect: Code.InvalidArgument, title: "Unsupported media type" },
+  unprocessable: { status: 422, connect: Code.InvalidArgument, title: "Cannot be stored" },
   idempotency_key_reused: { status: 422, connect: Code.AlreadyExists, title: "Idempotency key used for another request" },
   precondition_required: { status: 428, connect: Code.FailedPrecondition, title: "Precondition required" },
 } as const satisfies Record<string, { status: number; connect: Code; title: string }>;
 
 export type ErrorCode = keyof typeof codes;
+
+export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(codes, code);
 
 /** The HTTP status of a code, for types of routes. */
 export type StatusOf<ErrorCodes extends ErrorCode> = (typeof codes)[ErrorCodes]["status"];
@@ -177,13 +182,18 @@ export function toProblem({ status, title, code, message, options }: AppError, r
   return { type: "about:blank", title, status, detail: message, code, requestId, ...why, ...(errors && { errors }), ...members };
 }
 
-/** The HTTP answer for an error: `application/problem+json` (RFC 9457). */
-export function toProblemResponse(error: AppError, requestId: string): Response {
+/** How a service writes an error into the body of an HTTP answer. */
+export type ErrorForm = { mediaType: string; toBody: (error: AppError, requestId: string) => object };
+
+export const problemForm: ErrorForm = { mediaType: "application/problem+json", toBody: toProblem };
+
+/** The HTTP answer for an error, by default `application/problem+json` (RFC 9457). */
+export function toErrorResponse(error: AppError, requestId: string, { mediaType, toBody } = problemForm): Response {
   const { retryAfterSeconds, headers } = error.options;
-  return new Response(JSON.stringify(toProblem(error, requestId)), {
+  return new Response(JSON.stringify(toBody(error, requestId)), {
     status: error.status,
     headers: {
-      "content-type": "application/problem+json",
+      "content-type": mediaType,
       "cache-control": "no-store",
       ...(error.code === "unauthenticated" && { "www-authenticate": "Bearer" }),
       ...(retryAfterSeconds !== undefined && { "retry-after": String(Math.ceil(retryAfterSeconds)) }),

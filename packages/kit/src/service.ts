@@ -7,8 +7,8 @@ import { startAuditSealer } from "./audit/audit.ts";
 import { type AuditTrail, createAuditTrail } from "./audit/trail.ts";
 import { followRevocations, snapshotFromAuth } from "./auth/revocations.ts";
 import { createServiceTokens } from "./auth/service-tokens.ts";
-import { createVerifier, type Verifier } from "./auth/verifier.ts";
-import type { callerConfig, commonConfig, databaseConfig, kafkaConfig } from "./config.ts";
+import { createVerifier, type KnownRevocations, type Verifier } from "./auth/verifier.ts";
+import type { callerConfig, commonConfig, databaseConfig, kafkaConfig, tokenConfig } from "./config.ts";
 import { createKafka, createSender, type Kafka, kafkaSettings } from "./kafka/client.ts";
 import { startRelay } from "./kafka/outbox.ts";
 import { createLifecycle, type Lifecycle } from "./lifecycle.ts";
@@ -33,6 +33,16 @@ type ServiceParts<Tables> = {
   relay: Leader;
 };
 
+type Process = Pick<ServiceParts<never>, "service" | "log" | "lifecycle">;
+
+/** Starts the log and the tracing of a service, which is all that one without a database needs. */
+export function startStateless({ service, config }: { service: string; config: Config<typeof commonConfig> }): Process {
+  const log = createLogger(service, config.LOG_LEVEL);
+  const lifecycle = createLifecycle({ log, drainMs: config.SHUTDOWN_DRAIN_MS, graceMs: config.SHUTDOWN_GRACE_MS });
+  startTracing({ service, config, log, lifecycle });
+  return { service, log, lifecycle };
+}
+
 /** Starts the log, the database, the outbox relay and the audit sealer of a service. */
 export function startService<Tables>(options: {
   /** Its name in logs, in Kafka, in Postgres and in the access table. */
@@ -41,10 +51,8 @@ export function startService<Tables>(options: {
   /** How long events are collected before they are sent; see `startRelay`. */
   lingerMs?: number;
 }): ServiceParts<Tables> {
-  const { service, config, lingerMs } = options;
-  const log = createLogger(service, config.LOG_LEVEL);
-  const lifecycle = createLifecycle({ log, drainMs: config.SHUTDOWN_DRAIN_MS, graceMs: config.SHUTDOWN_GRACE_MS });
-  startTracing({ service, config, log, lifecycle });
+  const { config, lingerMs } = options;
+  const { service, log, lifecycle } = startStateless(options);
   const settings = databaseSettings(config);
   const database = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL_SIZE, applicationName: service, log, lifecycle });
   const kafka = createKafka(kafkaSettings(service, config), log);
@@ -52,6 +60,18 @@ export function startService<Tables>(options: {
   const relay = startRelay({ database, settings, sender, service, ...(lingerMs !== undefined && { lingerMs }), log, lifecycle });
   startAuditSealer({ database, settings, log, lifecycle });
   return { service, log, lifecycle, settings, database, kafka, audit: createAuditTrail(database), relay };
+}
+
+/** Nobody's tokens are revoked, as far as this process knows. */
+const unknownRevocations: KnownRevocations = { isRevoked: () => false, onRevoked: () => () => undefined };
+
+/**
+ * Verifies the signature and the expiry of tokens, for a service that passes each request on with its caller's token. The
+ * services behind it know which sessions have ended and refuse their tokens, so this one needs neither Kafka nor a secret.
+ */
+export function createPassingVerifier(config: Config<typeof tokenConfig> & { AUTH_URL: string }): Verifier {
+  const { AUTH_URL: authUrl, AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience } = config;
+  return createVerifier({ authUrl, issuer, audience, revocations: unknownRevocations });
 }
 
 /**

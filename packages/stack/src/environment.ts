@@ -1,4 +1,4 @@
-import type { Ports, ServiceName } from "./names.ts";
+import type { DatabaseName, Ports, ServiceName } from "./names.ts";
 import type { Secrets } from "./secrets.ts";
 
 const AUDIENCE = "patient-management";
@@ -9,7 +9,7 @@ type PlatformAddresses = {
   gatewayUrl: string;
   host: string;
   brokers: string[];
-  databases: Record<ServiceName, { databaseUrl: string }>;
+  databases: Record<DatabaseName, { databaseUrl: string }>;
 };
 
 /** Each service's environment variables (docs/configuration.md). */
@@ -17,12 +17,11 @@ export function environmentFor(platform: PlatformAddresses): Record<ServiceName,
   const { ports, databases } = platform;
   const { clientSecrets, cursorKey, keyEncryptionKey, adminEmail, adminPassword } = platform.secrets;
   const urlOf = (name: ServiceName) => `http://127.0.0.1:${ports[name]}`;
-  const common = (name: ServiceName) => ({
-    HOST: platform.host,
+  const stateless = { HOST: platform.host, AUTH_ISSUER: platform.gatewayUrl, AUTH_AUDIENCE: AUDIENCE };
+  const common = (name: DatabaseName) => ({
+    ...stateless,
     DATABASE_URL: databases[name].databaseUrl,
     KAFKA_BROKERS: platform.brokers.join(","),
-    AUTH_ISSUER: platform.gatewayUrl,
-    AUTH_AUDIENCE: AUDIENCE,
   });
   const urls = { AUTH_URL: urlOf("auth"), BILLING_URL: urlOf("billing"), PATIENT_URL: urlOf("patient"), ANALYTICS_URL: urlOf("analytics") };
   return {
@@ -41,6 +40,7 @@ export function environmentFor(platform: PlatformAddresses): Record<ServiceName,
     billing: { ...common("billing"), ...urls, CLIENT_SECRET: clientSecrets.billing, CURSOR_KEY: cursorKey },
     patient: { ...common("patient"), ...urls, CLIENT_SECRET: clientSecrets.patient, CURSOR_KEY: cursorKey },
     analytics: { ...common("analytics"), ...urls, CLIENT_SECRET: clientSecrets.analytics },
+    fhir: { ...stateless, ...urls },
   };
 }
 

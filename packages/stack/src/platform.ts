@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { chooseRuntime } from "./docker/docker.ts";
 import { environmentFor, gatewayVariables } from "./environment.ts";
-import { type Ports, PUBLIC_PORTS, SERVICES, type ServiceName } from "./names.ts";
+import { DATABASES, type DatabaseName, type Ports, PUBLIC_PORTS, SERVICES, type ServiceName } from "./names.ts";
 import { type Envoy, installEnvoy, missingForEnvoy, startEnvoy } from "./native/envoy.ts";
 import { type Kafka, startKafka, type Topic } from "./native/kafka.ts";
 import { missingForKafka } from "./native/kafka-installation.ts";
@@ -13,7 +13,7 @@ import { until } from "./programs/server.ts";
 import { loadSecrets, type Secrets } from "./secrets.ts";
 import { migrate, ROOT, type Service, type ServiceOptions, startService } from "./services.ts";
 
-/** The whole platform on this machine: Postgres, Kafka, the four services and Envoy, each in its own process. */
+/** The whole platform on this machine: Postgres, Kafka, the services and Envoy, each in its own process. */
 export type Platform = {
   /** `http://localhost:<port>`: clients use it, and it is the issuer of access tokens. */
   gatewayUrl: string;
@@ -29,7 +29,7 @@ export type Platform = {
   stop(): Promise<void>;
 };
 
-type Databases = Record<ServiceName, DatabaseUrls>;
+type Databases = Record<DatabaseName, DatabaseUrls>;
 type Environment = Record<string, string>;
 
 type PlatformOptions = {
@@ -149,8 +149,8 @@ async function startServices(layers: Layers, optionsOf: (name: ServiceName) => S
       throw error;
     }
   };
-  const [auth, billing, patient, analytics] = await all([one("auth"), one("billing"), one("patient"), one("analytics")]);
-  return { auth, billing, patient, analytics };
+  const started = await all(SERVICES.map(one));
+  return Object.fromEntries(SERVICES.map((name, index) => [name, started[index]])) as Platform["services"];
 }
 
 /**
@@ -191,11 +191,11 @@ async function choosePorts(given: Partial<Ports>): Promise<Ports> {
 
 async function migrateAll(
   postgres: Postgres,
-  envOf: (name: ServiceName) => Environment,
+  envOf: (name: DatabaseName) => Environment,
   logFile: (name: string) => string,
   log: Progress,
 ): Promise<Databases> {
-  const one = async (name: ServiceName) => {
+  const one = async (name: DatabaseName) => {
     const urls = await postgres.createDatabase(name);
     await migrate({
       name,
@@ -204,7 +204,7 @@ async function migrateAll(
     });
     return [name, urls] as const;
   };
-  const done = await Promise.all(SERVICES.map(one));
+  const done = await Promise.all(DATABASES.map(one));
   log("databases are migrated");
   return Object.fromEntries(done) as Databases;
 }

@@ -262,7 +262,7 @@ function welcome({ gatewayUrl, admin, ports, postgres }: Platform, observers: Ob
 The platform is ready.
 
   gateway     ${gatewayUrl}  (documentation: ${gatewayUrl}/docs)
-  services    patient :${ports.patient}   billing :${ports.billing} (gRPC)   analytics :${ports.analytics}   auth :${ports.auth}
+  services    patient :${ports.patient}   billing :${ports.billing} (gRPC)   analytics :${ports.analytics}   auth :${ports.auth}   fhir :${ports.fhir}
   database    ${postgres.url}
   logs        ${relative(process.cwd(), join(DATA, "logs"))}
   admin       ${admin.email}   password: ${admin.password}${observers ? observed(observers) : ""}

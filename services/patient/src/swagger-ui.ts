@@ -18,7 +18,7 @@ const page = `<!doctype html>
 <body>
 <div id="ui"></div>
 <noscript>This page needs JavaScript. The documents behind it do not:
-<a href="openapi/patient.json">patients</a>, <a href="openapi/auth.json">auth</a>, <a href="openapi/analytics.json">analytics</a>.</noscript>
+<a href="openapi/patient.json">patients</a>, <a href="openapi/auth.json">auth</a>, <a href="openapi/analytics.json">analytics</a>, <a href="openapi/fhir.json">fhir</a>.</noscript>
 <script src="docs/ui.js"></script>
 <script src="docs/preset.js"></script>
 <script src="docs/start.js"></script>
@@ -32,6 +32,7 @@ const start = `SwaggerUIBundle({
     { name: "Patients", url: "/openapi/patient.json" },
     { name: "Auth", url: "/openapi/auth.json" },
     { name: "Analytics", url: "/openapi/analytics.json" },
+    { name: "FHIR", url: "/openapi/fhir.json" },
   ],
   presets: [SwaggerUIBundle.presets.apis, SwaggerUIStandalonePreset],
   layout: "StandaloneLayout",

@@ -195,6 +195,10 @@ export const operations = {
   "analytics.dashboardLogout": "public",
   "analytics.dashboardFile": "public",
 
+  // FHIR passes each request on as its caller. The services behind it decide, and audit.
+  "fhir.readMetadata": "public",
+  "fhir.readPatient": "signed-in",
+
   "billing.v1.BillingService/CreateBillingAccount": "billing:write",
   "billing.v1.BillingService/BatchCreateBillingAccounts": "billing:write",
   // Callers without the scope may see the accounts of patients that they may see (services/billing/src/rpc.ts).

@@ -5,7 +5,7 @@
 import { OpenAPIRegistry, OpenApiGeneratorV31 } from "@asteasolutions/zod-to-openapi";
 import type { RouteConfig } from "@hono/zod-openapi";
 import { type Access, isForServicesOnly } from "../auth/access.ts";
-import { commonErrors, errorComponentOf, ProblemSchema } from "./schemas.ts";
+import { commonErrors, type DescribedErrors, errorComponentOf } from "./schemas.ts";
 
 type Answer = RouteConfig["responses"][string];
 
@@ -19,7 +19,9 @@ type Documents = {
   complete(): object;
 };
 
-export function createDocuments(info: { title: string; description: string }): Documents {
+type About = { title: string; description: string; errors: DescribedErrors };
+
+export function createDocuments(info: About): Documents {
   const published = createDocument(info);
   const complete = createDocument(info);
   return {
@@ -33,7 +35,7 @@ export function createDocuments(info: { title: string; description: string }): D
   };
 }
 
-function createDocument({ title, description }: { title: string; description: string }) {
+function createDocument({ title, description, errors }: About) {
   const registry = new OpenAPIRegistry();
   const described = new Set<string>();
   let document: object | undefined;
@@ -41,7 +43,7 @@ function createDocument({ title, description }: { title: string; description: st
 
   /** Many operations have the same error answers. The document describes each once, among its components. */
   function reference(answer: Answer): Answer {
-    const component = errorComponentOf(answer);
+    const component = errorComponentOf(answer, errors);
     if (!component) return answer;
     const { name, response } = component;
     if (!described.has(name)) registry.registerComponent("responses", name, response);
@@ -54,7 +56,7 @@ function createDocument({ title, description }: { title: string; description: st
       const security = access === "public" ? [] : [{ bearer: access === "signed-in" ? [] : [access] }];
       const common = commonErrors(route.request, { access, streams });
       const responses = Object.entries({ ...common, ...route.responses }).map(([status, answer]) => [status, reference(answer)]);
-      const fallback = { description: "What went wrong", content: { "application/problem+json": { schema: ProblemSchema } } };
+      const fallback = { description: "What went wrong", content: { [errors.mediaType]: { schema: errors.schema } } };
       registry.registerPath({
         ...route,
         security,

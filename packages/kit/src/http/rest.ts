@@ -10,7 +10,7 @@ import { type AuditTrail, recordRefusal } from "../audit/trail.ts";
 import { accessOf } from "../auth/access.ts";
 import { type Streaming, streamUntilSignedOut } from "../auth/signed-out.ts";
 import { authorize, type Caller, type Verifier } from "../auth/verifier.ts";
-import { AppError, toAppError, toProblemResponse } from "../errors.ts";
+import { AppError, type ErrorForm, toAppError, toErrorResponse } from "../errors.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { knownMethod, measureHttp, metrics, requestIdFrom } from "../metrics.ts";
@@ -20,6 +20,7 @@ import { endRequest, startRequest } from "../telemetry/tracing.ts";
 import "../validation-messages.ts";
 import { createDocuments } from "./openapi.ts";
 import { readBody, requireUtf8Target, toInvalidFields, tooLarge, validateHeaders } from "./request-input.ts";
+import { type DescribedErrors, problems } from "./schemas.ts";
 
 /**
  * What handlers read from the context. Public operations have no `caller`. Operations that stream have `streaming`, which
@@ -68,11 +69,14 @@ export function createRestApp(options: {
   log: Logger;
   lifecycle: Lifecycle;
   verifier: Verifier;
-  audit: AuditTrail;
+  /** Left out by a service that only passes requests on. The services behind it audit them, refusals too. */
+  audit?: AuditTrail;
+  /** How errors look, by default problems (RFC 9457). */
+  errors?: DescribedErrors;
 }): RestApp {
-  const { service, log, lifecycle, verifier } = options;
+  const { service, log, lifecycle, verifier, audit, errors = problems } = options;
   const registered: RegisteredPath[] = [];
-  const documents = createDocuments(options);
+  const documents = createDocuments({ ...options, errors });
   const app = new OpenAPIHono<RestEnv>({
     getPath: (request) => {
       const start = request.url.indexOf("/", request.url.indexOf("://") + 3);
@@ -85,7 +89,7 @@ export function createRestApp(options: {
     },
   });
   app.use(createRequestLog(log));
-  answerErrors(app, registered, options);
+  answerErrors(app, registered, { service, log, audit, errors });
   registerHealth(app, lifecycle);
   app.get("/openapi.json", (c) => {
     c.set("operation", "openapi");
@@ -192,7 +196,7 @@ function createRequestLog(log: Logger): MiddlewareHandler<RestEnv> {
 function answerErrors(
   app: RestApp["app"],
   registered: RegisteredPath[],
-  { service, log, audit }: { service: string; log: Logger; audit: AuditTrail },
+  { service, log, audit, errors }: { service: string; log: Logger; audit: AuditTrail | undefined; errors: ErrorForm },
 ): void {
   app.onError(async (error, c) => {
     // A stream that was ended may fail with any error. The caller reads why it was ended, or an error that says more of it.
@@ -200,9 +204,9 @@ function answerErrors(
     const reason: unknown = streaming?.signal.reason;
     const told = reason === undefined || error.cause === reason ? error : reason;
     const thrown = told instanceof HTTPException ? fromHttpException(told) : toAppError(told);
-    const appError = await recordRefusal(audit, requestContext(c), `${service}.${c.get("operation")}`, thrown);
+    const appError = audit ? await recordRefusal(audit, requestContext(c), `${service}.${c.get("operation")}`, thrown) : thrown;
     if (appError.isFailure) log.error({ err: appError, requestId: c.get("requestId"), operation: c.get("operation") }, "request failed");
-    return toProblemResponse(appError, c.get("requestId"));
+    return toErrorResponse(appError, c.get("requestId"), errors);
   });
   app.notFound((c) => {
     const path = toInternalPath(c.req.path);
@@ -214,7 +218,7 @@ function answerErrors(
       allowed.length > 0 && !allowed.includes(c.req.method)
         ? new AppError("method_not_allowed", `Use ${allowed.join(", ")} here.`, { headers: { allow: allowed.join(", ") } })
         : new AppError("not_found", "There is nothing at this path.");
-    return toProblemResponse(error, c.get("requestId"));
+    return toErrorResponse(error, c.get("requestId"), errors);
   });
 }
 

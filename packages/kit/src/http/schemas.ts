@@ -3,7 +3,7 @@
  */
 import { type RouteConfig, z } from "@hono/zod-openapi";
 import type { Access } from "../auth/access.ts";
-import { AppError, type ErrorCode, invalidFields, type StatusOf, toProblem } from "../errors.ts";
+import { AppError, type ErrorCode, type ErrorForm, invalidFields, problemForm, type StatusOf } from "../errors.ts";
 import { faultOfText } from "../plain-text.ts";
 
 /** A text that people read, without the spaces around it. It may be empty. */
@@ -33,6 +33,11 @@ export const ProblemSchema = z
   })
   .openapi("Problem", { description: "An RFC 9457 problem. `errors` names every wrong field." });
 
+/** How the errors of a service look, and how its OpenAPI document describes them. `name` is that of the schema there. */
+export type DescribedErrors = ErrorForm & { schema: z.ZodType; name: string };
+
+export const problems: DescribedErrors = { ...problemForm, schema: ProblemSchema, name: "Problem" };
+
 /** What callers read, as an example; the code and the title say the rest. */
 const details: Partial<Record<ErrorCode, string>> = {
   unauthenticated: "The access token has expired. Refresh it or log in again.",
@@ -48,12 +53,12 @@ const details: Partial<Record<ErrorCode, string>> = {
   unsupported_media_type: "Send the body as one of the media types that the API document lists.",
 };
 
-function exampleOf(code: ErrorCode) {
+function exampleOf(code: ErrorCode, { toBody }: ErrorForm) {
   const error =
     code === "invalid_argument"
       ? invalidFields([{ path: "email", message: "is required" }])
       : new AppError(code, details[code] ?? `${new AppError(code, "").title}.`);
-  return toProblem(error, "0b7e4c1d-5a2f-4c8e-9f3b-6d1a2c3b4e5f");
+  return toBody(error, "0b7e4c1d-5a2f-4c8e-9f3b-6d1a2c3b4e5f");
 }
 
 type ErrorAnswer = { description: string; content: { "application/problem+json": { schema: typeof ProblemSchema } } };
@@ -84,12 +89,12 @@ export function errorAnswers<Code extends ErrorCode>(...codes: Code[]): ErrorAns
  * An answer of `errorAnswers` as a component of a document, with an example for each code; undefined for every other
  * answer.
  */
-export function errorComponentOf(answer: object) {
+export function errorComponentOf(answer: object, form: DescribedErrors) {
   const codes = codesOf.get(answer);
   if (!codes) return undefined;
   const name = codes.map((code) => code.replace(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase())).join("Or");
-  const examples = Object.fromEntries(codes.map((code) => [code, { value: exampleOf(code) }]));
-  const content = { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" }, examples } };
+  const examples = Object.fromEntries(codes.map((code) => [code, { value: exampleOf(code, form) }]));
+  const content = { [form.mediaType]: { schema: { $ref: `#/components/schemas/${form.name}` }, examples } };
   return { name, response: { description: titlesOf(codes), content } };
 }
 

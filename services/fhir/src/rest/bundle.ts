@@ -1,0 +1,118 @@
+/** Bundles of what a search or a history finds, with links to their pages (http://hl7.org/fhir/R4/bundle.html). */
+import type { Bundle, BundleEntry, BundleLink, FhirResource } from "fhir/r4.js";
+import { toHints } from "./outcome.ts";
+import type { Search } from "./search-parameters.ts";
+
+const linkTo = (url: string, parameters: [string, string][]): string => {
+  const query = new URLSearchParams(parameters).toString();
+  return query === "" ? url : `${url}?${query}`;
+};
+
+/** A page's own link, and that of the next page. The cursor keeps its place while others write. */
+const linksOf = (url: string, asked: [string, string][], cursor: string | undefined, next: string | undefined): BundleLink[] => [
+  { relation: "self", url: linkTo(url, cursor === undefined ? asked : [...asked, ["_cursor", cursor]]) },
+  ...(next === undefined ? [] : [{ relation: "next", url: linkTo(url, [...asked, ["_cursor", next]]) }]),
+];
+
+const fullUrl = (base: string, { resourceType, id }: FhirResource) =>
+  id === undefined ? {} : { fullUrl: `${base}/${resourceType}/${id}` };
+
+type Found = {
+  /** The resources that match, in their order. */
+  matches: FhirResource[];
+  /** Resources that belong to them, by `_include` or `_revinclude`. */
+  included?: FhirResource[];
+  total?: number | undefined;
+  /** The cursor of the next page. */
+  next?: string | undefined;
+};
+
+/** @param url the address that was searched, without its query */
+export function searchset(base: string, url: string, search: Search, { matches, included = [], total, next }: Found): Bundle {
+  const outcome = search.ignored.length > 0 ? [toHints(search.ignored.map((name) => `${name} is not known here and was ignored.`))] : [];
+  const entry: BundleEntry[] = [
+    ...matches.map((resource) => ({ ...fullUrl(base, resource), resource: subset(resource, search), search: { mode: "match" as const } })),
+    ...included.map((resource) => ({ ...fullUrl(base, resource), resource, search: { mode: "include" as const } })),
+    ...outcome.map((resource) => ({ resource, search: { mode: "outcome" as const } })),
+  ];
+  return {
+    resourceType: "Bundle",
+    type: "searchset",
+    ...(total !== undefined && search.total !== "none" && { total }),
+    link: linksOf(url, search.understood, search.cursor, next),
+    // FHIR permits no empty lists.
+    ...(entry.length > 0 && { entry }),
+  };
+}
+
+/** A version for a history: its resource, unless it was deleted by that version. */
+export type Past = {
+  type: string;
+  id: string;
+  version: number;
+  at: string;
+  made: "created" | "updated" | "deleted";
+  resource?: FhirResource;
+};
+
+export function historyBundle(
+  base: string,
+  url: string,
+  {
+    asked,
+    cursor,
+    next,
+    total,
+    versions,
+  }: { asked: [string, string][]; cursor?: string | undefined; next?: string | undefined; total?: number; versions: Past[] },
+): Bundle {
+  const methods = { created: "POST", updated: "PUT", deleted: "DELETE" } as const;
+  const statuses = { created: "201", updated: "200", deleted: "204" };
+  const entry = versions.map(
+    ({ type, id, version, at, made, resource }): BundleEntry => ({
+      fullUrl: `${base}/${type}/${id}`,
+      ...(resource && { resource }),
+      request: { method: methods[made], url: made === "created" ? type : `${type}/${id}` },
+      response: { status: statuses[made], etag: `W/"${version}"`, lastModified: at },
+    }),
+  );
+  return {
+    resourceType: "Bundle",
+    type: "history",
+    ...(total !== undefined && { total }),
+    link: linksOf(url, asked, cursor, next),
+    ...(entry.length > 0 && { entry }),
+  };
+}
+
+/** What every form of a resource has. */
+const always = new Set(["resourceType", "id", "meta"]);
+const subsetted = { system: "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", code: "SUBSETTED" };
+
+/** The elements of a resource that `_elements` or `_summary` asks for. A resource that lacks some says so. */
+export function subset<Resource extends FhirResource>(
+  resource: Resource,
+  { elements, summary }: Pick<Search, "elements" | "summary">,
+): Resource {
+  const kept = keptOf(resource.resourceType, elements, summary);
+  if (!kept) return resource;
+  const fields = Object.entries(resource).filter(([name]) => always.has(name) || kept(name.replace(/^_/, "")));
+  const { meta } = resource;
+  return { ...Object.fromEntries(fields), meta: { ...meta, tag: [...(meta?.tag ?? []), subsetted] } } as Resource;
+}
+
+/** The elements that FHIR marks as part of a summary (Σ), for the types of this server that have others too. */
+const inSummary: Record<string, string[]> = {
+  Patient: [
+    ...["identifier", "active", "name", "telecom", "gender", "birthDate", "deceasedBoolean", "deceasedDateTime", "address"],
+    ...["managingOrganization", "link", "implicitRules"],
+  ],
+};
+
+function keptOf(type: string, elements: string[], summary: Search["summary"]): ((name: string) => boolean) | undefined {
+  if (elements.length > 0) return (name) => elements.includes(name) || elements.includes(`${type}.${name}`);
+  if (summary === "data") return (name) => name !== "text";
+  if (summary === "text") return (name) => name === "text";
+  const known = inSummary[type];
+  return summary === "true" && known ? (name) => known.includes(name) : undefined;
+}

@@ -1,0 +1,52 @@
+/** The conditions and preferences in the headers of a request (http://hl7.org/fhir/R4/http.html). */
+import { AppError, invalidFields } from "@pm/kit/errors";
+import { matchesIfNoneMatch } from "@pm/kit/http/etag";
+import type { RestContext } from "@pm/kit/http/rest";
+
+export const etagOf = (version: string | number): string => `W/"${version}"`;
+
+/** The header `If-Match` of a FHIR client, `W/"4"`, as our services have it: `"4"`. */
+export function ifMatchOf(c: RestContext): Record<string, string> {
+  const given = c.req.header("if-match");
+  if (given === undefined) return {};
+  const version = /^(?:W\/)?"(\d+)"$/.exec(given.trim())?.[1];
+  if (version === undefined) throw invalidFields([{ path: "If-Match", message: 'must be the ETag of a version, such as W/"4"' }]);
+  return { "if-match": `"${version}"` };
+}
+
+/** Whether the caller has this version already, by `If-None-Match` or, without it, `If-Modified-Since` (RFC 9110, 13.2.2). */
+export function isKnown(c: RestContext, version: string, lastUpdated: string): boolean {
+  const ifNoneMatch = c.req.header("if-none-match");
+  if (ifNoneMatch !== undefined) return matchesIfNoneMatch(ifNoneMatch, etagOf(version));
+  const since = Date.parse(c.req.header("if-modified-since") ?? "");
+  // The header has whole seconds.
+  return !Number.isNaN(since) && Math.floor(Date.parse(lastUpdated) / 1_000) * 1_000 <= since;
+}
+
+const returns = ["minimal", "representation", "OperationOutcome"] as const;
+export type Preferences = { return: (typeof returns)[number]; handling: "strict" | "lenient" };
+
+/** The header `Prefer`. What it does not say, or says wrongly, is the default (RFC 7240). */
+export function preferencesOf(c: RestContext): Preferences {
+  const given = new Map(
+    (c.req.header("prefer") ?? "").split(/[,;]/).map((pair): [string, string] => {
+      const [name = "", value = ""] = pair.split("=");
+      return [name.trim().toLowerCase(), value.trim().replace(/^"|"$/g, "")];
+    }),
+  );
+  return {
+    return: returns.find((one) => one === given.get("return")) ?? "representation",
+    handling: given.get("handling") === "strict" ? "strict" : "lenient",
+  };
+}
+
+/** Which resource a conditional request means: `identifier=system|value` and nothing else, because an index decides races. */
+export function conditionOf(query: URLSearchParams): { system: string; value: string } {
+  const [first, ...others] = [...query].filter(([name]) => !name.startsWith("_"));
+  const [system, value, more] = (first?.[1] ?? "").split("|");
+  const isOne = first?.[0] === "identifier" && others.length === 0 && !first[1].includes(",");
+  if (isOne && system && value && more === undefined) return { system, value };
+  const message =
+    "A condition must be one identifier with its system, ?identifier=system|value: only there an index keeps two requests at once apart.";
+  throw new AppError("precondition_failed", message);
+}

@@ -1,0 +1,106 @@
+import { expect, test } from "vitest";
+import { searchset, subset } from "./bundle.ts";
+import { dateOf, readSearch, referenceOf, tokenOf } from "./search-parameters.ts";
+
+const definitions = {
+  family: { type: "string", modifiers: ["exact", "contains"] },
+  birthdate: { type: "date" },
+  identifier: { type: "token" },
+} as const;
+const read = (query: string, handling: "strict" | "lenient" = "lenient") => readSearch(new URLSearchParams(query), definitions, handling);
+const fieldsOf = (call: () => unknown) => {
+  try {
+    return call();
+  } catch (error) {
+    return (error as { options: { errors: { path: string }[] } }).options.errors.map(({ path }) => path);
+  }
+};
+
+test("commas separate values, and parameters that are repeated are conditions of their own", () => {
+  expect(read("family=King,Queen\\,%20II&family:exact=x&_count=9999&_sort=-birthdate,family")).toMatchObject({
+    criteria: [
+      { name: "family", values: ["King", "Queen, II"] },
+      { name: "family", modifier: "exact", values: ["x"] },
+    ],
+    count: 200,
+    sort: [
+      { name: "birthdate", descending: true },
+      { name: "family", descending: false },
+    ],
+  });
+});
+
+test("an unknown parameter is ignored or, in strict handling, refused; an unknown modifier always is", () => {
+  expect(read("colour=red").ignored).toEqual(["colour"]);
+  expect(fieldsOf(() => read("colour=red", "strict"))).toEqual(["colour"]);
+  expect(fieldsOf(() => read("family:sounds=red&birthdate:missing=perhaps&_total=all"))).toEqual([
+    "family:sounds",
+    "birthdate:missing",
+    "_total",
+  ]);
+});
+
+test.each([
+  ["a|b", { system: "a", code: "b" }],
+  ["|b", { system: "", code: "b" }],
+  ["a|", { system: "a" }],
+  ["b", { code: "b" }],
+  ["a|b\\|c", { system: "a", code: "b|c" }],
+])("the token %s", (text, token) => {
+  expect(tokenOf(text)).toEqual(token);
+});
+
+test.each([
+  ["2026", "eq", "2026-01-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z"],
+  ["ge2026-02", "ge", "2026-02-01T00:00:00.000Z", "2026-03-01T00:00:00.000Z"],
+  ["ap2026-02-28", "ap", "2026-02-28T00:00:00.000Z", "2026-03-01T00:00:00.000Z"],
+  ["lt2026-02-28T09:30+01:00", "lt", "2026-02-28T08:30:00.000Z", "2026-02-28T08:31:00.000Z"],
+  ["2026-02-28T09:30:01.5Z", "eq", "2026-02-28T09:30:01.500Z", "2026-02-28T09:30:01.501Z"],
+])("the date %s is a span of time", (text, prefix, start, end) => {
+  expect(dateOf("birthdate", text)).toMatchObject({ prefix, start: new Date(start), end: new Date(end) });
+});
+
+test.each(["2026-02-30", "xx2026", "yesterday", "2026-1"])("%s is no date", (text) => {
+  expect(fieldsOf(() => dateOf("birthdate", text))).toEqual(["birthdate"]);
+});
+
+test("a reference may be an id, a type with an id, or a URL of this server", () => {
+  const base = "https://clinic.example/fhir/R4";
+  expect(
+    ["1", "Patient/1", `${base}/Patient/1`, "Practitioner/1", "https://other.example/Patient/1"].map((text) =>
+      referenceOf(text, "Patient", base),
+    ),
+  ).toEqual(["1", "1", "1", undefined, undefined]);
+});
+
+test("a page links to itself and to the next one by what was understood", () => {
+  const url = "https://clinic.example/fhir/R4/Patient";
+  const search = read("family=King&colour=red&_count=1&_cursor=abc");
+  const { link, entry, total } = searchset("https://clinic.example/fhir/R4", url, search, {
+    matches: [{ resourceType: "Patient", id: "1" }],
+    total: 3,
+    next: "def",
+  });
+  expect([link, total]).toEqual([
+    [
+      { relation: "self", url: `${url}?family=King&_count=1&_cursor=abc` },
+      { relation: "next", url: `${url}?family=King&_count=1&_cursor=def` },
+    ],
+    3,
+  ]);
+  expect(entry?.map(({ fullUrl, search }) => [fullUrl, search?.mode])).toEqual([
+    [`${url}/1`, "match"],
+    [undefined, "outcome"],
+  ]);
+});
+
+test("a resource of which some elements were asked for says so", () => {
+  const patient = { resourceType: "Patient" as const, id: "1", gender: "female" as const, birthDate: "1987", meta: { versionId: "1" } };
+  expect(subset(patient, { elements: ["birthDate"], summary: "false" })).toEqual({
+    resourceType: "Patient",
+    id: "1",
+    birthDate: "1987",
+    meta: { versionId: "1", tag: [{ system: "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", code: "SUBSETTED" }] },
+  });
+  expect(subset(patient, { elements: [], summary: "false" })).toBe(patient);
+});
