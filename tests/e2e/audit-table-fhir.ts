@@ -1,13 +1,68 @@
 /** Which audit entry each operation of FHIR leaves, in the trail of the service behind it. */
 import type { operations } from "@pm/kit/auth/access";
 import type { AuditRow } from "./audit-table-billing.ts";
-import { get, ids } from "./scene.ts";
+import { person } from "./client.ts";
+import { auditor, charge, done, get, ids, post } from "./scene.ts";
 
 type Fhir = Extract<keyof typeof operations, `fhir.${string}`>;
 
+const names = "shows names of users and teams to those who work with them";
 const noPerson = "describes the server and nobody";
 
 export const auditTableOfFhir: Record<Fhir, AuditRow> = {
   "fhir.readMetadata": { none: noPerson },
+  "fhir.readAccount": { leaves: "account.read", in: "billing", by: () => get(`/fhir/R4/Account/${ids.account}`) },
+  "fhir.searchAccount": { leaves: "account.read", in: "billing", by: () => get(`/fhir/R4/Account?patient=${ids.patient}`) },
+  "fhir.readChargeItem": {
+    leaves: "charge.read",
+    in: "billing",
+    by: async () => get(`/fhir/R4/ChargeItem/${(await charge(ids.account)).charge.chargeId}`),
+  },
+  "fhir.searchChargeItem": { leaves: "charges.listed", in: "billing", by: () => get(`/fhir/R4/ChargeItem?patient=${ids.patient}`) },
+  "fhir.readInvoice": { leaves: "invoice.read", in: "billing", by: () => get(`/fhir/R4/Invoice/${ids.invoice}`) },
+  "fhir.searchInvoice": { leaves: "invoices.listed", in: "billing", by: () => get(`/fhir/R4/Invoice?patient=${ids.patient}`) },
+  "fhir.readPaymentReconciliation": {
+    leaves: "payment.read",
+    in: "billing",
+    by: () => get(`/fhir/R4/PaymentReconciliation/${ids.payment}`),
+  },
+  "fhir.searchPaymentReconciliation": {
+    leaves: "payments.listed",
+    in: "billing",
+    by: () => get(`/fhir/R4/PaymentReconciliation?patient=${ids.patient}`),
+  },
+  "fhir.readRelatedPerson": {
+    leaves: "patient.read",
+    in: "patient",
+    by: async () => {
+      const { id } = await done(post("/patients", { ...person(), contacts: [{ name: "Ralph King" }] }));
+      const { entry } = await done(get(`/fhir/R4/RelatedPerson?patient=${id}`));
+      return get(`/fhir/R4/RelatedPerson/${entry[0].resource.id}`);
+    },
+  },
+  "fhir.searchRelatedPerson": { leaves: "patient.read", in: "patient", by: () => get(`/fhir/R4/RelatedPerson?patient=${ids.patient}`) },
+  "fhir.readAuditEvent": {
+    leaves: "audit.read",
+    in: "billing",
+    by: async () => {
+      const { entry } = await done({ ...get("/fhir/R4/AuditEvent?site=billing"), token: auditor.token });
+      return { ...get(`/fhir/R4/AuditEvent/${entry[0].resource.id}`), token: auditor.token };
+    },
+  },
+  "fhir.searchAuditEvent": {
+    leaves: "audit.read",
+    in: "auth",
+    by: () => ({ ...get(`/fhir/R4/AuditEvent?patient=${ids.patient}`), token: auditor.token }),
+  },
+  "fhir.readProvenance": { leaves: "patient.history_read", in: "patient", by: () => get(`/fhir/R4/Provenance/${ids.patient}-1`) },
+  "fhir.searchProvenance": {
+    leaves: "patient.history_read",
+    in: "patient",
+    by: () => get(`/fhir/R4/Provenance?target=Patient/${ids.patient}`),
+  },
+  "fhir.readPractitioner": { none: names },
+  "fhir.searchPractitioner": { none: names },
+  "fhir.readGroup": { none: names },
+  "fhir.searchGroup": { none: names },
   "fhir.readPatient": { leaves: "patient.read", in: "patient", by: () => get(`/fhir/R4/Patient/${ids.patient}`) },
 };

@@ -5,11 +5,22 @@ import { createRestApp } from "@pm/kit/http/rest";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import { about } from "./about.ts";
+import { createAccounts } from "./accounts/account.ts";
+import { createAuditEvents } from "./audit/event.ts";
+import { createProvenance } from "./audit/provenance.ts";
+import { createBilling } from "./billing/client.ts";
+import { createCharges } from "./charges/charge.ts";
 import { registerConformance } from "./conformance/rest.ts";
+import { createContacts } from "./contacts/contact.ts";
+import { createInvoices } from "./invoices/invoice.ts";
 import { createPatients } from "./patients/client.ts";
+import { toFhir } from "./patients/mapping.ts";
 import { patientCapability, registerPatients } from "./patients/rest.ts";
+import { createPayments } from "./payments/payment.ts";
+import { createGroups, createPractitioners } from "./people/people.ts";
 import { createInner } from "./rest/inner.ts";
 import { outcomes } from "./rest/outcome.ts";
+import { describe, type Readers, registerReadable } from "./rest/readable.ts";
 import { root } from "./rest/resource.ts";
 
 type Options = {
@@ -20,12 +31,29 @@ type Options = {
   /** The gateway, as clients call it. */
   publicUrl: string;
   patientUrl: string;
+  billingUrl: string;
+  authUrl: string;
+  analyticsUrl: string;
 };
 
-export function createFhirApp({ publicUrl, patientUrl, ...parts }: Options) {
+export function createFhirApp({ publicUrl, patientUrl, billingUrl, authUrl, analyticsUrl, ...parts }: Options) {
   const base = `${publicUrl}${root}`;
   const rest = createRestApp({ ...parts, ...about, errors: outcomes });
-  registerConformance(rest, { base, capabilities: [patientCapability] });
-  registerPatients(rest, { base, patients: createPatients(createInner(patientUrl)) });
+  const [patient, auth] = [createInner(patientUrl), createInner(authUrl)];
+  const asks = { patient, auth, billing: createInner(billingUrl), analytics: createInner(analyticsUrl) };
+  const patients = createPatients(patient);
+  const shared = { base, patients, billing: createBilling(billingUrl), asks };
+  const provenance = createProvenance(shared);
+  const readables = [
+    ...[createAccounts(shared), createCharges(shared), createInvoices(shared), createPayments(shared), createContacts(shared)],
+    ...[createAuditEvents(shared), provenance.resource, createPractitioners(shared), createGroups(shared)],
+  ];
+  const readers: Readers = {
+    Patient: async (call, id) => toFhir(await patients.get(call, id)),
+    ...Object.fromEntries(readables.map(({ type, read }) => [type, read])),
+  };
+  registerConformance(rest, { base, capabilities: [patientCapability, ...readables.map(describe)] });
+  registerPatients(rest, { base, patients });
+  for (const one of readables) registerReadable(rest, base, readers, one);
   return rest.app;
 }

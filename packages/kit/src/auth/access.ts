@@ -152,6 +152,8 @@ export const operations = {
   "auth.listUserSessions": "user:admin",
   "auth.endUserSessions": "user:admin",
   "auth.removeUserSecondFactor": "user:admin",
+  // Also needs any scope (services/auth/src/users/people-rest.ts).
+  "auth.listPeople": "signed-in",
   // To share a patient with a team, callers have to find the team.
   "auth.listTeams": "patient:read",
   "auth.getTeam": "patient:read",
@@ -198,6 +200,24 @@ export const operations = {
   // FHIR passes each request on as its caller. The services behind it decide, and audit.
   "fhir.readMetadata": "public",
   "fhir.readPatient": "signed-in",
+  "fhir.readAccount": "signed-in",
+  "fhir.searchAccount": "signed-in",
+  "fhir.readChargeItem": "signed-in",
+  "fhir.searchChargeItem": "signed-in",
+  "fhir.readInvoice": "signed-in",
+  "fhir.searchInvoice": "signed-in",
+  "fhir.readPaymentReconciliation": "signed-in",
+  "fhir.searchPaymentReconciliation": "signed-in",
+  "fhir.readRelatedPerson": "signed-in",
+  "fhir.searchRelatedPerson": "signed-in",
+  "fhir.readAuditEvent": "signed-in",
+  "fhir.searchAuditEvent": "signed-in",
+  "fhir.readProvenance": "signed-in",
+  "fhir.searchProvenance": "signed-in",
+  "fhir.readPractitioner": "signed-in",
+  "fhir.searchPractitioner": "signed-in",
+  "fhir.readGroup": "signed-in",
+  "fhir.searchGroup": "signed-in",
 
   "billing.v1.BillingService/CreateBillingAccount": "billing:write",
   "billing.v1.BillingService/BatchCreateBillingAccounts": "billing:write",
