@@ -11,6 +11,7 @@ import { rows as analyticsRows } from "./analytics.ts";
 import { rows as authRows } from "./auth.ts";
 import { rows as billingRows } from "./billing.ts";
 import { createContext, type Rows } from "./context.ts";
+import { rows as fhirRows } from "./fhir.ts";
 import { rows as fileRows } from "./files.ts";
 import { rows as importRows } from "./imports.ts";
 import { describe, measure, type Result, toTable } from "./measure.ts";
@@ -25,12 +26,13 @@ const parts: Record<string, Rows> = {
   auth: authRows,
   billing: billingRows,
   analytics: analyticsRows,
+  fhir: fhirRows,
   steady: steadyRows,
   imports: importRows,
   patients: patientRows,
   files: fileRows,
 };
-const ours = ["envoy", "patient", "billing", "analytics", "auth"];
+const ours = ["envoy", "patient", "billing", "analytics", "fhir", "auth"];
 const maxMemoryMiB = 600;
 
 const words = process.argv.slice(2);

@@ -1,68 +1,68 @@
 /** Which audit entry each operation of FHIR leaves, in the trail of the service behind it. */
+import { randomUUID } from "node:crypto";
 import type { operations } from "@pm/kit/auth/access";
 import type { AuditRow } from "./audit-table-billing.ts";
+import { auditTableOfReadable } from "./audit-table-fhir-readable.ts";
 import { person } from "./client.ts";
-import { auditor, charge, done, get, ids, post } from "./scene.ts";
+import { done, get, ids, post } from "./scene.ts";
+
+const root = "/fhir/R4/Patient";
+const resource = () => ({
+  resourceType: "Patient",
+  name: [{ family: "King", given: ["Ada"] }],
+  telecom: [{ system: "email", value: `${randomUUID()}@example.com` }],
+  birthDate: "1985-12-10",
+  address: [{ line: ["1 Main St"], city: "Springfield" }],
+});
+const put = (id: string, body: object) => ({ method: "PUT", path: `${root}/${id}`, body: { ...body, id } });
 
 type Fhir = Extract<keyof typeof operations, `fhir.${string}`>;
 
-const names = "shows names of users and teams to those who work with them";
 const noPerson = "describes the server and nobody";
 
 export const auditTableOfFhir: Record<Fhir, AuditRow> = {
   "fhir.readMetadata": { none: noPerson },
-  "fhir.readAccount": { leaves: "account.read", in: "billing", by: () => get(`/fhir/R4/Account/${ids.account}`) },
-  "fhir.searchAccount": { leaves: "account.read", in: "billing", by: () => get(`/fhir/R4/Account?patient=${ids.patient}`) },
-  "fhir.readChargeItem": {
-    leaves: "charge.read",
-    in: "billing",
-    by: async () => get(`/fhir/R4/ChargeItem/${(await charge(ids.account)).charge.chargeId}`),
+  "fhir.readSmartConfiguration": { none: noPerson },
+  "fhir.readPatient": { leaves: "patient.read", in: "patient", by: () => get(`${root}/${ids.patient}`) },
+  "fhir.searchPatients": { leaves: "patient.listed", in: "patient", by: () => get(`${root}?family=King`) },
+  "fhir.searchPatientsByForm": {
+    leaves: "patient.listed",
+    in: "patient",
+    by: () => ({ ...post(`${root}/_search`, "family=King"), headers: { "content-type": "application/x-www-form-urlencoded" } }),
   },
-  "fhir.searchChargeItem": { leaves: "charges.listed", in: "billing", by: () => get(`/fhir/R4/ChargeItem?patient=${ids.patient}`) },
-  "fhir.readInvoice": { leaves: "invoice.read", in: "billing", by: () => get(`/fhir/R4/Invoice/${ids.invoice}`) },
-  "fhir.searchInvoice": { leaves: "invoices.listed", in: "billing", by: () => get(`/fhir/R4/Invoice?patient=${ids.patient}`) },
-  "fhir.readPaymentReconciliation": {
-    leaves: "payment.read",
-    in: "billing",
-    by: () => get(`/fhir/R4/PaymentReconciliation/${ids.payment}`),
+  "fhir.createPatient": { leaves: "patient.registered", in: "patient", by: () => post(root, resource()) },
+  "fhir.updatePatient": { leaves: "patient.updated", in: "patient", by: () => put(ids.patient, resource()) },
+  "fhir.updatePatientWhere": {
+    leaves: "patient.registered",
+    in: "patient",
+    by: () => ({ method: "PUT", path: `${root}?identifier=urn:oid:1.2.3|${randomUUID()}`, body: resource() }),
   },
-  "fhir.searchPaymentReconciliation": {
-    leaves: "payments.listed",
-    in: "billing",
-    by: () => get(`/fhir/R4/PaymentReconciliation?patient=${ids.patient}`),
+  "fhir.patchPatient": {
+    leaves: "patient.updated",
+    in: "patient",
+    by: () => ({
+      method: "PATCH",
+      path: `${root}/${ids.patient}`,
+      headers: { "content-type": "application/json-patch+json" },
+      body: [{ op: "add", path: "/multipleBirthInteger", value: Math.ceil(Math.random() * 1e6) }],
+    }),
   },
-  "fhir.readRelatedPerson": {
-    leaves: "patient.read",
+  "fhir.deletePatient": {
+    leaves: "patient.deleted",
+    in: "patient",
+    by: async () => ({ method: "DELETE", path: `${root}/${(await done(post("/patients", person()))).id}` }),
+  },
+  "fhir.deletePatientWhere": {
+    leaves: "patient.deleted",
     in: "patient",
     by: async () => {
-      const { id } = await done(post("/patients", { ...person(), contacts: [{ name: "Ralph King" }] }));
-      const { entry } = await done(get(`/fhir/R4/RelatedPerson?patient=${id}`));
-      return get(`/fhir/R4/RelatedPerson/${entry[0].resource.id}`);
+      const identifier = { system: "urn:oid:1.2.3", value: randomUUID() };
+      await done(post("/patients", { ...person(), identifiers: [identifier] }));
+      return { method: "DELETE", path: `${root}?identifier=${identifier.system}|${identifier.value}` };
     },
   },
-  "fhir.searchRelatedPerson": { leaves: "patient.read", in: "patient", by: () => get(`/fhir/R4/RelatedPerson?patient=${ids.patient}`) },
-  "fhir.readAuditEvent": {
-    leaves: "audit.read",
-    in: "billing",
-    by: async () => {
-      const { entry } = await done({ ...get("/fhir/R4/AuditEvent?site=billing"), token: auditor.token });
-      return { ...get(`/fhir/R4/AuditEvent/${entry[0].resource.id}`), token: auditor.token };
-    },
-  },
-  "fhir.searchAuditEvent": {
-    leaves: "audit.read",
-    in: "auth",
-    by: () => ({ ...get(`/fhir/R4/AuditEvent?patient=${ids.patient}`), token: auditor.token }),
-  },
-  "fhir.readProvenance": { leaves: "patient.history_read", in: "patient", by: () => get(`/fhir/R4/Provenance/${ids.patient}-1`) },
-  "fhir.searchProvenance": {
-    leaves: "patient.history_read",
-    in: "patient",
-    by: () => get(`/fhir/R4/Provenance?target=Patient/${ids.patient}`),
-  },
-  "fhir.readPractitioner": { none: names },
-  "fhir.searchPractitioner": { none: names },
-  "fhir.readGroup": { none: names },
-  "fhir.searchGroup": { none: names },
-  "fhir.readPatient": { leaves: "patient.read", in: "patient", by: () => get(`/fhir/R4/Patient/${ids.patient}`) },
+  "fhir.readPatientVersion": { leaves: "patient.version_read", in: "patient", by: () => get(`${root}/${ids.patient}/_history/1`) },
+  "fhir.readPatientHistory": { leaves: "patient.history_read", in: "patient", by: () => get(`${root}/${ids.patient}/_history`) },
+  "fhir.readHistoryOfPatients": { leaves: "patient.changes_read", in: "patient", by: () => get(`${root}/_history`) },
+  ...auditTableOfReadable,
 };

@@ -44,6 +44,8 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "patient.listPatients": { leaves: "patient.listed", by: () => get("/patients") },
   "patient.getPatient": { leaves: "patient.read", by: () => get(`/patients/${ids.patient}`) },
   "patient.readPatientHistory": { leaves: "patient.history_read", by: () => get(`/patients/${ids.patient}/history`) },
+  "patient.readPatientVersion": { leaves: "patient.version_read", by: () => get(`/patients/${ids.patient}/versions/1`) },
+  "patient.followPatients": { leaves: "patient.changes_read", by: () => get("/patients/changes?limit=1") },
   "patient.readPatientAccess": { leaves: "patient.sharing_read", by: () => get(`/patients/${ids.patient}/access`) },
   "patient.exportPatients": { leaves: "patient.exported", by: () => get("/patients:export") },
   "patient.createPatient": { leaves: "patient.registered", by: () => post("/patients", person()) },

@@ -105,6 +105,10 @@ test("the versions of a patient say who made them, users have names and teams me
     { id: `${id}-1`, agent: [{ who: { reference: `Practitioner/${user.id}` } }], activity: { coding: [{ code: "CREATE" }] } },
   ]);
   expect(await fhir(`Provenance/${id}-1`)).toEqual(versions[1]);
+  const page = await fhir(`Patient?_id=${id}&_revinclude=Provenance:target`);
+  expect(page.entry?.map(({ resource, search }) => [search?.mode, resource?.id])).toEqual([
+    ...[["match", id], ["include", `${id}-2`], ["include", `${id}-1`]], // biome-ignore format: a table
+  ]);
   expect(await refused(`Provenance/${id}-3`)).toEqual([404, "not-found"]);
   await done({ method: "PATCH", path: "/auth/me", body: { name: "Grace Hopper" }, token: user.token });
   expect(await fhir(`Practitioner/${user.id}`, auditor.token)).toEqual({

@@ -1,4 +1,4 @@
-/** The main path from outside: four services behind a real Envoy, with real Postgres and Kafka. */
+/** The main path from outside: five services behind a real Envoy, with real Postgres and Kafka. */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";

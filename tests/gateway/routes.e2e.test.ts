@@ -88,6 +88,8 @@ const withToken: Row[] = [
   ["PATCH /patients/1", "patient"],
   ["DELETE /patients/1", "patient"],
   ["GET /patients/1/history", "patient"],
+  ["GET /patients/1/versions/2", "patient"],
+  ["GET /patients/changes?since=2026-01-28T09:30:00Z", "patient"],
   ["GET /patients/1/disclosures?format=csv", "patient"],
   ...["patient", "billing", "auth", "analytics"].flatMap((service): Row[] =>
     ["", ":export?format=csv", ":verify?from=1"].map((rest) => [`GET /audit/${service}${rest}`, service]),

@@ -18,7 +18,7 @@ import { ROOT } from "./services.ts";
 
 const HELP = `npm start [-- options]
 
-Starts Postgres, Kafka, the four services and the gateway on this machine, and prints how to use them.
+Starts Postgres, Kafka, the services and the gateway on this machine, and prints how to use them.
 Ctrl-C stops everything; the data stays in .data and the next start finds it.
 
   --reset   forget the data of earlier runs first
@@ -29,7 +29,7 @@ Ctrl-C stops everything; the data stays in .data and the next start finds it.
 Environment variables:
 
   STACK            docker or native: how Postgres, Kafka and Envoy run (by default in Docker if an engine answers)
-  PORT_GATEWAY, PORT_PATIENT, PORT_BILLING, PORT_ANALYTICS, PORT_AUTH
+  PORT_GATEWAY, PORT_PATIENT, PORT_BILLING, PORT_ANALYTICS, PORT_FHIR, PORT_AUTH
                    other ports to listen on
   HOST             0.0.0.0 lets other machines in
   POSTGRES_URL, KAFKA_BROKERS

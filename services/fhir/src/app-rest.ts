@@ -14,8 +14,13 @@ import { registerConformance } from "./conformance/rest.ts";
 import { createContacts } from "./contacts/contact.ts";
 import { createInvoices } from "./invoices/invoice.ts";
 import { createPatients } from "./patients/client.ts";
+import { createHistory } from "./patients/history.ts";
+import { registerHistory } from "./patients/history-rest.ts";
 import { toFhir } from "./patients/mapping.ts";
+import { createPatientRules } from "./patients/patients.ts";
 import { patientCapability, registerPatients } from "./patients/rest.ts";
+import { createPatientSearch } from "./patients/search.ts";
+import { registerPatientSearch } from "./patients/search-rest.ts";
 import { createPayments } from "./payments/payment.ts";
 import { createGroups, createPractitioners } from "./people/people.ts";
 import { createInner } from "./rest/inner.ts";
@@ -52,8 +57,10 @@ export function createFhirApp({ publicUrl, patientUrl, billingUrl, authUrl, anal
     Patient: async (call, id) => toFhir(await patients.get(call, id)),
     ...Object.fromEntries(readables.map(({ type, read }) => [type, read])),
   };
-  registerConformance(rest, { base, capabilities: [patientCapability, ...readables.map(describe)] });
-  registerPatients(rest, { base, patients });
+  registerConformance(rest, { base, capabilities: [patientCapability, ...readables.map(describe)], auth });
+  registerHistory(rest, { base, history: createHistory(patients) });
+  registerPatientSearch(rest, { base, search: createPatientSearch(patients, base), provenanceOf: provenance.ofPatients });
+  registerPatients(rest, { base, patients: createPatientRules(patients) });
   for (const one of readables) registerReadable(rest, base, readers, one);
   return rest.app;
 }

@@ -24,7 +24,7 @@ const verifier: Verifier = {
   onRevoked: () => () => undefined,
 };
 
-export const publicUrl = "https://clinic.example";
+const publicUrl = "https://clinic.example";
 
 export const testApp = ({ patientUrl = nowhere, billingUrl = nowhere, authUrl = nowhere, analyticsUrl = nowhere } = {}) => {
   const parts = { service: "fhir", log: createLogger("fhir", "silent"), lifecycle: testLifecycle(), verifier };

@@ -32,7 +32,9 @@ import { registerMatching, toCandidate } from "./matching/rest.ts";
 import { createMerging } from "./merging/merging.ts";
 import { registerMerging } from "./merging/rest.ts";
 import { createConflicts } from "./patients/conflicts.ts";
+import { createFeed } from "./patients/feed.ts";
 import { createHistory } from "./patients/history.ts";
+import { registerHistory } from "./patients/history-rest.ts";
 import { createLists } from "./patients/list.ts";
 import { createPatients } from "./patients/patients.ts";
 import { registerPatients } from "./patients/rest.ts";
@@ -88,10 +90,10 @@ registerProgress(rest, { db });
 registerEmergencies(rest, { db });
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
+registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
 registerPatients(rest, {
   patients,
   lists,
-  history: createHistory({ db, cursors }),
   sharing: createSharing({ db }),
   openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
 });

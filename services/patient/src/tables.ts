@@ -79,6 +79,8 @@ export type Details = Lists & {
   languages?: Language[];
   generalPractitioner?: string;
   managingSite?: string;
+  /** What a FHIR resource says beyond these fields, as JSON. The FHIR service writes and reads it; nothing here does. */
+  fhirElements?: string;
   contacts?: Contact[];
   /** With a record number, as soon as the patient is stored. */
   identifiers?: Identifier[];
@@ -210,6 +212,7 @@ export type Tables = {
     changed_by: string;
     record: PatientRecord;
     salt: Buffer | null;
+    changed_xid: ColumnType<never, never, never>;
   };
   patient_access: { patient_id: string; principal: string; granted_by: string; granted_at: Generated<Date>; can_write: Generated<boolean> };
   /** Rows are only added. */

@@ -58,6 +58,7 @@ test("who asks for a patient that they may not see, or that does not exist, leav
     ["DELETE", ""],
     ["POST", ":restore"],
     ["GET", "/history"],
+    ["GET", "/versions/1"],
     ["GET", "/access"],
     ["PUT", "/access", { users: [], teams: [] }],
   ];

@@ -208,6 +208,7 @@ test("what is not there, or not an id, is 404 for every operation", async () => 
       ["DELETE", `/patients/${id}`, undefined],
       ["POST", `/patients/${id}:restore`, undefined],
       ["GET", `/patients/${id}/history`, undefined],
+      ["GET", `/patients/${id}/versions/1`, undefined],
       ["GET", `/patients/${id}/access`, undefined],
       ["PUT", `/patients/${id}/access`, { users: [], teams: [] }],
     ] as const)

@@ -91,7 +91,8 @@ test("an erased patient is in no table any more, and everybody gets 404", async 
     ["analytics", {}],
   ]);
   expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual([]);
-  for (const path of ["", "/history", "/access"]) expect((await eraser.send("GET", `/patients/${id}${path}`)).status, path).toBe(404);
+  for (const path of ["", "/history", "/versions/1", "/access"])
+    expect((await eraser.send("GET", `/patients/${id}${path}`)).status, path).toBe(404);
   expect((await eraser.send("POST", `/patients/${id}:restore`)).status).toBe(404);
   expect((await eraser.send("PATCH", `/patients/${id}`, { name: "Back" })).status).toBe(404);
   expect((await eraser.send("GET", "/patients?deleted=true&limit=200")).body.items.map((item: { id: string }) => item.id)).not.toContain(
@@ -156,7 +157,7 @@ test("with restrict, only administrators read what is held, and it goes when the
   expect(await erase(id, { restrict: true })).toMatchObject({ status: 202, body: { state: "restricted", holds: [{ kind: "legalHold" }] } });
   await service.eraseDue();
   expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual(["patient_versions"]);
-  for (const path of ["", "/history"]) {
+  for (const path of ["", "/history", "/versions/1"]) {
     expect((await admin.send("GET", `/patients/${id}${path}`)).status).toBe(200);
     for (const other of [owner, service.as("billing")]) expect((await other.send("GET", `/patients/${id}${path}`)).status).toBe(404);
   }

@@ -90,6 +90,7 @@ const body = fc
     languages: list(fc.record({ language: fc.constantFrom("de", "pt-BR") })),
     generalPractitioner: optional(text),
     managingSite: optional(text),
+    fhirElements: optional(text),
     sex: use("female", "male", "other", "unknown"),
     registeredDate: optional(fc.constant("2026-01-28")),
     identifiers: optional(

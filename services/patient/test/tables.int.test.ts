@@ -59,6 +59,7 @@ const tables: TableDescriptions<Tables> = {
     changed_by: "text",
     record: "json",
     salt: "bytea null",
+    changed_xid: "xid8 default",
   },
   patient_access: {
     patient_id: "uuid",

@@ -38,7 +38,9 @@ import { registerMatching, toCandidate } from "../src/matching/rest.ts";
 import { createMerging } from "../src/merging/merging.ts";
 import { registerMerging } from "../src/merging/rest.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
+import { createFeed } from "../src/patients/feed.ts";
 import { createHistory } from "../src/patients/history.ts";
+import { registerHistory } from "../src/patients/history-rest.ts";
 import { createLists } from "../src/patients/list.ts";
 import { createPatients } from "../src/patients/patients.ts";
 import { registerPatients } from "../src/patients/rest.ts";
@@ -126,10 +128,10 @@ export async function startPatientApp(
   registerEmergencies(rest, { db });
   registerFiles(rest, { lists, imports, transfers });
   registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
+  registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
   registerPatients(rest, {
     patients,
     lists,
-    history: createHistory({ db, cursors }),
     sharing: createSharing({ db }),
     openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
   });

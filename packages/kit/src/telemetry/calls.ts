@@ -15,13 +15,23 @@ export const traceCalls: Interceptor = (next) => (request) => {
   });
 };
 
-/** `fetch` within the trace of the moment. @param route the template of the path, because the path may hold ids */
-export function fetchTraced(route: string, url: string, init: Omit<RequestInit, "headers"> & { headers?: Record<string, string> } = {}) {
+export type CallInit = Omit<RequestInit, "headers"> & { headers?: Record<string, string> };
+
+/**
+ * `fetch`, or `send` instead of it, within the trace of the moment.
+ * @param route the template of the path, because the path may hold ids
+ */
+export function fetchTraced(
+  route: string,
+  url: string,
+  init: CallInit = {},
+  send: (url: string, init: CallInit) => Promise<Response> = fetch,
+): Promise<Response> {
   const { method = "GET" } = init;
   const attributes = { "http.request.method": method, "url.template": route, "server.address": new URL(url).hostname };
   return inSpan(`${method} ${route}`, { kind: SpanKind.CLIENT, attributes }, async (span) => {
     const traceparent = activeTraceparent();
-    const response = await fetch(url, { ...init, headers: { ...init.headers, ...(traceparent !== undefined && { traceparent }) } });
+    const response = await send(url, { ...init, headers: { ...init.headers, ...(traceparent !== undefined && { traceparent }) } });
     span?.setAttribute("http.response.status_code", response.status);
     return response;
   });

@@ -1,8 +1,9 @@
 /** How the server describes itself. */
-import { createRoute } from "@hono/zod-openapi";
+import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/http/rest";
-import { errorAnswers } from "@pm/kit/http/schemas";
+import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import type { Capability } from "../rest/capability.ts";
+import { type Ask, callOf } from "../rest/inner.ts";
 import { answerWith, fhirAnswer, requireJson, resourceSchema, root } from "../rest/resource.ts";
 import { capabilityStatement } from "./capability-statement.ts";
 
@@ -21,9 +22,44 @@ const readMetadata = createRoute({
   },
 });
 
+const exampleSmart = {
+  issuer: "https://example.com",
+  token_endpoint: "https://example.com/auth/token",
+  grant_types_supported: ["client_credentials"],
+  capabilities: ["client-confidential-asymmetric"],
+};
+const readSmartConfiguration = createRoute({
+  operationId: "readSmartConfiguration",
+  method: "get",
+  path: `${root}/.well-known/smart-configuration`,
+  tags: ["Conformance"],
+  summary: "Read how a program gets an access token (SMART Backend Services)",
+  description: "What auth publishes of itself (RFC 8414), in the words of SMART App Launch. People do not sign in by SMART here.",
+  responses: {
+    200: jsonAnswer(z.looseObject({ token_endpoint: z.string() }).openapi("SmartConfiguration", { example: exampleSmart }), "The metadata"),
+  },
+});
+
+/** What SMART has a word for. */
+const smartFields = [
+  ...["issuer", "jwks_uri", "token_endpoint", "token_endpoint_auth_methods_supported", "token_endpoint_auth_signing_alg_values_supported"],
+  ...["grant_types_supported", "scopes_supported"],
+];
+
 /** @param base the URL of this API, as clients call it */
-export function registerConformance({ operation }: RestApp, { base, capabilities }: { base: string; capabilities: Capability[] }): void {
+export function registerConformance(
+  { operation }: RestApp,
+  { base, capabilities, auth }: { base: string; capabilities: Capability[]; auth: Ask },
+): void {
   const statement = capabilityStatement(base, capabilities);
+
+  operation(readSmartConfiguration, async (c) => {
+    const path = "/.well-known/oauth-authorization-server";
+    const metadata = (await (await auth(callOf(c), path, path)).json()) as Record<string, unknown> & { token_endpoint: string };
+    const known = Object.fromEntries(smartFields.map((name) => [name, metadata[name]]));
+    return c.json({ ...known, token_endpoint: metadata.token_endpoint, capabilities: ["client-confidential-asymmetric"] }, 200);
+  });
+
   operation(readMetadata, (c) => {
     requireJson(c);
     return answerWith(c, statement);

@@ -1,15 +1,71 @@
 /** What this service asks of patient-service, as the caller. */
+import { AppError } from "@pm/kit/errors";
 import type { Ask, Call } from "../rest/inner.ts";
-import type { Patient } from "./patient.ts";
+import { unprocessable } from "../rest/outcome.ts";
+import type { Patient, PatientBody, PatientVersion } from "./patient.ts";
+import type { Written } from "./writing.ts";
 
 export type Patients = ReturnType<typeof createPatients>;
 
+type Headers = Record<string, string>;
+type HistoryPage = { items: { version: number; action: string; at: string }[]; nextCursor?: string };
+type Deletion = Pick<PatientVersion, "id" | "version" | "action"> & { deletedAt: string };
+type ChangesPage = { items: (PatientVersion | Deletion)[]; nextCursor?: string; completeUntil: string };
+type Page = { items: Patient[]; nextCursor?: string; total?: number; totalEstimate?: number; completeUntil?: string };
+
+/** What a PUT of FHIR leaves out is removed. Patient-service keeps what older clients of its own do not know. */
+const removed = {
+  ...{ phones: null, emails: null, addresses: null, contacts: null, languages: null, identifiers: null },
+  ...{ dateOfBirthEstimated: null, deceased: null, maritalStatus: null, generalPractitioner: null, managingSite: null },
+  ...{ sex: null, fhirElements: null },
+};
+
+/** Most characters of what is kept beside the record (services/patient/src/patients/fields.ts). */
+const maxKept = 20_000;
+
+function bodyOf({ body, kept }: Written): PatientBody {
+  const text = JSON.stringify(kept);
+  if (text.length > maxKept)
+    throw unprocessable([{ path: "Patient", message: `has more than ${maxKept} characters in elements that have no field here` }]);
+  return { ...body, ...(kept.length > 0 && { fhirElements: text }) };
+}
+
+/** Patient-service found something wrong in the body: by the elements that it came from. */
+function asUnprocessable(error: unknown, { pathOf }: Written): unknown {
+  if (!(error instanceof AppError) || error.code !== "invalid_argument" || !error.options.errors) return error;
+  return unprocessable(error.options.errors.map(({ path, message }) => ({ path: pathOf(path), message })));
+}
+
 export function createPatients(ask: Ask) {
   const one = (id: string) => `/patients/${encodeURIComponent(id)}`;
+  const read = async <Body>(answer: Promise<Response>) => (await (await answer).json()) as Body;
+
+  async function write(written: Written, send: (body: PatientBody) => Promise<Response>): Promise<Patient> {
+    try {
+      return await read<Patient>(send(bodyOf(written)));
+    } catch (error) {
+      throw asUnprocessable(error, written);
+    }
+  }
 
   return {
-    async get(call: Call, id: string): Promise<Patient> {
-      return (await (await ask(call, "/patients/{id}", one(id))).json()) as Patient;
+    get: (call: Call, id: string) => read<Patient>(ask(call, "/patients/{id}", one(id))),
+    list: (call: Call, query: URLSearchParams) => read<Page>(ask(call, "/patients", "/patients", { query })),
+    version: (call: Call, id: string, version: string) =>
+      read<PatientVersion>(ask(call, "/patients/{id}/versions/{version}", `${one(id)}/versions/${encodeURIComponent(version)}`)),
+    history: (call: Call, id: string, query: URLSearchParams) =>
+      read<HistoryPage>(ask(call, "/patients/{id}/history", `${one(id)}/history`, { query })),
+    changes: (call: Call, query: URLSearchParams) => read<ChangesPage>(ask(call, "/patients/changes", "/patients/changes", { query })),
+    search: (call: Call, body: object) => read<Page>(ask(call, "/patients:search", "/patients:search", { method: "POST", body })),
+    create: (call: Call, written: Written, headers: Headers = {}) =>
+      // A client that creates by FHIR asks for candidates itself, by $match.
+      write(written, (body) =>
+        ask(call, "/patients", "/patients", { method: "POST", query: new URLSearchParams("duplicates=allow"), headers, body }),
+      ),
+    replace: (call: Call, id: string, written: Written, headers: Headers = {}) =>
+      write(written, (body) => ask(call, "/patients/{id}", one(id), { method: "PUT", headers, body: { ...removed, ...body } })),
+    async remove(call: Call, id: string, headers: Headers = {}): Promise<void> {
+      await ask(call, "/patients/{id}", one(id), { method: "DELETE", headers });
     },
   };
 }

@@ -132,7 +132,7 @@ const PatientSchema = element({
 const notTaken = new Set(["modifierExtension", "implicitRules", "contained"]);
 
 /** `Patient.name[0].given`, as FHIRPath. */
-export const pathOf = (path: PropertyKey[]): string =>
+const pathOf = (path: PropertyKey[]): string =>
   path.reduce<string>((text, key) => (typeof key === "number" ? `${text}[${key}]` : `${text}.${String(key)}`), "Patient");
 
 /** What of a body is no Patient, by the FHIRPath of each element. Empty if all of it is one. */

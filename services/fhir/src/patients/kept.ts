@@ -4,10 +4,23 @@
  * after a change by another client, they win.
  */
 
+import { z } from "zod";
+
 type Json = unknown;
 /** Where it is, what our fields say there (null: nothing), and what the resource says. `+` adds to a list. */
 type Part = [path: string[], ours: Json, theirs: Json];
 export type Kept = Part[];
+
+const KeptSchema = z.array(z.tuple([z.array(z.string()).min(1), z.unknown(), z.unknown()]));
+
+/** What is stored as a text. A text that is none of ours, such as a note of somebody, says nothing. */
+export function readKept(text: string | undefined): Kept {
+  try {
+    return text === undefined ? [] : (KeptSchema.safeParse(JSON.parse(text)).data ?? []);
+  } catch {
+    return [];
+  }
+}
 
 type Fields = Record<string, Json>;
 const isObject = (value: Json): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value);

@@ -15,6 +15,7 @@ import {
   toSystemUri,
   unknownMaritalStatus,
 } from "./codes.ts";
+import { putBack, readKept } from "./kept.ts";
 import type { Contact, ContactPoint, Identifier, Language, Name, Patient, PatientBody, Place } from "./patient.ts";
 
 /** An object without the fields that are undefined. */
@@ -41,10 +42,14 @@ function toIdentifier(identifier: Identifier): fhir.Identifier {
   });
 }
 
+const absent = { url: absentUrl, valueCode: "unknown" };
+
 function toName(name: Name): fhir.HumanName {
   const { use, text, prefix, given, family, suffix, period } = name;
   return compact({
     ...elementId("name", name),
+    // US Core asks for a part of a name, or for why there is none.
+    extension: family === undefined && given === undefined ? [absent] : undefined,
     use: use && nameUses[use as keyof typeof nameUses],
     text,
     family,
@@ -132,24 +137,22 @@ export function toElements(body: PatientBody): Omit<fhir.Patient, "resourceType"
   }) as Omit<fhir.Patient, "resourceType">;
 }
 
-/** US Core asks for a gender, or for why there is none. */
-const absentGender = { extension: [{ url: absentUrl, valueCode: "unknown" }] };
-
 /** The resource of a patient as they are, or were in a version. */
 export function toFhir(patient: Patient): fhir.Patient {
-  const { id, version, updatedAt, mergedInto, sex } = patient;
-  const elements = toElements(patient);
-  return {
+  const { id, version, updatedAt, mergedInto, sex, fhirElements } = patient;
+  const resource: fhir.Patient = {
     resourceType: "Patient",
     id,
     meta: { versionId: String(version), lastUpdated: updatedAt },
-    ...elements,
-    ...(sex === undefined && { _gender: absentGender }),
+    ...toElements(patient),
+    // US Core asks for a gender, or for why there is none.
+    ...(sex === undefined && { _gender: { extension: [absent] } }),
     ...(mergedInto !== undefined && {
       active: false,
       link: [{ other: { reference: `Patient/${mergedInto}` }, type: "replaced-by" as const }],
     }),
   };
+  return putBack(resource, readKept(fhirElements));
 }
 
 export const examplePatient = toFhir({

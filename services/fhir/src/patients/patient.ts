@@ -28,6 +28,8 @@ export type PatientBody = {
   generalPractitioner?: string;
   managingSite?: string;
   registeredDate?: string;
+  /** What of a resource has no field here (`kept.ts`), as JSON. */
+  fhirElements?: string;
 };
 
 export type Patient = PatientBody & {
@@ -41,3 +43,6 @@ export type Patient = PatientBody & {
   /** The id that was asked for, if it is of a record that was merged into this one. */
   mergedFrom?: string;
 };
+
+/** A version as it was, and by what it was made. */
+export type PatientVersion = Omit<Patient, "deletedAt"> & { action: string; by: string };

@@ -90,10 +90,10 @@ const ProblemSchema = z.object({
 });
 
 /** The error behind a problem (RFC 9457) of another service, so that its caller reads here what they would read there. */
-export async function fromProblem(response: Response): Promise<AppError> {
+export async function fromProblem(response: Response, route: string): Promise<AppError> {
   const text = await response.text();
   const problem = ProblemSchema.safeParse(toJson(text)).data;
-  const cause = new Error(`${response.url} answered ${response.status}`);
+  const cause = new Error(`${route} answered ${response.status}`);
   if (!problem || !isErrorCode(problem.code)) return new AppError("internal", "Internal error. Try again.", { cause });
   const { code, detail, reason, metadata, errors } = problem;
   const retryAfter = response.headers.get("retry-after");

@@ -8,8 +8,8 @@ import { searchset } from "./bundle.ts";
 import { type Capability, capability } from "./capability.ts";
 import { preferencesOf } from "./conditions.ts";
 import { type Call, callOf } from "./inner.ts";
-import { answerRead, answerWith, fhirAnswer, requireJson, resourceSchema, root } from "./resource.ts";
-import { type Definitions, describeSearch, readSearch, type Search } from "./search-parameters.ts";
+import { answerRead, answerWith, BundleSchema, fhirAnswer, requireJson, resourceSchema, root } from "./resource.ts";
+import { type Definitions, describeParameters, describeSearch, readSearch, type Search } from "./search-parameters.ts";
 
 /** A page of what a search finds. `next` is the cursor of the next page. */
 export type Page = { matches: FhirResource[]; next?: string | undefined };
@@ -40,25 +40,6 @@ export const describe = ({ type, example, definitions, documentation, includes }
     ...(Object.keys(includes).length > 0 && { searchInclude: Object.keys(includes).map((name) => `${type}:${name}`) }),
   });
 
-/** A parameter may be repeated, so it is checked by `readSearch`. */
-const queryOf = (definitions: Definitions) =>
-  z.looseObject(
-    Object.fromEntries(
-      Object.entries({ ...definitions, _count: { type: "number", documentation: "At most 200; 50 by default." } }).map(
-        ([name, { documentation }]) => [
-          name,
-          z
-            .unknown()
-            .optional()
-            .openapi({ type: "string", ...(documentation && { description: documentation }) }),
-        ],
-      ),
-    ),
-  );
-
-const exampleBundle = { resourceType: "Bundle", type: "searchset", link: [{ relation: "self", url: "https://clinic.example/fhir/R4" }] };
-const BundleSchema = resourceSchema("Bundle", exampleBundle);
-
 /** @param base the URL of this API, as clients call it */
 export function registerReadable({ operation }: RestApp, base: string, readers: Readers, one: Readable): void {
   const { type, definitions } = one;
@@ -71,15 +52,32 @@ export function registerReadable({ operation }: RestApp, base: string, readers: 
     request: { params: z.object({ id: z.string().openapi({ example: one.example.id ?? "" }) }) },
     responses: { 200: fhirAnswer(resourceSchema(type, one.example), `The ${type}`), ...errorAnswers("not_found", "not_acceptable") },
   });
+  const description = `${one.documentation} Pages by the link \`next\`.`;
+  const responses = { 200: fhirAnswer(BundleSchema, "A page, as a Bundle"), ...errorAnswers("invalid_argument", "not_acceptable") };
   const searchRoute = createRoute({
     operationId: `search${type}`,
     method: "get",
     path: `${root}/${type}`,
     tags: [type],
+    parameters: describeParameters(definitions),
     summary: `Search ${type}`,
-    description: one.documentation,
-    request: { query: queryOf(definitions) },
-    responses: { 200: fhirAnswer(BundleSchema, "A page, as a Bundle"), ...errorAnswers("not_acceptable") },
+    description,
+    responses,
+  });
+  const formRoute = createRoute({
+    operationId: `search${type}ByForm`,
+    method: "post",
+    path: `${root}/${type}/_search`,
+    tags: [type],
+    summary: `Search ${type}, with the parameters in the body`,
+    description,
+    request: {
+      body: {
+        required: false,
+        content: { "application/x-www-form-urlencoded": { schema: z.looseObject({}).openapi({ example: { _id: one.example.id ?? "" } }) } },
+      },
+    },
+    responses,
   });
 
   async function found(c: RestContext, parameters: Iterable<[string, string]>): Promise<Bundle> {
@@ -101,9 +99,15 @@ export function registerReadable({ operation }: RestApp, base: string, readers: 
   });
   operation(searchRoute, async (c) => {
     requireJson(c);
-    return answerWith(c, await found(c, new URL(c.req.url).searchParams));
+    return answerWith(c, await found(c, queryOf(c)));
+  });
+  operation(formRoute, async (c) => {
+    requireJson(c);
+    return answerWith(c, await found(c, [...queryOf(c), ...new URLSearchParams(await c.req.text())]));
   });
 }
+
+const queryOf = (c: RestContext) => new URL(c.req.url).searchParams;
 
 function requireUnsorted({ sort }: Search): void {
   if (sort.length > 0) throw invalidFields([{ path: "_sort", message: "is not known here; the newest come first" }]);

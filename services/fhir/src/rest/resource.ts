@@ -4,8 +4,10 @@ import { AppError } from "@pm/kit/errors";
 import { preferredType } from "@pm/kit/http/accept";
 import type { RestContext } from "@pm/kit/http/rest";
 import type { FhirResource, Meta, OperationOutcome } from "fhir/r4.js";
+import { subset } from "./bundle.ts";
 import { etagOf, isKnown, preferencesOf } from "./conditions.ts";
 import { mediaType } from "./outcome.ts";
+import { readSearch } from "./search-parameters.ts";
 
 /** Where the API begins, at the gateway and here. */
 export const root = "/fhir/R4";
@@ -20,6 +22,11 @@ export const resourceSchema = <Type extends string>(type: Type, example: Typed) 
   z
     .looseObject({ resourceType: z.literal(type) })
     .openapi(type, { description: `http://hl7.org/fhir/R4/${type.toLowerCase()}.html`, example });
+
+export const BundleSchema = resourceSchema("Bundle", {
+  resourceType: "Bundle",
+  ...{ type: "searchset", total: 0, link: [{ relation: "self", url: "https://example.com/fhir/R4/Patient?family=Lovelace" }] },
+});
 
 export const fhirAnswer = <Schema extends z.ZodType>(schema: Schema, description: string) => ({
   description,
@@ -56,6 +63,10 @@ const versionHeaders = ({ meta }: Versioned) => ({
   ...(meta?.versionId !== undefined && { etag: etagOf(meta.versionId) }),
   ...(meta?.lastUpdated !== undefined && { "last-modified": new Date(meta.lastUpdated).toUTCString() }),
 });
+
+/** A resource in the form that `_elements` or `_summary` asks for. */
+export const formOf = <Resource extends FhirResource>(c: RestContext, resource: Resource): Resource =>
+  subset(resource, readSearch(new URL(c.req.url).searchParams, {}, "lenient"));
 
 /** A resource that was read, or 304 if the caller has this version. */
 export function answerRead(c: RestContext, resource: Versioned): never {

@@ -14,7 +14,7 @@ export type Search = {
   /** How many resources a page has; 0 asks for the number of matches alone. */
   count: number;
   sort: { name: string; descending: boolean }[];
-  total: "none" | "estimate" | "accurate";
+  total?: "none" | "estimate" | "accurate";
   summary: "true" | "text" | "data" | "count" | "false";
   elements: string[];
   include: string[];
@@ -45,7 +45,7 @@ const unescaped = (text: string): string => text.replace(/\\([|$])/g, "$1");
 export function readSearch(given: Iterable<[string, string]>, definitions: Definitions, handling: "strict" | "lenient"): Search {
   const wrong: FieldError[] = [];
   const search: Search = {
-    ...{ criteria: [], count: defaultCount, sort: [], total: "estimate", summary: "false", elements: [] },
+    ...{ criteria: [], count: defaultCount, sort: [], summary: "false", elements: [] },
     ...{ include: [], revinclude: [], understood: [], ignored: [] },
   };
   for (const [parameter, text] of given) {
@@ -88,7 +88,7 @@ const controls: Record<string, (search: Search, text: string, definitions: Defin
   },
   _total(search, text) {
     const found = totals.find((one) => one === text);
-    search.total = found ?? search.total;
+    if (found) search.total = found;
     return found ? undefined : `must be one of ${totals.join(", ")}`;
   },
   _summary(search, text) {
@@ -130,7 +130,7 @@ export function referenceOf(value: string, type: string, base: string): string |
 }
 
 const prefixes = ["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"] as const;
-export type Prefix = (typeof prefixes)[number];
+type Prefix = (typeof prefixes)[number];
 /** A date of any precision, as the span of time that it means: from `start` until before `end`. */
 export type DateCriterion = { prefix: Prefix; text: string; start: Date; end: Date };
 
@@ -164,3 +164,10 @@ function spanOf({ year, month, day, time }: Record<string, string | undefined>):
 /** The parameters as a CapabilityStatement lists them. */
 export const describeSearch = (definitions: Definitions): SearchParam[] =>
   Object.entries(definitions).map(([name, { type, documentation }]) => ({ name, type, ...(documentation && { documentation }) }));
+
+/** The parameters as an OpenAPI document lists them, with those that are the same for all resources. */
+export const describeParameters = (definitions: Definitions) =>
+  [...Object.keys(definitions), ...Object.keys(controls)].map((name) => ({
+    ...{ name, in: "query" as const, schema: { type: "string" as const } },
+    ...(definitions[name]?.documentation && { description: definitions[name].documentation }),
+  }));

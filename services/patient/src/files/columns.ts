@@ -118,6 +118,7 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   maritalStatus: { names: "marital, civil status", put: word("maritalStatus", maritalCodes) },
   generalPractitioner: { names: "gp, family doctor", put: field("generalPractitioner") },
   managingSite: { put: field("managingSite") },
+  fhirElements: { put: field("fhirElements") },
   ...Object.fromEntries(listNames.map((name) => [name, { put: list(name) }])),
   mergedInto: {},
   middleName: { names: "middle, mname, middle names", put: appended("fields", "firstName", " ") },

@@ -39,6 +39,7 @@ const singleFields = Object.keys({
   maritalStatus: true,
   generalPractitioner: true,
   managingSite: true,
+  fhirElements: true,
 } satisfies Record<SingleField, true>) as SingleField[];
 
 /** The fields of which a record has one value, so that a merge has to choose. */

@@ -150,6 +150,10 @@ const fields = {
   }),
   generalPractitioner: nullable(line(limits.name)),
   managingSite: nullable(line(limits.name)),
+  fhirElements: {
+    ...nullable(line(limits.fhirElements)),
+    description: "JSON of the FHIR service, which writes it. Leave it out, or send it back as it was read.",
+  },
   contacts: list("Whom to ask or to tell about the patient.", ["name"], {
     name: line(limits.name),
     relationship: nullable(line(entryLimits.relationship)),
@@ -204,7 +208,7 @@ export const PatientCreateSchema = written("PatientCreate", {
 
 export const PatientReplaceSchema = written("PatientReplace", {
   description:
-    "The whole record. A field that is absent is removed. Only registeredDate, and what older clients do not know, stay: deceased, marital status, languages, general practitioner, managing site, identifiers, contacts, and the further entries of a list whose first entry the body has as a flat field.",
+    "The whole record. A field that is absent is removed. Only registeredDate, and what older clients do not know, stay: deceased, marital status, languages, general practitioner, managing site, identifiers, contacts, fhirElements, and the further entries of a list whose first entry the body has as a flat field.",
   properties: { ...fields, ...readOnly },
   ...isComplete,
   examples: [flat, inParts, inLists],

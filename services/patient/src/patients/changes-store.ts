@@ -38,16 +38,36 @@ export async function readHorizon(db: Queries): Promise<Horizon> {
   return horizon;
 }
 
+const openStatement = {
+  name: "patients_open_since",
+  text: `select least(now(), min(xact_start)) - interval '1 minute' as at from pg_stat_activity
+    where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()`,
+};
+
+/**
+ * An instant before which nothing can still be written, if it is read before the horizon. A write has the time at which its request
+ * came; less than a minute later its transaction begins.
+ */
+export async function readCompleteUntil(db: Queries): Promise<Date> {
+  const [row] = await db.query<{ at: Date }>(openStatement, []);
+  if (!row) throw new Error("an aggregate has no row");
+  return row.at;
+}
+
+/** Whether a number was given by this server, and its transaction is behind the horizon or just was. */
+export const isOfServer = ({ xid, server }: Since, horizon: Horizon): boolean =>
+  xid !== undefined && server === horizon.server && BigInt(xid) <= BigInt(horizon.next);
+
 /** By the clocks of all replicas and their writes, a row is not this much older than it should be. */
-const margin = "1 day";
+export const margin = "1 day";
 
 /**
  * What changed between two places, on `patients p`. If the number is not one of this server, what changed up to a day before
  * that `until` is repeated.
  */
-export function changedCondition({ at, xid, server }: Since, horizon: Horizon): Condition {
-  const isOfThisServer = xid !== undefined && server === horizon.server && BigInt(xid) <= BigInt(horizon.next);
-  if (isOfThisServer) return sql`p.changed_xid >= ${xid}::xid8 and p.changed_xid < ${horizon.xid}::xid8`;
+export function changedCondition(since: Since, horizon: Horizon): Condition {
+  const { at, xid } = since;
+  if (isOfServer(since, horizon)) return sql`p.changed_xid >= ${xid}::xid8 and p.changed_xid < ${horizon.xid}::xid8`;
   const from = xid === undefined ? sql`p.updated_at > ${at}::timestamptz` : sql`p.updated_at > ${at}::timestamptz - ${margin}::interval`;
   return sql`${from} and (p.changed_xid < ${horizon.xid}::xid8 or p.changed_xid is null)`;
 }

@@ -1,4 +1,4 @@
-/** How callers write `updatedAfter`: as an instant, or as the `until` of an answer before. */
+/** How callers write where changes begin: as an instant, or as the `until` of an answer before. */
 import { invalidFields } from "@pm/kit/errors";
 import { z } from "zod";
 import type { Horizon, Since } from "./changes-store.ts";
@@ -7,11 +7,11 @@ const instant = z.iso.datetime({ offset: true });
 const untilForm = /^([^_]+)(?:_(\d{1,19})_([\w.]{1,40}))?$/;
 
 /** @throws AppError invalid_argument */
-export function readSince(text: string): Since {
+export function readSince(text: string, field = "updatedAfter"): Since {
   const [, at = "", xid, server] = untilForm.exec(text) ?? [];
   // Postgres has no instant before the year 1.
   if (!instant.safeParse(at).success || at < "0001")
-    throw invalidFields([{ path: "updatedAfter", message: "must be an instant such as 2026-01-28T09:30:00Z, or `until` of an answer" }]);
+    throw invalidFields([{ path: field, message: "must be an instant such as 2026-01-28T09:30:00Z, or `until` of an answer" }]);
   return { at, xid, server };
 }
 

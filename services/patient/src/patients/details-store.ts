@@ -11,6 +11,7 @@ const wholeFields = [
   "languages",
   "generalPractitioner",
   "managingSite",
+  "fhirElements",
   "identifiers",
   "contacts",
 ] as const satisfies (keyof PatientRecord)[];

@@ -22,6 +22,7 @@ export const limits = {
   city: 100,
   state: 100,
   zipCode: 20,
+  fhirElements: 20_000,
 };
 const earliestDate = "1880-01-01";
 
@@ -138,6 +139,7 @@ function fieldReaders({ latest, settings }: Rules) {
     maritalStatus: oneOf(maritalStatuses),
     generalPractitioner: name,
     managingSite: name,
+    fhirElements: text(limits.fhirElements),
     ...listReaders({ name, partOfName, phone, email, flag, ...addressReaders }),
   };
 }

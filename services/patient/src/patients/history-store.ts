@@ -25,6 +25,28 @@ export async function readVersions(
   return rows.map((row) => ({ ...row, version: Number(row.version) }));
 }
 
+const versionStatement = {
+  name: "patients_version",
+  text: `
+    with found as materialized (
+      select v.patient_id as id, v.version, v.action, v.changed_at as at, v.changed_by as by, v.record, p.created_at as "createdAt"
+      from patient_versions v join patients p on p.id = v.patient_id where v.patient_id = $1 and v.version = $2
+    ), audited as (
+      ${insertIntoAudit} select $3, 'patient.version_read', id, $4, jsonb_build_object('version', version) from found
+    )
+    select * from found`,
+};
+
+/** One version, and the audit entry that says who read it. */
+export async function readVersion(
+  db: PatientDatabase,
+  asked: { id: string; version: number; actor: string; requestId: string },
+): Promise<(Version & { id: string; createdAt: Date }) | undefined> {
+  type Row = Omit<Version, "version"> & { version: bigint; id: string; createdAt: Date };
+  const [row] = await db.query<Row>(versionStatement, [asked.id, asked.version, asked.actor, asked.requestId]);
+  return row && { ...row, version: Number(row.version) };
+}
+
 /** Whether a patient is erased, but for a record that must be kept. */
 export async function isRestricted(db: PatientDatabase, id: string): Promise<boolean> {
   const text = `select exists (select from patients p join patient_versions v on v.patient_id = p.id

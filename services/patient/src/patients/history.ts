@@ -1,25 +1,47 @@
 /** Every version of a patient: who, when, and what differs from the one before. */
 import type { Cursors } from "@pm/kit/cursor";
+import { AppError } from "@pm/kit/errors";
 import { isUuid } from "@pm/kit/uuid";
 import type { Call } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
-import type { Action } from "../tables.ts";
+import type { Action, PatientRecord } from "../tables.ts";
 import { findFor } from "./access.ts";
-import { isRestricted, readVersions } from "./history-store.ts";
+import { isRestricted, readVersion, readVersions } from "./history-store.ts";
 import { diffRecords, type FieldChange } from "./record.ts";
+import type { Found } from "./store.ts";
 
 export type HistoryItem = { version: number; action: Action; at: Date; by: string; changes: FieldChange[] };
 
+/** A version with its content. */
+export type PastVersion = {
+  id: string;
+  version: number;
+  action: Action;
+  at: Date;
+  by: string;
+  record: PatientRecord;
+  createdAt: Date;
+  mergedInto?: string | undefined;
+};
+
+/** The largest number of a version that a caller can write, and JSON can. */
+const versionForm = /^[1-9]\d{0,15}$/;
+
 export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: Cursors }) {
+  /**
+   * Finds a patient whose history the caller may read: also a deleted one, and for administrators one who is restricted, which is
+   * undefined.
+   */
+  const find = (call: Call, id: string): Promise<Found | undefined> =>
+    findFor(db, call, id, "read").catch(async (error: unknown) => {
+      if (!call.caller.scopes.has("patient:erase") || !isUuid(id) || !(await isRestricted(db, id))) throw error;
+      return undefined;
+    });
+
   return {
-    /**
-     * The newest versions first. A deleted patient's history stays readable for whoever could see the patient, that of one
-     * who is restricted for administrators.
-     */
+    /** The newest versions first. */
     async read(call: Call, id: string, query: { limit: number; cursor?: string | undefined }) {
-      await findFor(db, call, id, "read").catch(async (error: unknown) => {
-        if (!call.caller.scopes.has("patient:erase") || !isUuid(id) || !(await isRestricted(db, id))) throw error;
-      });
+      await find(call, id);
       const bound = ["history", id.toLowerCase()];
       const before = query.cursor === undefined ? undefined : Number(cursors.open(bound, query.cursor)[0]);
       const who = { actor: call.actorId, requestId: call.requestId };
@@ -31,5 +53,27 @@ export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: C
       const last = items.at(-1);
       return { items, ...(versions.length > query.limit && last && { nextCursor: cursors.seal(bound, [last.version]) }) };
     },
+
+    /** @throws AppError not_found without such a version, gone if it has no content */
+    async version(call: Call, id: string, version: string): Promise<PastVersion> {
+      const current = await find(call, id);
+      const who = { actor: call.actorId, requestId: call.requestId };
+      const found = versionForm.test(version) ? await readVersion(db, { ...who, id, version: Number(version) }) : undefined;
+      if (!found) throw new AppError("not_found", "This patient has no such version.");
+      if (isEmpty(found)) throw gone(found);
+      if (current?.version !== found.version) return found;
+      // The row of today also has a record number that the platform gave after the version was written.
+      return { ...found, record: current.record, mergedInto: current.mergedInto };
+    },
   };
+}
+
+/** A version by which a patient was deleted has the record that it was deleted with, which is that of the version before. */
+const isEmpty = ({ action, record }: PastVersion): boolean => action === "deleted" || Object.keys(record).length === 0;
+
+function gone({ version, action, at }: PastVersion): AppError {
+  const metadata = { version: String(version), at: at.toISOString() };
+  if (action !== "deleted") return new AppError("gone", "The content of this version was erased.", { reason: "ERASED", metadata });
+  const message = `By this version the patient was deleted. Version ${version - 1} has the record that they had.`;
+  return new AppError("gone", message, { reason: "DELETED", metadata });
 }

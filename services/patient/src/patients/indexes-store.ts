@@ -9,6 +9,8 @@ const indexes = {
   patients_email_key: "unique on patients (email_key) where deleted_at is null and email_key is not null",
   // With the id, because a file of a million patients may come in one transaction.
   patients_changes: "on patients (changed_xid, id)",
+  // Of every version, in the order of the transactions: a create writes it at the index's end.
+  patient_versions_changes: "on patient_versions (changed_xid, patient_id, version)",
   patients_sort_name: `on patients ((coalesce(sort_name, name) collate "und-x-icu"), id) where deleted_at is null`,
   patients_city_key: "on patients (city_key, id) where deleted_at is null",
   patients_merged: "on patients (merged_into) where merged_into is not null",

@@ -19,7 +19,7 @@ export function emailKeyOf({ email }: PatientRecord, { emailUnique }: RecordSett
 
 /** The parts that older clients do not know. So they stay if a body does not have them, also in a PUT. Null removes them. */
 function toDetails(fields: Fields, current: PatientRecord | undefined): Details {
-  const kept = (field: "deceased" | "maritalStatus" | "generalPractitioner" | "managingSite") =>
+  const kept = (field: "deceased" | "maritalStatus" | "generalPractitioner" | "managingSite" | "fhirElements") =>
     fields[field] === undefined ? current?.[field] : (fields[field] ?? undefined);
   const entries = (field: "languages" | "contacts") =>
     fields[field] === undefined ? current?.[field] : withIds<Entry>(fields[field] ?? [], current !== undefined);
@@ -30,6 +30,7 @@ function toDetails(fields: Fields, current: PatientRecord | undefined): Details 
     languages: entries("languages"),
     generalPractitioner: kept("generalPractitioner"),
     managingSite: kept("managingSite"),
+    fhirElements: kept("fhirElements"),
     identifiers: numbers === undefined ? current?.identifiers : identifiersAfter(numbers ?? [], current && (current.identifiers ?? [])),
     contacts: entries("contacts"),
   };

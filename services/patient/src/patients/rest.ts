@@ -6,12 +6,10 @@ import { plainTextPattern } from "@pm/kit/plain-text";
 import { type Call, callOf } from "../caller.ts";
 import { duplicateModes, type Patient } from "../tables.ts";
 import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema, PatientRestoreSchema } from "./body-schemas.ts";
-import type { createHistory } from "./history.ts";
 import { type Lists, sorts } from "./list.ts";
 import type { Patients } from "./patients.ts";
 import { cursor, filters, filtersOf, ifMatch, limit, params, toBody } from "./request.ts";
 import {
-  HistorySchema,
   PatientPageSchema,
   PatientSchema,
   RegisteredPatientSchema,
@@ -25,7 +23,6 @@ import type { createSharing } from "./sharing.ts";
 export type PatientRules = {
   patients: Patients;
   lists: Lists;
-  history: ReturnType<typeof createHistory>;
   sharing: ReturnType<typeof createSharing>;
   /** Opens a record to somebody of the clinical staff who says why. */
   openInEmergency: (call: Call, patientId: string, reason: string) => Promise<void>;
@@ -177,16 +174,6 @@ const restorePatient = createRoute({
   },
 });
 
-const readPatientHistory = createRoute({
-  operationId: "readPatientHistory",
-  method: "get",
-  path: "/patients/{id}/history",
-  tags: ["History"],
-  summary: "Read the versions of a patient: who changed what, and when",
-  request: { params, query: z.strictObject({ limit, cursor }) },
-  responses: { 200: jsonAnswer(HistorySchema, "The newest versions first"), ...errorAnswers("not_found") },
-});
-
 const readPatientAccess = createRoute({
   operationId: "readPatientAccess",
   method: "get",
@@ -223,7 +210,7 @@ shared with them.`,
 
 const etag = (patient: Patient) => ({ etag: `"${patient.version}"` });
 
-export function registerPatients({ operation }: RestApp, { patients, lists, history, sharing, openInEmergency }: PatientRules): void {
+export function registerPatients({ operation }: RestApp, { patients, lists, sharing, openInEmergency }: PatientRules): void {
   operation(listPatients, async (c) => {
     const page = await lists.page(callOf(c), filtersOf(c.req.valid("query")));
     return c.json({ ...page, items: page.items.map(toBody) }, 200);
@@ -268,11 +255,6 @@ export function registerPatients({ operation }: RestApp, { patients, lists, hist
   operation(restorePatient, async (c) => {
     const patient = await patients.restore(callOf(c), c.req.valid("param").id, c.req.valid("json"), c.req.valid("header")["if-match"]);
     return c.json(toBody(patient), 200, etag(patient));
-  });
-
-  operation(readPatientHistory, async (c) => {
-    const { items, ...next } = await history.read(callOf(c), c.req.valid("param").id, c.req.valid("query"));
-    return c.json({ items: items.map((item) => ({ ...item, at: item.at.toISOString() })), ...next }, 200);
   });
 
   operation(readPatientAccess, async (c) => c.json(await sharing.read(callOf(c), c.req.valid("param").id), 200));

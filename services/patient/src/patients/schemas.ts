@@ -113,6 +113,9 @@ export const PatientSchema = z
       .openapi({ description: "Languages that the patient speaks (BCP 47)." }),
     generalPractitioner: z.string().optional(),
     managingSite: z.string().optional(),
+    fhirElements: z.string().optional().openapi({
+      description: "What a FHIR resource says of the patient beyond these fields, as JSON. The FHIR service writes and reads it.",
+    }),
     names: z
       .array(NameSchema)
       .openapi({ description: "`name`, `firstName` and `lastName` are those of the first entry; so are the other flat fields of theirs." }),
@@ -165,33 +168,6 @@ export const PatientPageSchema = z
   .openapi("PatientPage", { example: { items: [examplePatient], nextCursor: "q1B3x…", totalEstimate: 1_200 } });
 
 export const FieldChangesSchema = z.array(z.object({ field: z.string(), from: z.string().optional(), to: z.string().optional() }));
-const changeExample = { field: "email", from: "ada@example.com", to: "countess@example.com" };
-export const HistorySchema = z
-  .object({
-    items: z.array(
-      z.object({
-        version: z.int(),
-        action: z.enum(["registered", "imported", "updated", "deleted", "restored", "merged", "unmerged", "erased"]),
-        at: z.iso.datetime(),
-        by: z.string().openapi({ description: "The id of the user." }),
-        changes: FieldChangesSchema,
-      }),
-    ),
-    nextCursor: z.string().optional(),
-  })
-  .openapi("PatientHistory", {
-    example: {
-      items: [
-        {
-          version: 2,
-          action: "updated",
-          at: "2026-01-29T10:00:00.000Z",
-          by: "7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69",
-          changes: [changeExample],
-        },
-      ],
-    },
-  });
 
 const principal = z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, "must be the id of a user or team: letters, digits and _.:-, at most 64");
 const principals = z.array(principal).max(1_000);

@@ -1,0 +1,151 @@
+/** The rules of reading and writing patients as FHIR has them. */
+import { AppError } from "@pm/kit/errors";
+import type * as fhir from "fhir/r4.js";
+import { applyPatch, type Operation } from "rfc6902";
+import type { Call } from "../rest/inner.ts";
+import { unprocessable } from "../rest/outcome.ts";
+import type { Patients } from "./client.ts";
+import { fromSystemUri } from "./codes.ts";
+import { toFhir } from "./mapping.ts";
+import type { Patient } from "./patient.ts";
+import { readPatient } from "./writing.ts";
+
+type Headers = Record<string, string>;
+export type Identifier = { system: string; value: string };
+/** What was done, and the patient as they are now. */
+export type Stored = { patient: Patient; isNew: boolean };
+
+/** How often a patch is tried again that lost a race, unless its caller named the version that they patch. */
+const maxTries = 5;
+
+const isNotFound = (error: unknown): boolean => error instanceof AppError && error.code === "not_found";
+
+/** Reading, by id and by identifier. */
+function createReads(patients: Patients) {
+  const latestOf = async (call: Call, id: string) => (await patients.history(call, id, new URLSearchParams("limit=1"))).items[0];
+
+  /** A 404 of a patient who was deleted as FHIR has it: 410. Whoever may not see them reads 404 here too. */
+  async function goneIfDeleted(call: Call, id: string, error: unknown): Promise<never> {
+    if (!isNotFound(error)) throw error;
+    const latest = await latestOf(call, id);
+    if (latest?.action !== "deleted" && latest?.action !== "erased") throw error;
+    throw new AppError("gone", `Patient/${id} was deleted. Version ${latest.version} says when.`, { cause: error });
+  }
+
+  return {
+    goneIfDeleted,
+
+    /** A patient as they are. One who was merged into another stays readable by their own id, and says into whom. */
+    async get(call: Call, id: string): Promise<Patient> {
+      const patient = await patients.get(call, id).catch((error: unknown) => goneIfDeleted(call, id, error));
+      return patient.mergedFrom === undefined ? patient : patients.version(call, id, String((await latestOf(call, id))?.version));
+    },
+
+    /** The patient with an identifier, of those whom the caller may see. No two have the same. */
+    async find(call: Call, { system, value }: Identifier): Promise<Patient | undefined> {
+      const query = new URLSearchParams({ identifier: `${fromSystemUri(system) ?? system}|${value}`, limit: "1" });
+      return (await patients.list(call, query)).items[0];
+    },
+  };
+}
+
+export type PatientRules = ReturnType<typeof createPatientRules>;
+
+export function createPatientRules(patients: Patients) {
+  const { get, find, goneIfDeleted } = createReads(patients);
+
+  const create = async (call: Call, resource: fhir.Patient): Promise<Stored> => ({
+    patient: await patients.create(call, readPatient(resource)),
+    isNew: true,
+  });
+
+  async function replace(call: Call, current: Patient, resource: fhir.Patient, headers: Headers): Promise<Stored> {
+    const written = readPatient(resource, { body: current, links: toFhir(current).link });
+    return { patient: await patients.replace(call, current.id, written, headers), isNew: false };
+  }
+
+  return {
+    get,
+    create,
+
+    /** Creates a patient unless there is one with the identifier. Of several at once, the index lets one through. */
+    async createUnlessThere(call: Call, resource: fhir.Patient, identifier: Identifier): Promise<Stored> {
+      const isTheirs = resource.identifier?.some(({ system, value }) => system === identifier.system && value === identifier.value);
+      if (!isTheirs)
+        throw unprocessable([
+          { path: "Patient.identifier", message: "must have the identifier of the condition, which keeps two requests at once apart" },
+        ]);
+      const found = await find(call, identifier);
+      if (found) return { patient: found, isNew: false };
+      return create(call, resource).catch(async (error: unknown) => {
+        const other = error instanceof AppError && error.code === "already_exists" ? await find(call, identifier) : undefined;
+        if (!other) throw error;
+        return { patient: other, isNew: false };
+      });
+    },
+
+    async update(call: Call, id: string, resource: fhir.Patient, headers: Headers): Promise<Stored> {
+      if (resource.id !== id) {
+        const message = `must be the id of the URL, ${id}`;
+        throw new AppError("invalid_argument", `Patient.id: ${message}`, { errors: [{ path: "Patient.id", message }] });
+      }
+      const current = await get(call, id).catch((error: unknown) => {
+        if (!isNotFound(error)) throw error;
+        throw new AppError("method_not_allowed", "There is no such patient. Ids are given here: create one by POST.", { cause: error });
+      });
+      return replace(call, current, resource, headers);
+    },
+
+    async updateWhere(call: Call, identifier: Identifier, resource: fhir.Patient, headers: Headers): Promise<Stored> {
+      const current = await find(call, identifier);
+      if (current && resource.id !== undefined && resource.id !== current.id)
+        throw new AppError("precondition_failed", `The condition means Patient/${current.id}, and the body another patient.`);
+      if (current) return replace(call, current, resource, headers);
+      if (resource.id !== undefined)
+        throw new AppError("precondition_failed", "No patient has this identifier. Leave the id out to create one.");
+      return create(call, resource);
+    },
+
+    async patch(call: Call, id: string, operations: Operation[], headers: Headers): Promise<Stored> {
+      for (let tries = 1; ; tries++) {
+        const current = await get(call, id);
+        const resource = patched(toFhir(current), operations);
+        const ifMatch = { "if-match": `"${current.version}"`, ...headers };
+        try {
+          return await replace(call, current, resource, ifMatch);
+        } catch (error) {
+          const hasLost = error instanceof AppError && error.code === "aborted";
+          if (!hasLost || headers["if-match"] !== undefined || tries >= maxTries) throw error;
+        }
+      }
+    },
+
+    /** Deletes a patient. One who was deleted before stays deleted. */
+    async remove(call: Call, id: string, headers: Headers): Promise<void> {
+      await patients.remove(call, id, headers).catch(async (error: unknown) => {
+        await goneIfDeleted(call, id, error).catch((found: unknown) => {
+          if (!(found instanceof AppError && found.code === "gone")) throw found;
+        });
+      });
+    },
+
+    async removeWhere(call: Call, identifier: Identifier, headers: Headers): Promise<void> {
+      const found = await find(call, identifier);
+      if (!found) throw new AppError("not_found", "No patient whom you may see has this identifier.");
+      await patients.remove(call, found.id, { "if-match": `"${found.version}"`, ...headers });
+    },
+  };
+}
+
+/** @throws AppError unprocessable if an operation does not fit the resource, or changes whose it is */
+function patched(resource: fhir.Patient, operations: Operation[]): fhir.Patient {
+  const copy = structuredClone(resource);
+  const failure = applyPatch(copy, operations).findIndex((error) => error !== null);
+  if (failure !== -1) {
+    const { op, path } = operations[failure] as Operation;
+    throw new AppError("unprocessable", `Operation ${failure} (${op} ${path}) does not fit the patient as they are. Nothing was changed.`);
+  }
+  if (copy.id !== resource.id || copy.resourceType !== "Patient")
+    throw new AppError("unprocessable", "A patch must not change the id or the type of a resource.");
+  return copy;
+}

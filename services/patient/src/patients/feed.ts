@@ -1,0 +1,68 @@
+/** Every version of all patients, for clients that follow them (decision 0029). */
+import type { Cursors } from "@pm/kit/cursor";
+import { type Call, viewerOf } from "../caller.ts";
+import type { PatientDatabase } from "../database.ts";
+import type { Action, PatientRecord } from "../tables.ts";
+import { createAccess } from "./access-store.ts";
+import { readSince, toUntil } from "./changes.ts";
+import { type Horizon, readCompleteUntil, readHorizon } from "./changes-store.ts";
+import { type FeedPosition, type FeedRow, type Range, rangeOf, readFeed, timesOf } from "./feed-store.ts";
+
+export const feedOrders = ["oldest", "newest"] as const;
+
+export type FeedQuery = {
+  since?: string | undefined;
+  until?: string | undefined;
+  order: (typeof feedOrders)[number];
+  limit: number;
+  cursor?: string | undefined;
+};
+
+type Entry = { id: string; version: number; action: Action; at: Date; by: string };
+/** A version. `otherId` is the record that was merged into this one, or is not any more. */
+export type FeedEntry = Entry & ({ record: PatientRecord; createdAt: Date; otherId: string | undefined } | { record: undefined });
+
+/** `until`: where the next answer begins. Before `completeUntil`, nothing can be missing from this answer and those before it. */
+export type Feed = { items: FeedEntry[]; nextCursor?: string; until: string; completeUntil: Date };
+
+/** What all pages of an answer share. */
+type Frame = { horizon: Horizon; range: Range; completeUntil: string };
+
+export function createFeed({ db, cursors }: { db: PatientDatabase; cursors: Cursors }) {
+  const accessOf = createAccess(db);
+
+  return async (call: Call, query: FeedQuery): Promise<Feed> => {
+    const { limit, cursor, order, ...places } = query;
+    const since = query.since === undefined ? undefined : readSince(query.since, "since");
+    const until = query.until === undefined ? undefined : readSince(query.until, "until");
+    const bound = ["changes", call.actorId, places, order];
+
+    async function begin(): Promise<Frame> {
+      const completeUntil = (await readCompleteUntil(db)).toISOString();
+      const horizon = await readHorizon(db);
+      return { horizon, range: await rangeOf(db, since, until, horizon), completeUntil };
+    }
+    const [after, known] = cursor === undefined ? [] : (cursors.open(bound, cursor) as [FeedPosition, Frame]);
+    const frame = known ?? (await begin());
+    const { horizon, range, completeUntil } = frame;
+    const { actorId, requestId } = call;
+    const where = { range, times: timesOf(since, until, horizon), after, newestFirst: order === "newest" };
+    const rows = await readFeed(db, { actorId, requestId, access: await accessOf(viewerOf(call.caller)), ...where, limit });
+    const page = rows.slice(0, limit);
+    const last = page.at(-1);
+    const position = last && ({ xid: last.xid, id: last.id, version: String(last.version) } satisfies FeedPosition);
+    return {
+      items: page.flatMap(toEntry),
+      ...(rows.length > limit && { nextCursor: cursors.seal(bound, [position, frame]) }),
+      until: toUntil(horizon),
+      completeUntil: new Date(completeUntil),
+    };
+  };
+}
+
+/** A version whose content was erased, because another record that was merged into this one meanwhile was erased, is left out. */
+function toEntry({ id, version, action, at, by, record, createdAt, otherId }: FeedRow): FeedEntry[] {
+  const entry = { id, version: Number(version), action, at, by };
+  if (action === "deleted" || action === "erased") return [{ ...entry, record: undefined }];
+  return Object.keys(record).length === 0 ? [] : [{ ...entry, record, createdAt, otherId: otherId ?? undefined }];
+}
