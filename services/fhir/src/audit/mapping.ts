@@ -17,7 +17,6 @@ export type Entry = {
   subject: string;
   requestId: string;
   details: Record<string, unknown>;
-  block?: { number: string; hash: string };
 };
 
 export const wordSystem = `${ours}/CodeSystem/audit-actions`;
@@ -51,10 +50,9 @@ function toSubject({ action, subject }: Entry): fhir.Reference {
 
 const textOf = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
 
-/** What else the entry says. FHIR has no empty texts. */
-function toDetails({ requestId, details, block }: Entry): fhir.AuditEventEntityDetail[] {
-  const texts = { requestId, ...details, ...(block && { block: `${block.number}:${block.hash}` }) };
-  return Object.entries(texts)
+/** What else the entry says. FHIR has no empty texts. The block that seals it is left out: it comes a second later. */
+function toDetails({ requestId, details }: Entry): fhir.AuditEventEntityDetail[] {
+  return Object.entries({ requestId, ...details })
     .map(([type, value]) => ({ type, valueString: textOf(value) }))
     .filter(({ valueString }) => valueString.trim() !== "");
 }
