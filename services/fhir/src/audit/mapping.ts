@@ -22,7 +22,7 @@ export type Entry = {
 export const wordSystem = `${ours}/CodeSystem/audit-actions`;
 
 /** An id is a number in its trail. */
-export const idOf = (source: Source, entryId: string) => `${source}-${entryId}`;
+const idOf = (source: Source, entryId: string) => `${source}-${entryId}`;
 
 export function partsOf(id: string): { source: Source; entryId: string } | undefined {
   const [, name, entryId] = /^([a-z]+)-([1-9]\d{0,17})$/.exec(id) ?? [];

@@ -19,7 +19,7 @@ const operations: Record<string, string> = {
   erased: "DELETE",
 };
 
-export function toProvenance(patientId: string, { version, action, at, by }: Version): fhir.Provenance {
+function toProvenance(patientId: string, { version, action, at, by }: Version): fhir.Provenance {
   const code = operations[action] ?? "UPDATE";
   return {
     resourceType: "Provenance",

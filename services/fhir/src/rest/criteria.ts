@@ -24,16 +24,12 @@ function valuesOf<Value>(search: Search, names: string[], read: (value: string) 
 /** The ids that `_id` names. Ids that are none of ours match nothing. */
 export const idsOf = (search: Search): string[] | undefined => valuesOf(search, ["_id"], (id) => (isUuid(id) ? [id.toLowerCase()] : []));
 
-/** The ids of the resources to which a parameter refers. */
-export const referencesOf = (search: Search, base: string, type: string, ...names: string[]): string[] | undefined =>
-  valuesOf(search, names, (value) => {
+/** The one resource to which a parameter refers, `""` if none can be meant. @throws AppError invalid_argument for several */
+export function referenceIn(search: Search, base: string, type: string, ...names: string[]): string | undefined {
+  const ids = valuesOf(search, names, (value) => {
     const id = referenceOf(value, type, base);
     return id !== undefined && isUuid(id) ? [id.toLowerCase()] : [];
   });
-
-/** The one resource to which a parameter refers, `""` if none can be meant. @throws AppError invalid_argument for several */
-export function referenceIn(search: Search, base: string, type: string, ...names: string[]): string | undefined {
-  const ids = referencesOf(search, base, type, ...names);
   if (ids && ids.length > 1) throw invalidFields([{ path: names[0] ?? "", message: "takes one value here" }]);
   return ids && (ids[0] ?? "");
 }
