@@ -3,12 +3,12 @@ import { CfnOutput, RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
 import { Repository, RepositoryEncryption, TagMutability } from "aws-cdk-lib/aws-ecr";
 import type { IKey } from "aws-cdk-lib/aws-kms";
 import type { Construct } from "constructs";
-import { services } from "./settings.ts";
+import { images } from "./settings.ts";
 
 export class RegistryStack extends Stack {
   constructor(scope: Construct, id: string, props: StackProps & { imagesKey: IKey }) {
     super(scope, id, props);
-    for (const service of services) {
+    for (const service of images) {
       new Repository(this, service, {
         repositoryName: `patient-management/${service}`,
         imageScanOnPush: true,

@@ -4,6 +4,8 @@ import { z } from "zod";
 
 /** The services that have a database. */
 export const services = ["patient", "billing", "analytics", "auth"] as const;
+/** Every service has an image. */
+export const images = [...services, "fhir"] as const;
 
 /** Sizes. docs/aws.md says what each costs, and what it holds. */
 export const profiles = {

@@ -42,6 +42,10 @@ const mergeOf = (survivor: string, duplicate: string) => ({
 
 export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "patient.listPatients": { leaves: "patient.listed", by: () => get("/patients") },
+  "patient.searchPatients": {
+    leaves: "patient.listed",
+    by: () => post("/patients:search", { where: [{ field: "family", anyOf: ["a"] }] }),
+  },
   "patient.getPatient": { leaves: "patient.read", by: () => get(`/patients/${ids.patient}`) },
   "patient.readPatientHistory": { leaves: "patient.history_read", by: () => get(`/patients/${ids.patient}/history`) },
   "patient.readPatientVersion": { leaves: "patient.version_read", by: () => get(`/patients/${ids.patient}/versions/1`) },
@@ -49,6 +53,10 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "patient.readPatientAccess": { leaves: "patient.sharing_read", by: () => get(`/patients/${ids.patient}/access`) },
   "patient.exportPatients": { leaves: "patient.exported", by: () => get("/patients:export") },
   "patient.createPatient": { leaves: "patient.registered", by: () => post("/patients", person()) },
+  "patient.batchPatients": {
+    leaves: "patient.registered",
+    by: () => post("/patients:batch", { operations: [{ method: "create", body: person() }] }),
+  },
   "patient.replacePatient": {
     leaves: "patient.updated",
     by: () => ({ method: "PUT", path: `/patients/${ids.patient}`, body: person() }),

@@ -159,7 +159,8 @@ test("merged records are found if they are asked for", async () => {
   const merge = { duplicateId: id, duplicateVersion: 1 };
   const { status, text } = await client.send("POST", `/patients/${ids.Ada}:merge`, merge, { "if-match": '"1"' });
   expect(status, text).toBe(200);
-  expect(await found("given=twin")).toEqual([]);
+  // The survivor has got their name.
+  expect(await found("given=twin")).toEqual(["Ada"]);
   expect(await found("active=false")).toEqual(["Twin"]);
   expect(await found(`link=Patient/${ids.Ada}`)).toEqual(["Twin"]);
 });

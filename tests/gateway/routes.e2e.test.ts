@@ -104,6 +104,8 @@ const withToken: Row[] = [
   ["POST /patients:import?dryRun=true", "patient"],
   ["GET /patients:export", "patient"],
   ["POST /patients:match", "patient"],
+  ["POST /patients:search", "patient"],
+  ["POST /patients:batch", "patient"],
   ["GET /patients/duplicates?state=open", "patient"],
   ["POST /patients/duplicates/1:dismiss", "patient"],
   ["POST /patients:transfer", "patient"],

@@ -31,6 +31,8 @@ import { startPairing } from "./matching/pairing.ts";
 import { registerMatching, toCandidate } from "./matching/rest.ts";
 import { createMerging } from "./merging/merging.ts";
 import { registerMerging } from "./merging/rest.ts";
+import { createBatches } from "./patients/batch.ts";
+import { registerBatches } from "./patients/batch-rest.ts";
 import { createConflicts } from "./patients/conflicts.ts";
 import { createFeed } from "./patients/feed.ts";
 import { createHistory } from "./patients/history.ts";
@@ -40,6 +42,7 @@ import { createPatients } from "./patients/patients.ts";
 import { registerPatients } from "./patients/rest.ts";
 import { startRewriting } from "./patients/rewriting.ts";
 import { about } from "./patients/schemas.ts";
+import { registerSearch } from "./patients/search-rest.ts";
 import { createSharing } from "./patients/sharing.ts";
 import { createTotals } from "./patients/totals.ts";
 import { registerTotals } from "./patients/totals-rest.ts";
@@ -91,6 +94,8 @@ registerEmergencies(rest, { db });
 registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle }) });
 registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
 registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
+registerSearch(rest, { lists, settings });
+registerBatches(rest, createBatches({ db, billing, recordNumbers, conflicts, committed, now, settings }));
 registerPatients(rest, {
   patients,
   lists,

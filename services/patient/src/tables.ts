@@ -139,6 +139,9 @@ export type ImportMode = (typeof importModes)[number];
 export const duplicateModes = ["allow", "warn", "refuse"] as const;
 export type DuplicateMode = (typeof duplicateModes)[number];
 
+/** What an operation of a batch did, as its idempotency key keeps it. */
+export type BatchedWrite = { status: 200 | 201 | 204; id: string; version: number };
+
 /** How sure it is that two records are of one person, from the surest to the least sure. */
 export const grades = ["certain", "probable", "possible"] as const;
 export type Grade = (typeof grades)[number];
@@ -261,6 +264,7 @@ export type Tables = {
     patient_id: string;
     created_at: Generated<Date>;
     possible_duplicates: number | null;
+    results: ColumnType<BatchedWrite[] | null, string, string>;
   };
   imports: {
     id: string;

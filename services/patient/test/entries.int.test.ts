@@ -84,7 +84,14 @@ test("marital status, languages, practitioner and site are kept, also by an olde
   const path = `/patients/${created.id}`;
   const old = { name: "Ada King", email: created.email, dateOfBirth: created.dateOfBirth, address: "1 Main St" };
   expect(await send("PUT", path, old)).toMatchObject(more);
-  const nothing = { maritalStatus: null, languages: null, generalPractitioner: null, managingSite: null, fhirElements: null, deceased: null };
+  const nothing = {
+    maritalStatus: null,
+    languages: null,
+    generalPractitioner: null,
+    managingSite: null,
+    fhirElements: null,
+    deceased: null,
+  };
   const removed = await send("PATCH", path, nothing);
   for (const field of Object.keys(nothing)) expect(removed).not.toHaveProperty(field);
   const changes = (await send("GET", `${path}/history`)).items[0].changes;

@@ -113,6 +113,7 @@ const tables: TableDescriptions<Tables> = {
     patient_id: "uuid",
     created_at: "timestamptz default",
     possible_duplicates: "integer null",
+    results: "jsonb null",
   },
   imports: {
     id: "uuid",

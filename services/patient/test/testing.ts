@@ -5,7 +5,7 @@ import { createAuditTrail } from "@pm/kit/audit/trail";
 import { registerTrail } from "@pm/kit/auditor/rest";
 import { type Role, roles, type Scope } from "@pm/kit/auth/access";
 import { createRevocationList } from "@pm/kit/auth/revocation-list";
-import type { Caller } from "@pm/kit/auth/verifier";
+import type { Caller, Verifier } from "@pm/kit/auth/verifier";
 import { clinicConfig, readEnvironment } from "@pm/kit/config";
 import { createCursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
@@ -37,6 +37,8 @@ import { createDuplicates } from "../src/matching/newcomers.ts";
 import { registerMatching, toCandidate } from "../src/matching/rest.ts";
 import { createMerging } from "../src/merging/merging.ts";
 import { registerMerging } from "../src/merging/rest.ts";
+import { createBatches } from "../src/patients/batch.ts";
+import { registerBatches } from "../src/patients/batch-rest.ts";
 import { createConflicts } from "../src/patients/conflicts.ts";
 import { createFeed } from "../src/patients/feed.ts";
 import { createHistory } from "../src/patients/history.ts";
@@ -45,6 +47,7 @@ import { createLists } from "../src/patients/list.ts";
 import { createPatients } from "../src/patients/patients.ts";
 import { registerPatients } from "../src/patients/rest.ts";
 import { about } from "../src/patients/schemas.ts";
+import { registerSearch } from "../src/patients/search-rest.ts";
 import { createSharing } from "../src/patients/sharing.ts";
 import { createTotals } from "../src/patients/totals.ts";
 import { registerTotals } from "../src/patients/totals-rest.ts";
@@ -83,6 +86,19 @@ const cursors = createCursors("a key for cursors, long enough to be one");
 /** Billing holds nothing and erases everything. */
 const nothingHeld: ErasureInBilling = { holds: async () => undefined, erase: async () => ({ at: new Date(), removed: { accounts: 1 } }) };
 
+/** Knows the callers of this app by what they send, and says at once when a session has ended. */
+function createTestVerifier(callers: Map<string, Caller>, revocations: ReturnType<typeof createRevocationList>): Verifier {
+  return {
+    async verify(authorization: string | null | undefined) {
+      const caller = callers.get(authorization ?? "");
+      if (!caller) throw new AppError("unauthenticated", "Send an access token.");
+      return caller;
+    },
+    onRevoked: (caller: Caller, end: (refusal: AppError) => void) =>
+      revocations.onRevoked({ ...caller, userId: caller.id }, () => end(new AppError("unauthenticated", "This session has ended."))),
+  };
+}
+
 /** @param options.ask how billing answers; it opens every account at once where nothing is said */
 export async function startPatientApp(
   databaseUrl: string,
@@ -103,21 +119,12 @@ export async function startPatientApp(
   const billing = createBillingAccounts({ db, log, ask });
   const callers = new Map<string, Caller>();
   const revocations = createRevocationList();
-  const verifier = {
-    async verify(authorization: string | null | undefined) {
-      const caller = callers.get(authorization ?? "");
-      if (!caller) throw new AppError("unauthenticated", "Send an access token.");
-      return caller;
-    },
-    onRevoked: (caller: Caller, end: (refusal: AppError) => void) =>
-      revocations.onRevoked({ ...caller, userId: caller.id }, () => end(new AppError("unauthenticated", "This session has ended."))),
-  };
+  const verifier = createTestVerifier(callers, revocations);
   const rest = createRestApp({ service: "patient", ...about, log, lifecycle, verifier, audit });
   const [now, committed, settings] = [() => new Date(), () => undefined, { ...defaultSettings, ...set }];
   const recordNumbers = createRecordNumbers({ db, prefix: "P", start: 100_000 });
   const search = { dateOrder: "YMD", phoneRegion: settings.phoneRegion } as const;
   const lists = createLists({ db, cursors, search, isRewritten: () => true });
-  const transfers = createTransfers({ db, log, lifecycle, ...(limits && { limits }) });
   const conflicts = createConflicts({ db });
   const matching = createMatching({ db, audit, model: readModel(), frequencies: createWordCounts(db), now, settings });
   const duplicates = createDuplicates(matching, toCandidate);
@@ -126,9 +133,11 @@ export async function startPatientApp(
   registerDocs(rest);
   registerProgress(rest, { db });
   registerEmergencies(rest, { db });
-  registerFiles(rest, { lists, imports, transfers });
+  registerFiles(rest, { lists, imports, transfers: createTransfers({ db, log, lifecycle, ...(limits && { limits }) }) });
   registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
   registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
+  registerSearch(rest, { lists, settings });
+  registerBatches(rest, createBatches({ db, billing, recordNumbers, conflicts, committed, now, settings }));
   registerPatients(rest, {
     patients,
     lists,

@@ -75,6 +75,7 @@ export function isForServicesOnly(access: Access): boolean {
 /** Every operation of every service: `<service>.<operationId>` for REST, the full method name for gRPC. */
 export const operations = {
   "patient.listPatients": "patient:read",
+  "patient.searchPatients": "patient:read",
   "patient.getPatient": "patient:read",
   "patient.readPatientHistory": "patient:read",
   "patient.readPatientVersion": "patient:read",
@@ -82,6 +83,7 @@ export const operations = {
   "patient.readPatientAccess": "patient:read",
   "patient.exportPatients": "patient:read",
   "patient.createPatient": "patient:write",
+  "patient.batchPatients": "patient:write",
   "patient.replacePatient": "patient:write",
   "patient.patchPatient": "patient:write",
   "patient.deletePatient": "patient:write",

@@ -7,7 +7,7 @@ import type { IdentifierKey } from "../tables.ts";
 import type { Access, Condition } from "./access-store.ts";
 import { type PatientRow, patientColumns } from "./store.ts";
 
-export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate"] as const;
+export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate", "updatedAt"] as const;
 type SortField = (typeof sortFields)[number];
 export type Sort = `${"" | "-"}${SortField}`;
 
@@ -40,6 +40,8 @@ const sortKeys: SortKeys = {
   name: sql`(coalesce(p.sort_name, p.name) collate "und-x-icu")`,
   dateOfBirth: sql`p.date_of_birth`,
   registeredDate: sql`p.registered_date`,
+  // No index has it, since every change would write that index: all matches are sorted. A cursor has milliseconds.
+  updatedAt: sql`date_trunc('milliseconds', p.updated_at)`,
 };
 
 /**
@@ -51,6 +53,7 @@ const searchedSortKeys: SortKeys = {
   name: sql`((coalesce(p.sort_name, p.name) || '') collate "und-x-icu")`,
   dateOfBirth: sql`(p.date_of_birth + 0)`,
   registeredDate: sql`(p.registered_date + 0)`,
+  updatedAt: sortKeys.updatedAt,
 };
 
 /** The order by name until all rows have a name to sort by. */

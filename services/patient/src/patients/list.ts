@@ -6,7 +6,7 @@ import type { PatientDatabase } from "../database.ts";
 import type { Patient } from "../tables.ts";
 import { type Access, type Condition, createAccess } from "./access-store.ts";
 import { readSince, toUntil } from "./changes.ts";
-import { changedCondition, type Horizon, readHorizon } from "./changes-store.ts";
+import { changedCondition, type Horizon, readCompleteUntil, readHorizon } from "./changes-store.ts";
 import { fold } from "./folding.ts";
 import {
   type Branch,
@@ -24,6 +24,7 @@ import {
 import { readSearch, type Search, type SearchSettings, toWordQuery } from "./search.ts";
 import { type Match, matchCondition, type Tier, tierCondition } from "./search-store.ts";
 import { toPatient } from "./store.ts";
+import { type Where, whereCondition } from "./where-store.ts";
 import { createWordFrequencies, type WordFrequencies } from "./word-frequencies-store.ts";
 
 export const sorts = sortFields.flatMap((field): Sort[] => [field, `-${field}`]);
@@ -32,6 +33,8 @@ export type Filters = Omit<StoredFilters, "city"> & {
   q?: string | undefined;
   city?: string | undefined;
   updatedAfter?: string | undefined;
+  /** A search by fields. It says itself whether it is about deleted and merged records. */
+  where?: Where | undefined;
 };
 /** Without `sort` the order is that of creation, and a search shows exact matches first. */
 export type PageQuery = Filters & {
@@ -43,7 +46,15 @@ export type PageQuery = Filters & {
 type Purpose = "listed" | "exported";
 
 /** `nextCursor` is missing on the last page. Totals are on the first page only; the estimate is exact if that page is the last too. */
-export type Page = { items: Patient[]; nextCursor?: string; totalEstimate?: number; total?: number; until?: string };
+export type Page = {
+  items: Patient[];
+  nextCursor?: string;
+  totalEstimate?: number;
+  total?: number;
+  until?: string;
+  /** With `until`, on the first page: nothing from before it can be missing from this answer and those before it. */
+  completeUntil?: Date;
+};
 
 /**
  * With more matches than this, a search in the order of creation walks through the patients until a page is full: matches are
@@ -75,7 +86,9 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
     const since = query.updatedAfter === undefined ? undefined : readSince(query.updatedAfter);
     const horizon = since && (known ?? (await readHorizon(db)));
     const place = city === undefined ? undefined : { key: fold(city), asBefore: asBefore ? city : undefined };
-    const filters = filterCondition({ ...query, city: place });
+    const searched = query.where && (await whereCondition(db, query.where, !asBefore));
+    const flat = filterCondition({ ...query, city: place });
+    const filters = searched ? both(flat, searched.condition) : flat;
     return {
       access,
       after,
@@ -83,6 +96,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       sort: sort ?? "createdAt",
       asBefore,
       filter: since && horizon ? both(filters, changedCondition(since, horizon)) : filters,
+      fields: searched && (searched.isIndexed ? "found" : "walked"),
       ...matchesOf(query.q === undefined ? "everybody" : readSearch(query.q, { ...search, asBefore }), sort === undefined),
     };
   }
@@ -106,6 +120,9 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       const asBefore = !isRewritten();
       // The order by name changes once, when the last row is rewritten.
       const bound = ["tiers of patients", call.actorId, asked, asBefore && asked.sort?.endsWith("name")];
+      const isFirst = cursor === undefined && asked.updatedAfter !== undefined;
+      // Read before the horizon is.
+      const completeUntil = isFirst ? await readCompleteUntil(db) : undefined;
       const plan = await planOf(call, query, bound, asBefore);
       const expected = expectedRows(db, plan, isSearchOnly(asked) ? frequencies : undefined);
       const rows = await read(call, plan, await branchesOf(plan, expected), limit, purpose);
@@ -121,6 +138,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
         ...(wantsTotal && { totalEstimate: total ?? estimate }),
         ...(total !== undefined && { total }),
         ...(plan.horizon && { until: toUntil(plan.horizon) }),
+        ...(completeUntil && { completeUntil }),
       };
     },
   };
@@ -140,6 +158,8 @@ type Plan = {
   sort: Sort;
   asBefore: boolean;
   filter: Condition;
+  /** Of a search by fields: whether an index finds those whom it is about, or patients are looked through in the order of the list. */
+  fields: "found" | "walked" | undefined;
   match: Match;
   /** The tiers of the search, one after the other. */
   tiers: Tier[];
@@ -189,11 +209,13 @@ function expectedRows(db: PatientDatabase, { filter, match, access }: Plan, freq
 
 /** The tiers that are still to be read, and how. */
 async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch[]> {
-  const { filter, match, tiers, sort, access, isRare, after, horizon } = plan;
-  const isNarrow = match !== "everybody" || horizon !== undefined;
+  const { filter, fields, match, tiers, sort, access, isRare, after, horizon } = plan;
+  const isSorted = sort === "updatedAt" || sort === "-updatedAt";
+  const isNarrow = match !== "everybody" || horizon !== undefined || fields === "found" || isSorted;
   // A caller who sees few patients has those looked up in any case. The many meanings of a misspelled word are expensive to
   // compare with patients that have none of them.
-  const mayWalk = (sort === "createdAt" || sort === "-createdAt") && !access.seesFew && !isRare;
+  const isOrder = fields !== undefined || sort === "createdAt" || sort === "-createdAt";
+  const mayWalk = isOrder && !isSorted && !access.seesFew && !isRare;
   const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier)));
   const branches: PlannedBranch[] = [];
   const expectedOf = async (tier: Tier) => (mayWalk && tier !== "similar" ? await expected.visible(tier) : 0);

@@ -6,11 +6,12 @@ import { AppError } from "@pm/kit/errors";
 import { matchesIfMatch } from "@pm/kit/http/etag";
 import { isUuid } from "@pm/kit/uuid";
 import { type Call, viewerOf } from "../caller.ts";
+import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Action, Patient, PatientRecord } from "../tables.ts";
 import { findFor, notFound } from "./access.ts";
 import type { AccessLevel } from "./access-store.ts";
-import { changePatient } from "./change-store.ts";
+import { type Change, changePatient } from "./change-store.ts";
 import { claimsOf } from "./conflicts.ts";
 import type { Claim } from "./conflicts-store.ts";
 import { deletedEvent, restoredEvent, updatedEvent } from "./events.ts";
@@ -63,28 +64,38 @@ function createReading(db: PatientDatabase) {
 }
 
 /** What a change makes of a patient. */
-type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; record: PatientRecord; deleted: boolean };
+export type Next = { action: Extract<Action, "updated" | "deleted" | "restored">; record: PatientRecord; deleted: boolean };
+
+/** The next version of a patient, with what is written beside it. */
+export function changeOf(call: Call, found: Found, next: Next, at: Date, settings: RecordSettings): Change {
+  const { id } = found;
+  const { action, record } = next;
+  const version = found.version + 1;
+  const fields = diffRecords(found.record, record).map((difference) => difference.field);
+  const event = {
+    updated: () => updatedEvent(id, version, at, call.traceparent, record, fields),
+    deleted: () => deletedEvent(id, version, at, call.traceparent),
+    restored: () => restoredEvent(id, version, at, call.traceparent, record),
+  }[action]();
+  const who = { actor: call.actorId, requestId: call.requestId };
+  const emails = { emailKey: emailKeyOf(record, settings), keepsEmail: found.record.email === record.email };
+  const content = { ...next, ...emails, before: found.record, words: searchWords(record), fields, event };
+  return { ...who, ...content, id, version: found.version, at };
+}
+
+/** A patient after a change. */
+export const changed = (found: Found, next: Next, at: Date): Patient => {
+  return { ...found, version: found.version + 1, record: next.record, updatedAt: at, deletedAt: next.deleted ? at : undefined };
+};
 
 function createChanges({ db, audit, conflicts, now, settings, committed }: Options) {
   /** Writes the next version of a patient. Undefined if somebody else wrote one in the meantime. */
   async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
-    const { id } = found;
-    const { action, record } = next;
-    const version = found.version + 1;
-    const fields = diffRecords(found.record, record).map((difference) => difference.field);
-    const event = {
-      updated: () => updatedEvent(id, version, at, call.traceparent, record, fields),
-      deleted: () => deletedEvent(id, version, at, call.traceparent),
-      restored: () => restoredEvent(id, version, at, call.traceparent, record),
-    }[action]();
-    const who = { actor: call.actorId, requestId: call.requestId };
-    const emails = { emailKey: emailKeyOf(record, settings), keepsEmail: found.record.email === record.email };
-    const content = { ...next, ...emails, before: found.record, words: searchWords(record), fields, event };
-    const change = { ...who, ...content, id, version: found.version, at };
-    const claims = claimsOf(record, settings, found.deletedAt ? undefined : found.record);
-    if (!(await conflicts.counted(call, id, claims, () => changePatient(db, change)))) return undefined;
+    const change = changeOf(call, found, next, at, settings);
+    const claims = claimsOf(next.record, settings, found.deletedAt ? undefined : found.record);
+    if (!(await conflicts.counted(call, found.id, claims, () => changePatient(db, change)))) return undefined;
     committed();
-    return { ...found, version, record, updatedAt: at, deletedAt: next.deleted ? at : undefined };
+    return changed(found, next, at);
   }
 
   /** A patient that stays as it is. The answer has the record, so it is a read of it. */

@@ -15,7 +15,7 @@ import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
 import { emailKeyOf, newRecord } from "./record.ts";
 import { searchWords } from "./search.ts";
 import { type Replay, readFirstVersions } from "./store.ts";
-import { findConflict, taken } from "./taken-store.ts";
+import { findConflict, findHolder, taken } from "./taken-store.ts";
 import { type Creation, insertPatients, insertUnlessRefused, type NewPatient, sha256 } from "./write-store.ts";
 
 /** How many requests share one statement at most. */
@@ -125,7 +125,8 @@ export function createRegistration(options: RegistrationOptions) {
       if (creation.kind === "refused") throw creation.refusal;
       if (creation.kind !== "taken") return { patient, creation };
       const isNumber = creation.conflict !== "email" && creation.conflict.system === recordNumberSystem;
-      if (isNumbered || !isNumber || tries === maxNumbers) throw taken(creation.conflict);
+      if (isNumbered || !isNumber || tries === maxNumbers)
+        throw taken(creation.conflict, await findHolder(db, given.id, record, creation.conflict, given.viewer));
       recordNumbers.clear();
     }
   }

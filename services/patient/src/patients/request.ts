@@ -5,7 +5,7 @@ import { plainText } from "@pm/kit/http/schemas";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import type { Patient } from "../tables.ts";
 import { identifierLimits, readKey } from "./identifiers.ts";
-import type { Filters } from "./list.ts";
+import type { Filters, Page } from "./list.ts";
 import { listsOf } from "./views.ts";
 
 /** A patient as answers show it. */
@@ -22,6 +22,12 @@ export function toBody({ id, version, record, createdAt, updatedAt, deletedAt, m
     billing: accountId === undefined ? { status: "pending" as const } : { status: "active" as const, accountId },
   };
 }
+
+export const toPageBody = ({ items, completeUntil, ...page }: Page) => ({
+  ...page,
+  items: items.map(toBody),
+  ...(completeUntil && { completeUntil: completeUntil.toISOString() }),
+});
 
 export const params = z.object({
   id: z.string().openapi({ param: { name: "id", in: "path" }, format: "uuid", example: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f" }),

@@ -8,7 +8,7 @@ import { duplicateModes, type Patient } from "../tables.ts";
 import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema, PatientRestoreSchema } from "./body-schemas.ts";
 import { type Lists, sorts } from "./list.ts";
 import type { Patients } from "./patients.ts";
-import { cursor, filters, filtersOf, ifMatch, limit, params, toBody } from "./request.ts";
+import { cursor, filters, filtersOf, ifMatch, limit, params, toBody, toPageBody } from "./request.ts";
 import {
   PatientPageSchema,
   PatientSchema,
@@ -212,8 +212,7 @@ const etag = (patient: Patient) => ({ etag: `"${patient.version}"` });
 
 export function registerPatients({ operation }: RestApp, { patients, lists, sharing, openInEmergency }: PatientRules): void {
   operation(listPatients, async (c) => {
-    const page = await lists.page(callOf(c), filtersOf(c.req.valid("query")));
-    return c.json({ ...page, items: page.items.map(toBody) }, 200);
+    return c.json(toPageBody(await lists.page(callOf(c), filtersOf(c.req.valid("query")))), 200);
   });
 
   operation(createPatient, async (c) => {

@@ -164,6 +164,13 @@ export const PatientPageSchema = z
     until: z.string().optional().openapi({
       description: "In an answer to `updatedAfter`: send it as the next `updatedAfter`. All pages of an answer have the same.",
     }),
+    completeUntil: z.iso
+      .datetime()
+      .optional()
+      .openapi({
+        description: `With \`until\`, on the first page, for clients that keep an instant instead: with it as the next \`updatedAfter\`, patients
+may be repeated, and none is left out.`,
+      }),
   })
   .openapi("PatientPage", { example: { items: [examplePatient], nextCursor: "q1B3x…", totalEstimate: 1_200 } });
 

@@ -1,0 +1,287 @@
+/** Many writes in one transaction, all or none. Each of them is written as it would be alone. */
+import { randomUUIDv7 } from "node:crypto";
+import { insertAuditEntries } from "@pm/kit/audit/audit";
+import { AppError, invalidFields } from "@pm/kit/errors";
+import { matchesIfMatch } from "@pm/kit/http/etag";
+import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
+import { isUuid } from "@pm/kit/uuid";
+import { headStartMs } from "../billing/accounts.ts";
+import { type Call, viewerOf } from "../caller.ts";
+import { type BatchedWrite, type Patient, recordNumberSystem } from "../tables.ts";
+import { findFor, notFound } from "./access.ts";
+import { type BatchKey, claimKey, insertWords, keepResults, lockPatients, readAccounts } from "./batch-store.ts";
+import { changePatient } from "./change-store.ts";
+import { claimsOf } from "./conflicts.ts";
+
+import { registeredEvent } from "./events.ts";
+import { rulesAt } from "./fields.ts";
+import { readVersion } from "./history-store.ts";
+import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
+import { changed, changeOf, later, lostRace, type Next } from "./patients.ts";
+import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
+import type { RegistrationOptions } from "./registration.ts";
+import { searchWords } from "./search.ts";
+import type { Found } from "./store.ts";
+import { findConflict, findHolder, isIdentifierRace, taken } from "./taken-store.ts";
+import { collectPatients, insertCollected, type NewPatient, sha256 } from "./write-store.ts";
+
+export type Operation =
+  | { method: "create"; body: unknown }
+  | { method: "replace" | "patch"; id: string; ifMatch?: string | undefined; body: unknown }
+  | { method: "delete"; id: string; ifMatch?: string | undefined };
+
+/** What an operation did. A deletion has no patient. */
+export type Result = BatchedWrite & { patient?: Patient };
+
+/** An operation that was checked. `next` is undefined for a patient that stays as it is. */
+type Plan = { index: number } & (
+  | { kind: "create"; patient: NewPatient; isNumbered: boolean }
+  | { kind: "change"; found: Found; next: Next | undefined; at: Date }
+);
+type Options = Pick<RegistrationOptions, "db" | "billing" | "recordNumbers" | "conflicts" | "now" | "settings" | "committed">;
+
+/** Two batches that write the same addresses in another order may still deadlock; then one of them is done again. */
+const tries = 8;
+
+/** How often record numbers are taken again, if somebody brought them meanwhile. */
+const maxNumbers = 5;
+class NumberTaken extends Error {}
+
+/** After a lost race for an identifier, the transaction takes no further statement. The next try finds who won. */
+const isConflict = (error: unknown): boolean =>
+  isIdentifierRace(error) || (error instanceof Error && "code" in error && error.code === "25P02");
+
+export function createBatches(options: Options) {
+  const { db, billing, conflicts, settings, committed } = options;
+
+  /** The answer to a batch whose key was used before: the versions that it wrote. */
+  async function replay(call: Call, results: BatchedWrite[]): Promise<Result[]> {
+    const accounts = await readAccounts(db, [...new Set(results.map(({ id }) => id))]);
+    const who = { actor: call.actorId, requestId: call.requestId };
+    const read = async (result: BatchedWrite): Promise<Result> => {
+      const version = result.status === 204 ? undefined : await readVersion(db, { ...who, ...result });
+      if (!version || Object.keys(version.record).length === 0) return result;
+      const { id, record, createdAt, at } = version;
+      return { ...result, patient: { id, version: result.version, record, createdAt, updatedAt: at, accountId: accounts.get(id) } };
+    };
+    return Promise.all(results.map(read));
+  }
+
+  return {
+    /**
+     * Does all operations, or none. The same operations under the same idempotency key get the first answer again.
+     * @throws AppError that names the operation that cannot be done
+     */
+    async run(call: Call, operations: Operation[], key: string | undefined): Promise<{ results: Result[]; repeated: boolean }> {
+      requireOnce(operations);
+      const hash = sha256(JSON.stringify(operations));
+      const batchKey = key === undefined ? undefined : { actor: call.actorId, key, hash, batchId: randomUUIDv7() };
+      const newcomers = await newcomersOf(options, call, operations);
+      let write = () =>
+        withNumbers(options, newcomers, (creations) =>
+          inTransaction(db, (tx) => apply(tx, { ...options, creations }, call, operations, batchKey), { tries, isConflict }),
+        );
+      // What a refusal tells of patients whom the caller may not see is counted for each operation.
+      if (!viewerOf(call.caller).seesAll)
+        for (const plan of await planAll(db, { ...options, creations: newcomers }, call, operations)) {
+          const [id, record, before] = claimantOf(plan);
+          const inner = write;
+          write = () => conflicts.counted(call, id, claimsOf(record, settings, before), inner);
+        }
+      const written = await write();
+      if ("used" in written) return { results: await replay(call, written.used), repeated: true };
+      committed();
+      const token = call.caller.kind === "service" ? undefined : call.caller.token;
+      const open = async (result: Result): Promise<Result> => {
+        const { status, patient } = result;
+        if (status !== 201 || !patient) return result;
+        const { name, email } = patient.record;
+        const accountId = await billing.open({ patient: { patientId: patient.id, name, email }, token, traceparent: call.traceparent });
+        return { ...result, patient: { ...patient, accountId } };
+      };
+      return { results: await Promise.all(written.results.map(open)), repeated: false };
+    },
+  };
+}
+
+/** Two operations on one patient would depend on each other. */
+function requireOnce(operations: Operation[]): void {
+  const first = new Map<string, number>();
+  const problems = operations.flatMap((operation, index) => {
+    if (operation.method === "create") return [];
+    const id = operation.id.toLowerCase();
+    const earlier = first.get(id);
+    if (earlier !== undefined) return [{ path: `operations.${index}.id`, message: `is also the id of operation ${earlier}` }];
+    first.set(id, index);
+    return [];
+  });
+  if (problems.length > 0) throw invalidFields(problems);
+}
+
+/** An error, as that of one operation. */
+async function at<Value>(index: number, work: () => Value | Promise<Value>): Promise<Value> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    const { errors, metadata } = error.options;
+    const paths = errors?.map(({ path, message }) => ({ path: `operations.${index}.body${path && `.${path}`}`, message }));
+    throw new AppError(error.code, `operations.${index}: ${error.message}`, {
+      ...error.options,
+      metadata: { ...metadata, operation: String(index) },
+      ...(paths && { errors: paths }),
+    });
+  }
+}
+
+type Newcomer = { patient: NewPatient; isNumbered: boolean };
+/** Those whom operations create, by the places of these. */
+type Creations = Map<number, Newcomer>;
+
+async function newcomersOf({ now, settings }: Options, call: Call, operations: Operation[]): Promise<Creations> {
+  const newcomers: Creations = new Map();
+  for (const [index, operation] of operations.entries()) {
+    if (operation.method !== "create") continue;
+    const moment = now();
+    const id = randomUUIDv7();
+    const record = await at(index, () => newRecord(operation.body, rulesAt(moment.getTime(), settings)));
+    const who = { actor: call.actorId, requestId: call.requestId, action: "registered" as const };
+    const event = registeredEvent(id, moment, call.traceparent, record);
+    const emailKey = emailKeyOf(record, settings);
+    const billingAt = new Date(moment.getTime() + headStartMs);
+    const patient = { ...who, id, at: moment, record, emailKey, words: searchWords(record), event, billingAt };
+    newcomers.set(index, { patient, isNumbered: hasRecordNumber(record) });
+  }
+  return newcomers;
+}
+
+/** Gives record numbers to those who have none. They are taken before the transaction, which must not wait for another connection. */
+async function withNumbers<Result>(
+  { recordNumbers }: Options,
+  newcomers: Creations,
+  work: (creations: Creations) => Promise<Result>,
+): Promise<Result> {
+  for (let number = 1; ; number++) {
+    const creations: Creations = new Map();
+    for (const [index, { patient, isNumbered }] of newcomers) {
+      const record = isNumbered ? patient.record : withRecordNumber(patient.record, await recordNumbers.next());
+      creations.set(index, { patient: { ...patient, record, words: searchWords(record) }, isNumbered });
+    }
+    try {
+      return await work(creations);
+    } catch (error) {
+      if (!(error instanceof NumberTaken)) throw error;
+      if (number === maxNumbers) throw taken({ system: recordNumberSystem });
+      recordNumbers.clear();
+    }
+  }
+}
+
+type Context = Options & { creations: Creations };
+
+/** Checks operations and makes what they write, one after the other: they share a connection. */
+async function planAll(tx: Queries, options: Context, call: Call, operations: Operation[]): Promise<Plan[]> {
+  const plans: Plan[] = [];
+  for (const [index, operation] of operations.entries()) plans.push(await at(index, () => planOf(tx, options, call, operation, index)));
+  return plans;
+}
+
+async function planOf(tx: Queries, { now, settings, creations }: Context, call: Call, operation: Operation, index: number): Promise<Plan> {
+  if (operation.method === "create") return { index, kind: "create", ...(creations.get(index) as Newcomer) };
+  const { method, id, ifMatch } = operation;
+  const found = await findFor(tx, call, id, method === "delete" ? "manage" : "write");
+  if (ifMatch !== undefined && !matchesIfMatch(ifMatch, `"${found.version}"`)) throw lostRace(found.version);
+  if (found.deletedAt) throw notFound(id);
+  const moment = later(now(), found);
+  if (method === "delete")
+    return { index, kind: "change", found, next: { action: "deleted", record: found.record, deleted: true }, at: moment };
+  const rules = rulesAt(moment.getTime(), settings);
+  const record = (method === "replace" ? replacedRecord : patchedRecord)(operation.body, found.record, rules);
+  const isSame = diffRecords(found.record, record).length === 0;
+  return { index, kind: "change", found, next: isSame ? undefined : { action: "updated", record, deleted: false }, at: moment };
+}
+
+/** Who is to have a record, which it is, and which they have. */
+function claimantOf(plan: Plan) {
+  if (plan.kind === "create") return [undefined, plan.patient.record, undefined] as const;
+  const { found, next } = plan;
+  return [found.id, next?.record ?? found.record, found.record] as const;
+}
+
+/** The transaction. Patients are locked first, deletions make room for creations, and these for changes. */
+async function apply(
+  tx: Queries,
+  options: Context,
+  call: Call,
+  operations: Operation[],
+  key: BatchKey | undefined,
+): Promise<{ used: BatchedWrite[] } | { results: Result[] }> {
+  const used = key && (await claimKey(tx, key));
+  if (used) {
+    if (used.hash === key.hash && used.results) return { used: used.results };
+    throw new AppError("idempotency_key_reused", "Idempotency-Key: was used for another body. Use a new key for a new request.");
+  }
+  const ids = operations.flatMap((operation) => (operation.method === "create" || !isUuid(operation.id) ? [] : [operation.id]));
+  await lockPatients(tx, ids);
+  const plans = await planAll(tx, options, call, operations);
+  const creations = plans.filter((plan) => plan.kind === "create");
+  const changes = plans.filter((plan) => plan.kind === "change").sort((a, b) => (a.found.id < b.found.id ? -1 : 1));
+  const records = plans.flatMap((plan) =>
+    plan.kind === "create" ? plan.patient.record : plan.next && !plan.next.deleted ? plan.next.record : [],
+  );
+  await insertWords(
+    tx,
+    records.flatMap((record) => searchWords(record).names),
+  );
+  const results = new Map<number, Result>();
+  for (const plan of changes.filter(({ next }) => next?.deleted)) results.set(plan.index, await change(tx, options, call, plan));
+  for (const [index, result] of await create(tx, call, creations)) results.set(index, result);
+  for (const plan of changes.filter(({ next }) => !next?.deleted)) results.set(plan.index, await change(tx, options, call, plan));
+  const ordered = plans.map(({ index }) => results.get(index) as Result);
+  if (key)
+    await keepResults(
+      tx,
+      key,
+      ordered.map(({ status, id, version }) => ({ status, id, version })),
+    );
+  return { results: ordered };
+}
+
+async function create(tx: Queries, call: Call, plans: (Plan & { kind: "create" })[]): Promise<[number, Result][]> {
+  const left = await insertCollected(tx, collectPatients(plans.map(({ patient }) => patient)));
+  for (const { index, patient, isNumbered } of plans) {
+    const conflict = left.get(patient.id);
+    if (conflict === undefined) continue;
+    if (!isNumbered && conflict !== "email" && conflict.system === recordNumberSystem) throw new NumberTaken();
+    const holder = await findHolder(tx, patient.id, patient.record, conflict, viewerOf(call.caller));
+    await at(index, () => {
+      throw taken(conflict, holder);
+    });
+  }
+  return plans.map(({ index, patient: { id, record, at: moment } }) => {
+    const patient = { id, version: 1, record, createdAt: moment, updatedAt: moment, accountId: undefined };
+    return [index, { status: 201, id, version: 1, patient }];
+  });
+}
+
+function change(
+  tx: Queries,
+  { settings }: Options,
+  call: Call,
+  { index, found, next, at: moment }: Plan & { kind: "change" },
+): Promise<Result> {
+  const { id, version } = found;
+  return at(index, async () => {
+    if (!next) {
+      await insertAuditEntries(tx, [{ ...call, action: "patient.read", subject: id, details: { version } }]);
+      return { status: 200, id, version, patient: found };
+    }
+    if (!next.deleted) {
+      const conflict = await findConflict(tx, id, next.record);
+      if (conflict !== "email") throw taken(conflict, await findHolder(tx, id, next.record, conflict, viewerOf(call.caller)));
+    }
+    if (!(await changePatient(tx, changeOf(call, found, next, moment, settings)))) throw new Error("a patient who was locked has changed");
+    if (next.deleted) return { status: 204, id, version: version + 1 };
+    return { status: 200, id, version: version + 1, patient: changed(found, next, moment) };
+  });
+}
