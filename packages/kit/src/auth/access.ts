@@ -72,6 +72,14 @@ export function isForServicesOnly(access: Access): boolean {
   return (serviceScopes as readonly string[]).includes(access);
 }
 
+type ReadOperation<Type extends string> = `fhir.read${Type}` | `fhir.search${Type}` | `fhir.search${Type}ByForm`;
+
+/** The operations of FHIR on types of resources that are only read (services/fhir/src/rest/readable.ts). */
+function readable<Type extends string>(...types: Type[]): Record<ReadOperation<Type>, "signed-in"> {
+  const names = types.flatMap((type) => [`fhir.read${type}`, `fhir.search${type}`, `fhir.search${type}ByForm`] as ReadOperation<Type>[]);
+  return Object.fromEntries(names.map((name) => [name, "signed-in"])) as Record<ReadOperation<Type>, "signed-in">;
+}
+
 /** Every operation of every service: `<service>.<operationId>` for REST, the full method name for gRPC. */
 export const operations = {
   "patient.listPatients": "patient:read",
@@ -205,33 +213,8 @@ export const operations = {
   "fhir.readMetadata": "public",
   "fhir.readSmartConfiguration": "public",
   "fhir.readPatient": "signed-in",
-  "fhir.readAccount": "signed-in",
-  "fhir.searchAccount": "signed-in",
-  "fhir.searchAccountByForm": "signed-in",
-  "fhir.readChargeItem": "signed-in",
-  "fhir.searchChargeItem": "signed-in",
-  "fhir.searchChargeItemByForm": "signed-in",
-  "fhir.readInvoice": "signed-in",
-  "fhir.searchInvoice": "signed-in",
-  "fhir.searchInvoiceByForm": "signed-in",
-  "fhir.readPaymentReconciliation": "signed-in",
-  "fhir.searchPaymentReconciliation": "signed-in",
-  "fhir.searchPaymentReconciliationByForm": "signed-in",
-  "fhir.readRelatedPerson": "signed-in",
-  "fhir.searchRelatedPerson": "signed-in",
-  "fhir.searchRelatedPersonByForm": "signed-in",
-  "fhir.readAuditEvent": "signed-in",
-  "fhir.searchAuditEvent": "signed-in",
-  "fhir.searchAuditEventByForm": "signed-in",
-  "fhir.readProvenance": "signed-in",
-  "fhir.searchProvenance": "signed-in",
-  "fhir.searchProvenanceByForm": "signed-in",
-  "fhir.readPractitioner": "signed-in",
-  "fhir.searchPractitioner": "signed-in",
-  "fhir.searchPractitionerByForm": "signed-in",
-  "fhir.readGroup": "signed-in",
-  "fhir.searchGroup": "signed-in",
-  "fhir.searchGroupByForm": "signed-in",
+  ...readable("Account", "ChargeItem", "Invoice", "PaymentReconciliation", "RelatedPerson"),
+  ...readable("AuditEvent", "Provenance", "Practitioner", "Group"),
   "fhir.searchPatients": "signed-in",
   "fhir.searchPatientsByForm": "signed-in",
   "fhir.createPatient": "signed-in",
