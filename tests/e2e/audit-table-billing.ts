@@ -84,6 +84,11 @@ export const auditTableOfBilling: Record<
     leaves: "payment.refunded",
     by: mutation("RefundPayment", () => ({ paymentId: ids.payment, amount: { ...euros, minorUnits: "1" }, reason: "Mistake" })),
   },
+  "billing.v1.BillingService/GetCharge": {
+    leaves: "charge.read",
+    by: async () => rpc("GetCharge", { chargeId: (await charge(ids.account)).charge.chargeId }),
+  },
+  "billing.v1.BillingService/GetPayment": { leaves: "payment.read", by: () => rpc("GetPayment", { paymentId: ids.payment }) },
   "billing.v1.BillingService/ListCharges": { leaves: "charges.listed", by: () => rpc("ListCharges", { accountId: ids.account }) },
   "billing.v1.BillingService/ListPayments": { leaves: "payments.listed", by: () => rpc("ListPayments", { accountId: ids.account }) },
   "billing.v1.BillingService/CreateInvoice": {

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { operations } from "@pm/kit/auth/access";
 import type { AuditRow } from "./audit-table-billing.ts";
+import { auditTableOfReadable } from "./audit-table-fhir-readable.ts";
 import { person } from "./client.ts";
 import { done, get, ids, newUser, post } from "./scene.ts";
 
@@ -90,4 +91,5 @@ export const auditTableOfFhir: Record<Fhir, AuditRow> = {
   "fhir.readPatientVersion": { leaves: "patient.version_read", in: "patient", by: () => get(`${root}/${ids.patient}/_history/1`) },
   "fhir.readPatientHistory": { leaves: "patient.history_read", in: "patient", by: () => get(`${root}/${ids.patient}/_history`) },
   "fhir.readHistoryOfPatients": { leaves: "patient.changes_read", in: "patient", by: () => get(`${root}/_history`) },
+  ...auditTableOfReadable,
 };

@@ -230,6 +230,7 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
     leaves: "sensitive_read",
     by: async () => post(`/auth/users/${(await newUser()).id}:removeSecondFactor`),
   },
+  "auth.listPeople": { none: "shows names of users to those who work with them" },
   "auth.listTeams": { none: noPerson },
   "auth.getTeam": { none: noPerson },
   "auth.createTeam": { leaves: "authz_team_created", by: () => post("/auth/teams", { name: `Ward ${randomUUID()}` }) },

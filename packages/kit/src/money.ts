@@ -42,12 +42,16 @@ function digitsOf({ currencyCode, minorUnits }: MoneyAmount): [whole: string, fr
   return [digits.slice(0, digits.length - decimals), digits.slice(digits.length - decimals)];
 }
 
+/** `-1234.50`: the digits of the currency and no others, for programs. */
+export function toDecimal(money: MoneyAmount): string {
+  const [whole, fraction] = digitsOf(money);
+  return `${money.minorUnits < 0n ? "-" : ""}${whole}${fraction && `.${fraction}`}`;
+}
+
 /** `€1,234.50`; an empty text if there is no amount. @throws RangeError if the code does not have three letters */
 export function formatMoney(money: MoneyAmount | undefined): string {
   if (!money) return "";
-  const [whole, fraction] = digitsOf(money);
-  const decimal = `${money.minorUnits < 0n ? "-" : ""}${whole}${fraction && `.${fraction}`}`;
-  return formatOf(money.currencyCode).format(decimal as Intl.StringNumericLiteral);
+  return formatOf(money.currencyCode).format(toDecimal(money) as Intl.StringNumericLiteral);
 }
 
 const thousands = new Intl.NumberFormat("en");

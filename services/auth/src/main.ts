@@ -43,6 +43,7 @@ import { createServiceClients, createTokens } from "./tokens/access-tokens.ts";
 import { registerKeys } from "./tokens/rest.ts";
 import { createSigningKeys, startKeyMaintenance } from "./tokens/signing-keys.ts";
 import { createUnitOfWork } from "./unit-of-work.ts";
+import { registerPeople } from "./users/people-rest.ts";
 import { createSecondFactors } from "./users/second-factor.ts";
 
 const config = readConfig();
@@ -129,6 +130,7 @@ registerAccounts(rest, { accounts, sessions, audit, contextOf });
 registerSecondFactor(rest, { secondFactorSetup, contextOf });
 registerUsers(rest, { users, invitations, sessions, audit, contextOf });
 registerTeams(rest, { teams, contextOf });
+registerPeople(rest, database);
 registerClients(rest, { clients, contextOf });
 registerKeys(rest, { keys, contextOf });
 registerTrail(rest, { service, database, audit });

@@ -37,11 +37,25 @@ test("who signs up gets a mail, confirms it with the same password, and may do n
   const refused = await auth.call("GET", "/auth/teams", { token: signedIn });
   expect(refused).toMatchObject({ status: 403, body: { detail: expect.stringContaining("patient:read") } });
   const id = decodeJwt(signedIn).sub;
+  const names = `/auth/people?ids=${id}`;
+  expect((await auth.call("GET", names, { token: signedIn })).status).toBe(403);
   expect((await auth.call("PATCH", `/auth/users/${id}`, { token: adminToken, body: { roles: ["user"] } })).status).toBe(200);
   const { token: later } = await auth.login({ email, password });
   expect(decodeJwt(later)).toMatchObject({ roles: ["user"], scope: "patient:read patient:write patient:emergency" });
   expect((await auth.call("GET", "/auth/teams", { token: later })).status).toBe(200);
   expect((await auth.call("POST", "/auth/invites/accept", { body: { token, password } })).status).toBe(400);
+});
+
+test("whoever has a scope reads the names of users by their ids, and nothing else about them", async () => {
+  const [one, other] = [await newUser(), await newUser(["auditor"])];
+  const { token } = await auth.login(other);
+  const nobody = "0198c0de-7d5a-7c3b-8a51-5d0c2f9b6e10";
+  const found = await auth.call("GET", `/auth/people?ids=${[other.id, nobody, one.id.toUpperCase()].join(",")}`, { token });
+  const items = [one.id, other.id].sort().map((id) => ({ id, name: "Somebody" }));
+  expect(found).toMatchObject({ status: 200, body: { items } });
+  expect(Object.keys((found.body.items as object[])[0] ?? {}).sort()).toEqual(["id", "name"]);
+  for (const wrong of ["", "?ids=", "?ids=x", `?ids=${one.id}&email=x`, `?ids=${Array(201).fill(one.id).join(",")}`])
+    expect((await auth.call("GET", `/auth/people${wrong}`, { token })).status, wrong).toBe(400);
 });
 
 test("signing up with an address that has an account gets the same answer, and its owner a mail", async () => {

@@ -1,5 +1,6 @@
 /** Days of the clinic. */
-import { addDays, type LocalDate, localDateAt } from "@pm/kit/calendar";
+import { addDays, isDate, type LocalDate, localDateAt } from "@pm/kit/calendar";
+import { invalidFields } from "@pm/kit/errors";
 
 /** Today in the clinic's time zone. */
 export function today(now: Date, clinicTimeZone: string): LocalDate {
@@ -13,6 +14,15 @@ export function today(now: Date, clinicTimeZone: string): LocalDate {
 export function latestDay(now: Date, clinicTimeZone: string): LocalDate {
   const day = today(now, clinicTimeZone);
   return clinicTimeZone === "UTC" ? addDays(day, 1) : day;
+}
+
+type Days = { fromDate: LocalDate | undefined; toDate: LocalDate | undefined };
+
+/** The days of a filter; either end may be open. @throws AppError invalid_argument for what is no day of the calendar */
+export function daysOf({ fromDate, toDate }: { fromDate: string; toDate: string }): Days {
+  const wrong = Object.entries({ from_date: fromDate, to_date: toDate }).filter(([, day]) => day !== "" && !isDate(day));
+  if (wrong.length > 0) throw invalidFields(wrong.map(([path]) => ({ path, message: "must be a day of the calendar" })));
+  return { fromDate: fromDate || undefined, toDate: toDate || undefined };
 }
 
 export function later(a: Date, b: Date): Date {

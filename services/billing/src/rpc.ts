@@ -135,17 +135,35 @@ function ledgerMethods({ ledger, history, links, audit }: Rules) {
     reallocatePayment: (request, context) => ledger.reallocate(request, requestKey(method.reallocatePayment, request), rpcContext(context)),
     refundPayment: (request, context) =>
       ledger.refund({ ...request, amount: request.amount }, requestKey(method.refundPayment, request), rpcContext(context)),
+    async getCharge({ chargeId }, context) {
+      const charge = await history.charge(chargeId);
+      await recordRead(audit, context, "charge.read", charge.accountId, { chargeId: charge.chargeId });
+      return { charge };
+    },
     async listCharges(request, context) {
       const answer = await history.charges(request);
-      await recordRead(audit, context, "charges.listed", request.accountId.toLowerCase(), { count: answer.charges.length });
+      const { charges } = answer;
+      await recordRead(audit, context, "charges.listed", subjectOf(request, "charges"), { count: charges.length }, shown(request, charges));
       return answer;
+    },
+    async getPayment({ paymentId }, context) {
+      const payment = await history.payment(paymentId);
+      await recordRead(audit, context, "payment.read", payment.accountId, { paymentId: payment.paymentId });
+      return { payment };
     },
     async listPayments(request, context) {
       const answer = await history.payments(request);
-      await recordRead(audit, context, "payments.listed", request.accountId.toLowerCase(), { count: answer.payments.length });
+      const { payments } = answer;
+      await recordRead(
+        audit,
+        context,
+        "payments.listed",
+        subjectOf(request, "payments"),
+        { count: payments.length },
+        shown(request, payments),
+      );
       return answer;
     },
-
     async listTransactions(request, context) {
       const answer = await history.transactions(request);
       await recordRead(audit, context, "transactions.listed", request.accountId.toLowerCase(), { count: answer.transactions.length });
@@ -166,6 +184,18 @@ function ledgerMethods({ ledger, history, links, audit }: Rules) {
   } satisfies Methods;
 }
 
+type ListRequest = { accountId: string; patientId: string };
+
+/** What the entry of a list is about: the account or the patient, or else the list. */
+function subjectOf({ accountId, patientId }: ListRequest, list: string): string {
+  return accountId.toLowerCase() || patientId.toLowerCase() || list;
+}
+
+/** The patients whom a list shows; of one account, its subject says it. */
+function shown({ accountId }: ListRequest, items: { patientId: string }[]): string[] {
+  return accountId ? [] : [...new Set(items.map(({ patientId }) => patientId))];
+}
+
 function invoiceMethods({ invoices, reductions, audit, patientsOf }: Rules) {
   return {
     createInvoice: (request, context) => invoices.create(request, requestKey(method.createInvoice, request), rpcContext(context)),
@@ -179,8 +209,7 @@ function invoiceMethods({ invoices, reductions, audit, patientsOf }: Rules) {
     async listInvoices(request, context) {
       const answer = await invoices.list(request);
       const ids = answer.invoices.map((invoice) => invoice.invoiceId);
-      const patientIds = request.accountId ? [] : await patientsOf(answer.invoices.map((invoice) => invoice.accountId));
-      await recordRead(audit, context, "invoices.listed", request.accountId.toLowerCase() || "invoices", { ids }, patientIds);
+      await recordRead(audit, context, "invoices.listed", subjectOf(request, "invoices"), { ids }, shown(request, answer.invoices));
       return answer;
     },
 

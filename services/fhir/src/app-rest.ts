@@ -5,19 +5,30 @@ import { createRestApp } from "@pm/kit/http/rest";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import { about } from "./about.ts";
+import { createAccounts } from "./accounts/account.ts";
+import { createAuditEvents } from "./audit/event.ts";
+import { createProvenance } from "./audit/provenance.ts";
+import { createBilling } from "./billing/client.ts";
 import { registerBundles } from "./bundles/rest.ts";
+import { createCharges } from "./charges/charge.ts";
 import { registerConformance } from "./conformance/rest.ts";
+import { createContacts } from "./contacts/contact.ts";
 import { createExports } from "./exports/client.ts";
 import { exportOperations, registerExports } from "./exports/rest.ts";
+import { createInvoices } from "./invoices/invoice.ts";
 import { createPatients } from "./patients/client.ts";
 import { createHistory } from "./patients/history.ts";
 import { registerHistory } from "./patients/history-rest.ts";
+import { toFhir } from "./patients/mapping.ts";
 import { createPatientRules } from "./patients/patients.ts";
 import { patientCapability, registerPatients } from "./patients/rest.ts";
 import { createPatientSearch } from "./patients/search.ts";
 import { registerPatientSearch } from "./patients/search-rest.ts";
+import { createPayments } from "./payments/payment.ts";
+import { createGroups, createPractitioners } from "./people/people.ts";
 import { createInner } from "./rest/inner.ts";
 import { outcomes } from "./rest/outcome.ts";
+import { describe, type Readers, registerReadable } from "./rest/readable.ts";
 import { root } from "./rest/resource.ts";
 
 type Options = {
@@ -28,21 +39,35 @@ type Options = {
   /** The gateway, as clients call it. */
   publicUrl: string;
   patientUrl: string;
+  billingUrl: string;
   authUrl: string;
+  analyticsUrl: string;
 };
 
-export function createFhirApp({ publicUrl, patientUrl, authUrl, ...parts }: Options) {
+export function createFhirApp({ publicUrl, patientUrl, billingUrl, authUrl, analyticsUrl, ...parts }: Options) {
   const base = `${publicUrl}${root}`;
   const rest = createRestApp({ ...parts, ...about, errors: outcomes });
-  const [inner, auth] = [createInner(patientUrl), createInner(authUrl)];
-  const capabilities = [patientCapability];
+  const [patient, auth] = [createInner(patientUrl), createInner(authUrl)];
+  const asks = { patient, auth, billing: createInner(billingUrl), analytics: createInner(analyticsUrl) };
+  const patients = createPatients(patient);
+  const shared = { base, patients, billing: createBilling(billingUrl), asks };
+  const provenance = createProvenance(shared);
+  const readables = [
+    ...[createAccounts(shared), createCharges(shared), createInvoices(shared), createPayments(shared), createContacts(shared)],
+    ...[createAuditEvents(shared), provenance.resource, createPractitioners(shared), createGroups(shared)],
+  ];
+  const readers: Readers = {
+    Patient: async (call, id) => toFhir(await patients.get(call, id)),
+    ...Object.fromEntries(readables.map(({ type, read }) => [type, read])),
+  };
+  const capabilities = [patientCapability, ...readables.map(describe)];
   registerConformance(rest, { base, capabilities, operations: exportOperations, auth });
   const served = capabilities.map(({ type }) => type);
-  registerExports(rest, { base, served, exports: createExports(inner, auth) });
-  const patients = createPatients(inner);
+  registerExports(rest, { base, served, exports: createExports(patient, auth) });
   registerHistory(rest, { base, history: createHistory(patients) });
-  registerPatientSearch(rest, { base, search: createPatientSearch(patients, base) });
+  registerPatientSearch(rest, { base, search: createPatientSearch(patients, base), provenanceOf: provenance.ofPatients });
   registerPatients(rest, { base, patients: createPatientRules(patients) });
   registerBundles(rest);
+  for (const one of readables) registerReadable(rest, base, readers, one);
   return rest.app;
 }

@@ -9,5 +9,9 @@ const parts = startStateless({ service: "fhir", config });
 const { log, lifecycle } = parts;
 const verifier = createPassingVerifier(config);
 
-const app = createFhirApp({ ...parts, verifier, publicUrl: config.AUTH_ISSUER, patientUrl: config.PATIENT_URL, authUrl: config.AUTH_URL });
+const app = createFhirApp({
+  ...{ ...parts, verifier, publicUrl: config.AUTH_ISSUER },
+  ...{ patientUrl: config.PATIENT_URL, billingUrl: config.BILLING_URL },
+  ...{ authUrl: config.AUTH_URL, analyticsUrl: config.ANALYTICS_URL },
+});
 await listenHttp({ app, host: config.HOST, port: config.PORT, log, lifecycle });

@@ -26,13 +26,7 @@ const verifier: Verifier = {
 
 const publicUrl = "https://clinic.example";
 
-export const testApp = ({ patientUrl = nowhere, authUrl = nowhere } = {}) =>
-  createFhirApp({
-    service: "fhir",
-    log: createLogger("fhir", "silent"),
-    lifecycle: testLifecycle(),
-    verifier,
-    publicUrl,
-    patientUrl,
-    authUrl,
-  });
+export const testApp = ({ patientUrl = nowhere, billingUrl = nowhere, authUrl = nowhere, analyticsUrl = nowhere } = {}) => {
+  const parts = { service: "fhir", log: createLogger("fhir", "silent"), lifecycle: testLifecycle(), verifier };
+  return createFhirApp({ ...parts, publicUrl, patientUrl, billingUrl, authUrl, analyticsUrl });
+};

@@ -31,7 +31,13 @@ const filters = {
     .optional()
     .openapi({ description: "Entries about this patient, and lists and exports that showed them." }),
   actor: word(200).openapi({ description: "Who did it: the id of a user, `client:<id>` or `service:<name>`." }),
-  action: word(100).openapi({ description: "What was done.", example: "patient.read" }),
+  id: id.optional().openapi({ description: "Only the entry with this id.", example: "4711" }),
+  action: z
+    .string()
+    .regex(/^[\w.:@-]+(,[\w.:@-]+)*$/, "must have letters, digits and . : @ _ - only; commas separate several")
+    .max(4_000)
+    .optional()
+    .openapi({ description: "What was done: one of these words, separated by commas.", example: "patient.read" }),
   requestId: word(64).openapi({ description: "The request id that the answer had." }),
   from: instant.optional().openapi({ description: "From this moment on." }),
   to: instant.optional().openapi({ description: "Before this moment." }),
@@ -199,11 +205,12 @@ export function registerTrail({ operation }: RestApp, { service, database, audit
   });
 }
 
-function toFilter({ from, to, disclosures, ...query }: Query): TrailFilter {
+function toFilter({ from, to, disclosures, action, ...query }: Query): TrailFilter {
   if (from !== undefined && to !== undefined && Date.parse(from) > Date.parse(to))
     throw invalidFields([{ path: "to", message: "must not be before from" }]);
   return {
     ...query,
+    actions: action?.split(","),
     from: from === undefined ? undefined : new Date(from),
     to: to === undefined ? undefined : new Date(to),
     disclosures: disclosures === "true",

@@ -6,8 +6,10 @@ import { idsOfBlock } from "../audit/migrations.ts";
 export type TrailDatabase = { readonly kysely: QueryExecutorProvider };
 
 export type TrailFilter = {
+  id?: string | undefined;
   actor?: string | undefined;
-  action?: string | undefined;
+  /** One of these words. */
+  actions?: string[] | undefined;
   requestId?: string | undefined;
   /** From this moment on. */
   from?: Date | undefined;
@@ -41,10 +43,11 @@ export type TrailEntry = {
   block_hash: Buffer | null;
 };
 
-function conditionOf({ actor, action, requestId, from, to, disclosures }: TrailFilter): RawBuilder<unknown> {
+function conditionOf({ id, actor, actions, requestId, from, to, disclosures }: TrailFilter): RawBuilder<unknown> {
   const conditions = [sql`true`];
+  if (id !== undefined) conditions.push(sql`e.id = ${id}`);
   if (actor !== undefined) conditions.push(sql`e.actor = ${actor}`);
-  if (action !== undefined) conditions.push(sql`e.action = ${action}`);
+  if (actions) conditions.push(sql`e.action = any(${actions})`);
   if (requestId !== undefined) conditions.push(sql`e.request_id = ${requestId}`);
   if (from) conditions.push(sql`e.occurred_at >= ${from}`);
   if (to) conditions.push(sql`e.occurred_at < ${to}`);

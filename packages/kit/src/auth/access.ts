@@ -72,6 +72,14 @@ export function isForServicesOnly(access: Access): boolean {
   return (serviceScopes as readonly string[]).includes(access);
 }
 
+type ReadOperation<Type extends string> = `fhir.read${Type}` | `fhir.search${Type}` | `fhir.search${Type}ByForm`;
+
+/** The operations of FHIR on types of resources that are only read (services/fhir/src/rest/readable.ts). */
+function readable<Type extends string>(...types: Type[]): Record<ReadOperation<Type>, "signed-in"> {
+  const names = types.flatMap((type) => [`fhir.read${type}`, `fhir.search${type}`, `fhir.search${type}ByForm`] as ReadOperation<Type>[]);
+  return Object.fromEntries(names.map((name) => [name, "signed-in"])) as Record<ReadOperation<Type>, "signed-in">;
+}
+
 /** Every operation of every service: `<service>.<operationId>` for REST, the full method name for gRPC. */
 export const operations = {
   "patient.listPatients": "patient:read",
@@ -161,6 +169,8 @@ export const operations = {
   "auth.listUserSessions": "user:admin",
   "auth.endUserSessions": "user:admin",
   "auth.removeUserSecondFactor": "user:admin",
+  // Also needs any scope (services/auth/src/users/people-rest.ts).
+  "auth.listPeople": "signed-in",
   // To share a patient with a team, callers have to find the team.
   "auth.listTeams": "patient:read",
   "auth.getTeam": "patient:read",
@@ -215,6 +225,8 @@ export const operations = {
   "fhir.readExport": "signed-in",
   "fhir.readExportFile": "signed-in",
   "fhir.cancelExport": "signed-in",
+  ...readable("Account", "ChargeItem", "Invoice", "PaymentReconciliation", "RelatedPerson"),
+  ...readable("AuditEvent", "Provenance", "Practitioner", "Group"),
   "fhir.searchPatients": "signed-in",
   "fhir.searchPatientsByForm": "signed-in",
   "fhir.createPatient": "signed-in",
@@ -253,7 +265,9 @@ export const operations = {
   "billing.v1.BillingService/VoidCharge": "billing:write",
   "billing.v1.BillingService/RecordPayment": "billing:write",
   "billing.v1.BillingService/RefundPayment": "billing:write",
+  "billing.v1.BillingService/GetCharge": "billing:read",
   "billing.v1.BillingService/ListCharges": "billing:read",
+  "billing.v1.BillingService/GetPayment": "billing:read",
   "billing.v1.BillingService/ListPayments": "billing:read",
   "billing.v1.BillingService/CreateInvoice": "billing:write",
   "billing.v1.BillingService/IssueInvoice": "billing:write",

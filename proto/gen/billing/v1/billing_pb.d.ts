@@ -385,6 +385,20 @@ export declare type ListBillingAccountsRequest = Message<"billing.v1.ListBilling
    * @generated from field: string payer_id = 4;
    */
   payerId: string;
+
+  /**
+   * Only these accounts, UUIDs; all if there are none.
+   *
+   * @generated from field: repeated string account_ids = 5;
+   */
+  accountIds: string[];
+
+  /**
+   * Only accounts with one of these statuses, as `status` does for one.
+   *
+   * @generated from field: repeated billing.v1.BillingAccountStatus statuses = 6;
+   */
+  statuses: BillingAccountStatus[];
 };
 
 /**
@@ -1180,6 +1194,13 @@ export declare type Charge = Message<"billing.v1.Charge"> & {
    * @generated from field: billing.v1.Tax tax = 12;
    */
   tax?: Tax | undefined;
+
+  /**
+   * The patient whose account it is. Empty in the stored answers of earlier releases.
+   *
+   * @generated from field: string patient_id = 13;
+   */
+  patientId: string;
 };
 
 /**
@@ -1433,6 +1454,20 @@ export declare type Payment = Message<"billing.v1.Payment"> & {
    * @generated from field: string payment_date = 10;
    */
   paymentDate: string;
+
+  /**
+   * The patient whose account it is. Empty in the stored answers of earlier releases.
+   *
+   * @generated from field: string patient_id = 11;
+   */
+  patientId: string;
+
+  /**
+   * The charges that it settles. Only GetPayment, and a list that asks for them, have them.
+   *
+   * @generated from field: repeated billing.v1.Allocation allocations = 12;
+   */
+  allocations: Allocation[];
 };
 
 /**
@@ -1767,13 +1802,53 @@ export declare type RefundPaymentResponse = Message<"billing.v1.RefundPaymentRes
 export declare const RefundPaymentResponseSchema: GenMessage<RefundPaymentResponse>;
 
 /**
- * A request for a page of an account's charges.
+ * A request for a charge.
+ *
+ * @generated from message billing.v1.GetChargeRequest
+ */
+export declare type GetChargeRequest = Message<"billing.v1.GetChargeRequest"> & {
+  /**
+   * The charge, a UUID.
+   *
+   * @generated from field: string charge_id = 1;
+   */
+  chargeId: string;
+};
+
+/**
+ * Describes the message billing.v1.GetChargeRequest.
+ * Use `create(GetChargeRequestSchema)` to create a new message.
+ */
+export declare const GetChargeRequestSchema: GenMessage<GetChargeRequest>;
+
+/**
+ * The charge.
+ *
+ * @generated from message billing.v1.GetChargeResponse
+ */
+export declare type GetChargeResponse = Message<"billing.v1.GetChargeResponse"> & {
+  /**
+   * The charge.
+   *
+   * @generated from field: billing.v1.Charge charge = 1;
+   */
+  charge?: Charge | undefined;
+};
+
+/**
+ * Describes the message billing.v1.GetChargeResponse.
+ * Use `create(GetChargeResponseSchema)` to create a new message.
+ */
+export declare const GetChargeResponseSchema: GenMessage<GetChargeResponse>;
+
+/**
+ * A request for a page of charges: of an account, of a patient, or by their ids.
  *
  * @generated from message billing.v1.ListChargesRequest
  */
 export declare type ListChargesRequest = Message<"billing.v1.ListChargesRequest"> & {
   /**
-   * The account, a UUID.
+   * Only charges of this account, a UUID.
    *
    * @generated from field: string account_id = 1;
    */
@@ -1806,6 +1881,48 @@ export declare type ListChargesRequest = Message<"billing.v1.ListChargesRequest"
    * @generated from field: bool uninvoiced_only = 5;
    */
   uninvoicedOnly: boolean;
+
+  /**
+   * Only charges of the accounts of this patient, a UUID: their own, then those that are linked to it.
+   *
+   * @generated from field: string patient_id = 6;
+   */
+  patientId: string;
+
+  /**
+   * Only these charges, UUIDs. Those that do not exist are left out.
+   *
+   * @generated from field: repeated string charge_ids = 7;
+   */
+  chargeIds: string[];
+
+  /**
+   * Only services on this day or later.
+   *
+   * @generated from field: string from_date = 8;
+   */
+  fromDate: string;
+
+  /**
+   * Only services on this day or earlier.
+   *
+   * @generated from field: string to_date = 9;
+   */
+  toDate: string;
+
+  /**
+   * Only what was charged at this time or later.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 10;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Only what was charged before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 11;
+   */
+  endTime?: Timestamp | undefined;
 };
 
 /**
@@ -1842,13 +1959,53 @@ export declare type ListChargesResponse = Message<"billing.v1.ListChargesRespons
 export declare const ListChargesResponseSchema: GenMessage<ListChargesResponse>;
 
 /**
- * A request for a page of an account's payments.
+ * A request for a payment.
+ *
+ * @generated from message billing.v1.GetPaymentRequest
+ */
+export declare type GetPaymentRequest = Message<"billing.v1.GetPaymentRequest"> & {
+  /**
+   * The payment, a UUID.
+   *
+   * @generated from field: string payment_id = 1;
+   */
+  paymentId: string;
+};
+
+/**
+ * Describes the message billing.v1.GetPaymentRequest.
+ * Use `create(GetPaymentRequestSchema)` to create a new message.
+ */
+export declare const GetPaymentRequestSchema: GenMessage<GetPaymentRequest>;
+
+/**
+ * The payment.
+ *
+ * @generated from message billing.v1.GetPaymentResponse
+ */
+export declare type GetPaymentResponse = Message<"billing.v1.GetPaymentResponse"> & {
+  /**
+   * The payment, with the charges that it settles.
+   *
+   * @generated from field: billing.v1.Payment payment = 1;
+   */
+  payment?: Payment | undefined;
+};
+
+/**
+ * Describes the message billing.v1.GetPaymentResponse.
+ * Use `create(GetPaymentResponseSchema)` to create a new message.
+ */
+export declare const GetPaymentResponseSchema: GenMessage<GetPaymentResponse>;
+
+/**
+ * A request for a page of payments: of an account, of a patient, or by their ids.
  *
  * @generated from message billing.v1.ListPaymentsRequest
  */
 export declare type ListPaymentsRequest = Message<"billing.v1.ListPaymentsRequest"> & {
   /**
-   * The account, a UUID.
+   * Only payments of this account, a UUID.
    *
    * @generated from field: string account_id = 1;
    */
@@ -1867,6 +2024,41 @@ export declare type ListPaymentsRequest = Message<"billing.v1.ListPaymentsReques
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
+
+  /**
+   * Only payments of the accounts of this patient, a UUID: their own, then those that are linked to it.
+   *
+   * @generated from field: string patient_id = 4;
+   */
+  patientId: string;
+
+  /**
+   * Only these payments, UUIDs. Those that do not exist are left out.
+   *
+   * @generated from field: repeated string payment_ids = 5;
+   */
+  paymentIds: string[];
+
+  /**
+   * Only payments that were recorded at this time or later.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 6;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Only payments that were recorded before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 7;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * Whether to add the charges that each payment settles.
+   *
+   * @generated from field: bool include_allocations = 8;
+   */
+  includeAllocations: boolean;
 };
 
 /**
@@ -2122,6 +2314,13 @@ export declare type Invoice = Message<"billing.v1.Invoice"> & {
    * @generated from field: repeated billing.v1.Tax taxes = 17;
    */
   taxes: Tax[];
+
+  /**
+   * The patient whose account it is. Empty in the stored answers of earlier releases.
+   *
+   * @generated from field: string patient_id = 18;
+   */
+  patientId: string;
 };
 
 /**
@@ -2400,6 +2599,55 @@ export declare type ListInvoicesRequest = Message<"billing.v1.ListInvoicesReques
    * @generated from field: string payer_id = 6;
    */
   payerId: string;
+
+  /**
+   * Only invoices of the accounts of this patient, a UUID: their own and those that are linked to it.
+   *
+   * @generated from field: string patient_id = 7;
+   */
+  patientId: string;
+
+  /**
+   * Only these invoices, UUIDs; all if there are none.
+   *
+   * @generated from field: repeated string invoice_ids = 8;
+   */
+  invoiceIds: string[];
+
+  /**
+   * Only the invoice with this number; all if it is empty.
+   *
+   * @generated from field: string number = 9;
+   */
+  number: string;
+
+  /**
+   * Only invoices with one of these statuses, as `status` does for one.
+   *
+   * @generated from field: repeated billing.v1.InvoiceStatus statuses = 10;
+   */
+  statuses: InvoiceStatus[];
+
+  /**
+   * Only invoices that were issued on this day or later.
+   *
+   * @generated from field: string from_date = 11;
+   */
+  fromDate: string;
+
+  /**
+   * Only invoices that were issued on this day or earlier.
+   *
+   * @generated from field: string to_date = 12;
+   */
+  toDate: string;
+
+  /**
+   * Whether to add the lines and taxes of each invoice.
+   *
+   * @generated from field: bool include_lines = 13;
+   */
+  includeLines: boolean;
 };
 
 /**
@@ -2415,7 +2663,7 @@ export declare const ListInvoicesRequestSchema: GenMessage<ListInvoicesRequest>;
  */
 export declare type ListInvoicesResponse = Message<"billing.v1.ListInvoicesResponse"> & {
   /**
-   * The invoices without their lines and taxes, the newest first.
+   * The invoices, the newest first. They have no lines and taxes, unless the request asks for them.
    *
    * @generated from field: repeated billing.v1.Invoice invoices = 1;
    */
@@ -3772,7 +4020,17 @@ export declare const BillingService: GenService<{
     output: typeof RefundPaymentResponseSchema;
   },
   /**
-   * Lists an account's charges, the newest first. Scope `billing:read`.
+   * Gets a charge. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.GetCharge
+   */
+  getCharge: {
+    methodKind: "unary";
+    input: typeof GetChargeRequestSchema;
+    output: typeof GetChargeResponseSchema;
+  },
+  /**
+   * Lists the charges of an account or a patient, the newest first. Scope `billing:read`.
    *
    * @generated from rpc billing.v1.BillingService.ListCharges
    */
@@ -3782,7 +4040,17 @@ export declare const BillingService: GenService<{
     output: typeof ListChargesResponseSchema;
   },
   /**
-   * Lists an account's payments, the newest first. Scope `billing:read`.
+   * Gets a payment with what it settles. Scope `billing:read`.
+   *
+   * @generated from rpc billing.v1.BillingService.GetPayment
+   */
+  getPayment: {
+    methodKind: "unary";
+    input: typeof GetPaymentRequestSchema;
+    output: typeof GetPaymentResponseSchema;
+  },
+  /**
+   * Lists the payments of an account or a patient, the newest first. Scope `billing:read`.
    *
    * @generated from rpc billing.v1.BillingService.ListPayments
    */

@@ -62,6 +62,11 @@ export async function findUser(db: AuthQueries, id: string): Promise<UserRow | u
   return users(db).where("u.id", "=", id).executeTakeFirst();
 }
 
+/** The names of users, in the order of their ids. */
+export async function namesOf({ kysely }: AuthQueries, ids: string[]): Promise<{ id: string; name: string }[]> {
+  return kysely.selectFrom("users").select(["id", "name"]).where("id", "in", ids).orderBy("id").execute();
+}
+
 /** Locks an account, so that nobody can sign in to it before the transaction ends. @throws AppError not_found */
 export async function lockUser(transaction: AuthTransaction, id: string): Promise<UserRow> {
   await transaction.kysely.selectFrom("users").select("id").where("id", "=", id).forUpdate().execute();

@@ -46,10 +46,20 @@ export function createAccounts(options: OpeningOptions & { cursors: Cursors }): 
     },
 
     async list(request) {
-      const filter = { status: fromStatus(request.status), payerId: request.payerId.toLowerCase() };
+      const { statuses, accountIds } = request;
+      const status = fromStatus(request.status);
+      const payerId = request.payerId.toLowerCase();
+      const named = statuses.flatMap((each) => fromStatus(each) ?? []);
+      const both = status && named.length > 0 ? named.filter((each) => each === status) : [...named, ...(status ? [status] : [])];
+      const filter = {
+        statuses: status || named.length > 0 ? both : undefined,
+        payerId: payerId || undefined,
+        ids: accountIds.length > 0 ? accountIds : undefined,
+      };
+      const more = named.length > 0 || accountIds.length > 0 ? [{ named, accountIds }] : [];
       const { items: accounts, nextPageToken } = await readPage(cursors, request, {
-        // Without a payer as it was before there were payers, so that pages go on while a new release is rolled out.
-        query: ["accounts", filter.status ?? "", ...(filter.payerId ? [filter.payerId] : [])],
+        // Without newer filters as it was before there were any, so that pages go on while a new release is rolled out.
+        query: ["accounts", status ?? "", ...(payerId ? [payerId] : []), ...more],
         read: (page) => listAccounts(db, filter, page),
         positionOf: ({ id }) => id,
         schema: BillingAccountSchema,

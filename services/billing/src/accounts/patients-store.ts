@@ -15,6 +15,17 @@ export async function patientsOf(db: Queries, accountIds: string[]): Promise<str
   return rows.map(({ patient_id }) => patient_id);
 }
 
+const ofPatientStatement: Statement = {
+  name: "accounts_of_patient",
+  text: `select a.id from accounts own join accounts a on a.id = coalesce(own.merged_into, own.id) or a.merged_into = coalesce(own.merged_into, own.id)
+    where own.patient_id = $1 order by a.merged_into is not null, a.id`,
+};
+
+/** The ids of a patient's account and of those that are linked to it. The patient of a merged record has the survivor's. */
+export async function accountIdsOf(db: Queries, patientId: string): Promise<string[]> {
+  return (await db.query<{ id: string }>(ofPatientStatement, [patientId])).map(({ id }) => id);
+}
+
 const accountsStatement: Statement = {
   name: "accounts_of_person",
   text: `select id, patient_id from accounts

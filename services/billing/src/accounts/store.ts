@@ -141,22 +141,30 @@ export async function lockAccounts(tx: Queries, ids: string[]): Promise<Row<"acc
 const listStatement: Statement = {
   name: "accounts_list",
   text: `select ${accountColumns} from accounts
-    where ($1::text is null or status = $1) and ($2::uuid is null or id < $2) order by id desc limit $3`,
+    where ($1::text[] is null or status = any($1)) and ($2::uuid is null or id < $2) order by id desc limit $3`,
 };
-// A statement of its own, so that Postgres plans it by the index on payers.
+// Statements of their own, so that Postgres plans them by their indexes.
 const ofPayerStatement: Statement = {
   name: "accounts_of_payer",
   text: `select ${accountColumns} from accounts
-    where payer_id = $4 and ($1::text is null or status = $1) and ($2::uuid is null or id < $2) order by id desc limit $3`,
+    where payer_id = $4 and ($1::text[] is null or status = any($1)) and ($2::uuid is null or id < $2) order by id desc limit $3`,
 };
+const namedStatement: Statement = {
+  name: "accounts_named",
+  text: `select ${accountColumns} from accounts where id = any($5::uuid[]) and ($4::uuid is null or payer_id = $4)
+    and ($1::text[] is null or status = any($1)) and ($2::uuid is null or id < $2) order by id desc limit $3`,
+};
+
+type AccountFilter = { statuses?: AccountStatus[] | undefined; payerId?: string | undefined; ids?: string[] | undefined };
 
 /** Accounts after the id `before`, the newest first: ids rise with time. */
 export function listAccounts(
   db: Queries,
-  { status, payerId }: { status?: AccountStatus | undefined; payerId?: string | undefined },
+  { statuses, payerId, ids }: AccountFilter,
   page: { before: string | undefined; limit: number },
 ): Promise<Row<"accounts">[]> {
-  const parameters = [status ?? null, page.before ?? null, page.limit];
+  const parameters = [statuses ?? null, page.before ?? null, page.limit];
+  if (ids) return db.query(namedStatement, [...parameters, payerId ?? null, ids]);
   return payerId ? db.query(ofPayerStatement, [...parameters, payerId]) : db.query(listStatement, parameters);
 }
 

@@ -76,6 +76,7 @@ export const InvoiceJsonSchema = z
     etag: z.string().openapi({ example: "v2" }),
     addressee: AddresseeSchema,
     patientName,
+    patientId: id,
   })
   .openapi("Invoice");
 

@@ -30,8 +30,9 @@ import {
 import { accountNotFound } from "../accounts/accounts.ts";
 import { requireNotMerged } from "../accounts/merged.ts";
 import { toMoney } from "../accounts/messages.ts";
+import { accountIdsOf } from "../accounts/patients-store.ts";
 import { lockAccounts } from "../accounts/store.ts";
-import { today } from "../dates.ts";
+import { daysOf, today } from "../dates.ts";
 import { toOutboxEvent } from "../events.ts";
 import { once, type RequestKey, requireEtag, retries } from "../idempotency/idempotency.ts";
 import type { ChargeRow } from "../ledger/store.ts";
@@ -96,22 +97,52 @@ export function createInvoices(options: InvoiceOptions): Invoices {
       const { accountId, status, overdueOnly } = request;
       const payerId = request.payerId.toLowerCase();
       const filter = {
-        accountId: accountId || undefined,
-        status: status === InvoiceStatus.UNSPECIFIED ? undefined : InvoiceStatus[status],
+        ...(await filterOf(db, request)),
         dueBefore: overdueOnly ? today(now(), clinicTimeZone) : undefined,
         payerId: payerId || undefined,
       };
       const { items, nextPageToken } = await readPage(cursors, request, {
-        // Without a payer as it was before, so that pages go on while a new release is rolled out.
-        query: ["invoices", accountId, status, overdueOnly, ...(payerId ? [payerId] : [])],
-        read: (page) => listInvoices(db, filter, page),
-        positionOf: ({ id }) => id,
+        // Without newer filters as it was before there were any, so that pages go on while a new release is rolled out.
+        query: ["invoices", accountId, status, overdueOnly, ...(payerId ? [payerId] : []), ...newFilters(request)],
+        read: async (page) => {
+          const rows = await listInvoices(db, filter, page);
+          const ids = rows.map(({ id }) => id);
+          const lines = request.includeLines ? await linesOf(db, ids) : undefined;
+          return rows.map((row) => ({ row, lines: lines?.get(row.id) ?? [] }));
+        },
+        positionOf: ({ row }) => row.id,
         schema: InvoiceSchema,
-        toItem: (row) => toInvoice(row, []),
+        toItem: ({ row, lines }) => toInvoice(row, lines),
       });
       return create(ListInvoicesResponseSchema, { invoices: items, nextPageToken });
     },
   };
+}
+
+/** What a list shows, besides what depends on today. */
+async function filterOf(db: BillingDatabase, request: ListInvoicesRequest) {
+  const { accountId, patientId, status, statuses, invoiceIds, number } = request;
+  const ofPatient = patientId ? await accountIdsOf(db, patientId) : undefined;
+  const ofAccount = accountId ? [accountId.toLowerCase()] : undefined;
+  const one = status === InvoiceStatus.UNSPECIFIED ? undefined : [InvoiceStatus[status]];
+  const several = statuses.length > 0 ? statuses.map((each) => InvoiceStatus[each]) : undefined;
+  return {
+    accountIds: both(ofAccount, ofPatient),
+    states: both(one, several),
+    ids: invoiceIds.length > 0 ? invoiceIds : undefined,
+    number: number || undefined,
+    ...daysOf(request),
+  };
+}
+
+/** What is in both lists, where there are both. */
+function both<Item>(one: Item[] | undefined, other: Item[] | undefined): Item[] | undefined {
+  return one && other ? one.filter((each) => other.includes(each)) : (one ?? other);
+}
+
+function newFilters({ patientId, invoiceIds, number, statuses, fromDate, toDate }: ListInvoicesRequest): unknown[] {
+  const given = Object.entries({ patientId, invoiceIds, number, statuses, fromDate, toDate }).filter(([, value]) => value.length > 0);
+  return given.length > 0 ? [given] : [];
 }
 
 async function createInvoice(
@@ -204,7 +235,7 @@ async function issue(
 }
 
 export async function readInvoice(db: Queries, id: string): Promise<Invoice> {
-  return toInvoice(await findOrThrow(db, id), await linesOf(db, id));
+  return toInvoice(await findOrThrow(db, id), (await linesOf(db, [id])).get(id) ?? []);
 }
 
 export async function findOrThrow(db: Queries, id: string): Promise<InvoiceRow> {

@@ -27,6 +27,7 @@ export function toInvoice(row: InvoiceRow, lines: InvoiceLineRow[]): Invoice {
   return create(InvoiceSchema, {
     invoiceId: row.id,
     accountId: row.account_id,
+    patientId: row.patient_id,
     number: row.number ?? "",
     status: InvoiceStatus[row.state],
     total: toMoney(row.total, currency),

@@ -9,6 +9,7 @@ export type InvoiceRow = Omit<Row<"invoices">, "addressee" | "void_reason"> & {
   addressee: Addressee;
   /** Of its account. */
   currency: string;
+  patient_id: string;
   /** The open amount of its charges. */
   outstanding: bigint;
   /** The sum of its credit notes. */
@@ -19,7 +20,7 @@ export type InvoiceRow = Omit<Row<"invoices">, "addressee" | "void_reason"> & {
 };
 
 /** A line, with the tax of its charge. */
-export type InvoiceLineRow = Omit<Row<"invoice_lines">, "invoice_id" | "position"> & Pick<Row<"charges">, "tax_code" | "tax_rate">;
+export type InvoiceLineRow = Omit<Row<"invoice_lines">, "position"> & Pick<Row<"charges">, "tax_code" | "tax_rate">;
 
 /**
  * The addressee at issue. Until then, it is the account's payer or else the patient. Invoices of earlier releases have
@@ -31,7 +32,7 @@ export const addresseeColumn = `
     'email', coalesce(payers.email, accounts.email), 'reference', coalesce(payers.reference, ''), 'patientName', accounts.name
   )) as addressee`;
 const invoiceColumns = `invoices.id, invoices.account_id, number, invoices.status, total, issue_date, due_date, invoices.version, invoices.created_at,
-  invoices.voided_at, currency, outstanding, credited, written_off, ${addresseeColumn},
+  invoices.voided_at, currency, accounts.patient_id, outstanding, credited, written_off, ${addresseeColumn},
   case when invoices.status <> 'ISSUED' or outstanding > 0 then invoices.status
     when written_off > 0 then 'WRITTEN_OFF' when credited > 0 and credited = total then 'CREDITED' else 'PAID' end as state`;
 const fromInvoices = `from invoices join accounts on accounts.id = account_id
@@ -51,37 +52,48 @@ export async function findInvoice(db: Queries, id: string): Promise<InvoiceRow |
 
 const linesStatement: Statement = {
   name: "invoice_lines_of",
-  text: `select l.charge_id, l.description, l.service_date, l.amount, c.tax_code, c.tax_rate
-    from invoice_lines l join charges c on c.id = l.charge_id where l.invoice_id = $1 order by l.position`,
+  text: `select l.invoice_id, l.charge_id, l.description, l.service_date, l.amount, c.tax_code, c.tax_rate
+    from invoice_lines l join charges c on c.id = l.charge_id where l.invoice_id = any($1::uuid[]) order by l.invoice_id, l.position`,
 };
 
-export function linesOf(db: Queries, id: string): Promise<InvoiceLineRow[]> {
-  return db.query(linesStatement, [id]);
+/** The lines of invoices, by invoice. */
+export async function linesOf(db: Queries, ids: string[]): Promise<Map<string, InvoiceLineRow[]>> {
+  return Map.groupBy(await db.query<InvoiceLineRow>(linesStatement, [ids]), (line) => line.invoice_id);
 }
 
-const listOf = (condition: string) => `
+const listOf = (anchor: string) => `
   select * from (
-    select ${invoiceColumns} ${fromInvoices} where ($1::uuid is null or account_id = $1) and ($2::uuid is null or invoices.id < $2) ${condition}
+    select ${invoiceColumns} ${fromInvoices} where ($1::uuid is null or invoices.id < $1) and ${anchor}
+      and ($7::uuid[] is null or account_id = any($7)) and ($8::uuid[] is null or invoices.id = any($8)) and ($9::text is null or number = $9)
   ) invoice
-  where ($3::text is null or state = $3) and ($4::date is null or (status = 'ISSUED' and outstanding > 0 and due_date < $4))
-  order by id desc limit $5`;
-const listStatement: Statement = { name: "invoices_list", text: listOf("") };
-// A statement of its own, so that Postgres plans it by the indexes.
+  where ($2::text[] is null or state = any($2)) and ($3::date is null or (status = 'ISSUED' and outstanding > 0 and due_date < $3))
+    and ($4::date is null or issue_date >= $4) and ($5::date is null or issue_date <= $5)
+  order by id desc limit $6`;
+// Statements of their own, so that Postgres plans each by its index.
+const listStatement: Statement = { name: "invoices_list", text: listOf("true") };
+const ofAccountsStatement: Statement = { name: "invoices_of_accounts", text: listOf("account_id = any($7)") };
+const byIdsStatement: Statement = { name: "invoices_by_ids", text: listOf("invoices.id = any($8)") };
+const byNumberStatement: Statement = { name: "invoices_by_number", text: listOf("number = $9") };
 const ofPayerStatement: Statement = {
   name: "invoices_of_payer",
-  text: listOf(`and invoices.id in (
-    select id from invoices where addressee ->> 'payerId' = $6::uuid::text
+  text: listOf(`invoices.id in (
+    select id from invoices where addressee ->> 'payerId' = $10::uuid::text
     union all select unnumbered.id from accounts join invoices unnumbered on unnumbered.account_id = accounts.id
-      where accounts.payer_id = $6::uuid and unnumbered.number is null
+      where accounts.payer_id = $10::uuid and unnumbered.number is null
   )`),
 };
 
 type InvoiceFilter = {
-  accountId: string | undefined;
-  status: string | undefined;
+  accountIds: string[] | undefined;
+  states: string[] | undefined;
   dueBefore: string | undefined;
+  /** Days of issue. */
+  fromDate: string | undefined;
+  toDate: string | undefined;
   /** To whom they are addressed. */
   payerId: string | undefined;
+  ids: string[] | undefined;
+  number: string | undefined;
 };
 
 /** Invoices after the id `before`, the newest first: ids rise with time. */
@@ -90,9 +102,12 @@ export function listInvoices(
   filter: InvoiceFilter,
   page: { before: string | undefined; limit: number },
 ): Promise<InvoiceRow[]> {
-  const { accountId, status, dueBefore, payerId } = filter;
-  const parameters = [accountId ?? null, page.before ?? null, status ?? null, dueBefore ?? null, page.limit];
-  return payerId ? db.query(ofPayerStatement, [...parameters, payerId]) : db.query(listStatement, parameters);
+  const { accountIds, states, dueBefore, fromDate, toDate, payerId, ids, number } = filter;
+  const parameters = [page.before, states, dueBefore, fromDate, toDate, page.limit, accountIds, ids, number].map((each) => each ?? null);
+  if (number) return db.query(byNumberStatement, parameters);
+  if (ids) return db.query(byIdsStatement, parameters);
+  if (payerId) return db.query(ofPayerStatement, [...parameters, payerId]);
+  return db.query(accountIds ? ofAccountsStatement : listStatement, parameters);
 }
 
 const uninvoicedStatement: Statement = {

@@ -16,6 +16,7 @@ import {
 } from "@pm/proto/billing/v1/billing";
 import { type Allocation, AllocationSchema, type Tax, TaxSchema } from "@pm/proto/billing/v1/events";
 import { toMoney } from "../accounts/messages.ts";
+import type { Row } from "../tables.ts";
 import type { TransactionRow } from "./history-store.ts";
 import { byCharge } from "./postings.ts";
 import { type ChargeRow, leftOn, type PaymentRow } from "./store.ts";
@@ -49,10 +50,14 @@ export function toTaxField(taxed: Taxed, currency: string): { tax?: Tax } {
   return taxed.code === "" ? {} : { tax: toTax(taxed, currency) };
 }
 
-export function toCharge(charge: ChargeRow, currency: string): Charge {
+/** Whose charge or payment it is. */
+type Owner = Pick<Row<"accounts">, "currency" | "patient_id">;
+
+export function toCharge(charge: ChargeRow, { currency, patient_id }: Owner): Charge {
   return create(ChargeSchema, {
     chargeId: charge.id,
     accountId: charge.account_id,
+    patientId: patient_id,
     amount: toMoney(charge.amount, currency),
     outstanding: toMoney(charge.voided_at ? 0n : leftOn(charge) - charge.settled, currency),
     reduced: toMoney(charge.reduced, currency),
@@ -66,12 +71,18 @@ export function toCharge(charge: ChargeRow, currency: string): Charge {
   });
 }
 
-export function toPayment(payment: PaymentRow, currency: string, clinicTimeZone: string): Payment {
+export function toPayment(
+  payment: PaymentRow,
+  { currency, patient_id }: Owner,
+  clinicTimeZone: string,
+  allocations: Allocation[] = [],
+): Payment {
   const { amount, allocated, refunded } = payment;
   const method = Number(Object.keys(paymentMethods).find((number) => paymentMethods[Number(number)] === payment.method) ?? 0);
   return create(PaymentSchema, {
     paymentId: payment.id,
     accountId: payment.account_id,
+    patientId: patient_id,
     amount: toMoney(amount, currency),
     allocated: toMoney(allocated, currency),
     refunded: toMoney(refunded, currency),
@@ -81,6 +92,7 @@ export function toPayment(payment: PaymentRow, currency: string, clinicTimeZone:
     createTime: timestampFromDate(payment.created_at),
     // Payments of earlier releases have no day of their own.
     paymentDate: payment.payment_date ?? localDateAt(payment.created_at.getTime(), clinicTimeZone),
+    allocations,
   });
 }
 

@@ -160,7 +160,7 @@ function recordCharge(batch: Batch, request: RequestOf<"charge">, posted: Posted
     transaction: { charge_id: id, description },
     event: { case: "chargeCreated", value: { chargeId: id, amount, allocations, ...toTaxField(taxed, currency) } },
     details: { chargeId: id, amount: String(amount.minorUnits), currency },
-    answer: encode(CreateChargeResponseSchema, { charge: toCharge(chargeNow(batch, id), currency) }),
+    answer: encode(CreateChargeResponseSchema, { charge: toCharge(chargeNow(batch, id), posted.account) }),
   };
 }
 
@@ -176,13 +176,13 @@ function recordPayment(batch: Batch, request: RequestOf<"payment">, posted: Post
     transaction: { payment_id: id, description: reference },
     event: { case: "paymentRecorded", value: { paymentId: id, amount, allocations } },
     details: { paymentId: id, amount: String(amount.minorUnits), currency },
-    answer: encode(RecordPaymentResponseSchema, { payment: toPayment(paymentNow(batch, id), currency, clinicTimeZone), allocations }),
+    answer: encode(RecordPaymentResponseSchema, { payment: toPayment(paymentNow(batch, id), posted.account, clinicTimeZone), allocations }),
   };
 }
 
 function recordReallocation(batch: Batch, { paymentId }: RequestOf<"reallocation">, posted: Posted): Particulars {
   const { account, clinicTimeZone, allocations } = posted;
-  const payment = toPayment(paymentNow(batch, paymentId), account.currency, clinicTimeZone);
+  const payment = toPayment(paymentNow(batch, paymentId), account, clinicTimeZone);
   return {
     transaction: { payment_id: paymentId, description: "" },
     event: { case: "paymentReallocated", value: { paymentId, allocations } },
@@ -205,7 +205,7 @@ function recordRefund(batch: Batch, request: RequestOf<"refund">, posted: Posted
     details: { paymentId, refundId: id, amount: String(posting.amount), currency },
     answer: encode(RefundPaymentResponseSchema, {
       refund: { refundId: id, paymentId, accountId: account.id, amount, reason, createTime: timestampFromDate(at) },
-      payment: toPayment(paymentNow(batch, paymentId), currency, clinicTimeZone),
+      payment: toPayment(paymentNow(batch, paymentId), account, clinicTimeZone),
       allocations,
     }),
   };
@@ -225,7 +225,7 @@ function recordVoid(batch: Batch, request: RequestOf<"void">, posted: Posted): P
     transaction: { charge_id: chargeId, description: reason },
     event: { case: "chargeVoided", value: { chargeId, amount, allocations, ...tax } },
     details: { chargeId, amount: String(amount.minorUnits), currency },
-    answer: encode(VoidChargeResponseSchema, { charge: toCharge(charge, currency), allocations }),
+    answer: encode(VoidChargeResponseSchema, { charge: toCharge(charge, account), allocations }),
   };
 }
 

@@ -101,6 +101,11 @@ export function loadNamedCharges(tx: Queries, chargeIds: string[], invoiceIds: s
 /** How much of a payment settles a charge: the sum over all their allocations. */
 type SettledRow = Omit<Row<"allocations">, "transaction_id">;
 
+/** What payments settle, the oldest charge first. */
+export function settledByPayments(db: Queries, paymentIds: string[]): Promise<SettledRow[]> {
+  return db.query(settledStatement, [[], paymentIds]);
+}
+
 /**
  * The charges to void and the payments to refund or reallocate, with the payments that settle the former and the charges that the
  * latter settle.

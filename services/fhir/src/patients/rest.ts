@@ -115,6 +115,7 @@ export const patientCapability = capability(
     conditionalUpdate: true,
     conditionalDelete: "single",
     searchParam: describeSearch(patientSearch),
+    searchRevInclude: ["Provenance:target"],
   },
 );
 

@@ -2,9 +2,10 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
+import type { FhirResource } from "fhir/r4.js";
 import { searchset } from "../rest/bundle.ts";
 import { preferencesOf } from "../rest/conditions.ts";
-import { callOf } from "../rest/inner.ts";
+import { type Call, callOf } from "../rest/inner.ts";
 import { answerWith, BundleSchema, fhirAnswer, requireJson, root } from "../rest/resource.ts";
 import { describeParameters, readSearch } from "../rest/search-parameters.ts";
 import { tags } from "./rest.ts";
@@ -41,15 +42,25 @@ const searchPatientsByForm = createRoute({
   responses,
 });
 
+/** Who made the versions of patients, for `_revinclude=Provenance:target`. */
+type ProvenanceOf = (call: Call, patientIds: string[]) => Promise<FhirResource[]>;
+
 /** @param base the URL of this API, as clients call it */
 export function registerPatientSearch(
   { operation }: RestApp,
-  { base, search }: { base: string; search: ReturnType<typeof createPatientSearch> },
+  { base, search, provenanceOf }: { base: string; search: ReturnType<typeof createPatientSearch>; provenanceOf: ProvenanceOf },
 ): void {
   async function answer(c: RestContext, given: Iterable<[string, string]>) {
     const asked = readSearch(given, patientSearch, preferencesOf(c).handling);
     const { lastUpdated, ...found } = await search(callOf(c), asked);
-    const bundle = searchset(base, `${base}/Patient`, asked, found);
+    const wantsProvenance = asked.revinclude.includes("Provenance:target");
+    const included = wantsProvenance
+      ? await provenanceOf(
+          callOf(c),
+          found.matches.flatMap(({ id }) => id ?? []),
+        )
+      : [];
+    const bundle = searchset(base, `${base}/Patient`, asked, { ...found, included });
     return answerWith(c, { ...bundle, ...(lastUpdated !== undefined && { meta: { lastUpdated } }) });
   }
   const queryOf = (c: RestContext) => new URL(c.req.url).searchParams;

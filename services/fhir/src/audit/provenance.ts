@@ -1,0 +1,121 @@
+/** Who made which version of a patient, as Provenance. Its id is that of the patient and the version. */
+import { AppError } from "@pm/kit/errors";
+import type * as fhir from "fhir/r4.js";
+import { referenceIn, requireOne, textsOf } from "../rest/criteria.ts";
+import type { Ask, Call } from "../rest/inner.ts";
+import { nothing, readable } from "../rest/readable.ts";
+import { toActor } from "./mapping.ts";
+
+/** A version as patient-service lists it in a history. */
+type Version = { version: number; action: string; at: string; by: string };
+type History = { items: Version[]; nextCursor?: string };
+
+/** http://terminology.hl7.org/CodeSystem/v3-DataOperation */
+const operations: Record<string, string> = {
+  registered: "CREATE",
+  imported: "CREATE",
+  deleted: "DELETE",
+  merged: "UPDATE",
+  erased: "DELETE",
+};
+
+function toProvenance(patientId: string, { version, action, at, by }: Version): fhir.Provenance {
+  const code = operations[action] ?? "UPDATE";
+  return {
+    resourceType: "Provenance",
+    id: `${patientId}-${version}`,
+    meta: { lastUpdated: at },
+    target: [{ reference: `Patient/${patientId}/_history/${version}` }],
+    recorded: at,
+    activity: { coding: [{ system: "http://terminology.hl7.org/CodeSystem/v3-DataOperation", code }], text: action },
+    agent: [
+      {
+        type: {
+          coding: [{ system: "http://terminology.hl7.org/CodeSystem/provenance-participant-type", code: "author", display: "Author" }],
+        },
+        who: toActor(by),
+      },
+    ],
+  };
+}
+
+function partsOf(id: string): { patientId: string; version: number } | undefined {
+  const [, patientId, version] = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-([1-9]\d{0,14})$/i.exec(id) ?? [];
+  return patientId === undefined ? undefined : { patientId, version: Number(version) };
+}
+
+const pageSize = 200;
+
+export function createProvenance({ asks, base }: { asks: { patient: Ask }; base: string }) {
+  async function history(call: Call, patientId: string, page: { limit: number; cursor?: string | undefined }): Promise<History> {
+    const query = new URLSearchParams({ limit: String(page.limit), ...(page.cursor !== undefined && { cursor: page.cursor }) });
+    const answer = await asks.patient(call, "/patients/{id}/history", `/patients/${patientId}/history`, { query });
+    return (await answer.json()) as History;
+  }
+
+  /** Those of the versions of a patient, the newest first, until one is the one that is looked for. */
+  async function* versions(call: Call, patientId: string): AsyncGenerator<Version> {
+    for (let cursor: string | undefined; ; ) {
+      const page = await history(call, patientId, { limit: pageSize, cursor });
+      yield* page.items;
+      if (page.nextCursor === undefined) return;
+      cursor = page.nextCursor;
+    }
+  }
+
+  async function read(call: Call, id: string): Promise<fhir.Provenance> {
+    const parts = partsOf(id);
+    if (parts)
+      for await (const version of versions(call, parts.patientId))
+        if (version.version === parts.version) return toProvenance(parts.patientId, version);
+    throw new AppError("not_found", "There is no such version.");
+  }
+
+  return {
+    /** For `_revinclude=Provenance:target`: those of all versions of these patients that the caller may see, at most 200 of each. */
+    async ofPatients(call: Call, patientIds: string[]): Promise<fhir.Provenance[]> {
+      const found = await Promise.all(
+        patientIds.map(async (id) => (await history(call, id, { limit: pageSize })).items.map((version) => toProvenance(id, version))),
+      );
+      return found.flat();
+    },
+
+    resource: readable<"Provenance">({
+      type: "Provenance",
+      example: exampleProvenance,
+      documentation: "Who made which version of a patient. A search needs _id, target or patient.",
+      definitions: {
+        _id: { type: "token" },
+        target: { type: "reference", documentation: "The patient." },
+        patient: { type: "reference", documentation: "The same as target." },
+      },
+      includes: { target: (provenance) => (provenance.resourceType === "Provenance" ? provenance.target.map(patientOf) : []) },
+      read,
+
+      async search(call, search) {
+        requireOne(search, "_id", "target", "patient");
+        const [ids, patientId] = [textsOf(search, "_id"), referenceIn(search, base, "Patient", "target", "patient")];
+        if (patientId === "" || ids?.length === 0) return nothing;
+        if (ids) {
+          const wanted = ids.filter((id) => patientId === undefined || partsOf(id)?.patientId === patientId);
+          const found = await Promise.all(wanted.map((id) => read(call, id).catch(none)));
+          return { matches: found.filter((one) => one !== undefined) };
+        }
+        const page = await history(call, patientId ?? "", { limit: search.count, cursor: search.cursor }).catch(none);
+        return { matches: (page?.items ?? []).map((version) => toProvenance(patientId ?? "", version)), next: page?.nextCursor };
+      },
+    }),
+  };
+}
+
+/** The patient as they are, of whom the target is a version. */
+const patientOf = ({ reference }: fhir.Reference): string | undefined => reference?.replace(/\/_history\/.*$/, "");
+
+function none(error: unknown): undefined {
+  if (error instanceof AppError && (error.code === "not_found" || error.code === "gone")) return;
+  throw error;
+}
+
+const exampleProvenance = toProvenance("0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f", {
+  ...{ version: 2, action: "updated", at: "2026-01-29T10:00:00.000Z", by: "7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69" },
+});
