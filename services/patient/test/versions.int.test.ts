@@ -1,4 +1,6 @@
 /** The content of versions, over a real Postgres. */
+import { createLogger } from "@pm/kit/log";
+import { openDatabase } from "@pm/kit/postgres/database";
 import { expect, test } from "vitest";
 import { patientsOfThisFile, someBody } from "./testing.ts";
 
@@ -79,10 +81,10 @@ test("reading a version is in the audit trail, and whoever may not see the patie
 test("the content of a version that was emptied is gone", async () => {
   const { id } = await create();
   await admin.send("PATCH", `/patients/${id}`, { name: "Ada King" });
-  const owner = new (await import("pg")).Client({ connectionString: database.migrationDatabaseUrl });
-  await owner.connect();
-  await owner.query("update patient_versions set record = '{}', salt = null where patient_id = $1 and version = 1", [id]);
-  await owner.end();
+  const log = createLogger("test", "silent");
+  const owner = openDatabase({ settings: { url: database.migrationDatabaseUrl }, poolSize: 1, applicationName: "owner", log });
+  await owner.pool.query("update patient_versions set record = '{}', salt = null where patient_id = $1 and version = 1", [id]);
+  await owner.pool.end();
   const { status, body } = await admin.send("GET", `/patients/${id}/versions/1`);
   expect([status, body.reason]).toEqual([410, "ERASED"]);
 });

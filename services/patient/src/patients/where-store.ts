@@ -5,7 +5,7 @@ import type { Sex } from "../tables.ts";
 import type { Condition } from "./access-store.ts";
 
 /** Where the texts of a field are: columns of the first entry, and paths in `details` of all entries of a list. */
-export const textFields = {
+const textFields = {
   name: { columns: ["name", "first_name", "last_name"], paths: ["$.names[*].text", "$.names[*].given", "$.names[*].family"] },
   family: { columns: ["last_name"], paths: ["$.names[*].family"] },
   given: { columns: ["first_name"], paths: ["$.names[*].given"] },
@@ -21,7 +21,7 @@ export const textFields = {
   zipCode: { columns: ["zip_code"], paths: ["$.addresses[*].zipCode"] },
   country: { columns: [], paths: ["$.addresses[*].country"] },
 } as const satisfies Record<string, { columns: readonly string[]; paths: readonly string[] }>;
-export type TextField = keyof typeof textFields;
+type TextField = keyof typeof textFields;
 export const otherFields = ["id", "mergedInto", "identifier", "sex", "deceased", "dateOfBirth", "updatedAt"] as const;
 export const textFieldNames = Object.keys(textFields) as TextField[];
 export const whereFields = [...textFieldNames, ...otherFields] as const;
