@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-const everywhere = ["packages", "services", "tests"];
+const everywhere = ["packages", "services", "tests", "infrastructure"];
 const files = (kind: string) => everywhere.map((folder) => `${folder}/**/*.${kind}.ts`);
 const charts = "tests/charts/*.test.ts";
 const real = { globalSetup: ["packages/stack/src/testing.ts"], testTimeout: 60_000, hookTimeout: 300_000 };

@@ -4,6 +4,8 @@
  */
 import { installCurrencyList } from "./currencies/iso4217.ts";
 import { installSchemathesis } from "./fuzz/schemathesis.ts";
+import { installEmulator } from "./infrastructure/emulator.ts";
+import { installLinters } from "./infrastructure/linters.ts";
 import { installFebrl } from "./matching/febrl.ts";
 import { installAuthlib } from "./oauth/authlib.ts";
 import { installGenerator } from "./openapi/generator.ts";
@@ -30,6 +32,16 @@ const judges: Step[] = [
     name: "openapi-generator: its clients in Java and TypeScript compile",
     command: "node tests/openapi/clients.ts",
     missing: needs(() => installGenerator(say)),
+  },
+  {
+    name: "cfn-lint and checkov: the stacks for AWS have nothing but written exceptions",
+    command: "node tests/infrastructure/linters.ts",
+    missing: needs(() => installLinters(say)),
+  },
+  {
+    name: "ministack: an emulator of AWS makes, updates and deletes the stacks, as far as it has their types",
+    command: "node tests/infrastructure/emulator.ts",
+    missing: needs(() => installEmulator(say)),
   },
   // It skips each language whose tools are missing.
   { name: "gRPC in Python, Go and Java: clients from proto/ compile, and call billing", command: "node tests/clients/judge.ts" },

@@ -8,7 +8,9 @@ const root = resolve(import.meta.dirname, "..");
 const tracked = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], { cwd: root, encoding: "utf8" })
   .split("\0")
   .filter((file) => file !== "" && existsSync(join(root, file)));
-const sources = tracked.filter((file) => /^(packages|services|tests|proto)\/.*\.ts$/.test(file) && !file.startsWith("proto/gen/"));
+const sources = tracked.filter(
+  (file) => /^(packages|services|tests|proto|infrastructure)\/.*\.ts$/.test(file) && !file.startsWith("proto/gen/"),
+);
 const isTest = (file: string) => /(\.test|\/testing)\.ts$|^(services|packages)\/[^/]+\/test\//.test(file);
 const text = new Map(sources.map((file) => [file, readFileSync(join(root, file), "utf8")]));
 
@@ -191,7 +193,11 @@ function statIsText(file: string): boolean {
 test("every file that a document names exists", () => {
   const documents = tracked.filter((file) => file.endsWith(".md"));
   const missing = documents.flatMap((document) =>
-    [...readFileSync(join(root, document), "utf8").matchAll(/\b(?:services|packages|tests|proto|charts|k8s|docs)\/[\w./-]+\.\w+/g)]
+    [
+      ...readFileSync(join(root, document), "utf8").matchAll(
+        /\b(?:services|packages|tests|proto|charts|k8s|docs|infrastructure)\/[\w./-]+\.\w+/g,
+      ),
+    ]
       .map(([path]) => path)
       .filter((path) => /\.(m?ts|ya?ml|md|json|sh|sql)$/.test(path) && !existsSync(join(root, path)))
       .map((path) => `${document}: ${path}`),

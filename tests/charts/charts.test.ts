@@ -13,9 +13,19 @@ const golden = join(import.meta.dirname, "golden");
 const renders = {
   default: [],
   production: [join(chart, "values-production.yaml")],
+  aws: [join(chart, "values-production.yaml"), join(import.meta.dirname, "values/aws.yaml")],
   everything: [join(import.meta.dirname, "values/everything.yaml")],
 };
-const kustomizations = ["standalone", "strimzi", "strimzi/monitoring", "postgres", "postgres-backup", "kind/operators", "observability"];
+const kustomizations = [
+  "standalone",
+  "strimzi",
+  "strimzi/monitoring",
+  "postgres",
+  "postgres-backup",
+  "kind/operators",
+  "observability",
+  "rds",
+];
 
 /** Compares with a golden file, or writes it if UPDATE is set. */
 function expectGolden(file: string, text: string): void {
@@ -285,6 +295,24 @@ describe.skipIf(whyNot("kustomize"))("the manifests of k8s", options(whyNot("kus
       ({ kind, metadata }) => kind === "ConfigMap" && metadata.name === "postgres",
     );
     expect(config?.data?.["roles.sh"]).toContain(revoke);
+  });
+
+  test("the Job of k8s/rds runs the script of the stand-alone variant with the same passwords, over TLS that it verifies", () => {
+    type Workload = {
+      spec: { template: { spec: { containers: { env: unknown[] }[]; volumes: { name: string; projected?: unknown }[] } } };
+    };
+    const [rds, standalone] = [parse(renderKustomization("rds")), parse(renderKustomization("standalone"))];
+    const find = (objects: Manifest[], kind: string, name: string) =>
+      objects.find((each) => each.kind === kind && each.metadata.name === name);
+    const script = (objects: Manifest[]) => find(objects, "ConfigMap", "postgres")?.data?.["roles.sh"];
+    const job = (find(rds, "Job", "postgres-roles") as Workload | undefined)?.spec.template.spec;
+    const server = (find(standalone, "StatefulSet", "postgres") as Workload | undefined)?.spec.template.spec;
+    const passwords = (pod: typeof job) => pod?.volumes.find(({ name }) => name === "passwords")?.projected;
+    expect(script(rds)).toBeDefined();
+    expect(script(rds)).toBe(script(standalone));
+    expect(passwords(job)).toBeDefined();
+    expect(passwords(job)).toEqual(passwords(server));
+    expect(job?.containers[0]?.env).toContainEqual({ name: "PGSSLMODE", value: "verify-full" });
   });
 
   test("the Job may read and replace exactly the Secrets that it makes", () => {

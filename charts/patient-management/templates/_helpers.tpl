@@ -159,7 +159,7 @@ is of no Deployment has another `owner`, such as `k8s.job.name=patient-migrate`.
 
 {{/* postgres://patient@host:5432/patient */}}
 {{- define "pm.databaseUrl" -}}
-postgres://{{ .role }}@{{ .root.Values.postgres.host }}:{{ .root.Values.postgres.port }}/{{ .name }}
+postgres://{{ .role }}@{{ get .root.Values.postgres.hosts .name | default .root.Values.postgres.host }}:{{ .root.Values.postgres.port }}/{{ .name }}
 {{- end }}
 
 {{/*

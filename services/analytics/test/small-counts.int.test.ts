@@ -51,12 +51,14 @@ const { charged, voided, collected } = measures.billing;
 const { signedIn, failed, failedBy } = measures.activity;
 
 let people = 0;
+/** In this week every sex and every reason of a failure is large enough to be shown, whatever the seed. */
+const busyWeek = 5;
 /** Events of a week. Some are of the week before, and came too late for its publication. */
 function eventsOf(week: number) {
   const at = () => Date.parse(`${addDays(mondays[week] ?? "", random(6) - (week > 0 && random(9) === 0 ? 7 : 0))}T10:00:00Z`);
   const sizes = { female: pick([3, 14]), male: pick([2, 9]), other: pick([0, 0, 1]) };
   const registrations = sexes.flatMap((sex) =>
-    Array.from({ length: random(sizes[sex]) }, () => {
+    Array.from({ length: week === busyWeek ? 12 + random(8) : random(sizes[sex]) }, () => {
       const band = pick([0, 1, 1, 2, 2, 3]);
       const city = cities[pick([0, 0, 0, 0, 1, 1, 2, 3])] ?? "";
       note(week, measures.patients.registered);
@@ -72,7 +74,7 @@ function eventsOf(week: number) {
     return patientEvent(`p${deleted++}`, 2, { at: Date.parse(`${mondays[week]}T12:00:00Z`) }, { case: "deleted", value: {} });
   });
   const failures = reasons.flatMap((reason, index) =>
-    Array.from({ length: random([16, 6, 2][index] ?? 0) }, () => {
+    Array.from({ length: week === busyWeek ? 12 + random(8) : random([16, 6, 2][index] ?? 0) }, () => {
       note(week, failed);
       note(week, failedBy, reason);
       return authEvent({ at: at() }, { case: "signInFailed", value: { reason: index + 1 } });
