@@ -59,8 +59,12 @@ function createStage(place: Place): Stage & { end(): Promise<void> } {
     // Access tokens live for five minutes.
     admin() {
       if (admin && Date.now() < admin.until) return admin.client;
-      admin = { client: logIn(place), until: Date.now() + 120_000 };
-      return admin.client;
+      const client = logIn(place);
+      admin = { client, until: Date.now() + 120_000 };
+      client.catch(() => {
+        admin = undefined;
+      });
+      return client;
     },
     credentials: place.admin,
     async sql(database, statement) {
@@ -98,7 +102,8 @@ function createStage(place: Place): Stage & { end(): Promise<void> } {
     atEnd: (undo) => void undone.push(undo),
     async end() {
       for (const part of stopped) await place.start(part);
-      for (const undo of undone.reverse()) await undo();
+      stopped.clear();
+      for (const undo of undone.splice(0).reverse()) await undo();
     },
   };
 }
@@ -119,13 +124,20 @@ export async function rehearse(runbook: string, rehearsal: Rehearsal, { place, p
   const stage = createStage(place);
   const began = Date.now();
   let isOver = false;
+  let hasEnded = false;
+  let calling = Promise.resolve();
   const tell = (text: string) => say(`${String(Math.round((Date.now() - began) / 1_000)).padStart(4)} s  ${text}`);
   const until = async (what: string, check: () => Promise<boolean>) => {
     const deadline = Date.now() + patienceMs;
     while (!(await check())) {
       if (Date.now() > deadline) throw new Error(`${runbook}: ${what}, which has not happened within ${patienceMs / 1_000} seconds`);
       signal.throwIfAborted();
-      // Callers of a platform with a fault get errors.
+      await delay(pauseMs);
+    }
+  };
+  /** Callers of a platform with a fault wait and get errors, so looking at the alert does not wait for them. */
+  const call = async () => {
+    while (!hasEnded) {
       await rehearsal.traffic?.(stage, isOver).catch(() => undefined);
       await delay(pauseMs);
     }
@@ -141,6 +153,7 @@ export async function rehearse(runbook: string, rehearsal: Rehearsal, { place, p
   try {
     if (await prometheus.fires(runbook)) throw new Error(`${runbook} fires already: something is wrong without a rehearsal`);
     const undo = await rehearsal.cause(stage);
+    calling = call();
     tell("the fault is there");
     await until("the alert is to fire", () => prometheus.fires(runbook));
     tell("the alert fires");
@@ -154,6 +167,10 @@ export async function rehearse(runbook: string, rehearsal: Rehearsal, { place, p
     await until("the query is to show nothing", async () => (await look()) === undefined);
     tell("the alert is resolved, and the query shows nothing any more");
   } finally {
+    hasEnded = true;
+    // A call may wait for what is stopped or locked.
+    await stage.end();
+    await calling;
     await stage.end();
   }
 }
