@@ -4,6 +4,7 @@ import { BucketsStack } from "./buckets.ts";
 import { ClusterStack } from "./cluster.ts";
 import { DataStack } from "./data.ts";
 import { DnsStack } from "./dns.ts";
+import { KafkaStack } from "./kafka.ts";
 import { KeysStack } from "./keys.ts";
 import { NetworkStack } from "./network.ts";
 import { RegistryStack } from "./registry.ts";
@@ -25,6 +26,20 @@ export function addStacks(app: App, settings: Settings) {
     dataKey: keys.data,
     logsKey: keys.logs,
   });
+  const kafka =
+    settings.kafka === "strimzi"
+      ? {}
+      : {
+          kafka: new KafkaStack(app, `${name}-kafka`, {
+            ...props,
+            vpc,
+            nodeSubnets,
+            clusterName: cluster.cluster.clusterName,
+            clients: cluster.cluster.clusterSecurityGroup,
+            dataKey: keys.data,
+            logsKey: keys.logs,
+          }),
+        };
   const secrets = new SecretsStack(app, `${name}-secrets`, {
     ...props,
     dataKey: keys.data,
@@ -35,7 +50,7 @@ export function addStacks(app: App, settings: Settings) {
   const dns = new DnsStack(app, `${name}-dns`, props);
   const buckets = new BucketsStack(app, `${name}-buckets`, { ...props, dataKey: keys.data });
   Tags.of(app).add("platform", name);
-  return { keys, network, cluster, data, secrets, registry, dns, buckets };
+  return { keys, network, cluster, data, ...kafka, secrets, registry, dns, buckets };
 }
 
 if (import.meta.main) {

@@ -7,10 +7,11 @@ import { fileURLToPath } from "node:url";
 import { CfnOutput, RemovalPolicy, Stack, type StackProps, Validations } from "aws-cdk-lib";
 import { BlockDeviceVolume, EbsDeviceVolumeType, InstanceType, type ISubnet, type IVpc, LaunchTemplate } from "aws-cdk-lib/aws-ec2";
 import * as eks from "aws-cdk-lib/aws-eks-v2";
-import { ManagedPolicy, PolicyDocument, PolicyStatement, Role, ServicePrincipal, SessionTagsPrincipal } from "aws-cdk-lib/aws-iam";
+import { ManagedPolicy, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import type { IKey } from "aws-cdk-lib/aws-kms";
 import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
 import type { Construct } from "constructs";
+import { associate, podRole } from "./pods.ts";
 import { profiles, type Settings } from "./settings.ts";
 
 /** The policy that the AWS Load Balancer Controller publishes with its release, as the CDK brings it. */
@@ -55,8 +56,10 @@ export class ClusterStack extends Stack {
     this.cluster.grantClusterAdmin("Admins", settings.adminRoleArn);
 
     // Nodes are ready only with a network, so these come first. The network enforces NetworkPolicies, which the chart needs.
+    const { clusterName } = this.cluster;
+    const system = (account: string) => ({ clusterName, namespace: "kube-system", account });
     const network = this.addOn("vpc-cni", {
-      role: this.podRole("Network", "kube-system", "aws-node", { managed: "AmazonEKS_CNI_Policy" }),
+      role: podRole(this, "Network", system("aws-node"), { managed: "AmazonEKS_CNI_Policy" }),
       account: "aws-node",
       configuration: { enableNetworkPolicy: "true" },
     });
@@ -64,8 +67,9 @@ export class ClusterStack extends Stack {
     const nodes = this.addNodes(settings, nodeSubnets);
     for (const addOn of before) nodes.node.addDependency(addOn);
 
-    const volumes = this.podRole("Volumes", "kube-system", "ebs-csi-controller-sa", { managed: "service-role/AmazonEBSCSIDriverPolicy" });
-    const names = this.podRole("Names", "external-dns", "external-dns", { statements: hostedZoneRights(this, settings.hostedZoneId) });
+    const volumes = podRole(this, "Volumes", system("ebs-csi-controller-sa"), { managed: "service-role/AmazonEBSCSIDriverPolicy" });
+    const ofNames = { clusterName, namespace: "external-dns", account: "external-dns" };
+    const names = podRole(this, "Names", ofNames, { statements: hostedZoneRights(this, settings.hostedZoneId) });
     const after = [
       this.addOn("coredns"),
       this.addOn("metrics-server"),
@@ -79,12 +83,14 @@ export class ClusterStack extends Stack {
     for (const addOn of after) addOn.node.addDependency(nodes);
 
     // Helm installs these two (docs/aws.md), so the cluster says here which role their service accounts have.
-    const loadBalancers = this.podRole("LoadBalancers", "kube-system", "aws-load-balancer-controller", {
+    const controller = system("aws-load-balancer-controller");
+    const loadBalancers = podRole(this, "LoadBalancers", controller, {
       document: PolicyDocument.fromJson(JSON.parse(readFileSync(fileURLToPath(loadBalancerPolicy), "utf8"))),
     });
-    this.externalSecrets = this.podRole("ExternalSecrets", "external-secrets", "external-secrets", {});
-    this.associate("kube-system", "aws-load-balancer-controller", loadBalancers);
-    this.associate("external-secrets", "external-secrets", this.externalSecrets);
+    associate(this, controller, loadBalancers);
+    const secrets = { clusterName, namespace: "external-secrets", account: "external-secrets" };
+    this.externalSecrets = podRole(this, "ExternalSecrets", secrets, {});
+    associate(this, secrets, this.externalSecrets);
 
     new CfnOutput(this, "ClusterName", { value: this.cluster.clusterName });
   }
@@ -118,41 +124,6 @@ export class ClusterStack extends Stack {
       forceUpdate: false,
       enableNodeAutoRepair: true,
       launchTemplateSpec: { id: template.launchTemplateId ?? "", version: template.latestVersionNumber },
-    });
-  }
-
-  /** A role for the pods of one service account of this cluster. */
-  private podRole(
-    id: string,
-    namespace: string,
-    account: string,
-    rights: { managed?: string; statements?: PolicyStatement[]; document?: PolicyDocument },
-  ): Role {
-    const { managed, statements, document } = rights;
-    const pods = new ServicePrincipal("pods.eks.amazonaws.com", {
-      conditions: {
-        StringEquals: {
-          "aws:RequestTag/kubernetes-namespace": namespace,
-          "aws:RequestTag/kubernetes-service-account": account,
-          "aws:RequestTag/eks-cluster-name": this.cluster.clusterName,
-        },
-      },
-    });
-    const role = new Role(this, `${id}Role`, {
-      assumedBy: new SessionTagsPrincipal(pods),
-      managedPolicies: managed ? [ManagedPolicy.fromAwsManagedPolicyName(managed)] : [],
-    });
-    for (const statement of statements ?? []) role.addToPolicy(statement);
-    if (document) new ManagedPolicy(this, `${id}Policy`, { document, roles: [role] });
-    return role;
-  }
-
-  private associate(namespace: string, serviceAccount: string, role: Role): void {
-    new eks.CfnPodIdentityAssociation(this, `${role.node.id}Association`, {
-      clusterName: this.cluster.clusterName,
-      namespace,
-      serviceAccount,
-      roleArn: role.roleArn,
     });
   }
 

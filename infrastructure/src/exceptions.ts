@@ -45,7 +45,7 @@ export const exceptions: Record<"cdk-nag" | "cfn-lint" | "checkov", Exception[]>
     },
     {
       rule: "HIPAA.Security-IAMNoInlinePolicy",
-      at: /FlowLog|NamesRole|Reader-/,
+      at: /FlowLog|NamesRole|CertificatesRole|Reader-/,
       why: "The policy belongs to one role, is deleted with it, and cannot be given to another by mistake.",
     },
     {

@@ -15,7 +15,7 @@ test("cdk-nag's packs AwsSolutions and HIPAA find nothing but the written except
   const outdir = mkdtempSync(join(tmpdir(), "pm-nag-"));
   onTestFinished(() => rmSync(outdir, { recursive: true }));
   const app = new App({ outdir });
-  addStacks(app, readSettings(`${import.meta.dirname}/../settings.example.json`));
+  addStacks(app, { ...readSettings(`${import.meta.dirname}/../settings.example.json`), kafka: "msk" });
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app), new HIPAASecurityChecks(app));
   // It throws if there is any finding, and writes them to the report first.
   expect(() => app.synth()).toThrow();

@@ -17,6 +17,8 @@ export const profiles = {
     maxDatabaseGiB: 100,
     multiAz: false,
     backupDays: 7,
+    brokerType: "kafka.t3.small",
+    brokerGiB: 20,
     natGateways: 1,
     privateEndpoints: false,
   },
@@ -30,6 +32,8 @@ export const profiles = {
     maxDatabaseGiB: 500,
     multiAz: true,
     backupDays: 30,
+    brokerType: "kafka.m7g.large",
+    brokerGiB: 50,
     natGateways: 1,
     privateEndpoints: true,
   },
@@ -43,6 +47,8 @@ export const profiles = {
     maxDatabaseGiB: 2000,
     multiAz: true,
     backupDays: 35,
+    brokerType: "kafka.m7g.large",
+    brokerGiB: 200,
     natGateways: 3,
     privateEndpoints: true,
   },
@@ -58,6 +64,8 @@ const settingsSchema = z.strictObject({
   profile: z.enum(Object.keys(profiles) as [keyof typeof profiles, ...(keyof typeof profiles)[]]),
   /** `shared`: one instance of PostgreSQL has the databases of all services. `separate`: each service has an instance. */
   databases: z.enum(["shared", "separate"]).default("shared"),
+  /** `strimzi`: Kafka runs in the cluster. `msk`: Amazon runs it. */
+  kafka: z.enum(["strimzi", "msk"]).default("strimzi"),
   /** Whether pods and nodes reach the internet. Without it, every image has to be in a registry of the account. */
   nat: z.boolean(),
   cidr: z.string().regex(/^\d+\.\d+\.\d+\.\d+\/1[6-9]$/, "is a network of /16 to /19, such as 10.60.0.0/16"),

@@ -28,6 +28,7 @@ const all: Record<string, Record<keyof typeof clinic, Template>> = {
   ...Object.fromEntries(sizes.map((profile) => [profile, synthesize({ profile })])),
   "without NAT": synthesize({ nat: false }),
   "an instance per service": synthesize({ databases: "separate" }),
+  "Kafka by MSK": synthesize({ kafka: "msk" }),
 };
 
 function resources(templates: Record<string, Template>): [string, Resource][] {
@@ -146,6 +147,22 @@ test("with an instance per service, each has its own name, password and logs", (
   );
   expect(new Set(names("AWS::SecretsManager::Secret", "Name")).size).toBe(4);
   expect(new Set(names("AWS::Logs::LogGroup", "LogGroupName")).size).toBe(8);
+});
+
+test("MSK admits clients with a certificate only, over TLS, keeps its disks encrypted, and makes no topic by itself", () => {
+  const { kafka } = all["Kafka by MSK"] ?? clinic;
+  kafka?.hasResourceProperties("AWS::MSK::Cluster", {
+    NumberOfBrokerNodes: 3,
+    ClientAuthentication: { Tls: Match.objectLike({ Enabled: true }), Unauthenticated: { Enabled: false } },
+    EncryptionInfo: { EncryptionAtRest: Match.anyValue(), EncryptionInTransit: { ClientBroker: "TLS", InCluster: true } },
+    BrokerNodeGroupInfo: Match.not(Match.objectLike({ ConnectivityInfo: Match.anyValue() })),
+  });
+  kafka?.hasResourceProperties("AWS::MSK::Configuration", { ServerProperties: Match.stringLikeRegexp("auto.create.topics.enable=false") });
+  const admitted = Object.values(kafka?.findResources("AWS::EC2::SecurityGroupIngress") ?? {});
+  expect(admitted.map(({ Properties }) => [Properties.FromPort, JSON.stringify(Properties.SourceSecurityGroupId)])).toEqual([
+    [9094, expect.stringContaining("ClusterSecurityGroupId")],
+  ]);
+  expect(clinic.kafka).toBeUndefined();
 });
 
 test("databases of a clinic and a hospital survive the loss of a zone; that of a trial does not", () => {

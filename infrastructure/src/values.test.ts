@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
 import { addStacks } from "./app.ts";
 import { readSettings } from "./settings.ts";
-import { chartValues, externalSecrets, readOutputs } from "./values.ts";
+import { chartValues, externalSecrets, kafkaClients, readOutputs } from "./values.ts";
 
 const folder = `${import.meta.dirname}/..`;
 const example = readFileSync(`${folder}/outputs.example.json`, "utf8");
@@ -68,6 +68,19 @@ test("where each service has an instance of its own, the chart and the Job of k8
   expect(keys(separate)).toEqual(services.map((name) => [`${name}.host`, `patients/postgres-superuser-${name}`]));
   expect(keys({ ...rest, "patients-data": data })).toEqual(services.map((name) => [`${name}.host`, "patients/postgres-superuser"]));
   expect(() => outputs({ ...rest, "patients-data": { PostgresHostpatient: "patient.example.com" } })).toThrow("lack PostgresHost");
+});
+
+test("where Kafka is MSK, the chart knows its brokers, and each service gets a certificate of its own name", () => {
+  const kafka = { KafkaAuthority: "arn:aws:acm-pca:eu-central-1:111122223333:certificate-authority/1", KafkaNetworks: "10.60.4.0/22" };
+  const outputs = readOutputs(JSON.stringify({ ...(JSON.parse(example) as object), "patients-kafka": kafka }));
+  const brokers = ["b-1.example.com:9094", "b-2.example.com:9094"];
+  const values = parse(chartValues(outputs, brokers));
+  expect(values.kafka.brokers).toEqual(brokers);
+  expect(values.networkPolicy.kafka).toEqual([{ ipBlock: { cidr: "10.60.4.0/22" } }]);
+  const objects = parseAllDocuments(kafkaClients(outputs, brokers)).map((document) => document.toJS());
+  const certificates = objects.filter(({ kind }) => kind === "Certificate").map(({ spec }) => [spec.secretName, spec.commonName]);
+  expect(certificates).toEqual(["admin", "patient", "billing", "analytics", "auth"].map((name) => [`kafka-user-${name}`, name]));
+  expect(objects[0].data).toEqual({ bootstrap: brokers.join(",") });
 });
 
 test("outputs of a deployment that is not complete are refused by the names of what lacks", () => {

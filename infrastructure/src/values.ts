@@ -1,6 +1,7 @@
 /**
  * `npm run infrastructure:values -- outputs.json`: turns what `cdk deploy --outputs-file outputs.json` writes into
- * `values-aws.yaml` for the chart and `secrets-aws.yaml` for External Secrets, in the current folder.
+ * `values-aws.yaml` for the chart and `secrets-aws.yaml` for External Secrets, in the current folder. Where Kafka is MSK,
+ * `--brokers` has the addresses that CloudFormation does not tell, and `kafka-aws.yaml` the certificates of its clients.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -33,6 +34,8 @@ const outputsSchema = z.object({
   Region: z.string(),
   SecretPrefix: z.string(),
   ...readerRoles,
+  KafkaAuthority: z.string().optional(),
+  KafkaNetworks: z.string().optional(),
   Registry: z.string(),
   Host: z.string(),
   CertificateArn: z.string(),
@@ -55,7 +58,7 @@ export function readOutputs(json: string) {
 type Outputs = ReturnType<typeof readOutputs>;
 
 /** What the chart needs to know of the ground. Everything else comes from a copy of values-production.yaml. */
-export function chartValues(outputs: Outputs): string {
+export function chartValues(outputs: Outputs, brokers: string[] = []): string {
   const balancer = "service.beta.kubernetes.io/aws-load-balancer";
   const values = {
     publicUrl: `https://${outputs.Host}`,
@@ -64,6 +67,9 @@ export function chartValues(outputs: Outputs): string {
       outputs.PostgresHost === undefined
         ? { hosts: Object.fromEntries(services.map((service) => [service, outputs[`PostgresHost${service}`]])) }
         : { host: outputs.PostgresHost },
+    ...(brokers.length > 0 && {
+      kafka: { brokers, caSecret: { name: "kafka-ca" }, userKeys: { certificate: "tls.crt", key: "tls.key" } },
+    }),
     gateway: {
       serviceType: "LoadBalancer",
       port: 443,
@@ -90,11 +96,42 @@ export function chartValues(outputs: Outputs): string {
     },
     networkPolicy: {
       gatewayFrom: [],
-      postgres: outputs.DatabaseNetworks.split(",").map((cidr) => ({ ipBlock: { cidr } })),
+      postgres: peersIn(outputs.DatabaseNetworks),
+      ...(outputs.KafkaNetworks !== undefined && { kafka: peersIn(outputs.KafkaNetworks) }),
     },
     ingress: { enabled: false },
   };
   return `# Made by \`npm run infrastructure:values\`; give it to Helm after your copy of values-production.yaml.\n${stringify(values, { lineWidth: 0 })}`;
+}
+
+const peersIn = (networks: string) => networks.split(",").map((cidr) => ({ ipBlock: { cidr } }));
+
+/** For MSK: the addresses of its brokers, the issuer of certificates, and a certificate for each client. */
+export function kafkaClients(outputs: Outputs, brokers: string[]): string {
+  const objects = [
+    { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "kafka-brokers" }, data: { bootstrap: brokers.join(",") } },
+    {
+      apiVersion: "awspca.cert-manager.io/v1beta1",
+      kind: "AWSPCAIssuer",
+      metadata: { name: "kafka" },
+      spec: { arn: outputs.KafkaAuthority, region: outputs.Region },
+    },
+    ...["admin", ...services].map((name) => ({
+      apiVersion: "cert-manager.io/v1",
+      kind: "Certificate",
+      metadata: { name: `kafka-user-${name}` },
+      spec: {
+        secretName: `kafka-user-${name}`,
+        commonName: name,
+        duration: "2160h0m0s",
+        renewBefore: "720h0m0s",
+        usages: ["client auth"],
+        privateKey: { algorithm: "ECDSA", size: 256, encoding: "PKCS8", rotationPolicy: "Always" },
+        issuerRef: { group: "awspca.cert-manager.io", kind: "AWSPCAIssuer", name: "kafka" },
+      },
+    })),
+  ];
+  return objects.map((object) => stringify(object, { lineWidth: 0 })).join("---\n");
 }
 
 /** A SecretStore for each reader, with its role, and an ExternalSecret for each password that it reads. */
@@ -135,11 +172,17 @@ export function externalSecrets(outputs: Outputs): string {
 }
 
 if (import.meta.main) {
-  const [file] = parseArgs({ allowPositionals: true }).positionals;
+  const { positionals, values } = parseArgs({ allowPositionals: true, options: { brokers: { type: "string" } } });
+  const [file] = positionals;
+  const brokers = values.brokers?.split(",") ?? [];
   if (file === undefined)
     throw new Error("name the file that `cdk deploy --outputs-file` wrote: npm run infrastructure:values -- outputs.json");
   const outputs = readOutputs(readFileSync(file, "utf8"));
-  writeFileSync("values-aws.yaml", chartValues(outputs));
+  if (outputs.KafkaAuthority !== undefined && brokers.length === 0)
+    throw new Error("Kafka is MSK: add --brokers with what `aws kafka get-bootstrap-brokers` calls BootstrapBrokerStringTls");
+  writeFileSync("values-aws.yaml", chartValues(outputs, brokers));
+  if (outputs.KafkaAuthority !== undefined) writeFileSync("kafka-aws.yaml", kafkaClients(outputs, brokers));
   writeFileSync("secrets-aws.yaml", externalSecrets(outputs));
-  process.stdout.write("wrote values-aws.yaml and secrets-aws.yaml\n");
+  const written = ["values-aws.yaml", "secrets-aws.yaml", ...(outputs.KafkaAuthority === undefined ? [] : ["kafka-aws.yaml"])];
+  process.stdout.write(`wrote ${written.join(", ")}\n`);
 }

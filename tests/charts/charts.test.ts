@@ -25,6 +25,7 @@ const kustomizations = [
   "kind/operators",
   "observability",
   "rds",
+  "msk",
 ];
 
 /** Compares with a golden file, or writes it if UPDATE is set. */
@@ -242,6 +243,37 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
   });
 });
 
+describe.skipIf(whyNot("kustomize"))("the Jobs for AWS", options(whyNot("kustomize")), () => {
+  test("the Job of k8s/rds runs the script of the stand-alone variant with the same passwords, over TLS that it verifies", () => {
+    type Workload = {
+      spec: { template: { spec: { containers: { env: unknown[] }[]; volumes: { name: string; projected?: unknown }[] } } };
+    };
+    const [rds, standalone] = [parse(renderKustomization("rds")), parse(renderKustomization("standalone"))];
+    const find = (objects: Manifest[], kind: string, name: string) =>
+      objects.find((each) => each.kind === kind && each.metadata.name === name);
+    const script = (objects: Manifest[]) => find(objects, "ConfigMap", "postgres")?.data?.["roles.sh"];
+    const job = (find(rds, "Job", "postgres-roles") as Workload | undefined)?.spec.template.spec;
+    const server = (find(standalone, "StatefulSet", "postgres") as Workload | undefined)?.spec.template.spec;
+    const passwords = (pod: typeof job) => pod?.volumes.find(({ name }) => name === "passwords")?.projected;
+    expect(script(rds)).toBeDefined();
+    expect(script(rds)).toBe(script(standalone));
+    expect(passwords(job)).toBeDefined();
+    expect(passwords(job)).toEqual(passwords(server));
+    expect(job?.containers[0]?.env).toContainEqual({ name: "PGSSLMODE", value: "verify-full" });
+  });
+
+  test("the Job of k8s/msk runs the script of the stand-alone variant, with an administrator and three copies of each topic", () => {
+    const [msk, standalone] = [parse(renderKustomization("msk")), parse(renderKustomization("standalone"))];
+    const script = (objects: Manifest[]) =>
+      objects.find(({ kind, metadata }) => kind === "ConfigMap" && metadata.name === "kafka")?.data?.["topics.sh"];
+    expect(script(msk)).toBeDefined();
+    expect(script(msk)).toBe(script(standalone));
+    const job = JSON.stringify(msk.find(({ kind }) => kind === "Job"));
+    expect(job).toContain('{"name":"REPLICAS","value":"3"}');
+    expect(job).toContain('{"name":"ADMINISTRATOR","value":"admin"}');
+  });
+});
+
 describe.skipIf(whyNot("kustomize"))("the manifests of k8s", options(whyNot("kustomize")), () => {
   test.each(kustomizations)("%s breaks no rule of the house", (name) => {
     expect(violations(parse(renderKustomization(name)))).toEqual([]);
@@ -249,7 +281,7 @@ describe.skipIf(whyNot("kustomize"))("the manifests of k8s", options(whyNot("kus
 
   test("both variants make the same topics and let the same users do the same", () => {
     const strimzi = parse(renderKustomization("strimzi"));
-    const script = readFileSync(join(root, "k8s/standalone/files/topics.sh"), "utf8");
+    const script = readFileSync(join(root, "k8s/topics/topics.sh"), "utf8");
     const declared = strimzi.filter(({ kind }) => kind === "KafkaTopic").map(describeTopic);
     const year = /year=(\d+)/.exec(script)?.[1] ?? "";
     const week = /week=\$\{\w+:-(\d+)\}/.exec(script)?.[1] ?? "";
@@ -295,24 +327,6 @@ describe.skipIf(whyNot("kustomize"))("the manifests of k8s", options(whyNot("kus
       ({ kind, metadata }) => kind === "ConfigMap" && metadata.name === "postgres",
     );
     expect(config?.data?.["roles.sh"]).toContain(revoke);
-  });
-
-  test("the Job of k8s/rds runs the script of the stand-alone variant with the same passwords, over TLS that it verifies", () => {
-    type Workload = {
-      spec: { template: { spec: { containers: { env: unknown[] }[]; volumes: { name: string; projected?: unknown }[] } } };
-    };
-    const [rds, standalone] = [parse(renderKustomization("rds")), parse(renderKustomization("standalone"))];
-    const find = (objects: Manifest[], kind: string, name: string) =>
-      objects.find((each) => each.kind === kind && each.metadata.name === name);
-    const script = (objects: Manifest[]) => find(objects, "ConfigMap", "postgres")?.data?.["roles.sh"];
-    const job = (find(rds, "Job", "postgres-roles") as Workload | undefined)?.spec.template.spec;
-    const server = (find(standalone, "StatefulSet", "postgres") as Workload | undefined)?.spec.template.spec;
-    const passwords = (pod: typeof job) => pod?.volumes.find(({ name }) => name === "passwords")?.projected;
-    expect(script(rds)).toBeDefined();
-    expect(script(rds)).toBe(script(standalone));
-    expect(passwords(job)).toBeDefined();
-    expect(passwords(job)).toEqual(passwords(server));
-    expect(job?.containers[0]?.env).toContainEqual({ name: "PGSSLMODE", value: "verify-full" });
   });
 
   test("the Job may read and replace exactly the Secrets that it makes", () => {

@@ -2,7 +2,7 @@
  * Synthesizes the stacks of infrastructure/ and lets cfn-lint and checkov judge the templates. Exits with 1 if one of them
  * finds what infrastructure/src/exceptions.ts does not list, or no longer finds what it lists.
  */
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import type { Progress } from "@pm/stack/programs/cache";
@@ -53,7 +53,16 @@ async function main(): Promise<void> {
   const python = join(await installLinters(say), "bin", "python");
   const folder = mkdtempSync(join(tmpdir(), "pm-templates-"));
   try {
-    await run(process.execPath, [resolve(import.meta.dirname, "../../infrastructure/src/app.ts")], { env: { CDK_OUTDIR: folder } });
+    const infrastructure = resolve(import.meta.dirname, "../../infrastructure");
+    // With everything that a setting may add.
+    const settings = join(folder, "settings.json");
+    writeFileSync(
+      settings,
+      JSON.stringify({ ...JSON.parse(readFileSync(join(infrastructure, "settings.example.json"), "utf8")), kafka: "msk" }),
+    );
+    await run(process.execPath, [join(infrastructure, "src/app.ts")], {
+      env: { CDK_OUTDIR: folder, CDK_CONTEXT_JSON: JSON.stringify({ settings }) },
+    });
     const templates = readdirSync(folder).flatMap((name) => (name.endsWith(".template.json") ? [join(folder, name)] : []));
     const findings = [...(await lint(python, templates)), ...(await check(python, templates))];
     const fits = (linter: Linter, each: Finding, { rule, at }: { rule: string; at: RegExp }) =>

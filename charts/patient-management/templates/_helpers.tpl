@@ -126,7 +126,9 @@ pm.kafkaVolume (dict "root" $ "name" "patient")
           items: [{key: {{ .root.Values.kafka.caSecret.key | quote }}, path: ca.crt}]
       - secret:
           name: {{ .root.Values.kafka.userSecretPrefix }}{{ .name }}
-          items: [{key: user.crt, path: user.crt}, {key: user.key, path: user.key}]
+          {{- with .root.Values.kafka.userKeys }}
+          items: [{key: {{ .certificate | quote }}, path: user.crt}, {key: {{ .key | quote }}, path: user.key}]
+          {{- end }}
 {{- end }}
 
 {{- define "pm.secretsVolume" -}}
