@@ -11,10 +11,9 @@ import type { Construct } from "constructs";
 import { type Settings, services } from "./settings.ts";
 
 /** The roles of each service's database, as their Secrets are named. */
-export const passwordsOf = Object.fromEntries(services.map((name) => [name, [name, `${name}-owner`, `${name}-anchor`]])) as Record<
-  (typeof services)[number],
-  string[]
->;
+export const passwordsOf = Object.fromEntries(
+  services.map((name) => [name, [name, `${name}-owner`, `${name}-anchor`, `${name}-doctor`]]),
+) as Record<(typeof services)[number], string[]>;
 
 export type SecretsProps = StackProps & { settings: Settings; dataKey: IKey; superusers: ISecret[]; externalSecrets: IRole };
 

@@ -178,14 +178,14 @@ test("data outlives its stack: the database leaves a snapshot, keys, buckets and
 });
 
 test.each(["patient", "billing", "analytics", "auth"])(
-  "the role that reads for %s reads its three passwords and nothing else",
+  "the role that reads for %s reads its four passwords and nothing else",
   (service) => {
     const mine = statements({ secrets: clinic.secrets }).filter(([id]) => id.includes(`Reader${service}DefaultPolicy`));
     const [, read] = mine.find(([, { Action }]) => list(Action).includes("secretsmanager:GetSecretValue")) ?? [];
     const secrets = Object.entries(clinic.secrets.findResources("AWS::SecretsManager::Secret"))
-      .filter(([, { Properties }]) => new RegExp(`/postgres-${service}(-owner|-anchor)?$`).test(Properties.Name))
+      .filter(([, { Properties }]) => new RegExp(`/postgres-${service}(-owner|-anchor|-doctor)?$`).test(Properties.Name))
       .map(([id]) => ({ Ref: id }));
-    expect(secrets).toHaveLength(3);
+    expect(secrets).toHaveLength(4);
     expect(read?.Resource).toEqual(secrets);
     const [, decrypt] = mine.find(([, { Action }]) => list(Action).includes("kms:Decrypt")) ?? [];
     expect(decrypt?.Condition).toEqual({ StringEquals: { "kms:EncryptionContext:SecretARN": secrets } });

@@ -46,7 +46,7 @@ test("each role of a database has a Secret of the name that the chart mounts, by
   expect(secrets.map(({ spec }) => spec.target.name).sort()).toEqual([...wanted.map(({ name }) => name), "postgres-superuser"].sort());
   for (const { metadata, spec } of secrets) {
     const store = stores.find((each) => each.metadata.name === spec.secretStoreRef.name);
-    expect(metadata.name).toMatch(new RegExp(`^postgres-${store.metadata.name}(-owner|-anchor)?$`));
+    expect(metadata.name).toMatch(new RegExp(`^postgres-${store.metadata.name}(-owner|-anchor|-doctor)?$`));
     expect(store.spec.provider.aws.role).toMatch(new RegExp(`-secrets-${store.metadata.name}$`));
     if (metadata.name !== "postgres-superuser") expect(spec.dataFrom).toEqual([{ extract: { key: `patients/${metadata.name}` } }]);
   }

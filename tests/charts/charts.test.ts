@@ -189,6 +189,19 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
     }
   });
 
+  test("gives the doctor certificates and, for each database, the password of a role that only reads; no key and no service's password", () => {
+    const doctor = parse(renderChart([], ["doctor.enabled=true"])).find(({ kind }) => kind === "CronJob");
+    expect(doctor?.spec).toMatchObject({ suspend: true });
+    type Volume = { projected?: { sources: { secret: { name: string; items: { key: string }[] } }[] } };
+    const job = doctor?.spec?.jobTemplate as { spec: { template: { spec: { volumes: Volume[] } } } } | undefined;
+    const mounted = job?.spec.template.spec.volumes.flatMap(({ projected }) =>
+      (projected?.sources ?? []).flatMap(({ secret: { name, items } }) => items.map(({ key }) => `${name}/${key}`)),
+    );
+    const services = ["analytics", "auth", "billing", "patient"];
+    const own = services.flatMap((name) => [`postgres-${name}-doctor/password`, `kafka-user-${name}/user.crt`]);
+    expect([...new Set(mounted)].sort()).toEqual(["kafka-cluster-ca-cert/ca.crt", "postgres-ca/ca.crt", ...own].sort());
+  });
+
   test("makes only the secrets that services name, each of 32 bytes", () => {
     const secret = parse(renderChart([])).find(({ kind }) => kind === "Secret");
     const { "admin-password": password, ...keys } = secret?.data ?? {};

@@ -36,7 +36,9 @@ function podsOf(manifests: Manifest[]): Pod[] {
     if (manifest.kind === "Pod") {
       return [{ owner, kind: manifest.kind, labels: manifest.metadata.labels ?? {}, spec: manifest.spec as unknown as PodSpec }];
     }
-    const template = manifest.spec?.template as { metadata?: { labels?: Record<string, string> }; spec?: PodSpec } | undefined;
+    // A CronJob has the template of a Job in it.
+    const { spec } = (manifest.spec?.jobTemplate ?? manifest) as Pick<Manifest, "spec">;
+    const template = spec?.template as { metadata?: { labels?: Record<string, string> }; spec?: PodSpec } | undefined;
     if (!template?.spec?.containers) return [];
     return [{ owner, kind: manifest.kind, labels: template.metadata?.labels ?? {}, spec: template.spec }];
   });

@@ -1,9 +1,11 @@
-/** The platform in the namespace CLUSTER_NAMESPACE, as far as the end-to-end suite needs one. */
+/** The platform in a namespace, as far as the end-to-end suite and rehearsals need one. */
 import { PUBLIC_PORTS, SERVICES, type ServiceName } from "@pm/stack/names";
 import { type Forward, forward, run, secret, until } from "./kubernetes.ts";
 
-export async function startPlatform() {
-  const namespace = process.env.CLUSTER_NAMESPACE ?? "";
+/** For the end-to-end suite: the one in the namespace CLUSTER_NAMESPACE. */
+export const startPlatform = () => connectPlatform(process.env.CLUSTER_NAMESPACE ?? "");
+
+export async function connectPlatform(namespace: string) {
   const forwards: Forward[] = [];
   const to = async (target: string, port: number) => {
     const opened = await forward(namespace, target, port);

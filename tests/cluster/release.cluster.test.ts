@@ -7,10 +7,14 @@ import { spawn, spawnSync } from "node:child_process";
 import { resolve } from "node:path";
 import { SERVICES } from "@pm/stack/names";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startPrometheus } from "../rehearsals/prometheus.ts";
+import { type Part, type Place, type Rehearsal, rehearse } from "../rehearsals/rehearsal.ts";
+import { everywhere } from "../rehearsals/rehearsals.ts";
 import { expectConsistent } from "./invariants.ts";
 import { type Forward, forward, missing, run, secret, sql, until, workingSets } from "./kubernetes.ts";
 import { startLoad } from "./load.ts";
-import { applyStandalone, createNamespace, helmTest, imageTag, rollback, uninstall, upgrade } from "./release.ts";
+import { connectPlatform } from "./platform.ts";
+import { applyStandalone, askDoctor, createNamespace, helmTest, imageTag, rollback, uninstall, upgrade } from "./release.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const reason = missing();
@@ -93,6 +97,46 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
     const refused = run("grpcurl", "-plaintext", "-d", "{}", address, "billing.v1.BillingService/ListBillingAccounts");
     await expect(refused).rejects.toThrow(/Unauthenticated/);
     billing.close();
+  });
+
+  step("is well in the eyes of the doctor, who notices that a service is away", async () => {
+    const well = await askDoctor(namespace);
+    expect(well.text).not.toMatch(/ (wrong|unseen) /);
+    for (const part of ["patient", "gateway", "certificate of Kafka", "Kafka certificate of billing", "certificate of Postgres"])
+      expect(well.text).toMatch(new RegExp(` well {4}${part}: `));
+    expect(well.text).toMatch(/ well {4}database of billing: The ledger is proven: /);
+    expect(well.isWell).toBe(true);
+    await run("kubectl", "-n", namespace, "scale", "deployment", "billing", "--replicas=0");
+    await run("kubectl", "-n", namespace, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=billing", "--timeout=60s");
+    const sick = await askDoctor(namespace);
+    expect(sick.text).toMatch(/ wrong {3}billing: No pod is ready: /);
+    expect(sick.isWell).toBe(false);
+    await run("kubectl", "-n", namespace, "scale", "deployment", "billing", "--replicas=1");
+    await run("kubectl", "-n", namespace, "rollout", "status", "deployment/billing", "--timeout=120s");
+  });
+
+  step("rehearses runbooks: each fault makes its alert fire, and its end makes it resolve", async () => {
+    if (spawnSync("prometheus", ["--version"]).status !== 0) {
+      process.stderr.write("SKIPPED: prometheus is not on the PATH.\n");
+      return;
+    }
+    const platform = await connectPlatform(namespace);
+    const metrics = Object.entries(platform.services).map(([service, { url }]) => [service, url]);
+    const prometheus = await startPrometheus(Object.fromEntries(metrics));
+    const partOf = (part: Part) => (part === "kafka" ? platform.kafka : platform.services[part]);
+    const place: Place = {
+      ...{ gatewayUrl: gateway.url, admin, postgresUrl: platform.postgres.url },
+      stop: (part) => partOf(part).kill(),
+      start: (part) => partOf(part).restart(),
+    };
+    try {
+      for (const [name, rehearsal] of Object.entries<Rehearsal>(everywhere))
+        await rehearse(name, rehearsal, { place, prometheus, say, signal: new AbortController().signal });
+    } finally {
+      await prometheus.stop();
+      await platform.stop();
+    }
+    await expectConsistent(namespace, gateway.url, admin, created);
   });
 
   step("passes the end-to-end suite through the gateway", async () => {

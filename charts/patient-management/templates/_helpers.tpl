@@ -164,7 +164,10 @@ pm.kafkaVolume (dict "root" $ "name" "patient")
       {{- end }}
 {{- end }}
 
-{{/* What the spans of a pod say of it, by the downward API: pm.resourceAttributes (dict "root" $ "name" "patient") */}}
+{{/*
+What the spans of a pod say of it, by the downward API: pm.resourceAttributes (dict "root" $ "name" "patient"). A pod that
+is of no Deployment has another `owner`, such as `k8s.job.name=patient-migrate`.
+*/}}
 {{- define "pm.resourceAttributes" -}}
 {{- range $variable, $path := dict "K8S_POD_NAME" "metadata.name" "K8S_POD_UID" "metadata.uid" "K8S_NODE_NAME" "spec.nodeName" }}
 - name: {{ $variable }}
@@ -174,7 +177,7 @@ pm.kafkaVolume (dict "root" $ "name" "patient")
 {{- end }}
 # Kubernetes replaces $(NAME) by the variables above it.
 - name: OTEL_RESOURCE_ATTRIBUTES
-  value: {{ printf "service.namespace=patient-management,service.version=%s,sampling.mode=%s,k8s.namespace.name=%s,k8s.deployment.name=%s,k8s.container.name=%s,k8s.pod.name=$(K8S_POD_NAME),k8s.pod.uid=$(K8S_POD_UID),k8s.node.name=$(K8S_NODE_NAME)" (include "pm.tag" .root) .root.Values.telemetry.sampling .root.Release.Namespace (include "pm.name" .) .name }}
+  value: {{ printf "service.namespace=patient-management,service.version=%s,sampling.mode=%s,k8s.namespace.name=%s,%s,k8s.container.name=%s,k8s.pod.name=$(K8S_POD_NAME),k8s.pod.uid=$(K8S_POD_UID),k8s.node.name=$(K8S_NODE_NAME)" (include "pm.tag" .root) .root.Values.telemetry.sampling .root.Release.Namespace (.owner | default (printf "k8s.deployment.name=%s" (include "pm.name" .))) .name }}
 {{- end }}
 
 {{/* postgres://patient@host:5432/patient */}}

@@ -10,6 +10,7 @@ import { type DatabaseUrls, type Postgres, startPostgres } from "./native/postgr
 import type { Progress } from "./programs/cache.ts";
 import { freePort } from "./programs/ports.ts";
 import { until } from "./programs/server.ts";
+import { forgetRunning, noteRunning } from "./running.ts";
 import { loadSecrets, type Secrets } from "./secrets.ts";
 import { migrate, ROOT, type Service, type ServiceOptions, startService } from "./services.ts";
 
@@ -87,7 +88,11 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       () => `the gateway does not reach auth; see ${join(dataDir, "logs", "gateway.log")}`,
     );
     const admin = { email: secrets.adminEmail, password: secrets.adminPassword };
-    return { gatewayUrl, admin, ports, postgres, kafka, envoy, services, databases, secrets, stop: layers.stop };
+    const ofServices = Object.fromEntries(SERVICES.map((name) => [name, [services[name].pid]])) as Record<ServiceName, number[]>;
+    const pids = { ...ofServices, kafka: kafka.pids() };
+    noteRunning(dataDir, { gatewayUrl, admin, ports, postgresUrl: postgres.url, brokers: kafka.brokers, pids });
+    const stop = () => layers.stop().finally(() => forgetRunning(dataDir));
+    return { gatewayUrl, admin, ports, postgres, kafka, envoy, services, databases, secrets, stop };
   } catch (error) {
     await layers.stop();
     throw error;

@@ -37,7 +37,8 @@ describe.skipIf("skipped" in shared)("k8s/roles/roles.sh", { timeout: 120_000, m
   beforeAll(async () => {
     postgres = await startPostgres({ durable: false });
     for (const service of services)
-      for (const role of [service, `${service}-owner`, `${service}-anchor`]) writeFileSync(join(passwords, role), `of-${role}`);
+      for (const role of [service, `${service}-owner`, `${service}-anchor`, `${service}-doctor`])
+        writeFileSync(join(passwords, role), `of-${role}`);
     // What RDS gives to those who administer an instance: they make roles and databases, and are no superuser.
     await rows(postgres.url, "CREATE ROLE master LOGIN CREATEDB CREATEROLE PASSWORD 'of-master'");
     await rows(postgres.url, "ALTER DATABASE postgres OWNER TO master");

@@ -1,8 +1,10 @@
 /** `node services/billing/src/commands/migrate.ts` */
 import { join } from "node:path";
 import { divideTrail } from "@pm/kit/audit/months";
+import { grantToDoctor } from "@pm/kit/doctor/role";
 import { createIndexesConcurrently } from "@pm/kit/postgres/indexes";
 import { runMigrations } from "@pm/kit/postgres/migrate";
+import { verificationReads } from "../ledger/verification-store.ts";
 
 /** Of tables that may be large and in use while they are created. */
 const indexes = {
@@ -17,4 +19,5 @@ const indexes = {
 await runMigrations("billing", join(import.meta.dirname, "../migrations"), async (db, log) => {
   await createIndexesConcurrently(db, indexes, log);
   await divideTrail(db, "billing", log);
+  await grantToDoctor(db, "billing", verificationReads);
 });

@@ -106,6 +106,24 @@ const rules: Record<string, string> = {
     ) n where (last_number, last_number) is distinct from (count, last)`,
 };
 
+/** The columns that the rules read, for a role that may read nothing else. None has a name or an address. */
+export const verificationReads = {
+  accounts: ["id", "currency", "receivable", "credit", "revenue", "cash", "bad_debt", "tax_payable", "transaction_count"],
+  allocations: ["charge_id", "payment_id", "amount"],
+  charges: ["id", "account_id", "amount", "settled", "reduced", "written_off", "tax_payable", "voided_at", "invoice_id"],
+  credit_note_years: ["year", "last_number"],
+  credit_notes: ["id", "transaction_id", "invoice_id", "number", "total"],
+  entries: ["transaction_id", "ledger_account", "amount", "currency"],
+  invoice_lines: ["invoice_id", "charge_id", "amount"],
+  invoice_years: ["year", "last_number"],
+  invoices: ["id", "number", "status", "total"],
+  payments: ["id", "account_id", "amount", "allocated", "refunded"],
+  reductions: ["charge_id", "transaction_id", "amount", "tax"],
+  refunds: ["payment_id", "amount"],
+  requests: ["id"],
+  transactions: ["id", "account_id", "type", "sequence", "amount", "balance", "created_at", "charge_id", "request_id"],
+};
+
 const maxIds = 20;
 
 export async function verifyLedger(pool: Pool): Promise<Verification> {
