@@ -3,6 +3,7 @@ import type { AuditTables } from "@pm/kit/audit/audit";
 import type { CheckTables } from "@pm/kit/checks";
 import type { OutboxTables } from "@pm/kit/kafka/outbox";
 import type { ColumnType, Generated, GeneratedAlways } from "kysely";
+import type { EmergencyTables } from "./emergencies/tables.ts";
 import type { ErasureTables } from "./erasure/tables.ts";
 import type { ExportTables } from "./exports/tables.ts";
 
@@ -224,16 +225,6 @@ export type Tables = {
     changed_xid: ColumnType<never, never, never>;
   };
   patient_access: { patient_id: string; principal: string; granted_by: string; granted_at: Generated<Date>; can_write: Generated<boolean> };
-  /** Rows are only added. */
-  emergency_accesses: {
-    id: Generated<string>;
-    patient_id: string;
-    user_id: string;
-    reason: string;
-    request_id: string;
-    opened_at: Generated<Date>;
-    expires_at: Date;
-  };
   patient_merges: {
     id: GeneratedAlways<bigint>;
     survivor_id: string;
@@ -304,7 +295,8 @@ export type Tables = {
     started_at: Generated<Date>;
     expires_at: Date;
   };
-} & ErasureTables &
+} & EmergencyTables &
+  ErasureTables &
   ExportTables &
   AuditTables &
   CheckTables &
