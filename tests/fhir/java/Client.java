@@ -13,9 +13,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.UUID;
+import java.util.stream.Stream;
 import org.hl7.fhir.instance.model.api.IIdType;
 import org.hl7.fhir.r4.model.Bundle;
 import org.hl7.fhir.r4.model.Bundle.HTTPVerb;
+import org.hl7.fhir.r4.model.CapabilityStatement;
 import org.hl7.fhir.r4.model.ContactPoint.ContactPointSystem;
 import org.hl7.fhir.r4.model.Enumerations.AdministrativeGender;
 import org.hl7.fhir.r4.model.IdType;
@@ -49,6 +51,14 @@ final class Client {
       String answer = error instanceof BaseServerResponseException refusal ? " " + refusal.getResponseBody() : "";
       steps.add(Map.of("step", name, "problem", error + answer));
     }
+  }
+
+  /** A step that only a server which names it in its CapabilityStatement can take. */
+  private void stepIfOffered(String name, Act act) {
+    var rest = client.capabilities().ofType(CapabilityStatement.class).execute().getRestFirstRep();
+    Stream<String> interactions = rest.getInteraction().stream().map(one -> one.getCode().toCode());
+    Stream<String> operations = rest.getResource().stream().flatMap(one -> one.getOperation().stream()).map(one -> "$" + one.getName().replace("$", ""));
+    if (Stream.concat(interactions, operations).anyMatch(name::equals)) step(name, act);
   }
 
   private static void expect(Object wanted, Object found) {
@@ -117,14 +127,14 @@ final class Client {
       client.patch().withBody(patch).withId("Patient/" + id.getIdPart()).execute();
       expect("1985-12-11", read().getBirthDateElement().getValueAsString());
     });
-    step("transaction", this::transact);
-    step("$match", () -> {
+    stepIfOffered("transaction", this::transact);
+    stepIfOffered("$match", () -> {
       Parameters input = new Parameters();
       input.addParameter().setName("resource").setResource(patient("Ada"));
       Bundle matches = client.operation().onType(Patient.class).named("$match").withParameters(input).returnResourceType(Bundle.class).execute();
       expect(true, matches.getEntry().stream().anyMatch(entry -> entry.getResource().getIdElement().getIdPart().equals(id.getIdPart())));
     });
-    step("$everything", () -> {
+    stepIfOffered("$everything", () -> {
       var operation = client.operation().onInstance(new IdType("Patient", id.getIdPart())).named("$everything").withNoParameters(Parameters.class);
       Bundle everything = operation.useHttpGet().returnResourceType(Bundle.class).execute();
       expect(id.getIdPart(), everything.getEntryFirstRep().getResource().getIdElement().getIdPart());
