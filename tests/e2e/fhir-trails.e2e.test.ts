@@ -78,14 +78,14 @@ test("entries are found by patient, agent, service and action", async () => {
   const { token } = auditor;
   await done({ ...get("/patients"), token: user.token });
   const sites = async (query: string) =>
-    new Set((await all<AuditEvent>(`AuditEvent?${query}&_count=15`, token)).map(({ source }) => source.site));
+    new Set((await all<AuditEvent>(`AuditEvent?${query}&_count=5`, token)).map(({ source }) => source.site));
   expect(await sites(`patient=Patient/${ids.patient}`)).toEqual(new Set(["patient", "billing"]));
   expect(await sites("site=billing")).toEqual(new Set(["billing"]));
   const ofUser = await all<AuditEvent>(`AuditEvent?agent=Practitioner/${user.id}&_count=3`, token);
   expect(ofUser.map(({ subtype }) => subtype?.[0]?.code)).toContain("patient.listed");
   expect(new Set(ofUser.map(({ agent }) => agent[0]?.altId))).toEqual(new Set([user.id]));
   expect(await all(`AuditEvent?altid=${user.id}&agent=Practitioner/${auditor.id}`, token)).toEqual([]);
-  const created = await all<AuditEvent>("AuditEvent?action=C&site=patient&_count=15", token);
+  const created = await all<AuditEvent>("AuditEvent?action=C&site=patient&_count=5", token);
   expect(new Set(created.map(({ subtype }) => subtype?.[0]?.code))).toEqual(new Set(["patient.registered"]));
   expect(await refused("AuditEvent")).toEqual([403, "forbidden"]);
   expect(await refused("AuditEvent?_cursor=x", token)).toEqual([400, "invalid"]);

@@ -9,7 +9,7 @@ import { type Call, callOf } from "../rest/inner.ts";
 import { answerWith, BundleSchema, fhirAnswer, requireJson, root } from "../rest/resource.ts";
 import { describeParameters, readSearch } from "../rest/search-parameters.ts";
 import { tags } from "./rest.ts";
-import { type createPatientSearch, patientSearch } from "./search.ts";
+import { type createPatientSearch, patientSearch, provenance } from "./search.ts";
 
 const description = `Pages by the link \`next\`, which keeps its place while others write. Unknown parameters are ignored, and the answer says so;
 with \`Prefer: handling=strict\` they are 400.`;
@@ -53,7 +53,7 @@ export function registerPatientSearch(
   async function answer(c: RestContext, given: Iterable<[string, string]>) {
     const asked = readSearch(given, patientSearch, preferencesOf(c).handling);
     const { lastUpdated, ...found } = await search(callOf(c), asked);
-    const wantsProvenance = asked.revinclude.includes("Provenance:target");
+    const wantsProvenance = asked.revinclude.includes(provenance);
     const included = wantsProvenance
       ? await provenanceOf(
           callOf(c),

@@ -39,6 +39,9 @@ const parameters = {
 type Name = keyof typeof parameters;
 export const patientSearch: Definitions = parameters;
 
+/** The one reference to patients that a search follows backwards. */
+export const provenance = "Provenance:target";
+
 /** Nobody's id. */
 const nobody: Condition = { field: "id", anyOf: ["nobody"] };
 const wrong = (path: string, message: string): never => {
@@ -196,7 +199,8 @@ export function createPatientSearch(patients: Patients, base: string) {
     const states = statesOf(criteria);
     const where = criteria.flatMap((criterion) => conditionsOf(criterion, base));
     const [sort, updatedAfter] = [sortOf(search), startOf(where)];
-    search.ignored.push(...search.include.map((one) => `_include=${one}`), ...search.revinclude.map((one) => `_revinclude=${one}`));
+    const unknown = search.revinclude.filter((one) => one !== provenance);
+    search.ignored.push(...search.include.map((one) => `_include=${one}`), ...unknown.map((one) => `_revinclude=${one}`));
     const query: Query = {
       where: states.length > 0 ? where : [...where, nobody],
       states: states.length > 0 ? states : ["living"],
