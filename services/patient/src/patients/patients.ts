@@ -4,6 +4,7 @@ import type { AuditTrail } from "@pm/kit/audit/trail";
 import { createBatcher } from "@pm/kit/batcher";
 import { AppError } from "@pm/kit/errors";
 import { matchesIfMatch } from "@pm/kit/http/etag";
+import { retryConflicts } from "@pm/kit/postgres/transaction";
 import { isUuid } from "@pm/kit/uuid";
 import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
@@ -93,7 +94,8 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
   async function write(call: Call, found: Found, next: Next, at: Date): Promise<Patient | undefined> {
     const change = changeOf(call, found, next, at, settings);
     const claims = claimsOf(next.record, settings, found.deletedAt ? undefined : found.record);
-    if (!(await conflicts.counted(call, found.id, claims, () => changePatient(db, change)))) return undefined;
+    // A transfer of many records, or a merge, may lock rows in another order than the statement does.
+    if (!(await conflicts.counted(call, found.id, claims, () => retryConflicts(() => changePatient(db, change))))) return undefined;
     committed();
     return changed(found, next, at);
   }
