@@ -47,7 +47,7 @@ export const auditTableOfReadable = {
     leaves: "audit.read",
     in: "billing",
     by: async () => {
-      const { entry } = await done({ ...get("/fhir/R4/AuditEvent?site=billing"), token: auditor.token });
+      const { entry } = await done({ ...get("/fhir/R4/AuditEvent?site=billing&_count=1"), token: auditor.token });
       return { ...get(`/fhir/R4/AuditEvent/${entry[0].resource.id}`), token: auditor.token };
     },
   },

@@ -79,7 +79,7 @@ test("entries are found by patient, agent, service and action", async () => {
   await done({ ...get("/patients"), token: user.token });
   const sites = async (query: string) =>
     new Set((await all<AuditEvent>(`AuditEvent?${query}&_count=5`, token)).map(({ source }) => source.site));
-  expect(await sites(`patient=Patient/${ids.patient}`)).toEqual(new Set(["patient", "billing"]));
+  expect(await sites(`patient=Patient/${ids.patient}&subtype=patient.read,account.read`)).toEqual(new Set(["patient", "billing"]));
   expect(await sites("site=billing")).toEqual(new Set(["billing"]));
   const ofUser = await all<AuditEvent>(`AuditEvent?agent=Practitioner/${user.id}&_count=3`, token);
   expect(ofUser.map(({ subtype }) => subtype?.[0]?.code)).toContain("patient.listed");
