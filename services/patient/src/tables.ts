@@ -6,6 +6,7 @@ import type { ColumnType, Generated, GeneratedAlways } from "kysely";
 import type { EmergencyTables } from "./emergencies/tables.ts";
 import type { ErasureTables } from "./erasure/tables.ts";
 import type { ExportTables } from "./exports/tables.ts";
+import type { FileTables } from "./files/tables.ts";
 
 export const sexes = ["female", "male", "other", "unknown"] as const;
 export type Sex = (typeof sexes)[number];
@@ -138,10 +139,6 @@ export type SearchWords = {
 /** What made a version of a record. */
 export type Action = "registered" | "imported" | "updated" | "deleted" | "restored" | "merged" | "unmerged" | "erased";
 
-/** What an import does with patients who are there: `update` changes them, `upsert` creates the others too. */
-export const importModes = ["create", "update", "upsert"] as const;
-export type ImportMode = (typeof importModes)[number];
-
 /** What becomes of a new patient who may be registered already: `warn` creates them and says so. */
 export const duplicateModes = ["allow", "warn", "refuse"] as const;
 export type DuplicateMode = (typeof duplicateModes)[number];
@@ -263,41 +260,11 @@ export type Tables = {
     possible_duplicates: number | null;
     results: ColumnType<BatchedWrite[] | null, string, string>;
   };
-  imports: {
-    id: string;
-    caller: string;
-    key: string | null;
-    dry_run: boolean;
-    mode: Generated<ImportMode>;
-    lines: Generated<bigint>;
-    created: Generated<bigint>;
-    updated: Generated<bigint>;
-    unchanged: Generated<bigint>;
-    failed: Generated<bigint>;
-    prefix_hash: Buffer;
-    finished: Generated<boolean>;
-    started_at: Generated<Date>;
-    updated_at: Generated<Date>;
-    cancelled_at: Date | null;
-    transfer_id: string | null;
-  };
-  import_errors: { import_id: string; line: bigint; errors: ColumnType<unknown, string, never> };
-  import_duplicates: { import_id: string; line: bigint; possible_duplicates: number };
   conflict_limits: { caller: string; told_at: Generated<Date[]> };
-  /** `patient_id`: of whom a line with it is; null in a row of the version before. */
-  import_emails: { import_id: string; email_hash: Buffer; patient_id: string | null };
-  file_transfers: {
-    caller: string;
-    kind: "import" | "export";
-    slot: number;
-    id: string;
-    name: string | null;
-    started_at: Generated<Date>;
-    expires_at: Date;
-  };
 } & EmergencyTables &
   ErasureTables &
   ExportTables &
+  FileTables &
   AuditTables &
   CheckTables &
   OutboxTables;

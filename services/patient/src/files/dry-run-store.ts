@@ -1,8 +1,11 @@
 /** E-mails and identifiers of the lines of a dry run, which stores no patients that could have them. */
 import type { Queries } from "@pm/kit/postgres/transaction";
+import type { Claim } from "../patients/conflicts-store.ts";
 import type { Conflict } from "../patients/taken-store.ts";
 import type { IdentifierKey } from "../tables.ts";
-import type { Imported } from "./store.ts";
+
+/** A line that is right. It is of a patient who exists, or who would get the id of the line. */
+type Line = { id: string; patientId?: string; claims: Claim[] };
 
 /** Under which a dry run keeps an identifier, or the key of an e-mail, which has no system. */
 const hashOfKey = "sha256(convert_to(coalesce('identifier:' || system || '|', '') || value, 'UTF8'))";
@@ -31,8 +34,8 @@ const freeStatement = {
 };
 
 /** The lines whose e-mail or identifier is taken: by another patient, or by a line of another one that came before. */
-export async function takenKeys(tx: Queries, importId: string, imported: Imported[]): Promise<Map<string, Conflict>> {
-  const keys = imported.flatMap(({ id, patientId, claims }) =>
+export async function takenKeys(tx: Queries, importId: string, lines: Line[]): Promise<Map<string, Conflict>> {
+  const keys = lines.flatMap(({ id, patientId, claims }) =>
     claims.map((claim) => ({ id, patient: patientId ?? id, ...(claim.kind === "email" ? { system: null, value: claim.key } : claim) })),
   );
   const rows = await tx.query<{ n: number }>(freeStatement, [importId, JSON.stringify(keys.map((key, n) => ({ ...key, n })))]);

@@ -19,11 +19,12 @@ import type { Duplicates, Look, Newcomer } from "../patients/registration.ts";
 import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
-import type { DuplicateMode, ImportMode } from "../tables.ts";
+import type { DuplicateMode } from "../tables.ts";
 import { type LineDuplicates, readImportDuplicates } from "./duplicates-store.ts";
 import { withEntries } from "./lists.ts";
 import type { ImportFile, ImportLine } from "./rows.ts";
 import { advanceImport, beginImport, cancelledReason, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
+import type { ImportMode } from "./tables.ts";
 import { createUpdates, errorsOfLine, identifierNames } from "./update.ts";
 
 /** A batch is written when it has this many lines, or its lines and errors this many bytes: usual lines have a third of it. */

@@ -8,10 +8,10 @@ import { stringify } from "csv-stringify/sync";
 import { type Call, callOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import { params } from "../patients/request.ts";
-import { importModes } from "../tables.ts";
 import { cancelImport, type ImportState, importStatuses, listImports, readImport } from "./progress-store.ts";
 import { writeCell } from "./rows.ts";
 import { readImportErrors } from "./store.ts";
+import { importModes } from "./tables.ts";
 
 const ImportSchema = z
   .object({

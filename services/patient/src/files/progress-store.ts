@@ -1,8 +1,8 @@
 /** How far a caller's imports are, and their end by request. */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import type { PatientDatabase } from "../database.ts";
-import type { ImportMode } from "../tables.ts";
 import { isHeld } from "./store.ts";
+import type { ImportMode } from "./tables.ts";
 
 export const importStatuses = ["running", "stopped", "cancelled", "finished"] as const;
 

@@ -10,12 +10,13 @@ import { callOf } from "../caller.ts";
 import type { Lists } from "../patients/list.ts";
 import { filters, filtersOf } from "../patients/request.ts";
 import { ImportReportSchema } from "../patients/schemas.ts";
-import { duplicateModes, importModes } from "../tables.ts";
+import { duplicateModes } from "../tables.ts";
 import { readMap } from "./columns.ts";
 import { dateFormats } from "./dates.ts";
 import { exportPages } from "./exports.ts";
 import { type Format, mediaTypes, readFile, writeLines } from "./formats.ts";
 import type { ImportReport, Imports } from "./import.ts";
+import { importModes } from "./tables.ts";
 import { type Charset, declaredCharset } from "./text.ts";
 import type { Transfers } from "./transfers.ts";
 

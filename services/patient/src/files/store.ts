@@ -6,9 +6,10 @@ import type { PatientDatabase, Viewer } from "../database.ts";
 import { askAboutConflicts, type Claim, unchecked, type Verdict } from "../patients/conflicts-store.ts";
 import { type Conflict, isIdentifierRace, taken } from "../patients/taken-store.ts";
 import { type CollectedPatients, insertCollected } from "../patients/write-store.ts";
-import { type ImportMode, recordNumberSystem } from "../tables.ts";
+import { recordNumberSystem } from "../tables.ts";
 import { takenKeys } from "./dry-run-store.ts";
 import { type LineDuplicates, noteDuplicates, refusedDuplicate } from "./duplicates-store.ts";
+import type { ImportMode } from "./tables.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
 export type ImportProgress = {

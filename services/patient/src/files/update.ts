@@ -10,11 +10,12 @@ import { rulesAt } from "../patients/fields.ts";
 import type { Merge } from "../patients/patients.ts";
 import { patchedRecord } from "../patients/record.ts";
 import { findSurvivor } from "../patients/store.ts";
-import { type IdentifierKey, type ImportMode, identifierName, type PatientRecord } from "../tables.ts";
+import { type IdentifierKey, identifierName, type PatientRecord } from "../tables.ts";
 import { findNamedBefore } from "./dry-run-store.ts";
 import { withEntries } from "./lists.ts";
 import { findMatches } from "./match-store.ts";
 import type { ImportLine } from "./rows.ts";
+import type { ImportMode } from "./tables.ts";
 
 /** The patient whom a line changes, and how. `isNew`: a line before would create them, in a dry run. */
 export type Update = { patientId: string; isNew: boolean } & Merge;
