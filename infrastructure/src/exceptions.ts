@@ -13,7 +13,7 @@ const managed = "AWS publishes this policy for exactly this add-on or role, and 
 const loadBalancers =
   "The controller's own policy. It makes load balancers whose names nobody knows before; conditions on their tags bind it to its cluster.";
 const rotation =
-  "A rotation needs code that runs in the account and knows our three roles per database. docs/aws.md says how people rotate them.";
+  "A rotation needs code that runs in the account and knows our four roles per database. docs/aws.md says how people rotate them.";
 
 export const exceptions: Record<"cdk-nag" | "cfn-lint" | "checkov", Exception[]> = {
   "cdk-nag": [
