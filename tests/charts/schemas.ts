@@ -1,7 +1,7 @@
 /**
  * JSON schemas for kubeconform. They come from KUBECONFORM_SCHEMA_LOCATION, otherwise from the API server at KUBECONFIG (the
- * operators' types too, if their definitions are installed), otherwise from a package. The CustomResourceDefinitions in the
- * folder CRD_DIRECTORY are added. The schemas are closed: a field that the type does not have is an error.
+ * operators' types too, if their definitions are installed), otherwise from a package and from the definitions of
+ * definitions.ts, or of the folder CRD_DIRECTORY. The schemas are closed: a field that the type does not have is an error.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,15 +11,17 @@ import { cached } from "@pm/stack/programs/cache";
 import { installPythonProgram, missingForPythonProgram, packagesIn } from "@pm/stack/programs/python";
 import { KUBERNETES_SCHEMAS } from "@pm/stack/versions";
 import { parseAllDocuments } from "yaml";
+import { installDefinitions } from "./definitions.ts";
 import { kubernetesVersion, run, say } from "./render.ts";
 
 type Schema = { [key: string]: unknown };
 
 /** Where kubeconform looks, in this order. If there are no schemas of Kubernetes' own types, an error that says why. */
 export async function schemaLocations(): Promise<string[] | Error> {
-  const { KUBECONFORM_SCHEMA_LOCATION: given, KUBECONFIG: kubeconfig, CRD_DIRECTORY: crdDirectory } = process.env;
+  const { KUBECONFORM_SCHEMA_LOCATION: given, KUBECONFIG: kubeconfig } = process.env;
   const cluster = !given && kubeconfig !== undefined && spawnSync("kubectl", ["get", "--raw", "/readyz"]).status === 0;
   const locations: string[] = [];
+  const crdDirectory = process.env.CRD_DIRECTORY ?? (given || cluster ? undefined : await definitions());
   if (cluster || crdDirectory) {
     const folder = mkdtempSync(join(tmpdir(), "pm-schemas-"));
     process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
@@ -31,6 +33,16 @@ export async function schemaLocations(): Promise<string[] | Error> {
   if (cluster) return locations;
   const packaged = await fromPackage().catch((error: Error) => error);
   return packaged instanceof Error ? packaged : [...locations, join(packaged, "{{.ResourceKind}}{{.KindSuffix}}.json")];
+}
+
+/** Without them, the test says which types it skips. */
+async function definitions(): Promise<string | undefined> {
+  try {
+    return await installDefinitions();
+  } catch (error) {
+    say(`kubeconform: no types of operators: ${(error as Error).message}`);
+    return undefined;
+  }
 }
 
 function fromPackage(): Promise<string> {
