@@ -1,7 +1,7 @@
 /** The words of our trails by the codes that FHIR has for actions (http://hl7.org/fhir/R4/valueset-audit-event-action.html). */
 
 const words = {
-  C: `account.opened authn_token_created authz_client_created authz_team_created charge.created import.begun invoice.created
+  C: `account.opened authn_token_created authz_client_created authz_team_created charge.created export.created import.begun invoice.created
     patient.imported patient.registered payer.created payment.recorded user_created`,
   R: `account.read account.watched accounts.listed audit.disclosures_read audit.emergencies_listed audit.exported audit.read
     audit.verified charge.read charges.listed credit_note.read credit_notes.listed dead-letter.read dead-letters.listed invoice.read
@@ -16,7 +16,7 @@ const words = {
     invoice.issued invoice.voided patient.duplicate_dismissed patient.hold_ended patient.hold_placed patient.merged patient.merged_into
     patient.owner_changed patient.restored patient.restricted patient.shared patient.unmerged patient.unmerged_from patient.updated
     payer.updated payment.reallocated payment.refunded user_disabled user_enabled user_updated`,
-  D: "account.erased audit.month_dropped authz_client_deleted authz_team_deleted patient.deleted patient.erased",
+  D: "account.erased export.deleted audit.month_dropped authz_client_deleted authz_team_deleted patient.deleted patient.erased",
   E: `access.refused authn_link_sent authn_login_fail authn_login_success authn_token_reuse authn_token_revoked dead-letter.discarded
     dead-letter.replayed dead-letters.replayed import.cancelled rollups.rebuild-requested session_renewed session_renewed_again`,
 } as const;
