@@ -6,7 +6,7 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { exitCodeOf, type Finding, printFindings } from "@pm/kit/doctor/findings";
-import { SERVICES, type ServiceName } from "@pm/stack/names";
+import { DATABASES, SERVICES, type ServiceName } from "@pm/stack/names";
 import { localBrokers, localDatabaseUrl, localPlatform } from "./local.ts";
 
 /** What the doctor of a service says. Its exit code follows from its findings. */
@@ -15,8 +15,7 @@ function examine(service: ServiceName): Promise<Finding[]> {
   const env = {
     PATH: process.env.PATH,
     SERVICE_URL: `http://127.0.0.1:${ports[service]}`,
-    DATABASE_URL: localDatabaseUrl(service),
-    KAFKA_BROKERS: localBrokers(),
+    ...((DATABASES as readonly string[]).includes(service) && { DATABASE_URL: localDatabaseUrl(service), KAFKA_BROKERS: localBrokers() }),
     ...(service === "auth" && { GATEWAY_URL: gatewayUrl }),
   };
   const command = join(import.meta.dirname, "..", "services", service, "src/commands/doctor.ts");

@@ -15,7 +15,7 @@ const patienceMs = 5_000;
 function judgeCertificate(part: string, certificate: X509Certificate, now: Date): Finding {
   const day = certificate.validToDate.toISOString().slice(0, 10);
   const left = (certificate.validToDate.getTime() - now.getTime()) / 1_000;
-  if (left <= 0) return { state: "wrong", part, says: `It has expired ${duration(-left)} ago, on ${day}.`, help };
+  if (left <= 0) return { state: "wrong", part, says: `It expired ${duration(-left)} ago, on ${day}.`, help };
   if (left < warnSeconds) return { state: "wrong", part, says: `It expires in ${duration(left)}, on ${day}.`, help };
   return { state: "well", part, says: `It is valid until ${day}.` };
 }

@@ -82,7 +82,7 @@ test("a certificate that has expired or soon will is told by its day, and a bund
   const file = join(folder, "bundle.pem");
   writeFileSync(file, ["2025-11-18", "2025-12-05", "2026-11-01"].map((day) => madeOn(day).certificate).join("\n"));
   expect(lookAtCertificateFile("Kafka certificate of patient", file, now).map(({ state, says }) => [state, says])).toEqual([
-    ["wrong", "It has expired 11 days ago, on 2026-11-18."],
+    ["wrong", "It expired 11 days ago, on 2026-11-18."],
     ["wrong", "It expires in 7 days, on 2026-12-05."],
     ["well", "It is valid until 2027-11-01."],
   ]);
@@ -106,7 +106,7 @@ test("a broker shows its certificate before it asks for one, also when it has ex
   expect(await lookAtBroker(`127.0.0.1:${port}`, true, now)).toMatchObject({
     state: "wrong",
     part: "certificate of Kafka",
-    says: "It has expired 376 days ago, on 2025-11-18.",
+    says: "It expired 376 days ago, on 2025-11-18.",
   });
 });
 

@@ -22,12 +22,15 @@ const doctorConfig = {
   KAFKA_CERT_FILE: kafkaConfig.KAFKA_CERT_FILE,
 };
 
-/** @param options.migrations the folder of the service's migrations */
-async function look(service: string, options: { migrations: string; also?: Look | undefined }): Promise<Finding[]> {
+/** `migrations` is the folder of the service's migrations. */
+type Options = { migrations: string; also?: Look };
+
+/** @param options of the service's database, if it has one */
+async function look(service: string, options?: Options): Promise<Finding[]> {
   const config = readEnvironment(doctorConfig);
   const looks: (Finding[] | Promise<Finding | Finding[]>)[] = [lookAtService(service, config.SERVICE_URL)];
   if (config.GATEWAY_URL) looks.push(lookAtGateway(config.GATEWAY_URL));
-  if (config.DATABASE_URL) {
+  if (config.DATABASE_URL && options) {
     const settings = { url: config.DATABASE_URL, passwordFile: config.DATABASE_PASSWORD_FILE, caFile: config.DATABASE_CA_FILE };
     const { host = "", port = 5432 } = connectionConfig(settings);
     looks.push(lookAtDatabase({ service, settings, ...options }));
@@ -41,7 +44,7 @@ async function look(service: string, options: { migrations: string; also?: Look 
 }
 
 /** Prints what is wrong, and exits with 1 if something is, with 2 if it could not look. */
-export async function runDoctor(service: string, options: { migrations: string; also?: Look }): Promise<void> {
+export async function runDoctor(service: string, options?: Options): Promise<void> {
   try {
     const { json } = parseArgs({ options: { json: { type: "boolean", default: false } } }).values;
     const findings = await look(service, options);

@@ -8,7 +8,7 @@ type Rule = { metric: string; above: number; help: string; says: (sample: Sample
 
 const count = (value: number, what: string) => (value === 1 ? `One ${what} waits` : `${value.toLocaleString("en")} ${what}s wait`);
 
-/** Where an alert has a limit and a time, the doctor has no time to wait, so that its limits are larger or ages. */
+/** An alert waits to see whether a fault lasts. The doctor looks once, so its limits are higher, or are ages. */
 const rules: Rule[] = [
   {
     metric: "outbox_oldest_seconds",

@@ -4,13 +4,13 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { AppError } from "@pm/kit/errors";
 import { type BillingAccount, BillingAccountSchema, BillingAccountStatus } from "@pm/proto/billing/v1/billing";
 import { answered, asCaller, type Billing } from "../billing/client.ts";
+import { euros } from "../billing/elements.ts";
 import { codesOf, idsOf, referenceIn, uuidOf } from "../rest/criteria.ts";
 import type { Call } from "../rest/inner.ts";
 import { nothing, type Page, readable } from "../rest/readable.ts";
 import type { Search } from "../rest/search-parameters.ts";
 import { statuses, statusSystem, toAccount } from "./mapping.ts";
 
-const euros = (minorUnits: bigint) => ({ minorUnits, currencyCode: "EUR" });
 const example = create(BillingAccountSchema, {
   ...{ accountId: "5f0c5c1e-6a3c-4a53-9f6c-1f2b3c4d5e6f", patientId: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f", name: "Ada Lovelace" },
   ...{ status: BillingAccountStatus.ACTIVE, etag: "v3", balance: euros(1_250n), outstanding: euros(1_250n), credit: euros(0n) },

@@ -12,6 +12,9 @@ export function toMoney(money: Money | undefined): fhir.Money {
   return { value: JSON.rawJSON(toDecimal({ minorUnits, currencyCode })) as unknown as number, currency: currencyCode };
 }
 
+/** An amount of the examples. */
+export const euros = (minorUnits: bigint) => ({ minorUnits, currencyCode: "EUR" });
+
 export const toInstant = (time: Timestamp | undefined): string | undefined => time && timestampDate(time).toISOString();
 
 export const extensionUrl = (name: string) => `${ours}/StructureDefinition/${name}`;

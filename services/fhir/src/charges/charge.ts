@@ -4,12 +4,11 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { AppError } from "@pm/kit/errors";
 import { ChargeSchema } from "@pm/proto/billing/v1/billing";
 import { answered, asCaller, type Billing } from "../billing/client.ts";
-import { timesOf } from "../billing/elements.ts";
+import { euros, timesOf } from "../billing/elements.ts";
 import { daysOf, idsOf, referenceIn, requireOne, spanOf, uuidOf } from "../rest/criteria.ts";
 import { nothing, readable } from "../rest/readable.ts";
 import { toChargeItem } from "./mapping.ts";
 
-const euros = (minorUnits: bigint) => ({ minorUnits, currencyCode: "EUR" });
 const example = create(ChargeSchema, {
   ...{ chargeId: "0198c0de-7d5a-7c3b-8a51-5d0c2f9b6e10", accountId: "5f0c5c1e-6a3c-4a53-9f6c-1f2b3c4d5e6f" },
   ...{ patientId: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f", description: "Consultation", serviceDate: "2026-01-28" },

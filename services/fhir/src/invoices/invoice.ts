@@ -3,11 +3,11 @@ import { create } from "@bufbuild/protobuf";
 import { AppError } from "@pm/kit/errors";
 import { InvoiceSchema, InvoiceStatus } from "@pm/proto/billing/v1/billing";
 import { answered, asCaller, type Billing } from "../billing/client.ts";
+import { euros } from "../billing/elements.ts";
 import { codesOf, daysOf, idsOf, referenceIn, textIn, uuidOf } from "../rest/criteria.ts";
 import { nothing, readable } from "../rest/readable.ts";
 import { numberSystem, statuses, statusSystem, toInvoice } from "./mapping.ts";
 
-const euros = (minorUnits: bigint) => ({ minorUnits, currencyCode: "EUR" });
 const tax = { code: "VAT", rateBasisPoints: 1_900, net: euros(10_000n), tax: euros(1_900n), gross: euros(11_900n) };
 const line = { chargeId: "0198c0de-7d5a-7c3b-8a51-5d0c2f9b6e10", description: "Consultation", serviceDate: "2026-01-28" };
 const example = create(InvoiceSchema, {

@@ -58,7 +58,7 @@ export function createPatients(ask: Ask) {
     changes: (call: Call, query: URLSearchParams) => read<ChangesPage>(ask(call, "/patients/changes", "/patients/changes", { query })),
     search: (call: Call, body: object) => read<Page>(ask(call, "/patients:search", "/patients:search", { method: "POST", body })),
     create: (call: Call, written: Written, headers: Headers = {}) =>
-      // A client that creates by FHIR asks for candidates itself, by $match.
+      // FHIR has no answer for "perhaps the same person", so a create does not ask. The work list of duplicates has it later.
       write(written, (body) =>
         ask(call, "/patients", "/patients", { method: "POST", query: new URLSearchParams("duplicates=allow"), headers, body }),
       ),

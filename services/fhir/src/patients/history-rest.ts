@@ -50,7 +50,7 @@ next \`_since\`.`,
   responses: { 200: fhirAnswer(BundleSchema, "A page of versions"), ...errorAnswers("not_acceptable", "invalid_argument") },
 });
 
-const definitions = { _since: { type: "date" }, _at: { type: "date" } } as const;
+const definitions = { _since: { type: "date" } } as const;
 
 type Asked = { query: HistoryQuery; understood: [string, string][] };
 

@@ -4,12 +4,11 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { AppError } from "@pm/kit/errors";
 import { PaymentMethod, PaymentSchema } from "@pm/proto/billing/v1/billing";
 import { answered, asCaller, type Billing } from "../billing/client.ts";
-import { timesOf } from "../billing/elements.ts";
+import { euros, timesOf } from "../billing/elements.ts";
 import { codesOf, idsOf, referenceIn, requireOne, spanOf, uuidOf } from "../rest/criteria.ts";
 import { nothing, readable } from "../rest/readable.ts";
 import { toPaymentReconciliation } from "./mapping.ts";
 
-const euros = (minorUnits: bigint) => ({ minorUnits, currencyCode: "EUR" });
 const example = create(PaymentSchema, {
   ...{ paymentId: "0198c0de-9c11-7a2b-8c4d-5e6f7a8b9c0d", accountId: "5f0c5c1e-6a3c-4a53-9f6c-1f2b3c4d5e6f" },
   ...{ patientId: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f", method: PaymentMethod.TRANSFER, reference: "RF18 5390 0754 7034" },
