@@ -78,7 +78,10 @@ test("a broker that answers nothing is named, and so is the outbox that waits fo
     const { code, said } = await complaints();
     expect(code).toBe(1);
     expect(said).toContainEqual(expect.stringMatching(/^Kafka: It does not answer at 127\.0\.0\.1:\d+ .*OutboxStuck\.md$/));
-    expect(said).toContain("patient: Events wait to be published, the oldest for 12 minutes. docs/runbooks/OutboxStuck.md");
+    // A slow machine takes a minute or two until it looks.
+    expect(said).toContainEqual(
+      expect.stringMatching(/^patient: Events wait to be published, the oldest for 1\d minutes\. .*OutboxStuck\.md$/),
+    );
   } finally {
     await platform.kafka.resume();
   }
