@@ -55,7 +55,7 @@ export function createExports({ db }: { db: PatientDatabase }) {
   }
 
   return {
-    /** @throws AppError not_found for a team of others, resource_exhausted if the caller has two that are not read to the end */
+    /** @throws AppError not_found for a team of others, resource_exhausted if two are not read to the end */
     async create(call: Call, asked: { team: string | undefined; since: string | undefined }): Promise<Export> {
       if (!isOfOwnTeam(call, asked.team ?? null)) throw new AppError("not_found", "You are in no team with this id.");
       const created = await createExport(db, call, { id: randomUUIDv7(), ...asked });

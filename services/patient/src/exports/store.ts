@@ -41,8 +41,8 @@ const openStatement = {
 
 /**
  * The snapshot has every version that was committed before, and no other one. So the cutoff is rounded up. The export before is
- * known by its cutoff and its team: what its snapshot does not have is new, whatever the clocks say. If it was of another server,
- * what changed up to a day before is repeated.
+ * known by its cutoff and team: what its snapshot does not have is new, whatever the clocks say. If it was of another
+ * server, what changed up to a day before is repeated.
  */
 const createStatement = {
   name: "exports_create",
@@ -149,8 +149,8 @@ function isNew({ sinceSnapshot, changedAfter }: Scope, xid: RawBuilder<unknown>,
 const longestShare = 60_000;
 
 /**
- * Whether a patient was shared since, so that the export before could not have them: with the team of the export or, without one,
- * with the viewer or their teams. Postgres looks up whom it means once for a page.
+ * Whether a patient was shared since, so that the export before could not have them: with the team of the export or,
+ * without one, with the viewer or their teams. Postgres looks up whom it means once for a page.
  */
 function isSharedSince({ team, since, changedAfter }: Scope, { seesAll, principals }: Viewer): Condition {
   if (since === null || (team === null && seesAll)) return sql`false`;
