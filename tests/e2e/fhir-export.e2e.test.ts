@@ -44,9 +44,10 @@ const create = async (who = admin) => (await who.send("POST", "/patients", perso
 const cancel = (statusUrl: string, who = admin) => who.send("DELETE", pathOf(statusUrl));
 const idsOf = (resources: { id: string }[]) => resources.map(({ id }) => id);
 
-async function newUser(): Promise<Client & { id: string }> {
+async function newUser(team?: string): Promise<Client & { id: string }> {
   const credentials = { email: `export.${crypto.randomUUID()}@example.com`, password: `a long passphrase ${crypto.randomUUID()}` };
   const { id } = (await admin.send("POST", "/auth/users", { ...credentials, roles: ["user"] })).body as { id: string };
+  if (team !== undefined) expect((await admin.send("PUT", `/auth/teams/${team}/members/${id}`)).status).toBe(204);
   return { ...(await logIn(platform, credentials)), id };
 }
 
@@ -73,16 +74,21 @@ test("an export of the system has all patients as they were at the kick-off, the
   ]);
 });
 
-test("an export of a group has the patients who are shared with the team; a caller gets what they may see", async () => {
+test("an export of a group has the patients who are shared with the team, for its members and no other caller", async () => {
   const { id: team } = (await admin.send("POST", "/auth/teams", { name: "Ward 7" })).body as { id: string };
-  const user = await newUser();
+  const [user, stranger] = [await newUser(team), await newUser()];
   const [own, shared] = [await create(user), await create(user)];
   await user.send("PUT", `/patients/${shared.id}/access`, { users: [], teams: [team] });
   const patientsOf = async (path: string) => linesOf((await manifestOf(await kickOff(path, user), user)).output[0]?.url ?? "", user);
   expect(idsOf(await patientsOf(`Group/${team}/$export`))).toEqual([shared.id]);
   expect(idsOf(await patientsOf("Patient/$export"))).toEqual([own.id, shared.id]);
-  const unknown = await user.get(`/fhir/R4/Group/${crypto.randomUUID()}/$export`, asynchronously);
-  expect(unknown).toMatchObject({ status: 404, body: { resourceType: "OperationOutcome" } });
+  for (const [caller, id] of [
+    [user, crypto.randomUUID()],
+    [stranger, team],
+  ] as const) {
+    const unknown = await caller.get(`/fhir/R4/Group/${id}/$export`, asynchronously);
+    expect(unknown).toMatchObject({ status: 404, body: { resourceType: "OperationOutcome" } });
+  }
 });
 
 test("status, files and cancellation are the caller's own; a cancelled export is gone", async () => {

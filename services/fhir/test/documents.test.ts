@@ -24,3 +24,18 @@ test("every operation of the access table is in the document, and no other", asy
       .sort(),
   );
 });
+
+/** Paths of empty lists in whatever a document has of resources. */
+function emptyLists(value: unknown, path: string, isResource = false): string[] {
+  if (typeof value !== "object" || value === null) return [];
+  if (Array.isArray(value) && value.length === 0) return isResource ? [path] : [];
+  const inside = isResource || "resourceType" in value;
+  return Object.entries(value).flatMap(([name, one]) => emptyLists(one, `${path}.${name}`, inside));
+}
+
+test("no example of a resource has an empty list, which FHIR does not allow", () => {
+  const { components } = JSON.parse(readFileSync(golden, "utf8"));
+  const examples = Object.entries<{ example?: object }>(components.schemas).map(([name, { example }]) => [name, example]);
+  expect(examples.length).toBeGreaterThan(10);
+  expect(examples.flatMap(([name, example]) => emptyLists(example, String(name)))).toEqual([]);
+});

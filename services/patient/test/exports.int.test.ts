@@ -150,12 +150,67 @@ test("callers get what they may see when they read, of a team what is shared wit
   expect((await patientsOf(ofMember, member)).map(({ id }) => id)).toEqual([shared.id]);
   const ofTeam = await created({ team });
   expect((await patientsOf(ofTeam)).map(({ id }) => id)).toEqual([shared.id]);
-  expect(await patientsOf(await created({ team }, stranger), stranger)).toEqual([]);
+  const own404 = { status: 404, body: { code: "not_found" } };
+  for (const caller of [owner, stranger]) expect(await caller.send("POST", "/patients/exports", { team })).toMatchObject(own404);
   await share([]);
   expect(await patientsOf(ofMember, member)).toEqual([]);
   for (const path of ["", "/patients", "/deletions"])
     expect((await stranger.send("GET", `/patients/exports/${ofOwner.exportId}${path}`)).status).toBe(404);
   expect((await drop(ofOwner, stranger)).status).toBe(404);
+});
+
+test("whoever leaves a team loses what it sees, also in an export from before", async () => {
+  const team = randomUUID();
+  const member = service.as("user", { teams: [team] });
+  const job = await created({ team }, member);
+  expect(await patientsOf(job, member)).toEqual([]);
+  const left = service.as("user", { id: member.caller.id });
+  for (const stream of ["patients", "deletions"])
+    expect((await left.send("GET", `/patients/exports/${job.exportId}/${stream}`)).status).toBe(404);
+});
+
+test("the next export has patients who were shared since, with the caller, their team, and the team of the export", async () => {
+  const team = randomUUID();
+  const [owner, member] = [service.as("user"), service.as("user", { teams: [team] })];
+  const [one, two] = [await create("Late One", owner), await create("Late Two", owner)];
+  const jobs = async (since: { own?: string; team?: string; all?: string } = {}) => {
+    const of = async (body: object, by: Client) => {
+      const job = await created(body, by);
+      const ids = (await patientsOf(job, by)).map(({ id }) => id);
+      return { ids, cutoff: job.cutoff };
+    };
+    return {
+      own: await of({ since: since.own }, member),
+      team: await of({ team, since: since.team }, member),
+      all: await of({ team, since: since.all }, admin),
+    };
+  };
+  const share = (id: string, users: string[], teams: string[]) => owner.send("PUT", `/patients/${id}/access`, { users, teams });
+  const idsOf = ({ own, team: ofTeam, all }: Awaited<ReturnType<typeof jobs>>) => [own.ids, ofTeam.ids, all.ids];
+  const cutoffsOf = ({ own, team: ofTeam, all }: Awaited<ReturnType<typeof jobs>>) => ({
+    ...{ own: own.cutoff, team: ofTeam.cutoff, all: all.cutoff },
+  });
+  const none = await jobs();
+  expect(idsOf(none)).toEqual([[], [], []]);
+  await share(one.id, [member.caller.id], []);
+  await share(two.id, [], [team]);
+  const shared = await jobs(cutoffsOf(none));
+  expect(idsOf(shared)).toEqual([[one.id, two.id], [two.id], [two.id]]);
+  await asOwner("update patient_access set granted_at = granted_at - interval '2 minutes'");
+  expect(idsOf(await jobs(cutoffsOf(shared)))).toEqual([[], [], []]);
+});
+
+test("the cutoff of an export of another team is an instant like any other", async () => {
+  const [team, other] = [randomUUID(), randomUUID()];
+  const before = await created({ team });
+  await drop(before);
+  const exactly = async (body: object) => {
+    const job = await created({ since: before.cutoff, ...body });
+    await drop(job);
+    const text = "select since_snapshot is not null as exact from patient_exports where id = $1";
+    return (await asOwner(text, [job.exportId])).rows[0].exact;
+  };
+  expect([await exactly({ team }), await exactly({ team: other }), await exactly({})]).toEqual([true, false, false]);
 });
 
 test("a third export that is not finished is 429, until one is read, deleted or forgotten", async () => {

@@ -20,7 +20,12 @@ const BundleSchema = z
         z.looseObject({
           fullUrl: z.string().optional(),
           resource: z.looseObject({ resourceType: z.string() }).optional(),
-          request: z.looseObject({ method: z.enum(["GET", "POST", "PUT", "PATCH", "DELETE"]), url: z.string().min(1).max(2_000) }),
+          request: z.looseObject({
+            method: z.enum(["GET", "POST", "PUT", "PATCH", "DELETE"]),
+            url: z.string().min(1).max(2_000),
+            ...{ ifMatch: z.string().optional(), ifNoneMatch: z.string().optional() },
+            ...{ ifModifiedSince: z.string().optional(), ifNoneExist: z.string().optional() },
+          }),
         }),
       )
       .max(maxEntries)
@@ -59,13 +64,11 @@ export function registerBundles({ app, operation }: RestApp): void {
     const { authorization, requestId } = callOf(c);
     const own = { authorization, "x-request-id": requestId, traceparent: c.get("traceparent"), accept: "application/fhir+json" };
     const prefer = c.req.header("prefer");
-    return async (method, url, headers, resource) => {
+    return async (method, path, headers, resource) => {
       const type = method === "PATCH" ? "application/json-patch+json" : "application/fhir+json";
-      return app.request(`${root}/${url}`, {
-        method,
-        headers: { ...own, ...(prefer !== undefined && { prefer }), ...(resource && { "content-type": type }), ...headers },
-        ...(resource && { body: bodyOf(method, resource as { data?: string }) }),
-      });
+      const more = { ...own, ...(prefer !== undefined && { prefer }), ...(resource && { "content-type": type }) };
+      for (const [name, value] of Object.entries(more)) headers.set(name, value);
+      return app.request(path, { method, headers, ...(resource && { body: bodyOf(method, resource) }) });
     };
   };
 
@@ -74,11 +77,12 @@ export function registerBundles({ app, operation }: RestApp): void {
     const { entry: entries = [] } = c.req.valid("json") as unknown as Bundle;
     const send = sendAs(c);
     const entry: BundleEntry[] = [];
-    for (const one of entries) entry.push(await carryOut(one, send));
+    const onFailure = (error: unknown) => c.get("log").error({ requestId: c.get("requestId"), err: error }, "an entry of a batch failed");
+    for (const one of entries) entry.push(await carryOut(one, send, onFailure));
     return answerWith(c, { resourceType: "Bundle", type: "batch-response", ...(entry.length > 0 && { entry }) });
   });
 }
 
 /** A patch is no resource, so a Bundle has it in a Binary. What is no patch is refused as the body of a PATCH. */
-const bodyOf = (method: string, resource: { data?: string }): string =>
-  method === "PATCH" && resource.data !== undefined ? Buffer.from(resource.data, "base64").toString() : JSON.stringify(resource);
+const bodyOf = (method: string, resource: { data?: unknown }): string =>
+  method === "PATCH" && typeof resource.data === "string" ? Buffer.from(resource.data, "base64").toString() : JSON.stringify(resource);

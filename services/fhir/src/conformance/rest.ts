@@ -2,11 +2,12 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
-import type { Capability, Operation } from "../rest/capability.ts";
+import { type Capability, capability, type Operation } from "../rest/capability.ts";
 import { type Ask, callOf } from "../rest/inner.ts";
 import { answerWith, fhirAnswer, requireJson, resourceSchema, root } from "../rest/resource.ts";
 import { capabilityStatement } from "./capability-statement.ts";
 
+const exampleStatement = capabilityStatement("https://example.com/fhir/R4", [capability("Patient", ["read", "search-type"])]);
 const readMetadata = createRoute({
   operationId: "readMetadata",
   method: "get",
@@ -14,10 +15,7 @@ const readMetadata = createRoute({
   tags: ["Conformance"],
   summary: "Read what this server can do",
   responses: {
-    200: fhirAnswer(
-      resourceSchema("CapabilityStatement", capabilityStatement("https://example.com/fhir/R4", [])),
-      "The CapabilityStatement",
-    ),
+    200: fhirAnswer(resourceSchema("CapabilityStatement", exampleStatement), "The CapabilityStatement"),
     ...errorAnswers("not_acceptable"),
   },
 });

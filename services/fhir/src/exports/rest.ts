@@ -30,7 +30,7 @@ the caller may see, as they are now, whatever is written until its files are rea
 const query = z.looseObject({
   _type: several.openapi({ description: `Types of resources, with commas between: ${exportedTypes.join(", ")}.`, example: "Patient" }),
   _since: several.openapi({
-    description: "Only what changed later. With `transactionTime` of an export of the last year, nothing is left out.",
+    description: "Only what changed or was shared later. With `transactionTime` of such an export of the last year, no change is left out.",
     example: "2026-11-27T09:30:00.000Z",
   }),
   _outputFormat: several.openapi({ description: "NDJSON is all there is.", example: ndjson }),
@@ -58,6 +58,7 @@ const exportGroup = createRoute({
     operationId: "exportGroup",
     path: `${root}/Group/{id}/$export`,
     summary: "Export the patients who are shared with a team",
+    description: `${kickOff.description} The team must be the caller's, unless they see all patients.`,
   },
   request: { params: z.object({ id }), query },
   responses: { ...accepted, ...errorAnswers("not_found") },

@@ -37,14 +37,15 @@ export function createExports({ db }: { db: PatientDatabase }) {
     { read, toLine, counts }: { read: ReadPage<Row>; toLine: (row: Row) => object; counts: boolean },
   ): AsyncGenerator<string> {
     const scope = isUuid(id) ? await readScope(db, call.actorId, id) : undefined;
-    if (!scope) throw unknown();
+    if (!scope || !isOfOwnTeam(call, scope.team)) throw unknown();
     if (!scope.isHere) throw moved();
+    const viewer = viewerOf(call.caller);
     let after: string | undefined;
     let patients = 0;
     do {
       // Who may see whom may change while a slow client reads.
-      const access = (await accessOf(viewerOf(call.caller))).read;
-      const rows = await read(db, { scope, access, after, limit: pageSize, call });
+      const access = (await accessOf(viewer)).read;
+      const rows = await read(db, { scope, viewer, access, after, limit: pageSize, call });
       const page = rows.slice(0, pageSize);
       after = rows.length > pageSize ? page.at(-1)?.id : undefined;
       if (counts) patients += page.length;
@@ -54,8 +55,9 @@ export function createExports({ db }: { db: PatientDatabase }) {
   }
 
   return {
-    /** @throws AppError resource_exhausted if the caller has two that are not read to the end */
+    /** @throws AppError not_found for a team of others, resource_exhausted if two are not read to the end */
     async create(call: Call, asked: { team: string | undefined; since: string | undefined }): Promise<Export> {
+      if (!isOfOwnTeam(call, asked.team ?? null)) throw new AppError("not_found", "You are in no team with this id.");
       const created = await createExport(db, call, { id: randomUUIDv7(), ...asked });
       if (Array.isArray(created)) throw tooMany(created);
       return created;
@@ -76,6 +78,10 @@ export function createExports({ db }: { db: PatientDatabase }) {
     deletions: (call: Call, id: string) => lines(call, id, { read: readDeletionsPage, toLine: toDeletionLine, counts: false }),
   };
 }
+
+/** What is shared with a team is told to its members, and to callers who see all patients. */
+const isOfOwnTeam = ({ caller }: Call, team: string | null): boolean =>
+  team === null || caller.scopes.has("patient:all") || caller.teams.includes(team);
 
 type ReadPage<Row> = (db: PatientDatabase, page: Parameters<typeof readPatientsPage>[1]) => Promise<Row[]>;
 

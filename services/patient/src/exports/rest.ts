@@ -38,14 +38,17 @@ const ExportCreateSchema = z
       .optional()
       .openapi({
         description:
-          "Only what changed later. With the `cutoff` of an export of yours of the last year, nothing is left out and nothing is repeated; any other instant is compared with the times of the changes, without a promise.",
+          "Only what changed or was shared with you later. With the `cutoff` of an export of yours of the last year, of the same team if of any, no change is left out or repeated; any other instant is compared with the times of the changes, without a promise.",
         example: "2026-11-27T09:30:00.000Z",
       }),
     team: z
       .string()
       .regex(/^[A-Za-z0-9_.:-]{1,64}$/, "must be the id of a team")
       .optional()
-      .openapi({ description: "Only patients who are shared with this team.", example: "cardiology" }),
+      .openapi({
+        description: "Only patients who are shared with this team, of which you must be a member unless you see all patients.",
+        example: "cardiology",
+      }),
   })
   .openapi("ExportCreate", { example: { since: "2026-11-27T09:30:00.000Z" } });
 
@@ -59,7 +62,10 @@ const createExport = createRoute({
 meanwhile. Who may see whom is decided when it is read. You may have two that are not finished; a third is 429. One that nobody reads for
 an hour does not count.`,
   request: { body: jsonBody(ExportCreateSchema) },
-  responses: { 201: jsonAnswer(ExportSchema, "The export. `Location` has its address."), ...errorAnswers("resource_exhausted") },
+  responses: {
+    201: jsonAnswer(ExportSchema, "The export. `Location` has its address."),
+    ...errorAnswers("not_found", "resource_exhausted"),
+  },
 });
 const readExport = createRoute({
   ...{ operationId: "readExport", method: "get", path: "/patients/exports/{id}", tags: ["Files"], summary: "Read how far an export is" },

@@ -3,7 +3,7 @@ import { insertAuditEntries, insertIntoAudit, insertPatientsOf, returningEntry }
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import type { RequestContext } from "@pm/kit/request-context";
 import { type RawBuilder, sql } from "kysely";
-import type { PatientDatabase } from "../database.ts";
+import type { PatientDatabase, Viewer } from "../database.ts";
 import type { Condition } from "../patients/access-store.ts";
 import { margin, thisServer } from "../patients/changes-store.ts";
 import type { Identifier, PatientRecord } from "../tables.ts";
@@ -21,7 +21,7 @@ export type Export = {
 };
 
 /** What decides which versions an export has. */
-export type Scope = Pick<Export, "id" | "team"> & { snapshot: string; sinceSnapshot: string | null; changedAfter: Date | null };
+export type Scope = Pick<Export, "id" | "team" | "since"> & { snapshot: string; sinceSnapshot: string | null; changedAfter: Date | null };
 
 /** For so long an export can be read. */
 const kept = "24 hours";
@@ -41,18 +41,19 @@ const openStatement = {
 
 /**
  * The snapshot has every version that was committed before, and no other one. So the cutoff is rounded up. The export before is
- * known by its cutoff: what its snapshot does not have is new, whatever the clocks say. If it was of another server, what changed
- * up to a day before is repeated.
+ * known by its cutoff and team: what its snapshot does not have is new, whatever the clocks say. If it was of another
+ * server, what changed up to a day before is repeated.
  */
 const createStatement = {
   name: "exports_create",
   text: `
     insert into patient_exports (id, caller, team, cutoff, snapshot, server, since, since_snapshot, changed_after, read_at)
-    select $2, $1, $3, at, pg_current_snapshot(), here, $4::timestamptz, case when before.server = here then before.snapshot end,
+    select $2, $1, $3::text, at, pg_current_snapshot(), here, $4::timestamptz, case when before.server = here then before.snapshot end,
       case when before.server = here then null when before.server is null then $4::timestamptz else $4::timestamptz - interval '${margin}' end, at
     from (select date_trunc('milliseconds', clock_timestamp()) + interval '1 ms' as at, ${thisServer} as here) now
     left join lateral (
-      select server, snapshot from patient_exports where caller = $1 and cutoff = $4::timestamptz order by id limit 1
+      select server, snapshot from patient_exports where caller = $1 and cutoff = $4::timestamptz and team is not distinct from $3::text
+      order by id limit 1
     ) before on true
     returning ${columns}`,
 };
@@ -77,7 +78,7 @@ const readable = `${mine} and id = $2 and cutoff > now() - interval '${kept}'`;
 const readStatement = { name: "exports_read", text: `select ${columns} from patient_exports where ${readable}` };
 const scopeStatement = {
   name: "exports_scope",
-  text: `select id, team, snapshot::text, since_snapshot::text as "sinceSnapshot", changed_after as "changedAfter", server = ${thisServer} as "isHere"
+  text: `select id, team, since, snapshot::text, since_snapshot::text as "sinceSnapshot", changed_after as "changedAfter", server = ${thisServer} as "isHere"
     from patient_exports where ${readable}`,
 };
 const progressStatement = {
@@ -133,7 +134,7 @@ export type ExportedRow = {
 };
 export type DeletedRow = { id: string; version: bigint; deleted_at: Date };
 
-type Page = { scope: Scope; access: Condition; after: string | undefined; limit: number; call: RequestContext };
+type Page = { scope: Scope; viewer: Viewer; access: Condition; after: string | undefined; limit: number; call: RequestContext };
 
 /** Whether a snapshot has what a transaction wrote. Versions from before transactions were noted have 0, which every snapshot has. */
 const isIn = (xid: RawBuilder<unknown>, snapshot: string) => sql`pg_visible_in_snapshot(${xid}, ${snapshot}::pg_snapshot)`;
@@ -144,14 +145,28 @@ function isNew({ sinceSnapshot, changedAfter }: Scope, xid: RawBuilder<unknown>,
   return changedAfter === null ? sql`true` : sql`${at} > ${changedAfter}`;
 }
 
-/** The same for a whole patient, by an index: nobody is new whose latest change is not. */
+/** A share has the time at which its transaction began. None takes longer. */
+const longestShare = 60_000;
+
+/**
+ * Whether a patient was shared since, so that the export before could not have them: with the team of the export or,
+ * without one, with the viewer or their teams. Postgres looks up whom it means once for a page.
+ */
+function isSharedSince({ team, since, changedAfter }: Scope, { seesAll, principals }: Viewer): Condition {
+  if (since === null || (team === null && seesAll)) return sql`false`;
+  return sql`p.id = any(array(select patient_id from patient_access
+    where principal = any(${team === null ? principals : [`team:${team}`]})
+      and granted_at > ${changedAfter ?? new Date(since.getTime() - longestShare)}))`;
+}
+
+/** Whether something of a patient may be new, by an index: nobody has it whose latest change is not new. */
 function mayBeNew({ sinceSnapshot, changedAfter }: Scope): Condition {
   if (sinceSnapshot !== null) return sql`p.changed_xid >= pg_snapshot_xmin(${sinceSnapshot}::pg_snapshot)`;
   return changedAfter === null ? sql`true` : sql`p.updated_at > ${changedAfter}`;
 }
 
 /** `patients p`, each with its version `v` at the cutoff, and `m`: the latest merge of the record into another one, or its end. */
-function atCutoff(scope: Scope, access: Condition, after: string | undefined): RawBuilder<unknown> {
+function atCutoff({ scope, access, after }: Page, shared: Condition): RawBuilder<unknown> {
   const { snapshot, team } = scope;
   const ofTeam = team === null ? sql`true` : sql`p.id in (select patient_id from patient_access where principal = ${`team:${team}`})`;
   return sql`patients p
@@ -167,7 +182,7 @@ function atCutoff(scope: Scope, access: Condition, after: string | undefined): R
       left join patient_versions u on u.patient_id = m.survivor_id and u.version = m.undone_version and ${isIn(sql`u.changed_xid`, snapshot)}
       where m.duplicate_id = p.id order by m.id desc limit 1
     ) m on true
-    where ${after === undefined ? sql`true` : sql`p.id > ${after}`} and ${access} and ${ofTeam} and ${mayBeNew(scope)}`;
+    where ${after === undefined ? sql`true` : sql`p.id > ${after}`} and ${access} and ${ofTeam} and (${mayBeNew(scope)} or ${shared})`;
 }
 
 /** A page with one row more, and an audit entry of whom it showed. */
@@ -189,22 +204,23 @@ function audited({ scope, limit, call }: Page, rows: RawBuilder<unknown>): RawBu
  * erased, is left out.
  */
 export async function readPatientsPage(db: PatientDatabase, page: Page): Promise<ExportedRow[]> {
-  const { scope, access, after, limit } = page;
+  const { scope, viewer, limit } = page;
+  const shared = isSharedSince(scope, viewer);
   const rows = sql`
     select p.id, v.version, p.created_at, greatest(v.changed_at, m.at) as updated_at, v.record, m.merged_into,
       case when v.version = p.version then p.details->'identifiers' end as identifiers
-    from ${atCutoff(scope, access, after)} and p.erased_at is null and v.action <> 'deleted' and v.record::text <> '{}'
-      and (${isNew(scope, sql`v.changed_xid`, sql`v.changed_at`)} or (m.at is not null and ${isNew(scope, sql`m.changed_xid`, sql`m.at`)}))
+    from ${atCutoff(page, shared)} and p.erased_at is null and v.action <> 'deleted' and v.record::text <> '{}'
+      and (${shared} or ${isNew(scope, sql`v.changed_xid`, sql`v.changed_at`)} or (m.at is not null and ${isNew(scope, sql`m.changed_xid`, sql`m.at`)}))
     order by p.id limit ${limit + 1}`;
   return (await audited(page, rows).$castTo<ExportedRow>().execute(db.kysely)).rows;
 }
 
 /** Patients who were deleted or erased at the cutoff. Somebody who is not deleted now was changed since. */
 export async function readDeletionsPage(db: PatientDatabase, page: Page): Promise<DeletedRow[]> {
-  const { scope, access, after, limit } = page;
+  const { scope, limit } = page;
   const rows = sql`
     select p.id, v.version, v.changed_at as deleted_at
-    from ${atCutoff(scope, access, after)} and v.action in ('deleted', 'erased')
+    from ${atCutoff(page, sql`false`)} and v.action in ('deleted', 'erased')
       and (p.deleted_at is not null or not ${isIn(sql`p.changed_xid`, scope.snapshot)})
       and ${isNew(scope, sql`v.changed_xid`, sql`v.changed_at`)}
     order by p.id limit ${limit + 1}`;
