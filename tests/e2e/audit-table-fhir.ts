@@ -62,7 +62,11 @@ export const auditTableOfFhir: Record<Fhir, AuditRow> = {
   "fhir.updatePatientWhere": {
     leaves: "patient.registered",
     in: "patient",
-    by: () => ({ method: "PUT", path: `${root}?identifier=urn:oid:1.2.3|${randomUUID()}`, body: resource() }),
+    by: () => {
+      const identifier = { system: "urn:oid:1.2.3", value: randomUUID() };
+      const path = `${root}?identifier=${identifier.system}|${identifier.value}`;
+      return { method: "PUT", path, body: { ...resource(), identifier: [identifier] } };
+    },
   },
   "fhir.patchPatient": {
     leaves: "patient.updated",

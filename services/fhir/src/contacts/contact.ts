@@ -15,7 +15,8 @@ export function createContacts({ patients, base }: { patients: Patients; base: s
   async function read(call: Call, id: string): Promise<RelatedPerson> {
     const parts = partsOf(id);
     if (!parts) throw noContact();
-    const found = (await ofPatient(call, parts.patientId)).find((person) => partsOf(person.id ?? "")?.contactId === parts.contactId);
+    // A record that was merged is answered by its survivor, whose contacts are others.
+    const found = (await ofPatient(call, parts.patientId)).find((person) => person.id === id);
     if (!found) throw noContact();
     return found;
   }

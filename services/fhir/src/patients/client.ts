@@ -50,7 +50,6 @@ export function createPatients(ask: Ask) {
 
   return {
     get: (call: Call, id: string) => read<Patient>(ask(call, "/patients/{id}", one(id))),
-    list: (call: Call, query: URLSearchParams) => read<Page>(ask(call, "/patients", "/patients", { query })),
     version: (call: Call, id: string, version: string) =>
       read<PatientVersion>(ask(call, "/patients/{id}/versions/{version}", `${one(id)}/versions/${encodeURIComponent(version)}`)),
     history: (call: Call, id: string, query: URLSearchParams) =>

@@ -128,6 +128,9 @@ const PatientSchema = element({
   link: list(element({ other: Reference, type: word("replaced-by", "replaces", "refer", "seealso") })),
 });
 
+/** The elements of a Patient itself, with the extensions of each, such as `_birthDate`. */
+export const elementNames: ReadonlySet<string> = new Set(Object.keys(PatientSchema.shape));
+
 /** What a server that does not understand it must not take, and what belongs to other resources. */
 const notTaken = new Set(["modifierExtension", "implicitRules", "contained"]);
 

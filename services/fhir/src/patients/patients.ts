@@ -1,12 +1,13 @@
 /** The rules of reading and writing patients as FHIR has them. */
 import { AppError } from "@pm/kit/errors";
 import type * as fhir from "fhir/r4.js";
-import { applyPatch, type Operation } from "rfc6902";
+import type { Operation } from "rfc6902";
 import type { Call } from "../rest/inner.ts";
 import { unprocessable } from "../rest/outcome.ts";
 import type { Patients } from "./client.ts";
 import { fromSystemUri } from "./codes.ts";
 import { toFhir } from "./mapping.ts";
+import { patched } from "./patching.ts";
 import type { Patient } from "./patient.ts";
 import { readPatient } from "./writing.ts";
 
@@ -43,8 +44,8 @@ function createReads(patients: Patients) {
 
     /** The patient with an identifier, of those whom the caller may see. No two have the same. */
     async find(call: Call, { system, value }: Identifier): Promise<Patient | undefined> {
-      const query = new URLSearchParams({ identifier: `${fromSystemUri(system) ?? system}|${value}`, limit: "1" });
-      return (await patients.list(call, query)).items[0];
+      const where = [{ field: "identifier", anyOf: [`${fromSystemUri(system) ?? system}|${value}`] }];
+      return (await patients.search(call, { where, limit: 1 })).items[0];
     },
   };
 }
@@ -64,24 +65,24 @@ export function createPatientRules(patients: Patients) {
     return { patient: await patients.replace(call, current.id, written, headers), isNew: false };
   }
 
+  /** Of several who create a patient with an identifier at once, the index lets one through. The others find that one. */
+  const createOr = (call: Call, resource: fhir.Patient, identifier: Identifier, use: (found: Patient) => Promise<Stored>) =>
+    create(call, resource).catch(async (error: unknown) => {
+      const other = error instanceof AppError && error.code === "already_exists" ? await find(call, identifier) : undefined;
+      if (!other) throw error;
+      return use(other);
+    });
+
   return {
     get,
     create,
 
-    /** Creates a patient unless there is one with the identifier. Of several at once, the index lets one through. */
+    /** Creates a patient unless there is one with the identifier. */
     async createUnlessThere(call: Call, resource: fhir.Patient, identifier: Identifier): Promise<Stored> {
-      const isTheirs = resource.identifier?.some(({ system, value }) => system === identifier.system && value === identifier.value);
-      if (!isTheirs)
-        throw unprocessable([
-          { path: "Patient.identifier", message: "must have the identifier of the condition, which keeps two requests at once apart" },
-        ]);
+      requireIdentifier(resource, identifier);
       const found = await find(call, identifier);
       if (found) return { patient: found, isNew: false };
-      return create(call, resource).catch(async (error: unknown) => {
-        const other = error instanceof AppError && error.code === "already_exists" ? await find(call, identifier) : undefined;
-        if (!other) throw error;
-        return { patient: other, isNew: false };
-      });
+      return createOr(call, resource, identifier, async (patient) => ({ patient, isNew: false }));
     },
 
     async update(call: Call, id: string, resource: fhir.Patient, headers: Headers): Promise<Stored> {
@@ -97,13 +98,18 @@ export function createPatientRules(patients: Patients) {
     },
 
     async updateWhere(call: Call, identifier: Identifier, resource: fhir.Patient, headers: Headers): Promise<Stored> {
+      requireIdentifier(resource, identifier);
+      const replaceFound = (found: Patient): Promise<Stored> => {
+        if (resource.id === undefined || resource.id === found.id) return replace(call, found, resource, headers);
+        throw new AppError("precondition_failed", `The condition means Patient/${found.id}, and the body another patient.`);
+      };
       const current = await find(call, identifier);
-      if (current && resource.id !== undefined && resource.id !== current.id)
-        throw new AppError("precondition_failed", `The condition means Patient/${current.id}, and the body another patient.`);
-      if (current) return replace(call, current, resource, headers);
+      if (current) return replaceFound(current);
+      if (headers["if-match"] !== undefined)
+        throw new AppError("precondition_failed", "No patient has this identifier, so none has the version of If-Match.");
       if (resource.id !== undefined)
         throw new AppError("precondition_failed", "No patient has this identifier. Leave the id out to create one.");
-      return create(call, resource);
+      return createOr(call, resource, identifier, replaceFound);
     },
 
     async patch(call: Call, id: string, operations: Operation[], headers: Headers): Promise<Stored> {
@@ -137,15 +143,9 @@ export function createPatientRules(patients: Patients) {
   };
 }
 
-/** @throws AppError unprocessable if an operation does not fit the resource, or changes whose it is */
-function patched(resource: fhir.Patient, operations: Operation[]): fhir.Patient {
-  const copy = structuredClone(resource);
-  const failure = applyPatch(copy, operations).findIndex((error) => error !== null);
-  if (failure !== -1) {
-    const { op, path } = operations[failure] as Operation;
-    throw new AppError("unprocessable", `Operation ${failure} (${op} ${path}) does not fit the patient as they are. Nothing was changed.`);
-  }
-  if (copy.id !== resource.id || copy.resourceType !== "Patient")
-    throw new AppError("unprocessable", "A patch must not change the id or the type of a resource.");
-  return copy;
+/** Without it in the body, the index would not keep two requests at once apart, and the next one would find nobody. */
+function requireIdentifier(resource: fhir.Patient, identifier: Identifier): void {
+  if (resource.identifier?.some(({ system, value }) => system === identifier.system && value === identifier.value)) return;
+  const message = "must have the identifier of the condition, which keeps two requests at once apart";
+  throw unprocessable([{ path: "Patient.identifier", message }]);
 }

@@ -16,7 +16,7 @@ import {
   wordOf,
 } from "./codes.ts";
 import { faultsOf } from "./elements.ts";
-import { isEqual, type Kept, keep } from "./kept.ts";
+import { isEqual, type Kept, keep, mayBeKept } from "./kept.ts";
 import { compact, toElements } from "./mapping.ts";
 import type { Contact, ContactPoint, Identifier, Language, Name, PatientBody, Place } from "./patient.ts";
 
@@ -200,14 +200,12 @@ const listNames = {
 };
 
 function keptOf(resource: fhir.Patient, body: PatientBody, lists: Lists): Kept {
-  const { meta, text: _narrative, id: _id, link: _link, active: _active, ...elements } = resource;
-  const { versionId: _version, lastUpdated: _instant, ...labels } = meta ?? {};
   const ids = new Map(Object.values(lists).flatMap((list) => list.map(({ element, elementId }) => [element, elementId])));
-  const named = Object.entries(elements).map(([name, value]) => [
+  const named = Object.entries(resource).map(([name, value]) => [
     name,
     Array.isArray(value) ? value.map((element) => (ids.has(element) ? { ...element, id: ids.get(element) } : element)) : value,
   ]);
-  const parts = keep({ ...Object.fromEntries(named), ...(meta && { meta: labels }) }, { ...toElements(body), meta: {} });
+  const parts = keep(Object.fromEntries(named), { ...toElements(body), meta: {} }).filter(([path]) => mayBeKept(path));
   // Last, because the other parts are found by our ids.
   for (const [name, list] of Object.entries(lists))
     for (const { element, elementId } of list)

@@ -38,11 +38,13 @@ const elementPath = /^[A-Z]/;
 
 function toIssue({ code }: AppError, requestId: string, { path, message }: FieldError): OperationOutcomeIssue {
   const isElement = elementPath.test(path);
+  const text = path === "" ? message : `${path}: ${message}`;
   return {
     severity: "error",
     code: issueTypes[code],
-    details: { text: isElement || path === "" ? message : `${path}: ${message}` },
-    diagnostics: `Request ${requestId}`,
+    details: { text: isElement ? message : text },
+    // Some clients show nothing else, such as that of HAPI.
+    diagnostics: `${text} (request ${requestId})`,
     ...(isElement && { expression: [path] }),
   };
 }

@@ -1,0 +1,19 @@
+/** Errors, with nothing behind this service. */
+import { expect, test } from "vitest";
+import { testApp } from "./testing.ts";
+
+test("an error says by diagnostics what is wrong and where, because some clients show nothing else", async () => {
+  const answer = await testApp().request("/fhir/R4/Patient", {
+    method: "POST",
+    headers: { authorization: "Bearer x", "content-type": "application/fhir+json", "x-request-id": "7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69" },
+    body: JSON.stringify({ resourceType: "Patient", identifier: [{ value: "1" }] }),
+  });
+  const { issue } = (await answer.json()) as { issue: object[] };
+  expect(issue).toMatchObject([
+    {
+      details: { text: "is required" },
+      diagnostics: "Patient.identifier[0].system: is required (request 7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69)",
+      expression: ["Patient.identifier[0].system"],
+    },
+  ]);
+});
