@@ -4,6 +4,7 @@
  */
 import { type Generated, type Kysely, sql } from "kysely";
 import type { Pool } from "pg";
+import type { Logger } from "./log.ts";
 import { Gauge, metrics } from "./metrics.ts";
 
 /** The table of `createCheckResults` in the table types of a service. */
@@ -20,11 +21,44 @@ export async function createCheckResults(db: Kysely<unknown>, role: string): Pro
   await sql`grant select, insert, update on check_results to ${sql.ref(role)}`.execute(db);
 }
 
+type Check = "audit_chain" | "ledger";
+
+/**
+ * Counts checks as run at this moment, so that their age grows and is noticed although nobody has ever run one; part of a migration.
+ */
+export async function expectChecks(db: Kysely<unknown>, checks: Check[]): Promise<void> {
+  for (const check of checks)
+    await sql`insert into check_results (name, passed) values (${check}, true) on conflict (name) do nothing`.execute(db);
+}
+
 /** Notes what came out of a check. In a copy of a database that cannot be written, it does nothing. */
-export async function noteCheck(pool: Pool, check: "audit_chain" | "ledger", passed: boolean): Promise<void> {
+async function noteCheck(pool: Pool, check: Check, passed: boolean, log: Logger): Promise<void> {
   const note = `insert into check_results (name, passed) values ($1, $2)
     on conflict (name) do update set passed = excluded.passed, finished_at = excluded.finished_at`;
-  await pool.query(note, [check, passed]).catch(() => undefined);
+  try {
+    await pool.query(note, [check, passed]);
+  } catch (error) {
+    if ((error as { code?: string }).code !== "25006") log.error({ err: error, check, passed }, "the result of a check was not noted");
+  }
+}
+
+/**
+ * Does a check and notes what came out. One that ends by an error has not passed.
+ * @throws what the check throws
+ */
+export async function noted<Result>(
+  { pool, check, log }: { pool: Pool; check: Check; log: Logger },
+  work: () => Promise<Result>,
+  hasPassed: (result: Result) => boolean,
+): Promise<Result> {
+  let passed = false;
+  try {
+    const result = await work();
+    passed = hasPassed(result);
+    return result;
+  } finally {
+    await noteCheck(pool, check, passed, log);
+  }
 }
 
 /** The databases of this process: only tests have more than one. */

@@ -1,10 +1,18 @@
 import { type TestDatabase, testDatabase } from "@pm/stack/testing";
 import { Pool } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { noteCheck, showChecks } from "../src/checks.ts";
+import { noted, showChecks } from "../src/checks.ts";
+import { createLogger } from "../src/log.ts";
 import { metrics } from "../src/metrics.ts";
 import { showStatistics } from "../src/postgres/statistics.ts";
 
+const log = createLogger("billing", "silent");
+const noteCheck = (into: Pool, check: "audit_chain" | "ledger", passed: boolean) =>
+  noted(
+    { pool: into, check, log },
+    async () => passed,
+    (result) => result,
+  );
 let database: TestDatabase;
 let pool: Pool;
 function poolOf(options?: string): Pool {
@@ -31,9 +39,32 @@ async function valuesOf(name: string): Promise<Record<string, number>> {
   return Object.fromEntries(lines.map((line) => [/\{(.*)\}/.exec(line)?.[1] ?? "", Number(line.split(" ").at(-1))]));
 }
 
-test("a check that nobody has run shows nothing", async () => {
-  expect(await valuesOf("check_passed")).toEqual({});
-  expect(await valuesOf("check_age_seconds")).toEqual({});
+test("a check that nobody has run has an age, which grows", async () => {
+  await pool.query("update check_results set finished_at = finished_at - interval '3 days'");
+  const ages = await valuesOf("check_age_seconds");
+  expect(Object.keys(ages).toSorted()).toEqual(['check="audit_chain"', 'check="ledger"']);
+  for (const age of Object.values(ages)) expect(age).toBeGreaterThan(172_800);
+});
+
+test("a check that ends by an error has not passed, and the error goes on", async () => {
+  const failing = () => Promise.reject(new Error("no memory"));
+  await expect(noted({ pool, check: "ledger", log }, failing, () => true)).rejects.toThrow("no memory");
+  expect(await valuesOf("check_passed")).toMatchObject({ 'check="ledger"': 0 });
+});
+
+test("a result that cannot be noted is logged, and the check's own answer stands", async () => {
+  const logged: string[] = [];
+  const hook = { ...log, error: (_: object, message: string) => logged.push(message) } as unknown as typeof log;
+  const nobody = new Pool({ connectionString: "postgres://nobody@127.0.0.1:1/none" });
+  expect(
+    await noted(
+      { pool: nobody, check: "ledger", log: hook },
+      async () => 7,
+      () => true,
+    ),
+  ).toBe(7);
+  await nobody.end();
+  expect(logged).toEqual(["the result of a check was not noted"]);
 });
 
 test("the last result of each check is shown with its age", async () => {

@@ -15,7 +15,8 @@ await query(postgres.url, async (client) => {
   await client.query("create role billing_doctor login password 'doctor'");
   await client.query("grant connect on database billing to billing_doctor");
 });
-await migrate({ name: "billing", env: { DATABASE_URL: databaseUrl, MIGRATION_DATABASE_URL: migrationDatabaseUrl } });
+const migrateAgain = () => migrate({ name: "billing", env: { DATABASE_URL: databaseUrl, MIGRATION_DATABASE_URL: migrationDatabaseUrl } });
+await migrateAgain();
 const doctorUrl = Object.assign(new URL(databaseUrl), { username: "billing_doctor", password: "doctor" }).href;
 
 async function doctor(url: string): Promise<{ code: number; findings: Finding[] }> {
@@ -40,6 +41,17 @@ test("the role reads no name and changes nothing", async () => {
   await query(doctorUrl, async (client) => {
     for (const statement of ["select * from accounts", "select addressee from invoices", "select * from requests", "delete from entries"])
       await expect(client.query(statement), statement).rejects.toMatchObject(refused);
+  });
+});
+
+test("what a version before let the role read is taken back by the next migration", async () => {
+  const owner = (text: string) => query(migrationDatabaseUrl, (client) => client.query(text));
+  await owner("grant select on accounts to billing_doctor; grant select (addressee) on invoices to billing_doctor");
+  await migrateAgain();
+  await query(doctorUrl, async (client) => {
+    for (const statement of ["select * from accounts", "select addressee from invoices"])
+      await expect(client.query(statement), statement).rejects.toMatchObject({ code: "42501" });
+    await client.query("select id, details from audit_entries");
   });
 });
 

@@ -140,6 +140,47 @@ test("the same batch under the same key is done once, also at the same moment", 
   expect((await admin.send("POST", "/patients", someBody(), { "idempotency-key": key })).status).toBe(422);
 });
 
+test("a repeated batch gets its answer again, though the patients are no longer as it found them", async () => {
+  for (const who of [admin, service.as("user")]) {
+    const [changes, goes] = [await create({}, who), await create({}, who)];
+    const operations = [
+      newcomer({ identifiers: [{ system: "repeated", value: changes.id }] }),
+      { method: "patch", id: changes.id, ifMatch: '"1"', body: { sex: "other" } },
+      { method: "delete", id: goes.id, ifMatch: '"1"' },
+    ];
+    const key = randomUUID();
+    const answers = await Promise.all(Array.from({ length: 4 }, () => batch(operations, { who, key })));
+    answers.push(await batch(operations, { who, key }));
+    for (const { status, body } of answers)
+      expect([status, body.results?.map(({ id }: { id: string }) => id)]).toEqual([200, expect.arrayContaining([changes.id, goes.id])]);
+    expect(answers.filter(({ headers }) => headers.get("idempotency-replayed") === null)).toHaveLength(1);
+    expect(answers.at(-1)?.body.results[1].patient).toMatchObject({ id: changes.id, version: 2, sex: "other" });
+    const other = await batch([{ method: "delete", id: goes.id }], { who, key });
+    expect([other.status, other.body.code]).toEqual([422, "idempotency_key_reused"]);
+  }
+});
+
+test("a repeated answer shows only patients whom the caller may still see", async () => {
+  const who = service.as("user");
+  const shared = await create();
+  const share = (writers: string[]) => admin.send("PUT", `/patients/${shared.id}/access`, { users: writers, teams: [] });
+  await share([who.caller.id]);
+  const [stays, goes] = [await create({}, who), await create({}, who)];
+  const operations = [shared, stays, goes].map(({ id }) => ({ method: "patch", id, body: { sex: "other" } }));
+  const key = randomUUID();
+  const first = await batch(operations, { who, key });
+  expect(first.body.results.map(({ patient }: { patient?: object }) => patient !== undefined)).toEqual([true, true, true]);
+  await share([]);
+  await who.send("DELETE", `/patients/${goes.id}`);
+  const { status, body } = await batch(operations, { who, key });
+  expect([status, body.results]).toEqual([
+    200,
+    first.body.results.map(({ patient, ...result }: { id: string; patient: object }) =>
+      [shared.id, goes.id].includes(result.id) ? result : { ...result, patient },
+    ),
+  ]);
+});
+
 test("batches that cross all win, whatever the order of their patients, names, addresses and identifiers", {
   timeout: 120_000,
 }, async () => {

@@ -270,6 +270,26 @@ test("neither reasons nor values of the patient are in the audit trail, and the 
   expect(await verifyAudit(db.pool)).toMatchObject({ intact: true });
 });
 
+test("an erasure removes the answers of batches that name the patient, and all that a dry run noted of them", async () => {
+  const [gone, stays] = [await registered(), await registered()];
+  const keyOf = async ({ id }: { id: string }, key: string) => {
+    const operations = [{ method: "patch", id, body: { sex: "other" } }];
+    expect((await admin.send("POST", "/patients:batch", { operations }, { "idempotency-key": key })).status).toBe(200);
+    const importId = randomUUID();
+    await asOwner("insert into imports (id, caller, dry_run, prefix_hash) values ($1, 'x', true, '')", [importId]);
+    const hash = createHash("sha256").update(`new-${id}@example.com`).digest();
+    await asOwner("insert into import_emails (import_id, email_hash, patient_id) values ($1, $2, $3)", [importId, hash, id]);
+  };
+  const [goneKey, staysKey] = [randomUUID(), randomUUID()];
+  await keyOf(gone, goneKey);
+  await keyOf(stays, staysKey);
+  expect((await erase(gone.id, { restrict: true })).status).toBe(202);
+  const { rows: keys } = await asOwner("select key from idempotency_keys where key = any($1)", [[goneKey, staysKey]]);
+  expect(keys).toEqual([{ key: staysKey }]);
+  const { rows: noted } = await asOwner("select patient_id from import_emails where patient_id = any($1)", [[gone.id, stays.id]]);
+  expect(noted).toEqual([{ patient_id: stays.id }]);
+});
+
 test("a version's digest is salted, and the salt goes with the version", async () => {
   const { id } = await registered();
   const digests = async () =>

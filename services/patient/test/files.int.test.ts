@@ -182,6 +182,32 @@ test.each(["ndjson", "csv"])("an export as %s can be imported again", async (for
   expect((await heir.send("GET", "/patients?sort=name")).body.items.map(strip)).toEqual(original.map(strip));
 });
 
+test("patients of a slow upload have the time at which they are stored", async () => {
+  const owner = service.as("user");
+  const { promise: isTime, resolve: sendRest } = Promise.withResolvers<void>();
+  const file = new ReadableStream<Uint8Array>({
+    async start(controller) {
+      // The first thousand is stored. The others are taken, and wait until there are more or the file ends.
+      controller.enqueue(Buffer.from(lines(Array.from({ length: 1_100 }, () => JSON.stringify(someBody()).padEnd(1_000)))));
+      await isTime;
+      controller.enqueue(Buffer.from(lines([someBody()])));
+      controller.close();
+    },
+  });
+  const headers = { authorization: `Bearer ${owner.caller.token}`, ...ndjson };
+  const request = new Request("http://localhost/patients:import", { method: "POST", body: file, headers, duplex: "half" } as RequestInit);
+  const answer = service.app.request(request);
+  const storedSince = async (at: Date) => {
+    const text = "select count(*)::int as n from patient_versions where changed_by = $1 and changed_at >= $2";
+    return (await service.db.pool.query(text, [owner.caller.id, at])).rows[0].n;
+  };
+  await expect.poll(() => storedSince(new Date(0)), { timeout: 20_000 }).toBe(1_000);
+  const sentAt = new Date();
+  sendRest();
+  expect(await (await answer).json()).toMatchObject({ created: 1_101 });
+  expect(await storedSince(sentAt)).toBe(101);
+});
+
 test("240 MB go through an import without staying in memory", { timeout: 120_000 }, async () => {
   const wrong = Buffer.from(`${JSON.stringify(someBody({ name: "x".repeat(10_000) }))}\n`);
   let sent = 0;

@@ -4,8 +4,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Pool } from "pg";
-import { noteCheck } from "../checks.ts";
+import { noted } from "../checks.ts";
 import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
+import { createLogger } from "../log.ts";
 import { connectionConfig, databaseSettings } from "../postgres/database.ts";
 import { inCommand } from "../telemetry/command.ts";
 import { type AuditTables, entryColumns, noHash } from "./audit.ts";
@@ -168,9 +169,15 @@ export async function runAuditVerification(service: string): Promise<void> {
   const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig });
   const { expect, key } = parseArgs({ options: { expect: { type: "string" }, key: { type: "string" } } }).values;
   const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });
-  const verify = async () => verifyAudit(pool, expect === undefined ? undefined : await expected(service, expect, key));
-  const report = await inCommand(service, "verify-audit", verify);
-  await noteCheck(pool, "audit_chain", report.intact);
+  const note = { pool, check: "audit_chain", log: createLogger(service, config.LOG_LEVEL) } as const;
+  const report = await inCommand(service, "verify-audit", async () => {
+    const known = expect === undefined ? undefined : await expected(service, expect, key);
+    return noted(
+      note,
+      () => verifyAudit(pool, known),
+      ({ intact }) => intact,
+    );
+  });
   await pool.end();
   process.stdout.write(`${JSON.stringify(report)}\n`);
   process.exitCode = report.intact ? 0 : 1;

@@ -15,12 +15,12 @@ import { rulesAt } from "../patients/fields.ts";
 import { hasRecordNumber, withRecordNumber } from "../patients/identifiers.ts";
 import type { Patients } from "../patients/patients.ts";
 import { emailKeyOf, type FieldChange, importedRecord } from "../patients/record.ts";
-import type { Duplicates, Look, Newcomer } from "../patients/registration.ts";
+import type { Duplicates } from "../patients/registration.ts";
 import { searchWords } from "../patients/search.ts";
-import { type CollectedPatients, collectPatients } from "../patients/write-store.ts";
+import { type CollectedPatients, collectPatients, type NewPatient } from "../patients/write-store.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
 import type { DuplicateMode } from "../tables.ts";
-import { type LineDuplicates, readImportDuplicates } from "./duplicates-store.ts";
+import { findDuplicates, type LineDuplicates, type NewLine, readImportDuplicates } from "./duplicates-store.ts";
 import { withEntries } from "./lists.ts";
 import type { ImportFile, ImportLine } from "./rows.ts";
 import { advanceImport, beginImport, cancelledReason, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
@@ -37,7 +37,6 @@ const linesPerTurn = 25;
 const bytesPerTurn = 64 * 1024;
 /** How many words of names an import remembers. A million people have fewer, and they take little memory. */
 const maxKnownWords = 50_000;
-
 /** This many lines of a dry run show what they would change. */
 const maxChanges = 1_000;
 
@@ -63,13 +62,15 @@ export type ImportReport = {
 
 type Batch = {
   imported: (Imported & { names: string[] })[];
+  /** Those whom it creates, when it is known at which time. */
+  made: ((at: Date) => NewPatient)[];
   patients: CollectedPatients;
   failures: { line: number; errors: FieldError[] }[];
   bytes: number;
   /** Identifiers of the patients that it creates. */
   keys: Set<string>;
   /** Those who may be registered already, and are looked for, by their ids. */
-  newcomers: (Newcomer & { id: string; line: number })[];
+  newcomers: NewLine[];
 };
 
 type Options = {
@@ -160,17 +161,15 @@ async function importLines(options: Options, call: Call, file: ImportFile, run: 
   }
   const { id, prefixHash: _hash, finished: _finished, ...counts } = writer.reached();
   const shown = dryRun && mode !== "create" ? { changes: writer.changes } : {};
-  const { ignoredColumns } = file;
   const lists = { errors: readImportErrors(options.db, id), possibleDuplicates: readImportDuplicates(options.db, id) };
-  return { importId: id, dryRun, ...counts, ...shown, ignoredColumns, ...lists };
+  return { importId: id, dryRun, ...counts, ...shown, ignoredColumns: file.ignoredColumns, ...lists };
 }
 
 /** Adds the patients that lines create to a batch. */
 function createTaker({ recordNumbers, now, settings }: Options, call: Call, { dryRun, duplicates }: Run, knownWords: Set<string>) {
   const viewer = viewerOf(call.caller);
   return async ({ number: line, body, added }: ImportLine, batch: Batch): Promise<void> => {
-    const at = now();
-    const given = importedRecord(added ? withEntries(body as Record<string, unknown>, added) : body, rulesAt(at.getTime(), settings));
+    const given = importedRecord(added ? withEntries(body as Record<string, unknown>, added) : body, rulesAt(now().getTime(), settings));
     const getsNumber = !dryRun && !hasRecordNumber(given);
     const record = getsNumber ? withRecordNumber(given, await recordNumbers.next()) : given;
     const id = randomUUIDv7();
@@ -178,9 +177,11 @@ function createTaker({ recordNumbers, now, settings }: Options, call: Call, { dr
     const found = searchWords(record);
     const words = { ...found, names: found.names.filter((word) => !knownWords.has(word)) };
     const who = { actor: call.actorId, requestId: call.requestId };
-    const event = registeredEvent(id, at, call.traceparent, record);
     // Nobody waits for the billing accounts of an import, so the worker opens them.
-    batch.patients.add({ ...who, id, at, action: "imported", record, emailKey, words, event, billingAt: at });
+    batch.made.push((at) => {
+      const event = registeredEvent(id, at, call.traceparent, record);
+      return { ...who, id, at, action: "imported", record, emailKey, words, event, billingAt: at };
+    });
     if (duplicates !== "allow") batch.newcomers.push({ ...who, id, line, viewer, record, words: found });
     batch.imported.push({ line, id, outcome: "created", claims: claimsOf(given, settings), getsNumber, names: words.names });
   };
@@ -196,7 +197,7 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
   const knownWords = new Set<string>();
   const who = { viewer: viewerOf(call.caller), requestId: call.requestId };
   const stepOptions = { dryRun, transferId, signal, refusesDuplicates: run.duplicates === "refuse" };
-  const lists = () => ({ imported: [], failures: [], newcomers: [] });
+  const lists = () => ({ imported: [], made: [], failures: [], newcomers: [] });
   const newBatch = (): Batch => ({ ...lists(), patients: spare.pop() ?? collectPatients(), bytes: 0, keys: new Set() });
   const take = createTaker(options, call, run, knownWords);
   const update = createUpdates(options, call, { ...run, importId: started.id });
@@ -252,8 +253,11 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
       const written = batch;
       writing = written;
       batch = newBatch();
-      progress = findDuplicates(written, options.duplicates, run.duplicates === "refuse" ? "everywhere" : "closely")
-        .then((duplicates) => advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, duplicates }))
+      progress = findDuplicates(written.newcomers, options.duplicates, run.duplicates === "refuse" ? "everywhere" : "closely")
+        .then(async (duplicates) => {
+          await collect(written, options.now());
+          return advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, duplicates });
+        })
         .finally(committed)
         .then((after) => {
           reached = after;
@@ -264,18 +268,21 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
           return after;
         });
       // The next call that awaits it gets the error. Until then it must not count as unhandled.
-      progress.catch(noop);
+      progress.catch(() => undefined);
     },
   };
 }
 
-/** Lines whose patients may be registered already, as of what is stored before them. */
-async function findDuplicates({ newcomers }: Batch, duplicates: Duplicates, look: Look): Promise<(LineDuplicates & { id: string })[]> {
-  const counts = newcomers.length > 0 ? await duplicates.count(newcomers, look) : [];
-  return newcomers.flatMap(({ id, line }, index) => (counts[index] ? [{ id, line, possibleDuplicates: counts[index] }] : []));
+/**
+ * A batch of a slow upload waits for its lines. Its patients have the time at which they are written, since nobody who follows by
+ * instants looks for those that are older (`readCompleteUntil`).
+ */
+async function collect({ made, patients }: Batch, at: Date): Promise<void> {
+  for (const [index, make] of made.entries()) {
+    if (index % linesPerTurn === 0) await nextTurn();
+    patients.add(make(at));
+  }
 }
-
-const noop = (): void => undefined;
 
 /** The error with what is stored, and how the sender continues. */
 function endedBy(reason: AppError, { key, dryRun }: Run, { lines, created, updated, failed }: ImportProgress): AppError {

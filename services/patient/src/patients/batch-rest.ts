@@ -47,7 +47,9 @@ const BatchResultsSchema = z
         status: z.union([z.literal(200), z.literal(201), z.literal(204)]).openapi({ description: "As that of the operation alone." }),
         id: z.uuid(),
         version: z.int(),
-        patient: PatientSchema.optional().openapi({ description: "As it is now; missing after a deletion." }),
+        patient: PatientSchema.optional().openapi({
+          description: "As it is now; missing after a deletion. A repeated answer has those whom the caller may still see.",
+        }),
       }),
     ),
   })

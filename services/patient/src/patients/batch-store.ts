@@ -18,9 +18,15 @@ export type UsedKey = { hash: string; results: BatchedWrite[] | null };
 /** Takes a key for a batch. If it is taken already, gives the request that it belongs to; waits for one that is under way. */
 export async function claimKey(tx: Queries, { actor, key, hash, batchId }: BatchKey): Promise<UsedKey | undefined> {
   if ((await tx.query(claimStatement, [actor, key, hash, batchId])).length > 0) return undefined;
-  const [used] = await tx.query<UsedKey>(keyStatement, [actor, key]);
+  const used = await findKey(tx, { actor, key });
   // It has expired this moment, and was cleaned up.
   return used ?? claimKey(tx, { actor, key, hash, batchId });
+}
+
+/** What a key was used for, if it was. */
+export async function findKey(db: Queries, { actor, key }: Pick<BatchKey, "actor" | "key">): Promise<UsedKey | undefined> {
+  const [used] = await db.query<UsedKey>(keyStatement, [actor, key]);
+  return used;
 }
 
 const resultsStatement = { name: "batches_results", text: "update idempotency_keys set results = $3 where caller = $1 and key = $2" };

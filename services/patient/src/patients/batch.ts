@@ -7,15 +7,14 @@ import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import { isUuid } from "@pm/kit/uuid";
 import { headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
-import { type BatchedWrite, type Patient, recordNumberSystem } from "../tables.ts";
+import { type BatchedWrite, recordNumberSystem } from "../tables.ts";
 import { findFor, notFound } from "./access.ts";
-import { type BatchKey, claimKey, insertWords, keepResults, lockPatients, readAccounts } from "./batch-store.ts";
+import { type Result, replay, resultsOf } from "./batch-replay.ts";
+import { type BatchKey, claimKey, findKey, insertWords, keepResults, lockPatients } from "./batch-store.ts";
 import { changePatient } from "./change-store.ts";
 import { claimsOf } from "./conflicts.ts";
-
 import { registeredEvent } from "./events.ts";
 import { rulesAt } from "./fields.ts";
-import { readVersion } from "./history-store.ts";
 import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
 import { changed, changeOf, later, lostRace, type Next } from "./patients.ts";
 import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
@@ -30,8 +29,7 @@ export type Operation =
   | { method: "replace" | "patch"; id: string; ifMatch?: string | undefined; body: unknown }
   | { method: "delete"; id: string; ifMatch?: string | undefined };
 
-/** What an operation did. A deletion has no patient. */
-export type Result = BatchedWrite & { patient?: Patient };
+type Answer = { results: Result[]; repeated: boolean };
 
 /** An operation that was checked. `next` is undefined for a patient that stays as it is. */
 type Plan = { index: number } & (
@@ -54,17 +52,37 @@ const isConflict = (error: unknown): boolean =>
 export function createBatches(options: Options) {
   const { db, billing, conflicts, settings, committed } = options;
 
-  /** The answer to a batch whose key was used before: the versions that it wrote. */
-  async function replay(call: Call, results: BatchedWrite[]): Promise<Result[]> {
-    const accounts = await readAccounts(db, [...new Set(results.map(({ id }) => id))]);
-    const who = { actor: call.actorId, requestId: call.requestId };
-    const read = async (result: BatchedWrite): Promise<Result> => {
-      const version = result.status === 204 ? undefined : await readVersion(db, { ...who, ...result });
-      if (!version || Object.keys(version.record).length === 0) return result;
-      const { id, record, createdAt, at } = version;
-      return { ...result, patient: { id, version: result.version, record, createdAt, updatedAt: at, accountId: accounts.get(id) } };
+  /** The answer again, if the key was used before. */
+  async function repeat(call: Call, key: BatchKey | undefined): Promise<Answer | undefined> {
+    const used = key && (await findKey(db, key));
+    return used && { results: await replay(db, call, resultsOf(used, key)), repeated: true };
+  }
+
+  async function write(call: Call, operations: Operation[], key: BatchKey | undefined): Promise<Answer> {
+    const newcomers = await newcomersOf(options, call, operations);
+    let write = () =>
+      withNumbers(options, newcomers, (creations) =>
+        inTransaction(db, (tx) => apply(tx, { ...options, creations }, call, operations, key), { tries, isConflict }),
+      );
+    // What a refusal tells of patients whom the caller may not see is counted for each operation.
+    if (!viewerOf(call.caller).seesAll)
+      for (const plan of await planAll(db, { ...options, creations: newcomers }, call, operations)) {
+        const [id, record, before] = claimantOf(plan);
+        const inner = write;
+        write = () => conflicts.counted(call, id, claimsOf(record, settings, before), inner);
+      }
+    const written = await write();
+    if ("used" in written) return { results: await replay(db, call, written.used), repeated: true };
+    committed();
+    const token = call.caller.kind === "service" ? undefined : call.caller.token;
+    const open = async (result: Result): Promise<Result> => {
+      const { status, patient } = result;
+      if (status !== 201 || !patient) return result;
+      const { name, email } = patient.record;
+      const accountId = await billing.open({ patient: { patientId: patient.id, name, email }, token, traceparent: call.traceparent });
+      return { ...result, patient: { ...patient, accountId } };
     };
-    return Promise.all(results.map(read));
+    return { results: await Promise.all(written.results.map(open)), repeated: false };
   }
 
   return {
@@ -72,34 +90,20 @@ export function createBatches(options: Options) {
      * Does all operations, or none. The same operations under the same idempotency key get the first answer again.
      * @throws AppError that names the operation that cannot be done
      */
-    async run(call: Call, operations: Operation[], key: string | undefined): Promise<{ results: Result[]; repeated: boolean }> {
+    async run(call: Call, operations: Operation[], key: string | undefined): Promise<Answer> {
       requireOnce(operations);
       const hash = sha256(JSON.stringify(operations));
       const batchKey = key === undefined ? undefined : { actor: call.actorId, key, hash, batchId: randomUUIDv7() };
-      const newcomers = await newcomersOf(options, call, operations);
-      let write = () =>
-        withNumbers(options, newcomers, (creations) =>
-          inTransaction(db, (tx) => apply(tx, { ...options, creations }, call, operations, batchKey), { tries, isConflict }),
-        );
-      // What a refusal tells of patients whom the caller may not see is counted for each operation.
-      if (!viewerOf(call.caller).seesAll)
-        for (const plan of await planAll(db, { ...options, creations: newcomers }, call, operations)) {
-          const [id, record, before] = claimantOf(plan);
-          const inner = write;
-          write = () => conflicts.counted(call, id, claimsOf(record, settings, before), inner);
-        }
-      const written = await write();
-      if ("used" in written) return { results: await replay(call, written.used), repeated: true };
-      committed();
-      const token = call.caller.kind === "service" ? undefined : call.caller.token;
-      const open = async (result: Result): Promise<Result> => {
-        const { status, patient } = result;
-        if (status !== 201 || !patient) return result;
-        const { name, email } = patient.record;
-        const accountId = await billing.open({ patient: { patientId: patient.id, name, email }, token, traceparent: call.traceparent });
-        return { ...result, patient: { ...patient, accountId } };
-      };
-      return { results: await Promise.all(written.results.map(open)), repeated: false };
+      const before = await repeat(call, batchKey);
+      if (before) return before;
+      try {
+        return await write(call, operations, batchKey);
+      } catch (error) {
+        // The same request may have finished since, and changed what this one was checked against.
+        const meanwhile = error instanceof AppError ? await repeat(call, batchKey) : undefined;
+        if (!meanwhile) throw error;
+        return meanwhile;
+      }
     },
   };
 }
@@ -217,10 +221,7 @@ async function apply(
   key: BatchKey | undefined,
 ): Promise<{ used: BatchedWrite[] } | { results: Result[] }> {
   const used = key && (await claimKey(tx, key));
-  if (used) {
-    if (used.hash === key.hash && used.results) return { used: used.results };
-    throw new AppError("idempotency_key_reused", "Idempotency-Key: was used for another body. Use a new key for a new request.");
-  }
+  if (used) return { used: resultsOf(used, key) };
   const ids = operations.flatMap((operation) => (operation.method === "create" || !isUuid(operation.id) ? [] : [operation.id]));
   await lockPatients(tx, ids);
   const plans = await planAll(tx, options, call, operations);
