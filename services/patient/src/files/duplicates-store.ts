@@ -1,23 +1,9 @@
 /** Lines of imports whose patients may be registered already. */
 import type { FieldError } from "@pm/kit/errors";
 import type { Queries } from "@pm/kit/postgres/transaction";
-import type { Duplicates, Look, Newcomer } from "../patients/registration.ts";
 
 /** How many patients may be the same person as that of a line. */
 export type LineDuplicates = { line: number; possibleDuplicates: number };
-
-/** Somebody whom a line creates. */
-export type NewLine = Newcomer & { id: string; line: number };
-
-/** Lines whose patients may be registered already, as of what is stored before them. */
-export async function findDuplicates(
-  newLines: NewLine[],
-  duplicates: Duplicates,
-  look: Look,
-): Promise<(LineDuplicates & { id: string })[]> {
-  const counts = newLines.length > 0 ? await duplicates.count(newLines, look) : [];
-  return newLines.flatMap(({ id, line }, index) => (counts[index] ? [{ id, line, possibleDuplicates: counts[index] }] : []));
-}
 
 /** A report has so many. */
 const maxReported = 10_000;

@@ -20,7 +20,8 @@ import { searchWords } from "../patients/search.ts";
 import { type CollectedPatients, collectPatients, type NewPatient } from "../patients/write-store.ts";
 import type { RecordNumbers } from "../record-numbers/record-numbers.ts";
 import type { DuplicateMode } from "../tables.ts";
-import { findDuplicates, type LineDuplicates, type NewLine, readImportDuplicates } from "./duplicates-store.ts";
+import { findDuplicates, type NewLine } from "./duplicates.ts";
+import { type LineDuplicates, readImportDuplicates } from "./duplicates-store.ts";
 import { withEntries } from "./lists.ts";
 import type { ImportFile, ImportLine } from "./rows.ts";
 import { advanceImport, beginImport, cancelledReason, type Imported, type ImportProgress, readImportErrors } from "./store.ts";
@@ -39,7 +40,6 @@ const bytesPerTurn = 64 * 1024;
 const maxKnownWords = 50_000;
 /** This many lines of a dry run show what they would change. */
 const maxChanges = 1_000;
-
 type LineChanges = { line: number; id: string; changes: FieldChange[] };
 
 /** How an import ended. Errors are read on demand, since there may be as many as lines. */
