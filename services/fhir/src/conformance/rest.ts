@@ -35,6 +35,7 @@ const readSmartConfiguration = createRoute({
   description: "What auth publishes of itself (RFC 8414), in the words of SMART App Launch. People do not sign in by SMART here.",
   responses: {
     200: jsonAnswer(z.looseObject({ token_endpoint: z.string() }).openapi("SmartConfiguration", { example: exampleSmart }), "The metadata"),
+    ...errorAnswers("resource_exhausted"),
   },
 });
 

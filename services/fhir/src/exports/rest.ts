@@ -19,7 +19,11 @@ export const exportOperations: Operation[] = [
 
 const tags = ["Bulk Data"];
 const id = z.string().openapi({ example: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f" });
-const several = z.union([z.string(), z.array(z.string())]).optional();
+/** A parameter may come several times. Clients that are generated from the document send one text, with commas. */
+const several = z
+  .union([z.string(), z.array(z.string())])
+  .optional()
+  .openapi({ type: "string" });
 
 const kickOff = {
   method: "get",

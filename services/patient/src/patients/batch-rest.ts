@@ -44,7 +44,7 @@ const BatchResultsSchema = z
   .object({
     results: z.array(
       z.object({
-        status: z.union([z.literal(200), z.literal(201), z.literal(204)]).openapi({ description: "As that of the operation alone." }),
+        status: z.int().openapi({ description: "As that of the operation alone: 200, 201 or 204." }),
         id: z.uuid(),
         version: z.int(),
         patient: PatientSchema.optional().openapi({
