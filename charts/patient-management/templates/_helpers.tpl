@@ -152,6 +152,17 @@ pm.kafkaVolume (dict "root" $ "name" "patient")
           {{- end }}
 {{- end }}
 
+{{/* The ports of the brokers, for a NetworkPolicy */}}
+{{- define "pm.kafkaPorts" -}}
+{{- $ports := list }}
+{{- range .Values.kafka.brokers }}
+{{- $ports = append $ports (regexFind "[0-9]+$" . | int) }}
+{{- end }}
+{{- range uniq $ports }}
+- port: {{ . }}
+{{- end }}
+{{- end }}
+
 {{- define "pm.secretsVolume" -}}
 - name: secrets
   secret:
