@@ -6,8 +6,9 @@
 import { spawn, spawnSync } from "node:child_process";
 import { resolve } from "node:path";
 import { SERVICES } from "@pm/stack/names";
+import { installPrometheus } from "@pm/stack/programs/prometheus";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startPrometheus } from "../rehearsals/prometheus.ts";
+import { startRehearsing } from "../rehearsals/prometheus.ts";
 import { type Part, type Place, type Rehearsal, rehearse } from "../rehearsals/rehearsal.ts";
 import { everywhere } from "../rehearsals/rehearsals.ts";
 import { expectConsistent } from "./invariants.ts";
@@ -21,7 +22,7 @@ const reason = missing();
 const meta = reason === undefined ? {} : { skipped: reason };
 const nextTag = process.env.CLUSTER_IMAGE_TAG_NEXT;
 
-const say = (line: string) => process.stdout.write(`${line}\n`);
+const say = (line: string) => void process.stdout.write(`${line}\n`);
 const seconds = (since: number) => `${((performance.now() - since) / 1_000).toFixed(1)} s`;
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: a describe block
@@ -116,13 +117,17 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
   });
 
   step("rehearses runbooks: each fault makes its alert fire, and its end makes it resolve", async () => {
-    if (spawnSync("prometheus", ["--version"]).status !== 0) {
-      process.stderr.write("SKIPPED: prometheus is not on the PATH.\n");
+    const missing = await installPrometheus(say).then(
+      () => undefined,
+      (error: Error) => error.message,
+    );
+    if (missing !== undefined) {
+      process.stderr.write(`SKIPPED: ${missing}\n`);
       return;
     }
     const platform = await connectPlatform(namespace);
-    const metrics = Object.entries(platform.services).map(([service, { url }]) => [service, url]);
-    const prometheus = await startPrometheus(Object.fromEntries(metrics));
+    const targets = Object.entries(platform.services).map(([service, { url }]) => [service, Number(new URL(url).port)]);
+    const prometheus = await startRehearsing(Object.fromEntries(targets), say);
     const partOf = (part: Part) => (part === "kafka" ? platform.kafka : platform.services[part]);
     const place: Place = {
       ...{ gatewayUrl: gateway.url, admin, postgresUrl: platform.postgres.url },

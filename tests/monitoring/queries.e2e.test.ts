@@ -10,7 +10,7 @@ import { queriesOf } from "@pm/monitoring/runbooks";
 import { SERVICES } from "@pm/stack/names";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { run } from "@pm/stack/programs/child";
-import { startPrometheus } from "@pm/stack/prometheus";
+import { startPrometheus, targetsOf } from "@pm/stack/prometheus";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Client, clientOf, logIn, type PatientAnswer, person } from "../e2e/client.ts";
 
@@ -23,7 +23,7 @@ beforeAll(async () => {
   platform = await startPlatform({ dataDir, durable: false });
   prometheus = await startPrometheus({
     dataDir,
-    ports: platform.ports,
+    targets: targetsOf(platform.ports),
     everySeconds: 1,
     progress: (line) => void process.stderr.write(`${line}\n`),
   });

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { ServiceName } from "@pm/stack/names";
 import pg from "pg";
 import { type Client, clientOf } from "../e2e/client.ts";
-import { type Prometheus, queriesOf, type Series } from "./prometheus.ts";
+import { type Rehearsing, type Series, shortQueriesOf } from "./prometheus.ts";
 
 /** A platform that runs, and how its parts are stopped and started from outside. */
 export type Place = {
@@ -114,7 +114,7 @@ async function logIn({ gatewayUrl, admin }: Place): Promise<Client> {
   return clientOf(gatewayUrl, (answer.body as { token: string }).token);
 }
 
-type Play = { place: Place; prometheus: Prometheus; say: (line: string) => void; signal: AbortSignal };
+type Play = { place: Place; prometheus: Rehearsing; say: (line: string) => void; signal: AbortSignal };
 
 /**
  * Rehearses one runbook, and leaves the platform as it was, but for the patients whom the rehearsal made.
@@ -143,7 +143,7 @@ export async function rehearse(runbook: string, rehearsal: Rehearsal, { place, p
     }
   };
   const look = async () => {
-    for (const query of queriesOf(runbook)) {
+    for (const query of shortQueriesOf(runbook)) {
       const found = (await prometheus.query(query)).find(rehearsal.shows);
       if (found) return `${query} is ${found.value} for ${JSON.stringify(found.labels)}`;
     }

@@ -1,19 +1,22 @@
 /** Rehearses runbooks on a real platform, with a real Prometheus and the rules of the chart. */
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Platform, startPlatform } from "@pm/stack/platform";
+import { installPrometheus } from "@pm/stack/programs/prometheus";
+import { targetsOf } from "@pm/stack/prometheus";
 import { readRunning } from "@pm/stack/running";
 import { afterAll, beforeAll, describe, test } from "vitest";
-import { whyNot } from "../charts/render.ts";
-import { type Prometheus, startPrometheus } from "./prometheus.ts";
+import { type Rehearsing, startRehearsing } from "./prometheus.ts";
 import { type Rehearsal, rehearse } from "./rehearsal.ts";
 import { everywhere, onOneMachine } from "./rehearsals.ts";
-import { metricsOf, onThisMachine } from "./rehearse.ts";
+import { onThisMachine } from "./rehearse.ts";
 
-const hasPrometheus = spawnSync("prometheus", ["--version"]).status === 0;
-const skipped = whyNot("helm") ?? (hasPrometheus ? undefined : "no prometheus on the PATH (Debian: apt install prometheus)");
+const say = (line: string) => void process.stdout.write(`${line}\n`);
+const skipped = await installPrometheus(say).then(
+  () => undefined,
+  (error: Error) => error.message,
+);
 
 describe.skipIf(skipped)(
   "a rehearsal makes its alert fire and resolve, and the runbook's query shows the cause",
@@ -24,10 +27,10 @@ describe.skipIf(skipped)(
   () => {
     const dataDir = mkdtempSync(join(tmpdir(), "pm-rehearsals-"));
     let platform: Platform;
-    let prometheus: Prometheus;
+    let prometheus: Rehearsing;
     beforeAll(async () => {
       platform = await startPlatform({ dataDir, durable: false });
-      prometheus = await startPrometheus(metricsOf(readRunning(dataDir)));
+      prometheus = await startRehearsing(targetsOf(platform.ports), say);
     });
     afterAll(async () => {
       await prometheus?.stop();
@@ -41,7 +44,6 @@ describe.skipIf(skipped)(
     const { RequestsSlow: _slow, ...frozen } = onOneMachine;
     const rehearsals: Record<string, Rehearsal> = { ...steady, ...frozen };
     test.each(Object.entries(rehearsals))("%s", async (name, rehearsal) => {
-      const say = (line: string) => void process.stdout.write(`${line}\n`);
       const place = onThisMachine(readRunning(dataDir));
       await rehearse(name, rehearsal, { place, prometheus, say, signal: new AbortController().signal });
     });

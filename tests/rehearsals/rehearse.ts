@@ -1,12 +1,13 @@
 /**
  * `npm run rehearse -- OutboxStuck` rehearses a runbook on the platform that `npm start` runs: it makes the fault from
  * outside, waits until the alert fires and the runbook's query shows the cause, undoes the fault, and waits until the
- * alert is resolved. Several names are rehearsed one after the other, `all` means each. It needs Prometheus, and helm for
- * the rules of the chart. It makes patients, so it is not for a platform with real ones.
+ * alert is resolved. Several names are rehearsed one after the other, `all` means each. It needs Prometheus. It makes
+ * patients, so it is not for a platform with real ones.
  */
+import { targetsOf } from "@pm/stack/prometheus";
 import type { Running } from "@pm/stack/running";
 import { localPlatform } from "../local.ts";
-import { startPrometheus } from "./prometheus.ts";
+import { startRehearsing } from "./prometheus.ts";
 import { type Place, type Rehearsal, rehearse } from "./rehearsal.ts";
 import { everywhere, onOneMachine } from "./rehearsals.ts";
 
@@ -21,13 +22,6 @@ export function onThisMachine({ gatewayUrl, admin, postgresUrl, pids }: Running)
   return { gatewayUrl, admin, postgresUrl, stop: (part) => signal(part, "SIGSTOP"), start: (part) => signal(part, "SIGCONT") };
 }
 
-/** Where the metrics of each component are. */
-export function metricsOf({ ports }: Running): Record<string, string> {
-  const { auth, billing, patient, analytics, gatewayHealth: gateway } = ports;
-  const at = Object.entries({ auth, billing, patient, analytics, gateway });
-  return Object.fromEntries(at.map(([service, port]) => [service, `http://127.0.0.1:${port}`]));
-}
-
 async function main(wanted: string[]): Promise<void> {
   const names = wanted.includes("all") ? Object.keys(known) : wanted;
   const unknown = names.filter((name) => !(name in known));
@@ -38,8 +32,8 @@ async function main(wanted: string[]): Promise<void> {
   const running = localPlatform();
   const interrupted = new AbortController();
   process.once("SIGINT", () => interrupted.abort(new Error("interrupted; what was stopped goes on")));
-  const prometheus = await startPrometheus(metricsOf(running));
   const say = (line: string) => void process.stdout.write(`${line}\n`);
+  const prometheus = await startRehearsing(targetsOf(running.ports), say);
   try {
     for (const name of names) {
       const rehearsal = known[name] as Rehearsal;

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { chooseRuntime, dockerServer } from "./docker/docker.ts";
-import { type Ports, SERVICES } from "./names.ts";
+import { type Ports, SERVICES, type ServiceName } from "./names.ts";
 import type { Progress } from "./programs/cache.ts";
 import { startChild } from "./programs/child.ts";
 import { freePort } from "./programs/ports.ts";
@@ -11,9 +11,20 @@ import { nativeServer, type RunningServer, startServer } from "./programs/server
 import { ROOT } from "./services.ts";
 import { PROMETHEUS } from "./versions.ts";
 
+type MetricPorts = Pick<Ports, ServiceName | "gatewayHealth">;
+
+/** Where each component of a platform on this machine serves its metrics. */
+export const targetsOf = (ports: MetricPorts): Record<string, number> => ({
+  ...Object.fromEntries(SERVICES.map((name) => [name, ports[name]])),
+  gateway: ports.gatewayHealth,
+});
+
 export type PrometheusOptions = {
   dataDir: string;
-  ports: Pick<Ports, (typeof SERVICES)[number] | "gatewayHealth">;
+  /** Ports of this machine, by the name of the component whose metrics are there. */
+  targets: Record<string, number>;
+  /** A file of rules; those of the chart by default. */
+  rules?: string;
   /** Between scrapes, and between evaluations of the rules; 5 by default. */
   everySeconds?: number;
   progress: Progress;
@@ -23,20 +34,19 @@ const RULES = join(ROOT, "charts/patient-management/files/rules.yaml");
 
 /** Returns when it answers. Undefined if there is no Prometheus to be had: neither the program nor a Docker engine. */
 export async function startPrometheus(options: PrometheusOptions): Promise<(RunningServer & { url: string }) | undefined> {
-  const { dataDir, ports, everySeconds = 5, progress } = options;
+  const { dataDir, rules = RULES, everySeconds = 5, progress } = options;
   const found = await installPrometheus(progress).catch(() => undefined);
   if (!found && (await chooseRuntime()) !== "docker") return undefined;
   const [folder, logFile] = [join(dataDir, "observe"), join(dataDir, "logs", "prometheus.log")];
   for (const path of [folder, join(dataDir, "logs")]) mkdirSync(path, { recursive: true });
   const [port, config] = [await freePort(9090), join(folder, "prometheus.json")];
   const host = found || process.platform === "linux" ? "127.0.0.1" : "host.docker.internal";
-  const targets = { ...Object.fromEntries(SERVICES.map((name) => [name, ports[name]])), gateway: ports.gatewayHealth };
-  const static_configs = Object.entries(targets).map(([service, at]) => ({ targets: [`${host}:${at}`], labels: { service } }));
+  const static_configs = Object.entries(options.targets).map(([service, at]) => ({ targets: [`${host}:${at}`], labels: { service } }));
   writeFileSync(
     config,
     JSON.stringify({
       global: { scrape_interval: `${everySeconds}s`, scrape_timeout: `${everySeconds}s`, evaluation_interval: `${everySeconds}s` },
-      rule_files: [found ? RULES : "/etc/prometheus/rules.yaml"],
+      rule_files: [found ? rules : "/etc/prometheus/rules.yaml"],
       scrape_configs: [{ job_name: "platform", static_configs }],
     }),
   );
@@ -53,7 +63,7 @@ export async function startPrometheus(options: PrometheusOptions): Promise<(Runn
         command: ["--config.file=/etc/prometheus/prometheus.yml", ...args],
         files: [
           { source: config, target: "/etc/prometheus/prometheus.yml" },
-          { source: RULES, target: "/etc/prometheus/rules.yaml" },
+          { source: rules, target: "/etc/prometheus/rules.yaml" },
         ],
         ...(process.platform === "linux" ? { hostNetwork: true } : { ports: { [port]: port } }),
       });

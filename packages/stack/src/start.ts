@@ -14,6 +14,7 @@ import { missingPrograms, type Platform, startPlatform } from "./platform.ts";
 import { stopChildren } from "./programs/child.ts";
 import { freePort, holderOf, isFree } from "./programs/ports.ts";
 import { commandLine, isAlive, parentOf } from "./programs/processes.ts";
+import { targetsOf } from "./prometheus.ts";
 import { ROOT } from "./services.ts";
 
 const HELP = `npm start [-- options]
@@ -81,7 +82,7 @@ async function main(): Promise<void> {
     const allPorts = { ...ports, ...preferred, gatewayHealth: await freePort() };
     hint = `\n\nThe logs are in ${relative(process.cwd(), join(DATA, "logs"))}.`;
     const log = (line: string) => say(`  ${line}`);
-    const observers = observe ? await startObservers({ dataDir: DATA, ports: allPorts, progress: log }) : undefined;
+    const observers = observe ? await startObservers({ dataDir: DATA, targets: targetsOf(allPorts), progress: log }) : undefined;
     const platform = await startPlatform({
       dataDir: DATA,
       ports: allPorts,
