@@ -3,11 +3,12 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { AppError } from "@pm/kit/errors";
 import { type BillingAccount, BillingAccountSchema, BillingAccountStatus } from "@pm/proto/billing/v1/billing";
+import type { Account } from "fhir/r4.js";
 import { answered, asCaller, type Billing } from "../billing/client.ts";
 import { euros } from "../billing/elements.ts";
 import { codesOf, idsOf, referenceIn, uuidOf } from "../rest/criteria.ts";
 import type { Call } from "../rest/inner.ts";
-import { nothing, type Page, readable } from "../rest/readable.ts";
+import { nothing, type Page, readable, unlessAbsent } from "../rest/readable.ts";
 import type { Search } from "../rest/search-parameters.ts";
 import { statuses, statusSystem, toAccount } from "./mapping.ts";
 
@@ -18,6 +19,8 @@ const example = create(BillingAccountSchema, {
   updateTime: timestampFromDate(new Date("2026-01-29T10:00:00Z")),
 });
 
+const subjectsOf = ({ subject = [] }: Account) => subject.map(({ reference }) => reference);
+
 export function createAccounts({ billing, base }: { billing: Billing; base: string }) {
   async function withLinked(call: Call, key: { case: "accountId" | "patientId"; value: string }): Promise<BillingAccount[]> {
     const { account, linkedAccounts } = await answered(billing.getBillingAccount({ key }, asCaller(call)));
@@ -25,11 +28,8 @@ export function createAccounts({ billing, base }: { billing: Billing; base: stri
   }
 
   /** Without accounts of its own, a patient has none: no error, as a search has it. */
-  const ofPatient = (call: Call, patientId: string) =>
-    withLinked(call, { case: "patientId", value: patientId }).catch((error: unknown) => {
-      if (error instanceof AppError && error.code === "not_found") return [];
-      throw error;
-    });
+  const ofPatient = async (call: Call, patientId: string) =>
+    (await withLinked(call, { case: "patientId", value: patientId }).catch(unlessAbsent)) ?? [];
 
   return readable<"Account">({
     type: "Account",
@@ -42,8 +42,8 @@ export function createAccounts({ billing, base }: { billing: Billing; base: stri
       status: { type: "token", documentation: "active, on-hold or inactive" },
     },
     includes: {
-      subject: (account) => (account.resourceType === "Account" ? (account.subject ?? []).map(({ reference }) => reference) : []),
-      patient: (account) => (account.resourceType === "Account" ? (account.subject ?? []).map(({ reference }) => reference) : []),
+      subject: subjectsOf,
+      patient: subjectsOf,
     },
 
     async read(call, id) {

@@ -31,4 +31,3 @@ const codeOf = new Map((Object.keys(wordsOf) as ActionCode[]).flatMap((code) => 
 
 /** What FHIR calls an action. A word that is not listed says that something was executed. */
 export const actionCodeOf = (word: string): ActionCode => codeOf.get(word) ?? "E";
-export const isListed = (word: string): boolean => codeOf.has(word);

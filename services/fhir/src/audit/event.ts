@@ -2,7 +2,7 @@
 import { AppError, invalidFields } from "@pm/kit/errors";
 import { codesOf, referenceIn, spanOf, textIn, textsOf } from "../rest/criteria.ts";
 import type { Ask, Call } from "../rest/inner.ts";
-import { nothing, type Page, readable } from "../rest/readable.ts";
+import { nothing, type Page, readable, unlessAbsent } from "../rest/readable.ts";
 import type { Search } from "../rest/search-parameters.ts";
 import { wordsOf } from "./actions.ts";
 import { exampleAuditEvent, partsOf, type Source, sources, toAuditEvent, wordSystem } from "./mapping.ts";
@@ -55,14 +55,7 @@ export function createAuditEvents({ asks, base }: { asks: Record<Source, Ask>; b
 async function byIds<Resource>(ids: string[], read: (id: string) => Promise<Resource>, { criteria }: Search): Promise<Resource[]> {
   const others = criteria.filter(({ name }) => name !== "_id");
   if (others.length > 0) throw invalidFields(others.map(({ name }) => ({ path: name, message: "does not go with _id here" })));
-  const found = await Promise.all(
-    ids.map((id) =>
-      read(id).catch((error: unknown) => {
-        if (error instanceof AppError && error.code === "not_found") return;
-        throw error;
-      }),
-    ),
-  );
+  const found = await Promise.all(ids.map((id) => read(id).catch(unlessAbsent)));
   return found.filter((resource) => resource !== undefined);
 }
 

@@ -3,7 +3,7 @@ import { AppError } from "@pm/kit/errors";
 import type * as fhir from "fhir/r4.js";
 import { referenceIn, requireOne, textsOf } from "../rest/criteria.ts";
 import type { Ask, Call } from "../rest/inner.ts";
-import { nothing, readable } from "../rest/readable.ts";
+import { nothing, readable, unlessAbsent } from "../rest/readable.ts";
 import { toActor } from "./mapping.ts";
 
 /** A version as patient-service lists it in a history. */
@@ -89,7 +89,7 @@ export function createProvenance({ asks, base }: { asks: { patient: Ask }; base:
         target: { type: "reference", documentation: "The patient." },
         patient: { type: "reference", documentation: "The same as target." },
       },
-      includes: { target: (provenance) => (provenance.resourceType === "Provenance" ? provenance.target.map(patientOf) : []) },
+      includes: { target: ({ target }) => target.map(patientOf) },
       read,
 
       async search(call, search) {
@@ -98,10 +98,10 @@ export function createProvenance({ asks, base }: { asks: { patient: Ask }; base:
         if (patientId === "" || ids?.length === 0) return nothing;
         if (ids) {
           const wanted = ids.filter((id) => patientId === undefined || partsOf(id)?.patientId === patientId);
-          const found = await Promise.all(wanted.map((id) => read(call, id).catch(none)));
+          const found = await Promise.all(wanted.map((id) => read(call, id).catch(unlessAbsent)));
           return { matches: found.filter((one) => one !== undefined) };
         }
-        const page = await history(call, patientId ?? "", { limit: search.count, cursor: search.cursor }).catch(none);
+        const page = await history(call, patientId ?? "", { limit: search.count, cursor: search.cursor }).catch(unlessAbsent);
         return { matches: (page?.items ?? []).map((version) => toProvenance(patientId ?? "", version)), next: page?.nextCursor };
       },
     }),
@@ -110,11 +110,6 @@ export function createProvenance({ asks, base }: { asks: { patient: Ask }; base:
 
 /** The patient as they are, of whom the target is a version. */
 const patientOf = ({ reference }: fhir.Reference): string | undefined => reference?.replace(/\/_history\/.*$/, "");
-
-function none(error: unknown): undefined {
-  if (error instanceof AppError && (error.code === "not_found" || error.code === "gone")) return;
-  throw error;
-}
 
 const exampleProvenance = toProvenance("0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f", {
   ...{ version: 2, action: "updated", at: "2026-01-29T10:00:00.000Z", by: "7f9c2ba4-e88f-4b3a-a6c5-3f1d2b4c5a69" },

@@ -30,9 +30,9 @@ export function createCharges({ billing, base }: { billing: Billing; base: strin
       "entered-date": { type: "date", documentation: "When it was charged." },
     },
     includes: {
-      account: (charge) => (charge.resourceType === "ChargeItem" ? (charge.account ?? []).map(({ reference }) => reference) : []),
-      subject: (charge) => (charge.resourceType === "ChargeItem" ? [charge.subject.reference] : []),
-      patient: (charge) => (charge.resourceType === "ChargeItem" ? [charge.subject.reference] : []),
+      account: ({ account = [] }) => account.map(({ reference }) => reference),
+      subject: ({ subject }) => [subject.reference],
+      patient: ({ subject }) => [subject.reference],
     },
 
     async read(call, id) {

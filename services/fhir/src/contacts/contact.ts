@@ -4,7 +4,7 @@ import type { RelatedPerson } from "fhir/r4.js";
 import type { Patients } from "../patients/client.ts";
 import { referenceIn, requireOne, textsOf } from "../rest/criteria.ts";
 import type { Call } from "../rest/inner.ts";
-import { nothing, readable } from "../rest/readable.ts";
+import { nothing, readable, unlessAbsent } from "../rest/readable.ts";
 import { exampleRelatedPerson, partsOf, toRelatedPeople } from "./mapping.ts";
 
 const noContact = () => new AppError("not_found", "There is no such contact.");
@@ -26,7 +26,7 @@ export function createContacts({ patients, base }: { patients: Patients; base: s
     example: exampleRelatedPerson,
     documentation: "The contacts of patients. A search needs _id or patient.",
     definitions: { _id: { type: "token" }, patient: { type: "reference" } },
-    includes: { patient: (person) => (person.resourceType === "RelatedPerson" ? [person.patient.reference] : []) },
+    includes: { patient: ({ patient }) => [patient.reference] },
     read,
 
     async search(call, search) {
@@ -35,14 +35,8 @@ export function createContacts({ patients, base }: { patients: Patients; base: s
       const wanted = referenceIn(search, base, "Patient", "patient");
       const patientIds = wanted === undefined ? ids?.flatMap((id) => partsOf(id)?.patientId ?? []) : [wanted].filter((id) => id !== "");
       if (!patientIds || patientIds.length === 0) return nothing;
-      const people = await Promise.all([...new Set(patientIds)].map((id) => ofPatient(call, id).catch(none)));
-      return { matches: people.flat().filter(({ id = "" }) => ids?.includes(id) ?? true) };
+      const people = await Promise.all([...new Set(patientIds)].map((id) => ofPatient(call, id).catch(unlessAbsent)));
+      return { matches: people.flatMap((contacts) => contacts ?? []).filter(({ id = "" }) => ids?.includes(id) ?? true) };
     },
   });
-}
-
-/** Of a patient who does not exist for the caller there is nobody. */
-function none(error: unknown): RelatedPerson[] {
-  if (error instanceof AppError && (error.code === "not_found" || error.code === "gone")) return [];
-  throw error;
 }

@@ -5,6 +5,7 @@ import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import { textStream } from "@pm/kit/http/text-stream";
 import type { Operation } from "../rest/capability.ts";
+import { preferencesOf } from "../rest/conditions.ts";
 import { callOf } from "../rest/inner.ts";
 import { requireJson, root } from "../rest/resource.ts";
 import type { Exports } from "./client.ts";
@@ -121,17 +122,15 @@ time; a third is 429. It ends with the caller's session.`,
   },
 });
 
-const prefers = (c: RestContext, wanted: string): boolean =>
-  (c.req.header("prefer") ?? "").split(/[,;]/).some((preference) => preference.replaceAll(/[\s"]/g, "").toLowerCase() === wanted);
-
 /** `base` is the URL of this API, as clients call it, and `served` are the types that it has. */
 type Parts = { base: string; served: string[]; exports: Exports };
 
 export function registerExports({ operation }: RestApp, { base, served, exports }: Parts): void {
   async function start(c: RestContext, path: string, team?: string) {
     requireJson(c);
-    if (!prefers(c, "respond-async")) throw invalidFields([{ path: "prefer", message: "must be respond-async" }]);
-    const handling = prefers(c, "handling=lenient") ? "lenient" : "strict";
+    // An export that ignored a parameter would look complete, so ignoring has to be asked for.
+    const { handling, isAsync } = preferencesOf(c, "strict");
+    if (!isAsync) throw invalidFields([{ path: "prefer", message: "must be respond-async" }]);
     const asked = readKickOff(path, new URL(c.req.url).searchParams, { handling, served });
     const created = await exports.create(callOf(c), { team, since: asked.since });
     return c.body(null, 202, { "content-location": statusUrl(base, created, asked) });

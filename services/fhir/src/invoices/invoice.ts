@@ -37,9 +37,9 @@ export function createInvoices({ billing, base }: { billing: Billing; base: stri
       date: { type: "date", documentation: "The day of issue." },
     },
     includes: {
-      account: (invoice) => (invoice.resourceType === "Invoice" ? [invoice.account?.reference] : []),
-      subject: (invoice) => (invoice.resourceType === "Invoice" ? [invoice.subject?.reference] : []),
-      patient: (invoice) => (invoice.resourceType === "Invoice" ? [invoice.subject?.reference] : []),
+      account: ({ account }) => [account?.reference],
+      subject: ({ subject }) => [subject?.reference],
+      patient: ({ subject }) => [subject?.reference],
     },
 
     async read(call, id) {

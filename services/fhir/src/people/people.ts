@@ -2,7 +2,7 @@
 import { AppError } from "@pm/kit/errors";
 import { idsOf, requireOne, uuidOf } from "../rest/criteria.ts";
 import type { Ask, Call } from "../rest/inner.ts";
-import { nothing, readable } from "../rest/readable.ts";
+import { nothing, readable, unlessAbsent } from "../rest/readable.ts";
 import { type Person, type Team, toGroup, toPractitioner } from "./mapping.ts";
 
 /** The most that auth names at once. */
@@ -50,7 +50,7 @@ export function createGroups({ asks }: { asks: { auth: Ask } }) {
     async search(call, search) {
       const ids = idsOf(search);
       if (ids) {
-        const found = await Promise.all(ids.map((id) => get(call, id).catch(none)));
+        const found = await Promise.all(ids.map((id) => get(call, id).catch(unlessAbsent)));
         return { matches: found.filter((team) => team !== undefined).map(toGroup) };
       }
       const query = new URLSearchParams({ limit: String(search.count), ...(search.cursor !== undefined && { cursor: search.cursor }) });
@@ -59,9 +59,4 @@ export function createGroups({ asks }: { asks: { auth: Ask } }) {
       return { matches: items.map(toGroup), next: nextCursor };
     },
   });
-}
-
-function none(error: unknown): undefined {
-  if (error instanceof AppError && error.code === "not_found") return;
-  throw error;
 }

@@ -24,10 +24,11 @@ export function isKnown(c: RestContext, version: string, lastUpdated: string): b
 }
 
 const returns = ["minimal", "representation", "OperationOutcome"] as const;
-export type Preferences = { return: (typeof returns)[number]; handling: "strict" | "lenient" };
+type Handling = "strict" | "lenient";
+export type Preferences = { return: (typeof returns)[number]; handling: Handling; isAsync: boolean };
 
 /** The header `Prefer`. What it does not say, or says wrongly, is the default (RFC 7240). */
-export function preferencesOf(c: RestContext): Preferences {
+export function preferencesOf(c: RestContext, handling: Handling = "lenient"): Preferences {
   const given = new Map(
     (c.req.header("prefer") ?? "").split(/[,;]/).map((pair): [string, string] => {
       const [name = "", value = ""] = pair.split("=");
@@ -36,7 +37,8 @@ export function preferencesOf(c: RestContext): Preferences {
   );
   return {
     return: returns.find((one) => one === given.get("return")) ?? "representation",
-    handling: given.get("handling") === "strict" ? "strict" : "lenient",
+    handling: (["strict", "lenient"] as const).find((one) => one === given.get("handling")) ?? handling,
+    isAsync: given.has("respond-async"),
   };
 }
 

@@ -24,7 +24,7 @@ export type Readable<Type extends FhirResource["resourceType"] = FhirResource["r
   documentation: string;
   definitions: Definitions;
   /** By the parameter of `_include`, such as `subject`: the references in an element. */
-  includes: Record<string, (resource: FhirResource) => (string | undefined)[]>;
+  includes: Record<string, (resource: Extract<FhirResource, { resourceType: Type }>) => (string | undefined)[]>;
   read: (call: Call, id: string) => Promise<FhirResource>;
   search: (call: Call, search: Search) => Promise<Page>;
 };
@@ -150,6 +150,11 @@ async function includedIn(matches: FhirResource[], { call, search, one, readers 
 }
 
 function unseen(error: unknown): undefined {
-  if (error instanceof AppError && ["not_found", "permission_denied", "gone"].includes(error.code)) return;
+  return error instanceof AppError && error.code === "permission_denied" ? undefined : unlessAbsent(error);
+}
+
+/** Throws every error but that of what is not there for the caller: a search leaves it out, where reading it is an error. */
+export function unlessAbsent(error: unknown): undefined {
+  if (error instanceof AppError && (error.code === "not_found" || error.code === "gone")) return;
   throw error;
 }
