@@ -36,10 +36,14 @@ export async function connectPlatform(namespace: string) {
   };
 }
 
-/** A workload that can be killed and started again. */
+/** A workload that can be killed, and started again with as many pods as it had. */
 function workload(namespace: string, kind: "deployment" | "statefulset", name: string) {
+  let replicas = "1";
+  const ask = (path: string) => run("kubectl", "-n", namespace, "get", kind, name, "-o", `jsonpath=${path}`);
   return {
     async kill(): Promise<void> {
+      const wanted = await ask("{.spec.replicas}");
+      if (wanted !== "0") replicas = wanted;
       await run("kubectl", "-n", namespace, "scale", kind, name, "--replicas=0");
       // One second of grace is less than any part needs to end by itself. With zero the API server would forget the pod
       // before its processes have ended.
@@ -47,11 +51,8 @@ function workload(namespace: string, kind: "deployment" | "statefulset", name: s
       await run("kubectl", "-n", namespace, ...pods);
     },
     async restart(): Promise<void> {
-      await run("kubectl", "-n", namespace, "scale", kind, name, "--replicas=1");
-      await until(`a pod of ${name} is ready`, 120, async () => {
-        const ready = await run("kubectl", "-n", namespace, "get", kind, name, "-o", "jsonpath={.status.readyReplicas}");
-        return ready === "1";
-      });
+      await run("kubectl", "-n", namespace, "scale", kind, name, `--replicas=${replicas}`);
+      await until(`the pods of ${name} are ready`, 120, async () => (await ask("{.status.readyReplicas}")) === replicas);
     },
   };
 }

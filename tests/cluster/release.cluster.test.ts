@@ -9,12 +9,12 @@ import { SERVICES } from "@pm/stack/names";
 import { installPrometheus } from "@pm/stack/programs/prometheus";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startRehearsing } from "../rehearsals/prometheus.ts";
-import { type Part, type Place, type Rehearsal, rehearse } from "../rehearsals/rehearsal.ts";
+import { type Rehearsal, rehearse } from "../rehearsals/rehearsal.ts";
 import { everywhere } from "../rehearsals/rehearsals.ts";
+import { inNamespace } from "../rehearsals/rehearse.ts";
 import { expectConsistent } from "./invariants.ts";
 import { type Forward, forward, missing, run, secret, sql, until, workingSets } from "./kubernetes.ts";
 import { startLoad } from "./load.ts";
-import { connectPlatform } from "./platform.ts";
 import { applyStandalone, askDoctor, createNamespace, helmTest, imageTag, rollback, uninstall, upgrade } from "./release.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -125,21 +125,14 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
       process.stderr.write(`SKIPPED: ${missing}\n`);
       return;
     }
-    const platform = await connectPlatform(namespace);
-    const targets = Object.entries(platform.services).map(([service, { url }]) => [service, Number(new URL(url).port)]);
-    const prometheus = await startRehearsing(Object.fromEntries(targets), say);
-    const partOf = (part: Part) => (part === "kafka" ? platform.kafka : platform.services[part]);
-    const place: Place = {
-      ...{ gatewayUrl: gateway.url, admin, postgresUrl: platform.postgres.url },
-      stop: (part) => partOf(part).kill(),
-      start: (part) => partOf(part).restart(),
-    };
+    const { place, targets, leave } = await inNamespace(namespace);
+    const prometheus = await startRehearsing(targets, say);
     try {
       for (const [name, rehearsal] of Object.entries<Rehearsal>(everywhere))
         await rehearse(name, rehearsal, { place, prometheus, say, signal: new AbortController().signal });
     } finally {
       await prometheus.stop();
-      await platform.stop();
+      await leave();
     }
     await expectConsistent(namespace, gateway.url, admin, created);
   });
