@@ -1,6 +1,7 @@
 /** Lists of patients: filtered, searched, ordered, page by page. */
 import { memoize } from "@pm/kit/calendar";
 import type { Cursors } from "@pm/kit/cursor";
+import { type Page, type PageRequest, toPage } from "@pm/kit/http/paging";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Patient } from "../tables.ts";
@@ -37,18 +38,15 @@ export type Filters = Omit<StoredFilters, "city"> & {
   where?: Where | undefined;
 };
 /** Without `sort` the order is that of creation, and a search shows exact matches first. */
-export type PageQuery = Filters & {
-  limit: number;
-  cursor?: string | undefined;
-  sort?: Sort | undefined;
-  count?: "exact" | undefined;
-};
+export type PageQuery = Filters &
+  PageRequest & {
+    sort?: Sort | undefined;
+    count?: "exact" | undefined;
+  };
 type Purpose = "listed" | "exported";
 
-/** `nextCursor` is missing on the last page. Totals are on the first page only; the estimate is exact if that page is the last too. */
-export type Page = {
-  items: Patient[];
-  nextCursor?: string;
+/** Totals are on the first page only; the estimate is exact if that page is the last too. */
+export type PatientPage = Page<Patient> & {
   totalEstimate?: number;
   total?: number;
   until?: string;
@@ -115,7 +113,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
 
   return {
     /** A page of a list. An export is pages too, and needs no total. */
-    async page(call: Call, query: PageQuery, purpose: Purpose = "listed"): Promise<Page> {
+    async page(call: Call, query: PageQuery, purpose: Purpose = "listed"): Promise<PatientPage> {
       const { limit, cursor, count, ...asked } = query;
       const asBefore = !isRewritten();
       // The order by name changes once, when the last row is rewritten.
@@ -126,15 +124,14 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       const plan = await planOf(call, query, bound, asBefore);
       const expected = expectedRows(db, plan, isSearchOnly(asked) ? frequencies : undefined);
       const rows = await read(call, plan, await branchesOf(plan, expected), limit, purpose);
-      const page = rows.slice(0, limit);
-      const last = page.at(-1);
+      const { items, ...next } = toPage(rows, limit, ({ tier, sort_key, id }) => cursors.seal(bound, [tier, sort_key, id, plan.horizon]));
       const more = rows.length > limit;
       const wantsTotal = cursor === undefined && purpose === "listed";
       const total = wantsTotal && count ? (more ? await countRows(db, everyMatch(plan)) : rows.length) : undefined;
       const estimate = wantsTotal && more ? Math.max(await expected.visible("beginning"), rows.length) : rows.length;
       return {
-        items: page.map(toPatient),
-        ...(more && last && { nextCursor: cursors.seal(bound, [last.tier, last.sort_key, last.id, plan.horizon]) }),
+        items: items.map(toPatient),
+        ...next,
         ...(wantsTotal && { totalEstimate: total ?? estimate }),
         ...(total !== undefined && { total }),
         ...(plan.horizon && { until: toUntil(plan.horizon) }),
