@@ -77,7 +77,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
   const accessOf = createAccess(db);
   const frequencies = createWordFrequencies(db);
 
-  async function planOf(call: Call, query: Omit<PageQuery, "limit">, bound: unknown[], asBefore: boolean): Promise<Plan> {
+  async function planOf(call: Call, query: PageQuery, bound: unknown[], asBefore: boolean): Promise<Plan> {
     const { cursor, sort, city } = query;
     const { after, horizon: known } = cursor === undefined ? {} : toPosition(cursors.open(bound, cursor));
     const access = await accessOf(viewerOf(call.caller));
@@ -93,6 +93,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       horizon,
       sort: sort ?? "createdAt",
       asBefore,
+      hasFewForms: isSearchOnly(query),
       filter: since && horizon ? both(filters, changedCondition(since, horizon)) : filters,
       fields: searched && (searched.isIndexed ? "found" : "walked"),
       ...matchesOf(query.q === undefined ? "everybody" : readSearch(query.q, { ...search, asBefore }), sort === undefined),
@@ -101,8 +102,8 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
 
   /** The rows of a page and one more. Tiers share a statement, up to the first one that most likely fills the page. */
   async function read(call: Call, plan: Plan, branches: PlannedBranch[], limit: number, purpose: Purpose): Promise<ListedRow[]> {
-    const { access, after, sort, asBefore } = plan;
-    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore };
+    const { access, after, sort, asBefore, hasFewForms } = plan;
+    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore, hasFewForms };
     const enough = branches.findIndex(({ expected }) => expected > enoughMatches) + 1 || branches.length;
     const rows: ListedRow[] = [];
     for (const group of [branches.slice(0, enough), branches.slice(enough)])
@@ -122,7 +123,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       // Read before the horizon is.
       const completeUntil = isFirst ? await readCompleteUntil(db) : undefined;
       const plan = await planOf(call, query, bound, asBefore);
-      const expected = expectedRows(db, plan, isSearchOnly(asked) ? frequencies : undefined);
+      const expected = expectedRows(db, plan, plan.hasFewForms ? frequencies : undefined);
       const rows = await read(call, plan, await branchesOf(plan, expected), limit, purpose);
       const { items, ...next } = toPage(rows, limit, ({ tier, sort_key, id }) => cursors.seal(bound, [tier, sort_key, id, plan.horizon]));
       const more = rows.length > limit;
@@ -154,6 +155,8 @@ type Plan = {
   horizon: Horizon | undefined;
   sort: Sort;
   asBefore: boolean;
+  /** Whether words alone decide who matches. */
+  hasFewForms: boolean;
   filter: Condition;
   /** Of a search by fields: whether an index finds those whom it is about, or patients are looked through in the order of the list. */
   fields: "found" | "walked" | undefined;
@@ -188,8 +191,7 @@ type Expected = { matches: (tier: Tier) => Promise<number>; visible: (tier: Tier
 /** A branch, and how many of its matches the caller may see; 0 if nobody asked. */
 type PlannedBranch = Branch & { expected: number };
 
-/** Whether words alone decide who matches. */
-const isSearchOnly = ({ q, sort, deleted, ...others }: Filters & Pick<PageQuery, "sort">): boolean =>
+const isSearchOnly = ({ q, sort, deleted, limit, cursor, count, ...others }: PageQuery): boolean =>
   !deleted && Object.values(others).every((value) => value === undefined);
 
 /** Each is asked once, when it is needed. Of words alone the sample says it, of everything else the planner. */
