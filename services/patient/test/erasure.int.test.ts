@@ -21,6 +21,9 @@ const erasureInBilling: ErasureInBilling = {
     await happening?.();
     return heldInBilling;
   },
+  async restrict() {
+    if (isBillingDown) throw new Error("billing is down");
+  },
   async erase() {
     if (isBillingDown) throw new Error("billing is down");
     return heldInBilling ?? { at: new Date(), removed: { accounts: 1 } };

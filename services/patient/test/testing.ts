@@ -87,7 +87,11 @@ type AppOptions = {
 const cursors = createCursors("a key for cursors, long enough to be one");
 
 /** Billing holds nothing and erases everything. */
-const nothingHeld: ErasureInBilling = { holds: async () => undefined, erase: async () => ({ at: new Date(), removed: { accounts: 1 } }) };
+const nothingHeld: ErasureInBilling = {
+  holds: async () => undefined,
+  restrict: async () => undefined,
+  erase: async () => ({ at: new Date(), removed: { accounts: 1 } }),
+};
 
 function registerStreams(rest: RestApp, { db, ...parts }: Parameters<typeof registerFiles>[1] & { db: PatientDatabase }): void {
   registerFiles(rest, parts);

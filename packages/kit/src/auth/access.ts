@@ -244,6 +244,7 @@ export const operations = {
   // Callers without the scope may see the accounts of patients that they may see (services/billing/src/rpc.ts).
   "billing.v1.BillingService/GetBillingAccount": "billing:read",
   "billing.v1.BillingInternalService/GetErasureHolds": "internal:erasure",
+  "billing.v1.BillingInternalService/RestrictParty": "internal:erasure",
   "billing.v1.BillingInternalService/EraseParty": "internal:erasure",
   "billing.v1.BillingService/ListBillingAccounts": "billing:read",
   "billing.v1.BillingService/UpdateBillingAccount": "billing:write",

@@ -36,6 +36,8 @@ export function createErasureWorker({ db, billing, retentionYears, now, log }: O
     if (!erasure.record_erased_at && !isHeld) await eraseRecord(db, erasure);
     // Somebody may have placed a hold by now.
     const isOnHold = (await findErasable(db, patient_id, retentionYears))?.isOnHold;
+    // What billing must keep is for administrators only, until it is erased.
+    if (!erasure.billing_erased_at) await billing.restrict(patient_id, id);
     if (!erasure.billing_erased_at && !isOnHold) {
       const answer = await billing.erase(patient_id, id);
       if ("at" in answer) await noteBillingErased(db, id, answer.at, answer.removed);
