@@ -67,7 +67,7 @@ test("an old row gets its keys, the one of the day of birth first, and a create 
     firstName: "Ottilie",
     lastName: "Quarzberg",
     dateOfBirth: "1961-07-14",
-    address: { street: "9 Elm Street", zipCode: "10115" },
+    address: { text: "9 Elm Street, 10115", street: "9 Elm Street", zipCode: "10115" },
   };
   const create = async () => (await admin.send("POST", "/patients", someBody(person))).body;
   const { id } = await create();
