@@ -168,7 +168,9 @@ function matchRow({ platform, http }: BenchContext, costOfSearch: () => number):
     async request(_, iteration) {
       const { name, firstName = name, lastName = name, dateOfBirth, address } = personAt((iteration * 9_973) % patients, patients).record;
       const wrong =
-        iteration % 2 ? { firstName: firstName.slice(1), dateOfBirth } : { firstName, dateOfBirth: `${dateOfBirth.slice(0, 8)}01` };
+        iteration % 2
+          ? { firstName: firstName.slice(1) || firstName, dateOfBirth }
+          : { firstName, dateOfBirth: `${dateOfBirth.slice(0, 8)}01` };
       await http(platform.services.patient.url, "POST", "/patients:match", { body: { ...wrong, lastName, address } });
     },
     after({ cpuMs }) {
