@@ -46,6 +46,15 @@ test("a check that nobody has run has an age, which grows", async () => {
   for (const age of Object.values(ages)) expect(age).toBeGreaterThan(172_800);
 });
 
+test("a check that is switched off shows its last result and no age", async () => {
+  showChecks(pool, ["ledger"]);
+  expect(Object.keys(await valuesOf("check_age_seconds"))).toEqual(['check="ledger"']);
+  expect(Object.keys(await valuesOf("check_passed"))).toHaveLength(2);
+  showChecks(pool, []);
+  expect(await valuesOf("check_age_seconds")).toEqual({});
+  showChecks(pool);
+});
+
 test("a check that ends by an error has not passed, and the error goes on", async () => {
   const failing = () => Promise.reject(new Error("no memory"));
   await expect(noted({ pool, check: "ledger", log }, failing, () => true)).rejects.toThrow("no memory");

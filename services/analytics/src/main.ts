@@ -11,6 +11,7 @@ import { readConfig } from "./config.ts";
 import { registerDashboard } from "./dashboard/rest.ts";
 import { createDashboardSessions } from "./dashboard/session.ts";
 import { applyEvents } from "./ingest/ingest.ts";
+import { startComparing } from "./operations/comparing.ts";
 import { createConsistency } from "./operations/consistency.ts";
 import { registerOperations } from "./operations/rest.ts";
 import { createPublisher } from "./publications/publisher.ts";
@@ -60,6 +61,7 @@ const consistency = createConsistency({
   serviceToken,
   offsets: () => offsetsOf(kafka, [...streams]),
 });
+startComparing({ consistency, settings, pool: database.pool, log, lifecycle });
 
 const reports = createReports({ database, now: Date.now, clinicTimeZone });
 const charts = createCharts(lifecycle);
