@@ -61,7 +61,7 @@ const consistency = createConsistency({
   serviceToken,
   offsets: () => offsetsOf(kafka, [...streams]),
 });
-startComparing({ consistency, settings, pool: database.pool, log, lifecycle });
+startComparing({ consistency, settings, database, log, lifecycle });
 
 const reports = createReports({ database, now: Date.now, clinicTimeZone });
 const charts = createCharts(lifecycle);

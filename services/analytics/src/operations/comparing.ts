@@ -4,7 +4,7 @@ import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import type { DatabaseSettings } from "@pm/kit/postgres/database";
 import { runAsLeader } from "@pm/kit/postgres/leader";
-import type { Pool } from "pg";
+import type { AnalyticsDatabase } from "../tables.ts";
 import type { Consistency } from "./consistency.ts";
 
 const everyMs = 3_600_000;
@@ -15,14 +15,15 @@ const pollMs = 60_000;
 export function startComparing(options: {
   consistency: Consistency;
   settings: DatabaseSettings;
-  pool: Pool;
+  database: AnalyticsDatabase;
   log: Logger;
   lifecycle: Lifecycle;
 }): void {
-  const { consistency, ...rest } = options;
+  const { consistency, database, ...rest } = options;
   let due = Date.now() + pollMs;
   runAsLeader({
     ...rest,
+    pool: database.pool,
     name: "analytics_comparison",
     pollMs,
     async step() {
