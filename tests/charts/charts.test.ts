@@ -91,6 +91,13 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
     expect(files.filter((file) => !existsSync(join(root, file)))).toEqual([]);
   });
 
+  test("a service expects the checks that somebody runs, and none where they are switched off", () => {
+    const expected = (...settings: string[]) => [...renderChart([], settings).matchAll(/EXPECTED_CHECKS: (.*)/g)].map(([, names]) => names);
+    expect(expected()).toEqual(["audit_chain", "audit_chain", "audit_chain,ledger", "audit_chain"]);
+    expect(expected("services.billing.checks={verify-audit}")).toEqual(Array(4).fill("audit_chain"));
+    expect(expected("checks.enabled=false")).toEqual(Array(4).fill("none"));
+  });
+
   test.each(Object.entries(renders))("breaks no rule of the house when rendered %s", (_, values) => {
     expect(violations(parse(renderChart(values)))).toEqual([]);
   });

@@ -178,6 +178,14 @@ export const cases: Record<string, Case[]> = {
       },
     },
   ],
+  ReconciliationFindings: [
+    {
+      at: "2m",
+      labels: { service: "billing", kind: "account_without_patient" },
+      fires: { [`reconciliation_findings${service("billing", ',kind="account_without_patient"')}`]: "0 1x5" },
+      silent: { [`reconciliation_findings${service("billing", ',kind="account_without_patient"')}`]: "1 0x5" },
+    },
+  ],
   CheckFailed: [
     {
       at: "1m",

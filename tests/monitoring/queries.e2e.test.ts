@@ -44,7 +44,10 @@ const rightlyEmpty: Record<string, string> = {
   "runbook of MigrationFailed": "kube-state-metrics is part of a cluster",
   "runbook of MemoryNearLimit": "the kubelet is part of a cluster",
   "overview: Alerts that fire": "nothing is wrong",
+  ReconciliationFindings: "the first comparison is minutes after the start",
+  "runbook of ReconciliationFindings": "the first comparison is minutes after the start",
   "billing: Found by the last reconciliation": "the first one is minutes after the start",
+  "analytics: Numbers that differ from those of other services": "the first comparison is minutes after the start",
   "business: Patients without an account, accounts without a patient": "the first one is minutes after the start",
   "analytics: From commit to Kafka, 99th percentile": "it publishes nothing but dead letters",
   "gateway: Requests refused by a limit": "nobody is refused",
@@ -102,6 +105,8 @@ async function useEverything(): Promise<void> {
     "/patients?limit=5",
     "/analytics/patients",
     "/analytics/charts/patients.svg",
+    `/fhir/R4/Patient/${id}`,
+    "/fhir/R4/Patient?family=lovelace",
     "/nothing",
   ])
     await admin.get(path);

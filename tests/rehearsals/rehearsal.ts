@@ -21,7 +21,6 @@ export type Stage = {
   credentials: Place["admin"];
   admin(): Promise<Client>;
   sql(database: ServiceName, statement: string): Promise<void>;
-  untilEmpty(database: ServiceName, table: string): Promise<void>;
   /** Begins a transaction, which holds its locks until it is released. */
   hold(database: ServiceName, statement: string): Promise<() => Promise<void>>;
   stop(part: Part): Promise<void>;
@@ -70,14 +69,6 @@ function createStage(place: Place): Stage & { end(): Promise<void> } {
     async sql(database, statement) {
       const client = await connect(database);
       await client.query(statement).finally(() => client.end());
-    },
-    async untilEmpty(database, table) {
-      const client = await connect(database);
-      try {
-        while ((await client.query(`select from ${table} limit 1`)).rowCount !== 0) await delay(pauseMs);
-      } finally {
-        await client.end();
-      }
     },
     async hold(database, statement) {
       const client = await connect(database);
@@ -158,8 +149,11 @@ export async function rehearse(runbook: string, rehearsal: Rehearsal, { place, p
     tell("the fault is there");
     await until("the alert is to fire", () => prometheus.fires(runbook));
     tell("the alert fires");
-    const seen = await look();
-    if (seen === undefined) throw new Error(`${runbook}: no query of the runbook shows the cause`);
+    let seen: string | undefined;
+    await until("a query of the runbook is to show the cause", async () => {
+      seen = await look();
+      return seen !== undefined;
+    });
     tell(`the runbook's query shows it: ${seen}`);
     await undo();
     isOver = true;

@@ -61,22 +61,48 @@ export async function noted<Result>(
   }
 }
 
-/** The databases of this process: only tests have more than one. */
-const pools = new Set<Pool>();
+/** The databases of this process, of which only tests have more than one, and the checks that somebody runs. */
+const shown = new Map<Pool, readonly string[] | undefined>();
 const gauges = {
-  check_passed: { help: "1 if the last check found nothing wrong, else 0", value: "passed::int::float8" },
-  check_age_seconds: { help: "Time since the last check", value: "extract(epoch from clock_timestamp() - finished_at)::float8" },
+  check_passed: { help: "1 if the last check found nothing wrong, else 0", value: "passed::int::float8", isOfExpected: false },
+  check_age_seconds: {
+    help: "Time since the last check, of those that are expected to run",
+    value: "extract(epoch from clock_timestamp() - finished_at)::float8",
+    isOfExpected: true,
+  },
 };
-for (const [name, { help, value }] of Object.entries(gauges))
+for (const [name, { help, value, isOfExpected }] of Object.entries(gauges))
   new Gauge({
     ...{ name, help, labelNames: ["check"], registers: [metrics] },
     async collect() {
-      for (const pool of pools) {
+      this.reset();
+      for (const [pool, expected] of shown) {
         const results = pool.query<{ name: string; value: number }>(`select name, ${value} as value from check_results`);
-        for (const row of (await results.catch(() => ({ rows: [] }))).rows) this.set({ check: row.name }, row.value);
+        for (const row of (await results.catch(() => ({ rows: [] }))).rows)
+          if (!isOfExpected || !expected || expected.includes(row.name)) this.set({ check: row.name }, row.value);
       }
     },
   });
 
-/** Shows at `/metrics` what came out of the last checks. */
-export const showChecks = (pool: Pool): void => void pools.add(pool);
+/**
+ * Shows at `/metrics` what came out of the last checks.
+ * @param expected those that run regularly; all by default. One that does not run is never overdue.
+ */
+export const showChecks = (pool: Pool, expected?: readonly string[]): void => void shown.set(pool, expected);
+
+/** What the last comparison of this process found. Another replica may be the one that compares from `until` on. */
+const findings = new Map<string, { value: number; until: number }>();
+new Gauge({
+  name: "reconciliation_findings",
+  help: "Differences that the last comparison with other services found and that nobody has settled",
+  ...{ labelNames: ["kind"], registers: [metrics] },
+  collect() {
+    this.reset();
+    for (const [kind, { value, until }] of findings) if (Date.now() < until) this.set({ kind }, value);
+  },
+});
+
+/** Shows at `/metrics` what a comparison found that is repeated every `everyMs`. */
+export function showFindings(found: Record<string, number>, everyMs: number): void {
+  for (const [kind, value] of Object.entries(found)) findings.set(kind, { value, until: Date.now() + 2 * everyMs });
+}

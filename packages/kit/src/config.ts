@@ -37,11 +37,18 @@ export const commonConfig = {
   SHUTDOWN_GRACE_MS: z.coerce.number().int().min(100).max(300_000).default(10_000),
 };
 
+/** The names of checks with commas between. An empty variable counts as missing, so no check at all is `none`. */
+const checks = z
+  .string()
+  .regex(/^(none|[a-z_]+(,[a-z_]+)*)$/, "must be names of checks with commas between, or none")
+  .transform((text) => (text === "none" ? [] : text.split(",")));
+
 export const databaseConfig = {
   DATABASE_URL: z.string().regex(/^postgres(ql)?:\/\//, "must start with postgres://"),
   DATABASE_PASSWORD_FILE: path.optional(),
   DATABASE_CA_FILE: path.optional(),
   DATABASE_POOL_SIZE: z.coerce.number().int().min(1).max(100).default(10),
+  EXPECTED_CHECKS: checks.optional(),
 };
 
 export const kafkaConfig = {

@@ -58,7 +58,7 @@ export function startService<Tables>(options: {
   const settings = databaseSettings(config);
   const database = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL_SIZE, applicationName: service, log, lifecycle });
   showStatistics(database.pool);
-  showChecks(database.pool);
+  showChecks(database.pool, config.EXPECTED_CHECKS);
   const kafka = createKafka(kafkaSettings(service, config), log);
   const sender = createSender(kafka);
   const relay = startRelay({ database, settings, sender, service, ...(lingerMs !== undefined && { lingerMs }), log, lifecycle });

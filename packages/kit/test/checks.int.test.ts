@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { noted, showChecks } from "../src/checks.ts";
 import { createLogger } from "../src/log.ts";
 import { metrics } from "../src/metrics.ts";
+import { openDatabase } from "../src/postgres/database.ts";
 import { showStatistics } from "../src/postgres/statistics.ts";
 
 const log = createLogger("billing", "silent");
@@ -44,6 +45,15 @@ test("a check that nobody has run has an age, which grows", async () => {
   const ages = await valuesOf("check_age_seconds");
   expect(Object.keys(ages).toSorted()).toEqual(['check="audit_chain"', 'check="ledger"']);
   for (const age of Object.values(ages)) expect(age).toBeGreaterThan(172_800);
+});
+
+test("a check that is switched off shows its last result and no age", async () => {
+  showChecks(pool, ["ledger"]);
+  expect(Object.keys(await valuesOf("check_age_seconds"))).toEqual(['check="ledger"']);
+  expect(Object.keys(await valuesOf("check_passed"))).toHaveLength(2);
+  showChecks(pool, []);
+  expect(await valuesOf("check_age_seconds")).toEqual({});
+  showChecks(pool);
 });
 
 test("a check that ends by an error has not passed, and the error goes on", async () => {
@@ -101,4 +111,18 @@ test("a statement that waits for a lock is shown, beside the size and the transa
   expect((await valuesOf("postgres_database_size_bytes"))[""]).toBeGreaterThan(1_000_000);
   expect((await valuesOf("postgres_transactions_total"))['kind="committed"']).toBeGreaterThan(0);
   expect(Object.keys(await valuesOf("postgres_blocks_total"))).toEqual(['kind="memory"', 'kind="elsewhere"']);
+});
+
+test("a statement waits for a connection only if another has to give its one back", async () => {
+  const settings = { url: database.databaseUrl };
+  const small = openDatabase({ settings, poolSize: 3, applicationName: "small", log });
+  const waiting = async () => (await valuesOf("db_client_connection_pending_requests"))['db_client_connection_pool_name="small"'];
+  const sleep = () => small.pool.query("select pg_sleep(0.5)");
+  await Promise.all([sleep(), sleep()]);
+  const served = [sleep(), sleep(), sleep()];
+  expect(await waiting()).toBe(0);
+  const queued = [sleep(), sleep()];
+  expect(await waiting()).toBe(2);
+  await Promise.all([...served, ...queued]);
+  await small.kysely.destroy();
 });

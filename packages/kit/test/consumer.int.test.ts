@@ -1,5 +1,6 @@
 /** A consumer group over a real Postgres and a real Kafka. */
 import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { fromBinary } from "@bufbuild/protobuf";
 import { DeadLetterSchema } from "@pm/proto/common/v1/dead_letter";
 import { type TestDatabase, testDatabase, testKafka } from "@pm/stack/testing";
@@ -10,6 +11,7 @@ import { startGroupConsumer } from "../src/kafka/consumer.ts";
 import { createDeadLetterTable } from "../src/kafka/dead-letter-store.ts";
 import { createDeadLetters } from "../src/kafka/dead-letters.ts";
 import type { Apply } from "../src/kafka/event.ts";
+import { watchLag } from "../src/kafka/lag.ts";
 import { createOutboxTable, startRelay } from "../src/kafka/outbox.ts";
 import { createLogger } from "../src/log.ts";
 import { metrics } from "../src/metrics.ts";
@@ -191,17 +193,51 @@ test("a letter that is being replayed cannot be discarded as well", async () => 
   expect(await numbers("contested")).toEqual(["twice"]);
 });
 
+const lagIn = async (unit: "events" | "seconds") =>
+  [...(await metrics.metrics()).matchAll(new RegExp(`^consumer_lag_${unit}\\{group="numbers"[^}]*\\} ([\\d.]+)`, "gm"))]
+    .map(([, value]) => Number(value))
+    .reduce((a, b) => (unit === "events" ? a + b : Math.max(a, b)), 0);
+
 test("the age of the first event that is not applied is a metric, and nothing once all are applied", async () => {
-  const lags = async () =>
-    [...(await metrics.metrics()).matchAll(/^consumer_lag_seconds\{group="numbers"[^}]*\} ([\d.]+)/gm)].map(([, seconds]) =>
-      Number(seconds),
-    );
   const { promise, resolve } = Promise.withResolvers<void>();
   held = promise;
   const { headers, ...late } = message("slow", "held");
   const minuteAgo = new Date(Date.now() - 60_000).toISOString();
   await sender.send([{ topic, messages: [{ ...late, headers: { ...headers, ce_time: minuteAgo } }] }]);
-  await until(async () => expect(Math.max(...(await lags()))).toBeGreaterThanOrEqual(60));
+  await until(async () => expect(await lagIn("seconds")).toBeGreaterThanOrEqual(60));
   resolve();
-  await until(async () => expect(Math.max(...(await lags()))).toBe(0));
+  await until(async () => expect(await lagIn("seconds")).toBe(0));
+});
+
+test("while the consumer is stuck, events that it has not fetched are counted and grow old", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  held = promise;
+  await send("stuck", "held");
+  await until(async () => expect(await lagIn("events")).toBe(1));
+  for (const text of ["1", "2", "3"]) await send("stuck", text);
+  await until(async () => expect(await lagIn("events")).toBe(4));
+  const age = await lagIn("seconds");
+  await delay(1_000);
+  expect(await lagIn("seconds")).toBeGreaterThanOrEqual(age + 1);
+  resolve();
+  await until(async () => expect(await numbers("stuck")).toEqual(["held", "1", "2", "3"]));
+  await until(async () => expect([await lagIn("events"), await lagIn("seconds")]).toEqual([0, 0]));
+});
+
+test("a group whose consumer has never joined is behind from what it finds", async () => {
+  const broker = await testKafka();
+  const fresh = await broker.freshTopic("unread.v1");
+  await sender.send([{ topic: fresh, messages: [message("a", "1"), message("b", "2")] }]);
+  const own = testLifecycle();
+  watchLag({ kafka, groupId: "unread", topics: [fresh], lifecycle: own });
+  const events = async () =>
+    [...(await metrics.metrics()).matchAll(/^consumer_lag_events\{group="unread"[^}]*\} (\d+)/gm)].reduce(
+      (sum, [, n]) => sum + Number(n),
+      0,
+    );
+  await until(async () => expect(await events()).toBe(2));
+  const seconds = async () => /^consumer_lag_seconds\{group="unread"[^}]*\} (0*[1-9]|0\.\d*[1-9])/m.test(await metrics.metrics());
+  await until(async () => expect(await seconds()).toBe(true));
+  await own.shutdown("the group has gone");
+  expect(await metrics.metrics()).not.toContain('group="unread"');
 });

@@ -142,6 +142,13 @@ export const alerts: Alert[] = [
     severity: "warning",
     summary: "{{ $labels.pod }} uses more than 90 % of the memory that it may",
   }),
+  alert("ReconciliationFindings", {
+    value: `max by (service, kind) (reconciliation_findings{${ours}})`,
+    when: "> 0",
+    for: "0m",
+    severity: "warning",
+    summary: "The last comparison of {{ $labels.service }} with other services found differences ({{ $labels.kind }})",
+  }),
   alert("CheckFailed", {
     value: `min by (service, check) (check_passed{${ours}})`,
     when: "== 0",

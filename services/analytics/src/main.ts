@@ -12,6 +12,7 @@ import { registerDashboard } from "./dashboard/rest.ts";
 import { createDashboardSessions } from "./dashboard/session.ts";
 import { registerErasures } from "./erasure/rest.ts";
 import { applyEvents } from "./ingest/ingest.ts";
+import { startComparing } from "./operations/comparing.ts";
 import { createConsistency } from "./operations/consistency.ts";
 import { registerOperations } from "./operations/rest.ts";
 import { createPublisher } from "./publications/publisher.ts";
@@ -61,6 +62,7 @@ const consistency = createConsistency({
   serviceToken,
   offsets: () => offsetsOf(kafka, [...streams]),
 });
+startComparing({ consistency, settings, database, log, lifecycle });
 
 const reports = createReports({ database, now: Date.now, clinicTimeZone });
 const charts = createCharts(lifecycle);

@@ -61,8 +61,8 @@ const rules: Rule[] = [
   {
     metric: "reconciliation_findings",
     above: 0,
-    help: "docs/billing.md",
-    says: ({ value, labels }) => `The last comparison of patients and accounts has findings: ${value} (${labels.kind}).`,
+    help: runbook("ReconciliationFindings"),
+    says: ({ value, labels }) => `The last comparison with other services has findings: ${value} (${labels.kind}).`,
   },
 ];
 

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { connect as connectTcp } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { type Consumer, type EachBatchPayload, type ISocketFactory, Kafka, logLevel, type Producer } from "kafkajs";
+import { type Admin, type Consumer, type EachBatchPayload, type ISocketFactory, Kafka, logLevel, type Producer } from "kafkajs";
 import murmurhash from "murmurhash";
 import "./kafkajs-patch.ts";
 import type { Lifecycle } from "../lifecycle.ts";
@@ -233,20 +233,65 @@ export async function readTopic(kafka: Kafka, topic: string, groupId: string): P
   return values;
 }
 
+type Ends = Map<string, { low: bigint; high: bigint }>;
+
 /** The first and the next offset of each partition of some topics, by `<topic>/<partition>`. */
-export async function offsetsOf(kafka: Kafka, topics: string[]): Promise<Map<string, { low: bigint; high: bigint }>> {
+export async function offsetsOf(kafka: Kafka, topics: string[]): Promise<Ends> {
   const admin = kafka.admin();
   await admin.connect();
   try {
-    const offsets = await Promise.all(
-      topics.map(async (topic) =>
-        (await admin.fetchTopicOffsets(topic)).map(
-          ({ partition, low, high }) => [`${topic}/${partition}`, { low: BigInt(low), high: BigInt(high) }] as const,
-        ),
-      ),
-    );
-    return new Map(offsets.flat());
+    return await endsOf(admin, topics);
   } finally {
     await admin.disconnect();
   }
+}
+
+async function endsOf(admin: Admin, topics: string[]): Promise<Ends> {
+  const ends = topics.map(async (topic) =>
+    (await admin.fetchTopicOffsets(topic)).map(
+      ({ partition, low, high }) => [`${topic}/${partition}`, { low: BigInt(low), high: BigInt(high) }] as const,
+    ),
+  );
+  return new Map((await Promise.all(ends)).flat());
+}
+
+/** Where a group goes on in a partition, and where the partition ends. */
+type Position = { topic: string; partition: number; next: bigint; end: bigint };
+
+/** Reads how far a group is, again and again, over a connection that is opened anew after a failure. */
+export function openPositions(kafka: Kafka, groupId: string, topics: string[]): { read(): Promise<Position[]>; close(): Promise<void> } {
+  let connected: Promise<Admin> | undefined;
+  const close = async () => {
+    const admin = await connected?.catch(() => undefined);
+    connected = undefined;
+    await admin?.disconnect().catch(() => undefined);
+  };
+  const connect = async () => {
+    const admin = kafka.admin();
+    await admin.connect();
+    return admin;
+  };
+  return {
+    async read() {
+      connected ??= connect();
+      try {
+        const admin = await connected;
+        // The ends come first, so that a group that keeps up is never behind what came meanwhile.
+        const ends = await endsOf(admin, topics);
+        const groups = await admin.fetchOffsets({ groupId, topics });
+        return groups.flatMap(({ topic, partitions }) =>
+          partitions.map(({ partition, offset }) => {
+            const { low, high } = ends.get(`${topic}/${partition}`) ?? { low: 0n, high: 0n };
+            // It is -1 before the first commit, and less than the first offset if Kafka has deleted what was not applied.
+            const committed = BigInt(offset);
+            return { topic, partition, next: committed > low ? committed : low, end: high };
+          }),
+        );
+      } catch (error) {
+        await close();
+        throw error;
+      }
+    },
+    close,
+  };
 }

@@ -7,7 +7,7 @@ import { SpanKind } from "@opentelemetry/api";
 import { createBatcher } from "../batcher.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
-import { Counter, Gauge, metrics } from "../metrics.ts";
+import { Counter, metrics } from "../metrics.ts";
 import type { Database } from "../postgres/database.ts";
 import type { Leader } from "../postgres/leader.ts";
 import { parseTraceparent } from "../telemetry/trace-context.ts";
@@ -15,6 +15,7 @@ import { inSpanOfMany } from "../telemetry/tracing.ts";
 import { createApplier } from "./applier.ts";
 import { type EachBatchPayload, type Kafka, runConsumer } from "./client.ts";
 import { type Apply, type ConsumedEvent, toEvent } from "./event.ts";
+import { watchLag } from "./lag.ts";
 
 const heartbeatMs = 2_000;
 /**
@@ -24,25 +25,6 @@ const heartbeatMs = 2_000;
 const partitionsTogether = 8;
 const batchSize = 1_500;
 
-const lag = new Gauge({
-  name: "consumer_lag_events",
-  help: "Events of a partition that this group has not applied yet",
-  labelNames: ["group", "topic", "partition"],
-  registers: [metrics],
-});
-type Place = { group: string; topic: string; partition: number };
-/** The partitions of this process and when the first event happened that is not applied yet. */
-const oldest = new Map<string, { place: Place; at: Date | undefined }>();
-new Gauge({
-  name: "consumer_lag_seconds",
-  help: "Age of the first event of a partition that this group has not applied yet; 0 if it has applied all",
-  labelNames: ["group", "topic", "partition"],
-  registers: [metrics],
-  collect() {
-    this.reset();
-    for (const { place, at } of oldest.values()) this.set(place, at ? Math.max(0, (Date.now() - at.getTime()) / 1_000) : 0);
-  },
-});
 const consumed = new Counter({
   name: "consumer_events_total",
   help: "Events taken from Kafka and committed, redeliveries included",
@@ -68,6 +50,7 @@ export function startGroupConsumer<Tables>(options: {
 }): void {
   const { kafka, groupId, topics, database, apply, relay, log, lifecycle, maxTries = 5 } = options;
   const applier = createApplier({ groupId, database, apply, relay, partitionsTogether, maxTries, log });
+  const lag = watchLag({ kafka, groupId, topics, lifecycle });
 
   const commits = createBatcher<EachBatchPayload, void>({
     name: "offset_commits",
@@ -100,13 +83,7 @@ export function startGroupConsumer<Tables>(options: {
   async function eachBatch(payload: EachBatchPayload): Promise<void> {
     const { batch, heartbeat, resolveOffset, isRunning, isStale } = payload;
     const { topic, partition } = batch;
-    const place = { group: groupId, topic, partition };
-    const key = `${groupId}/${topic}/${partition}`;
-    const behind = (offset: bigint, at: Date) => {
-      const events = Math.max(0, Number(BigInt(batch.highWatermark) - offset));
-      lag.set(place, events);
-      oldest.set(key, { place, at: events === 0 ? undefined : at });
-    };
+    const behind = (next: bigint, at: Date) => lag.note(topic, partition, BigInt(batch.highWatermark) > next ? { next, at } : undefined);
     const all = takeEvents(batch);
 
     // Kafka excludes a member that is silent for long, and a database may be away for long.
@@ -134,8 +111,8 @@ export function startGroupConsumer<Tables>(options: {
         behind(last.offset + 1n, last.time);
       }
     } catch (error) {
-      // Another member may get the partition, and says from now on how old its events are.
-      oldest.delete(key);
+      // Another member may get the partition, and knows from now on how old its events are.
+      lag.note(topic, partition, undefined);
       if (!(error instanceof Stopped)) throw error;
     } finally {
       clearInterval(beating);

@@ -87,7 +87,16 @@ new Gauge({
         this.set({ db_client_connection_pool_name: name, db_client_connection_state: state }, count);
   },
 });
-const limits = { max: "Connections that a pool may have", pending_requests: "Statements that wait for a connection" };
+/**
+ * A pool queues every statement for a moment, those that this scrape sends too. One that finds an idle connection, or room
+ * for a new one, does not wait for any other.
+ */
+const waitingIn = ({ waitingCount, idleCount, totalCount, options: { max } }: Pool) =>
+  Math.max(0, waitingCount - idleCount - (max - totalCount));
+const limits = {
+  max: "Connections that a pool may have",
+  pending_requests: "Statements that wait until another gives its connection back",
+};
 for (const [kind, help] of Object.entries(limits))
   new Gauge({
     name: `db_client_connection_${kind}`,
@@ -96,7 +105,7 @@ for (const [kind, help] of Object.entries(limits))
     registers: [metrics],
     collect() {
       for (const [name, pool] of pools)
-        this.set({ db_client_connection_pool_name: name }, kind === "max" ? pool.options.max : pool.waitingCount);
+        this.set({ db_client_connection_pool_name: name }, kind === "max" ? pool.options.max : waitingIn(pool));
     },
   });
 

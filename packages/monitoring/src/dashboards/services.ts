@@ -1,4 +1,4 @@
-import { type Dashboard, here, type Panel, rate } from "./dashboard.ts";
+import { type Dashboard, here, type Panel, quantile, rate } from "./dashboard.ts";
 import { checkPanels, connectionPanels, consumerPanels, eventPanels, processPanels, requestPanels } from "./shared.ts";
 
 const rest = "http_server_request_duration_seconds";
@@ -70,7 +70,36 @@ function serviceDashboard(service: string, own: (where: string) => Dashboard["ro
   };
 }
 
+/** It has no database: it asks the other services as its caller. */
+const fhir: Dashboard = {
+  uid: "pm-fhir",
+  title: "Patient management: fhir",
+  rows: [
+    { title: "Requests", panels: requestPanels(`${here},service="fhir"`) },
+    { title: "Operations", panels: restPanels(`${here},service="fhir"`) },
+    {
+      title: "The services that it asks",
+      panels: [
+        {
+          title: "Time to answer of who is asked, 99th percentile",
+          description: "Of all their callers: an answer of FHIR waits for theirs.",
+          unit: "s",
+          queries: [{ expr: quantile(0.99, "service", rest, `${here},service=~"patient|analytics|auth"`), legend: "{{service}}" }],
+        },
+        {
+          title: "Time to answer of billing, 99th percentile",
+          description: "Of all its callers, by call.",
+          unit: "s",
+          queries: [{ expr: quantile(0.99, "rpc_method", rpc, `${here},service="billing"`), legend: "{{rpc_method}}" }],
+        },
+      ],
+    },
+    { title: "Process", panels: processPanels(`${here},service="fhir"`) },
+  ],
+};
+
 export const services: Dashboard[] = [
+  fhir,
   serviceDashboard("patient", (where) => [
     { title: "Operations", panels: restPanels(where) },
     {
@@ -99,7 +128,12 @@ export const services: Dashboard[] = [
       title: "Threads, and patients without accounts",
       panels: [
         ...threadPanels(where),
-        gauge("Found by the last reconciliation", `max by (kind) (reconciliation_findings{${where}})`, "{{kind}}"),
+        gauge(
+          "Found by the last reconciliation",
+          `max by (kind) (reconciliation_findings{${where}})`,
+          "{{kind}}",
+          "Alert ReconciliationFindings at one.",
+        ),
       ],
     },
   ]),
@@ -110,6 +144,17 @@ export const services: Dashboard[] = [
   serviceDashboard("analytics", (where) => [
     { title: "Operations", panels: restPanels(where) },
     { title: "Events", panels: consumerPanels(where) },
-    { title: "Charts", panels: threadPanels(where) },
+    {
+      title: "Charts, and numbers that differ",
+      panels: [
+        ...threadPanels(where),
+        gauge(
+          "Numbers that differ from those of other services",
+          `max by (kind) (reconciliation_findings{${where}})`,
+          "{{kind}}",
+          "By the last comparison. Alert ReconciliationFindings at one.",
+        ),
+      ],
+    },
   ]),
 ];

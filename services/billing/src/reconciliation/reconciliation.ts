@@ -4,9 +4,9 @@
  */
 import { randomUUID } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
+import { showFindings } from "@pm/kit/checks";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
-import { Gauge, metrics } from "@pm/kit/metrics";
 import type { DatabaseSettings } from "@pm/kit/postgres/database";
 import { runAsLeader } from "@pm/kit/postgres/leader";
 import type { RequestContext } from "@pm/kit/request-context";
@@ -25,6 +25,8 @@ type ReconciliationReport = {
   patientsWithoutAccount: string[];
   /** Accounts whose patient does not exist in patient-service. */
   accountsWithoutPatient: string[];
+  /** Those of them that can still be charged. */
+  activeWithoutPatient: number;
   /** How many accounts were opened or suspended. */
   repaired: number;
 };
@@ -51,13 +53,6 @@ const graceMs = 5 * 60_000;
  */
 const patientsAtOnce = 100;
 
-const findings = new Gauge({
-  name: "reconciliation_findings",
-  help: "What the last reconciliation of patients and accounts found",
-  labelNames: ["kind"],
-  registers: [metrics],
-});
-
 export function createReconciliation(options: ReconciliationOptions): Reconciliation {
   const { db, patients, now, log } = options;
   return {
@@ -74,11 +69,15 @@ export function createReconciliation(options: ReconciliationOptions): Reconcilia
       const suspended = repair && !isTooMany ? toSuspend : [];
       for (const { id } of suspended) await suspend(options.accounts, id, context);
       const repaired = (repair ? withoutAccount.length : 0) + suspended.length;
-      findings.set({ kind: "patient_without_account" }, withoutAccount.length);
-      findings.set({ kind: "account_without_patient" }, orphans.length);
       const found = { patientsWithoutAccount: withoutAccount.length, accountsWithoutPatient: orphans.length };
       log.info({ ...counts, repaired, ...found }, "reconciled patients and accounts");
-      return { ...counts, patientsWithoutAccount: withoutAccount, accountsWithoutPatient: orphans.map(({ id }) => id), repaired };
+      return {
+        ...counts,
+        patientsWithoutAccount: withoutAccount,
+        accountsWithoutPatient: orphans.map(({ id }) => id),
+        activeWithoutPatient: toSuspend.length,
+        repaired,
+      };
     },
   };
 }
@@ -167,7 +166,10 @@ export function startReconciling(options: {
     pollMs: firstAfterMs,
     async step() {
       if (Date.now() < due) return "done";
-      await reconciliation.run({ repair: true, maxSuspended });
+      const report = await reconciliation.run({ repair: true, maxSuspended });
+      const { patientsWithoutAccount, activeWithoutPatient } = report;
+      // A suspended account has been settled; it stays without a patient.
+      showFindings({ patient_without_account: patientsWithoutAccount.length, account_without_patient: activeWithoutPatient }, everyMs);
       due = Date.now() + everyMs;
       return "done";
     },

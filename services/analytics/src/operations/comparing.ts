@@ -1,0 +1,40 @@
+/** Compares the numbers with those of the other services by the hour, and shows at `/metrics` how many differ. */
+import { showFindings } from "@pm/kit/checks";
+import type { Lifecycle } from "@pm/kit/lifecycle";
+import type { Logger } from "@pm/kit/log";
+import type { DatabaseSettings } from "@pm/kit/postgres/database";
+import { runAsLeader } from "@pm/kit/postgres/leader";
+import type { AnalyticsDatabase } from "../tables.ts";
+import type { Consistency } from "./consistency.ts";
+
+const everyMs = 3_600_000;
+/** Not at the start, because other services may be starting too. */
+const pollMs = 60_000;
+
+/** Compares in one of all replicas. While events are on their way, numbers differ rightly, and it tries again. */
+export function startComparing(options: {
+  consistency: Consistency;
+  settings: DatabaseSettings;
+  database: AnalyticsDatabase;
+  log: Logger;
+  lifecycle: Lifecycle;
+}): void {
+  const { consistency, database, ...rest } = options;
+  let due = Date.now() + pollMs;
+  runAsLeader({
+    ...rest,
+    pool: database.pool,
+    name: "analytics_comparison",
+    pollMs,
+    async step() {
+      if (Date.now() < due) return "done";
+      const { settled, drift, checks } = await consistency.check();
+      if (!settled) return "done";
+      const different = checks.filter(({ holds }) => !holds).map(({ name }) => name);
+      if (drift > 0) options.log.error({ drift, different }, "numbers differ from those of other services");
+      showFindings({ number_of_analytics: drift }, everyMs);
+      due = Date.now() + everyMs;
+      return "done";
+    },
+  });
+}
