@@ -139,7 +139,7 @@ function referencesOf(targets: Target[], entries: fhir.BundleEntry[]): Targets {
   const references: Targets = new Map();
   const ids = new Map(targets.map(({ index, id }) => [index, id]));
   for (const [index, { fullUrl }] of entries.entries()) {
-    if (fullUrl === undefined) continue;
+    if (fullUrl === undefined || !ids.has(index)) continue;
     if (references.has(fullUrl)) throw asThatOf(index, wrong("fullUrl", "is that of another entry too"));
     const id = ids.get(index);
     references.set(fullUrl, id === undefined ? undefined : `Patient/${id}`);

@@ -15,7 +15,7 @@ function resolve(reference: string, targets: Targets): { reference: string } | {
   if (target !== undefined) return { reference: target };
   if (targets.has(reference))
     return { refused: `refers to ${reference}, whose patient is created and has no id yet; write the reference afterwards` };
-  if (reference.startsWith("urn:")) return { refused: `refers to ${reference}, which is the fullUrl of no entry` };
+  if (reference.startsWith("urn:")) return { refused: `refers to ${reference}, which is the fullUrl of no entry that writes a patient` };
   if (/^[A-Za-z]+\?/.test(reference)) return { refused: "refers by a condition, which is not resolved here; refer by id" };
   return { reference };
 }
