@@ -2,6 +2,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Cursors } from "@pm/kit/cursor";
 import { invalidFields } from "@pm/kit/errors";
+import { pageCursor } from "@pm/kit/http/paging";
 import type { RestApp } from "@pm/kit/http/rest";
 import { jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
@@ -69,7 +70,7 @@ year, after \`eq\`, \`ne\`, \`gt\`, \`ge\`, \`lt\`, \`le\`, \`sa\` or \`eb\`, as
       .openapi({ description: "As in the list: what changed later, and nothing left out.", example: "2026-01-28T09:30:00Z" }),
     sort: z.enum(sorts).optional().openapi({ description: "By default the order of creation." }),
     limit: z.int().min(1).max(200).optional().openapi({ description: "50 by default." }),
-    cursor: z.string().min(1).max(maxCarried).optional().openapi({ description: "`nextCursor` of the page before." }),
+    cursor: pageCursor(z.string().min(1).max(maxCarried)),
     carry: z
       .boolean()
       .optional()
