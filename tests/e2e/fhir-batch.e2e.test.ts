@@ -83,7 +83,6 @@ test("each request of a batch has its own outcome, in order, and a failure stops
 
 test("a Bundle of another type and one that is too long are refused", async () => {
   for (const [entry, type] of [
-    [[], "transaction"],
     [[], "searchset"],
     [Array(101).fill({ request: { method: "GET", url: "Patient/1" } }), "batch"],
   ] as const)

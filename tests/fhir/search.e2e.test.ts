@@ -133,6 +133,23 @@ test("by POST as by GET", async () => {
   expect([status, (body as Bundle).total]).toEqual([200, 1]);
 });
 
+test("the pages of a form are linked without its names, and have the same patients in the same order", async () => {
+  const form = { "content-type": "application/x-www-form-urlencoded" };
+  const { body } = await client.send("POST", `${root}/_search`, "gender=female,male&_sort=birthdate&_count=1&_elements=name", form);
+  const found: unknown[] = [];
+  for (let bundle: Bundle | undefined = body as Bundle; bundle; ) {
+    found.push(...(bundle.entry ?? []).map(({ resource }) => resource?.id));
+    const next: string | undefined = bundle.link?.find(({ relation }) => relation === "next")?.url;
+    if (next === undefined) break;
+    const { searchParams, search } = new URL(next);
+    expect([...searchParams.keys()]).toEqual(["_count", "_elements", "_cursor"]);
+    const page: { status: number; bundle: Bundle } = await ask(search.slice(1));
+    expect(page.status).toBe(200);
+    bundle = page.bundle;
+  }
+  expect(found).toEqual([ids.Zoë, ids.Ada, ids.Max]);
+});
+
 test("what is not known is ignored and said, or refused where strictness is preferred", async () => {
   const { bundle } = await ask("family=king&shoe-size=43");
   expect(bundle.link?.[0]?.url).toBe(`${platform.gatewayUrl}${root}?family=king`);

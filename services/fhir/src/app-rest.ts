@@ -10,6 +10,7 @@ import { createAuditEvents } from "./audit/event.ts";
 import { createProvenance } from "./audit/provenance.ts";
 import { createBilling } from "./billing/client.ts";
 import { registerBundles } from "./bundles/rest.ts";
+import { createTransactions } from "./bundles/transaction.ts";
 import { createCharges } from "./charges/charge.ts";
 import { registerConformance } from "./conformance/rest.ts";
 import { createContacts } from "./contacts/contact.ts";
@@ -66,8 +67,9 @@ export function createFhirApp({ publicUrl, patientUrl, billingUrl, authUrl, anal
   registerExports(rest, { base, served, exports: createExports(patient, auth) });
   registerHistory(rest, { base, history: createHistory(patients) });
   registerPatientSearch(rest, { base, search: createPatientSearch(patients, base), provenanceOf: provenance.ofPatients });
-  registerPatients(rest, { base, patients: createPatientRules(patients) });
-  registerBundles(rest);
+  const rules = createPatientRules(patients);
+  registerPatients(rest, { base, patients: rules });
+  registerBundles(rest, createTransactions({ base, patients, rules }));
   for (const one of readables) registerReadable(rest, base, readers, one);
   return rest.app;
 }

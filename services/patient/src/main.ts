@@ -100,7 +100,7 @@ registerFiles(rest, { lists, imports, transfers });
 registerExports(rest, { exports: createExports({ db }), transfers });
 registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
 registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
-registerSearch(rest, { lists, settings });
+registerSearch(rest, { lists, settings, cursors });
 registerBatches(rest, createBatches({ db, billing, recordNumbers, conflicts, committed, now, settings }));
 registerPatients(rest, {
   patients,

@@ -314,3 +314,26 @@ test("every wrong value is named", async () => {
   const cursor = (await admin.send("POST", "/patients:search", { limit: 1 })).body.nextCursor;
   expect((await admin.send("POST", "/patients:search", { limit: 1, cursor, where: [{ field: "sex", missing: true }] })).status).toBe(400);
 });
+
+test("a cursor that carries its search needs nothing else, is its caller's own and shows nothing", async () => {
+  const where = [{ field: "sex", anyOf: ["female", "male", "other", "unknown"] }];
+  const expected = idsOf(await search({ where, sort: "-name", states: ["living", "merged"] }));
+  const first = await admin.send("POST", "/patients:search", { where, sort: "-name", states: ["living", "merged"], limit: 2, carry: true });
+  const found: Item[] = [...first.body.items];
+  let cursor = first.body.nextCursor;
+  expect(Buffer.from(cursor.slice(2), "base64url").toString()).not.toContain("female");
+  expect((await owner.send("POST", "/patients:search", { cursor })).status).toBe(400);
+  for (const more of [{ where }, { where: [] }, { sort: "name" }, { states: ["living"] }, { updatedAfter: "2026-01-01T00:00:00Z" }]) {
+    const { status, body } = await admin.send("POST", "/patients:search", { cursor, ...more });
+    expect([status, body.errors[0].path]).toEqual([400, Object.keys(more)[0]]);
+  }
+  while (cursor) {
+    const { body } = await admin.send("POST", "/patients:search", { limit: 2, cursor });
+    found.push(...body.items);
+    cursor = body.nextCursor;
+  }
+  expect(idsOf(found)).toEqual(expected);
+  const many = [{ field: "city", anyOf: ["springfield", ...Array(199).fill("no such city ".repeat(5).trim())] }];
+  const tooLong = await admin.send("POST", "/patients:search", { where: many, limit: 1, carry: true });
+  expect([tooLong.status, tooLong.body.errors[0].path]).toEqual([400, "where"]);
+});

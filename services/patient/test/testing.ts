@@ -152,7 +152,7 @@ export async function startPatientApp(
   registerStreams(rest, { db, lists, imports, transfers: createTransfers({ db, log, lifecycle, ...(limits && { limits }) }) });
   registerMatching(rest, { matching, workList: createWorkList({ db, cursors }) });
   registerHistory(rest, { history: createHistory({ db, cursors }), feed: createFeed({ db, cursors }) });
-  registerSearch(rest, { lists, settings });
+  registerSearch(rest, { lists, settings, cursors });
   registerBatches(rest, createBatches({ db, billing, recordNumbers, conflicts, committed, now, settings }));
   registerPatients(rest, {
     patients,

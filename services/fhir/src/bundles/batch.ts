@@ -9,7 +9,7 @@ export type Send = (method: string, path: string, headers: Headers, resource?: o
 const isServed = (path: string): boolean => /^[A-Z][A-Za-z]*([/?]|$)/.test(path) && !/\/(\$|%24)export([/?]|$)/.test(path);
 
 /** The path of a request as it will be sent, in which `..` and the like mean nothing any more; undefined unless it is served. */
-function pathOf(given: string): string | undefined {
+export function pathOf(given: string): string | undefined {
   const url = given.replace(/^\//, "");
   // A URL that begins so is relative, so it has no host.
   if (!isServed(url)) return;
@@ -95,4 +95,4 @@ function responseOf({ status, headers }: Response): BundleEntryResponse {
 }
 
 const reasons: Record<number, string> = { 200: "OK", 201: "Created", 204: "No Content", 304: "Not Modified" };
-const statusLine = (status: number): string => [status, reasons[status]].filter(Boolean).join(" ");
+export const statusLine = (status: number): string => [status, reasons[status]].filter(Boolean).join(" ");

@@ -1,12 +1,14 @@
-/** Bundles of requests: batches, whose entries stand alone. */
+/** Bundles of requests: batches, whose entries stand alone, and transactions, which are done as a whole or not at all. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import type { Bundle, BundleEntry } from "fhir/r4.js";
 import { examplePatient } from "../patients/mapping.ts";
 import { callOf } from "../protocol/calls.ts";
+import { preferencesOf } from "../protocol/conditions.ts";
 import { answerWith, fhirAnswer, fhirBody, requireJson, root } from "../protocol/resource.ts";
 import { carryOut, type Send } from "./batch.ts";
+import type { Transactions } from "./transaction.ts";
 
 const maxEntries = 100;
 
@@ -14,7 +16,7 @@ const { id, meta: _meta, ...newPatient } = examplePatient;
 const BundleSchema = z
   .looseObject({
     resourceType: z.literal("Bundle"),
-    type: z.enum(["batch"]),
+    type: z.enum(["batch", "transaction"]),
     entry: z
       .array(
         z.looseObject({
@@ -33,14 +35,19 @@ const BundleSchema = z
   })
   .openapi("RequestBundle", {
     description: "http://hl7.org/fhir/R4/bundle.html",
-    example: { resourceType: "Bundle", type: "batch", entry: [{ resource: newPatient, request: { method: "POST", url: "Patient" } }] },
+    example: {
+      resourceType: "Bundle",
+      type: "transaction",
+      entry: [{ resource: newPatient, request: { method: "POST", url: "Patient" } }],
+    },
   });
-const AnswerSchema = z.looseObject({ resourceType: z.literal("Bundle"), type: z.enum(["batch-response"]) }).openapi("ResponseBundle", {
+const responseTypes = ["batch-response", "transaction-response"] as const;
+const AnswerSchema = z.looseObject({ resourceType: z.literal("Bundle"), type: z.enum(responseTypes) }).openapi("ResponseBundle", {
   description: "http://hl7.org/fhir/R4/bundle.html",
   example: {
     resourceType: "Bundle",
-    type: "batch-response",
-    entry: [{ response: { status: "201 Created", location: `Patient/${id}/_history/1`, etag: 'W/"1"' } }],
+    type: "transaction-response",
+    entry: [{ response: { status: "201 Created", location: `https://example.com${root}/Patient/${id}/_history/1`, etag: 'W/"1"' } }],
   },
 });
 
@@ -50,16 +57,18 @@ const processBundle = createRoute({
   path: root,
   tags: ["Bundle"],
   summary: "Carry out many requests",
-  description: `Up to ${maxEntries} requests, which are carried out one by one, in their order, each with its own outcome. A transaction is refused.`,
+  description: `Up to ${maxEntries} requests. Those of a batch are carried out one by one, in their order, each with its own outcome. Those of a
+transaction that write patients are done together or not at all; its reads follow, each with its own outcome. If a transaction cannot be
+done, \`expression\` names the entry. No two of its writes may concern the same patient.`,
   request: { body: fhirBody(BundleSchema) },
   responses: {
     200: fhirAnswer(AnswerSchema, "What became of each request, in order"),
-    ...errorAnswers("not_acceptable"),
+    ...errorAnswers("not_found", "gone", "already_exists", "aborted", "unprocessable", "not_acceptable", "resource_exhausted"),
   },
 });
 
-/** The requests of entries are sent to the whole API, in this process. */
-export function registerBundles({ app, operation }: RestApp): void {
+/** The requests of a batch, and the reads of a transaction, are sent to the whole API, in this process. */
+export function registerBundles({ app, operation }: RestApp, transactions: Transactions): void {
   const sendAs = (c: RestContext): Send => {
     const { authorization, requestId } = callOf(c);
     const own = { authorization, "x-request-id": requestId, traceparent: c.get("traceparent"), accept: "application/fhir+json" };
@@ -74,12 +83,13 @@ export function registerBundles({ app, operation }: RestApp): void {
 
   operation(processBundle, async (c) => {
     requireJson(c);
-    const { entry: entries = [] } = c.req.valid("json") as unknown as Bundle;
+    const { type, entry: entries = [] } = c.req.valid("json") as unknown as Bundle & { type: "batch" | "transaction" };
     const send = sendAs(c);
+    const onFailure = (error: unknown) => c.get("log").error({ requestId: c.get("requestId"), err: error }, "an entry of a Bundle failed");
+    const written = type === "transaction" ? await transactions.write(callOf(c), entries, preferencesOf(c).return) : undefined;
     const entry: BundleEntry[] = [];
-    const onFailure = (error: unknown) => c.get("log").error({ requestId: c.get("requestId"), err: error }, "an entry of a batch failed");
-    for (const one of entries) entry.push(await carryOut(one, send, onFailure));
-    return answerWith(c, { resourceType: "Bundle", type: "batch-response", ...(entry.length > 0 && { entry }) });
+    for (const [index, one] of entries.entries()) entry.push(written?.get(index) ?? (await carryOut(one, send, onFailure)));
+    return answerWith(c, { resourceType: "Bundle", type: `${type}-response` as const, ...(entry.length > 0 && { entry }) });
   });
 }
 

@@ -37,7 +37,7 @@ export function capabilityStatement(base: string, resource: Capability[], operat
             },
           ],
         },
-        interaction: [{ code: "batch" }],
+        interaction: [{ code: "batch" }, { code: "transaction" }],
         resource: withOperations(resource, operations),
         ...(operations.length > 0 && { operation: systemOperations(operations) }),
       },

@@ -13,6 +13,14 @@ type Deletion = Pick<PatientVersion, "id" | "version" | "action"> & { deletedAt:
 type ChangesPage = { items: (PatientVersion | Deletion)[]; nextCursor?: string; completeUntil: string };
 type Page = { items: Patient[]; nextCursor?: string; total?: number; totalEstimate?: number; completeUntil?: string };
 
+/** One of the writes that are done together. */
+export type Operation =
+  | { method: "create"; body: PatientBody }
+  | { method: "replace"; id: string; ifMatch?: string | undefined; body: object }
+  | { method: "delete"; id: string; ifMatch?: string | undefined };
+/** The patient as they are now; a deletion has none. */
+export type OperationResult = { status: number; id: string; version: number; patient?: Patient };
+
 /** What a PUT of FHIR leaves out is removed. Patient-service keeps what older clients of its own do not know. */
 const removed = {
   ...{ phones: null, emails: null, addresses: null, contacts: null, languages: null, identifiers: null },
@@ -23,7 +31,8 @@ const removed = {
 /** Most characters of what is kept beside the record (services/patient/src/patients/fields.ts). */
 const maxKept = 20_000;
 
-function bodyOf({ body, kept }: Written): PatientBody {
+/** @throws AppError unprocessable if more is to be kept than there is room for */
+export function bodyOf({ body, kept }: Written): PatientBody {
   const text = JSON.stringify(kept);
   if (text.length > maxKept)
     throw unprocessable([{ path: "Patient", message: `has more than ${maxKept} characters in elements that have no field here` }]);
@@ -35,6 +44,9 @@ function asUnprocessable(error: unknown, { pathOf }: Written): unknown {
   if (!(error instanceof AppError) || error.code !== "invalid_argument" || !error.options.errors) return error;
   return unprocessable(error.options.errors.map(({ path, message }) => ({ path: pathOf(path), message })));
 }
+
+/** The body of a PUT. */
+export const wholeBodyOf = (body: PatientBody) => ({ ...removed, ...body });
 
 export function createPatients(ask: Ask) {
   const one = (id: string) => `/patients/${encodeURIComponent(id)}`;
@@ -62,7 +74,11 @@ export function createPatients(ask: Ask) {
         ask(call, "/patients", "/patients", { method: "POST", query: new URLSearchParams("duplicates=allow"), headers, body }),
       ),
     replace: (call: Call, id: string, written: Written, headers: Headers = {}) =>
-      write(written, (body) => ask(call, "/patients/{id}", one(id), { method: "PUT", headers, body: { ...removed, ...body } })),
+      write(written, (body) => ask(call, "/patients/{id}", one(id), { method: "PUT", headers, body: wholeBodyOf(body) })),
+    async batch(call: Call, operations: Operation[]): Promise<OperationResult[]> {
+      const answer = ask(call, "/patients:batch", "/patients:batch", { method: "POST", body: { operations } });
+      return (await read<{ results: OperationResult[] }>(answer)).results;
+    },
     async remove(call: Call, id: string, headers: Headers = {}): Promise<void> {
       await ask(call, "/patients/{id}", one(id), { method: "DELETE", headers });
     },

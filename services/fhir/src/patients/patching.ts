@@ -1,8 +1,17 @@
 /** JSON Patches of a resource (RFC 6902). */
+import { z } from "@hono/zod-openapi";
 import { AppError } from "@pm/kit/errors";
 import type * as fhir from "fhir/r4.js";
 import { applyPatch, type Operation, Pointer } from "rfc6902";
 import { isEqual } from "./kept.ts";
+
+export const PatchSchema = z
+  .array(z.looseObject({ op: z.enum(["add", "remove", "replace", "move", "copy", "test"]), path: z.string() }))
+  .max(1_000)
+  .openapi("JsonPatch", {
+    description: "RFC 6902, on the resource as it is read.",
+    example: [{ op: "replace", path: "/gender", value: "other" }],
+  });
 
 /** Most characters that the copies of a patch may have in all: each of them could double the resource. */
 const maxCopied = 100_000;

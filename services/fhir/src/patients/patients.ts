@@ -9,15 +9,15 @@ import { fromSystemUri } from "./codes.ts";
 import { toFhir } from "./mapping.ts";
 import { patched } from "./patching.ts";
 import type { Patient } from "./patient.ts";
-import { readPatient } from "./writing.ts";
+import { readPatient, type Written } from "./writing.ts";
 
 type Headers = Record<string, string>;
 export type Identifier = { system: string; value: string };
 /** What was done, and the patient as they are now. */
 export type Stored = { patient: Patient; isNew: boolean };
 
-/** How often a patch is tried again that lost a race, unless its caller named the version that they patch. */
-const maxTries = 5;
+/** How often a write is tried again that lost a race, unless its caller named the version that they change. */
+export const maxTries = 5;
 
 const isNotFound = (error: unknown): boolean => error instanceof AppError && error.code === "not_found";
 
@@ -61,8 +61,7 @@ export function createPatientRules(patients: Patients) {
   });
 
   async function replace(call: Call, current: Patient, resource: fhir.Patient, headers: Headers): Promise<Stored> {
-    const written = readPatient(resource, { body: current, links: toFhir(current).link });
-    return { patient: await patients.replace(call, current.id, written, headers), isNew: false };
+    return { patient: await patients.replace(call, current.id, rewrite(current, resource), headers), isNew: false };
   }
 
   /** Of several who create a patient with an identifier at once, the index lets one through. The others find that one. */
@@ -75,6 +74,8 @@ export function createPatientRules(patients: Patients) {
 
   return {
     get,
+    find,
+    goneIfDeleted,
     create,
 
     /** Creates a patient unless there is one with the identifier. */
@@ -86,10 +87,7 @@ export function createPatientRules(patients: Patients) {
     },
 
     async update(call: Call, id: string, resource: fhir.Patient, headers: Headers): Promise<Stored> {
-      if (resource.id !== id) {
-        const message = `must be the id of the URL, ${id}`;
-        throw new AppError("invalid_argument", `Patient.id: ${message}`, { errors: [{ path: "Patient.id", message }] });
-      }
+      requireIdOfUrl(resource, id);
       const current = await get(call, id).catch((error: unknown) => {
         if (!isNotFound(error)) throw error;
         throw new AppError("method_not_allowed", "There is no such patient. Ids are given here: create one by POST.", { cause: error });
@@ -99,16 +97,14 @@ export function createPatientRules(patients: Patients) {
 
     async updateWhere(call: Call, identifier: Identifier, resource: fhir.Patient, headers: Headers): Promise<Stored> {
       requireIdentifier(resource, identifier);
+      const ifMatch = headers["if-match"];
       const replaceFound = (found: Patient): Promise<Stored> => {
-        if (resource.id === undefined || resource.id === found.id) return replace(call, found, resource, headers);
-        throw new AppError("precondition_failed", `The condition means Patient/${found.id}, and the body another patient.`);
+        requireMeant(resource, found, ifMatch);
+        return replace(call, found, resource, headers);
       };
       const current = await find(call, identifier);
       if (current) return replaceFound(current);
-      if (headers["if-match"] !== undefined)
-        throw new AppError("precondition_failed", "No patient has this identifier, so none has the version of If-Match.");
-      if (resource.id !== undefined)
-        throw new AppError("precondition_failed", "No patient has this identifier. Leave the id out to create one.");
+      requireMeant(resource, undefined, ifMatch);
       return createOr(call, resource, identifier, replaceFound);
     },
 
@@ -137,14 +133,37 @@ export function createPatientRules(patients: Patients) {
 
     async removeWhere(call: Call, identifier: Identifier, headers: Headers): Promise<void> {
       const found = await find(call, identifier);
-      if (!found) throw new AppError("not_found", "No patient whom you may see has this identifier.");
+      if (!found) throw nobodyHas();
       await patients.remove(call, found.id, { "if-match": `"${found.version}"`, ...headers });
     },
   };
 }
 
+/** What a patient becomes whom a resource replaces. */
+export const rewrite = (current: Patient, resource: fhir.Patient): Written =>
+  readPatient(resource, { body: current, links: toFhir(current).link });
+
+export const nobodyHas = (): AppError => new AppError("not_found", "No patient whom you may see has this identifier.");
+
+export function requireIdOfUrl({ id: given }: fhir.Patient, id: string): void {
+  if (given === id) return;
+  const message = `must be the id of the URL, ${id}`;
+  throw new AppError("invalid_argument", `Patient.id: ${message}`, { errors: [{ path: "Patient.id", message }] });
+}
+
+/** Whether the body of a conditional update is about the patient whom the condition found, or about a new one. */
+export function requireMeant({ id }: fhir.Patient, found: Patient | undefined, ifMatch: string | undefined): void {
+  const refuse = (message: string): never => {
+    throw new AppError("precondition_failed", message);
+  };
+  if (found) {
+    if (id !== undefined && id !== found.id) refuse(`The condition means Patient/${found.id}, and the body another patient.`);
+  } else if (ifMatch !== undefined) refuse("No patient has this identifier, so none has the version of If-Match.");
+  else if (id !== undefined) refuse("No patient has this identifier. Leave the id out to create one.");
+}
+
 /** Without it in the body, the index would not keep two requests at once apart, and the next one would find nobody. */
-function requireIdentifier(resource: fhir.Patient, identifier: Identifier): void {
+export function requireIdentifier(resource: fhir.Patient, identifier: Identifier): void {
   if (resource.identifier?.some(({ system, value }) => system === identifier.system && value === identifier.value)) return;
   const message = "must have the identifier of the condition, which keeps two requests at once apart";
   throw unprocessable([{ path: "Patient.identifier", message }]);

@@ -6,10 +6,11 @@ import type * as fhir from "fhir/r4.js";
 import type { Operation } from "rfc6902";
 import { callOf } from "../protocol/calls.ts";
 import { capability } from "../protocol/capability.ts";
-import { conditionOf, ifMatchOf } from "../protocol/conditions.ts";
+import { conditionOf, ifMatchOf, ifNoneExistOf } from "../protocol/conditions.ts";
 import { answerRead, answerWritten, fhirAnswer, fhirBody, formOf, requireJson, resourceSchema, root } from "../protocol/resource.ts";
 import { describeSearch } from "../protocol/search-parameters.ts";
 import { examplePatient, toFhir } from "./mapping.ts";
+import { PatchSchema } from "./patching.ts";
 import type { PatientRules, Stored } from "./patients.ts";
 import { patientSearch, provenance } from "./search.ts";
 
@@ -66,13 +67,6 @@ const updatePatientWhere = createRoute({
   responses: { 200: written, 201: written, ...failures },
 });
 
-const PatchSchema = z
-  .array(z.looseObject({ op: z.enum(["add", "remove", "replace", "move", "copy", "test"]), path: z.string() }))
-  .max(1_000)
-  .openapi("JsonPatch", {
-    description: "RFC 6902, on the resource as it is read.",
-    example: [{ op: "replace", path: "/gender", value: "other" }],
-  });
 const patchPatient = createRoute({
   operationId: "patchPatient",
   method: "patch",
@@ -136,7 +130,7 @@ export function registerPatients({ operation }: RestApp, { base, patients }: { b
     requireJson(c);
     const ifNoneExist = c.req.header("if-none-exist");
     if (ifNoneExist === undefined) return answer(c, await patients.create(callOf(c), bodyOf(c)));
-    const unlessThere = conditionOf(new URLSearchParams(ifNoneExist.replace(/^[^?=]*\?/, "")));
+    const unlessThere = ifNoneExistOf(ifNoneExist);
     return answer(c, await patients.createUnlessThere(callOf(c), bodyOf(c), unlessThere));
   });
 

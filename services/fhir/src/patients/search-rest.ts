@@ -11,7 +11,7 @@ import { describeParameters, readSearch } from "../protocol/search-parameters.ts
 import { tags } from "./rest.ts";
 import { type createPatientSearch, patientSearch, provenance } from "./search.ts";
 
-const description = `Pages by the link \`next\`, which keeps its place while others write. Unknown parameters are ignored, and the answer says so;
+const description = `Pages by the link \`next\`, which keeps its place while others write; that of a form has none of its criteria. Unknown parameters are ignored, and the answer says so;
 with \`Prefer: handling=strict\` they are 400.`;
 const responses = { 200: fhirAnswer(BundleSchema, "A page of patients"), ...errorAnswers("invalid_argument", "not_acceptable") };
 
@@ -50,9 +50,9 @@ export function registerPatientSearch(
   { operation }: RestApp,
   { base, search, provenanceOf }: { base: string; search: ReturnType<typeof createPatientSearch>; provenanceOf: ProvenanceOf },
 ): void {
-  async function answer(c: RestContext, given: Iterable<[string, string]>) {
+  async function answer(c: RestContext, given: Iterable<[string, string]>, isForm = false) {
     const asked = readSearch(given, patientSearch, preferencesOf(c).handling);
-    const { lastUpdated, ...found } = await search(callOf(c), asked);
+    const { lastUpdated, ...found } = await search(callOf(c), asked, isForm);
     const wantsProvenance = asked.revinclude.includes(provenance);
     const included = wantsProvenance
       ? await provenanceOf(
@@ -60,7 +60,7 @@ export function registerPatientSearch(
           found.matches.flatMap(({ id }) => id ?? []),
         )
       : [];
-    const bundle = searchset(base, `${base}/Patient`, asked, { ...found, included });
+    const bundle = searchset(base, `${base}/Patient`, asked, { ...found, included, isCarried: isForm });
     return answerWith(c, { ...bundle, ...(lastUpdated !== undefined && { meta: { lastUpdated } }) });
   }
   const queryOf = (c: RestContext) => new URL(c.req.url).searchParams;
@@ -72,6 +72,6 @@ export function registerPatientSearch(
 
   operation(searchPatientsByForm, async (c) => {
     requireJson(c);
-    return answer(c, [...queryOf(c), ...new URLSearchParams(await c.req.text())]);
+    return answer(c, [...queryOf(c), ...new URLSearchParams(await c.req.text())], true);
   });
 }

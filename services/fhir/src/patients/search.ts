@@ -18,7 +18,16 @@ import { toFhir } from "./mapping.ts";
 /** A condition of patient-service: the field has one of these values, or says something at all. */
 type Condition = { field: string; is?: string; anyOf?: string[]; missing?: boolean };
 type State = "living" | "merged";
-type Query = { where: Condition[]; states: State[]; updatedAfter?: string; sort?: string; limit: number; cursor?: string; count?: "exact" };
+type Query = {
+  where?: Condition[];
+  states?: State[];
+  updatedAfter?: string;
+  sort?: string;
+  limit: number;
+  cursor?: string;
+  carry?: true;
+  count?: "exact";
+};
 
 const text = { type: "string", modifiers: ["exact", "contains"] } as const;
 
@@ -199,9 +208,14 @@ export type FoundPatients = {
   lastUpdated: string | undefined;
 };
 
+/** A search for patients in no state finds nobody. */
+const asked = (where: Condition[], states: State[]): Pick<Query, "where" | "states"> =>
+  states.length > 0 ? { where, states } : { where: [...where, nobody], states: ["living"] };
+
 /** @param base the URL of this API, as clients call it */
 export function createPatientSearch(patients: Patients, base: string) {
-  return async (call: Call, search: Search): Promise<FoundPatients> => {
+  /** @param isForm whether the criteria came by a form, so that the next page is asked for without them */
+  return async (call: Call, search: Search, isForm: boolean): Promise<FoundPatients> => {
     const { criteria, count, cursor, total: wanted } = search;
     const isCount = search.summary === "count" || count === 0;
     const states = statesOf(criteria);
@@ -209,10 +223,12 @@ export function createPatientSearch(patients: Patients, base: string) {
     const [sort, updatedAfter] = [sortOf(search), startOf(where)];
     const unknown = search.revinclude.filter((one) => one !== provenance);
     search.ignored.push(...search.include.map((one) => `_include=${one}`), ...unknown.map((one) => `_revinclude=${one}`));
+    // A cursor of a form carries these, and stands alone.
+    const conditions = criteria.length > 0 || cursor === undefined ? asked(where, states) : {};
     const query: Query = {
-      where: states.length > 0 ? where : [...where, nobody],
-      states: states.length > 0 ? states : ["living"],
+      ...conditions,
       limit: isCount ? 1 : count,
+      ...(isForm && !isCount && { carry: true }),
       ...(updatedAfter !== undefined && { updatedAfter }),
       ...(sort !== undefined && { sort }),
       ...(cursor !== undefined && { cursor }),

@@ -9,10 +9,19 @@ const linkTo = (url: string, parameters: [string, string][]): string => {
 };
 
 /** A page's own link, and that of the next page. The cursor keeps its place while others write. */
-const linksOf = (url: string, asked: [string, string][], cursor: string | undefined, next: string | undefined): BundleLink[] => [
+const linksOf = (
+  url: string,
+  asked: [string, string][],
+  cursor: string | undefined,
+  next: string | undefined,
+  askedNext = asked,
+): BundleLink[] => [
   { relation: "self", url: linkTo(url, cursor === undefined ? asked : [...asked, ["_cursor", cursor]]) },
-  ...(next === undefined ? [] : [{ relation: "next", url: linkTo(url, [...asked, ["_cursor", next]]) }]),
+  ...(next === undefined ? [] : [{ relation: "next", url: linkTo(url, [...askedNext, ["_cursor", next]]) }]),
 ];
+
+/** What a next page is asked for whose cursor carries the criteria and the order: names in URLs end in the logs of proxies. */
+const ofPages = new Set(["_count", "_total", "_summary", "_elements", "_include", "_revinclude"]);
 
 const fullUrl = (base: string, { resourceType, id }: FhirResource) =>
   id === undefined ? {} : { fullUrl: `${base}/${resourceType}/${id}` };
@@ -25,10 +34,17 @@ type Found = {
   total?: number | undefined;
   /** The cursor of the next page. */
   next?: string | undefined;
+  /** Whether the cursor of the next page carries the criteria. */
+  isCarried?: boolean;
 };
 
 /** @param url the address that was searched, without its query */
-export function searchset(base: string, url: string, search: Search, { matches, included = [], total, next }: Found): Bundle {
+export function searchset(
+  base: string,
+  url: string,
+  search: Search,
+  { matches, included = [], total, next, isCarried = false }: Found,
+): Bundle {
   const outcome = search.ignored.length > 0 ? [toHints(search.ignored.map((name) => `${name} is not known here and was ignored.`))] : [];
   const entry: BundleEntry[] = [
     ...matches.map((resource) => ({ ...fullUrl(base, resource), resource: subset(resource, search), search: { mode: "match" as const } })),
@@ -39,7 +55,13 @@ export function searchset(base: string, url: string, search: Search, { matches, 
     resourceType: "Bundle",
     type: "searchset",
     ...(total !== undefined && search.total !== "none" && { total }),
-    link: linksOf(url, search.understood, search.cursor, next),
+    link: linksOf(
+      url,
+      search.understood,
+      search.cursor,
+      next,
+      search.understood.filter(([name]) => !isCarried || ofPages.has(name)),
+    ),
     // FHIR permits no empty lists.
     ...(entry.length > 0 && { entry }),
   };

@@ -5,13 +5,16 @@ import type { RestContext } from "@pm/kit/http/rest";
 
 export const etagOf = (version: string | number): string => `W/"${version}"`;
 
-/** The header `If-Match` of a FHIR client, `W/"4"`, as our services have it: `"4"`. */
+/** The ETag of a FHIR client, `W/"4"`, as our services have it: `"4"`. */
+export function toIfMatch(given: string, path: string): string {
+  const version = /^(?:W\/)?"(\d+)"$/.exec(given.trim())?.[1];
+  if (version === undefined) throw invalidFields([{ path, message: 'must be the ETag of a version, such as W/"4"' }]);
+  return `"${version}"`;
+}
+
 export function ifMatchOf(c: RestContext): Record<string, string> {
   const given = c.req.header("if-match");
-  if (given === undefined) return {};
-  const version = /^(?:W\/)?"(\d+)"$/.exec(given.trim())?.[1];
-  if (version === undefined) throw invalidFields([{ path: "If-Match", message: 'must be the ETag of a version, such as W/"4"' }]);
-  return { "if-match": `"${version}"` };
+  return given === undefined ? {} : { "if-match": toIfMatch(given, "If-Match") };
 }
 
 /** Whether the caller has this version already, by `If-None-Match` or, without it, `If-Modified-Since` (RFC 9110, 13.2.2). */
@@ -41,6 +44,9 @@ export function preferencesOf(c: RestContext, handling: Handling = "lenient"): P
     isAsync: given.has("respond-async"),
   };
 }
+
+/** The condition of `If-None-Exist`, which may have an address in front of it. */
+export const ifNoneExistOf = (given: string) => conditionOf(new URLSearchParams(given.replace(/^[^?=]*\?/, "")));
 
 /** Which resource a conditional request means: `identifier=system|value` and nothing else, because an index decides races. */
 export function conditionOf(query: URLSearchParams): { system: string; value: string } {

@@ -94,6 +94,12 @@ test("a page links to itself and to the next one by what was understood", () => 
   ]);
 });
 
+test("a cursor that carries the criteria makes a link to the next page without them", () => {
+  const search = read("family=King&_sort=-birthdate&_id=1&_count=1&_elements=name&_lastUpdated=ge2026");
+  const { link } = searchset("https://x/fhir/R4", "https://x/fhir/R4/Patient", search, { matches: [], next: "s.abc", isCarried: true });
+  expect(link?.at(-1)?.url).toBe("https://x/fhir/R4/Patient?_count=1&_elements=name&_cursor=s.abc");
+});
+
 test("a resource of which some elements were asked for says so", () => {
   const patient = { resourceType: "Patient" as const, id: "1", gender: "female" as const, birthDate: "1987", meta: { versionId: "1" } };
   expect(subset(patient, { elements: ["birthDate"], summary: "false" })).toEqual({

@@ -1,5 +1,7 @@
 /** The search by fields: a POST, so that no address that is logged anywhere has what is looked for. */
 import { createRoute, z } from "@hono/zod-openapi";
+import type { Cursors } from "@pm/kit/cursor";
+import { invalidFields } from "@pm/kit/errors";
 import { pageCursor } from "@pm/kit/http/paging";
 import type { RestApp } from "@pm/kit/http/rest";
 import { jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
@@ -20,6 +22,11 @@ const example = {
   sort: "name" as const,
   limit: 20,
 };
+
+/** A cursor that carries its search begins so. No other cursor has a dot. */
+const carrying = "s.";
+/** It fits into a URL of any proxy. */
+const maxCarried = 6_000;
 
 const SearchSchema = z
   .strictObject({
@@ -63,7 +70,14 @@ year, after \`eq\`, \`ne\`, \`gt\`, \`ge\`, \`lt\`, \`le\`, \`sa\` or \`eb\`, as
       .openapi({ description: "As in the list: what changed later, and nothing left out.", example: "2026-01-28T09:30:00Z" }),
     sort: z.enum(sorts).optional().openapi({ description: "By default the order of creation." }),
     limit: z.int().min(1).max(200).optional().openapi({ description: "50 by default." }),
-    cursor: pageCursor(),
+    cursor: pageCursor(z.string().min(1).max(maxCarried)),
+    carry: z
+      .boolean()
+      .optional()
+      .openapi({
+        description: `Whether \`nextCursor\` carries this search, encrypted. The next page is then asked for by \`cursor\` without \`where\`, \`states\`,
+\`updatedAfter\` and \`sort\`, such as by a link that is to have no names.`,
+      }),
     count: z.enum(["exact"]).optional().openapi({ description: "Adds `total` to the first page." }),
   })
   .openapi("PatientSearch", { example });
@@ -82,10 +96,24 @@ walks through the patients in the order asked for until a page is full, so it ta
   responses: { 200: jsonAnswer(PatientPageSchema, "A page of patients") },
 });
 
-export function registerSearch({ operation }: RestApp, { lists, settings }: { lists: Lists; settings: RecordSettings }): void {
+type Parts = { lists: Lists; settings: RecordSettings; cursors: Cursors };
+
+export function registerSearch({ operation }: RestApp, { lists, settings, cursors }: Parts): void {
   operation(searchPatients, async (c) => {
-    const { where = [], states = ["living"], limit = 50, ...query } = c.req.valid("json");
-    const asked = readWhere(where, states, settings.phoneRegion);
-    return c.json(toPageBody(await lists.page(callOf(c), { ...query, limit, where: asked, deleted: "include" })), 200);
+    const { limit = 50, cursor, carry, count, ...given } = c.req.valid("json");
+    const call = callOf(c);
+    const bound = ["search that is carried", call.actorId];
+    const carried = cursor?.startsWith(carrying) ? cursors.open(bound, cursor.slice(carrying.length)) : undefined;
+    if (carried && Object.keys(given).length > 0)
+      throw invalidFields(Object.keys(given).map((path) => ({ path, message: "is carried by the cursor already; leave it out" })));
+    const [asked, place] = carried ? (carried as [typeof given, string]) : [given, cursor];
+    const { where = [], states = ["living"], ...rest } = asked;
+    const conditions = readWhere(where, states, settings.phoneRegion);
+    const page = await lists.page(call, { ...rest, limit, cursor: place, count, where: conditions, deleted: "include" });
+    const { nextCursor } = page;
+    if (nextCursor === undefined || !(carry || carried)) return c.json(toPageBody(page), 200);
+    const sealed = carrying + cursors.seal(bound, [asked, nextCursor]);
+    if (sealed.length <= maxCarried) return c.json(toPageBody({ ...page, nextCursor: sealed }), 200);
+    throw invalidFields([{ path: "where", message: "has too many values for a cursor that carries them; ask for fewer at once" }]);
   });
 }

@@ -1,0 +1,170 @@
+/** What the entries of a transaction write: each is one operation of patient-service, or none. */
+import { AppError, type FieldError } from "@pm/kit/errors";
+import type * as fhir from "fhir/r4.js";
+import type { Operation as PatchOperation } from "rfc6902";
+import { bodyOf, type Operation, wholeBodyOf } from "../patients/client.ts";
+import { toFhir } from "../patients/mapping.ts";
+import { PatchSchema, patched } from "../patients/patching.ts";
+import type { Patient } from "../patients/patient.ts";
+import {
+  type Identifier,
+  nobodyHas,
+  type PatientRules,
+  requireIdentifier,
+  requireIdOfUrl,
+  requireMeant,
+  rewrite,
+} from "../patients/patients.ts";
+import { readPatient, type Written } from "../patients/writing.ts";
+import type { Call } from "../protocol/calls.ts";
+import { conditionOf, ifNoneExistOf, toIfMatch } from "../protocol/conditions.ts";
+import { unprocessable } from "../protocol/outcome.ts";
+import { pathOf } from "./batch.ts";
+import { type Targets, withReferences } from "./references.ts";
+
+/** An entry that writes, whom it is about, and the version that its caller takes for the current one. */
+type Target = {
+  index: number;
+  entry: fhir.BundleEntry;
+  id?: string | undefined;
+  condition?: Identifier | undefined;
+  current?: Patient | undefined;
+  ifMatch?: string | undefined;
+};
+/** `written` is for the paths of errors. An entry whose patient is there already has no operation. */
+type Change = { operation?: Operation; written?: Written };
+export type Plan = Target & Change;
+
+/** The errors of an entry begin with its place. */
+export function asThatOf(index: number, error: unknown): unknown {
+  if (!(error instanceof AppError)) return error;
+  const place = `Bundle.entry[${index}]`;
+  const inBundle = ({ path, message }: FieldError): FieldError => {
+    if (/^Patient\b/.test(path)) return { path: path.replace("Patient", `${place}.resource`), message };
+    return { path: /^(request|resource|fullUrl)\b/.test(path) ? `${place}.${path}` : place, message };
+  };
+  const errors = error.options.errors?.map(inBundle) ?? [{ path: place, message: error.message }];
+  const message = errors.map((one) => `${one.path}: ${one.message}`).join("; ");
+  return new AppError(error.code, message, { ...error.options, errors, cause: error });
+}
+
+const wrong = (path: string, message: string): AppError => unprocessable([{ path, message }]);
+
+const form = /^\/?Patient(?:\/(?<id>[A-Za-z0-9.-]{1,64}))?(?:\?(?<query>.*))?$/;
+
+/** The id or the condition of an entry's url. */
+function addressOf({ method, url }: fhir.BundleEntryRequest): { id?: string | undefined; condition?: Identifier | undefined } {
+  const groups = form.exec(url)?.groups;
+  if (!groups) throw wrong("request.url", "must be Patient, Patient/[id] or Patient?identifier=…: nothing else is written here");
+  const { id, query } = groups;
+  if (method === "POST") {
+    if (id === undefined && query === undefined) return {};
+    throw wrong("request.url", "must be Patient, without an id or a query; a condition belongs in ifNoneExist");
+  }
+  if (id !== undefined && query === undefined) return { id };
+  if (id === undefined && query !== undefined && method !== "PATCH") return { condition: conditionOf(new URLSearchParams(query)) };
+  throw wrong("request.url", method === "PATCH" ? "must be Patient/[id]" : "must be Patient/[id] or Patient?identifier=system|value");
+}
+
+function patientOf({ resource }: fhir.BundleEntry): fhir.Patient {
+  if (resource?.resourceType === "Patient") return resource as fhir.Patient;
+  throw wrong("resource", "must be a Patient");
+}
+
+/** A patch is no resource, so a Bundle has it in a Binary. */
+function patchOf({ resource }: fhir.BundleEntry): PatchOperation[] {
+  const { data } = (resource?.resourceType === "Binary" ? resource : {}) as { data?: unknown };
+  try {
+    return PatchSchema.parse(JSON.parse(Buffer.from(String(data), "base64").toString())) as unknown as PatchOperation[];
+  } catch {
+    throw wrong("resource", "must be a Binary whose data is a JSON Patch of at most 1,000 operations, in base64");
+  }
+}
+
+export function createPlanning(rules: PatientRules) {
+  async function targetOf(call: Call, index: number, entry: fhir.BundleEntry): Promise<Target> {
+    const request = entry.request as fhir.BundleEntryRequest;
+    const { method, ifNoneExist } = request;
+    const { id, condition = method === "POST" && ifNoneExist !== undefined ? ifNoneExistOf(ifNoneExist) : undefined } = addressOf(request);
+    const ifMatch = request.ifMatch === undefined ? undefined : toIfMatch(request.ifMatch, "request.ifMatch");
+    if (id !== undefined) {
+      const current = method === "DELETE" ? undefined : await rules.get(call, id);
+      return { index, entry, id: current?.id ?? id, current, ifMatch };
+    }
+    const current = condition && (await rules.find(call, condition));
+    if (!current && method === "DELETE") throw nobodyHas();
+    return { index, entry, id: current?.id, condition, current, ifMatch };
+  }
+
+  return async (call: Call, entries: fhir.BundleEntry[]): Promise<Plan[]> => {
+    const targets: Target[] = [];
+    for (const [index, entry] of entries.entries()) {
+      const { method, url } = entry.request as fhir.BundleEntryRequest;
+      const work = method === "GET" ? requireServed(url) : targetOf(call, index, entry);
+      const target = await Promise.resolve(work).catch((error: unknown) => Promise.reject(asThatOf(index, error)));
+      if (target) targets.push(target);
+    }
+    requireApart(targets);
+    const references = referencesOf(targets, entries);
+    return targets.map((target) => {
+      try {
+        return { ...target, ...changeOf(target, references) };
+      } catch (error) {
+        throw asThatOf(target.index, error);
+      }
+    });
+  };
+}
+
+/** A read that can never be done is refused before anything is written. */
+async function requireServed(url: string): Promise<undefined> {
+  if (pathOf(url) === undefined)
+    throw wrong("request.url", "must begin with a type of resource, such as Patient/1, and must not be an export");
+}
+
+/** Two writes of one patient would depend on their order, and the transaction has none. */
+function requireApart(targets: Target[]): void {
+  const first = new Map<string, number>();
+  for (const { index, id, condition } of targets)
+    for (const name of [id?.toLowerCase(), condition && JSON.stringify([condition.system, condition.value])]) {
+      if (name === undefined) continue;
+      const earlier = first.get(name);
+      if (earlier !== undefined && earlier !== index)
+        throw asThatOf(index, wrong("request.url", `concerns the same patient as Bundle.entry[${earlier}]; send one of them`));
+      first.set(name, index);
+    }
+}
+
+function referencesOf(targets: Target[], entries: fhir.BundleEntry[]): Targets {
+  const references: Targets = new Map();
+  const ids = new Map(targets.map(({ index, id }) => [index, id]));
+  for (const [index, { fullUrl }] of entries.entries()) {
+    if (fullUrl === undefined || !ids.has(index)) continue;
+    if (references.has(fullUrl)) throw asThatOf(index, wrong("fullUrl", "is that of another entry too"));
+    const id = ids.get(index);
+    references.set(fullUrl, id === undefined ? undefined : `Patient/${id}`);
+  }
+  return references;
+}
+
+function changeOf({ entry, id, condition, current, ifMatch }: Target, references: Targets): Change {
+  const method = entry.request?.method;
+  const found = condition && current && `"${current.version}"`;
+  if (method === "DELETE") return { operation: { method: "delete", id: id ?? "", ifMatch: ifMatch ?? found } };
+  if (method === "PATCH" && current) {
+    const written = rewrite(current, withReferences(patched(toFhir(current), patchOf(entry)), references));
+    const operation = { method: "replace" as const, id: current.id, ifMatch: ifMatch ?? `"${current.version}"` };
+    return { written, operation: { ...operation, body: wholeBodyOf(bodyOf(written)) } };
+  }
+  const resource = withReferences(patientOf(entry), references);
+  if (condition) requireIdentifier(resource, condition);
+  if (method === "POST" && current) return {};
+  if (method === "PUT") {
+    if (condition) requireMeant(resource, current, ifMatch);
+    else requireIdOfUrl(resource, id ?? "");
+  }
+  const written = current ? rewrite(current, resource) : readPatient(resource);
+  const body = bodyOf(written);
+  if (!current) return { written, operation: { method: "create", body } };
+  return { written, operation: { method: "replace", id: current.id, ifMatch: ifMatch ?? found, body: wholeBodyOf(body) } };
+}
