@@ -16,7 +16,7 @@ import {
   wordOf,
 } from "./codes.ts";
 import { faultsOf } from "./elements.ts";
-import { isEqual, type Kept, keep, mayBeKept } from "./kept.ts";
+import { isEqual, type Kept, keep, mayBeKept, otherId } from "./kept.ts";
 import { compact, toElements } from "./mapping.ts";
 import type { Contact, ContactPoint, Identifier, Language, Name, PatientBody, Place } from "./patient.ts";
 
@@ -205,12 +205,16 @@ function keptOf(resource: fhir.Patient, body: PatientBody, lists: Lists): Kept {
     name,
     Array.isArray(value) ? value.map((element) => (ids.has(element) ? { ...element, id: ids.get(element) } : element)) : value,
   ]);
-  const parts = keep(Object.fromEntries(named), { ...toElements(body), meta: {} }).filter(([path]) => mayBeKept(path));
+  const mapped: Record<string, unknown> = { ...toElements(body), meta: {} };
+  const parts = keep(Object.fromEntries(named), mapped).filter(([path]) => mayBeKept(path));
   // Last, because the other parts are found by our ids.
-  for (const [name, list] of Object.entries(lists))
+  for (const [kind, list] of Object.entries(lists)) {
+    const name = listNames[kind as keyof Lists];
+    const entries = (mapped[name] ?? []) as Entry[];
     for (const { element, elementId } of list)
       if (element.id !== undefined && element.id !== elementId)
-        parts.push([[listNames[name as keyof Lists], elementId, "id"], elementId, element.id]);
+        parts.push(otherId(name, elementId, element.id, entries.find(({ id }) => id === elementId))); // biome-ignore format: one thing
+  }
   return parts;
 }
 
