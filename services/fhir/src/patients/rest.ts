@@ -11,7 +11,7 @@ import { answerRead, answerWritten, fhirAnswer, fhirBody, formOf, requireJson, r
 import { describeSearch } from "../rest/search-parameters.ts";
 import { examplePatient, toFhir } from "./mapping.ts";
 import type { PatientRules, Stored } from "./patients.ts";
-import { patientSearch, provenance } from "./search.ts";
+import { link, patientSearch, provenance, relatedPerson } from "./search.ts";
 
 export const PatientSchema = resourceSchema("Patient", examplePatient);
 export const tags = ["Patient"];
@@ -115,7 +115,8 @@ export const patientCapability = capability(
     conditionalUpdate: true,
     conditionalDelete: "single",
     searchParam: describeSearch(patientSearch),
-    searchRevInclude: [provenance],
+    searchInclude: [link],
+    searchRevInclude: [provenance, relatedPerson],
   },
 );
 
