@@ -204,6 +204,11 @@ test("wrong parameters are 400 with each field, no token 401, and the wrong scop
     const response = await get(`/analytics/billing?${query}`);
     expect(response.status, query).toBe(400);
   }
+  const noTopic = await get(`/analytics/dead-letters?topic=${encodeURIComponent("patient.v1\0")}`, "analytics:admin");
+  expect(await noTopic.json()).toMatchObject({
+    status: 400,
+    errors: [{ path: "topic", message: expect.stringContaining("name of a topic") }],
+  });
   expect((await app.request("/analytics/patients")).status).toBe(401);
   for (const path of ["patients", "billing", "activity", "summary", "consistency"])
     expect((await get(`/analytics/${path}`, "patient:read")).status, path).toBe(403);

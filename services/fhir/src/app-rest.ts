@@ -32,10 +32,10 @@ import { createPatientSearch } from "./patients/search.ts";
 import { registerPatientSearch } from "./patients/search-rest.ts";
 import { createPayments } from "./payments/payment.ts";
 import { createGroups, createPractitioners } from "./people/people.ts";
-import { createInner } from "./rest/inner.ts";
-import { outcomes } from "./rest/outcome.ts";
-import { describe, type Readers, registerReadable } from "./rest/readable.ts";
-import { root } from "./rest/resource.ts";
+import { createAsk } from "./protocol/calls.ts";
+import { outcomes } from "./protocol/outcome.ts";
+import { describe, type Readers, registerReadable } from "./protocol/readable.ts";
+import { root } from "./protocol/resource.ts";
 
 type Options = {
   service: string;
@@ -53,8 +53,8 @@ type Options = {
 export function createFhirApp({ publicUrl, patientUrl, billingUrl, authUrl, analyticsUrl, ...parts }: Options) {
   const base = `${publicUrl}${root}`;
   const rest = createRestApp({ ...parts, ...about, errors: outcomes });
-  const [patient, auth] = [createInner(patientUrl), createInner(authUrl)];
-  const asks = { patient, auth, billing: createInner(billingUrl), analytics: createInner(analyticsUrl) };
+  const [patient, auth] = [createAsk(patientUrl), createAsk(authUrl)];
+  const asks = { patient, auth, billing: createAsk(billingUrl), analytics: createAsk(analyticsUrl) };
   const patients = createPatients(patient);
   const shared = { base, patients, billing: createBilling(billingUrl), asks };
   const provenance = createProvenance(shared);

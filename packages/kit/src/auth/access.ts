@@ -74,7 +74,7 @@ export function isForServicesOnly(access: Access): boolean {
 
 type ReadOperation<Type extends string> = `fhir.read${Type}` | `fhir.search${Type}` | `fhir.search${Type}ByForm`;
 
-/** The operations of FHIR on types of resources that are only read (services/fhir/src/rest/readable.ts). */
+/** The operations of FHIR on types of resources that are only read (services/fhir/src/protocol/readable.ts). */
 function readable<Type extends string>(...types: Type[]): Record<ReadOperation<Type>, "signed-in"> {
   const names = types.flatMap((type) => [`fhir.read${type}`, `fhir.search${type}`, `fhir.search${type}ByForm`] as ReadOperation<Type>[]);
   return Object.fromEntries(names.map((name) => [name, "signed-in"])) as Record<ReadOperation<Type>, "signed-in">;

@@ -21,7 +21,12 @@ const params = z.object({
     .regex(/^\d{1,18}$/, "must be a number")
     .openapi({ example: "1" }),
 });
-const topic = z.string().max(200).optional().openapi({ example: "patient.v1", description: "Only dead letters of this topic." });
+/** Kafka's own rule for names of topics. */
+const topic = z
+  .string()
+  .regex(/^[a-zA-Z0-9._-]{1,249}$/, "must be the name of a topic, such as patient.v1")
+  .optional()
+  .openapi({ example: "patient.v1", description: "Only dead letters of this topic." });
 
 const listDeadLetters = createRoute({
   operationId: "listDeadLetters",

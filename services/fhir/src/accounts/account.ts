@@ -6,10 +6,10 @@ import { type BillingAccount, BillingAccountSchema, BillingAccountStatus } from 
 import type { Account } from "fhir/r4.js";
 import { answered, asCaller, type Billing } from "../billing/client.ts";
 import { euros } from "../billing/elements.ts";
-import { codesOf, idsOf, referenceIn, uuidOf } from "../rest/criteria.ts";
-import type { Call } from "../rest/inner.ts";
-import { nothing, type Page, readable, unlessAbsent } from "../rest/readable.ts";
-import type { Search } from "../rest/search-parameters.ts";
+import type { Call } from "../protocol/calls.ts";
+import { codesOf, idsOf, referenceIn, uuidOf } from "../protocol/criteria.ts";
+import { nothing, type Page, readable, unlessAbsent } from "../protocol/readable.ts";
+import type { Search } from "../protocol/search-parameters.ts";
 import { statuses, statusSystem, toAccount } from "./mapping.ts";
 
 const example = create(BillingAccountSchema, {

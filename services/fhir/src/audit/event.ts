@@ -1,9 +1,9 @@
 /** Entries of the audit trails as AuditEvents, for auditors. */
 import { AppError, invalidFields } from "@pm/kit/errors";
-import { codesOf, referenceIn, spanOf, textIn, textsOf } from "../rest/criteria.ts";
-import type { Ask, Call } from "../rest/inner.ts";
-import { nothing, type Page, readable, unlessAbsent } from "../rest/readable.ts";
-import type { Search } from "../rest/search-parameters.ts";
+import type { Ask, Call } from "../protocol/calls.ts";
+import { codesOf, referenceIn, spanOf, textIn, textsOf } from "../protocol/criteria.ts";
+import { nothing, type Page, readable, unlessAbsent } from "../protocol/readable.ts";
+import type { Search } from "../protocol/search-parameters.ts";
 import { wordsOf } from "./actions.ts";
 import { exampleAuditEvent, partsOf, type Source, sources, toAuditEvent, wordSystem } from "./mapping.ts";
 import { createTrails, type Filter } from "./trails.ts";

@@ -1,7 +1,7 @@
 /** The mapping of an entry of a trail, ours → FHIR. docs/fhir.md has it as a table. */
 import { isUuid } from "@pm/kit/uuid";
 import type * as fhir from "fhir/r4.js";
-import { ours } from "../rest/resource.ts";
+import { ours } from "../protocol/resource.ts";
 import { actionCodeOf } from "./actions.ts";
 
 /** The services that keep a trail. */

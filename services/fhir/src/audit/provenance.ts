@@ -1,9 +1,9 @@
 /** Who made which version of a patient, as Provenance. Its id is that of the patient and the version. */
 import { AppError } from "@pm/kit/errors";
 import type * as fhir from "fhir/r4.js";
-import { referenceIn, requireOne, textsOf } from "../rest/criteria.ts";
-import type { Ask, Call } from "../rest/inner.ts";
-import { nothing, readable, unlessAbsent } from "../rest/readable.ts";
+import type { Ask, Call } from "../protocol/calls.ts";
+import { referenceIn, requireOne, textsOf } from "../protocol/criteria.ts";
+import { nothing, readable, unlessAbsent } from "../protocol/readable.ts";
 import { toActor } from "./mapping.ts";
 
 /** A version as patient-service lists it in a history. */

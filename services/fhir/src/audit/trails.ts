@@ -3,7 +3,7 @@
  * each trail stays in its own order, and no entry is missed or shown twice. Clocks of services may differ by milliseconds.
  */
 import { invalidFields } from "@pm/kit/errors";
-import type { Ask, Call } from "../rest/inner.ts";
+import type { Ask, Call } from "../protocol/calls.ts";
 import { type Entry, type Source, sources } from "./mapping.ts";
 
 export type Filter = Partial<Record<"patient" | "actor" | "action" | "from" | "to", string>>;

@@ -4,7 +4,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AppError, type ErrorCode } from "@pm/kit/errors";
 import { traceCalls } from "@pm/kit/telemetry/calls";
 import { BillingService } from "@pm/proto/billing/v1/billing";
-import { type Call, timeoutMs } from "../rest/inner.ts";
+import { type Call, timeoutMs } from "../protocol/calls.ts";
 
 /** What a refusal of billing means to its caller. The others are failures of this service or of billing. */
 const codes = new Map<Code, ErrorCode>([

@@ -4,7 +4,7 @@ import { toDecimal } from "@pm/kit/money";
 import type { Tax } from "@pm/proto/billing/v1/events";
 import type { Money } from "@pm/proto/common/v1/money";
 import type * as fhir from "fhir/r4.js";
-import { ours } from "../rest/resource.ts";
+import { ours } from "../protocol/resource.ts";
 
 /** An amount with the digits of its currency: `12.50`. A double would lose its last zero, and of large ones a digit. */
 export function toMoney(money: Money | undefined): fhir.Money {

@@ -1,6 +1,6 @@
 /** Batches: each entry is a request of its own, with an outcome of its own (http://hl7.org/fhir/R4/http.html#transaction). */
 import type { BundleEntry, BundleEntryRequest, BundleEntryResponse, FhirResource, OperationOutcome } from "fhir/r4.js";
-import { root } from "../rest/resource.ts";
+import { root } from "../protocol/resource.ts";
 
 /** Sends a request to this API, as the caller. `path` has its root and its query. */
 export type Send = (method: string, path: string, headers: Headers, resource?: object) => Promise<Response>;

@@ -4,8 +4,8 @@ import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import type { Bundle, BundleEntry } from "fhir/r4.js";
 import { examplePatient } from "../patients/mapping.ts";
-import { callOf } from "../rest/inner.ts";
-import { answerWith, fhirAnswer, fhirBody, requireJson, root } from "../rest/resource.ts";
+import { callOf } from "../protocol/calls.ts";
+import { answerWith, fhirAnswer, fhirBody, requireJson, root } from "../protocol/resource.ts";
 import { carryOut, type Send } from "./batch.ts";
 
 const maxEntries = 100;

@@ -5,8 +5,8 @@ import { AppError } from "@pm/kit/errors";
 import { ChargeSchema } from "@pm/proto/billing/v1/billing";
 import { answered, asCaller, type Billing } from "../billing/client.ts";
 import { euros, timesOf } from "../billing/elements.ts";
-import { daysOf, idsOf, referenceIn, requireOne, spanOf, uuidOf } from "../rest/criteria.ts";
-import { nothing, readable } from "../rest/readable.ts";
+import { daysOf, idsOf, referenceIn, requireOne, spanOf, uuidOf } from "../protocol/criteria.ts";
+import { nothing, readable } from "../protocol/readable.ts";
 import { toChargeItem } from "./mapping.ts";
 
 const example = create(ChargeSchema, {

@@ -1,7 +1,7 @@
 /** What this server can do, as a CapabilityStatement (http://hl7.org/fhir/R4/capabilitystatement.html). */
 import type { CapabilityStatement } from "fhir/r4.js";
-import { type Capability, type Operation, systemOperations, withOperations } from "../rest/capability.ts";
-import { ours } from "../rest/resource.ts";
+import { type Capability, type Operation, systemOperations, withOperations } from "../protocol/capability.ts";
+import { ours } from "../protocol/resource.ts";
 
 /** Changes with what the statement says, not with each start. */
 const date = "2026-11-28";

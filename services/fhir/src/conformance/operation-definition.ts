@@ -2,8 +2,8 @@
 import { AppError } from "@pm/kit/errors";
 import type { OperationDefinition, OperationDefinitionParameter } from "fhir/r4.js";
 import { everythingOperation, everythingTypes } from "../everything/everything.ts";
-import { textsOf } from "../rest/criteria.ts";
-import { readable } from "../rest/readable.ts";
+import { textsOf } from "../protocol/criteria.ts";
+import { readable } from "../protocol/readable.ts";
 
 const input = (name: string, type: OperationDefinitionParameter["type"], max: string, documentation: string) => ({
   ...{ name, use: "in" as const, min: 0, max, documentation, ...(type && { type }) },

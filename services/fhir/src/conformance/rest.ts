@@ -2,9 +2,9 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
-import { type Capability, capability, type Operation } from "../rest/capability.ts";
-import { type Ask, callOf } from "../rest/inner.ts";
-import { answerWith, fhirAnswer, requireJson, resourceSchema, root } from "../rest/resource.ts";
+import { type Ask, callOf } from "../protocol/calls.ts";
+import { type Capability, capability, type Operation } from "../protocol/capability.ts";
+import { answerWith, fhirAnswer, requireJson, resourceSchema, root } from "../protocol/resource.ts";
 import { capabilityStatement } from "./capability-statement.ts";
 
 const exampleStatement = capabilityStatement("https://example.com/fhir/R4", [capability("Patient", ["read", "search-type"])]);

@@ -2,9 +2,9 @@
 import { AppError } from "@pm/kit/errors";
 import type { RelatedPerson } from "fhir/r4.js";
 import type { Patients } from "../patients/client.ts";
-import { referenceIn, requireOne, textsOf } from "../rest/criteria.ts";
-import type { Call } from "../rest/inner.ts";
-import { nothing, readable, unlessAbsent } from "../rest/readable.ts";
+import type { Call } from "../protocol/calls.ts";
+import { referenceIn, requireOne, textsOf } from "../protocol/criteria.ts";
+import { nothing, readable, unlessAbsent } from "../protocol/readable.ts";
 import { exampleRelatedPerson, partsOf, toRelatedPeople } from "./mapping.ts";
 
 const noContact = () => new AppError("not_found", "There is no such contact.");

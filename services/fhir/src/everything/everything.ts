@@ -6,11 +6,11 @@ import { AppError, invalidFields } from "@pm/kit/errors";
 import type { FhirResource, OperationOutcomeIssue } from "fhir/r4.js";
 import { toFhir } from "../patients/mapping.ts";
 import type { PatientRules } from "../patients/patients.ts";
-import type { Operation } from "../rest/capability.ts";
-import type { Call } from "../rest/inner.ts";
-import type { Page, Readable } from "../rest/readable.ts";
-import { ours } from "../rest/resource.ts";
-import type { Search } from "../rest/search-parameters.ts";
+import type { Call } from "../protocol/calls.ts";
+import type { Operation } from "../protocol/capability.ts";
+import type { Page, Readable } from "../protocol/readable.ts";
+import { ours } from "../protocol/resource.ts";
+import type { Search } from "../protocol/search-parameters.ts";
 
 export const everythingOperation: Operation = {
   resource: "Patient",

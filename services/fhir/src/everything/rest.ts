@@ -4,12 +4,12 @@ import { invalidFields } from "@pm/kit/errors";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import { params, tags } from "../patients/rest.ts";
-import { searchset } from "../rest/bundle.ts";
-import { preferencesOf } from "../rest/conditions.ts";
-import { callOf } from "../rest/inner.ts";
-import { readParameters } from "../rest/parameters.ts";
-import { answerWith, BundleSchema, fhirAnswer, requireJson, resourceSchema, root } from "../rest/resource.ts";
-import { ignore, readSearch, type Search } from "../rest/search-parameters.ts";
+import { searchset } from "../protocol/bundle.ts";
+import { callOf } from "../protocol/calls.ts";
+import { preferencesOf } from "../protocol/conditions.ts";
+import { readParameters } from "../protocol/parameters.ts";
+import { answerWith, BundleSchema, fhirAnswer, requireJson, resourceSchema, root } from "../protocol/resource.ts";
+import { ignore, readSearch, type Search } from "../protocol/search-parameters.ts";
 import { type Asked, type createEverything, type EverythingType, everythingTypes } from "./everything.ts";
 
 const parameter = (name: string, description: string) => ({ name, in: "query" as const, description, schema: { type: "string" as const } });

@@ -1,5 +1,5 @@
 /** What this service asks of others about exports, as the caller. */
-import type { Ask, Call } from "../rest/inner.ts";
+import type { Ask, Call } from "../protocol/calls.ts";
 
 /** An export as patient-service has it: the patients as they were at the cutoff. */
 export type Export = { exportId: string; cutoff: string; since?: string; patients: number; expiresAt: string };

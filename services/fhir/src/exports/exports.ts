@@ -7,7 +7,7 @@ import { AppError, type FieldError, invalidFields } from "@pm/kit/errors";
 import type { Bundle, FhirResource } from "fhir/r4.js";
 import { toFhir } from "../patients/mapping.ts";
 import type { Patient } from "../patients/patient.ts";
-import { toHints } from "../rest/outcome.ts";
+import { toHints } from "../protocol/outcome.ts";
 import type { Export } from "./client.ts";
 
 /** The resources that each patient of an export becomes, by their type. */

@@ -4,10 +4,10 @@ import { invalidFields } from "@pm/kit/errors";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import { textStream } from "@pm/kit/http/text-stream";
-import type { Operation } from "../rest/capability.ts";
-import { preferencesOf } from "../rest/conditions.ts";
-import { callOf } from "../rest/inner.ts";
-import { requireJson, root } from "../rest/resource.ts";
+import { callOf } from "../protocol/calls.ts";
+import type { Operation } from "../protocol/capability.ts";
+import { preferencesOf } from "../protocol/conditions.ts";
+import { requireJson, root } from "../protocol/resource.ts";
 import type { Exports } from "./client.ts";
 import { exportedTypes, fileOf, manifestOf, ndjson, outcomesFile, readKickOff, readStatus, statusUrl } from "./exports.ts";
 

@@ -4,8 +4,8 @@ import { AppError } from "@pm/kit/errors";
 import { InvoiceSchema, InvoiceStatus } from "@pm/proto/billing/v1/billing";
 import { answered, asCaller, type Billing } from "../billing/client.ts";
 import { euros } from "../billing/elements.ts";
-import { codesOf, daysOf, idsOf, referenceIn, textIn, uuidOf } from "../rest/criteria.ts";
-import { nothing, readable } from "../rest/readable.ts";
+import { codesOf, daysOf, idsOf, referenceIn, textIn, uuidOf } from "../protocol/criteria.ts";
+import { nothing, readable } from "../protocol/readable.ts";
 import { numberSystem, statuses, statusSystem, toInvoice } from "./mapping.ts";
 
 const tax = { code: "VAT", rateBasisPoints: 1_900, net: euros(10_000n), tax: euros(1_900n), gross: euros(11_900n) };

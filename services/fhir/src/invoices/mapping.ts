@@ -3,7 +3,7 @@ import { type Addressee, type Invoice, type InvoiceLine, InvoiceStatus } from "@
 import type { Money } from "@pm/proto/common/v1/money";
 import type * as fhir from "fhir/r4.js";
 import { amountExtension, extensionUrl, referTo, toFactor, toMoney, toPayer } from "../billing/elements.ts";
-import { ours } from "../rest/resource.ts";
+import { ours } from "../protocol/resource.ts";
 
 export const statusSystem = "http://hl7.org/fhir/invoice-status";
 export const statuses = {

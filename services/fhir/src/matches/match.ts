@@ -3,7 +3,7 @@ import type * as fhir from "fhir/r4.js";
 import type { Candidate, Patients } from "../patients/client.ts";
 import { toFhir } from "../patients/mapping.ts";
 import { readPatient } from "../patients/writing.ts";
-import type { Call } from "../rest/inner.ts";
+import type { Call } from "../protocol/calls.ts";
 
 export type MatchRequest = { resource: fhir.Patient; onlyCertain: boolean; count: number | undefined };
 export type Match = { patient: fhir.Patient; score: number; grade: Candidate["grade"] };

@@ -6,10 +6,10 @@ import { errorAnswers } from "@pm/kit/http/schemas";
 import type { Bundle, Patient } from "fhir/r4.js";
 import { examplePatient } from "../patients/mapping.ts";
 import { tags } from "../patients/rest.ts";
-import type { Operation } from "../rest/capability.ts";
-import { callOf } from "../rest/inner.ts";
-import { inParameter, type Kinds, oneOf, readParameters } from "../rest/parameters.ts";
-import { answerWith, BundleSchema, fhirAnswer, fhirBody, requireJson, resourceSchema, root } from "../rest/resource.ts";
+import { callOf } from "../protocol/calls.ts";
+import type { Operation } from "../protocol/capability.ts";
+import { inParameter, type Kinds, oneOf, readParameters } from "../protocol/parameters.ts";
+import { answerWith, BundleSchema, fhirAnswer, fhirBody, requireJson, resourceSchema, root } from "../protocol/resource.ts";
 import type { createMatch, Match, MatchRequest } from "./match.ts";
 
 export const matchOperation: Operation = {

@@ -1,7 +1,7 @@
 /** What this service asks of patient-service, as the caller. */
 import { AppError } from "@pm/kit/errors";
-import type { Ask, Call } from "../rest/inner.ts";
-import { unprocessable } from "../rest/outcome.ts";
+import type { Ask, Call } from "../protocol/calls.ts";
+import { unprocessable } from "../protocol/outcome.ts";
 import type { Patient, PatientBody, PatientVersion } from "./patient.ts";
 import type { Written } from "./writing.ts";
 

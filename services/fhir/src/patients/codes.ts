@@ -1,5 +1,5 @@
 /** The code systems of FHIR's Patient, and our words for their codes. */
-import { ours } from "../rest/resource.ts";
+import { ours } from "../protocol/resource.ts";
 
 type Codes = { system: string; codes: Record<string, string> };
 

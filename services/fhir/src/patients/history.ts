@@ -1,7 +1,7 @@
 /** The versions of a patient, and of all patients, as entries of a history. */
 import { AppError } from "@pm/kit/errors";
-import type { Past } from "../rest/bundle.ts";
-import type { Call } from "../rest/inner.ts";
+import type { Past } from "../protocol/bundle.ts";
+import type { Call } from "../protocol/calls.ts";
 import type { Patients } from "./client.ts";
 import { toFhir } from "./mapping.ts";
 import type { PatientVersion } from "./patient.ts";

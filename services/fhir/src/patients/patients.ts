@@ -2,8 +2,8 @@
 import { AppError } from "@pm/kit/errors";
 import type * as fhir from "fhir/r4.js";
 import type { Operation } from "rfc6902";
-import type { Call } from "../rest/inner.ts";
-import { unprocessable } from "../rest/outcome.ts";
+import type { Call } from "../protocol/calls.ts";
+import { unprocessable } from "../protocol/outcome.ts";
 import type { Patients } from "./client.ts";
 import { fromSystemUri } from "./codes.ts";
 import { toFhir } from "./mapping.ts";

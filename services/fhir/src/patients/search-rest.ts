@@ -2,11 +2,11 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
-import { searchset } from "../rest/bundle.ts";
-import { preferencesOf } from "../rest/conditions.ts";
-import { callOf } from "../rest/inner.ts";
-import { answerWith, BundleSchema, fhirAnswer, requireJson, root } from "../rest/resource.ts";
-import { describeParameters, readSearch } from "../rest/search-parameters.ts";
+import { searchset } from "../protocol/bundle.ts";
+import { callOf } from "../protocol/calls.ts";
+import { preferencesOf } from "../protocol/conditions.ts";
+import { answerWith, BundleSchema, fhirAnswer, requireJson, root } from "../protocol/resource.ts";
+import { describeParameters, readSearch } from "../protocol/search-parameters.ts";
 import { tags } from "./rest.ts";
 import { type createPatientSearch, patientSearch } from "./search.ts";
 

@@ -1,7 +1,7 @@
 /** The search parameters of Patient, and the search of patient-service that each is (`POST /patients:search`). */
 import { invalidFields } from "@pm/kit/errors";
 import type * as fhir from "fhir/r4.js";
-import type { Call } from "../rest/inner.ts";
+import type { Call } from "../protocol/calls.ts";
 import {
   type Criterion,
   type Definition,
@@ -11,7 +11,7 @@ import {
   referenceOf,
   type Search,
   tokenOf,
-} from "../rest/search-parameters.ts";
+} from "../protocol/search-parameters.ts";
 import type { Patients } from "./client.ts";
 import { fromSystemUri } from "./codes.ts";
 import { toFhir } from "./mapping.ts";

@@ -1,7 +1,7 @@
 /** The mapping of a patient, FHIR → ours (`mapping.ts` has the other way). */
 import type { FieldError } from "@pm/kit/errors";
 import type * as fhir from "fhir/r4.js";
-import { unprocessable } from "../rest/outcome.ts";
+import { unprocessable } from "../protocol/outcome.ts";
 import {
   estimatedUrl,
   fromSystemUri,

@@ -2,7 +2,7 @@
 import { type Payment, PaymentMethod } from "@pm/proto/billing/v1/billing";
 import type * as fhir from "fhir/r4.js";
 import { amountExtension, extensionUrl, referTo, toInstant, toMoney } from "../billing/elements.ts";
-import { ours } from "../rest/resource.ts";
+import { ours } from "../protocol/resource.ts";
 
 const methods: Record<PaymentMethod, string | undefined> = {
   [PaymentMethod.UNSPECIFIED]: undefined,

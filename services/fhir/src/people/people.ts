@@ -1,8 +1,8 @@
 /** Users as Practitioners and teams as Groups: what entries, versions and shares refer to. */
 import { AppError } from "@pm/kit/errors";
-import { idsOf, requireOne, uuidOf } from "../rest/criteria.ts";
-import type { Ask, Call } from "../rest/inner.ts";
-import { nothing, readable, unlessAbsent } from "../rest/readable.ts";
+import type { Ask, Call } from "../protocol/calls.ts";
+import { idsOf, requireOne, uuidOf } from "../protocol/criteria.ts";
+import { nothing, readable, unlessAbsent } from "../protocol/readable.ts";
 import { type Person, type Team, toGroup, toPractitioner } from "./mapping.ts";
 
 /** The most that auth names at once. */

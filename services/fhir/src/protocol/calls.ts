@@ -36,7 +36,7 @@ function createSend(baseUrl: string) {
 }
 
 /** @returns a function that throws every answer but 2xx and 304 as the AppError that the service meant */
-export function createInner(baseUrl: string): Ask {
+export function createAsk(baseUrl: string): Ask {
   const send = createSend(baseUrl);
   return async ({ authorization, requestId }, route, path, { method = "GET", query, headers, body, signal } = {}) => {
     const search = query && query.size > 0 ? `?${query}` : "";

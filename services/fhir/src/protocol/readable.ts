@@ -5,9 +5,9 @@ import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import type { Bundle, FhirResource } from "fhir/r4.js";
 import { searchset } from "./bundle.ts";
+import { type Call, callOf } from "./calls.ts";
 import { type Capability, capability } from "./capability.ts";
 import { preferencesOf } from "./conditions.ts";
-import { type Call, callOf } from "./inner.ts";
 import { answerRead, answerWith, BundleSchema, fhirAnswer, requireJson, resourceSchema, root } from "./resource.ts";
 import { type Definitions, describeParameters, describeSearch, ignore, readSearch, type Search } from "./search-parameters.ts";
 
