@@ -1,6 +1,6 @@
 /** `$match`, `$everything` and what a search of patients includes, through the gateway. */
 import { randomUUID } from "node:crypto";
-import type { Bundle, BundleEntry, CapabilityStatement, FhirResource, OperationDefinition, OperationOutcome } from "fhir/r4.js";
+import type { Bundle, BundleEntry, CapabilityStatement, FhirResource, OperationDefinition, OperationOutcome, Patient } from "fhir/r4.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { person } from "./client.ts";
 import { charge, done, get, ids, newUser, platform, post, send, startScene, stopScene, user } from "./scene.ts";
@@ -191,4 +191,31 @@ test("a search of patients includes their contacts and versions; what it cannot 
     ...[400, expect.stringMatching(/^_include=Patient:organization: /)],
   ]);
   expect((await refused(get(`/fhir/R4/Account?patient=${id}&_revinclude=ChargeItem:account`), { prefer: "handling=strict" }))[0]).toBe(400);
+});
+
+test("the links of merged records are read both ways, in reads, versions, searches and inclusions", async () => {
+  const one = await done(post("/patients?duplicates=allow", person()));
+  const other = await done(post("/patients?duplicates=allow", person()));
+  const merge = post(`/patients/${one.id}:merge`, { duplicateId: other.id, duplicateVersion: 1 });
+  await done({ ...merge, headers: { "if-match": '"1"' } });
+  const replaces = [{ other: { reference: `Patient/${other.id}` }, type: "replaces" }];
+  const replacedBy = [{ other: { reference: `Patient/${one.id}` }, type: "replaced-by" }];
+  const links = async (path: string) => {
+    const { active, link } = await fhir<Patient>(path);
+    return [active, link];
+  };
+  expect(await links(`Patient/${one.id}`)).toEqual([true, replaces]);
+  expect(await links(`Patient/${one.id}/_history/2`)).toEqual([true, replaces]);
+  expect(await links(`Patient/${one.id}/_history/1`)).toEqual([true, undefined]);
+  expect(await links(`Patient/${other.id}`)).toEqual([false, replacedBy]);
+  expect(entriesOf("match", await fhir(`Patient?link=Patient/${one.id}`)).map(named)).toEqual([`Patient/${other.id}`]);
+  const found = await fhir(`Patient?link=Patient/${other.id}&_include=Patient:link`);
+  expect(found.entry?.map((entry) => [entry.search?.mode, named(entry)])).toEqual([
+    ...[["match", `Patient/${one.id}`], ["include", `Patient/${other.id}`]], // biome-ignore format: a table
+  ]);
+  const survivor = await fhir<Patient>(`Patient/${one.id}`);
+  expect(await done({ method: "PUT", path: `/fhir/R4/Patient/${one.id}`, body: survivor })).toEqual(survivor);
+  const all = await fhir(`Patient/${other.id}/$everything`);
+  expect(entriesOf("match", all).map(({ resource }) => resource?.resourceType)).toEqual(["Patient", "Provenance"]);
+  expect(issuesOf(all)).toEqual([["informational", expect.stringContaining(`Patient/${one.id}`)]]);
 });

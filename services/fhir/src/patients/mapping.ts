@@ -137,9 +137,11 @@ export function toElements(body: PatientBody): Omit<fhir.Patient, "resourceType"
   }) as Omit<fhir.Patient, "resourceType">;
 }
 
+const linkTo = (id: string, type: "replaced-by" | "replaces"): fhir.PatientLink => ({ other: { reference: `Patient/${id}` }, type });
+
 /** The resource of a patient as they are, or were in a version. */
 export function toFhir(patient: Patient): fhir.Patient {
-  const { id, version, updatedAt, mergedInto, sex, fhirElements } = patient;
+  const { id, version, updatedAt, mergedInto, replaces = [], sex, fhirElements } = patient;
   const resource: fhir.Patient = {
     resourceType: "Patient",
     id,
@@ -147,9 +149,9 @@ export function toFhir(patient: Patient): fhir.Patient {
     ...toElements(patient),
     // US Core asks for a gender, or for why there is none.
     ...(sex === undefined && { _gender: { extension: [absent] } }),
-    ...(mergedInto !== undefined && {
-      active: false,
-      link: [{ other: { reference: `Patient/${mergedInto}` }, type: "replaced-by" as const }],
+    ...(mergedInto !== undefined && { active: false }),
+    ...((mergedInto !== undefined || replaces.length > 0) && {
+      link: [...(mergedInto === undefined ? [] : [linkTo(mergedInto, "replaced-by")]), ...replaces.map((one) => linkTo(one, "replaces"))],
     }),
   };
   return putBack(resource, readKept(fhirElements));

@@ -44,7 +44,11 @@ const parameters = {
   "address-state": { ...text, field: "state" },
   "address-postalcode": { ...text, field: "zipCode" },
   "address-country": { ...text, field: "country" },
-  link: { type: "reference", field: "mergedInto", documentation: "The records that were merged into this one." },
+  link: {
+    type: "reference",
+    field: "linkedTo",
+    documentation: "The records that were merged into this one, and the one that it was merged into.",
+  },
 } as const satisfies Record<string, Definition & { field?: string }>;
 type Name = keyof typeof parameters;
 export const patientSearch: Definitions = parameters;
@@ -137,7 +141,7 @@ const gendersOf = (values: string[]): Condition[] => {
 
 function linksOf(values: string[], base: string): Condition[] {
   const ids = values.flatMap((value) => referenceOf(value, "Patient", base) ?? []);
-  return ids.length > 0 ? [{ field: "mergedInto", anyOf: ids }] : [nobody];
+  return ids.length > 0 ? [{ field: "linkedTo", anyOf: ids }] : [nobody];
 }
 
 function conditionsOf({ name, modifier, values }: Criterion, base: string): Condition[] {
