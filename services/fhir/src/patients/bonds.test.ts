@@ -136,3 +136,15 @@ test("how patient-service writes a value is no change of it", () => {
   );
   expect([name?.[0]?.extension, telecom?.[0]?.rank, address?.[0]?.extension]).toEqual([mark("name"), 1, mark("address")]);
 });
+
+test("writing what was read changes nothing of what is kept, however patient-service writes the values", () => {
+  fc.assert(
+    fc.property(resource, (sent) => {
+      const { body, kept } = readPatient(sent);
+      const record = { ...stored(body), fhirElements: JSON.stringify(kept) };
+      const again = readPatient(read(record, kept), { body: record, links: undefined });
+      expect(again.kept).toEqual(kept);
+    }),
+    { numRuns: 500 },
+  );
+});

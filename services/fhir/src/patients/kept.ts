@@ -96,6 +96,26 @@ function keepEntries(theirs: Fields[], ours: Fields[] = [], path: string[]): Kep
   });
 }
 
+/** Parts with the bonds and in the order that are stored, where these hold: a client that writes what it has read changes nothing. */
+export function withBondsOf(stored: Kept, parts: Kept, ours: Fields): Kept {
+  const holds = holdsOf();
+  const bound = parts.map((part): Part => {
+    const same = stored.find((one) => isEqual(one.slice(0, 3), part.slice(0, 3)));
+    if (same?.[3] === undefined || part[3] === undefined) return part;
+    const [[name = "", id]] = part;
+    const list = own(ours, name);
+    const value = entryLists.has(name) && Array.isArray(list) ? list.find((one) => one?.id === id) : elementOf(ours, name);
+    return holds(same[3], value) ? same : part;
+  });
+  // What adds to lists stays in the order of the lists, and has no place among the others.
+  const rankOf = (part: Part): number => {
+    const place = stored.findIndex((one) => isEqual(one, part));
+    return part[0].at(-1) === "+" ? stored.length + 1 : place === -1 ? stored.length : place;
+  };
+  const ranked = bound.map((part) => ({ part, rank: rankOf(part) }));
+  return ranked.sort((one, other) => one.rank - other.rank).map(({ part }) => part);
+}
+
 /** A part that says that an entry has another id than ours. */
 export const otherId = (list: string, id: string, theirs: string, mapped: Json): Part => [[list, id, "id"], id, theirs, bondOf(mapped)];
 

@@ -16,7 +16,7 @@ import {
   wordOf,
 } from "./codes.ts";
 import { faultsOf } from "./elements.ts";
-import { isEqual, type Kept, keep, mayBeKept, otherId } from "./kept.ts";
+import { isEqual, type Kept, keep, mayBeKept, otherId, readKept, withBondsOf } from "./kept.ts";
 import { compact, toElements } from "./mapping.ts";
 import type { Contact, ContactPoint, Identifier, Language, Name, PatientBody, Place } from "./patient.ts";
 
@@ -183,7 +183,7 @@ export function readPatient(resource: fhir.Patient, current?: { body: PatientBod
     managingSite: resource.managingOrganization?.display,
     registeredDate: extension(resource.extension, registeredDateUrl)?.valueDate,
   });
-  return { body, kept: keptOf(resource, body, lists), pathOf: (field) => pathOf(field, lists) };
+  return { body, kept: keptOf(resource, body, lists, readKept(stored.fhirElements)), pathOf: (field) => pathOf(field, lists) };
 }
 
 type Lists = Record<keyof typeof listNames, Mapped<Entry>[]>;
@@ -199,7 +199,7 @@ const listNames = {
   languages: "communication",
 };
 
-function keptOf(resource: fhir.Patient, body: PatientBody, lists: Lists): Kept {
+function keptOf(resource: fhir.Patient, body: PatientBody, lists: Lists, stored: Kept): Kept {
   const ids = new Map(Object.values(lists).flatMap((list) => list.map(({ element, elementId }) => [element, elementId])));
   const named = Object.entries(resource).map(([name, value]) => [
     name,
@@ -215,7 +215,7 @@ function keptOf(resource: fhir.Patient, body: PatientBody, lists: Lists): Kept {
       if (element.id !== undefined && element.id !== elementId)
         parts.push(otherId(name, elementId, element.id, entries.find(({ id }) => id === elementId))); // biome-ignore format: one thing
   }
-  return parts;
+  return withBondsOf(stored, parts, mapped);
 }
 
 /** FHIR's names of our fields, where they differ. */
