@@ -6,6 +6,8 @@ import { auditor, charge, done, get, ids, post } from "./scene.ts";
 
 const names = "shows names of users and teams to those who work with them";
 
+const describesServer = "describes the server and nobody";
+
 /** A search with its parameters in the body. */
 const form = (type: string, parameters: string) => ({
   ...post(`/fhir/R4/${type}/_search`, parameters),
@@ -81,6 +83,9 @@ export const auditTableOfReadable = {
     in: "patient",
     by: () => ({ ...form("AuditEvent", `patient=${ids.patient}`), token: auditor.token }),
   },
+  "fhir.readOperationDefinition": { none: describesServer },
+  "fhir.searchOperationDefinition": { none: describesServer },
+  "fhir.searchOperationDefinitionByForm": { none: describesServer },
   "fhir.searchPractitionerByForm": { none: names },
   "fhir.searchGroupByForm": { none: names },
 } satisfies Partial<Record<keyof typeof operations, AuditRow>>;

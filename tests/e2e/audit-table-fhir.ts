@@ -96,5 +96,16 @@ export const auditTableOfFhir: Record<Fhir, AuditRow> = {
   "fhir.readPatientVersion": { leaves: "patient.version_read", in: "patient", by: () => get(`${root}/${ids.patient}/_history/1`) },
   "fhir.readPatientHistory": { leaves: "patient.history_read", in: "patient", by: () => get(`${root}/${ids.patient}/_history`) },
   "fhir.readHistoryOfPatients": { leaves: "patient.changes_read", in: "patient", by: () => get(`${root}/_history`) },
+  "fhir.matchPatient": {
+    leaves: "patient.matched",
+    in: "patient",
+    by: () => post(`${root}/$match`, { resourceType: "Parameters", parameter: [{ name: "resource", resource: resource() }] }),
+  },
+  "fhir.readEverything": { leaves: "patient.read", in: "patient", by: () => get(`${root}/${ids.patient}/$everything`) },
+  "fhir.readEverythingByForm": {
+    leaves: "patient.read",
+    in: "patient",
+    by: () => post(`${root}/${ids.patient}/$everything`, { resourceType: "Parameters" }),
+  },
   ...auditTableOfReadable,
 };

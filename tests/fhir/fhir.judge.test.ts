@@ -141,6 +141,7 @@ describe.skipIf("skipped" in withoutHapi)("the FHIR service", { meta: withoutHap
   });
 
   test("fhir-kit-client finds the server's addresses, and creates, reads, searches, pages, patches and deletes", async () => {
+    await signInAgain();
     const client = new FhirKitClient({ baseUrl: base, bearerToken: admin.token });
     expect(await client.capabilityStatement()).toMatchObject({ fhirVersion: "4.0.1" });
     expect(await client.smartAuthMetadata()).toMatchObject({ tokenUrl: new URL(`${platform.gatewayUrl}/auth/token`) });

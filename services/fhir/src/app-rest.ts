@@ -12,11 +12,17 @@ import { createBilling } from "./billing/client.ts";
 import { registerBundles } from "./bundles/rest.ts";
 import { createTransactions } from "./bundles/transaction.ts";
 import { createCharges } from "./charges/charge.ts";
+import { operationDefinitions } from "./conformance/operation-definition.ts";
 import { registerConformance } from "./conformance/rest.ts";
 import { createContacts } from "./contacts/contact.ts";
+import { toRelatedPeople } from "./contacts/mapping.ts";
+import { createEverything, everythingOperation } from "./everything/everything.ts";
+import { registerEverything } from "./everything/rest.ts";
 import { createExports } from "./exports/client.ts";
 import { exportOperations, registerExports } from "./exports/rest.ts";
 import { createInvoices } from "./invoices/invoice.ts";
+import { createMatch } from "./matches/match.ts";
+import { matchOperation, registerMatch } from "./matches/rest.ts";
 import { createPatients } from "./patients/client.ts";
 import { createHistory } from "./patients/history.ts";
 import { registerHistory } from "./patients/history-rest.ts";
@@ -56,19 +62,23 @@ export function createFhirApp({ publicUrl, patientUrl, billingUrl, authUrl, anal
   const readables = [
     ...[createAccounts(shared), createCharges(shared), createInvoices(shared), createPayments(shared), createContacts(shared)],
     ...[createAuditEvents(shared), provenance.resource, createPractitioners(shared), createGroups(shared)],
+    operationDefinitions,
   ];
   const readers: Readers = {
     Patient: async (call, id) => toFhir(await patients.get(call, id)),
     ...Object.fromEntries(readables.map(({ type, read }) => [type, read])),
   };
   const capabilities = [patientCapability, ...readables.map(describe)];
-  registerConformance(rest, { base, capabilities, operations: exportOperations, auth });
+  registerConformance(rest, { base, capabilities, operations: [matchOperation, everythingOperation, ...exportOperations], auth });
   const served = capabilities.map(({ type }) => type);
   registerExports(rest, { base, served, exports: createExports(patient, auth) });
   registerHistory(rest, { base, history: createHistory(patients) });
-  registerPatientSearch(rest, { base, search: createPatientSearch(patients, base), provenanceOf: provenance.ofPatients });
+  const referring = { provenanceOf: provenance.ofPatients, contactsOf: toRelatedPeople };
+  registerPatientSearch(rest, { base, search: createPatientSearch(patients, base, referring) });
   const rules = createPatientRules(patients);
   registerPatients(rest, { base, patients: rules });
+  registerMatch(rest, { base, match: createMatch(patients) });
+  registerEverything(rest, { base, everything: createEverything(rules, readables) });
   registerBundles(rest, createTransactions({ base, patients, rules }));
   for (const one of readables) registerReadable(rest, base, readers, one);
   return rest.app;

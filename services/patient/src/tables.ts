@@ -121,6 +121,8 @@ export type Patient = {
   deletedAt?: Date | undefined;
   /** The record that this one was merged into. It is not living then, so it has `deletedAt` too. */
   mergedInto?: string | undefined;
+  /** The records that were merged into this one, also by way of others. */
+  replaces?: string[] | undefined;
 };
 
 /**

@@ -7,7 +7,7 @@ import { type Client, patientsOfThisFile, someBody } from "./testing.ts";
 const { service, admin, database } = await patientsOfThisFile();
 const asOwner = (text: string, values: unknown[] = []) => query(database.migrationDatabaseUrl, (client) => client.query(text, values));
 
-type Line = { id: string; version: number; name: string; mergedInto?: string; deletedAt?: string; updatedAt: string };
+type Line = { id: string; version: number; name: string; mergedInto?: string; replaces?: string[]; deletedAt?: string; updatedAt: string };
 type Created = { exportId: string; cutoff: string };
 
 async function created(body: object = {}, by: Client = admin): Promise<Created> {
@@ -111,17 +111,18 @@ test("a merged record says what it was merged into; a merge that was undone sinc
   const merged = await created({ since: apart.cutoff });
   expect((await admin.send("POST", `/patients/${one.id}:unmerge`, { duplicateId: two.id })).status).toBe(200);
   const undone = await created({ since: merged.cutoff });
-  const linksOf = async (job: Created) => (await patientsOf(job)).map(({ id, version, mergedInto }) => ({ id, version, mergedInto }));
+  const linksOf = async (job: Created) =>
+    (await patientsOf(job)).map(({ id, version, mergedInto, replaces }) => ({ id, version, mergedInto, replaces }));
   // biome-ignore format: tables
   expect(await linksOf(merged)).toEqual([
-    { id: one.id, version: 2, mergedInto: undefined },
-    { id: two.id, version: 2, mergedInto: one.id },
-    { id: three.id, version: 1, mergedInto: two.id },
+    { id: one.id, version: 2, mergedInto: undefined, replaces: [two.id] },
+    { id: two.id, version: 2, mergedInto: one.id, replaces: [three.id] },
+    { id: three.id, version: 1, mergedInto: two.id, replaces: undefined },
   ]);
   // biome-ignore format: tables
   expect(await linksOf(undone)).toEqual([
-    { id: one.id, version: 3, mergedInto: undefined },
-    { id: two.id, version: 2, mergedInto: undefined },
+    { id: one.id, version: 3, mergedInto: undefined, replaces: undefined },
+    { id: two.id, version: 2, mergedInto: undefined, replaces: [three.id] },
   ]);
   for (const job of [merged, undone]) expect(await deletionsOf(job)).toEqual([]);
 });

@@ -227,7 +227,7 @@ export const operations = {
   "fhir.readExportFile": "signed-in",
   "fhir.cancelExport": "signed-in",
   ...readable("Account", "ChargeItem", "Invoice", "PaymentReconciliation", "RelatedPerson"),
-  ...readable("AuditEvent", "Provenance", "Practitioner", "Group"),
+  ...readable("AuditEvent", "Provenance", "Practitioner", "Group", "OperationDefinition"),
   "fhir.searchPatients": "signed-in",
   "fhir.searchPatientsByForm": "signed-in",
   "fhir.createPatient": "signed-in",
@@ -239,6 +239,9 @@ export const operations = {
   "fhir.readPatientVersion": "signed-in",
   "fhir.readPatientHistory": "signed-in",
   "fhir.readHistoryOfPatients": "signed-in",
+  "fhir.matchPatient": "signed-in",
+  "fhir.readEverything": "signed-in",
+  "fhir.readEverythingByForm": "signed-in",
 
   "billing.v1.BillingService/CreateBillingAccount": "billing:write",
   "billing.v1.BillingService/BatchCreateBillingAccounts": "billing:write",

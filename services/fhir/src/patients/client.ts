@@ -11,6 +11,8 @@ type Headers = Record<string, string>;
 type HistoryPage = { items: { version: number; action: string; at: string }[]; nextCursor?: string };
 type Deletion = Pick<PatientVersion, "id" | "version" | "action"> & { deletedAt: string };
 type ChangesPage = { items: (PatientVersion | Deletion)[]; nextCursor?: string; completeUntil: string };
+/** Somebody who may be the person that is looked for. */
+export type Candidate = { patient: Patient; score: number; grade: "certain" | "probable" | "possible" };
 type Page = { items: Patient[]; nextCursor?: string; total?: number; totalEstimate?: number; completeUntil?: string };
 
 /** One of the writes that are done together. */
@@ -68,6 +70,14 @@ export function createPatients(ask: Ask) {
       read<HistoryPage>(ask(call, "/patients/{id}/history", `${one(id)}/history`, { query })),
     changes: (call: Call, query: URLSearchParams) => read<ChangesPage>(ask(call, "/patients/changes", "/patients/changes", { query })),
     search: (call: Call, body: object) => read<Page>(ask(call, "/patients:search", "/patients:search", { method: "POST", body })),
+    async match(call: Call, written: Written, limit: number): Promise<Candidate[]> {
+      const request = { method: "POST", query: new URLSearchParams({ limit: String(limit) }), body: written.body };
+      try {
+        return (await read<{ candidates: Candidate[] }>(ask(call, "/patients:match", "/patients:match", request))).candidates;
+      } catch (error) {
+        throw asUnprocessable(error, written);
+      }
+    },
     create: (call: Call, written: Written, headers: Headers = {}) =>
       // FHIR has no answer for "perhaps the same person", so a create does not ask. The work list of duplicates has it later.
       write(written, (body) =>

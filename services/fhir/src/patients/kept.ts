@@ -1,15 +1,20 @@
 /**
  * What a resource says beyond our fields. It is kept beside the record and put back when the resource is read, so that a client
  * reads what it wrote. Each part is bound to what our fields said when it was written: if they say something else now, such as
- * after a change by another client, they win.
+ * after a change by another client or a merge, they win.
  */
 
 import { z } from "zod";
+import { bondOf, type Holds, holdsOf } from "./bonds.ts";
 import { elementNames } from "./elements.ts";
 
 type Json = unknown;
-/** Where it is, what our fields say there (null: nothing), and what the resource says. `+` adds to a list. */
-type Part = [path: string[], ours: Json, theirs: Json];
+/**
+ * Where it is, what our fields say there (null: nothing), what the resource says, and its bond to the entry or the element that it
+ * is a part of. `+` adds to a list.
+ */
+type Part = [...Difference, bond?: string];
+type Difference = [path: string[], ours: Json, theirs: Json];
 export type Kept = Part[];
 
 type Fields = Record<string, Json>;
@@ -37,7 +42,8 @@ const isWithin = (value: Json, levels = maxDepth): boolean =>
   typeof value !== "object" || value === null || (levels > 0 && Object.values(value).every((inner) => isWithin(inner, levels - 1)));
 
 const PathSchema = z.array(z.string()).refine(mayBeKept);
-const PartSchema = z.tuple([PathSchema, z.unknown(), z.unknown().refine((theirs) => (theirs ?? null) !== null && isWithin(theirs))]);
+const TheirsSchema = z.unknown().refine((theirs) => (theirs ?? null) !== null && isWithin(theirs));
+const PartSchema = z.tuple([PathSchema, z.unknown(), TheirsSchema, z.string().optional()]);
 
 /** What is stored as a text. Anybody who may change the record may change it too, so what is no part of ours is left out. */
 export function readKept(text: string | undefined): Kept {
@@ -58,26 +64,60 @@ export const isEqual = (one: Json, other: Json): boolean => {
 };
 
 /** What `theirs` says and `ours` does not. Entries of lists have the same ids in both; one that ours lacks is kept as a whole. */
-export function keep(theirs: Json, ours: Json, path: string[] = []): Kept {
+export function keep(theirs: Fields, ours: Fields): Kept {
+  return Object.entries(theirs).flatMap(([name, value]) => {
+    if (entryLists.has(name)) return keepEntries(value as Fields[], ours[name] as Fields[] | undefined, [name]);
+    if (name === "extension") return keepOthers(value as Json[], ours[name] as Json[] | undefined, [name]);
+    const bond = bondOf(elementOf(ours, name));
+    return differences(value, ours[name] ?? null, [name]).map((part): Part => (isBound(part) ? [...part, bond] : part));
+  });
+}
+
+/** The element of ours that one of the resource belongs to: `_birthDate` says more of `birthDate`. */
+const elementOf = (fields: Fields, name: string): Json => own(fields, name.replace(/^_/, ""));
+
+/** Whether a part needs a bond. What stands for a whole element is compared with it, and `meta` has nothing of ours. */
+const isBound = ([path]: Difference): boolean => path[0] !== "meta" && (path.length > 1 || path[0]?.startsWith("_") === true);
+
+function differences(theirs: Json, ours: Json, path: string[]): Difference[] {
   if (isEqual(theirs, ours)) return [];
   if (isObject(theirs) && isObject(ours))
-    return Object.entries(theirs).flatMap(([key, value]) => {
-      if (path.length === 0 && entryLists.has(key)) return keepEntries(value as Fields[], ours[key] as Fields[] | undefined, [key]);
-      if (path.length === 0 && key === "extension") return keepOthers(value as Json[], ours[key] as Json[] | undefined, [key]);
-      return keep(value, ours[key] ?? null, [...path, key]);
-    });
+    return Object.entries(theirs).flatMap(([key, value]) => differences(value, ours[key] ?? null, [...path, key]));
   const areLists = Array.isArray(theirs) && Array.isArray(ours) && theirs.length === ours.length && theirs.every(isObject);
-  if (areLists) return theirs.flatMap((value, index) => keep(value, ours[index], [...path, String(index)]));
+  if (areLists) return theirs.flatMap((value, index) => differences(value, ours[index], [...path, String(index)]));
   return [[path, ours ?? null, theirs]];
 }
 
 function keepEntries(theirs: Fields[], ours: Fields[] = [], path: string[]): Kept {
-  return theirs.flatMap((entry) => {
+  return theirs.flatMap((entry): Kept => {
     const mapped = ours.find(({ id }) => id === entry.id);
-    if (!mapped) return [[[...path, "+"], null, entry] satisfies Part];
-    return keep(entry, mapped, [...path, String(entry.id)]);
+    if (!mapped) return [[[...path, "+"], null, entry]];
+    return differences(entry, mapped, [...path, String(entry.id)]).map((part): Part => [...part, bondOf(mapped)]);
   });
 }
+
+/** Parts with the bonds and in the order that are stored, where these hold: a client that writes what it has read changes nothing. */
+export function withBondsOf(stored: Kept, parts: Kept, ours: Fields): Kept {
+  const holds = holdsOf();
+  const bound = parts.map((part): Part => {
+    const same = stored.find((one) => isEqual(one.slice(0, 3), part.slice(0, 3)));
+    if (same?.[3] === undefined || part[3] === undefined) return part;
+    const [[name = "", id]] = part;
+    const list = own(ours, name);
+    const value = entryLists.has(name) && Array.isArray(list) ? list.find((one) => one?.id === id) : elementOf(ours, name);
+    return holds(same[3], value) ? same : part;
+  });
+  // What adds to lists stays in the order of the lists, and has no place among the others.
+  const rankOf = (part: Part): number => {
+    const place = stored.findIndex((one) => isEqual(one, part));
+    return part[0].at(-1) === "+" ? stored.length + 1 : place === -1 ? stored.length : place;
+  };
+  const ranked = bound.map((part) => ({ part, rank: rankOf(part) }));
+  return ranked.sort((one, other) => one.rank - other.rank).map(({ part }) => part);
+}
+
+/** A part that says that an entry has another id than ours. */
+export const otherId = (list: string, id: string, theirs: string, mapped: Json): Part => [[list, id, "id"], id, theirs, bondOf(mapped)];
 
 const keepOthers = (theirs: Json[], ours: Json[] = [], path: string[]): Kept =>
   theirs.filter((value) => !ours.some((one) => isEqual(one, value))).map((value): Part => [[...path, "+"], null, value]);
@@ -89,18 +129,41 @@ function stepInto(place: Json, name: string): Json {
   return isObject(place) ? own(place, name) : undefined;
 }
 
+type Found = { part: Part; place: Json; isElsewhere: boolean };
+
+/**
+ * The object that a part is to be put into. A part of an entry goes to the entry with its id, or to another one that says the same:
+ * a merge gives new ids. Undefined if nothing says the same any more.
+ */
+function find(fields: Fields, part: Part, holds: Holds): Found {
+  const [path, , , bond] = part;
+  const [name = "", id] = path;
+  const list = own(fields, name);
+  if (!entryLists.has(name) || !Array.isArray(list)) {
+    const isHeld = holds(bond, elementOf(fields, name));
+    return { part, place: isHeld ? path.slice(0, -1).reduce(stepInto, fields as Json) : undefined, isElsewhere: false };
+  }
+  const entry = list.find((one) => one?.id === id);
+  const held = holds(bond, entry) ? entry : bond === undefined ? undefined : list.find((one) => holds(bond, one));
+  return { part, place: path.length > 2 ? path.slice(2, -1).reduce(stepInto, held) : undefined, isElsewhere: held !== entry };
+}
+
 /** Puts what was kept back into a resource, which it changes. A part that does not fit is left out. */
 export function putBack<Resource extends object>(resource: Resource, kept: Kept): Resource {
+  if (kept.length === 0) return resource;
   const fields = resource as Fields;
-  for (const [path, ours, theirs] of kept) {
-    const [list = "", key = ""] = [path[0], path.at(-1)];
-    if (key === "+") {
-      const entries = own(fields, list) ?? [];
-      if (Array.isArray(entries) && isObject(theirs)) fields[list] = [...entries, theirs];
-      continue;
-    }
-    const place = path.slice(0, -1).reduce(stepInto, fields as Json);
-    if (isObject(place) && isEqual(own(place, key) ?? null, ours)) place[key] = theirs;
+  const holds = holdsOf();
+  const inside = kept.filter(([path]) => path.at(-1) !== "+").map((part) => find(fields, part, holds));
+  // What stays in its place comes first, so that what comes from elsewhere does not take the place.
+  for (const { part, place } of inside.toSorted((one, other) => Number(one.isElsewhere) - Number(other.isElsewhere))) {
+    const [path, ours, theirs] = part;
+    const key = path.at(-1) ?? "";
+    const before = isObject(place) ? (own(place, key) ?? null) : undefined;
+    if (isObject(place) && (isEqual(before, ours) || (key === "id" && path.length === 3))) place[key] = theirs;
+  }
+  for (const [[list = ""], , theirs] of kept.filter(([path]) => path.at(-1) === "+")) {
+    const entries = own(fields, list) ?? [];
+    if (Array.isArray(entries) && isObject(theirs)) fields[list] = [...entries, theirs];
   }
   return resource;
 }

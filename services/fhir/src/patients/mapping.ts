@@ -125,6 +125,8 @@ export function toElements(body: PatientBody): Omit<fhir.Patient, "resourceType"
     name: nonEmpty(names.map(toName)),
     telecom: nonEmpty([...phones.map(toTelecom("phone")), ...emails.map(toTelecom("email"))]),
     gender: sex as fhir.Patient["gender"],
+    // US Core asks for a gender, or for why there is none.
+    _gender: sex === undefined ? { extension: [absent] } : undefined,
     birthDate: dateOfBirth,
     _birthDate: dateOfBirthEstimated === undefined ? undefined : { extension: [{ url: estimatedUrl, valueBoolean: dateOfBirthEstimated }] },
     ...toDeceased(deceased),
@@ -137,19 +139,19 @@ export function toElements(body: PatientBody): Omit<fhir.Patient, "resourceType"
   }) as Omit<fhir.Patient, "resourceType">;
 }
 
+const linkTo = (id: string, type: "replaced-by" | "replaces"): fhir.PatientLink => ({ other: { reference: `Patient/${id}` }, type });
+
 /** The resource of a patient as they are, or were in a version. */
 export function toFhir(patient: Patient): fhir.Patient {
-  const { id, version, updatedAt, mergedInto, sex, fhirElements } = patient;
+  const { id, version, updatedAt, mergedInto, replaces = [], fhirElements } = patient;
   const resource: fhir.Patient = {
     resourceType: "Patient",
     id,
     meta: { versionId: String(version), lastUpdated: updatedAt },
     ...toElements(patient),
-    // US Core asks for a gender, or for why there is none.
-    ...(sex === undefined && { _gender: { extension: [absent] } }),
-    ...(mergedInto !== undefined && {
-      active: false,
-      link: [{ other: { reference: `Patient/${mergedInto}` }, type: "replaced-by" as const }],
+    ...(mergedInto !== undefined && { active: false }),
+    ...((mergedInto !== undefined || replaces.length > 0) && {
+      link: [...(mergedInto === undefined ? [] : [linkTo(mergedInto, "replaced-by")]), ...replaces.map((one) => linkTo(one, "replaces"))],
     }),
   };
   return putBack(resource, readKept(fhirElements));

@@ -40,6 +40,8 @@ export type Patient = PatientBody & {
   deletedAt?: string;
   /** The survivor of a merge. */
   mergedInto?: string;
+  /** The records that were merged into this one. */
+  replaces?: string[];
   /** The id that was asked for, if it is of a record that was merged into this one. */
   mergedFrom?: string;
 };

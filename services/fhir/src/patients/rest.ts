@@ -12,7 +12,7 @@ import { describeSearch } from "../protocol/search-parameters.ts";
 import { examplePatient, toFhir } from "./mapping.ts";
 import { PatchSchema } from "./patching.ts";
 import type { PatientRules, Stored } from "./patients.ts";
-import { patientSearch, provenance } from "./search.ts";
+import { link, patientSearch, provenance, relatedPerson } from "./search.ts";
 
 export const PatientSchema = resourceSchema("Patient", examplePatient);
 export const tags = ["Patient"];
@@ -109,7 +109,8 @@ export const patientCapability = capability(
     conditionalUpdate: true,
     conditionalDelete: "single",
     searchParam: describeSearch(patientSearch),
-    searchRevInclude: [provenance],
+    searchInclude: [link],
+    searchRevInclude: [provenance, relatedPerson],
   },
 );
 

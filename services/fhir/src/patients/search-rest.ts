@@ -2,14 +2,13 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
-import type { FhirResource } from "fhir/r4.js";
 import { searchset } from "../protocol/bundle.ts";
-import { type Call, callOf } from "../protocol/calls.ts";
+import { callOf } from "../protocol/calls.ts";
 import { preferencesOf } from "../protocol/conditions.ts";
 import { answerWith, BundleSchema, fhirAnswer, requireJson, root } from "../protocol/resource.ts";
 import { describeParameters, readSearch } from "../protocol/search-parameters.ts";
 import { tags } from "./rest.ts";
-import { type createPatientSearch, patientSearch, provenance } from "./search.ts";
+import { type createPatientSearch, patientSearch } from "./search.ts";
 
 const description = `Pages by the link \`next\`, which keeps its place while others write; that of a form has none of its criteria. Unknown parameters are ignored, and the answer says so;
 with \`Prefer: handling=strict\` they are 400.`;
@@ -42,25 +41,15 @@ const searchPatientsByForm = createRoute({
   responses,
 });
 
-/** Who made the versions of patients, for `_revinclude=Provenance:target`. */
-type ProvenanceOf = (call: Call, patientIds: string[]) => Promise<FhirResource[]>;
-
 /** @param base the URL of this API, as clients call it */
 export function registerPatientSearch(
   { operation }: RestApp,
-  { base, search, provenanceOf }: { base: string; search: ReturnType<typeof createPatientSearch>; provenanceOf: ProvenanceOf },
+  { base, search }: { base: string; search: ReturnType<typeof createPatientSearch> },
 ): void {
   async function answer(c: RestContext, given: Iterable<[string, string]>, isForm = false) {
     const asked = readSearch(given, patientSearch, preferencesOf(c).handling);
     const { lastUpdated, ...found } = await search(callOf(c), asked, isForm);
-    const wantsProvenance = asked.revinclude.includes(provenance);
-    const included = wantsProvenance
-      ? await provenanceOf(
-          callOf(c),
-          found.matches.flatMap(({ id }) => id ?? []),
-        )
-      : [];
-    const bundle = searchset(base, `${base}/Patient`, asked, { ...found, included, isCarried: isForm });
+    const bundle = searchset(base, `${base}/Patient`, asked, { ...found, isCarried: isForm });
     return answerWith(c, { ...bundle, ...(lastUpdated !== undefined && { meta: { lastUpdated } }) });
   }
   const queryOf = (c: RestContext) => new URL(c.req.url).searchParams;

@@ -7,6 +7,7 @@ import {
   type Definition,
   type Definitions,
   dateOf,
+  ignore,
   referenceOf,
   type Search,
   tokenOf,
@@ -14,6 +15,7 @@ import {
 import type { Patients } from "./client.ts";
 import { fromSystemUri } from "./codes.ts";
 import { toFhir } from "./mapping.ts";
+import type { Patient } from "./patient.ts";
 
 /** A condition of patient-service: the field has one of these values, or says something at all. */
 type Condition = { field: string; is?: string; anyOf?: string[]; missing?: boolean };
@@ -51,13 +53,28 @@ const parameters = {
   "address-state": { ...text, field: "state" },
   "address-postalcode": { ...text, field: "zipCode" },
   "address-country": { ...text, field: "country" },
-  link: { type: "reference", field: "mergedInto", documentation: "The records that were merged into this one." },
+  link: {
+    type: "reference",
+    field: "linkedTo",
+    documentation: "The records that were merged into this one, and the one that it was merged into.",
+  },
 } as const satisfies Record<string, Definition & { field?: string }>;
 type Name = keyof typeof parameters;
 export const patientSearch: Definitions = parameters;
 
-/** The one reference to patients that a search follows backwards. */
+/** The references that a search follows, from patients and to them. */
+export const link = "Patient:link";
 export const provenance = "Provenance:target";
+export const relatedPerson = "RelatedPerson:patient";
+
+/** What refers to patients: who made their versions, and their contacts. */
+type Referring = {
+  provenanceOf: (call: Call, patientIds: string[]) => Promise<fhir.FhirResource[]>;
+  contactsOf: (patient: Patient) => fhir.FhirResource[];
+};
+
+/** Most records that a page includes by their links. */
+const maxLinked = 200;
 
 /** Nobody's id. */
 const nobody: Condition = { field: "id", anyOf: ["nobody"] };
@@ -133,7 +150,7 @@ const gendersOf = (values: string[]): Condition[] => {
 
 function linksOf(values: string[], base: string): Condition[] {
   const ids = values.flatMap((value) => referenceOf(value, "Patient", base) ?? []);
-  return ids.length > 0 ? [{ field: "mergedInto", anyOf: ids }] : [nobody];
+  return ids.length > 0 ? [{ field: "linkedTo", anyOf: ids }] : [nobody];
 }
 
 function conditionsOf({ name, modifier, values }: Criterion, base: string): Condition[] {
@@ -203,6 +220,7 @@ function startOf(where: Condition[]): string | undefined {
 
 export type FoundPatients = {
   matches: fhir.Patient[];
+  included: fhir.FhirResource[];
   next: string | undefined;
   total: number | undefined;
   lastUpdated: string | undefined;
@@ -213,7 +231,24 @@ const asked = (where: Condition[], states: State[]): Pick<Query, "where" | "stat
   states.length > 0 ? { where, states } : { where: [...where, nobody], states: ["living"] };
 
 /** @param base the URL of this API, as clients call it */
-export function createPatientSearch(patients: Patients, base: string) {
+export function createPatientSearch(patients: Patients, base: string, { provenanceOf, contactsOf }: Referring) {
+  /** The records that these lead to or that lead to these, of those whom the caller may see and that are no matches themselves. */
+  async function linkedTo(call: Call, matches: fhir.Patient[]): Promise<fhir.Patient[]> {
+    const linked = matches.flatMap(({ link: links = [] }) => links.flatMap(({ other }) => other.reference?.replace("Patient/", "") ?? []));
+    const ids = [...new Set(linked)].filter((id) => !matches.some((match) => match.id === id));
+    if (ids.length === 0) return [];
+    const query: Query = { where: [{ field: "id", anyOf: ids.slice(0, maxLinked) }], states: ["living", "merged"], limit: maxLinked };
+    return (await patients.search(call, query)).items.map(toFhir);
+  }
+
+  async function includedIn(call: Call, { include, revinclude }: Search, found: Patient[], matches: fhir.Patient[]) {
+    const ids = found.map(({ id }) => id);
+    const linked = include.some((one) => one.startsWith(link)) ? await linkedTo(call, matches) : [];
+    // The contacts of a record that was merged are those of its survivor.
+    const people = revinclude.includes(relatedPerson) ? found.filter((one) => one.mergedInto === undefined).flatMap(contactsOf) : [];
+    return [...linked, ...people, ...(revinclude.includes(provenance) ? await provenanceOf(call, ids) : [])];
+  }
+
   /** @param isForm whether the criteria came by a form, so that the next page is asked for without them */
   return async (call: Call, search: Search, isForm: boolean): Promise<FoundPatients> => {
     const { criteria, count, cursor, total: wanted } = search;
@@ -221,8 +256,9 @@ export function createPatientSearch(patients: Patients, base: string) {
     const states = statesOf(criteria);
     const where = criteria.flatMap((criterion) => conditionsOf(criterion, base));
     const [sort, updatedAfter] = [sortOf(search), startOf(where)];
-    const unknown = search.revinclude.filter((one) => one !== provenance);
-    search.ignored.push(...search.include.map((one) => `_include=${one}`), ...unknown.map((one) => `_revinclude=${one}`));
+    const others = search.include.filter((one) => one !== link && one !== `${link}:Patient`).map((one) => `_include=${one}`);
+    const backwards = search.revinclude.filter((one) => one !== provenance && one !== relatedPerson).map((one) => `_revinclude=${one}`);
+    ignore(search, [...others, ...backwards]);
     // A cursor of a form carries these, and stands alone.
     const conditions = criteria.length > 0 || cursor === undefined ? asked(where, states) : {};
     const query: Query = {
@@ -235,10 +271,12 @@ export function createPatientSearch(patients: Patients, base: string) {
       ...((isCount || wanted === "accurate") && { count: "exact" }),
     };
     const page = await patients.search(call, query);
+    const matches = isCount ? [] : page.items.map(toFhir);
     const isWhole = cursor === undefined && page.nextCursor === undefined;
     const total = page.total ?? (isWhole ? page.items.length : wanted === "estimate" ? page.totalEstimate : undefined);
     return {
-      matches: isCount ? [] : page.items.map(toFhir),
+      matches,
+      included: await includedIn(call, search, isCount ? [] : page.items, matches),
       next: isCount ? undefined : page.nextCursor,
       total,
       lastUpdated: page.completeUntil,

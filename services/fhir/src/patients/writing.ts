@@ -16,7 +16,7 @@ import {
   wordOf,
 } from "./codes.ts";
 import { faultsOf } from "./elements.ts";
-import { isEqual, type Kept, keep, mayBeKept } from "./kept.ts";
+import { isEqual, type Kept, keep, mayBeKept, otherId, readKept, withBondsOf } from "./kept.ts";
 import { compact, toElements } from "./mapping.ts";
 import type { Contact, ContactPoint, Identifier, Language, Name, PatientBody, Place } from "./patient.ts";
 
@@ -183,7 +183,7 @@ export function readPatient(resource: fhir.Patient, current?: { body: PatientBod
     managingSite: resource.managingOrganization?.display,
     registeredDate: extension(resource.extension, registeredDateUrl)?.valueDate,
   });
-  return { body, kept: keptOf(resource, body, lists), pathOf: (field) => pathOf(field, lists) };
+  return { body, kept: keptOf(resource, body, lists, readKept(stored.fhirElements)), pathOf: (field) => pathOf(field, lists) };
 }
 
 type Lists = Record<keyof typeof listNames, Mapped<Entry>[]>;
@@ -199,19 +199,23 @@ const listNames = {
   languages: "communication",
 };
 
-function keptOf(resource: fhir.Patient, body: PatientBody, lists: Lists): Kept {
+function keptOf(resource: fhir.Patient, body: PatientBody, lists: Lists, stored: Kept): Kept {
   const ids = new Map(Object.values(lists).flatMap((list) => list.map(({ element, elementId }) => [element, elementId])));
   const named = Object.entries(resource).map(([name, value]) => [
     name,
     Array.isArray(value) ? value.map((element) => (ids.has(element) ? { ...element, id: ids.get(element) } : element)) : value,
   ]);
-  const parts = keep(Object.fromEntries(named), { ...toElements(body), meta: {} }).filter(([path]) => mayBeKept(path));
+  const mapped: Record<string, unknown> = { ...toElements(body), meta: {} };
+  const parts = keep(Object.fromEntries(named), mapped).filter(([path]) => mayBeKept(path));
   // Last, because the other parts are found by our ids.
-  for (const [name, list] of Object.entries(lists))
+  for (const [kind, list] of Object.entries(lists)) {
+    const name = listNames[kind as keyof Lists];
+    const entries = (mapped[name] ?? []) as Entry[];
     for (const { element, elementId } of list)
       if (element.id !== undefined && element.id !== elementId)
-        parts.push([[listNames[name as keyof Lists], elementId, "id"], elementId, element.id]);
-  return parts;
+        parts.push(otherId(name, elementId, element.id, entries.find(({ id }) => id === elementId))); // biome-ignore format: one thing
+  }
+  return withBondsOf(stored, parts, mapped);
 }
 
 /** FHIR's names of our fields, where they differ. */

@@ -1,5 +1,5 @@
 /** Bundles of what a search or a history finds, with links to their pages (http://hl7.org/fhir/R4/bundle.html). */
-import type { Bundle, BundleEntry, BundleLink, FhirResource } from "fhir/r4.js";
+import type { Bundle, BundleEntry, BundleLink, FhirResource, OperationOutcome, OperationOutcomeIssue } from "fhir/r4.js";
 import { toHints } from "./outcome.ts";
 import type { Search } from "./search-parameters.ts";
 
@@ -36,6 +36,8 @@ type Found = {
   next?: string | undefined;
   /** Whether the cursor of the next page carries the criteria. */
   isCarried?: boolean;
+  /** What the caller is told beside it. */
+  notes?: OperationOutcomeIssue[];
 };
 
 /** @param url the address that was searched, without its query */
@@ -43,13 +45,14 @@ export function searchset(
   base: string,
   url: string,
   search: Search,
-  { matches, included = [], total, next, isCarried = false }: Found,
+  { matches, included = [], total, next, isCarried = false, notes = [] }: Found,
 ): Bundle {
-  const outcome = search.ignored.length > 0 ? [toHints(search.ignored.map((name) => `${name} is not known here and was ignored.`))] : [];
+  const hints = toHints(search.ignored.map((name) => `${name} is not known here and was ignored.`));
+  const outcome: OperationOutcome = { ...hints, issue: [...hints.issue, ...notes] };
   const entry: BundleEntry[] = [
     ...matches.map((resource) => ({ ...fullUrl(base, resource), resource: subset(resource, search), search: { mode: "match" as const } })),
     ...included.map((resource) => ({ ...fullUrl(base, resource), resource, search: { mode: "include" as const } })),
-    ...outcome.map((resource) => ({ resource, search: { mode: "outcome" as const } })),
+    ...(outcome.issue.length > 0 ? [{ resource: outcome, search: { mode: "outcome" as const } }] : []),
   ];
   return {
     resourceType: "Bundle",

@@ -9,7 +9,7 @@ import { type Call, callOf } from "./calls.ts";
 import { type Capability, capability } from "./capability.ts";
 import { preferencesOf } from "./conditions.ts";
 import { answerRead, answerWith, BundleSchema, fhirAnswer, requireJson, resourceSchema, root } from "./resource.ts";
-import { type Definitions, describeParameters, describeSearch, readSearch, type Search } from "./search-parameters.ts";
+import { type Definitions, describeParameters, describeSearch, ignore, readSearch, type Search } from "./search-parameters.ts";
 
 /** A page of what a search finds. `next` is the cursor of the next page. */
 export type Page = { matches: FhirResource[]; next?: string | undefined };
@@ -83,6 +83,7 @@ export function registerReadable({ operation }: RestApp, base: string, readers: 
   async function found(c: RestContext, parameters: Iterable<[string, string]>): Promise<Bundle> {
     const search = readSearch(parameters, definitions, preferencesOf(c).handling);
     requireUnsorted(search);
+    ignore(search, search.revinclude.map((one) => `_revinclude=${one}`)); // biome-ignore format: one thing
     const call = callOf(c);
     const url = `${base}/${type}`;
     if (search.count === 0 || search.summary === "count")
@@ -135,7 +136,7 @@ async function includedIn(matches: FhirResource[], { call, search, one, readers 
   const references = search.include.flatMap((text) => {
     const [type, name = "", target] = text.split(":");
     const include = type === one.type && Object.hasOwn(one.includes, name) ? one.includes[name] : undefined;
-    if (!include) search.ignored.push(`_include=${text}`);
+    if (!include) ignore(search, [`_include=${text}`]);
     return include
       ? matches.flatMap(include).filter((each) => each !== undefined && (target === undefined || each.startsWith(`${target}/`)))
       : [];

@@ -23,6 +23,7 @@ export type Search = {
   cursor?: string;
   /** What was asked and understood, for the link of the Bundle to itself. */
   understood: [string, string][];
+  handling: "strict" | "lenient";
   /** What was asked and ignored, for a caller who did not ask for strict handling. */
   ignored: string[];
 };
@@ -46,7 +47,7 @@ export function readSearch(given: Iterable<[string, string]>, definitions: Defin
   const wrong: FieldError[] = [];
   const search: Search = {
     ...{ criteria: [], count: defaultCount, sort: [], summary: "false", elements: [] },
-    ...{ include: [], revinclude: [], understood: [], ignored: [] },
+    ...{ include: [], revinclude: [], understood: [], ignored: [], handling },
   };
   for (const [parameter, text] of given) {
     if (ofForm.has(parameter) || text === "") continue;
@@ -69,10 +70,17 @@ export function readSearch(given: Iterable<[string, string]>, definitions: Defin
     }
     if (parameter !== "_cursor") search.understood.push([parameter, text]);
   }
-  if (handling === "strict")
-    wrong.push(...search.ignored.map((path) => ({ path, message: "is not a search parameter here; Prefer: handling=lenient ignores it" })));
+  if (handling === "strict") wrong.push(...search.ignored.map(unknown));
   if (wrong.length > 0) throw invalidFields(wrong);
   return search;
+}
+
+const unknown = (path: string): FieldError => ({ path, message: "is not known here; Prefer: handling=lenient ignores it" });
+
+/** For parameters with a value that is not known here. @throws AppError invalid_argument in strict handling */
+export function ignore(search: Search, asked: string[]): void {
+  if (search.handling === "strict" && asked.length > 0) throw invalidFields(asked.map(unknown));
+  search.ignored.push(...asked);
 }
 
 /** The parameters that are the same for all resources. Each returns what is wrong with its value. */

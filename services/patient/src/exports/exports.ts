@@ -85,7 +85,7 @@ const isOfOwnTeam = ({ caller }: Call, team: string | null): boolean =>
 
 type ReadPage<Row> = (db: PatientDatabase, page: Parameters<typeof readPatientsPage>[1]) => Promise<Row[]>;
 
-function toPatientLine({ id, version, created_at, updated_at, record, identifiers, merged_into }: ExportedRow) {
+function toPatientLine({ id, version, created_at, updated_at, record, identifiers, merged_into, replaces }: ExportedRow) {
   const whole = { ...record, ...(identifiers && { identifiers }) };
   return {
     id,
@@ -95,6 +95,7 @@ function toPatientLine({ id, version, created_at, updated_at, record, identifier
     createdAt: created_at.toISOString(),
     updatedAt: updated_at.toISOString(),
     ...(merged_into && { mergedInto: merged_into }),
+    ...(replaces.length > 0 && { replaces }),
   };
 }
 

@@ -34,6 +34,7 @@ import {
   noteUndone,
   readGrants,
   readMerges,
+  readReplaced,
   release,
   type StoredMerge,
   setGrants,
@@ -98,7 +99,12 @@ async function writeSurvivor(tx: Queries, { settings }: Options, call: Call, fou
   const details = differencesOf(before, levelsOf(grants));
   if (Object.values(details).some((principals) => principals.length > 0))
     await insertAuditEntries(tx, [{ ...call, action: "patient.shared", subject: id, details }]);
-  return { ...found, version: version + 1, record, updatedAt: at };
+  return { ...found, version: version + 1, record, updatedAt: at, replaces: await replacedBy(tx, id) };
+}
+
+async function replacedBy(tx: Queries, id: string): Promise<string[] | undefined> {
+  const replaced = await readReplaced(tx, id);
+  return replaced.length > 0 ? replaced : undefined;
 }
 
 async function merge(tx: Queries, options: Options, call: Call, id: string, request: MergeRequest, ifMatch: string): Promise<Merged> {
@@ -174,8 +180,9 @@ async function unmerge(
   const event = unmergedEvent(survivor.id, version, at, call.traceparent, record, duplicate.id);
   // First, because the duplicate gets its identifiers and its e-mail back.
   const next = { action: "unmerged", record, at, event, before, grants: toRows(grants, current, call, at) } as const;
-  const patient = await writeSurvivor(tx, options, call, survivor, next);
+  const written = await writeSurvivor(tx, options, call, survivor, next);
   await giveBack(tx, duplicate, own.duplicateOwner, at);
+  const patient = { ...written, replaces: await replacedBy(tx, survivor.id) };
   await setGrants(tx, duplicate.id, own.duplicateGrants);
   await followSurvivors(tx, [duplicate.id]);
   await noteUndone(tx, { duplicateId: duplicate.id, version, actor: call.actorId, at });
@@ -185,7 +192,8 @@ async function unmerge(
     { ...call, action: "patient.unmerged_from", subject: duplicate.id, details },
     { ...call, action: "patient.shared", subject: duplicate.id, details: differencesOf(before, levelsOf(own.duplicateGrants)) },
   ]);
-  const restored = { ...duplicate, updatedAt: at, deletedAt: undefined, mergedInto: undefined };
+  const replaces = await replacedBy(tx, duplicate.id);
+  const restored = { ...duplicate, updatedAt: at, deletedAt: undefined, mergedInto: undefined, replaces };
   return { patient, restored, changedSince: diffRecords(undone.left.record, survivor.record) };
 }
 

@@ -177,6 +177,13 @@ export async function readMerges(tx: Queries, survivorId: string): Promise<Store
   }));
 }
 
+const replacedStatement = { name: "merging_replaced", text: "select id from patients where merged_into = $1 order by id" };
+
+/** The records that lead to one now. */
+export async function readReplaced(tx: Queries, survivorId: string): Promise<string[]> {
+  return (await tx.query<{ id: string }>(replacedStatement, [survivorId])).map(({ id }) => id);
+}
+
 const parentStatement = {
   name: "merging_parent",
   text: `select survivor_id as id from patient_merges where duplicate_id = $1 and undone_version is null`,

@@ -122,6 +122,7 @@ export const readOnly = [
   "deletedAt",
   "mergedInto",
   "mergedFrom",
+  "replaces",
   "billing",
   "possibleDuplicates",
 ];

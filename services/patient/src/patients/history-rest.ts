@@ -64,7 +64,7 @@ later only with a \`since\` from before they were made, and none of a patient th
 });
 
 /** A version as answers show it. */
-const toBody = ({ id, version, action, by, record, createdAt, at, mergedInto }: PastVersion) => ({
+const toBody = ({ id, version, action, by, record, createdAt, at, mergedInto, replaces }: PastVersion) => ({
   id,
   ...record,
   ...listsOf(record),
@@ -72,6 +72,7 @@ const toBody = ({ id, version, action, by, record, createdAt, at, mergedInto }: 
   createdAt: createdAt.toISOString(),
   updatedAt: at.toISOString(),
   ...(mergedInto && { mergedInto }),
+  ...(replaces?.length && { replaces }),
   action,
   by,
 });

@@ -25,11 +25,24 @@ export async function readVersions(
   return rows.map((row) => ({ ...row, version: Number(row.version) }));
 }
 
+/** The records that led to a version of a record: those that were merged into it by then, and what had been merged into those. */
+const replacedThen = (id: string, version: string) => `array(
+  with recursive led as (
+    select m.duplicate_id as id, m.duplicate_version as version from patient_merges m
+    where m.survivor_id = ${id} and m.survivor_version <= ${version} and (m.undone_version is null or m.undone_version > ${version})
+    union
+    select m.duplicate_id, m.duplicate_version from patient_merges m join led on m.survivor_id = led.id
+      and m.survivor_version <= led.version and (m.undone_version is null or m.undone_version > led.version)
+  )
+  select id from led order by id
+)`;
+
 const versionStatement = {
   name: "patients_version",
   text: `
     with found as materialized (
-      select v.patient_id as id, v.version, v.action, v.changed_at as at, v.changed_by as by, v.record, p.created_at as "createdAt"
+      select v.patient_id as id, v.version, v.action, v.changed_at as at, v.changed_by as by, v.record, p.created_at as "createdAt",
+        ${replacedThen("v.patient_id", "v.version")} as replaces
       from patient_versions v join patients p on p.id = v.patient_id where v.patient_id = $1 and v.version = $2
     ), audited as (
       ${insertIntoAudit} select $3, 'patient.version_read', id, $4, jsonb_build_object('version', version) from found
@@ -41,8 +54,8 @@ const versionStatement = {
 export async function readVersion(
   db: PatientDatabase,
   asked: { id: string; version: number; actor: string; requestId: string },
-): Promise<(Version & { id: string; createdAt: Date }) | undefined> {
-  type Row = Omit<Version, "version"> & { version: bigint; id: string; createdAt: Date };
+): Promise<(Version & { id: string; createdAt: Date; replaces: string[] }) | undefined> {
+  type Row = Omit<Version, "version"> & { version: bigint; id: string; createdAt: Date; replaces: string[] };
   const [row] = await db.query<Row>(versionStatement, [asked.id, asked.version, asked.actor, asked.requestId]);
   return row && { ...row, version: Number(row.version) };
 }

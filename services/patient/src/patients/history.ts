@@ -23,6 +23,7 @@ export type PastVersion = {
   record: PatientRecord;
   createdAt: Date;
   mergedInto?: string | undefined;
+  replaces?: string[] | undefined;
 };
 
 /** The largest number of a version that a caller can write, and JSON can. */
@@ -63,7 +64,7 @@ export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: C
       if (isEmpty(found)) throw gone(found);
       if (current?.version !== found.version) return found;
       // The row of today also has a record number that the platform gave after the version was written.
-      return { ...found, record: current.record, mergedInto: current.mergedInto };
+      return { ...found, record: current.record, mergedInto: current.mergedInto, replaces: current.replaces };
     },
   };
 }

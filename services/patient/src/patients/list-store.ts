@@ -6,7 +6,7 @@ import { type RawBuilder, sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
 import type { IdentifierKey } from "../tables.ts";
 import type { Access, Condition } from "./access-store.ts";
-import { type PatientRow, patientColumns } from "./store.ts";
+import { type PatientRow, patientColumns, replacedColumn } from "./store.ts";
 
 export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate", "updatedAt"] as const;
 type SortField = (typeof sortFields)[number];
@@ -194,7 +194,7 @@ function branchOf({ limit, access, after, sort, asBefore }: ListRequest, branch:
     : branch.first
       ? sql`and (${tier} > ${after.tier} or (${tier} = ${after.tier} and ${later}))`
       : sql`and ${later}`;
-  const selected = sql`${sql.raw(patientColumns)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
+  const selected = sql`${sql.raw(patientColumns)}, ${sql.raw(replacedColumn)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
   if (!collects || access.seesFew || !access.estimate)
     return sql`select ${selected} from patients p where ${condition} and ${access.read} ${from} order by ${order} limit ${limit + 1}`;
   // A caller who sees many, but not all: whether a match is visible is checked from the first match on, until the page is full.

@@ -9,7 +9,7 @@ import type { Filters, PatientPage } from "./list.ts";
 import { listsOf } from "./views.ts";
 
 /** A patient as answers show it. */
-export function toBody({ id, version, record, createdAt, updatedAt, deletedAt, mergedInto, accountId }: Patient) {
+export function toBody({ id, version, record, createdAt, updatedAt, deletedAt, mergedInto, replaces, accountId }: Patient) {
   return {
     id,
     ...record,
@@ -19,6 +19,7 @@ export function toBody({ id, version, record, createdAt, updatedAt, deletedAt, m
     updatedAt: updatedAt.toISOString(),
     ...(deletedAt && { deletedAt: deletedAt.toISOString() }),
     ...(mergedInto && { mergedInto }),
+    ...(replaces && { replaces }),
     billing: accountId === undefined ? { status: "pending" as const } : { status: "active" as const, accountId },
   };
 }

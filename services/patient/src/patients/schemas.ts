@@ -133,6 +133,9 @@ export const PatientSchema = z
     mergedInto: z.uuid().optional().openapi({
       description: "In lists with `deleted=include`: the record that this one was merged into. Its id leads there.",
     }),
+    replaces: z.array(z.uuid()).optional().openapi({
+      description: "The records that were merged into this one, also by way of others. Each of them has `mergedInto`.",
+    }),
     mergedFrom: z.uuid().optional().openapi({
       description: "The id that was asked for, if it is of a record that was merged into this one. Use this one's from now on.",
     }),

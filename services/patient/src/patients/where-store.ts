@@ -22,7 +22,7 @@ const textFields = {
   country: { columns: [], paths: ["$.addresses[*].country"] },
 } as const satisfies Record<string, { columns: readonly string[]; paths: readonly string[] }>;
 type TextField = keyof typeof textFields;
-export const otherFields = ["id", "mergedInto", "identifier", "sex", "deceased", "dateOfBirth", "updatedAt"] as const;
+export const otherFields = ["id", "mergedInto", "linkedTo", "identifier", "sex", "deceased", "dateOfBirth", "updatedAt"] as const;
 export const textFieldNames = Object.keys(textFields) as TextField[];
 export const whereFields = [...textFieldNames, ...otherFields] as const;
 type WhereField = (typeof whereFields)[number];
@@ -42,7 +42,7 @@ export type IdentifierTest = { system?: string; value?: string; words: string[] 
 export type WhereCondition =
   | { field: WhereField; missing: boolean }
   | { field: TextField; is: (typeof textForms)[number]; texts: TextTest[] }
-  | { field: "id" | "mergedInto"; ids: string[] }
+  | { field: "id" | "mergedInto" | "linkedTo"; ids: string[] }
   | { field: "identifier"; identifiers: IdentifierTest[] }
   | { field: "sex"; sexes: Sex[] }
   | { field: "deceased"; flags: boolean[] }
@@ -183,6 +183,7 @@ const hasDied = sql`coalesce(p.details->'deceased' <> 'false', false)`;
 function isMissing(field: WhereCondition["field"]): Condition {
   if (field === "sex") return sql`p.sex is null`;
   if (field === "mergedInto") return sql`p.merged_into is null`;
+  if (field === "linkedTo") return sql`(p.merged_into is null and not exists (select from patients m where m.merged_into = p.id))`;
   if (field === "deceased") return sql`p.details->'deceased' is null`;
   if (field === "identifier") return sql`p.details->'identifiers' is null`;
   if (!(field in textFields)) return sql`false`;
@@ -207,8 +208,14 @@ async function partOf(db: PatientDatabase, where: Where, asked: WhereCondition, 
       ),
       isIndexed: false,
     };
-  const column = asked.field === "id" ? sql`p.id` : sql`p.merged_into`;
-  return { condition: sql`${column} = any(${asked.ids}::uuid[])`, isIndexed: true };
+  const ids = sql`${asked.ids}::uuid[]`;
+  const survivors = sql`array(select merged_into from patients where id = any(${ids}) and merged_into is not null)`;
+  const conditions = {
+    id: sql`p.id = any(${ids})`,
+    mergedInto: sql`p.merged_into = any(${ids})`,
+    linkedTo: sql`(p.merged_into = any(${ids}) or p.id = any(${survivors}))`,
+  };
+  return { condition: conditions[asked.field], isIndexed: true };
 }
 
 const stateConditions = {

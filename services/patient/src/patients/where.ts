@@ -76,6 +76,7 @@ function readText({ field, is = "start" }: GivenCondition, text: string, region:
 const hints: Record<(typeof otherFields)[number], string> = {
   id: "must be an id",
   mergedInto: "must be an id",
+  linkedTo: "must be an id",
   identifier: "must be system|value, system| or value",
   sex: `must be one of ${sexes.join(", ")}`,
   deceased: "must be true or false",
@@ -109,6 +110,7 @@ export function readWhere(
     switch (field) {
       case "id":
       case "mergedInto":
+      case "linkedTo":
         // What is no id is nobody's.
         return { field, ids: all((text) => text).filter(isUuid) };
       case "identifier":
