@@ -40,10 +40,10 @@ export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: C
 
   return {
     /** The newest versions first. */
-    async read(call: Call, id: string, query: { limit: number; cursor?: string | undefined }) {
+    async read(call: Call, id: string, query: { limit: number; cursor?: string | undefined; before?: number | undefined }) {
       await find(call, id);
       const bound = ["history", id.toLowerCase()];
-      const before = query.cursor === undefined ? undefined : Number(cursors.open(bound, query.cursor)[0]);
+      const before = query.cursor === undefined ? query.before : Number(cursors.open(bound, query.cursor)[0]);
       const who = { actor: call.actorId, requestId: call.requestId };
       // One version more than asked for, to compare the last one with.
       const versions = await readVersions(db, { ...who, id, before, limit: query.limit + 1 });

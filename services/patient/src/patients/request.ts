@@ -1,9 +1,11 @@
 /** What routes on patients share: parameters, headers, filters of lists, and how an answer shows a patient. */
 import { z } from "@hono/zod-openapi";
+import { cursorPattern } from "@pm/kit/cursor";
 import { entityTags } from "@pm/kit/http/etag";
 import { plainText } from "@pm/kit/http/schemas";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import type { Patient } from "../tables.ts";
+import { sincePattern } from "./changes.ts";
 import { identifierLimits, readKey } from "./identifiers.ts";
 import type { Filters, Page } from "./list.ts";
 import { listsOf } from "./views.ts";
@@ -44,7 +46,13 @@ export const ifMatch = z.object({
     }),
 });
 export const limit = z.coerce.number().int().min(1).max(200).default(50);
-export const cursor = z.string().min(1).max(2_000).optional().openapi({ description: "`nextCursor` of the page before." });
+export const cursor = z
+  .string()
+  .max(2_000)
+  .regex(cursorPattern, "must be the nextCursor of an answer")
+  .optional()
+  .openapi({ description: "`nextCursor` of the page before." });
+export const idempotencyKey = plainText.min(1).max(200).openapi({ pattern: plainTextPattern }).optional();
 // Postgres has no day before the year 1.
 const date = z.iso.date().refine((value) => value >= "0001-01-01", "must be a date as YYYY-MM-DD");
 const day = date.optional();
@@ -96,6 +104,7 @@ export const filters = {
     .max(100)
     .optional()
     .openapi({
+      pattern: sincePattern,
       description: `What changed later: an instant, or \`until\` of the answer before. With \`until\`, patients may be repeated, and none
 is left out. An answer ends before the oldest write in flight. Begin with 0001-01-01T00:00:00Z. Add \`deleted=include\` to learn of
 deletions and merges. Being shared with somebody is no change of a patient.`,
