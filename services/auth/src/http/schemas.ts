@@ -2,6 +2,7 @@
 import { z } from "@hono/zod-openapi";
 import { type Role, roles } from "@pm/kit/auth/access";
 import type { Caller } from "@pm/kit/auth/verifier";
+import { cursorPattern } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
 import type { RestContext } from "@pm/kit/http/rest";
 import { plainText } from "@pm/kit/http/schemas";
@@ -97,7 +98,12 @@ export const pageOf = <Item extends z.ZodType>(item: Item, example: z.input<Item
 
 export const listQuery = {
   limit: z.coerce.number().int().min(1).max(200).default(50),
-  cursor: z.string().max(2_000).optional().openapi({ description: "`nextCursor` of the previous page." }),
+  cursor: z
+    .string()
+    .max(2_000)
+    .regex(cursorPattern, "must be the nextCursor of an answer")
+    .optional()
+    .openapi({ description: "`nextCursor` of the previous page." }),
 };
 
 /** The user who calls. @throws AppError permission_denied for services and API clients, which have no account */
