@@ -23,10 +23,8 @@ export const resourceSchema = <Type extends string>(type: Type, example: Typed) 
     .looseObject({ resourceType: z.literal(type) })
     .openapi(type, { description: `http://hl7.org/fhir/R4/${type.toLowerCase()}.html`, example });
 
-/** http://hl7.org/fhir/R4/datatypes.html#id */
-export const idPattern = "^[A-Za-z0-9.-]{1,64}$";
-/** The id in a path. What can be none is the id of nothing. */
-export const idOf = (example: string) => z.object({ id: z.string().openapi({ pattern: idPattern, example }) });
+/** The id in a path (http://hl7.org/fhir/R4/datatypes.html#id). What can be none is the id of nothing. */
+export const idOf = (example: string) => z.object({ id: z.string().openapi({ pattern: "^[A-Za-z0-9.-]{1,64}$", example }) });
 
 export const BundleSchema = resourceSchema("Bundle", {
   resourceType: "Bundle",
