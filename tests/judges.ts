@@ -2,6 +2,7 @@
  * `npm run check:judges`: programs by others judge what we promise. All together they take at most JUDGES_MINUTES (15).
  * A judge that cannot be had here, or does not end in time, is skipped, and never counts as passed.
  */
+import { builtCollector } from "@pm/stack/programs/collector";
 import { installPrometheus } from "@pm/stack/programs/prometheus";
 import { installCurrencyList } from "./currencies/iso4217.ts";
 import { installHapi } from "./fhir/hapi.ts";
@@ -34,6 +35,11 @@ const judges: Step[] = [
     name: "promtool: the rules are valid, and every alert fires when it has to and not otherwise",
     command: "node tests/monitoring/rules.ts",
     missing: needs(() => installPrometheus(say)),
+  },
+  {
+    name: "OpenTelemetry's collector: of all traces it keeps errors, slow ones and one in a hundred, each whole",
+    command: "node tests/traces/sampling.ts",
+    missing: needs(async () => builtCollector()),
   },
   {
     name: "openapi-generator: its clients in Java and TypeScript compile",

@@ -46,8 +46,8 @@ function createSeed({ platform, baselines }: BenchContext) {
   const untilCompared = () =>
     query(migrationDatabaseUrl, async (client) => {
       const started = performance.now();
-      const text = `select exists (select from duplicate_progress where after_id is null and (xid, id) =
-        (select changed_xid::text, id from patients where changed_xid is not null order by changed_xid desc, id desc limit 1)) as done`;
+      const text = `select exists (select from duplicate_progress where after_id is null and (xid::xid8, id) >=
+        (select changed_xid, id from patients where changed_xid is not null order by changed_xid desc, id desc limit 1)) as done`;
       while (!(await client.query(text)).rows[0].done) await delay(1_000);
       return (performance.now() - started) / 1_000;
     });

@@ -43,6 +43,13 @@ export async function until<T>(what: string, seconds: number, ask: () => Promise
   }
 }
 
+/** Applies one object. */
+export async function apply(namespace: string, object: object): Promise<void> {
+  const applying = execute("kubectl", ["-n", namespace, "apply", "-f", "-"]);
+  applying.child.stdin?.end(JSON.stringify(object));
+  await applying;
+}
+
 export type Forward = { url: string; close(): void };
 
 /** `kubectl port-forward`. It starts again on the same port when its pod goes away. */

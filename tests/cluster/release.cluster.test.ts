@@ -9,13 +9,13 @@ import { SERVICES } from "@pm/stack/names";
 import { installPrometheus } from "@pm/stack/programs/prometheus";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startRehearsing } from "../rehearsals/prometheus.ts";
-import { type Part, type Place, type Rehearsal, rehearse } from "../rehearsals/rehearsal.ts";
+import { type Rehearsal, rehearse } from "../rehearsals/rehearsal.ts";
 import { everywhere } from "../rehearsals/rehearsals.ts";
+import { inNamespace } from "../rehearsals/rehearse.ts";
 import { expectConsistent } from "./invariants.ts";
 import { type Forward, forward, missing, run, secret, sql, until, workingSets } from "./kubernetes.ts";
 import { startLoad } from "./load.ts";
-import { connectPlatform } from "./platform.ts";
-import { applyStandalone, askDoctor, createNamespace, helmTest, imageTag, rollback, uninstall, upgrade } from "./release.ts";
+import { applyStandalone, createNamespace, cronJobs, helmTest, imageTag, rollback, runCronJob, uninstall, upgrade } from "./release.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const reason = missing();
@@ -100,16 +100,28 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
     billing.close();
   });
 
+  step("runs each check, and publishes the head of each audit chain", async () => {
+    const services = ["analytics", "auth", "billing", "patient"];
+    const names = (await cronJobs(namespace)).filter((name) => name !== "doctor");
+    expect(names).toEqual(["audit-anchor", "checks"].flatMap((kind) => services.map((service) => `${kind}-${service}`)));
+    const results = await Promise.all(names.map((name) => runCronJob(namespace, name)));
+    expect(names.filter((_, index) => !results[index]?.isWell)).toEqual([]);
+    const said = results.map(({ text }) => text).join("");
+    expect(said.match(/"intact":true/g)).toHaveLength(services.length);
+    expect(said).toContain('"holds":true');
+    for (const service of services) expect(said).toContain(`{"service":"${service}","number":`);
+  });
+
   step("is well in the eyes of the doctor, who notices that a service is away", async () => {
-    const well = await askDoctor(namespace);
+    const well = await runCronJob(namespace, "doctor");
     expect(well.text).not.toMatch(/ (wrong|unseen) /);
-    for (const part of ["patient", "gateway", "certificate of Kafka", "Kafka certificate of billing", "certificate of Postgres"])
+    for (const part of ["patient", "fhir", "gateway", "certificate of Kafka", "Kafka certificate of billing", "certificate of Postgres"])
       expect(well.text).toMatch(new RegExp(` well {4}${part}: `));
     expect(well.text).toMatch(/ well {4}database of billing: The ledger is proven: /);
     expect(well.isWell).toBe(true);
     await run("kubectl", "-n", namespace, "scale", "deployment", "billing", "--replicas=0");
     await run("kubectl", "-n", namespace, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=billing", "--timeout=60s");
-    const sick = await askDoctor(namespace);
+    const sick = await runCronJob(namespace, "doctor");
     expect(sick.text).toMatch(/ wrong {3}billing: No pod is ready: /);
     expect(sick.isWell).toBe(false);
     await run("kubectl", "-n", namespace, "scale", "deployment", "billing", "--replicas=1");
@@ -125,21 +137,14 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
       process.stderr.write(`SKIPPED: ${missing}\n`);
       return;
     }
-    const platform = await connectPlatform(namespace);
-    const targets = Object.entries(platform.services).map(([service, { url }]) => [service, Number(new URL(url).port)]);
-    const prometheus = await startRehearsing(Object.fromEntries(targets), say);
-    const partOf = (part: Part) => (part === "kafka" ? platform.kafka : platform.services[part]);
-    const place: Place = {
-      ...{ gatewayUrl: gateway.url, admin, postgresUrl: platform.postgres.url },
-      stop: (part) => partOf(part).kill(),
-      start: (part) => partOf(part).restart(),
-    };
+    const { place, targets, leave } = await inNamespace(namespace);
+    const prometheus = await startRehearsing(targets, say);
     try {
       for (const [name, rehearsal] of Object.entries<Rehearsal>(everywhere))
         await rehearse(name, rehearsal, { place, prometheus, say, signal: new AbortController().signal });
     } finally {
       await prometheus.stop();
-      await platform.stop();
+      await leave();
     }
     await expectConsistent(namespace, gateway.url, admin, created);
   });
@@ -275,7 +280,8 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
       (await run("kubectl", "-n", namespace, "get", kinds, "-l", "app.kubernetes.io/instance=pms", "-o", "name")).trim().split("\n");
     await until("only the Secret is left", 90, async () => (await left()).join() === "secret/patient-management");
     const volumes = await run("kubectl", "-n", namespace, "get", "pvc", "-o", "name");
-    expect(volumes.trim().split("\n").sort()).toEqual(["persistentvolumeclaim/data-kafka-0", "persistentvolumeclaim/data-postgres-0"]);
+    const kept = ["audit-heads", "data-kafka-0", "data-postgres-0"].map((name) => `persistentvolumeclaim/${name}`);
+    expect(volumes.trim().split("\n").sort()).toEqual(kept);
   });
 
   step("finds its data and its secrets again when it is installed again", async () => {

@@ -1,7 +1,7 @@
 /** A release of the chart on top of k8s/standalone, in its own namespace. */
-import { randomBytes } from "node:crypto";
+import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { resolve } from "node:path";
-import { run, until } from "./kubernetes.ts";
+import { apply, run, until } from "./kubernetes.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const chart = resolve(root, "charts/patient-management");
@@ -11,11 +11,17 @@ const release = "pms";
 export const imageTag = process.env.CLUSTER_IMAGE_TAG ?? "dev";
 const settings = process.env.CLUSTER_IMAGE_REGISTRY ? ["--set", `image.registry=${process.env.CLUSTER_IMAGE_REGISTRY}`] : [];
 
-/** Creates a namespace that enforces Pod Security `restricted`. */
+/** Creates a namespace that enforces Pod Security `restricted`, with the key and the volume of published heads. */
 export async function createNamespace(): Promise<string> {
   const namespace = `pm-test-${randomBytes(3).toString("hex")}`;
   await run("kubectl", "create", "namespace", namespace);
   await run("kubectl", "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
+  const key = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ type: "pkcs8", format: "pem" });
+  await apply(namespace, { apiVersion: "v1", kind: "Secret", metadata: { name: "audit-head-key" }, stringData: { "key.pem": key } });
+  await apply(namespace, {
+    ...{ apiVersion: "v1", kind: "PersistentVolumeClaim", metadata: { name: "audit-heads" } },
+    spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "64Mi" } } },
+  });
   return namespace;
 }
 
@@ -26,15 +32,21 @@ export async function applyStandalone(namespace: string): Promise<void> {
 
 /** Installs or upgrades the release. Returns when all its pods are ready. */
 export async function upgrade(namespace: string, ...values: string[]): Promise<void> {
-  const args = ["upgrade", "--install", release, chart, "-n", namespace, "--set", `image.tag=${imageTag},doctor.enabled=true`, ...settings];
-  await run("helm", ...args, ...values.flatMap((value) => ["--set", value]), "--wait", "--timeout", "9m");
+  const all = [`image.tag=${imageTag}`, "doctor.enabled=true", "auditHeads.enabled=true", ...values];
+  const args = ["upgrade", "--install", release, chart, "-n", namespace, ...settings];
+  await run("helm", ...args, ...all.flatMap((value) => ["--set", value]), "--wait", "--timeout", "9m");
 }
 
-/** Runs the CronJob of the doctor once. Returns what its containers say, and whether the Job succeeded. */
-export async function askDoctor(namespace: string): Promise<{ text: string; isWell: boolean }> {
-  const job = `doctor-${randomBytes(3).toString("hex")}`;
-  await run("kubectl", "-n", namespace, "create", "job", "--from=cronjob/doctor", job);
-  const state = await until("the doctor ends", 180, async () => {
+export async function cronJobs(namespace: string): Promise<string[]> {
+  const names = await run("kubectl", "-n", namespace, "get", "cronjobs", "-o", "jsonpath={.items[*].metadata.name}");
+  return names.split(" ");
+}
+
+/** Runs a CronJob once. Returns what its containers say, and whether the Job succeeded. */
+export async function runCronJob(namespace: string, name: string): Promise<{ text: string; isWell: boolean }> {
+  const job = `${name}-${randomBytes(3).toString("hex")}`;
+  await run("kubectl", "-n", namespace, "create", "job", `--from=cronjob/${name}`, job);
+  const state = await until(`${job} ends`, 180, async () => {
     const kinds = await run("kubectl", "-n", namespace, "get", "job", job, "-o", "jsonpath={.status.conditions[*].type}");
     return /Complete|Failed/.exec(kinds)?.[0];
   });

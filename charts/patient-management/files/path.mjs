@@ -76,6 +76,10 @@ const account = await call("POST", "/billing.v1.BillingService/GetBillingAccount
 if (account.status !== 200) throw new Error(`billing answered ${account.status}: ${JSON.stringify(account.body)}`);
 say("billing has its account");
 
+const asFhir = await call("GET", `/fhir/R4/Patient/${patient.id}`, { token });
+if (asFhir.body.id !== patient.id) throw new Error(`FHIR answered ${asFhir.status}: ${JSON.stringify(asFhir.body)}`);
+say("FHIR has the same patient");
+
 await until("analytics counts the registration", async () => {
   const after = await registered();
   return { done: after !== undefined && after > before, value: { before, after } };

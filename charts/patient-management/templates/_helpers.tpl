@@ -98,7 +98,23 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 
-{{/* The pod of a CronJob, without its containers: pm.jobPod (dict "root" $ "name" "audit-anchor" "restart" "Never") */}}
+{{/* The labels and annotations of a Job's pods: pm.jobMetadata (dict "root" $ "name" "doctor" "kafka" true) */}}
+{{- define "pm.jobMetadata" -}}
+labels:
+  {{- include "pm.podLabels" . | nindent 2 }}
+  patient-management/uses-postgres: "true"
+  {{- if .kafka }}
+  patient-management/uses-kafka: "true"
+  {{- end }}
+  {{- with .root.Values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .root.Values.podAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The pod of a Job, without its containers: pm.jobPod (dict "root" $ "name" "audit-anchor" "restart" "Never") */}}
 {{- define "pm.jobPod" -}}
 serviceAccountName: {{ include "pm.name" . }}
 automountServiceAccountToken: false

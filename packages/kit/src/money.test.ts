@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { currencies } from "./currencies.ts";
-import { formatMoney, formatMoneyWithCode, isCurrency, minorUnitDigits } from "./money.ts";
+import { formatMoney, isCurrency, minorUnitDigits } from "./money.ts";
 
 const money = (currencyCode: string, minorUnits: bigint) => ({ currencyCode, minorUnits });
 
@@ -10,14 +10,14 @@ test("an amount has as many decimals as its currency", () => {
   expect(formatMoney(money("EUR", 123_450n))).toBe("€1,234.50");
   expect(formatMoney(money("JPY", 1_234n))).toBe("¥1,234");
   expect(formatMoney(money("KWD", -5n))).toBe("-KWD\u00a00.005");
-  expect(formatMoneyWithCode(money("EUR", 123_450n))).toBe("EUR 1,234.50");
-  expect(formatMoneyWithCode(money("JPY", -1_234n))).toBe("−JPY 1,234");
-  expect(formatMoneyWithCode(money("EUR", 5n))).toBe("EUR 0.05");
+  expect(formatMoney(money("EUR", 123_450n), "code")).toBe("EUR 1,234.50");
+  expect(formatMoney(money("JPY", -1_234n), "code")).toBe("−JPY 1,234");
+  expect(formatMoney(money("EUR", 5n), "code")).toBe("EUR 0.05");
 });
 
 test("the digits are those of ISO 4217, where CLDR has fewer or none", () => {
   expect(formatMoney(money("HUF", 123_456n))).toBe("HUF\u00a01,234.56");
-  expect(formatMoneyWithCode(money("HUF", 123_456n))).toBe("HUF 1,234.56");
+  expect(formatMoney(money("HUF", 123_456n), "code")).toBe("HUF 1,234.56");
   const two = ["AFN", "ALL", "COP", "HUF", "IDR", "IRR", "KPW", "LAK", "LBP", "MGA", "MMK", "PKR", "SOS", "SYP", "YER"];
   expect(two.map(minorUnitDigits)).toEqual(two.map(() => 2));
   expect(["IQD", "CLF", "UYW", "ISK", "UYI"].map(minorUnitDigits)).toEqual([3, 4, 4, 0, 0]);
@@ -36,8 +36,8 @@ test("no amount is an empty text", () => {
 test("an amount is written with every digit that it has", () => {
   fc.assert(
     fc.property(fc.bigInt(-(2n ** 62n), 2n ** 62n), fc.constantFrom("HRK", ...currencies.keys()), (minorUnits, currency) => {
-      for (const format of [formatMoney, formatMoneyWithCode]) {
-        const digits = format(money(currency, minorUnits)).replace(/\D/g, "");
+      for (const form of ["symbol", "code"] as const) {
+        const digits = formatMoney(money(currency, minorUnits), form).replace(/\D/g, "");
         expect(BigInt(digits)).toBe(minorUnits < 0n ? -minorUnits : minorUnits);
       }
     }),

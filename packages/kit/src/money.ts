@@ -13,20 +13,22 @@ export function isCurrency(code: string): boolean {
   return currencies.has(code);
 }
 
-// Creating a format takes a hundred times as long as using it. There are some 170 currencies.
-const formats = new LRUCache<string, Intl.NumberFormat>({ max: 200 });
+/** `symbol`: `€1,234.50`. `code`: `EUR 1,234.50`, for charts and tables that name several currencies. */
+type Form = "symbol" | "code";
 
-function formatOf(currencyCode: string): Intl.NumberFormat {
-  const digits = minorUnitDigits(currencyCode);
+// Creating a format takes a hundred times as long as using it. There are some 170 currencies, and two forms of each.
+const formats = new LRUCache<string, Intl.NumberFormat>({ max: 400 });
+
+function formatOf(currency: string, form: Form): Intl.NumberFormat {
+  const key = `${currency} ${form}`;
+  const digits = minorUnitDigits(currency);
   const format =
-    formats.get(currencyCode) ??
+    formats.get(key) ??
     new Intl.NumberFormat("en", {
-      style: "currency",
-      currency: currencyCode,
-      minimumFractionDigits: digits,
-      maximumFractionDigits: digits,
+      ...{ style: "currency", currency, currencyDisplay: form },
+      ...{ minimumFractionDigits: digits, maximumFractionDigits: digits },
     });
-  formats.set(currencyCode, format);
+  formats.set(key, format);
   return format;
 }
 
@@ -35,32 +37,18 @@ export function minorUnitDigits(currencyCode: string): number {
   return currencies.get(currencyCode) ?? 2;
 }
 
-/** The digits before and after the decimal point, without a sign: `["1234", "50"]`. */
-function digitsOf({ currencyCode, minorUnits }: MoneyAmount): [whole: string, fraction: string] {
+/** `-1234.50`: the digits of the currency and no others, for programs. */
+export function toDecimal({ currencyCode, minorUnits }: MoneyAmount): string {
   const decimals = minorUnitDigits(currencyCode);
   const digits = String(minorUnits < 0n ? -minorUnits : minorUnits).padStart(decimals + 1, "0");
-  return [digits.slice(0, digits.length - decimals), digits.slice(digits.length - decimals)];
+  const fraction = digits.slice(digits.length - decimals);
+  return `${minorUnits < 0n ? "-" : ""}${digits.slice(0, digits.length - decimals)}${decimals > 0 ? `.${fraction}` : ""}`;
 }
 
-/** `-1234.50`: the digits of the currency and no others, for programs. */
-export function toDecimal(money: MoneyAmount): string {
-  const [whole, fraction] = digitsOf(money);
-  return `${money.minorUnits < 0n ? "-" : ""}${whole}${fraction && `.${fraction}`}`;
-}
-
-/** `€1,234.50`; an empty text if there is no amount. @throws RangeError if the code does not have three letters */
-export function formatMoney(money: MoneyAmount | undefined): string {
+/** An empty text if there is no amount. @throws RangeError if the code does not have three letters */
+export function formatMoney(money: MoneyAmount | undefined, form: Form = "symbol"): string {
   if (!money) return "";
-  return formatOf(money.currencyCode).format(toDecimal(money) as Intl.StringNumericLiteral);
-}
-
-const thousands = new Intl.NumberFormat("en");
-
-/**
- * `EUR 1,234.50`, for charts and tables that name several currencies; negative amounts have a minus sign (U+2212) in
- * front.
- */
-export function formatMoneyWithCode(money: MoneyAmount): string {
-  const [whole, fraction] = digitsOf(money);
-  return `${money.minorUnits < 0n ? "−" : ""}${money.currencyCode} ${thousands.format(BigInt(whole))}${fraction && `.${fraction}`}`;
+  const text = formatOf(money.currencyCode, form).format(toDecimal(money) as Intl.StringNumericLiteral);
+  // In charts and tables a minus sign is one (U+2212), and the space is an ordinary one.
+  return form === "code" ? text.replace("-", "−").replace("\u00a0", " ") : text;
 }

@@ -26,6 +26,7 @@ type Row = {
   flag: boolean;
   small: number;
   whole: number | null;
+  real: number;
   big: bigint;
   at: Date;
   day: string | null;
@@ -39,6 +40,7 @@ const columns = defineBulkInput<Row>({
   flag: ["boolean", ({ flag }) => flag],
   small: ["smallint", ({ small }) => small],
   whole: ["integer", ({ whole }) => whole],
+  real: ["double precision", ({ real }) => real],
   big: ["bigint", ({ big }) => big],
   at: ["timestamptz", ({ at }) => at],
   day: ["date", ({ day }) => day],
@@ -58,6 +60,8 @@ const row: fc.Arbitrary<Row> = fc.record({
   flag: fc.boolean(),
   small: fc.integer({ min: -32_768, max: 32_767 }),
   whole: fc.option(fc.integer()),
+  // Postgres tells no zero from another.
+  real: fc.double({ noNaN: true }).map((any) => any + 0),
   big: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
   at: date,
   day: fc.option(date.map((any) => any.toISOString().slice(0, 10))),

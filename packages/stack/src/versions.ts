@@ -42,16 +42,24 @@ export const GO_PROGRAMS = {
   kustomize: { version: "5.8.2", module: "sigs.k8s.io/kustomize/kustomize/v5" },
 };
 
-const COLLECTOR_VERSION = "0.165.0";
+/** The newest of which the proxy for Go modules has every part; k8s/observability runs the same. */
+const COLLECTOR_VERSION = "0.161.0";
 const core = "go.opentelemetry.io/collector";
+const contrib = "github.com/open-telemetry/opentelemetry-collector-contrib";
 
-/** For `npm start -- --observe` and the tests of traces: the parts that its configuration uses. */
+/** The parts that the configurations of `npm start -- --observe` and of k8s/observability use. */
 export const COLLECTOR = {
   version: COLLECTOR_VERSION,
   parts: {
     receivers: [`${core}/receiver/otlpreceiver v${COLLECTOR_VERSION}`],
+    processors: [
+      `${core}/processor/batchprocessor v${COLLECTOR_VERSION}`,
+      `${core}/processor/memorylimiterprocessor v${COLLECTOR_VERSION}`,
+      `${contrib}/processor/tailsamplingprocessor v${COLLECTOR_VERSION}`,
+    ],
     exporters: [`${core}/exporter/otlphttpexporter v${COLLECTOR_VERSION}`],
-    providers: [`${core}/confmap/provider/envprovider v1.71.0`, `${core}/confmap/provider/fileprovider v1.71.0`],
+    extensions: [`${contrib}/extension/healthcheckextension v${COLLECTOR_VERSION}`],
+    providers: [`${core}/confmap/provider/envprovider v1.67.0`, `${core}/confmap/provider/fileprovider v1.67.0`],
   },
 };
 

@@ -6,7 +6,7 @@ import { createAuditTrail } from "@pm/kit/audit/trail";
 import { createRestApp, type RestApp } from "@pm/kit/http/rest";
 import type { ConsumedEvent } from "@pm/kit/kafka/event";
 import { createLogger } from "@pm/kit/log";
-import { formatMoneyWithCode } from "@pm/kit/money";
+import { formatMoney } from "@pm/kit/money";
 import { openDatabase } from "@pm/kit/postgres/database";
 import { testDatabase } from "@pm/stack/testing";
 import fc from "fast-check";
@@ -107,7 +107,7 @@ async function expectEverywhere(currency: string, expected: Expected): Promise<v
     const drawn = { money: net, outstanding, aging: report.aging[0]?.amount ?? 0n };
     for (const [chart, amount] of Object.entries(drawn)) {
       const svg = await textOf(`${path}&format=svg&chart=${chart}`);
-      expect(svg).toContain(formatMoneyWithCode({ currencyCode: currency, minorUnits: amount }));
+      expect(svg).toContain(formatMoney({ currencyCode: currency, minorUnits: amount }, "code"));
       expect(svg).not.toMatch(/NaN|Infinity|undefined/);
     }
   }
@@ -118,7 +118,7 @@ async function expectEverywhere(currency: string, expected: Expected): Promise<v
   const page = await textOf(`/analytics/dashboard?from=2026-08-01&to=2026-11-21&interval=month&currency=${currency}`);
   const numbers = { Charged: net, Collected: flows.collected, Refunded: flows.refunded, Outstanding: outstanding };
   for (const [name, minorUnits] of Object.entries(numbers))
-    expect(page).toContain(`<dt>${name}</dt><dd>${formatMoneyWithCode({ currencyCode: currency, minorUnits })} <small>`);
+    expect(page).toContain(`<dt>${name}</dt><dd>${formatMoney({ currencyCode: currency, minorUnits }, "code")} <small>`);
 }
 
 const bounds = [1n, 2n ** 32n - 1n, 2n ** 32n, 10n ** 12n - 1n, 10n ** 12n, 2n ** 53n - 1n, 2n ** 53n];

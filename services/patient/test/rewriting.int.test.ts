@@ -5,6 +5,8 @@ import { createLogger } from "@pm/kit/log";
 import { databaseSettings } from "@pm/kit/postgres/database";
 import { testLifecycle } from "@pm/kit/test/lifecycle";
 import { afterAll, expect, test, vi } from "vitest";
+import { birthKeys } from "../src/patients/blocking-keys.ts";
+import { featuresOf } from "../src/patients/features.ts";
 import { createLists } from "../src/patients/list.ts";
 import { startRewriting } from "../src/patients/rewriting.ts";
 import { patientsOfThisFile, someBody } from "./testing.ts";
@@ -28,7 +30,7 @@ const names = async (isRewritten: boolean, query: object) =>
 /** Makes a row what the version before would have written. */
 async function age(id: string, words: string[]): Promise<void> {
   await pool.query(
-    "update patients set words = array_to_tsvector($2), sort_name = null, city_key = null, words_version = null, keys_version = null where id = $1",
+    "update patients set words = array_to_tsvector($2), sort_name = null, city_key = null, words_version = null, match_keys = null, keys_version = null where id = $1",
     [id, words],
   );
 }
@@ -58,6 +60,26 @@ test("old rows are found, filtered and listed before they are rewritten, and as 
   // A replica of the version before changes a row without its words.
   await pool.query("update patients set version = version + 1, name = 'Rama Zander' where id = $1", [old]);
   await vi.waitFor(async () => expect(await names(true, { q: "rama" })).toEqual(["Rama Zander"]), { timeout: 20_000, interval: 200 });
+});
+
+test("an old row gets its keys, the one of the day of birth first, and a create then meets it", async () => {
+  const person = {
+    firstName: "Ottilie",
+    lastName: "Quarzberg",
+    dateOfBirth: "1961-07-14",
+    address: { text: "9 Elm Street, 10115", street: "9 Elm Street", zipCode: "10115" },
+  };
+  const create = async () => (await admin.send("POST", "/patients", someBody(person))).body;
+  const { id } = await create();
+  const keys = async () => (await pool.query("select match_keys from patients where id = $1", [id])).rows[0].match_keys;
+  const before = await keys();
+  expect(before[0]).toBe(birthKeys(featuresOf(person))[0]);
+  await age(id, ["ottilie", "quarzberg"]);
+  const settings = databaseSettings({ DATABASE_URL: database.databaseUrl });
+  const rewriting = startRewriting({ db: service.db, settings, log: createLogger("patient", "silent"), lifecycle });
+  await vi.waitFor(() => expect(rewriting.isDone()).toBe(true), { timeout: 20_000 });
+  await vi.waitFor(async () => expect(await keys()).toEqual(before), { timeout: 20_000 });
+  expect(await create()).toMatchObject({ possibleDuplicates: 1 });
 });
 
 test("lists by name follow the family name, then given names, by Unicode collation", async () => {

@@ -7,6 +7,7 @@ import type { Pool } from "pg";
 import type { AuditTrail } from "../audit/trail.ts";
 import { verifyBlocks } from "../audit/verify.ts";
 import { invalidFields } from "../errors.ts";
+import { nextCursor, pageCursor, pageLimit, toPage } from "../http/paging.ts";
 import { type RestApp, requestContext } from "../http/rest.ts";
 import { errorAnswers, jsonAnswer } from "../http/schemas.ts";
 import { textStream } from "../http/text-stream.ts";
@@ -63,7 +64,7 @@ const EntrySchema = z
   })
   .openapi("AuditEntry");
 
-const PageSchema = z.object({ items: z.array(EntrySchema), nextCursor: z.string().optional() }).openapi("AuditEntries", {
+const PageSchema = z.object({ items: z.array(EntrySchema), nextCursor }).openapi("AuditEntries", {
   example: {
     items: [
       {
@@ -103,8 +104,8 @@ function routesOf(service: string) {
     request: {
       query: z.strictObject({
         ...filters,
-        limit: z.coerce.number().int().min(1).max(500).default(50),
-        cursor: id.optional().openapi({ description: "`nextCursor` of the page before." }),
+        limit: pageLimit({ most: 500 }),
+        cursor: pageCursor(id),
       }),
     },
     responses: { 200: jsonAnswer(PageSchema, "A page of entries") },
@@ -168,9 +169,10 @@ export function registerTrail({ operation }: RestApp, { service, database, audit
     await audit.record({ ...requestContext(c), action: "audit.read", subject: patient ?? "audit", details: { ...query } });
     const of = patient === undefined ? undefined : await ofPatient(patient);
     const entries = await readTrail(database, { filter: toFilter(query), of, before: cursor, limit: limit + 1 });
-    const items = entries.slice(0, limit).map(toEntry);
-    const last = items.at(-1);
-    return c.json({ items, ...(entries.length > limit && last && { nextCursor: last.id }) }, 200);
+    return c.json(
+      toPage(entries.map(toEntry), limit, ({ id }) => id),
+      200,
+    );
   });
 
   operation(

@@ -19,8 +19,8 @@ export async function lookAtDatabase(options: {
 }): Promise<Finding[]> {
   const { service, settings, migrations, also } = options;
   const part = `database of ${service}`;
-  // Whatever role is given, nothing can be changed.
-  const readOnly = { application_name: "doctor", options: "-c default_transaction_read_only=on" };
+  // Whatever role is given, nothing can be changed. A server that takes ten seconds to answer is worth a finding.
+  const readOnly = { connectionTimeoutMillis: 10_000, application_name: "doctor", options: "-c default_transaction_read_only=on" };
   const pool = new Pool({ ...connectionConfig(settings), ...readOnly, max: 1 });
   pool.on("error", () => undefined);
   try {

@@ -47,6 +47,11 @@ const types = {
   smallint: { oid: 21, maxBytes: () => 2, write: (buffer, value, at) => buffer.writeInt16BE(value, at) - at } satisfies Type<number>,
   integer: { oid: 23, maxBytes: () => 4, write: (buffer, value, at) => buffer.writeInt32BE(value, at) - at } satisfies Type<number>,
   bigint: { oid: 20, maxBytes: () => 8, write: (buffer, value, at) => buffer.writeBigInt64BE(value, at) - at } satisfies Type<bigint>,
+  "double precision": {
+    oid: 701,
+    maxBytes: () => 8,
+    write: (buffer, value, at) => buffer.writeDoubleBE(value, at) - at,
+  } satisfies Type<number>,
   /** A `Date`, or milliseconds of Unix time. */
   timestamptz: {
     oid: 1184,

@@ -32,7 +32,10 @@ export function databaseSettings(config: {
   return { url: config.DATABASE_URL, passwordFile: config.DATABASE_PASSWORD_FILE, caFile: config.DATABASE_CA_FILE };
 }
 
-/** The settings of one connection, in a pool or outside. */
+/** A service gives up early, so that a request is answered 503 and the work of a leader begins again. */
+const ofService = { connectionTimeoutMillis: 3_000 };
+
+/** The settings of one connection, in a pool or outside. By them, a command of the night waits for a server that is busy. */
 export function connectionConfig({ url, passwordFile, caFile }: DatabaseSettings): ClientConfig {
   const { username, password, hostname, port, pathname } = new URL(url);
   const secret = passwordFile ? () => readFileSync(passwordFile, "utf8").trim() : decodeURIComponent(password);
@@ -52,7 +55,7 @@ export function connectionConfig({ url, passwordFile, caFile }: DatabaseSettings
       },
     }),
     keepAlive: true,
-    connectionTimeoutMillis: 3_000,
+    connectionTimeoutMillis: 30_000,
   };
 }
 
@@ -111,6 +114,7 @@ export function openDatabase<Tables>(options: {
   const { settings, poolSize, applicationName, log, lifecycle } = options;
   const config: PoolConfig = {
     ...connectionConfig(settings),
+    ...ofService,
     max: poolSize,
     application_name: applicationName,
     // A query that takes longer is a mistake or waits for a lock: answer 503 and free the connection.
@@ -152,7 +156,7 @@ export function violatedConstraint(error: unknown): string | undefined {
 
 /** A connection outside the pool, for long uses such as the lock of a leader. The caller closes it. */
 export async function connectClient(settings: DatabaseSettings, applicationName: string): Promise<Client> {
-  const client = new Client({ ...connectionConfig(settings), application_name: applicationName });
+  const client = new Client({ ...connectionConfig(settings), ...ofService, application_name: applicationName });
   await client.connect();
   return client;
 }

@@ -5,6 +5,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { insertAuditEntries } from "@pm/kit/audit/audit";
 import type { AuditTrail } from "@pm/kit/audit/trail";
+import { pageCursor, pageLimit, toPage } from "@pm/kit/http/paging";
 import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import type { DeadLetter, DeadLetters } from "@pm/kit/kafka/dead-letters";
@@ -39,12 +40,8 @@ const listDeadLetters = createRoute({
     query: z.strictObject({
       state: z.enum(["waiting", "replayed", "discarded"]).optional().openapi({ example: "waiting" }),
       topic,
-      limit: z.coerce.number().int().min(1).max(200).default(50),
-      cursor: z
-        .string()
-        .regex(/^\d{1,18}$/, "must be the nextCursor of an answer")
-        .optional()
-        .openapi({ example: "1" }),
+      limit: pageLimit(),
+      cursor: pageCursor(z.string().regex(/^\d{1,18}$/, "must be the nextCursor of an answer")),
     }),
   },
   responses: { 200: jsonAnswer(DeadLettersSchema, "A page of dead letters") },
@@ -142,11 +139,10 @@ export function registerOperations(
   operation(listDeadLetters, async (c) => {
     const { cursor, limit, ...filter } = c.req.valid("query");
     const letters = await deadLetters.list({ ...filter, before: cursor, limit: limit + 1 });
-    const items = letters.slice(0, limit).map(toJson);
+    const page = toPage(letters.map(toJson), limit, ({ id }) => id);
     // The key of an event is the id of a patient or an account.
-    await audit(c, "dead-letters.listed", filter.topic ?? "all topics", { ids: items.map(({ id }) => id) }, items);
-    const last = items.at(-1);
-    return c.json({ items, ...(letters.length > limit && last && { nextCursor: last.id }) }, 200);
+    await audit(c, "dead-letters.listed", filter.topic ?? "all topics", { ids: page.items.map(({ id }) => id) }, page.items);
+    return c.json(page, 200);
   });
   operation(getDeadLetter, async (c) => {
     const { payload, ...letter } = await deadLetters.get(c.req.valid("param").id);

@@ -1,5 +1,6 @@
 /** What operators get, as the OpenAPI document shows it. */
 import { z } from "@hono/zod-openapi";
+import { nextCursor } from "@pm/kit/http/paging";
 import { AsOfSchema, exampleAsOf } from "../reports/schemas.ts";
 import { maxIds } from "./consistency.ts";
 
@@ -64,7 +65,7 @@ export const DeadLetterSchema = z
 export const DeadLettersSchema = z
   .object({
     items: z.array(z.object(deadLetter)),
-    nextCursor: z.string().optional().openapi({ description: "Send it as `cursor`; missing on the last page." }),
+    nextCursor,
   })
   .openapi("DeadLetters", { example: { items: [exampleDeadLetter], nextCursor: "1" } });
 export const ReplaySchema = z

@@ -1,5 +1,5 @@
 /** The charts of the reports. */
-import { formatMoneyWithCode } from "@pm/kit/money";
+import { formatMoney } from "@pm/kit/money";
 import { formatCount, labelOf, majorUnits } from "../charts/labels.ts";
 import type { Chart } from "../charts/renderer.ts";
 import { agingBuckets, type Dimension } from "../measures.ts";
@@ -16,7 +16,7 @@ const hidden = "hidden";
 export const countText = (count: Shown) => (count === null ? hidden : formatCount(count));
 /** Writes amounts of a currency. */
 export const moneyText = (currencyCode: string) => (minorUnits: ShownAmount) =>
-  minorUnits === null ? hidden : formatMoneyWithCode({ currencyCode, minorUnits });
+  minorUnits === null ? hidden : formatMoney({ currencyCode, minorUnits }, "code");
 /** How far a report goes. */
 function asOfText({ asOf, publishedTo }: Source): string {
   if (asOf === null) return publishedTo === null ? "Nothing is published yet." : `Published up to ${publishedTo}.`;

@@ -1,15 +1,15 @@
 /** Teams: users who see the patients that are shared with their team. A user's token names their teams. */
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
+import { type Page, type PageRequest, toPage } from "@pm/kit/http/paging";
 import type { ClientContext } from "../client-address.ts";
 import type { AuthDatabase } from "../tables.ts";
 import type { Change, UnitOfWork } from "../unit-of-work.ts";
 import { lockUser, updateUser } from "../users/store.ts";
 import { addMember, deleteTeam, findTeam, insertTeam, listTeams, removeMember, renameTeam, type TeamRow } from "../users/teams-store.ts";
-import { type Page, toPage } from "./users.ts";
 
 export type Teams = {
-  list(page: { cursor?: string | undefined; limit: number }): Promise<Page<TeamRow>>;
+  list(page: PageRequest): Promise<Page<TeamRow>>;
   /** @throws AppError not_found */
   get(id: string): Promise<TeamRow>;
   create(name: string, context: ClientContext): Promise<TeamRow>;

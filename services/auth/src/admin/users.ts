@@ -2,6 +2,7 @@
 import type { Role } from "@pm/kit/auth/access";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
+import { type Page, type PageRequest, toPage } from "@pm/kit/http/paging";
 import type { ClientContext } from "../client-address.ts";
 import type { MailMessages } from "../mail/messages.ts";
 import type { AuthDatabase } from "../tables.ts";
@@ -19,12 +20,10 @@ import {
   updateUser,
 } from "../users/store.ts";
 
-export type Page<Item> = { items: Item[]; nextCursor?: string };
-
 type UserUpdate = { email?: string | undefined; name?: string | undefined; roles?: Role[] | undefined };
 
 export type Users = {
-  list(filter: UserFilter, page: { cursor?: string | undefined; limit: number }): Promise<Page<UserRow>>;
+  list(filter: UserFilter, page: PageRequest): Promise<Page<UserRow>>;
   /** @throws AppError not_found */
   get(id: string): Promise<UserRow>;
   /** New roles or a new address end the user's sessions, so that the change takes effect in all services at once. */
@@ -109,13 +108,6 @@ export function createUsers(options: {
       return after;
     },
   };
-}
-
-/** A page of rows that were read with one row more than its limit, which tells whether there is a next page. */
-export function toPage<Row>(rows: Row[], limit: number, cursorAfter: (last: Row) => string): Page<Row> {
-  const items = rows.slice(0, limit);
-  const last = items.at(-1);
-  return { items, ...(rows.length > limit && last !== undefined && { nextCursor: cursorAfter(last) }) };
 }
 
 async function keepAnAdmin({ transaction }: Change, user: UserRow): Promise<void> {

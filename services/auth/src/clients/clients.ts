@@ -4,8 +4,8 @@ import { isDeepStrictEqual } from "node:util";
 import { type ClientScope, clientSubject } from "@pm/kit/auth/access";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError, invalidFields } from "@pm/kit/errors";
+import { type Page, type PageRequest, toPage } from "@pm/kit/http/paging";
 import type { JSONWebKeySet } from "jose";
-import { type Page, toPage } from "../admin/users.ts";
 import type { ClientContext } from "../client-address.ts";
 import type { AuthDatabase } from "../tables.ts";
 import type { Change, UnitOfWork } from "../unit-of-work.ts";
@@ -28,7 +28,7 @@ type ClientUpdate = { [Field in keyof NewClient]?: NewClient[Field] | undefined 
 type WithSecret = { client: ClientRow; secret?: string };
 
 export type Clients = {
-  list(page: { cursor?: string | undefined; limit: number }): Promise<Page<ClientRow>>;
+  list(page: PageRequest): Promise<Page<ClientRow>>;
   /** @throws AppError not_found */
   get(id: string): Promise<ClientRow>;
   /** Without keys, the client gets a secret. */

@@ -2,8 +2,8 @@
 import { z } from "@hono/zod-openapi";
 import { type Role, roles } from "@pm/kit/auth/access";
 import type { Caller } from "@pm/kit/auth/verifier";
-import { cursorPattern } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
+import { nextCursor, pageCursor, pageLimit } from "@pm/kit/http/paging";
 import type { RestContext } from "@pm/kit/http/rest";
 import { plainText } from "@pm/kit/http/schemas";
 import { toOpaqueString } from "../passwords/opaque-string.ts";
@@ -92,18 +92,13 @@ export const pageOf = <Item extends z.ZodType>(item: Item, example: z.input<Item
   z
     .object({
       items: z.array(item),
-      nextCursor: z.string().optional().openapi({ description: "Cursor of the next page; absent on the last page." }),
+      nextCursor,
     })
     .openapi({ example: { items: [example] } as never });
 
 export const listQuery = {
-  limit: z.coerce.number().int().min(1).max(200).default(50),
-  cursor: z
-    .string()
-    .max(2_000)
-    .regex(cursorPattern, "must be the nextCursor of an answer")
-    .optional()
-    .openapi({ description: "`nextCursor` of the previous page." }),
+  limit: pageLimit(),
+  cursor: pageCursor(),
 };
 
 /** The user who calls. @throws AppError permission_denied for services and API clients, which have no account */

@@ -5,21 +5,21 @@
 import { noted } from "@pm/kit/checks";
 import { commonConfig, databaseConfig, readEnvironment } from "@pm/kit/config";
 import { createLogger } from "@pm/kit/log";
-import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";
+import { connectionConfig, databaseSettings } from "@pm/kit/postgres/database";
 import { inCommand } from "@pm/kit/telemetry/command";
+import { Pool } from "pg";
 import { verifyLedger } from "../ledger/verification-store.ts";
-import type { Tables } from "../tables.ts";
 
 const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig });
 const log = createLogger("billing", config.LOG_LEVEL);
-const database = openDatabase<Tables>({ settings: databaseSettings(config), poolSize: 1, applicationName: "billing-verify", log });
+const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });
 const verification = await inCommand("billing", "verify-ledger", () =>
   noted(
-    { pool: database.pool, check: "ledger", log },
-    () => verifyLedger(database.pool),
+    { pool, check: "ledger", log },
+    () => verifyLedger(pool),
     ({ holds }) => holds,
   ),
 );
-await database.pool.end();
+await pool.end();
 process.stdout.write(`${JSON.stringify(verification)}\n`);
 process.exitCode = verification.holds ? 0 : 1;

@@ -6,6 +6,7 @@ import type { AuditTrail } from "@pm/kit/audit/trail";
 import { readTrail } from "@pm/kit/auditor/store";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
+import type { Page, PageRequest } from "@pm/kit/http/paging";
 import { z } from "zod";
 import type { Call } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
@@ -21,11 +22,7 @@ type Positions = Record<string, string>;
 
 export type Disclosures = {
   /** @throws AppError unavailable if a service does not answer, since a part of the answer would look like all of it */
-  page(
-    call: Call,
-    patientId: string,
-    page: { limit: number; cursor?: string | undefined },
-  ): Promise<{ items: Disclosure[]; nextCursor?: string }>;
+  page(call: Call, patientId: string, page: PageRequest): Promise<Page<Disclosure>>;
   /** All of them, in pieces. */
   all(call: Call, patientId: string): Promise<AsyncGenerator<Disclosure[]>>;
 };

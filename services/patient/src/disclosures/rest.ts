@@ -2,13 +2,14 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError } from "@pm/kit/errors";
 import { preferredType } from "@pm/kit/http/accept";
+import { nextCursor, pageCursor, pageLimit } from "@pm/kit/http/paging";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import { textStream } from "@pm/kit/http/text-stream";
 import { isUuid } from "@pm/kit/uuid";
 import { stringify } from "csv-stringify/sync";
 import { callOf } from "../caller.ts";
-import { cursor, limit, params } from "../patients/request.ts";
+import { params } from "../patients/request.ts";
 import type { Disclosure, Disclosures } from "./disclosures.ts";
 import { contentSecurityPolicy, toHtml } from "./html.ts";
 
@@ -30,7 +31,7 @@ const DisclosuresSchema = z
         requestId: z.string().openapi({ example: "0b7e4c1d-5a2f-4c8e-9f3b-6d1a2c3b4e5f" }),
       }),
     ),
-    nextCursor: z.string().optional(),
+    nextCursor,
   })
   .openapi("Disclosures");
 
@@ -45,8 +46,8 @@ are everything, as a stream. 503 if one of the services does not answer.`,
   request: {
     params,
     query: z.strictObject({
-      limit,
-      cursor,
+      limit: pageLimit(),
+      cursor: pageCursor(),
       format: z.enum(formats).optional().openapi({
         description: "The form of the answer. Without it, the header `Accept` decides; if that names no form, the answer is JSON.",
         example: "csv",

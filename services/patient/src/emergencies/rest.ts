@@ -1,9 +1,9 @@
 /** The list of records that were opened in an emergency, for auditors. */
 import { createRoute, z } from "@hono/zod-openapi";
+import { nextCursor, pageCursor, pageLimit, toPage } from "@pm/kit/http/paging";
 import { type RestApp, requestContext } from "@pm/kit/http/rest";
 import { jsonAnswer } from "@pm/kit/http/schemas";
 import type { PatientDatabase } from "../database.ts";
-import { limit } from "../patients/request.ts";
 import { type Emergency, listEmergencies } from "./store.ts";
 
 const EmergenciesSchema = z
@@ -19,7 +19,7 @@ const EmergenciesSchema = z
         requestId: z.string().openapi({ example: "0b7e4c1d-5a2f-4c8e-9f3b-6d1a2c3b4e5f" }),
       }),
     ),
-    nextCursor: z.uuid().optional(),
+    nextCursor,
   })
   .openapi("Emergencies");
 
@@ -31,7 +31,7 @@ const listRoute = createRoute({
   summary: "List the records that were opened in an emergency",
   description: "Who opened which record without a grant, why, and until when. The newest first.",
   request: {
-    query: z.strictObject({ limit, cursor: z.uuid().optional().openapi({ description: "`nextCursor` of the page before." }) }),
+    query: z.strictObject({ limit: pageLimit(), cursor: pageCursor(z.uuid()) }),
   },
   responses: { 200: jsonAnswer(EmergenciesSchema, "A page of emergencies") },
 });
@@ -41,9 +41,10 @@ export function registerEmergencies({ operation }: RestApp, { db }: { db: Patien
     const { limit, cursor } = c.req.valid("query");
     const { actorId: actor, requestId } = requestContext(c);
     const found = await listEmergencies(db, { actor, requestId, before: cursor, limit: limit + 1 });
-    const items = found.slice(0, limit).map(toBody);
-    const last = items.at(-1);
-    return c.json({ items, ...(found.length > limit && last && { nextCursor: last.emergencyId }) }, 200);
+    return c.json(
+      toPage(found.map(toBody), limit, ({ emergencyId }) => emergencyId),
+      200,
+    );
   });
 }
 

@@ -9,22 +9,30 @@ import type { IdentifierKey, Patient } from "../tables.ts";
 /** A key that more patients share says nothing. */
 export const maxSharers = 50;
 
-/** Finds the patients who have each of some keys, whoever may see them. One more than `maxSharers` means: and others. */
-export type FindByKeys = (db: Queries, keys: number[]) => Promise<Map<number, string[]>>;
+/** A key, or several that somebody must have together, as an array of Postgres: `{7}`, `{7,9}`. */
+type Keys = string;
 
-function createFindByKeys(name: string, hasKey: string): FindByKeys {
+/** Finds the patients who have each of some keys, whoever may see them. One more than `maxSharers` means: and others. */
+export type FindByKeys = {
+  (db: Queries, keys: Keys[]): Promise<Map<Keys, string[]>>;
+  /** Whether it also finds those who have two keys together. */
+  findsByTwo: boolean;
+};
+
+function createFindByKeys(name: string, hasKeys: string, findsByTwo: boolean): FindByKeys {
   const text = `
-    select key, ids from unnest($1::int[]) as key cross join lateral (
-      select array(select id from patients where ${hasKey} limit ${maxSharers + 1}) as ids offset 0
+    select keys, ids from unnest($1::text[]) as keys cross join lateral (
+      select array(select id from patients where ${hasKeys} limit ${maxSharers + 1}) as ids offset 0
     ) sharers where ids <> '{}'`;
-  return async (db, keys) => {
-    const rows = keys.length === 0 ? [] : await db.query<{ key: number; ids: string[] }>({ name, text }, [keys]);
-    return new Map(rows.map(({ key, ids }) => [key, ids]));
+  const find = async (db: Queries, keys: Keys[]) => {
+    const rows = keys.length === 0 ? [] : await db.query<{ keys: Keys; ids: string[] }>({ name, text }, [keys]);
+    return new Map(rows.map(({ keys, ids }) => [keys, ids]));
   };
+  return Object.assign(find, { findsByTwo });
 }
 
 /** By any of their keys. */
-export const findByAnyKey = createFindByKeys("match_keys_find", "match_keys && array[key] and deleted_at is null");
+export const findByAnyKey = createFindByKeys("match_keys_find", "match_keys @> keys::int[] and deleted_at is null", true);
 
 /**
  * By the key that they are kept under (`birthKeys`). The order tells Postgres to look into the index of these keys, also while it has
@@ -32,28 +40,45 @@ export const findByAnyKey = createFindByKeys("match_keys_find", "match_keys && a
  */
 export const findByBirthKey = createFindByKeys(
   "match_birth_keys_find",
-  "match_keys[1] between key and key and deleted_at is null order by match_keys[1]",
+  "match_keys[1] between btrim(keys, '{}')::int and btrim(keys, '{}')::int and deleted_at is null order by match_keys[1]",
+  false,
 );
 
-/** Finds who shares keys with whom, and remembers for an hour which keys too many patients share. */
+/**
+ * Finds who shares keys with whom, and remembers for an hour which keys too many patients share. Those who have two such keys together
+ * may be few enough.
+ */
 export function createSharers() {
-  const common = new LRUCache<number, true>({ max: 100_000, ttl: 3_600_000 });
-  const isCommon = (key: number) => common.has(key);
+  const common = new LRUCache<Keys, true>({ max: 100_000, ttl: 3_600_000 });
+
+  /** Adds those who share the keys, unless they are too many. */
+  async function find(db: Queries, asked: Keys[][], found: Set<string>[], findByKeys: FindByKeys): Promise<void> {
+    const sharers = await findByKeys(
+      db,
+      [...new Set(asked.flat())].filter((keys) => !common.has(keys)),
+    );
+    for (const [keys, ids] of sharers)
+      if (ids.length > maxSharers) {
+        common.set(keys, true);
+        sharers.delete(keys);
+      }
+    for (const [index, each] of asked.entries()) for (const keys of each) for (const id of sharers.get(keys) ?? []) found[index]?.add(id);
+  }
+
   return {
-    isCommon,
+    isCommon: (key: number) => common.has(`{${key}}`),
 
     /** The ids of patients who share one of each of these keys. */
     async of(db: Queries, asked: number[][], findByKeys: FindByKeys): Promise<string[][]> {
-      const sharers = await findByKeys(
-        db,
-        [...new Set(asked.flat())].filter((key) => !isCommon(key)),
-      );
-      for (const [key, ids] of sharers)
-        if (ids.length > maxSharers) {
-          common.set(key, true);
-          sharers.delete(key);
-        }
-      return asked.map((keys) => [...new Set(keys.flatMap((key) => sharers.get(key) ?? []))]);
+      const found = asked.map(() => new Set<string>());
+      const single = asked.map((keys) => keys.map((key) => `{${key}}`));
+      await find(db, single, found, findByKeys);
+      if (findByKeys.findsByTwo) {
+        const shared = asked.map((keys) => keys.filter((key) => common.has(`{${key}}`)).sort((a, b) => a - b));
+        const two = shared.map((keys) => keys.flatMap((one, at) => keys.slice(at + 1).map((other) => `{${one},${other}}`)));
+        await find(db, two, found, findByKeys);
+      }
+      return found.map((ids) => [...ids]);
     },
   };
 }

@@ -1,6 +1,7 @@
 /** The work list of duplicates: pairs of records that may be one person, and what people decide about them. */
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
+import { type Page, type PageRequest, toPage } from "@pm/kit/http/paging";
 import { isUuid } from "@pm/kit/uuid";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
@@ -9,7 +10,7 @@ import { createAccess } from "../patients/access-store.ts";
 import type { PairState } from "../tables.ts";
 import { dismissPair, findPair, listPairs, type Pair } from "./pairs-store.ts";
 
-export type DuplicatesQuery = { state: PairState; limit: number; cursor?: string | undefined };
+export type DuplicatesQuery = PageRequest & { state: PairState };
 
 export type WorkList = ReturnType<typeof createWorkList>;
 
@@ -17,14 +18,12 @@ export function createWorkList({ db, cursors }: { db: PatientDatabase; cursors: 
   const accessOf = createAccess(db);
   return {
     /** A page of the pairs of which the caller may see both records, the best first. */
-    async page(call: Call, { state, limit, cursor }: DuplicatesQuery): Promise<{ items: Pair[]; nextCursor?: string }> {
+    async page(call: Call, { state, limit, cursor }: DuplicatesQuery): Promise<Page<Pair>> {
       const bound = ["duplicates", call.actorId, state];
       const [score, id] = cursor === undefined ? [] : cursors.open(bound, cursor);
       const after = cursor === undefined ? undefined : { score: Number(score), id: String(id) };
       const pairs = await listPairs(db, call, { state, limit, after, access: await accessOf(viewerOf(call.caller)) });
-      const items = pairs.slice(0, limit);
-      const last = items.at(-1);
-      return { items, ...(pairs.length > limit && last && { nextCursor: cursors.seal(bound, [last.score, last.id]) }) };
+      return toPage(pairs, limit, (last) => cursors.seal(bound, [last.score, last.id]));
     },
 
     /**

@@ -1,12 +1,16 @@
 /** What the job that keeps the work list of duplicates reads and writes. */
+import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { Queries } from "@pm/kit/postgres/transaction";
-import { type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
-import type { Patient } from "../tables.ts";
+import { type RecordRow, recordColumns, toRecord } from "../patients/store.ts";
+import type { Grade, PatientRecord } from "../tables.ts";
 
 /** A place among the changes of patients: behind the change of a patient by a transaction, on a server. */
 export type Place = { server: string; xid: string; id: string };
 
-/** Where the job is: in a walk through all patients, by their ids, or behind it. It follows what changed after `since`. */
+/**
+ * Where the job is: in a pass over all patients, by the first patients of blocks, or behind it. It follows what changed after `since`.
+ * `model` names the pass, and with it the model by which pairs are scored.
+ */
 export type Progress = { model: string; afterId: string | null; since: Place };
 
 export async function readProgress(db: Queries): Promise<Progress | undefined> {
@@ -29,12 +33,6 @@ export type Keyed = { id: string; keys: number[] };
 
 const keyed = "id, coalesce(match_keys, '{}') as keys";
 
-/** The next patients by id. */
-export function walk(db: Queries, afterId: string, limit: number): Promise<Keyed[]> {
-  const text = `select ${keyed} from patients where id > $1 and deleted_at is null order by id limit $2`;
-  return db.query({ name: "duplicates_walk", text }, [afterId, limit]);
-}
-
 /** The next patients who changed behind a place and before a transaction. */
 export function readChanged(db: Queries, { xid, id }: Place, before: string, limit: number): Promise<(Keyed & { xid: string })[]> {
   const text = `select ${keyed}, changed_xid::text as xid from patients where changed_xid >= $1::text::xid8 and changed_xid < $2::text::xid8
@@ -49,39 +47,53 @@ export async function lastChange(db: Queries): Promise<string | undefined> {
   return row?.xid ?? undefined;
 }
 
-export async function readLiving(db: Queries, ids: string[]): Promise<Map<string, Patient>> {
-  const text = `select ${patientColumns}, null as account_id from unnest($1::uuid[]) as asked(id)
-    cross join lateral (select * from patients where id = asked.id offset 0) p where p.deleted_at is null`;
-  const rows = ids.length === 0 ? [] : await db.query<PatientRow>({ name: "duplicates_read", text }, [ids]);
-  return new Map(rows.map((row) => [row.id, toPatient(row)]));
+/** Whether at least so many patients changed behind a place. */
+export async function hasChanged(db: Queries, { xid, id }: Place, count: number): Promise<boolean> {
+  const text = `select exists (select from patients where (changed_xid, id) > ($1::text::xid8, $2::uuid) offset $3) as are_many`;
+  const [row] = await db.query<{ are_many: boolean }>({ name: "duplicates_are_many_changed", text }, [xid, id, count - 1]);
+  return row?.are_many ?? false;
 }
 
-export type ScoredPair = { ids: readonly [string, string]; score: number; grade: string };
+/** The records of those who are living. */
+export async function readLiving(db: Queries, ids: string[]): Promise<Map<string, PatientRecord>> {
+  const text = `select p.id, ${recordColumns} from unnest($1::uuid[]) as asked(id)
+    cross join lateral (select * from patients where id = asked.id offset 0) p where p.deleted_at is null`;
+  const rows = ids.length === 0 ? [] : await db.query<RecordRow & { id: string }>({ name: "duplicates_read", text }, [ids]);
+  return new Map(rows.map((row) => [row.id, toRecord(row)]));
+}
+
+/** Two patients, the smaller id first. */
+export type ScoredPair = { firstId: string; secondId: string; score: number; grade: Grade };
+
+const stored = defineBulkInput<ScoredPair>({
+  first_id: ["uuid", ({ firstId }) => firstId],
+  second_id: ["uuid", ({ secondId }) => secondId],
+  score: ["double precision", ({ score }) => score],
+  grade: ["text", ({ grade }) => grade],
+});
 
 const storeStatement = {
   name: "duplicate_pairs_store",
   text: `
     with scored as materialized (
-      select least(one, other) as first_id, greatest(one, other) as second_id, max(score) as score, min(grade) as grade
-      from unnest($1::uuid[], $2::uuid[], $3::float8[], $4::text[]) as pair(one, other, score, grade) group by 1, 2 order by 1, 2
+      select distinct on (first_id, second_id) * from ${stored.source("pair")} order by first_id, second_id
     ), outdated as (
-      delete from duplicate_pairs d using unnest($6::uuid[]) as again(id)
+      delete from duplicate_pairs d using unnest($${stored.count + 2}::uuid[]) as again(id)
       where d.state = 'open' and d.score is not null and (d.first_id = again.id or d.second_id = again.id)
       and not exists (select from scored s where s.first_id = d.first_id and s.second_id = d.second_id)
     )
     insert into duplicate_pairs (first_id, second_id, score, grade, model)
-    select first_id, second_id, score, grade, $5 from scored
+    select first_id, second_id, score, grade, $${stored.count + 1} from scored
     on conflict (first_id, second_id) do update set score = excluded.score, grade = excluded.grade, model = excluded.model`,
 };
 
-/** Stores pairs with their scores; what was decided about them stays. Of `again`, open pairs that are none any more are removed. */
+/** Stores pairs with their scores, also if the same pair comes twice; what was decided about them stays. Of `again`, open pairs that are none any more are removed. */
 export async function storePairs(db: Queries, pairs: ScoredPair[], model: string, again: string[]): Promise<void> {
   if (pairs.length + again.length === 0) return;
-  const [ones, others] = [pairs.map(({ ids }) => ids[0]), pairs.map(({ ids }) => ids[1])];
-  await db.query(storeStatement, [ones, others, pairs.map(({ score }) => score), pairs.map(({ grade }) => grade), model, again]);
+  await db.query(storeStatement, [...stored.collect(pairs).values(), model, again]);
 }
 
-/** Removes the open pairs that another model scored: it met all of them again, or they are none any more. */
+/** Removes the open pairs that an earlier pass scored: this one met all of them again, or they are none any more. */
 export async function removeOlderPairs(db: Queries, model: string): Promise<void> {
   const text = "delete from duplicate_pairs where state = 'open' and model <> $1";
   await db.query({ name: "duplicate_pairs_remove_older", text }, [model]);

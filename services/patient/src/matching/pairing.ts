@@ -1,6 +1,6 @@
 /**
- * Keeps the work list of duplicates. One replica walks through all patients once per model, and then follows what changes: it compares
- * each patient with those who share a key, and stores the pairs that may be one person. It stops anywhere and goes on there.
+ * Keeps the work list of duplicates. One replica compares all patients once per model, block by block, and then follows what changes: it
+ * compares each patient with those who share a key, and stores the pairs that may be one person. It stops anywhere and goes on there.
  */
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
@@ -11,13 +11,13 @@ import type { PatientDatabase } from "../database.ts";
 import { keysVersion } from "../patients/blocking-keys.ts";
 import { readHorizon } from "../patients/changes-store.ts";
 import { featuresOf } from "../patients/features.ts";
+import { closeBlocks, nextBlocks, openBlocks } from "./blocks-store.ts";
 import { createSharers, findByAnyKey } from "./candidates-store.ts";
 import { createScoring } from "./matching.ts";
 import type { Frequencies, Model } from "./model.ts";
 import {
-  type Keyed,
+  hasChanged,
   lastChange,
-  type Place,
   type Progress,
   readChanged,
   readLiving,
@@ -25,11 +25,16 @@ import {
   removeOlderPairs,
   type ScoredPair,
   storePairs,
-  walk,
   writeProgress,
 } from "./pairing-store.ts";
 
-const batchSize = 200;
+const changedAtOnce = 200;
+/**
+ * To follow somebody costs as much as so many patients of a pass over all. So a pass begins where more of them changed, such as after an
+ * import, but not for a few.
+ */
+const costOfFollowing = 20;
+const fewest = 2_000;
 const pollMs = 2_000;
 /** Changes wait for a moment in which nobody changes anything, but not for longer. */
 const maxWaitMs = 300_000;
@@ -49,59 +54,109 @@ type Options = {
 /** Starts the job. Every replica starts one, and one of them works. */
 export function startPairing({ db, settings, log, lifecycle, ...options }: Options): void {
   const step = createStep({ ...options, log });
-  runAsLeader({ name: "duplicate_pairs", settings, pool: db.pool, pollMs, step: (client) => step(queriesOn(client)), log, lifecycle });
+  runAsLeader({ name: "duplicate_pairs", settings, pool: db.pool, pollMs, step, log, lifecycle });
 }
 
-function createStep({ model, frequencies, isRewritten, log }: Pick<Options, "model" | "frequencies" | "isRewritten" | "log">) {
-  const version = `${model.version}/${keysVersion}`;
-  const scored = createScoring(model);
+/** A connection. */
+type Client = Parameters<typeof queriesOn>[0];
+type StepOptions = Pick<Options, "model" | "frequencies" | "isRewritten" | "log">;
+
+function createStep({ isRewritten, log, ...options }: StepOptions): (client: Client) => Promise<"more" | "done"> {
+  const version = `${options.model.version}/${keysVersion}`;
+  const scorePairs = createPairScoring(options);
   const sharers = createSharers();
-  let [seen, waitingSince] = [undefined as string | undefined, undefined as number | undefined];
+  const isBusy = createBusy();
+  /** The connection that has the blocks of the pass. */
+  let openOn: Client | undefined;
 
-  /** The pairs of patients and others who share a key with them; in a walk those before them, so that each pair is met once. */
-  async function pairsOf(client: Queries, keyed: Keyed[], isWalk: boolean): Promise<ScoredPair[]> {
-    const found = await sharers.of(
-      client,
-      keyed.map(({ keys }) => keys),
-      findByAnyKey,
-    );
-    const shared = keyed.map(({ id }, index) => ({
-      id,
-      others: (found[index] ?? []).filter((other) => (isWalk ? other < id : other !== id)),
-    }));
-    const patients = await readLiving(client, [...new Set(shared.flatMap(({ id, others }) => (others.length > 0 ? [id, ...others] : [])))]);
-    const counts = await frequencies();
-    const features = new Map([...patients].map(([id, { record }]) => [id, featuresOf(record)]));
-    return shared.flatMap(({ id, others }) =>
-      others.flatMap((other): ScoredPair[] => {
-        const [one, two] = [features.get(id), features.get(other)];
-        const { score, grade } = one && two ? scored(one, two, counts) : {};
-        return score !== undefined && grade ? [{ ids: [id, other], score, grade }] : [];
-      }),
-    );
-  }
-
-  async function begin(client: Queries): Promise<Progress> {
-    const { server, xid } = await readHorizon(client);
+  async function begin(db: Queries): Promise<Progress> {
+    const { server, xid } = await readHorizon(db);
     log.info({ model: version }, "looking for duplicates among all patients");
-    return { model: version, afterId: firstId, since: { server, xid, id: firstId } };
+    return { model: `${version}/${xid}`, afterId: firstId, since: { server, xid, id: firstId } };
   }
 
-  async function walkOn(client: Queries, progress: Progress, afterId: string): Promise<Progress> {
-    const next = await walk(client, afterId, batchSize);
-    const last = next.at(-1);
-    if (last) {
-      await storePairs(client, await pairsOf(client, next, true), version, []);
-      return { ...progress, afterId: last.id };
+  async function passOn(client: Client, progress: Progress, afterId: string): Promise<Progress> {
+    const db = queriesOn(client);
+    if (openOn !== client) await openBlocks(db, afterId);
+    openOn = client;
+    const blocks = await nextBlocks(db);
+    const last = blocks.at(-1)?.[0];
+    if (last !== undefined) {
+      await storePairs(db, await scorePairs(db, blocks.flatMap(pairsIn)), progress.model, []);
+      return { ...progress, afterId: last };
     }
-    await removeOlderPairs(client, version);
+    await closeBlocks(db);
+    openOn = undefined;
+    await removeOlderPairs(db, progress.model);
     log.info({ model: version }, "looked for duplicates among all patients");
     return { ...progress, afterId: null };
   }
 
-  /** Whether somebody has just changed a patient: there is time to compare them when it is quiet. */
-  async function isBusy(client: Queries): Promise<boolean> {
-    const last = await lastChange(client);
+  /** Compares the next patients who have changed, or begins again if many have. Undefined if there are no more. */
+  async function follow(db: Queries, progress: Progress): Promise<Progress | undefined> {
+    const { since, model } = progress;
+    const { xid: before } = await readHorizon(db);
+    const changed = await readChanged(db, since, before, changedAtOnce);
+    const last = changed.at(-1);
+    if (!last) return undefined;
+    const { patients } = await options.frequencies();
+    if (changed.length === changedAtOnce && (await hasChanged(db, since, Math.max(fewest, Math.round(patients / costOfFollowing)))))
+      return begin(db);
+    const asked = changed.map(({ keys }) => keys);
+    const others = await sharers.of(db, asked, findByAnyKey);
+    const pairs = changed.flatMap(({ id }, index) =>
+      (others[index] ?? []).filter((other) => other !== id).map((other) => inOrder(id, other)),
+    );
+    const again = changed.map(({ id }) => id);
+    await storePairs(db, await scorePairs(db, pairs), model, again);
+    return { ...progress, since: { server: since.server, xid: last.xid, id: last.id } };
+  }
+
+  return async (client) => {
+    if (!isRewritten()) return "done";
+    const db = queriesOn(client);
+    const stored = await readProgress(db);
+    const { server } = await readHorizon(db);
+    const progress = stored?.model.startsWith(`${version}/`) && stored.since.server === server ? stored : await begin(db);
+    if (progress.afterId !== null) {
+      await writeProgress(db, await passOn(client, progress, progress.afterId));
+      return "more";
+    }
+    if (await isBusy(db)) return "done";
+    const next = await follow(db, progress);
+    if (next) await writeProgress(db, next);
+    return next ? "more" : "done";
+  };
+}
+
+/** Two patients, the smaller id first: who is compared with whom can decide which of two swapped names weighs more. */
+type Pair = readonly [string, string];
+
+const inOrder = (one: string, other: string): Pair => (one < other ? [one, other] : [other, one]);
+
+/** Each two of a block. */
+const pairsIn = (ids: string[]): Pair[] => ids.flatMap((one, at) => ids.slice(at + 1).map((other) => [one, other] as const));
+
+/** Gives those pairs of living patients that may be one person. Each patient is read and prepared once, however many pairs they are in. */
+function createPairScoring({ model, frequencies }: Pick<Options, "model" | "frequencies">) {
+  const scored = createScoring(model);
+  return async (db: Queries, pairs: Pair[]): Promise<ScoredPair[]> => {
+    const records = await readLiving(db, [...new Set(pairs.flat())]);
+    const counts = await frequencies();
+    const features = new Map([...records].map(([id, record]) => [id, featuresOf(record)]));
+    return pairs.flatMap(([firstId, secondId]): ScoredPair[] => {
+      const [one, other] = [features.get(firstId), features.get(secondId)];
+      const { score, grade } = one && other ? scored(one, other, counts) : {};
+      return score !== undefined && grade ? [{ firstId, secondId, score, grade }] : [];
+    });
+  };
+}
+
+/** Whether somebody has just changed a patient: there is time to compare them when it is quiet. */
+function createBusy(): (db: Queries) => Promise<boolean> {
+  let [seen, waitingSince] = [undefined as string | undefined, undefined as number | undefined];
+  return async (db) => {
+    const last = await lastChange(db);
     if (last === seen) {
       waitingSince = undefined;
       return false;
@@ -109,31 +164,5 @@ function createStep({ model, frequencies, isRewritten, log }: Pick<Options, "mod
     seen = last;
     waitingSince ??= Date.now();
     return Date.now() - waitingSince < maxWaitMs;
-  }
-
-  /** Compares the next patients who have changed. Gives the place behind them; undefined if there are no more. */
-  async function follow(client: Queries, since: Place): Promise<Place | undefined> {
-    const { xid: before } = await readHorizon(client);
-    const changed = await readChanged(client, since, before, batchSize);
-    const last = changed.at(-1);
-    if (!last) return undefined;
-    const again = changed.map(({ id }) => id);
-    await storePairs(client, await pairsOf(client, changed, false), version, again);
-    return { server: since.server, xid: last.xid, id: last.id };
-  }
-
-  return async (client: Queries): Promise<"more" | "done"> => {
-    if (!isRewritten()) return "done";
-    const stored = await readProgress(client);
-    const isCurrent = stored?.model === version && stored.since.server === (await readHorizon(client)).server;
-    const progress = isCurrent ? stored : await begin(client);
-    if (progress.afterId !== null) {
-      await writeProgress(client, await walkOn(client, progress, progress.afterId));
-      return "more";
-    }
-    if (await isBusy(client)) return "done";
-    const since = await follow(client, progress.since);
-    if (since) await writeProgress(client, { ...progress, since });
-    return since ? "more" : "done";
   };
 }

@@ -1,10 +1,11 @@
 /** The operations that find records of one person. */
 import { createRoute, z } from "@hono/zod-openapi";
+import { pageCursor, pageLimit } from "@pm/kit/http/paging";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
 import { PatientMatchSchema } from "../patients/body-schemas.ts";
-import { cursor, limit, toBody } from "../patients/request.ts";
+import { toBody } from "../patients/request.ts";
 import { pairStates } from "../tables.ts";
 import type { WorkList } from "./duplicates.ts";
 import type { Candidate, Matching } from "./matching.ts";
@@ -32,7 +33,7 @@ const listDuplicates = createRoute({
   summary: "List pairs of records that may be of one person",
   description: `The best pairs first, of those of which you may see both records. A job compares patients a few seconds after they are
 written. Nothing is merged by itself.`,
-  request: { query: z.strictObject({ limit, cursor, state: z.enum(pairStates).default("open") }) },
+  request: { query: z.strictObject({ limit: pageLimit(), cursor: pageCursor(), state: z.enum(pairStates).default("open") }) },
   responses: { 200: jsonAnswer(PairPageSchema, "A page of pairs") },
 });
 

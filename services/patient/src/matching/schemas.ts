@@ -1,5 +1,6 @@
 /** What callers get of candidates and of the work list. */
 import { z } from "@hono/zod-openapi";
+import { nextCursor } from "@pm/kit/http/paging";
 import { exampleRecord, PatientSchema } from "../patients/schemas.ts";
 import { grades, pairStates } from "../tables.ts";
 
@@ -54,7 +55,7 @@ const PairSchema = z.object({
   patients: z.array(PatientSchema).length(2),
 });
 
-export const PairPageSchema = z.object({ items: z.array(PairSchema), nextCursor: z.string().optional() }).openapi("DuplicatePage", {
+export const PairPageSchema = z.object({ items: z.array(PairSchema), nextCursor }).openapi("DuplicatePage", {
   example: {
     items: [
       {

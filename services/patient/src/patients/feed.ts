@@ -1,5 +1,6 @@
 /** Every version of all patients, for clients that follow them (decision 0029). */
 import type { Cursors } from "@pm/kit/cursor";
+import { type Page, type PageRequest, toPage } from "@pm/kit/http/paging";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Action, PatientRecord } from "../tables.ts";
@@ -10,12 +11,10 @@ import { type FeedPosition, type FeedRow, type Range, rangeOf, readFeed, timesOf
 
 export const feedOrders = ["oldest", "newest"] as const;
 
-export type FeedQuery = {
+export type FeedQuery = PageRequest & {
   since?: string | undefined;
   until?: string | undefined;
   order: (typeof feedOrders)[number];
-  limit: number;
-  cursor?: string | undefined;
 };
 
 type Entry = { id: string; version: number; action: Action; at: Date; by: string };
@@ -23,7 +22,7 @@ type Entry = { id: string; version: number; action: Action; at: Date; by: string
 export type FeedEntry = Entry & ({ record: PatientRecord; createdAt: Date; otherId: string | undefined } | { record: undefined });
 
 /** `until`: where the next answer begins. Before `completeUntil`, nothing can be missing from this answer and those before it. */
-export type Feed = { items: FeedEntry[]; nextCursor?: string; until: string; completeUntil: Date };
+export type Feed = Page<FeedEntry> & { until: string; completeUntil: Date };
 
 /** What all pages of an answer share. */
 type Frame = { horizon: Horizon; range: Range; completeUntil: string };
@@ -48,12 +47,11 @@ export function createFeed({ db, cursors }: { db: PatientDatabase; cursors: Curs
     const { actorId, requestId } = call;
     const where = { range, times: timesOf(since, until, horizon), after, newestFirst: order === "newest" };
     const rows = await readFeed(db, { actorId, requestId, access: await accessOf(viewerOf(call.caller)), ...where, limit });
-    const page = rows.slice(0, limit);
-    const last = page.at(-1);
-    const position = last && ({ xid: last.xid, id: last.id, version: String(last.version) } satisfies FeedPosition);
+    const positionOf = ({ xid, id, version }: FeedRow): FeedPosition => ({ xid, id, version: String(version) });
+    const { items, ...next } = toPage(rows, limit, (last) => cursors.seal(bound, [positionOf(last), frame]));
     return {
-      items: page.flatMap(toEntry),
-      ...(rows.length > limit && { nextCursor: cursors.seal(bound, [position, frame]) }),
+      items: items.flatMap(toEntry),
+      ...next,
       until: toUntil(horizon),
       completeUntil: new Date(completeUntil),
     };

@@ -1,5 +1,6 @@
 /** The REST operations on the history of patients. */
 import { createRoute, z } from "@hono/zod-openapi";
+import { pageCursor, pageLimit } from "@pm/kit/http/paging";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
@@ -7,7 +8,7 @@ import { sincePattern } from "./changes.ts";
 import { type createFeed, type FeedEntry, feedOrders } from "./feed.ts";
 import type { createHistory, PastVersion } from "./history.ts";
 import { HistorySchema, PatientChangesSchema, PatientVersionSchema } from "./history-schemas.ts";
-import { cursor, limit, params } from "./request.ts";
+import { params } from "./request.ts";
 import { listsOf } from "./views.ts";
 
 const before = z.coerce
@@ -23,7 +24,7 @@ const readPatientHistory = createRoute({
   path: "/patients/{id}/history",
   tags: ["History"],
   summary: "Read the versions of a patient: who changed what, and when",
-  request: { params, query: z.strictObject({ limit, cursor, before }) },
+  request: { params, query: z.strictObject({ limit: pageLimit(), cursor: pageCursor(), before }) },
   responses: { 200: jsonAnswer(HistorySchema, "The newest versions first"), ...errorAnswers("not_found") },
 });
 
@@ -63,8 +64,8 @@ later only with a \`since\` from before they were made, and none of a patient th
       }),
       until: place.openapi({ description: "The last ones: an instant before which they were made, or `until` of an answer." }),
       order: z.enum(feedOrders).default("oldest").openapi({ description: "Which ones come first." }),
-      limit,
-      cursor,
+      limit: pageLimit(),
+      cursor: pageCursor(),
     }),
   },
   responses: { 200: jsonAnswer(PatientChangesSchema, "A page of versions") },

@@ -1,5 +1,6 @@
 /** What callers get of the history of patients. */
 import { z } from "@hono/zod-openapi";
+import { nextCursor } from "@pm/kit/http/paging";
 import { examplePatient, FieldChangesSchema, PatientSchema } from "./schemas.ts";
 
 const ActionSchema = z.enum(["registered", "imported", "updated", "deleted", "restored", "merged", "unmerged", "erased"]);
@@ -18,7 +19,7 @@ export const HistorySchema = z
         changes: FieldChangesSchema,
       }),
     ),
-    nextCursor: z.string().optional(),
+    nextCursor,
   })
   .openapi("PatientHistory", {
     example: {
@@ -63,7 +64,7 @@ export const PatientChangesSchema = z
     items: z.array(z.union([VersionSchema, DeletionSchema])).openapi({
       description: "Versions with their whole content. By `deleted` and `erased` a patient is gone, and they have none.",
     }),
-    nextCursor: z.string().optional().openapi({ description: "Send it as `cursor` with the same parameters; missing on the last page." }),
+    nextCursor,
     until: z.string().openapi({
       description: "Where this answer ends, exactly: send it as the next `since`. All pages of an answer have the same.",
     }),

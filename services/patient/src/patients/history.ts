@@ -1,6 +1,7 @@
 /** Every version of a patient: who, when, and what differs from the one before. */
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError } from "@pm/kit/errors";
+import { type PageRequest, toPage } from "@pm/kit/http/paging";
 import { isUuid } from "@pm/kit/uuid";
 import type { Call } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
@@ -40,18 +41,17 @@ export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: C
 
   return {
     /** The newest versions first. */
-    async read(call: Call, id: string, query: { limit: number; cursor?: string | undefined; before?: number | undefined }) {
+    async read(call: Call, id: string, { limit, cursor, before: below }: PageRequest & { before?: number | undefined }) {
       await find(call, id);
       const bound = ["history", id.toLowerCase()];
-      const before = query.cursor === undefined ? query.before : Number(cursors.open(bound, query.cursor)[0]);
+      const before = cursor === undefined ? below : Number(cursors.open(bound, cursor)[0]);
       const who = { actor: call.actorId, requestId: call.requestId };
       // One version more than asked for, to compare the last one with.
-      const versions = await readVersions(db, { ...who, id, before, limit: query.limit + 1 });
-      const items = versions.slice(0, query.limit).map(({ record, ...version }, index): HistoryItem => {
+      const versions = await readVersions(db, { ...who, id, before, limit: limit + 1 });
+      const compared = versions.map(({ record, ...version }, index): HistoryItem => {
         return { ...version, changes: diffRecords(versions[index + 1]?.record ?? {}, record) };
       });
-      const last = items.at(-1);
-      return { items, ...(versions.length > query.limit && last && { nextCursor: cursors.seal(bound, [last.version]) }) };
+      return toPage(compared, limit, ({ version }) => cursors.seal(bound, [version]));
     },
 
     /** @throws AppError not_found without such a version, gone if it has no content */

@@ -1,4 +1,5 @@
 /** The statements behind lists. Every page costs the same, because it begins where an index says. */
+import { hash } from "node:crypto";
 import { insertIntoAudit, insertPatientsOf, returningEntry } from "@pm/kit/audit/audit";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import { type RawBuilder, sql } from "kysely";
@@ -145,11 +146,13 @@ export type ListRequest = {
   sort: Sort;
   /** Whether some rows are as the version before wrote them. */
   asBefore: boolean;
+  /** Whether such statements differ by their values only, but for some dozens of forms. Each form is kept on each connection. */
+  hasFewForms: boolean;
 };
 
 /** Reads the rows of a page and one more, and writes into the audit trail who was shown whom. */
 export async function readList(db: PatientDatabase, request: ListRequest): Promise<ListedRow[]> {
-  const { actorId, requestId, purpose, limit, branches } = request;
+  const { actorId, requestId, purpose, limit, branches, hasFewForms } = request;
   const [only] = branches;
   const matches =
     branches.length === 1 && only
@@ -159,7 +162,7 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
           sql` union all `,
         )}) tiers limit ${limit + 1}`;
   // Accounts are looked up for the page only: a search may find thousands, of which the order by name picks the first ones.
-  const { rows } = await sql<ListedRow>`
+  const statement = sql<ListedRow>`
     with page as materialized (${matches}), audited as (
       ${sql.raw(insertIntoAudit)}
       select ${actorId}, ${`patient.${purpose}`}, 'patients', ${requestId},
@@ -168,8 +171,11 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
     ), shown as (
       ${sql.raw(insertPatientsOf("audited", `select id from page limit ${limit}`))}
     )
-    select page.*, (select account_id from patient_billing where patient_id = page.id) as account_id from page`.execute(db.kysely);
-  return rows;
+    select page.*, (select account_id from patient_billing where patient_id = page.id) as account_id from page`;
+  if (!hasFewForms) return (await statement.execute(db.kysely)).rows;
+  // Postgres plans it each time, but reads and analyses its text only once per connection.
+  const { sql: text, parameters } = statement.compile(db.kysely);
+  return db.query({ name: `patients_list_${hash("md5", text)}`, text }, [...parameters]);
 }
 
 function branchOf({ limit, access, after, sort, asBefore }: ListRequest, branch: Branch): RawBuilder<unknown> {

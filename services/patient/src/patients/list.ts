@@ -1,6 +1,7 @@
 /** Lists of patients: filtered, searched, ordered, page by page. */
 import { memoize } from "@pm/kit/calendar";
 import type { Cursors } from "@pm/kit/cursor";
+import { type Page, type PageRequest, toPage } from "@pm/kit/http/paging";
 import { type Call, viewerOf } from "../caller.ts";
 import type { PatientDatabase } from "../database.ts";
 import type { Patient } from "../tables.ts";
@@ -37,18 +38,15 @@ export type Filters = Omit<StoredFilters, "city"> & {
   where?: Where | undefined;
 };
 /** Without `sort` the order is that of creation, and a search shows exact matches first. */
-export type PageQuery = Filters & {
-  limit: number;
-  cursor?: string | undefined;
-  sort?: Sort | undefined;
-  count?: "exact" | undefined;
-};
+export type PageQuery = Filters &
+  PageRequest & {
+    sort?: Sort | undefined;
+    count?: "exact" | undefined;
+  };
 type Purpose = "listed" | "exported";
 
-/** `nextCursor` is missing on the last page. Totals are on the first page only; the estimate is exact if that page is the last too. */
-export type Page = {
-  items: Patient[];
-  nextCursor?: string;
+/** Totals are on the first page only; the estimate is exact if that page is the last too. */
+export type PatientPage = Page<Patient> & {
   totalEstimate?: number;
   total?: number;
   until?: string;
@@ -79,7 +77,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
   const accessOf = createAccess(db);
   const frequencies = createWordFrequencies(db);
 
-  async function planOf(call: Call, query: Omit<PageQuery, "limit">, bound: unknown[], asBefore: boolean): Promise<Plan> {
+  async function planOf(call: Call, query: PageQuery, bound: unknown[], asBefore: boolean): Promise<Plan> {
     const { cursor, sort, city } = query;
     const { after, horizon: known } = cursor === undefined ? {} : toPosition(cursors.open(bound, cursor));
     const access = await accessOf(viewerOf(call.caller));
@@ -95,6 +93,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       horizon,
       sort: sort ?? "createdAt",
       asBefore,
+      hasFewForms: isSearchOnly(query),
       filter: since && horizon ? both(filters, changedCondition(since, horizon)) : filters,
       fields: searched && (searched.isIndexed ? "found" : "walked"),
       ...matchesOf(query.q === undefined ? "everybody" : readSearch(query.q, { ...search, asBefore }), sort === undefined),
@@ -103,8 +102,8 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
 
   /** The rows of a page and one more. Tiers share a statement, up to the first one that most likely fills the page. */
   async function read(call: Call, plan: Plan, branches: PlannedBranch[], limit: number, purpose: Purpose): Promise<ListedRow[]> {
-    const { access, after, sort, asBefore } = plan;
-    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore };
+    const { access, after, sort, asBefore, hasFewForms } = plan;
+    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore, hasFewForms };
     const enough = branches.findIndex(({ expected }) => expected > enoughMatches) + 1 || branches.length;
     const rows: ListedRow[] = [];
     for (const group of [branches.slice(0, enough), branches.slice(enough)])
@@ -115,7 +114,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
 
   return {
     /** A page of a list. An export is pages too, and needs no total. */
-    async page(call: Call, query: PageQuery, purpose: Purpose = "listed"): Promise<Page> {
+    async page(call: Call, query: PageQuery, purpose: Purpose = "listed"): Promise<PatientPage> {
       const { limit, cursor, count, ...asked } = query;
       const asBefore = !isRewritten();
       // The order by name changes once, when the last row is rewritten.
@@ -124,17 +123,16 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       // Read before the horizon is.
       const completeUntil = isFirst ? await readCompleteUntil(db) : undefined;
       const plan = await planOf(call, query, bound, asBefore);
-      const expected = expectedRows(db, plan, isSearchOnly(asked) ? frequencies : undefined);
+      const expected = expectedRows(db, plan, plan.hasFewForms ? frequencies : undefined);
       const rows = await read(call, plan, await branchesOf(plan, expected), limit, purpose);
-      const page = rows.slice(0, limit);
-      const last = page.at(-1);
+      const { items, ...next } = toPage(rows, limit, ({ tier, sort_key, id }) => cursors.seal(bound, [tier, sort_key, id, plan.horizon]));
       const more = rows.length > limit;
       const wantsTotal = cursor === undefined && purpose === "listed";
       const total = wantsTotal && count ? (more ? await countRows(db, everyMatch(plan)) : rows.length) : undefined;
       const estimate = wantsTotal && more ? Math.max(await expected.visible("beginning"), rows.length) : rows.length;
       return {
-        items: page.map(toPatient),
-        ...(more && last && { nextCursor: cursors.seal(bound, [last.tier, last.sort_key, last.id, plan.horizon]) }),
+        items: items.map(toPatient),
+        ...next,
         ...(wantsTotal && { totalEstimate: total ?? estimate }),
         ...(total !== undefined && { total }),
         ...(plan.horizon && { until: toUntil(plan.horizon) }),
@@ -157,6 +155,8 @@ type Plan = {
   horizon: Horizon | undefined;
   sort: Sort;
   asBefore: boolean;
+  /** Whether words alone decide who matches. */
+  hasFewForms: boolean;
   filter: Condition;
   /** Of a search by fields: whether an index finds those whom it is about, or patients are looked through in the order of the list. */
   fields: "found" | "walked" | undefined;
@@ -191,8 +191,7 @@ type Expected = { matches: (tier: Tier) => Promise<number>; visible: (tier: Tier
 /** A branch, and how many of its matches the caller may see; 0 if nobody asked. */
 type PlannedBranch = Branch & { expected: number };
 
-/** Whether words alone decide who matches. */
-const isSearchOnly = ({ q, sort, deleted, ...others }: Filters & Pick<PageQuery, "sort">): boolean =>
+const isSearchOnly = ({ q, sort, deleted, limit, cursor, count, ...others }: PageQuery): boolean =>
   !deleted && Object.values(others).every((value) => value === undefined);
 
 /** Each is asked once, when it is needed. Of words alone the sample says it, of everything else the planner. */

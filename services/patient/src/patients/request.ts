@@ -1,13 +1,12 @@
 /** What routes on patients share: parameters, headers, filters of lists, and how an answer shows a patient. */
 import { z } from "@hono/zod-openapi";
-import { cursorPattern } from "@pm/kit/cursor";
 import { entityTags } from "@pm/kit/http/etag";
 import { plainText } from "@pm/kit/http/schemas";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import type { Patient } from "../tables.ts";
 import { sincePattern } from "./changes.ts";
 import { identifierLimits, readKey } from "./identifiers.ts";
-import type { Filters, Page } from "./list.ts";
+import type { Filters, PatientPage } from "./list.ts";
 import { listsOf } from "./views.ts";
 
 /** A patient as answers show it. */
@@ -25,7 +24,7 @@ export function toBody({ id, version, record, createdAt, updatedAt, deletedAt, m
   };
 }
 
-export const toPageBody = ({ items, completeUntil, ...page }: Page) => ({
+export const toPageBody = ({ items, completeUntil, ...page }: PatientPage) => ({
   ...page,
   items: items.map(toBody),
   ...(completeUntil && { completeUntil: completeUntil.toISOString() }),
@@ -45,13 +44,6 @@ export const ifMatch = z.object({
       example: '"1"',
     }),
 });
-export const limit = z.coerce.number().int().min(1).max(200).default(50);
-export const cursor = z
-  .string()
-  .max(2_000)
-  .regex(cursorPattern, "must be the nextCursor of an answer")
-  .optional()
-  .openapi({ description: "`nextCursor` of the page before." });
 export const idempotencyKey = plainText.min(1).max(200).openapi({ pattern: plainTextPattern }).optional();
 // Postgres has no day before the year 1.
 const date = z.iso.date().refine((value) => value >= "0001-01-01", "must be a date as YYYY-MM-DD");

@@ -1,5 +1,6 @@
 /** The REST operations on patients. */
 import { createRoute, z } from "@hono/zod-openapi";
+import { pageCursor, pageLimit } from "@pm/kit/http/paging";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody, plainText } from "@pm/kit/http/schemas";
 import { plainTextPattern } from "@pm/kit/plain-text";
@@ -8,7 +9,7 @@ import { duplicateModes, type Patient } from "../tables.ts";
 import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema, PatientRestoreSchema } from "./body-schemas.ts";
 import { type Lists, sorts } from "./list.ts";
 import type { Patients } from "./patients.ts";
-import { cursor, filters, filtersOf, idempotencyKey, ifMatch, limit, params, toBody, toPageBody } from "./request.ts";
+import { filters, filtersOf, idempotencyKey, ifMatch, params, toBody, toPageBody } from "./request.ts";
 import {
   PatientPageSchema,
   PatientSchema,
@@ -38,8 +39,8 @@ const listPatients = createRoute({
     "Pages by cursor. A later page costs what the first one costs, and patients that are added or deleted meanwhile do not shift it.",
   request: {
     query: z.strictObject({
-      limit,
-      cursor,
+      limit: pageLimit(),
+      cursor: pageCursor(),
       sort: z
         .enum(sorts)
         .optional()

@@ -1,5 +1,6 @@
 /** What callers get. */
 import { z } from "@hono/zod-openapi";
+import { nextCursor } from "@pm/kit/http/paging";
 import { identifierTypes, maritalStatuses, nameUses, phoneUses, placeUses, sexes } from "../tables.ts";
 
 /** What the OpenAPI document says of itself. */
@@ -151,10 +152,7 @@ export const RegisteredPatientSchema = PatientSchema.extend({
 export const PatientPageSchema = z
   .object({
     items: z.array(PatientSchema),
-    nextCursor: z
-      .string()
-      .optional()
-      .openapi({ description: "Send it as `cursor` with the same filters and order; missing on the last page." }),
+    nextCursor,
     totalEstimate: z.int().optional().openapi({
       description: "On the first page: how many there are, as the database estimates it. An estimate, unless there is no next page.",
     }),
@@ -277,6 +275,6 @@ export const IdsSchema = z
   .object({
     ids: z.array(z.uuid()),
     opening: z.array(z.uuid()).openapi({ description: "The ids among them whose billing account this service is about to open." }),
-    nextCursor: z.string().optional(),
+    nextCursor,
   })
   .openapi("PatientIds", { example: { ids: [examplePatient.id], opening: [] } });

@@ -1,12 +1,13 @@
 /** The search by fields: a POST, so that no address that is logged anywhere has what is looked for. */
 import { createRoute, z } from "@hono/zod-openapi";
+import { pageCursor } from "@pm/kit/http/paging";
 import type { RestApp } from "@pm/kit/http/rest";
 import { jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
 import { sincePattern } from "./changes.ts";
 import { type Lists, sorts } from "./list.ts";
-import { cursor, toPageBody } from "./request.ts";
+import { toPageBody } from "./request.ts";
 import { PatientPageSchema } from "./schemas.ts";
 import { readWhere } from "./where.ts";
 import { recordStates, textForms, whereFields } from "./where-store.ts";
@@ -63,7 +64,7 @@ year, after \`eq\`, \`ne\`, \`gt\`, \`ge\`, \`lt\`, \`le\`, \`sa\` or \`eb\`, as
     }),
     sort: z.enum(sorts).optional().openapi({ description: "By default the order of creation." }),
     limit: z.int().min(1).max(200).optional().openapi({ description: "50 by default." }),
-    cursor,
+    cursor: pageCursor(),
     count: z.enum(["exact"]).optional().openapi({ description: "Adds `total` to the first page." }),
   })
   .openapi("PatientSearch", { example });

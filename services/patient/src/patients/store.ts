@@ -13,9 +13,10 @@ import { withDetails } from "./details-store.ts";
 /** A read of one patient. */
 export type Reading = { id: string; viewer: Viewer; requestId: string };
 
-export const patientColumns = `p.id, p.version, p.name, p.first_name, p.last_name, coalesce(p.email, p.shared_email) as email,
-  p.phone_number, p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.details,
-  p.created_at, p.updated_at, p.deleted_at, p.merged_into`;
+export const recordColumns = `p.name, p.first_name, p.last_name, coalesce(p.email, p.shared_email) as email, p.phone_number,
+  p.date_of_birth, p.address_text, p.street, p.city, p.state, p.zip_code, p.sex, p.registered_date, p.details`;
+
+export const patientColumns = `p.id, p.version, ${recordColumns}, p.created_at, p.updated_at, p.deleted_at, p.merged_into`;
 
 /**
  * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres reads the
@@ -72,7 +73,9 @@ export type PatientRow = Omit<PatientsTable, Unread> & {
   account_id: string | null;
 };
 
-export function toPatient(row: PatientRow): Patient {
+export type RecordRow = Omit<PatientRow, "id" | "version" | "account_id" | "created_at" | "updated_at" | "deleted_at" | "merged_into">;
+
+export function toRecord(row: RecordRow): PatientRecord {
   const columns: PatientRecord = {
     name: row.name,
     ...(row.first_name !== null && { firstName: row.first_name }),
@@ -92,10 +95,14 @@ export function toPatient(row: PatientRow): Patient {
     ...(row.sex !== null && { sex: row.sex }),
     registeredDate: row.registered_date,
   };
+  return row.details ? withDetails(columns, row.details) : columns;
+}
+
+export function toPatient(row: PatientRow): Patient {
   return {
     id: row.id,
     version: Number(row.version),
-    record: row.details ? withDetails(columns, row.details) : columns,
+    record: toRecord(row),
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     accountId: row.account_id ?? undefined,

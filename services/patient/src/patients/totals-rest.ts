@@ -1,8 +1,8 @@
 /** What other services compare themselves with. Only services may call these operations. */
 import { createRoute, z } from "@hono/zod-openapi";
+import { pageCursor, pageLimit } from "@pm/kit/http/paging";
 import type { RestApp } from "@pm/kit/http/rest";
 import { jsonAnswer } from "@pm/kit/http/schemas";
-import { cursor } from "./request.ts";
 import { IdsSchema, TotalsSchema } from "./schemas.ts";
 import type { createTotals } from "./totals.ts";
 
@@ -21,7 +21,7 @@ const listPatientIds = createRoute({
   path: "/patients:ids",
   tags: ["Internal"],
   summary: "List the ids of all patients, for consistency checks",
-  request: { query: z.strictObject({ limit: z.coerce.number().int().min(1).max(10_000).default(1_000), cursor }) },
+  request: { query: z.strictObject({ limit: pageLimit({ most: 10_000, usual: 1_000 }), cursor: pageCursor() }) },
   responses: { 200: jsonAnswer(IdsSchema, "Ids, with those of deleted patients") },
 });
 

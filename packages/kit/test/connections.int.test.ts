@@ -1,0 +1,45 @@
+/** Who waits how long for a Postgres that is busy. */
+import { connect, createServer, type Server } from "node:net";
+import { testDatabase } from "@pm/stack/testing";
+import { Pool } from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createLogger } from "../src/log.ts";
+import { connectionConfig, openDatabase } from "../src/postgres/database.ts";
+
+const busyMs = 5_000;
+const urls = await testDatabase("connections");
+let busy: Server;
+let url: string;
+
+/** Passes everything on to Postgres, but takes its time before it begins. */
+beforeAll(async () => {
+  const postgres = new URL(urls.databaseUrl);
+  busy = createServer((client) => {
+    client.on("error", () => undefined);
+    setTimeout(() => {
+      const server = connect(Number(postgres.port), postgres.hostname);
+      server.on("error", () => client.destroy());
+      client.on("close", () => server.destroy());
+      client.pipe(server).pipe(client);
+    }, busyMs);
+  });
+  await new Promise<void>((resolve) => busy.listen(0, "127.0.0.1", resolve));
+  const { port } = busy.address() as { port: number };
+  url = Object.assign(new URL(postgres), { hostname: "127.0.0.1", port }).href;
+});
+afterAll(async () => {
+  busy.close();
+  await urls.drop();
+});
+
+test("a command waits for Postgres while it is busy", async () => {
+  const pool = new Pool({ ...connectionConfig({ url }), max: 1 });
+  expect((await pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+  await pool.end();
+});
+
+test("a request does not", async () => {
+  const database = openDatabase({ settings: { url }, poolSize: 1, applicationName: "busy", log: createLogger("test", "silent") });
+  await expect(database.pool.query("select 1")).rejects.toThrow(/timeout/);
+  await database.kysely.destroy();
+});
