@@ -26,6 +26,9 @@ export const auditTableOfBilling: Record<
     by: () => rpc("GetBillingAccount", { accountId: ids.account }),
   },
   "billing.v1.BillingInternalService/GetErasureHolds": { none: "tells patient-service sums and counts, and nobody else" },
+  "billing.v1.BillingInternalService/RestrictParty": {
+    none: "for patient-service only; leaves account.restricted (erasure.int.test.ts of billing)",
+  },
   "billing.v1.BillingInternalService/EraseParty": {
     none: "for patient-service only; leaves account.erased (erasure.int.test.ts of billing)",
   },

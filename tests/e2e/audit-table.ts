@@ -260,6 +260,7 @@ export const auditTable: Record<keyof typeof operations, AuditRow> = {
   "analytics.reportBilling": { leaves: "report.read", by: () => get("/analytics/billing") },
   "analytics.reportActivity": { leaves: "report.read", by: () => get("/analytics/activity") },
   "analytics.checkConsistency": { none: counts },
+  "analytics.readErasure": { none: counts },
   "analytics.rebuild": { leaves: "rollups.rebuild-requested", by: () => post("/analytics:rebuild") },
   "analytics.getRebuild": { none: noPerson },
   "analytics.listDeadLetters": { leaves: "dead-letters.listed", by: () => get("/analytics/dead-letters") },

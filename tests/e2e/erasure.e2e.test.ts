@@ -146,6 +146,9 @@ test("after an erasure no dump of any database has a value of the patient, and t
   expect((await admin.send("POST", `/patients/${id}:erase`, { reason: "They asked by letter" })).status).toBe(202);
   await expect.poll(() => stateOf(id), { timeout: 20_000 }).toBe("erased");
   await expect.poll(isForgotten(id), { timeout: 20_000 }).toBe(true);
+  const { removed } = await ask("GET", `/patients/${id}/erasure`);
+  expect(removed.at(-1)).toMatchObject({ service: "analytics", counts: { events: 2, deadLetters: 0, rollups: expect.any(Number) } });
+  expect(removed.at(-1).counts.rollups).toBeGreaterThan(0);
   for (const value of values) expect(await databasesWith(value), value).toEqual([]);
 
   expect(await registered()).toBe(before);

@@ -207,6 +207,7 @@ test.each([
   ["POST", "/auth/keys/@rotate"],
   ["POST", "/analytics/@rebuild"],
   ["GET", "/billing/@totals"],
+  ["GET", "/erasures/0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f"],
   ["GET", "/auth"],
   ["GET", "/auth/metrics"],
   ["GET", "/AUTH/ME"],

@@ -10,6 +10,7 @@ import { createCharts } from "./charts/renderer.ts";
 import { readConfig } from "./config.ts";
 import { registerDashboard } from "./dashboard/rest.ts";
 import { createDashboardSessions } from "./dashboard/session.ts";
+import { registerErasures } from "./erasure/rest.ts";
 import { applyEvents } from "./ingest/ingest.ts";
 import { createConsistency } from "./operations/consistency.ts";
 import { registerOperations } from "./operations/rest.ts";
@@ -67,6 +68,7 @@ const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, s
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerReports(rest, { reports, charts, audit });
 registerOperations(rest, { audit, deadLetters, rebuilds, consistency, wakeRebuilder: rebuildLeader.wake });
+registerErasures(rest, { database });
 registerTrail(rest, parts);
 registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone, now: Date.now });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

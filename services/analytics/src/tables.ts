@@ -53,7 +53,7 @@ export type Tables = {
   publications: { week: LocalDate; until: Date; seq: bigint; published_at: Generated<Date> };
   publication_figures: { week: LocalDate; measure: string; value: string; amount: string; since: LocalDate | null; shown: boolean };
   publication_accounts: { measure: string; value: string; account: string; amount: string };
-  erasures: { patient_id: string; erasure_id: string; erased_at: Generated<Date> };
+  erasures: { patient_id: string; erasure_id: string; erased_at: Generated<Date>; removed: Generated<Record<string, number>> };
   watermarks: { topic: string; partition: number; next_offset: bigint; event_time: Date };
 } & AuditTables &
   CheckTables &

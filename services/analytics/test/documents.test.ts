@@ -7,6 +7,7 @@ import { createRestApp, type RestApp } from "@pm/kit/http/rest";
 import { createLogger } from "@pm/kit/log";
 import { expect, test } from "vitest";
 import { registerDashboard } from "../src/dashboard/rest.ts";
+import { registerErasures } from "../src/erasure/rest.ts";
 import { registerOperations } from "../src/operations/rest.ts";
 import { registerReports } from "../src/reports/rest.ts";
 import { about } from "../src/reports/schemas.ts";
@@ -45,6 +46,7 @@ const recording = {
 } as RestApp;
 registerReports(recording, {} as never);
 registerOperations(recording, {} as never);
+registerErasures(recording, {} as never);
 registerDashboard(recording, {} as never);
 registerTrail(recording, { service: "analytics" } as never);
 
@@ -83,7 +85,7 @@ test("each body and each answer has an example that its own schema accepts", () 
     ];
     for (const [where, documented = {}, declared] of contents)
       for (const [mediaType, { example, schema }] of Object.entries(documented)) {
-        const component = document.components.schemas[schema.$ref?.split("/").at(-1) ?? ""];
+        const component = complete.components.schemas[schema.$ref?.split("/").at(-1) ?? ""];
         const value = example ?? schema.example ?? component?.example;
         const own = (declared as Record<string, { schema: z.ZodType }>)[mediaType]?.schema;
         expect(value, `${operationId} ${where} ${mediaType}`).toBeDefined();

@@ -67,6 +67,12 @@ test("the person moves to unknown in every breakdown, totals stay, and a rebuild
   expect(await totals()).toEqual(before);
   expect(await sums("patients.registered.city")).toEqual({ Springfield: 1, "": 1 });
   expect(await sums("patients.deleted")).toEqual({ "": 1 });
+  const noted = async () => (await asOwner("select removed from erasures where patient_id = $1", [idOf("gone")]))[0].removed;
+  expect(await noted()).toMatchObject({ events: 2, deadLetters: 0, copiesOfDeadLetters: 0, rollups: expect.any(Number) });
+  const { rollups: changed } = await noted();
+  expect(changed).toBeGreaterThan(0);
+  await apply(erased("gone", 3));
+  expect((await noted()).rollups).toBe(changed);
   for (const word of ["Quillonville", "Quillonbury", "1955-05-05"]) expect(await tablesWith(migrationDatabaseUrl, word), word).toEqual([]);
   const live = await rollups();
   await rebuild();

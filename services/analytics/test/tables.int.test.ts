@@ -51,7 +51,7 @@ test("the types of the tables match the migrations", async () => {
       shown: "boolean",
     },
     publication_accounts: { measure: "text", value: "text", account: "uuid", amount: "numeric" },
-    erasures: { patient_id: "uuid", erasure_id: "uuid", erased_at: "timestamptz default" },
+    erasures: { patient_id: "uuid", erasure_id: "uuid", erased_at: "timestamptz default", removed: "jsonb default" },
     watermarks: { topic: "text", partition: "integer", next_offset: "bigint", event_time: "timestamptz" },
   };
   expect(await readTables("analytics")).toEqual(tables);

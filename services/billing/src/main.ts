@@ -14,6 +14,7 @@ import { createPayerBalance } from "./accounts/payer-balance.ts";
 import { readConfig } from "./config.ts";
 import { createPdfPool } from "./documents/pdf-pool.ts";
 import { about, registerDocuments } from "./documents/rest.ts";
+import { createConcealing } from "./erasure/concealing.ts";
 import { createErasure } from "./erasure/erasure.ts";
 import { createInvoices } from "./invoices/invoices.ts";
 import { createReductions } from "./invoices/reductions.ts";
@@ -61,14 +62,15 @@ const reductions = createReductions(shared);
 const history = createHistory(shared);
 const statements = createStatements(shared);
 const erasure = createErasure({ ...shared, retentionYears: config.BILLING_RETENTION_YEARS });
+const concealing = createConcealing({ db });
 const links = createLinks({ ...shared, statements });
 
 const clinic = { name: config.CLINIC_NAME, address: config.CLINIC_ADDRESS, paymentDetails: config.CLINIC_PAYMENT_DETAILS };
 const rest = createRestApp({ ...parts, ...about, verifier });
 const pdfPool = createPdfPool({ log, lifecycle });
 const trail = { audit, patientsOf: (accountIds: string[]) => patientsOf(db, accountIds) };
-registerDocuments(rest, { ...trail, invoices, reductions, payers, statements, links, pdfPool, clinic, clinicTimeZone, now });
-registerBooks(rest, { ...trail, books: createBooks(shared) });
+registerDocuments(rest, { ...trail, invoices, reductions, payers, statements, links, concealing, pdfPool, clinic, clinicTimeZone, now });
+registerBooks(rest, { ...trail, books: createBooks(shared), concealed: concealing.concealed });
 registerTotals(rest, shared);
 registerTrail(rest, { ...parts, ofPatient: (patientId) => trailOf(db, patientId) });
 await listenRpc({
@@ -83,6 +85,7 @@ await listenRpc({
       reductions,
       history,
       erasure,
+      concealing,
       watch,
       patients,
       verifier,

@@ -11,6 +11,7 @@ import { type Accounts, accountNotFound } from "./accounts/accounts.ts";
 import { requireKnownPatients } from "./accounts/known-patients.ts";
 import type { PayerBalance } from "./accounts/payer-balance.ts";
 import type { AccountKey } from "./accounts/store.ts";
+import { type Concealing, hasTexts } from "./erasure/concealing.ts";
 import type { Erasure } from "./erasure/erasure.ts";
 import { requestKey } from "./idempotency/idempotency.ts";
 import type { Invoices } from "./invoices/invoices.ts";
@@ -37,6 +38,7 @@ type Rules = {
   reductions: Reductions;
   history: History;
   erasure: Erasure;
+  concealing: Concealing;
   watch: Watch;
   patients: Patients;
   verifier: Verifier;
@@ -48,17 +50,41 @@ type Rules = {
 const { method } = BillingService;
 
 export function registerBilling(router: ConnectRouter, rules: Rules): void {
-  router.service(BillingService, { ...accountMethods(rules), ...payerMethods(rules), ...ledgerMethods(rules), ...invoiceMethods(rules) });
+  const methods = { ...accountMethods(rules), ...payerMethods(rules), ...ledgerMethods(rules), ...invoiceMethods(rules) };
+  router.service(BillingService, concealingAnswers(methods, rules.concealing));
   const { links, erasure } = rules;
   router.service(BillingInternalService, {
     linkAccounts: (request, context) => links.set(request, rpcContext(context)),
     unlinkAccounts: (request, context) => links.set(request, rpcContext(context)),
     getErasureHolds: async ({ patientId }) => ({ holds: await erasure.holds(patientId) }),
+    restrictParty: async (request, context) => {
+      await erasure.restrict(request, rpcContext(context));
+      return {};
+    },
     eraseParty: (request, context) => erasure.erase(request, rpcContext(context)),
   });
 }
 
 type Methods = Partial<ServiceImpl<typeof BillingService>>;
+type Unary = (request: unknown, context: HandlerContext) => Promise<object>;
+type Streaming = (request: unknown, context: HandlerContext) => AsyncIterable<object>;
+
+/** The same methods, whose answers do not have the names and texts of restricted accounts unless the caller may read them. */
+function concealingAnswers(methods: Methods, { conceal }: Concealing): Methods {
+  const concealing = BillingService.methods.map(({ localName, output, methodKind }) => {
+    const made = methods[localName as keyof Methods];
+    if (!made || !hasTexts(output)) return [localName, made];
+    if (methodKind === "unary") {
+      const unary: Unary = async (request, context) => conceal(callerOf(context), output, await (made as Unary)(request, context));
+      return [localName, unary];
+    }
+    const streaming: Streaming = async function* (request, context) {
+      for await (const message of (made as Streaming)(request, context)) yield await conceal(callerOf(context), output, message);
+    };
+    return [localName, streaming];
+  });
+  return Object.fromEntries(concealing) as Methods;
+}
 
 function accountMethods({ accounts, links, watch, patients, verifier, audit }: Rules) {
   return {

@@ -32,6 +32,8 @@ export type Tables = {
     version: Generated<bigint>;
     created_at: Date;
     updated_at: Date;
+    /** Since when only administrators read its names and texts. */
+    restricted_at: Date | null;
     erased_at: Date | null;
     /** The account of the survivor, if the patient's record was merged. */
     merged_into: string | null;

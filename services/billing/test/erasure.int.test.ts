@@ -160,10 +160,126 @@ test("why an invoice was voided stands in the invoice, and not in the audit trai
   expect(await tablesWith(migrationDatabaseUrl, "Zanzibar")).toEqual(["invoices"]);
 });
 
+/** Everything that shows something of an account, by every protocol, as somebody sees it. */
+async function shownTo(
+  authorization: string,
+  { word, accountId, patientId, payerId, repeated }: Awaited<ReturnType<typeof billed>> & { repeated: string },
+) {
+  const as = { headers: { authorization } };
+  const [invoice] = await rows("select id from invoices where account_id = $1 and number is not null and status <> 'VOID'", [accountId]);
+  const [note] = await rows("select id from credit_notes where account_id = $1", [accountId]);
+  const [charge] = await rows("select id from charges where account_id = $1 and voided_at is null", [accountId]);
+  const [payment] = await rows("select id from payments where account_id = $1", [accountId]);
+  const year = new Date().getUTCFullYear();
+  const days = { fromDate: `${year - 20}-01-01`, toDate: `${year + 1}-12-31` };
+  const period = `from=${days.fromDate}&to=${days.toDate}`;
+  const all = async (messages: AsyncIterable<unknown>) => Array.fromAsync(messages);
+  const watch = new AbortController();
+  const firstOf = async (messages: AsyncIterable<unknown>) => {
+    for await (const message of messages) return message;
+  };
+  const page = async (path: string) => {
+    const response = await fetch(`${counter.billing.url}${path}`, { headers: { authorization } });
+    expect([path, response.status]).toEqual([path, 200]);
+    return response.text();
+  };
+  const answers: Record<string, unknown> = {
+    account: await client.getBillingAccount({ key: { case: "accountId", value: accountId } }, as),
+    "account as JSON": await (await counter.post("GetBillingAccount", JSON.stringify({ patientId }), authorization)).text(),
+    accounts: await client.listBillingAccounts({ accountIds: [accountId] }, as),
+    payer: await client.getPayer({ payerId }, as),
+    charge: await client.getCharge({ chargeId: charge.id }, as),
+    charges: await client.listCharges({ accountId }, as),
+    payment: await client.getPayment({ paymentId: payment.id }, as),
+    payments: await client.listPayments({ patientId }, as),
+    transactions: await client.listTransactions({ accountId }, as),
+    invoice: await client.getInvoice({ invoiceId: invoice.id }, as),
+    invoices: await client.listInvoices({ accountId }, as),
+    creditNote: await client.getCreditNote({ creditNoteId: note.id }, as),
+    creditNotes: await client.listCreditNotes({ accountId }, as),
+    statement: await client.getStatement({ accountId, ...days }, as),
+    "statement in parts": await all(client.streamStatement({ accountId, ...days }, as)),
+    watch: await firstOf(client.watchAccount({ accountId, position: 0n }, { ...as, signal: watch.signal })),
+    "repeated request": await client.createCharge({ accountId, amount: euros(1n), description: `${word} again`, requestId: repeated }, as),
+    journal: await page(`/billing/journal?${period}&format=ndjson`),
+    "journal as CSV": await page(`/billing/journal?${period}`),
+  };
+  watch.abort();
+  for (const format of ["html", "json"])
+    Object.assign(answers, {
+      [`invoice as ${format}`]: await page(`/billing/invoices/${invoice.id}?format=${format}`),
+      [`credit note as ${format}`]: await page(`/billing/credit-notes/${note.id}?format=${format}`),
+      [`statement as ${format}`]: await page(`/billing/statements/${accountId}?${period}&format=${format}`),
+      [`payer statement as ${format}`]: await page(`/billing/payers/${payerId}/statement?${period}&currency=EUR&format=${format}`),
+    });
+  const text = (answer: unknown) => JSON.stringify(answer, (_, value) => (typeof value === "bigint" ? String(value) : value));
+  return new Map(Object.entries(answers).map(([name, answer]) => [name, text(answer)]));
+}
+
+test("the account of a restricted patient shows names and texts to administrators only, by every door, and amounts to all", async () => {
+  const of = await billed(1);
+  const { patientId, accountId } = of;
+  const repeated = randomUUID();
+  const admin = await issuer.person("admin");
+  await client.createCharge({ accountId, amount: euros(1n), description: `${of.word} again`, requestId: repeated }, headers);
+  for (const [name, text] of await shownTo(counter.clerk, { ...of, repeated })) expect(text, name).toContain(of.word);
+  for (let again = 0; again < 2; again++) await internal.restrictParty({ patientId, erasureId: randomUUID() }, service);
+  for (const [name, text] of await shownTo(counter.clerk, { ...of, repeated })) expect(text, name).not.toContain(of.word);
+  for (const [name, text] of await shownTo(admin, { ...of, repeated })) expect(text, name).toContain(of.word);
+  expect(await rows("select 1 from audit_entries where action = 'account.restricted' and subject = $1", [accountId])).toHaveLength(1);
+
+  const { account } = await client.getBillingAccount({ key: { case: "accountId", value: accountId } }, headers);
+  expect(account).toMatchObject({ accountId, patientId, name: "", email: "", currencyCode: "EUR", transactionCount: 8n });
+  // A clerk can settle what is open. The answer does not even have the text that they have just sent.
+  const payment = { accountId, amount: euros(500n), reference: of.word, requestId: randomUUID() };
+  expect((await client.recordPayment(payment, headers)).payment).toMatchObject({ amount: { minorUnits: 500n }, reference: "" });
+});
+
+test("a payer of a restricted account and of another one keeps their name, and other accounts stay as they are", async () => {
+  const [restricted, other] = [await billed(1), await billed(1)];
+  await client.updateBillingAccount(
+    { account: { accountId: other.accountId, payerId: restricted.payerId }, requestId: randomUUID() },
+    headers,
+  );
+  await internal.restrictParty({ patientId: restricted.patientId, erasureId: randomUUID() }, service);
+  expect((await client.getPayer({ payerId: restricted.payerId }, headers)).payer?.name).toContain(restricted.word);
+  const { accounts } = await client.listBillingAccounts({ accountIds: [restricted.accountId, other.accountId] }, headers);
+  expect(accounts.map(({ name }) => name).sort()).toEqual(["", other.word]);
+});
+
+test("who reads while an account is restricted gets all of it or none, and nothing once it is", async () => {
+  const { word, patientId, accountId } = await billed(1);
+  let isRestricted = false;
+  const read = async () => {
+    for (let shown = true; shown; ) {
+      const wasRestricted = isRestricted;
+      const { charges } = await client.listCharges({ accountId }, headers);
+      const texts = new Set(charges.map(({ description }) => description.includes(word)));
+      expect(texts.size).toBe(1);
+      shown = texts.has(true);
+      expect(shown && wasRestricted).toBe(false);
+    }
+  };
+  const restrict = async () => {
+    await internal.restrictParty({ patientId, erasureId: randomUUID() }, service);
+    isRestricted = true;
+  };
+  await Promise.all([...Array.from({ length: 16 }, read), restrict()]);
+});
+
+test("who has no account is restricted without one, and an erasure takes what was restricted", async () => {
+  await internal.restrictParty({ patientId: randomUUID(), erasureId: randomUUID() }, service);
+  const { word, patientId } = await billed();
+  await internal.restrictParty({ patientId, erasureId: randomUUID() }, service);
+  expect((await erase(patientId)).erased).toMatchObject({ accounts: 1n });
+  expect(await tablesWith(migrationDatabaseUrl, word)).toEqual([]);
+});
+
 test("people and other services may not ask, and the service can erase by the function alone", async () => {
   for (const authorization of [counter.clerk, await issuer.person("admin"), await issuer.service("analytics")])
     for (const call of [
       () => internal.getErasureHolds({ patientId: randomUUID() }, { headers: { authorization } }),
+      () => internal.restrictParty({ patientId: randomUUID(), erasureId: randomUUID() }, { headers: { authorization } }),
       () => internal.eraseParty({ patientId: randomUUID(), erasureId: randomUUID() }, { headers: { authorization } }),
     ])
       expect((await failure(call())).code).toBe(Code.PermissionDenied);

@@ -24,6 +24,7 @@ const tables: TableDescriptions<Tables> = {
     bad_debt: "bigint default",
     tax_payable: "bigint default",
     payer_id: "uuid null",
+    restricted_at: "timestamptz null",
     erased_at: "timestamptz null",
     merged_into: "uuid null",
     link_revision: "bigint default",

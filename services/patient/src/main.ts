@@ -15,6 +15,7 @@ import { registerDisclosures } from "./disclosures/rest.ts";
 import { trailOf } from "./disclosures/store.ts";
 import { openInEmergency } from "./emergencies/emergencies.ts";
 import { registerEmergencies } from "./emergencies/rest.ts";
+import { createErasureInAnalytics } from "./erasure/analytics-client.ts";
 import { createErasureInBilling } from "./erasure/billing-client.ts";
 import { createErasures } from "./erasure/erasures.ts";
 import { registerErasures } from "./erasure/rest.ts";
@@ -85,9 +86,10 @@ billing.startWorker(lifecycle, imports.isRunning);
 const erasing = {
   ...{ db, audit, now, committed, log, retentionYears: config.RECORD_RETENTION_YEARS },
   billing: createErasureInBilling({ billingUrl: config.BILLING_URL, serviceToken }),
+  analytics: createErasureInAnalytics({ analyticsUrl: config.ANALYTICS_URL, serviceToken }),
 };
 const step = createErasureWorker(erasing);
-const { wake } = runAsLeader({ ...parts, name: "patient_erasures", pool: db.pool, pollMs: 10_000, step });
+const { wake } = runAsLeader({ ...parts, name: "patient_erasures", pool: db.pool, pollMs: 2_000, step });
 
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerDocs(rest);

@@ -7,6 +7,7 @@ import { ErasureHoldsSchema } from "@pm/proto/billing/v1/internal";
 import { PatientEventSchema } from "@pm/proto/patient/v1/events";
 import { query } from "@pm/stack/native/postgres";
 import { expect, test } from "vitest";
+import type { ErasureInAnalytics } from "../src/erasure/analytics-client.ts";
 import type { ErasureInBilling } from "../src/erasure/billing-client.ts";
 import { patientsOfThisFile, someBody } from "./testing.ts";
 
@@ -21,12 +22,19 @@ const erasureInBilling: ErasureInBilling = {
     await happening?.();
     return heldInBilling;
   },
+  async restrict() {
+    if (isBillingDown) throw new Error("billing is down");
+  },
   async erase() {
     if (isBillingDown) throw new Error("billing is down");
     return heldInBilling ?? { at: new Date(), removed: { accounts: 1 } };
   },
 };
-const { database, service, admin } = await patientsOfThisFile({ erasureInBilling });
+let isAppliedByAnalytics = true;
+const erasureInAnalytics: ErasureInAnalytics = {
+  erased: async () => (isAppliedByAnalytics ? { at: new Date(), removed: { events: 2, rollups: 9 } } : undefined),
+};
+const { database, service, admin } = await patientsOfThisFile({ erasureInBilling, erasureInAnalytics });
 const eraser = service.as("admin", { hasSecondFactor: true });
 const { db } = service;
 
@@ -88,7 +96,7 @@ test("an erased patient is in no table any more, and everybody gets 404", async 
     ["patient", { records: 1, grants: 1, searchWords: 1, idempotentAnswers: 1, importErrors: 1, importKeys: 1, unsentEvents: 2 }],
     ["patient", { versions: 2 }],
     ["billing", { accounts: 1 }],
-    ["analytics", {}],
+    ["analytics", { events: 2, rollups: 9 }],
   ]);
   expect(await tablesWith(database.migrationDatabaseUrl, word)).toEqual([]);
   for (const path of ["", "/history", "/versions/1", "/access"])
@@ -182,6 +190,20 @@ test("what was begun is completed when billing answers again", async () => {
   await erase(id);
   await service.eraseDue();
   expect((await eraser.send("GET", `/patients/${id}/erasure`)).body.state).toBe("erased");
+});
+
+test("an erasure is complete when analytics has applied its event, also one that the release before has ended", async () => {
+  const { id } = await registered();
+  isAppliedByAnalytics = false;
+  await erase(id);
+  await service.eraseDue();
+  const certificate = async () => (await eraser.send("GET", `/patients/${id}/erasure`)).body;
+  expect(await certificate()).toMatchObject({ state: "erasing", removed: [{}, {}, { service: "billing" }] });
+  await asOwner("update erasures set next_attempt_at = null where patient_id = $1", [id]);
+  isAppliedByAnalytics = true;
+  await service.eraseDue();
+  expect((await certificate()).removed.at(-1)).toMatchObject({ service: "analytics", counts: { events: 2, rollups: 9 } });
+  expect(await certificate()).toMatchObject({ state: "erased" });
 });
 
 test("32 erasures of one patient at once are one", async () => {

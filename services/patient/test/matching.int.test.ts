@@ -5,6 +5,7 @@ import { createLogger } from "@pm/kit/log";
 import { databaseSettings } from "@pm/kit/postgres/database";
 import { testLifecycle } from "@pm/kit/test/lifecycle";
 import { afterAll, expect, test, vi } from "vitest";
+import { findByBirthKey } from "../src/matching/candidates-store.ts";
 import { readModel } from "../src/matching/model-file.ts";
 import { startPairing } from "../src/matching/pairing.ts";
 import { settlePairs } from "../src/matching/pairs-store.ts";
@@ -140,10 +141,12 @@ test("a warning counts who was born on that day and has names that sound alike, 
 });
 
 test("a look at everybody of that day uses the index, in a table of which Postgres has no statistics yet", async () => {
-  const { rows } = await service.db.pool.query(
-    `explain (format json) select array(select id from patients where match_keys[1] between key and key and deleted_at is null
-      order by match_keys[1] limit 21) from unnest('{1}'::int[]) as key`,
-  );
+  const rows: unknown[] = [];
+  const explain = async ({ text }: { text: string }, values: unknown[]) => {
+    rows.push(...(await service.db.pool.query(`explain (format json) ${text}`, values)).rows);
+    return [];
+  };
+  await findByBirthKey({ query: explain }, ["{1}"]);
   expect(JSON.stringify(rows)).toContain("patients_birth_key");
   expect(JSON.stringify(rows)).not.toContain("Seq Scan");
 });
@@ -198,6 +201,29 @@ test("an import says of each line whether its patient may be registered already,
   ]);
   expect(await importLines([twice(known)], "?duplicates=allow")).toMatchObject({ created: 1, possibleDuplicates: [] });
 });
+
+test("of 64 requests and 12 imports with one person at once, one creates them, and each of the others is told", async () => {
+  const person = somebody();
+  // Each import is of another caller, since one caller runs few at once. All of them see every patient.
+  const imports = Array.from({ length: 12 }, async () => {
+    const lines = [twice(person), somebody(), twice(person)].map((line) => JSON.stringify(line)).join("\n");
+    const type = { "content-type": "application/x-ndjson" };
+    const answer = await service.as("admin").send("POST", "/patients:import?duplicates=refuse", lines, type);
+    expect(answer).toMatchObject({ status: 200 });
+    return answer.body as { created: number; failed: number; errors: { line: number }[] };
+  });
+  const requests = Array.from({ length: 64 }, () => admin.send("POST", "/patients?duplicates=refuse", twice(person)));
+  const statuses = (await Promise.all(requests)).map(({ status }) => status);
+  const reports = await Promise.all(imports);
+  const ofRequests = statuses.filter((status) => status === 201).length;
+  // The second line of each import is somebody else.
+  const ofImports = reports.reduce((sum, { created }) => sum + created - 1, 0);
+  expect(ofRequests + ofImports).toBe(1);
+  expect(statuses.filter((status) => status === 409)).toHaveLength(64 - ofRequests);
+  expect(reports.reduce((sum, { errors }) => sum + errors.length, 0)).toBe(24 - ofImports);
+  const { rows } = await service.db.pool.query("select 1 from patients where name ilike $1", [`%${person.lastName}%`]);
+  expect(rows).toHaveLength(1);
+}, 60_000);
 
 const pairsOf = async (as: Client, ids: string[], state = "open") => {
   const pairs: { id: string; score: number; state: string; patients: { id: string }[] }[] = [];

@@ -11,7 +11,7 @@ import { createScoring } from "../src/matching/matching.ts";
 import { readModel } from "../src/matching/model-file.ts";
 import { startPairing } from "../src/matching/pairing.ts";
 import { frequenciesIn } from "../src/matching/training.ts";
-import { blockingKeys } from "../src/patients/blocking-keys.ts";
+import { matchKeys } from "../src/patients/blocking-keys.ts";
 import { type Features, featuresOf } from "../src/patients/features.ts";
 import { toRecord } from "../src/patients/store.ts";
 import { patientsOfThisFile } from "./testing.ts";
@@ -103,7 +103,7 @@ const stored = async () => (await pool.query("select first_id, second_id, score 
 /** Each with each: those who may be one person, and whether they meet. */
 function compareAll(people: { id: string; features: Features }[]) {
   const [score, counts] = [createScoring(model), frequenciesIn(people.map(({ features }) => features))];
-  const keys = people.map(({ features }) => blockingKeys(features));
+  const keys = people.map(({ features }) => matchKeys(features).keys);
   const have = (some: number[]) => keys.filter((each) => some.every((key) => each.includes(key))).length;
   const meet = (one: number, other: number) => {
     const shared = (keys[one] ?? []).filter((key) => keys[other]?.includes(key));
@@ -140,7 +140,7 @@ test("both find every pair that may be one person, but for those who share no ke
       const expected = compareAll(registered);
       expect(byIds(await stored())).toEqual(byIds(expected.filter(({ isMet }) => isMet)));
       const counts = Map.groupBy(
-        registered.flatMap(({ features }) => blockingKeys(features)),
+        registered.flatMap(({ features }) => matchKeys(features).keys),
         (key) => key,
       );
       seen.met += expected.filter(({ isMet }) => isMet).length;

@@ -5,7 +5,7 @@ import { createLogger } from "@pm/kit/log";
 import { databaseSettings } from "@pm/kit/postgres/database";
 import { testLifecycle } from "@pm/kit/test/lifecycle";
 import { afterAll, expect, test, vi } from "vitest";
-import { birthKeys } from "../src/patients/blocking-keys.ts";
+import { matchKeys } from "../src/patients/blocking-keys.ts";
 import { featuresOf } from "../src/patients/features.ts";
 import { createLists } from "../src/patients/list.ts";
 import { startRewriting } from "../src/patients/rewriting.ts";
@@ -73,7 +73,7 @@ test("an old row gets its keys, the one of the day of birth first, and a create 
   const { id } = await create();
   const keys = async () => (await pool.query("select match_keys from patients where id = $1", [id])).rows[0].match_keys;
   const before = await keys();
-  expect(before[0]).toBe(birthKeys(featuresOf(person))[0]);
+  expect(before[0]).toBe(matchKeys(featuresOf(person)).keys[0]);
   await age(id, ["ottilie", "quarzberg"]);
   const settings = databaseSettings({ DATABASE_URL: database.databaseUrl });
   const rewriting = startRewriting({ db: service.db, settings, log: createLogger("patient", "silent"), lifecycle });

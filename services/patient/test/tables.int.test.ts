@@ -149,6 +149,8 @@ const tables: TableDescriptions<Tables> = {
     record_erased_at: "timestamptz null",
     removed: "jsonb default",
     billing_erased_at: "timestamptz null",
+    analytics_erased_at: "timestamptz null",
+    analytics_removed: "jsonb default",
     billing_removed: "jsonb default",
     attempts: "integer default",
     next_attempt_at: "timestamptz null",

@@ -23,6 +23,7 @@ import { registerDisclosures } from "../src/disclosures/rest.ts";
 import { trailOf } from "../src/disclosures/store.ts";
 import { openInEmergency } from "../src/emergencies/emergencies.ts";
 import { registerEmergencies } from "../src/emergencies/rest.ts";
+import type { ErasureInAnalytics } from "../src/erasure/analytics-client.ts";
 import type { ErasureInBilling } from "../src/erasure/billing-client.ts";
 import { createErasures } from "../src/erasure/erasures.ts";
 import { registerErasures } from "../src/erasure/rest.ts";
@@ -79,6 +80,8 @@ type AppOptions = {
   limits?: Parameters<typeof createTransfers>[0]["limits"];
   /** What billing says of erasures. */
   erasureInBilling?: ErasureInBilling;
+  /** What analytics says of them; it has erased everybody where nothing is said. */
+  erasureInAnalytics?: ErasureInAnalytics;
   retentionYears?: number;
   /** Where the trails of other services are. */
   others?: { [service: string]: string };
@@ -87,7 +90,11 @@ type AppOptions = {
 const cursors = createCursors("a key for cursors, long enough to be one");
 
 /** Billing holds nothing and erases everything. */
-const nothingHeld: ErasureInBilling = { holds: async () => undefined, erase: async () => ({ at: new Date(), removed: { accounts: 1 } }) };
+const nothingHeld: ErasureInBilling = {
+  holds: async () => undefined,
+  restrict: async () => undefined,
+  erase: async () => ({ at: new Date(), removed: { accounts: 1 } }),
+};
 
 function registerStreams(rest: RestApp, { db, ...parts }: Parameters<typeof registerFiles>[1] & { db: PatientDatabase }): void {
   registerFiles(rest, parts);
@@ -116,6 +123,7 @@ export async function startPatientApp(
     settings: set = {},
     limits,
     erasureInBilling = nothingHeld,
+    erasureInAnalytics = { erased: async () => ({ at: new Date(), removed: { events: 1 } }) },
     retentionYears = 10,
     others = {},
   }: AppOptions = {},
@@ -152,7 +160,7 @@ export async function startPatientApp(
     sharing: createSharing({ db }),
     openInEmergency: (call, patientId, reason) => openInEmergency(db, call, patientId, reason),
   });
-  const erasing = { db, audit, billing: erasureInBilling, retentionYears, now, committed, log };
+  const erasing = { db, audit, billing: erasureInBilling, analytics: erasureInAnalytics, retentionYears, now, committed, log };
   const eraseDue = createErasureWorker(erasing);
   registerErasures(rest, createErasures({ ...erasing, wake: () => undefined }));
   registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));

@@ -39,7 +39,7 @@ export type ClientScope = (typeof clientScopes)[number];
 /**
  * Scopes that no person has. `auth:internal` is for requests of services to auth, `internal:totals` for the consistency
  * check, `internal:links` for linking the accounts of records that were merged, `internal:erasure` for the erasure of a
- * patient in billing.
+ * patient in billing and analytics.
  */
 const serviceScopes = ["auth:internal", "internal:totals", "internal:links", "internal:erasure"] as const;
 type ServiceScope = (typeof serviceScopes)[number];
@@ -198,6 +198,7 @@ export const operations = {
   "analytics.reportBilling": "analytics:read",
   "analytics.reportActivity": "analytics:read",
   "analytics.checkConsistency": "analytics:detail",
+  "analytics.readErasure": "internal:erasure",
   "analytics.rebuild": "analytics:admin",
   "analytics.getRebuild": "analytics:admin",
   "analytics.listDeadLetters": "analytics:admin",
@@ -244,6 +245,7 @@ export const operations = {
   // Callers without the scope may see the accounts of patients that they may see (services/billing/src/rpc.ts).
   "billing.v1.BillingService/GetBillingAccount": "billing:read",
   "billing.v1.BillingInternalService/GetErasureHolds": "internal:erasure",
+  "billing.v1.BillingInternalService/RestrictParty": "internal:erasure",
   "billing.v1.BillingInternalService/EraseParty": "internal:erasure",
   "billing.v1.BillingService/ListBillingAccounts": "billing:read",
   "billing.v1.BillingService/UpdateBillingAccount": "billing:write",

@@ -210,6 +210,47 @@ export declare type ErasureHolds = Message<"billing.v1.ErasureHolds"> & {
 export declare const ErasureHoldsSchema: GenMessage<ErasureHolds>;
 
 /**
+ * A request to restrict a patient's account.
+ *
+ * @generated from message billing.v1.RestrictPartyRequest
+ */
+export declare type RestrictPartyRequest = Message<"billing.v1.RestrictPartyRequest"> & {
+  /**
+   * The patient, a UUID.
+   *
+   * @generated from field: string patient_id = 1;
+   */
+  patientId: string;
+
+  /**
+   * The erasure that has begun, a UUID.
+   *
+   * @generated from field: string erasure_id = 2;
+   */
+  erasureId: string;
+};
+
+/**
+ * Describes the message billing.v1.RestrictPartyRequest.
+ * Use `create(RestrictPartyRequestSchema)` to create a new message.
+ */
+export declare const RestrictPartyRequestSchema: GenMessage<RestrictPartyRequest>;
+
+/**
+ * The account is restricted, or there is none.
+ *
+ * @generated from message billing.v1.RestrictPartyResponse
+ */
+export declare type RestrictPartyResponse = Message<"billing.v1.RestrictPartyResponse"> & {
+};
+
+/**
+ * Describes the message billing.v1.RestrictPartyResponse.
+ * Use `create(RestrictPartyResponseSchema)` to create a new message.
+ */
+export declare const RestrictPartyResponseSchema: GenMessage<RestrictPartyResponse>;
+
+/**
  * A request to erase the names and free texts of a patient's account.
  *
  * @generated from message billing.v1.ErasePartyRequest
@@ -308,6 +349,18 @@ export declare const BillingInternalService: GenService<{
     methodKind: "unary";
     input: typeof GetErasureHoldsRequestSchema;
     output: typeof GetErasureHoldsResponseSchema;
+  },
+  /**
+   * Lets only administrators read the names and free texts of a patient's account, because the erasure of the patient has
+   * begun. Others see it as it will be when it is erased. May be repeated. For patient-service only. Scope
+   * `internal:erasure`.
+   *
+   * @generated from rpc billing.v1.BillingInternalService.RestrictParty
+   */
+  restrictParty: {
+    methodKind: "unary";
+    input: typeof RestrictPartyRequestSchema;
+    output: typeof RestrictPartyResponseSchema;
   },
   /**
    * Erases the names and free texts of a patient's account; its amounts stay, and it is closed for ever. If something is

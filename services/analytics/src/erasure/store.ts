@@ -1,11 +1,17 @@
 /** Patients who were erased. How, stands in the migration: only its owner may change events. */
-import { sql } from "kysely";
-import type { Db } from "../tables.ts";
+import type { Queries } from "@pm/kit/postgres/transaction";
+import { type Selectable, sql } from "kysely";
+import type { Db, Tables } from "../tables.ts";
 
-/** Removes the demographics from all stored events of a patient. It may be repeated. */
-export async function erasePatient(db: Db, patientId: string, erasureId: string): Promise<void> {
-  await sql`select erase_patient(${patientId}, ${erasureId})`.execute(db);
+/**
+ * Removes the demographics from all stored events of a patient. It may be repeated.
+ * @param rollups how many rows of the roll-ups change because the patient moves to "unknown", for the certificate
+ */
+export async function erasePatient(db: Db, { patientId, erasureId, rollups }: Erasure): Promise<void> {
+  await sql`select erase_patient(${patientId}, ${erasureId}, ${rollups})`.execute(db);
 }
+
+type Erasure = { patientId: string; erasureId: string; rollups: number };
 
 export async function countErasures(db: Db): Promise<number> {
   const { count } = await db
@@ -13,4 +19,12 @@ export async function countErasures(db: Db): Promise<number> {
     .select(({ fn }) => fn.countAll<bigint>().as("count"))
     .executeTakeFirstOrThrow();
   return Number(count);
+}
+
+type ErasureRow = Selectable<Tables["erasures"]>;
+
+/** What was removed of a patient; undefined if they are not erased. */
+export async function findErasure(db: Queries, patientId: string): Promise<ErasureRow | undefined> {
+  const [row] = await db.query<ErasureRow>({ name: "erasure_find", text: "select * from erasures where patient_id = $1" }, [patientId]);
+  return row;
 }

@@ -47,8 +47,19 @@ async function logEvents(messages: ConsumedEvent[], transaction: Db): Promise<{ 
   addChangedFacts(fresh, known, aggregate);
   // After the facts were computed: what the patient counted for before follows from what is removed here.
   for (const { patientId, change } of [...known, ...fresh])
-    if (patientId !== null && change.case === "erased") await erasePatient(transaction, patientId, change.value.erasureId);
+    if (patientId !== null && change.case === "erased") {
+      const rollups = countChanged(patientId, fresh, known);
+      await erasePatient(transaction, { patientId, erasureId: change.value.erasureId, rollups });
+    }
   return { changes: collectChanges(aggregate.rows()), marks: watermarksOf(messages, (id) => events.get(id)?.event) };
+}
+
+/** How many rows of the roll-ups new events change because of one patient. */
+function countChanged(patientId: string, fresh: LoggedEvent[], known: LoggedEvent[]): number {
+  const aggregate = createAggregate();
+  const ofPatient = (event: LoggedEvent) => patientsOf(event).includes(patientId);
+  addChangedFacts(fresh.filter(ofPatient), known.filter(ofPatient), aggregate);
+  return [...aggregate.rows()].length;
 }
 
 /** By messages and not by events: if an event comes twice, its second message may be the last of the partition. */

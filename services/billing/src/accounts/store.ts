@@ -104,7 +104,7 @@ function askedBy(accounts: NewAccount[]): string[][] {
 }
 
 export const accountColumns = `id, patient_id, currency, status, name, email, receivable, credit, revenue, cash, bad_debt, tax_payable,
-  transaction_count, payer_id, version, created_at, updated_at, merged_into, link_revision, had_links, erased_at`;
+  transaction_count, payer_id, version, created_at, updated_at, merged_into, link_revision, had_links, restricted_at, erased_at`;
 const byIdStatement: Statement = { name: "account_by_id", text: `select ${accountColumns} from accounts where id = $1` };
 const byPatientStatement: Statement = { name: "account_by_patient", text: `select ${accountColumns} from accounts where patient_id = $1` };
 

@@ -7,7 +7,8 @@ import { preferredType } from "@pm/kit/http/accept";
 import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import { textStream } from "@pm/kit/http/text-stream";
-import { CreditNoteSchema, InvoiceSchema } from "@pm/proto/billing/v1/billing";
+import { CreditNoteSchema, GetStatementResponseSchema, InvoiceSchema, PayerSchema } from "@pm/proto/billing/v1/billing";
+import type { Concealing } from "../erasure/concealing.ts";
 import type { Invoices } from "../invoices/invoices.ts";
 import type { Reductions } from "../invoices/reductions.ts";
 import type { Statements } from "../ledger/statements.ts";
@@ -128,6 +129,7 @@ type Rules = {
   payers: Payers;
   statements: Statements;
   links: Links;
+  concealing: Concealing;
   audit: AuditTrail;
   pdfPool: PdfPool;
   clinic: Clinic;
@@ -138,7 +140,7 @@ type Rules = {
 };
 
 export function registerDocuments({ operation }: RestApp, rules: Rules): void {
-  const { invoices, reductions, payers, statements, links, audit, pdfPool, clinic, clinicTimeZone, now, patientsOf } = rules;
+  const { invoices, reductions, payers, statements, links, concealing, audit, pdfPool, clinic, clinicTimeZone, now, patientsOf } = rules;
 
   async function answer(c: RestContext, format: Format, document: PrintableDocument, json: () => AsyncIterable<string>): Promise<Response> {
     const headers = {
@@ -161,7 +163,7 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
 
   show(showInvoice, async (c) => {
     const format = formatOf(c, c.req.valid("query").format);
-    const invoice = await invoices.get(c.req.valid("param").id);
+    const invoice = await concealing.conceal(c.get("caller"), InvoiceSchema, await invoices.get(c.req.valid("param").id));
     const details = { invoiceId: invoice.invoiceId, format };
     await audit.record({ ...requestContext(c), action: "invoice.read", subject: invoice.accountId, details });
     return answer(c, format, invoiceDocument(invoice, clinic), () => whole(toJsonString(InvoiceSchema, invoice)));
@@ -169,7 +171,7 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
 
   show(showCreditNote, async (c) => {
     const format = formatOf(c, c.req.valid("query").format);
-    const note = await reductions.creditNote(c.req.valid("param").id);
+    const note = await concealing.conceal(c.get("caller"), CreditNoteSchema, await reductions.creditNote(c.req.valid("param").id));
     const details = { creditNoteId: note.creditNoteId, format };
     await audit.record({ ...requestContext(c), action: "credit_note.read", subject: note.accountId, details });
     return answer(c, format, creditNoteDocument(note, clinic), () => whole(toJsonString(CreditNoteSchema, note)));
@@ -179,7 +181,13 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
     const { from: fromDate, to: toDate, ...query } = c.req.valid("query");
     const format = formatOf(c, query.format);
     const accountId = c.req.valid("param").accountId.toLowerCase();
-    const statement = await links.open({ accountId, fromDate, toDate });
+    const caller = c.get("caller");
+    const opened = await links.open({ accountId, fromDate, toDate });
+    const statement = {
+      statement: await concealing.conceal(caller, GetStatementResponseSchema, opened.statement),
+      parts: concealing.parts(caller, opened.parts),
+      linked: opened.linked.map((each) => ({ ...each, parts: concealing.parts(caller, each.parts) })),
+    };
     const details = { fromDate, toDate, format };
     const patientIds = linkedPatients(statement.statement);
     await audit.record({ ...requestContext(c), action: "statement.read", subject: accountId, details, patientIds });
@@ -189,9 +197,11 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
   show(showPayerStatement, async (c) => {
     const { from: fromDate, to: toDate, currency: currencyCode, ...query } = c.req.valid("query");
     const format = formatOf(c, query.format);
-    const payer = await payers.get(c.req.valid("param").payerId);
+    const caller = c.get("caller");
+    const payer = await concealing.conceal(caller, PayerSchema, await payers.get(c.req.valid("param").payerId));
     const days = { fromDate, toDate };
-    const statement = await statements.ofPayer({ payerId: payer.payerId, currency: currencyCode, ...days });
+    const opened = await statements.ofPayer({ payerId: payer.payerId, currency: currencyCode, ...days });
+    const statement = { ...opened, parts: concealing.parts(caller, opened.parts) };
     const details = { ...days, currencyCode, format, ids: statement.accountIds };
     const patientIds = await patientsOf(statement.accountIds);
     await audit.record({ ...requestContext(c), action: "payer_statement.read", subject: payer.payerId, details, patientIds });

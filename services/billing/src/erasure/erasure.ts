@@ -13,6 +13,7 @@ import {
   ErasePartyResponseSchema,
   type ErasureHolds,
   ErasureHoldsSchema,
+  type RestrictPartyRequest,
 } from "@pm/proto/billing/v1/internal";
 import { toMoney } from "../accounts/messages.ts";
 import { findAccount, lockAccounts, updateAccount } from "../accounts/store.ts";
@@ -20,11 +21,13 @@ import { later, today } from "../dates.ts";
 import { toOutboxEvent } from "../events.ts";
 import { retries } from "../idempotency/idempotency.ts";
 import type { BillingDatabase, Row } from "../tables.ts";
-import { eraseParty, findErasure, findHeld } from "./store.ts";
+import { eraseParty, findErasure, findHeld, restrictAccount } from "./store.ts";
 
 export type Erasure = {
   /** What must be kept of a patient's account; undefined if nothing. */
   holds(patientId: string): Promise<ErasureHolds | undefined>;
+  /** Lets only administrators read the names and free texts of a patient's account. A repeated call changes nothing. */
+  restrict(request: RestrictPartyRequest, context: RequestContext): Promise<void>;
   /** Erases the names and free texts of a patient's account, or says what must be kept. A repeated call changes nothing. */
   erase(request: ErasePartyRequest, context: RequestContext): Promise<ErasePartyResponse>;
 };
@@ -64,6 +67,11 @@ export function createErasure({ db, retentionYears, now, clinicTimeZone, committ
 
   return {
     holds: (patientId) => holdsOf(db, patientId),
+
+    async restrict(request, context) {
+      const accountId = await restrictAccount(db, request, { now: now(), context });
+      if (accountId !== undefined) committed([accountId]);
+    },
 
     async erase({ patientId, erasureId }, context) {
       const { answer, accountId } = await inTransaction(

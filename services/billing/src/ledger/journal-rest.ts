@@ -1,6 +1,7 @@
 /** The books of a period, for accountants: the journal, the general ledger and the tax summary. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { AuditTrail } from "@pm/kit/audit/trail";
+import type { Caller } from "@pm/kit/auth/verifier";
 import { type RestApp, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import { textStream } from "@pm/kit/http/text-stream";
@@ -80,18 +81,26 @@ const readGeneralLedger = createRoute({
   responses: { 200: jsonAnswer(LedgerSchema, "The ledger accounts"), ...errorAnswers() },
 });
 
-type Rules = { books: Books; audit: AuditTrail; patientsOf: (accountIds: string[]) => Promise<string[]> };
+type Rules = {
+  books: Books;
+  /** Those of some accounts whose texts the caller may not read. */
+  concealed: (caller: Caller, accountIds: string[]) => Promise<Set<string>>;
+  audit: AuditTrail;
+  patientsOf: (accountIds: string[]) => Promise<string[]>;
+};
 
-export function registerBooks({ operation }: RestApp, { books, audit, patientsOf }: Rules): void {
+export function registerBooks({ operation }: RestApp, { books, concealed, audit, patientsOf }: Rules): void {
   operation(
     exportJournal,
     async (c) => {
       const { from, to, format } = c.req.valid("query");
       const { signal } = c.get("streaming");
       const entry = { ...requestContext(c), action: "journal.exported", subject: "journal", details: { from, to, format } };
-      const lines = books.journal({ from, to }, format, async (accountIds) =>
-        audit.record({ ...entry, action: "journal.page_exported", patientIds: await patientsOf(accountIds) }),
-      );
+      const caller = c.get("caller");
+      const lines = books.journal({ from, to }, format, async (accountIds) => {
+        await audit.record({ ...entry, action: "journal.page_exported", patientIds: await patientsOf(accountIds) });
+        return { concealed: await concealed(caller, accountIds) };
+      });
       await audit.record(entry);
       return c.body(textStream(lines, signal), 200, fileHeaders(`journal-${from}-${to}`, format));
     },

@@ -19,13 +19,13 @@ type GeneralLedger = Days & {
 };
 
 type Format = "csv" | "ndjson";
-type Shows = (accountIds: string[]) => Promise<void>;
+type Shows = (accountIds: string[]) => Promise<{ concealed: Set<string> }>;
 
 /** All of them throw AppError invalid_argument if it is no period. */
 export type Books = {
   /**
    * Lines of a file, as fast as its reader.
-   * @param shows is told the accounts of each page before it is shown
+   * @param shows is told the accounts of each page before it is shown, and says whose texts are not to be
    */
   journal(period: Days, format: Format, shows: Shows): AsyncGenerator<string>;
   generalLedger(period: Days): Promise<GeneralLedger>;
@@ -71,8 +71,8 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
   async function* linesOf(period: { from: Date; to: Date }, format: Format, shows: Shows): AsyncGenerator<string> {
     if (format === "csv") yield `${journalColumns.join(",")}\n`;
     for await (const page of entries(period)) {
-      await shows(page.map((entry) => entry.account_id));
-      const lines = page.map((entry) => toLine(entry, clinicTimeZone));
+      const { concealed } = await shows(page.map((entry) => entry.account_id));
+      const lines = page.map((entry) => toLine(concealed.has(entry.account_id) ? { ...entry, description: "" } : entry, clinicTimeZone));
       yield toText(lines, journalColumns, format);
     }
   }

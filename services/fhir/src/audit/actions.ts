@@ -10,7 +10,7 @@ const words = {
     patient.listed patient.matched patient.read patient.sharing_read patient.version_read payer.read payer_balance.read
     payer_statement.read payers.listed payment.read payments.listed report.read request.repeated import.repeated sensitive_read
     statement.read tax_summary.exported transactions.listed`,
-  U: `account.linked account.unlinked account.updated authn_client_secret_change authn_factor_added authn_factor_removed
+  U: `account.linked account.restricted account.unlinked account.updated authn_client_secret_change authn_factor_added authn_factor_removed
     authn_factor_started authn_password_change authn_recovery_codes_created authz_change authz_client_disabled authz_client_enabled
     authz_client_updated authz_team_updated charge.voided charge.written_off crypt_key_rotated invoice.credited invoice.discounted
     invoice.issued invoice.voided patient.duplicate_dismissed patient.hold_ended patient.hold_placed patient.merged patient.merged_into

@@ -9,6 +9,8 @@ import { BillingInternalService, type ErasureHolds } from "@pm/proto/billing/v1/
 export type ErasureInBilling = {
   /** What billing must keep; undefined if nothing. */
   holds(patientId: string): Promise<ErasureHolds | undefined>;
+  /** Lets only administrators read what identifies the patient in billing. May be repeated. */
+  restrict(patientId: string, erasureId: string): Promise<void>;
   /** Erases what identifies the patient in billing, or says what billing must keep. May be repeated. */
   erase(patientId: string, erasureId: string): Promise<ErasureHolds | { at: Date; removed: Record<string, number> }>;
 };
@@ -31,6 +33,9 @@ export function createErasureInBilling(options: { billingUrl: string; serviceTok
 
   return {
     holds: async (patientId) => (await ask((how) => client.getErasureHolds({ patientId }, how))).holds,
+    async restrict(patientId, erasureId) {
+      await ask((how) => client.restrictParty({ patientId, erasureId }, how));
+    },
     async erase(patientId, erasureId) {
       const { holds, eraseTime, erased } = await ask((how) => client.eraseParty({ patientId, erasureId }, how));
       if (holds) return holds;

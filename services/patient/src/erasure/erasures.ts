@@ -197,15 +197,15 @@ function requireNobodyNamed(reason: string, records: PatientRecord[]): void {
 }
 
 function toCertificate(row: ErasureRow, holds: Hold[]): Certificate {
-  const { restricted_at, record_erased_at, billing_erased_at } = row;
+  const { restricted_at, record_erased_at, billing_erased_at, analytics_erased_at } = row;
   const { versions, ...others } = row.removed;
-  const isErased = record_erased_at !== null && billing_erased_at !== null;
+  const isErased = record_erased_at !== null && billing_erased_at !== null && analytics_erased_at !== null;
+  const last = Math.max(Number(record_erased_at), Number(billing_erased_at), Number(analytics_erased_at));
   const removed: (Omit<Removal, "at"> & { at: Date | null })[] = [
     { service: "patient", at: restricted_at, counts: others },
     { service: "patient", at: record_erased_at, counts: { versions: versions ?? 0 } },
     { service: "billing", at: billing_erased_at, counts: row.billing_removed },
-    // By the event patient.v1.erased, which says nothing back.
-    { service: "analytics", at: restricted_at, counts: {} },
+    { service: "analytics", at: analytics_erased_at, counts: row.analytics_removed },
   ];
   return {
     id: row.id,
@@ -214,7 +214,7 @@ function toCertificate(row: ErasureRow, holds: Hold[]): Certificate {
     reason: row.reason,
     requestedBy: row.requested_by,
     requestedAt: row.requested_at,
-    ...(isErased && { completedAt: new Date(Math.max(Number(record_erased_at), Number(billing_erased_at))) }),
+    ...(isErased && { completedAt: new Date(last) }),
     holds,
     removed: removed.flatMap(({ at, ...removal }) => (at ? [{ ...removal, at }] : [])),
   };

@@ -51,7 +51,8 @@ export const ErasureSchema = z
         z.object({ service: z.enum(["patient", "billing", "analytics"]), at: z.iso.datetime(), counts: z.record(z.string(), z.int()) }),
       )
       .openapi({
-        description: "What was removed from the stores of each service, and when. Analytics is told by an event, and answers nothing.",
+        description:
+          "What was removed from the stores of each service, and when. Analytics is told by an event, and has an entry as soon as it has applied it.",
       }),
   })
   .openapi("Erasure", {
@@ -68,7 +69,7 @@ export const ErasureSchema = z
         { service: "patient", at: "2026-05-20T09:30:00.000Z", counts: { records: 1, grants: 2, searchWords: 1 } },
         { service: "patient", at: "2026-05-20T09:30:00.000Z", counts: { versions: 4 } },
         { service: "billing", at: "2026-05-20T09:30:01.120Z", counts: { accounts: 1, transactions: 3 } },
-        { service: "analytics", at: "2026-05-20T09:30:00.000Z", counts: {} },
+        { service: "analytics", at: "2026-05-20T09:30:00.480Z", counts: { events: 2, rollups: 14 } },
       ],
     },
   });

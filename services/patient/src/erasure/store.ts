@@ -71,7 +71,7 @@ export type NewErasure = Pick<ErasureRow, "id" | "patient_id" | "reason" | "requ
 /** For one that is there already: everybody is asked again. */
 const againStatement = {
   name: "erasure_again",
-  text: "update erasures set billing_erased_at = null, next_attempt_at = now() where patient_id = $1",
+  text: "update erasures set billing_erased_at = null, analytics_erased_at = null, next_attempt_at = now() where patient_id = $1",
 };
 
 const insertStatement = {
@@ -130,10 +130,12 @@ export async function eraseRecord(db: PatientDatabase, { id, patient_id }: Erasu
   });
 }
 
+// The release before ends an erasure without asking analytics. It is asked about those too.
 const leaseStatement = {
   name: "erasure_lease",
   text: `update erasures set next_attempt_at = now() + interval '1 minute', attempts = attempts + 1
-    where id in (select id from erasures where next_attempt_at <= now() order by next_attempt_at limit $1 for update skip locked) returning *`,
+    where id in (select id from erasures where next_attempt_at <= now() or (next_attempt_at is null and analytics_erased_at is null)
+      order by next_attempt_at limit $1 for update skip locked) returning *`,
 };
 
 /** Takes erasures that are due. If this process dies, they are due again after a minute. */
@@ -147,15 +149,27 @@ export async function noteBillingErased(db: Queries, id: string, at: Date, remov
   await db.query({ name: "erasure_billing", text }, [id, at, JSON.stringify(removed)]);
 }
 
+/** Notes what analytics has erased. */
+export async function noteAnalyticsErased(db: Queries, id: string, at: Date, removed: Record<string, number>): Promise<void> {
+  const text = "update erasures set analytics_erased_at = $2, analytics_removed = $3 where id = $1";
+  await db.query({ name: "erasure_analytics", text }, [id, at, JSON.stringify(removed)]);
+}
+
 const settleStatement = {
   name: "erasure_settle",
   text: `update erasures set attempts = 0, next_attempt_at = case
+    when analytics_erased_at is null then now() + make_interval(secs => $3)
     when record_erased_at is null or billing_erased_at is null then now() + make_interval(secs => $2) end where id = $1`,
 };
 
-/** Ends an erasure that is complete. Another one is looked at again after some seconds. */
-export async function settleErasure(db: Queries, id: string, lookAgainSeconds: number): Promise<void> {
-  await db.query(settleStatement, [id, lookAgainSeconds]);
+type Pauses = { held: number; untilApplied: number };
+
+/**
+ * Ends an erasure that is complete. Another one is looked at again after some seconds: sooner if analytics has not applied the
+ * event yet than if something is held.
+ */
+export async function settleErasure(db: Queries, id: string, seconds: Pauses): Promise<void> {
+  await db.query(settleStatement, [id, seconds.held, seconds.untilApplied]);
 }
 
 /** Puts off an erasure that failed, longer every time, up to an hour. */

@@ -17,6 +17,8 @@ export type ErasureTables = {
     removed: Generated<Record<string, number>>;
     billing_erased_at: Date | null;
     billing_removed: Generated<Record<string, number>>;
+    analytics_erased_at: Date | null;
+    analytics_removed: Generated<Record<string, number>>;
     attempts: Generated<number>;
     next_attempt_at: Date | null;
   };

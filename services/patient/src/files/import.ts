@@ -253,11 +253,10 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
       const written = batch;
       writing = written;
       batch = newBatch();
-      progress = findDuplicates(written.newcomers, options.duplicates, run.duplicates === "refuse" ? "everywhere" : "closely")
-        .then(async (duplicates) => {
-          await collect(written, options.now());
-          return advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, duplicates });
-        })
+      const look = run.duplicates === "refuse" ? "everywhere" : "closely";
+      const found = () => findDuplicates(written.newcomers, options.duplicates, look);
+      progress = collect(written, options.now())
+        .then(() => advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, findDuplicates: found }))
         .finally(committed)
         .then((after) => {
           reached = after;

@@ -5,7 +5,7 @@ import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase, Viewer } from "../database.ts";
 import { askAboutConflicts, type Claim, unchecked, type Verdict } from "../patients/conflicts-store.ts";
 import { type Conflict, isIdentifierRace, taken } from "../patients/taken-store.ts";
-import { type CollectedPatients, insertCollected } from "../patients/write-store.ts";
+import { type CollectedPatients, insertCollected, insertInTurn } from "../patients/write-store.ts";
 import { recordNumberSystem } from "../tables.ts";
 import { takenKeys } from "./dry-run-store.ts";
 import { type LineDuplicates, noteDuplicates, refusedDuplicate } from "./duplicates-store.ts";
@@ -141,6 +141,8 @@ export type Imported = {
   getsNumber: boolean;
 };
 
+type FoundDuplicates = (LineDuplicates & { id: string })[];
+
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
   viewer: Viewer;
@@ -158,8 +160,8 @@ export type Step = {
   /** The patients of those lines. */
   patients: CollectedPatients;
   failures: { line: number; errors: FieldError[] }[];
-  /** Lines whose patients may be registered already. */
-  duplicates: (LineDuplicates & { id: string })[];
+  /** Looks for lines whose patients may be registered already. */
+  findDuplicates: () => Promise<FoundDuplicates>;
   refusesDuplicates: boolean;
 };
 
@@ -170,15 +172,20 @@ export type Step = {
 export async function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
   // Before the transaction, so that the caller's other requests do not wait for its end.
   const asked = await ask(db, step, step.imported);
-  return inTransaction(db, (tx) => storeStep(tx, step, asked), { isConflict: isIdentifierRace });
+  if (step.refusesDuplicates && !step.dryRun)
+    return insertInTurn(db, async (tx) => storeStep(tx, step, { asked, duplicates: await step.findDuplicates() }));
+  const duplicates = await step.findDuplicates();
+  return inTransaction(db, (tx) => storeStep(tx, step, { asked, duplicates }), { isConflict: isIdentifierRace });
 }
 
 type Verdicts = Map<string, Verdict["kind"]>;
 
-async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<ImportProgress> {
+type Known = { asked: Verdicts; duplicates: FoundDuplicates };
+
+async function storeStep(tx: Queries, step: Step, { asked, duplicates }: Known): Promise<ImportProgress> {
   const { before, imported, patients, dryRun } = step;
-  const duplicates = new Map(step.refusesDuplicates ? step.duplicates.map((each) => [each.id, each]) : []);
-  const isRefused = ({ id }: Imported) => asked.get(id) === "refused" || duplicates.has(id);
+  const refused = new Map(step.refusesDuplicates ? duplicates.map((each) => [each.id, each]) : []);
+  const isRefused = ({ id }: Imported) => asked.get(id) === "refused" || refused.has(id);
   const allowed = imported.filter((line) => !isRefused(line));
   const leftOut = dryRun
     ? await takenKeys(tx, before.id, allowed)
@@ -193,7 +200,7 @@ async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<Impo
   const failed = imported.flatMap((imported) => {
     const { id, line } = imported;
     if (verdicts.get(id) === "refused") return [{ line, errors: [unchecked(imported.claims)] }];
-    const duplicate = duplicates.get(id);
+    const duplicate = refused.get(id);
     if (duplicate) return [{ line, errors: [refusedDuplicate(duplicate)] }];
     const conflict = leftOut.get(id);
     return conflict ? [{ line, errors: refusal(imported, conflict) }] : [];
@@ -216,7 +223,7 @@ async function storeStep(tx: Queries, step: Step, asked: Verdicts): Promise<Impo
     step.transferId,
   ];
   const [advanced] = await tx.query<ProgressRow>(advanceStatement, values);
-  const warned = step.duplicates.filter(({ line }) => !isFailed.has(line));
+  const warned = duplicates.filter(({ line }) => !isFailed.has(line));
   if (advanced) await noteDuplicates(tx, before.id, warned);
   step.signal.throwIfAborted();
   if (advanced) return toProgress(advanced);

@@ -35,12 +35,12 @@ function createFindByKeys(name: string, hasKeys: string, findsByTwo: boolean): F
 export const findByAnyKey = createFindByKeys("match_keys_find", "match_keys @> keys::int[] and deleted_at is null", true);
 
 /**
- * By the key that they are kept under (`birthKeys`). The order tells Postgres to look into the index of these keys, also while it has
+ * By the key that they are kept under (`birthKeys`). The bounds and the order tell Postgres to look into the index of these keys, also while it has
  * no statistics of a young table and reading all of it seems cheaper.
  */
 export const findByBirthKey = createFindByKeys(
   "match_birth_keys_find",
-  "match_keys[1] between btrim(keys, '{}')::int and btrim(keys, '{}')::int and deleted_at is null order by match_keys[1]",
+  "match_keys[1] between (keys::int[])[1] and (keys::int[])[1] and deleted_at is null order by match_keys[1]",
   false,
 );
 

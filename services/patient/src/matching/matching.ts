@@ -3,7 +3,7 @@ import type { AuditTrail } from "@pm/kit/audit/trail";
 import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase, Viewer } from "../database.ts";
-import { blockingKeys } from "../patients/blocking-keys.ts";
+import { matchKeys } from "../patients/blocking-keys.ts";
 import { type Features, featuresOf, type PartOfPatient } from "../patients/features.ts";
 import { rulesAt } from "../patients/fields.ts";
 import { fold } from "../patients/folding.ts";
@@ -110,7 +110,7 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
     /** The best candidates for any part of a patient. */
     async match(call: Call, body: unknown, limit: number): Promise<Candidate[]> {
       const part = partOfRecord(body, rulesAt(now().getTime(), anyPrecision));
-      const asked = { viewer: viewerOf(call.caller), part, keys: blockingKeys(featuresOf(part)) };
+      const asked = { viewer: viewerOf(call.caller), part, keys: matchKeys(featuresOf(part)).keys };
       const [shared, exact] = await Promise.all([
         sharersOf([asked], findByAnyKey),
         findByWords(db, exactWords(part), part.identifiers ?? []),

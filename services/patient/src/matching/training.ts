@@ -4,7 +4,7 @@
  * be, they only decide the thresholds.
  */
 
-import { blockingKeys } from "../patients/blocking-keys.ts";
+import { matchKeys } from "../patients/blocking-keys.ts";
 import type { Features } from "../patients/features.ts";
 import { type Grade, grades } from "../tables.ts";
 import { type Comparison, compare, type Field, fields, levels } from "./comparisons.ts";
@@ -43,7 +43,7 @@ export type Pair = { one: number; other: number };
 export function pairsByKeys(records: Features[]): Pair[] {
   const blocks = new Map<number, number[]>();
   for (const [index, features] of records.entries())
-    for (const key of blockingKeys(features)) {
+    for (const key of matchKeys(features).keys) {
       const block = blocks.get(key);
       if (block) block.push(index);
       else blocks.set(key, [index]);
@@ -91,7 +91,7 @@ function sharesOf(counted: Iterable<readonly [Comparison, number]>): Shares {
 function pairsByChance(records: Features[]): Pair[] {
   const random = createRandom();
   const index = () => Math.floor(random() * records.length);
-  const keys = records.map((features) => new Set(blockingKeys(features)));
+  const keys = records.map((features) => new Set(matchKeys(features).keys));
   const pairs: Pair[] = [];
   for (let made = Math.min(chancePairs, records.length ** 2 / 2); made > 0; made--) {
     const [one, other] = [index(), index()];

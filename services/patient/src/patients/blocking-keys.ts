@@ -4,17 +4,24 @@ import type { Features, NameFeatures } from "./features.ts";
 /** Changes with the keys: then pairs are looked for again among all patients. */
 export const keysVersion = 1;
 
+/** Letters that sound like another one, and those that say little but at the beginning. */
+const alike: Record<string, string> = { c: "k", q: "k", z: "s" };
+const silent = "aeiouyhw";
+
 /** A word as it sounds, roughly: its first letter and the consonants behind it, without doubles and in a few classes. */
 function sound(word: string): string {
-  const text = word
-    .replaceAll(" ", "")
-    .replace(/^kn/, "n")
-    .replace(/^wr/, "r")
-    .replaceAll("ph", "f")
-    .replaceAll("ck", "k")
-    .replaceAll(/[cq]/g, "k")
-    .replaceAll("z", "s");
-  return text[0] === undefined ? "" : (text[0] + text.slice(1).replaceAll(/[aeiouyhw]/g, "")).replaceAll(/(.)\1+/g, "$1").slice(0, 4);
+  const text = word.includes(" ") ? word.replaceAll(" ", "") : word;
+  let result = "";
+  for (let at = /^(kn|wr)/.test(text) ? 1 : 0; at < text.length && result.length < 4; at++) {
+    let letter = text[at] as string;
+    if (letter === "p" && text[at + 1] === "h") {
+      letter = "f";
+      at++;
+    }
+    letter = alike[letter] ?? letter;
+    if (result === "" || !(silent.includes(letter) || result.endsWith(letter))) result += letter;
+  }
+  return result;
 }
 
 /** FNV-1a, as a number that Postgres takes as an integer. */
@@ -31,24 +38,21 @@ const longest = (words: string[]): string => words.reduce((one, other) => (other
 const soundsOf = ({ given, family }: NameFeatures): string[] => [sound(given.split(" ")[0] ?? ""), sound(family)].filter(Boolean);
 
 /**
- * The day of birth and how both names sound, in either order. A record is kept under the first one. Hardly anybody shares it but
- * records of one person, and most of these do.
+ * `birthKeys`: the day of birth and how both names sound, in either order. Hardly anybody shares it but records of one person, and most of
+ * these do.
+ *
+ * `keys`: the first of these, under which the record is kept, and what records of one person share one of, mostly several: how both names
+ * sound, in either order; the day of birth and a first letter; and two of the house number, the street and the postcode. People with an
+ * error in one of them meet by another.
  */
-export function birthKeys({ names, born }: Pick<Features, "names" | "born">): number[] {
-  return born?.length === 8 ? names.map((name) => hash(`d ${born} ${soundsOf(name).sort().join(" ")}`)) : [];
-}
-
-/**
- * The first of the keys above, under which the record is kept, and what records of one person share one of, mostly several: how both
- * names sound, in either order; the day of birth and a first letter; and two of the house number, the street and the postcode. People
- * with an error in one of them meet by another.
- */
-export function blockingKeys({ names, born, places }: Features): number[] {
-  const keys = new Set(birthKeys({ names, born }).slice(0, 1));
-  for (const name of names) {
-    const sounds = soundsOf(name);
-    if (sounds.length === 2) keys.add(hash(`n ${sounds.sort().join(" ")}`));
-    if (born?.length === 8) for (const each of sounds) keys.add(hash(`b ${born} ${each[0]}`));
+export function matchKeys({ names, born, places }: Features): { keys: number[]; birthKeys: number[] } {
+  const allSounds = names.map((name) => soundsOf(name).sort());
+  const isKnown = born?.length === 8;
+  const birthKeys = isKnown ? allSounds.map((sounds) => hash(`d ${born} ${sounds.join(" ")}`)) : [];
+  const keys = new Set(birthKeys.slice(0, 1));
+  for (const sounds of allSounds) {
+    if (sounds.length === 2) keys.add(hash(`n ${sounds.join(" ")}`));
+    if (isKnown) for (const each of sounds) keys.add(hash(`b ${born} ${each[0]}`));
   }
   for (const { zipCode, numbers, words } of places) {
     const [number, street] = [numbers[0], sound(longest(words))];
@@ -56,5 +60,5 @@ export function blockingKeys({ names, born, places }: Features): number[] {
     if (number && street) keys.add(hash(`h ${number} ${street}`));
     if (zipCode && street) keys.add(hash(`s ${zipCode} ${street}`));
   }
-  return [...keys];
+  return { keys: [...keys], birthKeys };
 }

@@ -8,7 +8,7 @@ import { isUuid } from "@pm/kit/uuid";
 import type { DateOrder, RecordSettings } from "../config.ts";
 import type { PatientRecord, SearchWords } from "../tables.ts";
 import { readBirthDate } from "./birth-date.ts";
-import { birthKeys, blockingKeys } from "./blocking-keys.ts";
+import { matchKeys } from "./blocking-keys.ts";
 import { featuresOf } from "./features.ts";
 import { fold, split, splitAsBefore } from "./folding.ts";
 import { phoneSearch, phoneWords } from "./phone.ts";
@@ -47,10 +47,9 @@ export function searchWords(record: PatientRecord): SearchWords {
   for (const { value } of phones?.slice(1) ?? []) words.push(...phoneWords(value));
   for (const { value } of identifiers) words.push(...identifierWords(value));
   const city = record.address?.city;
-  const features = featuresOf(record);
   return {
     ...{ all: [...new Set(words)], names, sortName: sortName(record), cityKey: city === undefined ? undefined : fold(city) },
-    ...{ keys: blockingKeys(features), birthKeys: birthKeys(features) },
+    ...matchKeys(featuresOf(record)),
   };
 }
 

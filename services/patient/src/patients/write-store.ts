@@ -238,31 +238,41 @@ const lockStatement = {
   name: "patients_lock_newcomers",
   text: "select pg_advisory_xact_lock(hashtextextended('newcomers', 0))",
 };
+/** The last work of each process that nobody else may do meanwhile. */
+const turns = new WeakMap<PatientDatabase, Promise<unknown>>();
 
 /**
- * Creates a patient unless `refusal` says why not. Nobody else creates one this way meanwhile, on any replica. So of requests that
- * arrive together for one person, one creates the patient and the others meet them.
+ * Runs a transaction that creates patients unless somebody is like them. Nobody else creates any this way meanwhile, on any replica.
+ * So of requests and imports that arrive together with one person, one creates the patient and the others meet them. Whoever
+ * neither refuses nor is refused waits for nobody. Within a process they queue here, or those that wait for the lock would have
+ * every connection, and the one that has it none to look by.
  */
+export function insertInTurn<Result>(db: PatientDatabase, work: (tx: Queries) => Promise<Result>): Promise<Result> {
+  const locked = (tx: Queries) => tx.query(lockStatement, []).then(() => work(tx));
+  const result = (turns.get(db) ?? Promise.resolve()).then(() => inTransaction(db, locked, { isConflict: isIdentifierRace }));
+  turns.set(
+    db,
+    result.catch(() => undefined),
+  );
+  return result;
+}
+
+/** Creates a patient unless `refusal` says why not. */
 export function insertUnlessRefused<Refusal>(
   db: PatientDatabase,
   patient: NewPatient,
   refusal: () => Promise<Refusal | undefined>,
 ): Promise<Creation | { kind: "refused"; refusal: Refusal }> {
   const collected = collectPatients([patient]);
-  return inTransaction(
-    db,
-    async (tx) => {
-      await tx.query(lockStatement, []);
-      const repeated = (await findUsedKeys(tx, [patient])).get(patient.id);
-      if (repeated) return repeated;
-      const found = await refusal();
-      if (found !== undefined) return { kind: "refused" as const, refusal: found };
-      const [creation] = await insertOnce(tx, [patient], collected);
-      if (!creation) throw new Error("a patient got no answer");
-      return creation;
-    },
-    { isConflict: isIdentifierRace },
-  );
+  return insertInTurn(db, async (tx) => {
+    const repeated = (await findUsedKeys(tx, [patient])).get(patient.id);
+    if (repeated) return repeated;
+    const found = await refusal();
+    if (found !== undefined) return { kind: "refused" as const, refusal: found };
+    const [creation] = await insertOnce(tx, [patient], collected);
+    if (!creation) throw new Error("a patient got no answer");
+    return creation;
+  });
 }
 
 /** Creates patients, apart from those in `except`. Gives the ids of the others that were not created, with what was taken. */
