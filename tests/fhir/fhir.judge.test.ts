@@ -16,6 +16,7 @@ import { type Client, clientOf, logIn } from "../e2e/client.ts";
 import { newKeys, register, tokenOf } from "../oauth/clients.ts";
 import { type Hapi, installHapi, startHapi } from "./hapi.ts";
 import { searchInMemory } from "./medplum.ts";
+import { makeReadables } from "./readables.ts";
 import { type Recorder, resourcesIn, startRecorder } from "./recorder.ts";
 import { searches, sorted } from "./searches.ts";
 import { fetchInBulk, installSmartFetch } from "./smart-fetch.ts";
@@ -130,6 +131,17 @@ describe.skipIf("skipped" in withoutHapi)("the FHIR service", { meta: withoutHap
     test.each(sorted)("Medplum finds the same patients in the same order by %s", async (search_) => {
       expect((await search(`/Patient?${search_}&_count=7`)).map(syntheaId)).toEqual((await inMemory(search_)).map(syntheaId));
     });
+  });
+
+  test("everything else that can be read is found, with data in it, and the validator knows its types", async () => {
+    for (const { type, query, token } of await makeReadables(platform)) {
+      const client = clientOf(base, token);
+      const { body } = await client.get(`/${type}?${query}`);
+      const [first] = (body as Bundle).entry ?? [];
+      const read = await client.get(`/${type}/${first?.resource?.id}`);
+      expect(read.body, `${type}?${query} found ${JSON.stringify(body)}`).toMatchObject({ resourceType: type });
+      expect(await hapi.validate(JSON.stringify({ ...(read.body as object), unheard: 1 })), type).not.toEqual([]);
+    }
   });
 
   test("HAPI's client does what programs do, after its own check of the server", async () => {

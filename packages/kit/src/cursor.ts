@@ -5,6 +5,9 @@
 import { createEncryptor } from "./encryption.ts";
 import { AppError } from "./errors.ts";
 
+/** What a cursor consists of, for the routes that take one. */
+export const cursorPattern = /^[A-Za-z0-9_-]+$/;
+
 export type Cursors = {
   /**
    * Makes a cursor.

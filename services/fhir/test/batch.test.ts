@@ -69,7 +69,7 @@ test("an odd entry has an outcome of its own, and the others are carried out", a
     { resource: { resourceType: "Binary", data: 5 }, request: { method: "PATCH", url: "Patient/1" } },
     { request: { method: "GET", url: "Patient/1" } },
   ]);
-  expect(statusesOf(bundle)).toEqual(["503", "503", "422", "400", "400", "503", "400", "400", "503"]);
+  expect(statusesOf(bundle)).toEqual(["503", "503", "412", "400", "400", "503", "400", "400", "503"]);
   expect(bundle.entry.every(({ response }) => response.outcome.resourceType === "OperationOutcome")).toBe(true);
 });
 

@@ -146,6 +146,7 @@ test("the history has every version with who, when and each field's change", asy
   ]);
   const first = await owner.send("GET", `${path}/history?limit=2`);
   const second = await owner.send("GET", `${path}/history?limit=2&cursor=${first.body.nextCursor}`);
+  expect((await owner.send("GET", `${path}/history?limit=1&before=2`)).body.items).toMatchObject([{ version: 1 }]);
   expect([...first.body.items, ...second.body.items]).toEqual(body.items);
   expect((await service.as("user").send("GET", `${path}/history`)).status).toBe(404);
 });

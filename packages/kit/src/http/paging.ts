@@ -3,6 +3,7 @@
  * is read with one row more than its page shows, which tells whether there is a next page. Lists by gRPC have page tokens.
  */
 import { z } from "@hono/zod-openapi";
+import { cursorPattern } from "../cursor.ts";
 
 export type PageRequest = { limit: number; cursor?: string | undefined };
 
@@ -12,11 +13,13 @@ export type Page<Item> = { items: Item[]; nextCursor?: string };
 const maxCursorLength = 2_000;
 const ofThePageBefore = { description: "`nextCursor` of the page before." };
 
+const sealed = z.string().min(1).max(maxCursorLength).regex(cursorPattern, "must be the nextCursor of an answer");
+
 /** @param most.most the largest page; `most.usual` is that of a caller who does not say */
 export const pageLimit = ({ most = 200, usual = 50 } = {}) => z.coerce.number().int().min(1).max(most).default(usual);
 /** @param position what a cursor looks like where it is the id of the last item. Others are sealed (cursor.ts). */
 export const pageCursor = <Position extends z.ZodType<string>>(position?: Position) =>
-  (position ?? z.string().min(1).max(maxCursorLength)).optional().openapi(ofThePageBefore);
+  (position ?? sealed).optional().openapi(ofThePageBefore);
 export const nextCursor = z
   .string()
   .optional()

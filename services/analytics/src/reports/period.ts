@@ -32,6 +32,7 @@ export const periodQuery = {
       description: `By default \`day\`; without analytics:detail, \`week\` is the only one. Weeks begin on Monday. At most ${maxSpans} intervals.`,
     }),
   timeZone: z.string().max(64).refine(isTimeZone, "must be an IANA time zone, such as Europe/Berlin").optional().openapi({
+    pattern: "^[A-Za-z0-9_+:/-]+$",
     example: "Europe/Berlin",
     description: "Its days, weeks and months count. By default the clinic's; without analytics:detail, no other is accepted.",
   }),

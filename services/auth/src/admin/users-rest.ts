@@ -4,6 +4,7 @@ import type { AuditTrail } from "@pm/kit/audit/trail";
 import { invalidFields } from "@pm/kit/errors";
 import { type RestApp, type RestContext, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
+import { plainTextPattern } from "@pm/kit/plain-text";
 import type { ContextOf } from "../client-address.ts";
 import {
   Email,
@@ -87,7 +88,10 @@ const listUsersRoute = createRoute({
   request: {
     query: z.object({
       ...listQuery,
-      q: Name.min(1).max(200).optional().openapi({ description: "Part of the e-mail address or the name.", example: "night" }),
+      q: Name.min(1)
+        .max(200)
+        .optional()
+        .openapi({ pattern: plainTextPattern, description: "Part of the e-mail address or the name.", example: "night" }),
       role: RoleName.optional(),
       state: z.enum(["active", "invited", "disabled"]).optional(),
       teamId: z.uuid().optional().openapi({ example: exampleTeamId }),

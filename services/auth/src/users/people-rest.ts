@@ -8,11 +8,12 @@ import type { AuthDatabase } from "../tables.ts";
 import { namesOf } from "./store.ts";
 
 const uuid = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}";
+const pattern = `^${uuid}(,${uuid}){0,199}$`;
 const ids = z
   .string()
-  .regex(new RegExp(`^${uuid}(,${uuid}){0,199}$`), "must be ids of users, at most 200, separated by commas")
+  .regex(new RegExp(pattern), "must be ids of users, at most 200, separated by commas")
   .transform((text) => text.split(","))
-  .openapi({ type: "string", description: "Ids of users, at most 200, separated by commas.", example: exampleId });
+  .openapi({ type: "string", pattern, description: "Ids of users, at most 200, separated by commas.", example: exampleId });
 
 const People = z
   .object({ items: z.array(z.object({ id: z.string(), name: z.string() })) })

@@ -47,28 +47,26 @@ function partsOf(id: string): { patientId: string; version: number } | undefined
 const pageSize = 200;
 
 export function createProvenance({ asks, base }: { asks: { patient: Ask }; base: string }) {
-  async function history(call: Call, patientId: string, page: { limit: number; cursor?: string | undefined }): Promise<History> {
-    const query = new URLSearchParams({ limit: String(page.limit), ...(page.cursor !== undefined && { cursor: page.cursor }) });
+  async function history(
+    call: Call,
+    patientId: string,
+    page: { limit: number; cursor?: string | undefined; before?: number },
+  ): Promise<History> {
+    const query = new URLSearchParams({
+      limit: String(page.limit),
+      ...(page.cursor !== undefined && { cursor: page.cursor }),
+      ...(page.before !== undefined && { before: String(page.before) }),
+    });
     const answer = await asks.patient(call, "/patients/{id}/history", `/patients/${patientId}/history`, { query });
     return (await answer.json()) as History;
   }
 
-  /** Those of the versions of a patient, the newest first, until one is the one that is looked for. */
-  async function* versions(call: Call, patientId: string): AsyncGenerator<Version> {
-    for (let cursor: string | undefined; ; ) {
-      const page = await history(call, patientId, { limit: pageSize, cursor });
-      yield* page.items;
-      if (page.nextCursor === undefined) return;
-      cursor = page.nextCursor;
-    }
-  }
-
   async function read(call: Call, id: string): Promise<fhir.Provenance> {
     const parts = partsOf(id);
-    if (parts)
-      for await (const version of versions(call, parts.patientId))
-        if (version.version === parts.version) return toProvenance(parts.patientId, version);
-    throw new AppError("not_found", "There is no such version.");
+    const page = parts && (await history(call, parts.patientId, { limit: 1, before: parts.version + 1 }));
+    const [version] = page?.items ?? [];
+    if (!parts || version?.version !== parts.version) throw new AppError("not_found", "There is no such version.");
+    return toProvenance(parts.patientId, version);
   }
 
   return {

@@ -8,6 +8,7 @@ import type { Bundle, FhirResource } from "fhir/r4.js";
 import { toFhir } from "../patients/mapping.ts";
 import type { Patient } from "../patients/patient.ts";
 import { toHints } from "../protocol/outcome.ts";
+import { formParameters } from "../protocol/search-parameters.ts";
 import type { Export } from "./client.ts";
 
 /** The resources that each patient of an export becomes, by their type. */
@@ -20,29 +21,27 @@ export const ndjson = "application/fhir+ndjson";
 const formats = new Set([ndjson, "application/ndjson", "ndjson"]);
 
 /**
- * What was asked for. `request` is the address of the request below the base, with its parameters; `left` are types that are asked for
- * and not exported.
+ * What was asked for. `request` is the address of the request below the base, with its parameters; `notExported` are the types
+ * that are asked for and not exported.
  */
-export type Asked = { request: string; types: string[]; left: string[]; since: string | undefined };
+export type Asked = { request: string; types: string[]; notExported: string[]; since: string | undefined };
 
 /** Parameters that narrow an export, which a caller may ask this server to ignore by `handling=lenient`. */
 const unsupported = ["_elements", "_typeFilter", "includeAssociatedData", "patient", "organizeOutputBy", "allowPartialManifests", "_until"];
-/** Of the form of an error. */
-const ofForm = new Set(["_format", "_pretty"]);
 
-type Reading = { handling: "strict" | "lenient"; served: string[] };
+type Reading = { handling: "strict" | "lenient"; servedTypes: string[] };
 
 /**
  * Reads the parameters of a kick-off request.
  * @param path that of the request below the base
- * @param served the types that this server has, exported or not
+ * @param servedTypes those that this server has, exported or not
  * @throws AppError invalid_argument
  */
-export function readKickOff(path: string, given: URLSearchParams, { handling, served }: Reading): Asked {
+export function readRequest(path: string, given: URLSearchParams, { handling, servedTypes }: Reading): Asked {
   const wrong: FieldError[] = [];
   const types = given.getAll("_type").flatMap((text) => text.split(",")).filter(Boolean); // biome-ignore format: one list
-  const left = types.filter((type) => !exportedTypes.includes(type));
-  const unknown = left.filter((type) => !served.includes(type));
+  const notExported = types.filter((type) => !exportedTypes.includes(type));
+  const unknown = notExported.filter((type) => !servedTypes.includes(type));
   if (unknown.length > 0 && handling !== "lenient")
     wrong.push({ path: "_type", message: `has types that are not exported here: ${unknown.join(", ")}; use ${exportedTypes.join(", ")}` });
   const [format = ndjson] = given.getAll("_outputFormat");
@@ -52,7 +51,7 @@ export function readKickOff(path: string, given: URLSearchParams, { handling, se
   if (since !== undefined && Number.isNaN(Date.parse(since.replace(" ", "+"))))
     wrong.push({ path: "_since", message: "must be an instant such as 2026-01-28T09:30:00Z" });
   for (const name of given.keys()) {
-    if (["_type", "_outputFormat", "_since"].includes(name) || ofForm.has(name) || handling === "lenient") continue;
+    if (["_type", "_outputFormat", "_since"].includes(name) || formParameters.has(name) || handling === "lenient") continue;
     const hint = unsupported.includes(name) ? "is not supported" : "is not known";
     wrong.push({ path: name, message: `${hint}; leave it out, or send Prefer: handling=lenient to have it ignored` });
   }
@@ -60,7 +59,7 @@ export function readKickOff(path: string, given: URLSearchParams, { handling, se
   const query = given.toString();
   const request = query === "" ? path : `${path}?${query}`;
   const exported = types.length === 0 ? exportedTypes : exportedTypes.filter((type) => types.includes(type));
-  return { request, types: exported, left, since: since?.replace(" ", "+") };
+  return { request, types: exported, notExported, since: since?.replace(" ", "+") };
 }
 
 /** The address at which a client asks whether an export is complete. */
@@ -72,11 +71,11 @@ export function readStatus(request: string): Asked {
   const [path = "", query] = request.split("?", 2);
   if (!/^(Patient\/|Group\/[\w.-]{1,64}\/)?\$export$/.test(path))
     throw invalidFields([{ path: "request", message: "is part of the address that Content-Location of $export gave; send it as it was" }]);
-  return readKickOff(path, new URLSearchParams(query), { handling: "lenient", served: [] });
+  return readRequest(path, new URLSearchParams(query), { handling: "lenient", servedTypes: [] });
 }
 
 /** The manifest of a complete export. Deletions are listed for a client that has an export from before. */
-export function manifestOf(base: string, { exportId, cutoff, since }: Export, { request, types, left }: Asked) {
+export function manifestOf(base: string, { exportId, cutoff, since }: Export, { request, types, notExported }: Asked) {
   const file = (name: string) => `${base}/exports/${exportId}/${name}`;
   return {
     transactionTime: cutoff,
@@ -84,7 +83,7 @@ export function manifestOf(base: string, { exportId, cutoff, since }: Export, { 
     requiresAccessToken: true,
     output: types.map((type) => ({ type, url: file(type) })),
     deleted: since === undefined || !types.includes("Patient") ? [] : [{ type: "Bundle", url: file("deletions") }],
-    error: left.length === 0 ? [] : [{ type: "OperationOutcome", url: file("outcomes") }],
+    error: notExported.length === 0 ? [] : [{ type: "OperationOutcome", url: file("outcomes") }],
   };
 }
 

@@ -7,9 +7,9 @@ import { textStream } from "@pm/kit/http/text-stream";
 import { callOf } from "../protocol/calls.ts";
 import type { Operation } from "../protocol/capability.ts";
 import { preferencesOf } from "../protocol/conditions.ts";
-import { requireJson, root } from "../protocol/resource.ts";
+import { idOf, requireJson, root } from "../protocol/resource.ts";
 import type { Exports } from "./client.ts";
-import { exportedTypes, fileOf, manifestOf, ndjson, outcomesFile, readKickOff, readStatus, statusUrl } from "./exports.ts";
+import { exportedTypes, fileOf, manifestOf, ndjson, outcomesFile, readRequest, readStatus, statusUrl } from "./exports.ts";
 
 const definition = (level: string) => `http://hl7.org/fhir/uv/bulkdata/OperationDefinition/${level}`;
 export const exportOperations: Operation[] = [
@@ -19,7 +19,7 @@ export const exportOperations: Operation[] = [
 ];
 
 const tags = ["Bulk Data"];
-const id = z.string().openapi({ example: "0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f" });
+const params = idOf("0193b3f0-8c1a-7b6e-9d2f-3a4b5c6d7e8f");
 /** A parameter may come several times. Clients that are generated from the document send one text, with commas. */
 const several = z
   .union([z.string(), z.array(z.string())])
@@ -27,11 +27,13 @@ const several = z
   .openapi({ type: "string" });
 
 const kickOff = {
-  method: "get",
+  method: "get" as const,
   tags,
+  // The handler reads the header, in every spelling that RFC 7240 has for it.
+  parameters: [{ name: "prefer", in: "header" as const, required: true, schema: { type: "string" as const }, example: "respond-async" }],
   description: `With \`Prefer: respond-async\`. The answer is 202, and \`Content-Location\` is where the status is. The export has everybody whom
 the caller may see, as they are now, whatever is written until its files are read. A caller may have two that are not finished.`,
-} as const;
+};
 const query = z.looseObject({
   _type: several.openapi({ description: `Types of resources, with commas between: ${exportedTypes.join(", ")}.`, example: "Patient" }),
   _since: several.openapi({
@@ -65,7 +67,7 @@ const exportGroup = createRoute({
     summary: "Export the patients who are shared with a team",
     description: `${kickOff.description} The team must be the caller's, unless they see all patients.`,
   },
-  request: { params: z.object({ id }), query },
+  request: { params, query },
   responses: { ...accepted, ...errorAnswers("not_found") },
 });
 
@@ -93,7 +95,7 @@ const ManifestSchema = z
 const readExport = createRoute({
   ...{ operationId: "readExport", method: "get", path: `${root}/exports/{id}`, tags, summary: "Read the manifest of an export" },
   request: {
-    params: z.object({ id }),
+    params,
     query: z.object({
       request: z.string().openapi({ description: "Part of the address that $export gave.", example: "Patient/$export?_type=Patient" }),
     }),
@@ -108,30 +110,30 @@ const cancelExport = createRoute({
     tags,
     summary: "Cancel an export, or remove its files",
   },
-  request: { params: z.object({ id }) },
+  request: { params },
   responses: { 202: { description: "Cancelled" }, ...errorAnswers("not_found") },
 });
 const readExportFile = createRoute({
   ...{ operationId: "readExportFile", method: "get", path: `${root}/exports/{id}/{file}`, tags, summary: "Read a file of an export" },
   description: `A resource in each line. \`deletions\` has a Bundle of type transaction in each line, with the deletion of a patient. Two files at a
 time; a third is 429. It ends with the caller's session.`,
-  request: { params: z.object({ id, file: z.string().openapi({ example: "Patient" }) }) },
+  request: { params: params.extend({ file: z.string().openapi({ example: "Patient" }) }) },
   responses: {
     200: { description: "NDJSON", content: { [ndjson]: { schema: z.string().openapi({ example: '{"resourceType":"Patient"}\n' }) } } },
     ...errorAnswers("not_found", "failed_precondition", "resource_exhausted"),
   },
 });
 
-/** `base` is the URL of this API, as clients call it, and `served` are the types that it has. */
-type Parts = { base: string; served: string[]; exports: Exports };
+/** `base` is the URL of this API, as clients call it, and `servedTypes` are the types that it has. */
+type Parts = { base: string; servedTypes: string[]; exports: Exports };
 
-export function registerExports({ operation }: RestApp, { base, served, exports }: Parts): void {
+export function registerExports({ operation }: RestApp, { base, servedTypes, exports }: Parts): void {
   async function start(c: RestContext, path: string, team?: string) {
     requireJson(c);
     // An export that ignored a parameter would look complete, so ignoring has to be asked for.
     const { handling, isAsync } = preferencesOf(c, "strict");
     if (!isAsync) throw invalidFields([{ path: "prefer", message: "must be respond-async" }]);
-    const asked = readKickOff(path, new URL(c.req.url).searchParams, { handling, served });
+    const asked = readRequest(path, new URL(c.req.url).searchParams, { handling, servedTypes });
     const created = await exports.create(callOf(c), { team, since: asked.since });
     return c.body(null, 202, { "content-location": statusUrl(base, created, asked) });
   }

@@ -6,16 +6,13 @@ import { errorAnswers } from "@pm/kit/http/schemas";
 import { historyBundle } from "../protocol/bundle.ts";
 import { callOf } from "../protocol/calls.ts";
 import { answerRead, answerWith, BundleSchema, fhirAnswer, formOf, requireJson, root } from "../protocol/resource.ts";
-import { readSearch } from "../protocol/search-parameters.ts";
+import { dateOf, describeParameters, readSearch } from "../protocol/search-parameters.ts";
 import type { createHistory, History, HistoryQuery } from "./history.ts";
 import { toFhir } from "./mapping.ts";
 import { PatientSchema, params, tags } from "./rest.ts";
 
-const parameter = (name: string, description: string) => ({ name, in: "query" as const, description, schema: { type: "string" as const } });
-const parameters = [
-  parameter("_since", "Only versions from this instant on."),
-  parameter("_count", "How many versions a page has, at most 200."),
-];
+const definitions = { _since: { type: "date", documentation: "Only versions from this instant on." } } as const;
+const parameters = describeParameters(definitions, ["_count", "_cursor"]);
 
 const readPatientVersion = createRoute({
   operationId: "readPatientVersion",
@@ -23,7 +20,7 @@ const readPatientVersion = createRoute({
   path: `${root}/Patient/{id}/_history/{version}`,
   tags,
   summary: "Read a version of a patient",
-  request: { params: params.extend({ version: z.string().openapi({ example: "1" }) }) },
+  request: { params: params.extend({ version: z.string().openapi({ pattern: "^[1-9][0-9]{0,15}$", example: "1" }) }) },
   responses: { 200: fhirAnswer(PatientSchema, "The patient as they were"), ...errorAnswers("not_found", "gone", "not_acceptable") },
 });
 
@@ -43,28 +40,25 @@ const readHistoryOfPatients = createRoute({
   method: "get",
   path: `${root}/Patient/_history`,
   tags,
-  parameters: [...parameters, parameter("_sort", "`_lastUpdated` for the oldest first, as FHIR R5 has it.")],
+  parameters: describeParameters(definitions, ["_count", "_sort", "_cursor"]),
   summary: "Follow the versions of all patients",
   description: `The newest first. Nothing is missing from before the Bundle's \`meta.lastUpdated\`, whatever was being written: send it as the
-next \`_since\`.`,
+next \`_since\`. \`_sort=_lastUpdated\` for the oldest first, as FHIR R5 has it.`,
   responses: { 200: fhirAnswer(BundleSchema, "A page of versions"), ...errorAnswers("not_acceptable", "invalid_argument") },
 });
-
-const definitions = { _since: { type: "date" } } as const;
 
 type Asked = { query: HistoryQuery; understood: [string, string][] };
 
 function queryOf(c: RestContext): Asked {
   const { count, criteria, cursor, sort, understood } = readSearch(new URL(c.req.url).searchParams, definitions, "lenient");
   const since = criteria.find(({ name }) => name === "_since")?.values[0];
-  const instant = since === undefined ? undefined : new Date(since);
-  if (instant && Number.isNaN(instant.getTime()))
-    throw invalidFields([{ path: "_since", message: "must be an instant such as 2026-01-28T09:30:00Z" }]);
+  const instant = since === undefined ? undefined : dateOf("_since", since);
+  if (instant && instant.prefix !== "eq") throw invalidFields([{ path: "_since", message: "must be an instant, without a prefix" }]);
   const oldestFirst = sort.some(({ name, descending }) => name === "_lastUpdated" && !descending);
   const query = {
     count: Math.max(count, 1),
     oldestFirst,
-    ...(instant && { since: instant.toISOString() }),
+    ...(instant && { since: instant.start.toISOString() }),
     ...(cursor !== undefined && { cursor }),
   };
   return { query, understood };

@@ -6,8 +6,8 @@ import type * as fhir from "fhir/r4.js";
 import type { Operation } from "rfc6902";
 import { callOf } from "../protocol/calls.ts";
 import { capability } from "../protocol/capability.ts";
-import { conditionOf, ifMatchOf, ifNoneExistOf } from "../protocol/conditions.ts";
-import { answerRead, answerWritten, fhirAnswer, fhirBody, formOf, requireJson, resourceSchema, root } from "../protocol/resource.ts";
+import { conditionOf, conditionPattern, ifMatchOf, ifNoneExistOf } from "../protocol/conditions.ts";
+import { answerRead, answerWritten, fhirAnswer, fhirBody, formOf, idOf, requireJson, resourceSchema, root } from "../protocol/resource.ts";
 import { describeSearch } from "../protocol/search-parameters.ts";
 import { examplePatient, toFhir } from "./mapping.ts";
 import { PatchSchema } from "./patching.ts";
@@ -16,10 +16,12 @@ import { link, patientSearch, provenance, relatedPerson } from "./search.ts";
 
 export const PatientSchema = resourceSchema("Patient", examplePatient);
 export const tags = ["Patient"];
-export const params = z.object({ id: z.string().openapi({ example: examplePatient.id }) });
+export const params = idOf(examplePatient.id ?? "");
 const written = fhirAnswer(PatientSchema, "The patient as they are now, in the form of `Prefer: return=…`");
 const failures = errorAnswers("not_found", "gone", "already_exists", "aborted", "unprocessable", "not_acceptable", "resource_exhausted");
-const identifier = z.string().openapi({ description: "`system|value`: the only condition that is taken.", example: "urn:oid:1.2.36|4711" });
+const identifier = z.string().openapi({
+  ...{ pattern: conditionPattern, description: "`system|value`: the only condition that is taken.", example: "urn:oid:1.2.36|4711" },
+});
 const condition = z.looseObject({ identifier });
 
 const readPatient = createRoute({

@@ -1,5 +1,5 @@
 /** Users as Practitioners and teams as Groups: what entries, versions and shares refer to. */
-import { AppError } from "@pm/kit/errors";
+import { AppError, invalidFields } from "@pm/kit/errors";
 import type { Ask, Call } from "../protocol/calls.ts";
 import { idsOf, requireOne, uuidOf } from "../protocol/criteria.ts";
 import { nothing, readable, unlessAbsent } from "../protocol/readable.ts";
@@ -10,7 +10,7 @@ const maxPeople = 200;
 
 export function createPractitioners({ asks }: { asks: { auth: Ask } }) {
   async function named(call: Call, ids: string[]): Promise<Person[]> {
-    const query = new URLSearchParams({ ids: ids.slice(0, maxPeople).join(",") });
+    const query = new URLSearchParams({ ids: ids.join(",") });
     return ((await (await asks.auth(call, "/auth/people", "/auth/people", { query })).json()) as { items: Person[] }).items;
   }
 
@@ -30,6 +30,7 @@ export function createPractitioners({ asks }: { asks: { auth: Ask } }) {
     async search(call, search) {
       requireOne(search, "_id");
       const ids = idsOf(search) ?? [];
+      if (ids.length > maxPeople) throw invalidFields([{ path: "_id", message: `takes at most ${maxPeople} ids at once` }]);
       return ids.length === 0 ? nothing : { matches: (await named(call, ids)).map(toPractitioner) };
     },
   });

@@ -48,12 +48,15 @@ export function preferencesOf(c: RestContext, handling: Handling = "lenient"): P
 /** The condition of `If-None-Exist`, which may have an address in front of it. */
 export const ifNoneExistOf = (given: string) => conditionOf(new URLSearchParams(given.replace(/^[^?=]*\?/, "")));
 
+const part = "[^|,\\u0000-\\u001F\\u007F-\\u009F]+";
+export const conditionPattern = `^${part}\\|${part}$`;
+
 /** Which resource a conditional request means: `identifier=system|value` and nothing else, because an index decides races. */
 export function conditionOf(query: URLSearchParams): { system: string; value: string } {
   const [first, ...others] = [...query].filter(([name]) => !name.startsWith("_"));
-  const [system, value, more] = (first?.[1] ?? "").split("|");
-  const isOne = first?.[0] === "identifier" && others.length === 0 && !first[1].includes(",");
-  if (isOne && system && value && more === undefined) return { system, value };
+  const [name, text = ""] = first ?? [];
+  const [system = "", value = ""] = text.split("|");
+  if (name === "identifier" && others.length === 0 && new RegExp(conditionPattern).test(text)) return { system, value };
   const message =
     "A condition must be one identifier with its system, ?identifier=system|value: only there an index keeps two requests at once apart.";
   throw new AppError("precondition_failed", message);

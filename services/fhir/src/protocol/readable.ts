@@ -8,8 +8,16 @@ import { searchset } from "./bundle.ts";
 import { type Call, callOf } from "./calls.ts";
 import { type Capability, capability } from "./capability.ts";
 import { preferencesOf } from "./conditions.ts";
-import { answerRead, answerWith, BundleSchema, fhirAnswer, requireJson, resourceSchema, root } from "./resource.ts";
-import { type Definitions, describeParameters, describeSearch, ignore, readSearch, type Search } from "./search-parameters.ts";
+import { answerRead, answerWith, BundleSchema, fhirAnswer, idOf, requireJson, resourceSchema, root } from "./resource.ts";
+import {
+  type Definitions,
+  describeParameters,
+  describeSearch,
+  ignore,
+  readSearch,
+  type Search,
+  unsortedControls,
+} from "./search-parameters.ts";
 
 /** A page of what a search finds. `next` is the cursor of the next page. */
 export type Page = { matches: FhirResource[]; next?: string | undefined };
@@ -49,7 +57,7 @@ export function registerReadable({ operation }: RestApp, base: string, readers: 
     path: `${root}/${type}/{id}`,
     tags: [type],
     summary: `Read one ${type}`,
-    request: { params: z.object({ id: z.string().openapi({ example: one.example.id ?? "" }) }) },
+    request: { params: idOf(one.example.id ?? "") },
     responses: { 200: fhirAnswer(resourceSchema(type, one.example), `The ${type}`), ...errorAnswers("not_found", "not_acceptable") },
   });
   const description = `${one.documentation} Pages by the link \`next\`.`;
@@ -59,7 +67,7 @@ export function registerReadable({ operation }: RestApp, base: string, readers: 
     method: "get",
     path: `${root}/${type}`,
     tags: [type],
-    parameters: describeParameters(definitions),
+    parameters: describeParameters(definitions, unsortedControls),
     summary: `Search ${type}`,
     description,
     responses,

@@ -23,6 +23,9 @@ export const resourceSchema = <Type extends string>(type: Type, example: Typed) 
     .looseObject({ resourceType: z.literal(type) })
     .openapi(type, { description: `http://hl7.org/fhir/R4/${type.toLowerCase()}.html`, example });
 
+/** The id in a path (http://hl7.org/fhir/R4/datatypes.html#id). What can be none is the id of nothing. */
+export const idOf = (example: string) => z.object({ id: z.string().openapi({ pattern: "^[A-Za-z0-9.-]{1,64}$", example }) });
+
 export const BundleSchema = resourceSchema("Bundle", {
   resourceType: "Bundle",
   ...{ type: "searchset", total: 0, link: [{ relation: "self", url: "https://example.com/fhir/R4/Patient?family=Lovelace" }] },

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { searchset, subset } from "./bundle.ts";
-import { dateOf, readSearch, referenceOf, tokenOf } from "./search-parameters.ts";
+import { dateOf, describeParameters, readSearch, referenceOf, tokenOf } from "./search-parameters.ts";
 
 const definitions = {
   family: { type: "string", modifiers: ["exact", "contains"] },
@@ -37,6 +37,35 @@ test("an unknown parameter is ignored or, in strict handling, refused; an unknow
     "family:sounds",
     "birthdate:missing",
     "_total",
+  ]);
+});
+
+test.each([
+  "family=A%00",
+  "family:exact=A%1f",
+  "identifier=a|%c2%80",
+  "birthdate=2026,yesterday",
+  "birthdate=2026-1",
+  "_cursor=%0a",
+  "_sort=a%00",
+  "_include=%7f",
+  "_elements=%00",
+  "_total=some",
+  "_count=-1",
+])("%s is refused by the name of its parameter", (query) => {
+  expect(fieldsOf(() => read(query))).toEqual([query.split("=")[0]]);
+});
+
+test("documents show the pattern of each parameter, by which they are checked", () => {
+  const patterns = Object.fromEntries(describeParameters(definitions).map(({ name, schema }) => [name, new RegExp(schema.pattern)]));
+  const fits = (name: string, text: string) => patterns[name]?.test(text);
+  expect(["", "2026", "ge2026-05,lt2026-05-12T09:30:01.5+01:00"].every((text) => fits("birthdate", text))).toBe(true);
+  expect(["x2026", "2026-5", "2026,"].some((text) => fits("birthdate", text))).toBe(false);
+  expect([fits("family", "Ada, Ada\\u007f"), fits("family", "Ada\u007f"), fits("_total", "accurate"), fits("_total", "x")]).toEqual([
+    true,
+    false,
+    true,
+    false,
   ]);
 });
 

@@ -32,8 +32,27 @@ const defaultCount = 50;
 const maxCount = 200;
 const totals = ["none", "estimate", "accurate"] as const;
 const summaries = ["true", "text", "data", "count", "false"] as const;
-/** Of the answer's form (`rest/resource.ts` reads them). */
-const ofForm = new Set(["_format", "_pretty"]);
+const oneOf = (words: readonly string[]): Format => ({ pattern: `^(${words.join("|")})?$`, message: `must be one of ${words.join(", ")}` });
+/** Parameters of how an answer is written (`resource.ts` reads them). */
+export const formParameters = new Set(["_format", "_pretty"]);
+
+/** What a text must look like: the pattern, which documents show, and in words. An empty parameter is one that is left out. */
+type Format = { pattern: string; message: string };
+const textFormat: Format = { pattern: "^[^\\u0000-\\u001F\\u007F-\\u009F]*$", message: "must not have control characters" };
+
+const prefixes = ["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"] as const;
+type Prefix = (typeof prefixes)[number];
+const time = "T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})?";
+const date = `[0-9]{4}(-[0-9]{2}(-[0-9]{2}(${time})?)?)?`;
+const prefixed = `(${prefixes.join("|")})?${date}`;
+const dates = "must be a date such as 2026, 2026-05, 2026-05-12 or 2026-05-12T09:30:00Z";
+const datesFormat: Format = {
+  pattern: `^(${prefixed}(,${prefixed})*)?$`,
+  message: `${dates}, with one of ${prefixes.join(", ")} in front of it`,
+};
+
+const formatOf = ({ type }: Definition): Format => (type === "date" ? datesFormat : textFormat);
+const isIn = ({ pattern }: Format, text: string): boolean => new RegExp(pattern).test(text);
 
 /** The values of `a,b\,c`: `a` and `b,c`. The escapes of `|` and `$` stay, because only a type knows what they separate. */
 const valuesOf = (text: string): string[] => (text.match(/(?:\\.|[^,\\])+/gs) ?? []).map((value) => value.replace(/\\([,\\])/g, "$1"));
@@ -50,24 +69,16 @@ export function readSearch(given: Iterable<[string, string]>, definitions: Defin
     ...{ include: [], revinclude: [], understood: [], ignored: [], handling },
   };
   for (const [parameter, text] of given) {
-    if (ofForm.has(parameter) || text === "") continue;
-    const [name = "", ...modifiers] = parameter.split(":");
-    const read = Object.hasOwn(controls, parameter) ? controls[parameter] : undefined;
+    if (formParameters.has(parameter) || text === "") continue;
+    const [name = ""] = parameter.split(":");
+    const control = Object.hasOwn(controls, parameter) ? controls[parameter] : undefined;
     const definition = Object.hasOwn(definitions, name) ? definitions[name] : undefined;
-    if (read) {
-      const message = read(search, text, definitions);
-      if (message !== undefined) wrong.push({ path: parameter, message });
-    } else if (definition) {
-      const modifier = modifiers.join(":") || undefined;
-      if (modifier !== undefined && modifier !== "missing" && !definition.modifiers?.includes(modifier)) {
-        const known = [...(definition.modifiers ?? []), "missing"].map((one) => `:${one}`).join(", ");
-        wrong.push({ path: parameter, message: `has a modifier that is not known here; it takes ${known}` });
-      } else if (modifier === "missing" && !/^(true|false)$/.test(text)) wrong.push({ path: parameter, message: "must be true or false" });
-      else search.criteria.push({ name, ...(modifier !== undefined && { modifier }), values: valuesOf(text) });
-    } else {
+    if (!control && !definition) {
       search.ignored.push(parameter);
       continue;
     }
+    const message = control ? readControl(search, control, text) : definition && readCriterion(search, definition, parameter, text);
+    if (message !== undefined) wrong.push({ path: parameter, message });
     if (parameter !== "_cursor") search.understood.push([parameter, text]);
   }
   if (handling === "strict") wrong.push(...search.ignored.map(unknown));
@@ -83,43 +94,46 @@ export function ignore(search: Search, asked: string[]): void {
   search.ignored.push(...asked);
 }
 
-/** The parameters that are the same for all resources. Each returns what is wrong with its value. */
-const controls: Record<string, (search: Search, text: string, definitions: Definitions) => string | undefined> = {
-  _count(search, text) {
-    if (!/^\d{1,9}$/.test(text)) return "must be a number";
-    search.count = Math.min(Number(text), maxCount);
-    return undefined;
+/** @returns what is wrong with the value */
+function readControl(search: Search, { read, ...format }: Control, text: string): string | undefined {
+  if (!isIn(format, text)) return format.message;
+  Object.assign(search, read(text, search));
+  return undefined;
+}
+
+/** @returns what is wrong with the value or the modifier */
+function readCriterion(search: Search, definition: Definition, parameter: string, text: string): string | undefined {
+  const [name = "", ...modifiers] = parameter.split(":");
+  const modifier = modifiers.join(":") || undefined;
+  if (modifier === "missing") {
+    if (text !== "true" && text !== "false") return "must be true or false";
+  } else if (modifier !== undefined && !definition.modifiers?.includes(modifier)) {
+    const known = [...(definition.modifiers ?? []), "missing"].map((one) => `:${one}`).join(", ");
+    return `has a modifier that is not known here; it takes ${known}`;
+  } else if (!isIn(formatOf(definition), text)) return formatOf(definition).message;
+  search.criteria.push({ name, ...(modifier !== undefined && { modifier }), values: valuesOf(text) });
+  return undefined;
+}
+
+type Control = Format & { read: (text: string, before: Search) => Partial<Search> };
+const sortKey = "-?[A-Za-z_][A-Za-z_-]*";
+
+/** The parameters that are the same for all resources. */
+const controls: Record<string, Control> = {
+  _count: {
+    ...{ pattern: "^[0-9]{0,9}$", message: "must be a number" },
+    read: (text) => ({ count: Math.min(Number(text), maxCount) }),
   },
-  _sort(search, text) {
-    search.sort = text.split(",").map((key) => ({ name: key.replace(/^-/, ""), descending: key.startsWith("-") }));
-    return undefined;
+  _sort: {
+    ...{ pattern: `^(${sortKey}(,${sortKey})*)?$`, message: "must be names of parameters, such as -_lastUpdated" },
+    read: (text) => ({ sort: text.split(",").map((key) => ({ name: key.replace(/^-/, ""), descending: key.startsWith("-") })) }),
   },
-  _total(search, text) {
-    const found = totals.find((one) => one === text);
-    if (found) search.total = found;
-    return found ? undefined : `must be one of ${totals.join(", ")}`;
-  },
-  _summary(search, text) {
-    const found = summaries.find((one) => one === text);
-    search.summary = found ?? search.summary;
-    return found ? undefined : `must be one of ${summaries.join(", ")}`;
-  },
-  _elements(search, text) {
-    search.elements.push(...text.split(","));
-    return undefined;
-  },
-  _include(search, text) {
-    search.include.push(text);
-    return undefined;
-  },
-  _revinclude(search, text) {
-    search.revinclude.push(text);
-    return undefined;
-  },
-  _cursor(search, text) {
-    search.cursor = text;
-    return undefined;
-  },
+  _total: { ...oneOf(totals), read: (text) => ({ total: text as (typeof totals)[number] }) },
+  _summary: { ...oneOf(summaries), read: (text) => ({ summary: text as (typeof summaries)[number] }) },
+  _elements: { ...textFormat, read: (text, { elements }) => ({ elements: [...elements, ...text.split(",")] }) },
+  _include: { ...textFormat, read: (text, { include }) => ({ include: [...include, text] }) },
+  _revinclude: { ...textFormat, read: (text, { revinclude }) => ({ revinclude: [...revinclude, text] }) },
+  _cursor: { ...textFormat, read: (cursor) => ({ cursor }) },
 };
 
 /** `system|code`, `|code` (no system), `system|` (any code) or `code` (any system). */
@@ -137,8 +151,6 @@ export function referenceOf(value: string, type: string, base: string): string |
   return given === undefined || given === type ? id : undefined;
 }
 
-const prefixes = ["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"] as const;
-type Prefix = (typeof prefixes)[number];
 /** A date of any precision, as the span of time that it means: from `start` until before `end`. */
 export type DateCriterion = { prefix: Prefix; text: string; start: Date; end: Date };
 
@@ -151,8 +163,7 @@ export function dateOf(name: string, value: string): DateCriterion {
   const prefix = prefixes.find((one) => one === (groups?.prefix ?? "eq"));
   const span = groups && spanOf(groups);
   if (prefix && span) return { prefix, text: value.slice(groups.prefix?.length ?? 0), ...span };
-  const message = `must be a date such as 2026, 2026-05, 2026-05-12 or 2026-05-12T09:30:00Z, with one of ${prefixes.join(", ")} in front of it`;
-  throw invalidFields([{ path: name, message }]);
+  throw invalidFields([{ path: name, message: datesFormat.message }]);
 }
 
 function spanOf({ year, month, day, time }: Record<string, string | undefined>): { start: Date; end: Date } | undefined {
@@ -173,9 +184,18 @@ function spanOf({ year, month, day, time }: Record<string, string | undefined>):
 export const describeSearch = (definitions: Definitions): SearchParam[] =>
   Object.entries(definitions).map(([name, { type, documentation }]) => ({ name, type, ...(documentation && { documentation }) }));
 
-/** The parameters as an OpenAPI document lists them, with those that are the same for all resources. */
-export const describeParameters = (definitions: Definitions) =>
-  [...Object.keys(definitions), ...Object.keys(controls)].map((name) => ({
-    ...{ name, in: "query" as const, schema: { type: "string" as const } },
-    ...(definitions[name]?.documentation && { description: definitions[name].documentation }),
-  }));
+/**
+ * The parameters as an OpenAPI document lists them.
+ * @param shared those that are the same for all resources and mean something here; by default all
+ */
+export const describeParameters = (definitions: Definitions, shared = Object.keys(controls)) =>
+  [...Object.entries(definitions), ...shared.map((name): [string, Partial<Definition>] => [name, {}])].map(
+    ([name, { type, documentation }]) => ({
+      ...{ name, in: "query" as const },
+      schema: { type: "string" as const, pattern: (controls[name] ?? (type === "date" ? datesFormat : textFormat)).pattern },
+      ...(documentation && { description: documentation }),
+    }),
+  );
+
+/** Those of a list whose order is given. */
+export const unsortedControls = Object.keys(controls).filter((name) => name !== "_sort");

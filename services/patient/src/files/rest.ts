@@ -8,7 +8,7 @@ import { textStream } from "@pm/kit/http/text-stream";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import { callOf } from "../caller.ts";
 import type { Lists } from "../patients/list.ts";
-import { filters, filtersOf } from "../patients/request.ts";
+import { filters, filtersOf, idempotencyKey } from "../patients/request.ts";
 import { ImportReportSchema } from "../patients/schemas.ts";
 import { duplicateModes } from "../tables.ts";
 import { readMap } from "./columns.ts";
@@ -121,12 +121,7 @@ is 429. An import that sends less than 1 KiB per second, or takes longer than 60
         .openapi({ description: "How CSV writes dates, beside YYYY-MM-DD. Without it, a date in another form fails its line." }),
     }),
     headers: z.object({
-      "idempotency-key": z
-        .string()
-        .min(1)
-        .max(200)
-        .optional()
-        .openapi({ description: "Kept for a week.", example: "2026-11-27-outpatients" }),
+      "idempotency-key": idempotencyKey.openapi({ description: "Kept for a week.", example: "2026-11-27-outpatients" }),
     }),
     body: { required: true, content: files },
   },

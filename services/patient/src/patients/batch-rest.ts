@@ -5,7 +5,7 @@ import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
 import type { createBatches } from "./batch.ts";
-import { toBody } from "./request.ts";
+import { idempotencyKey, toBody } from "./request.ts";
 import { examplePatient, exampleRecord, PatientSchema } from "./schemas.ts";
 
 const maxOperations = 100;
@@ -75,7 +75,7 @@ its place, and the paths of \`errors\` begin with it. Nobody looks for duplicate
 repeated for an idempotency key has the versions that were written then.`,
   request: {
     headers: z.object({
-      "idempotency-key": z.string().min(1).max(200).optional().openapi({
+      "idempotency-key": idempotencyKey.openapi({
         description: "The same key with the same body gives the first answer again; with another body it is 422. Kept for a day.",
       }),
     }),

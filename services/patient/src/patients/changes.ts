@@ -6,6 +6,10 @@ import type { Horizon, Since } from "./changes-store.ts";
 const instant = z.iso.datetime({ offset: true });
 const untilForm = /^([^_]+)(?:_(\d{1,19})_([\w.]{1,40}))?$/;
 
+/** The same for documents, in regular expressions of other languages too. */
+export const sincePattern =
+  "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})(_[0-9]{1,19}_[A-Za-z0-9_.]{1,40})?$";
+
 /** @throws AppError invalid_argument */
 export function readSince(text: string, field = "updatedAfter"): Since {
   const [, at = "", xid, server] = untilForm.exec(text) ?? [];

@@ -4,19 +4,27 @@ import { pageCursor, pageLimit } from "@pm/kit/http/paging";
 import type { RestApp } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
+import { sincePattern } from "./changes.ts";
 import { type createFeed, type FeedEntry, feedOrders } from "./feed.ts";
 import type { createHistory, PastVersion } from "./history.ts";
 import { HistorySchema, PatientChangesSchema, PatientVersionSchema } from "./history-schemas.ts";
 import { params } from "./request.ts";
 import { listsOf } from "./views.ts";
 
+const before = z.coerce
+  .number()
+  .int()
+  .min(1)
+  .max(1e15)
+  .optional()
+  .openapi({ description: "Only versions with a lower number. With `limit=1`, the one before.", example: 4 });
 const readPatientHistory = createRoute({
   operationId: "readPatientHistory",
   method: "get",
   path: "/patients/{id}/history",
   tags: ["History"],
   summary: "Read the versions of a patient: who changed what, and when",
-  request: { params, query: z.strictObject({ limit: pageLimit(), cursor: pageCursor() }) },
+  request: { params, query: z.strictObject({ limit: pageLimit(), cursor: pageCursor(), before }) },
   responses: { 200: jsonAnswer(HistorySchema, "The newest versions first"), ...errorAnswers("not_found") },
 });
 
@@ -37,7 +45,7 @@ by which the patient was deleted, \`ERASED\` if its content was erased.`,
   responses: { 200: jsonAnswer(PatientVersionSchema, "The record, with its version as ETag"), ...errorAnswers("not_found", "gone") },
 });
 
-const place = z.string().max(100).optional();
+const place = z.string().max(100).openapi({ pattern: sincePattern }).optional();
 const followPatients = createRoute({
   operationId: "followPatients",
   method: "get",

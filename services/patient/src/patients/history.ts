@@ -42,10 +42,10 @@ export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: C
 
   return {
     /** The newest versions first. */
-    async read(call: Call, id: string, { limit, cursor }: PageRequest) {
+    async read(call: Call, id: string, { limit, cursor, before: below }: PageRequest & { before?: number | undefined }) {
       await find(call, id);
       const bound = ["history", id.toLowerCase()];
-      const before = cursor === undefined ? undefined : Number(cursors.open(bound, cursor)[0]);
+      const before = cursor === undefined ? below : Number(cursors.open(bound, cursor)[0]);
       const who = { actor: call.actorId, requestId: call.requestId };
       // One version more than asked for, to compare the last one with.
       const versions = await readVersions(db, { ...who, id, before, limit: limit + 1 });

@@ -4,6 +4,7 @@ import { entityTags } from "@pm/kit/http/etag";
 import { plainText } from "@pm/kit/http/schemas";
 import { plainTextPattern } from "@pm/kit/plain-text";
 import type { Patient } from "../tables.ts";
+import { sincePattern } from "./changes.ts";
 import { identifierLimits, readKey } from "./identifiers.ts";
 import type { Filters, PatientPage } from "./list.ts";
 import { listsOf } from "./views.ts";
@@ -44,6 +45,7 @@ export const ifMatch = z.object({
       example: '"1"',
     }),
 });
+export const idempotencyKey = plainText.min(1).max(200).openapi({ pattern: plainTextPattern }).optional();
 // Postgres has no day before the year 1.
 const date = z.iso.date().refine((value) => value >= "0001-01-01", "must be a date as YYYY-MM-DD");
 const day = date.optional();
@@ -95,6 +97,7 @@ export const filters = {
     .max(100)
     .optional()
     .openapi({
+      pattern: sincePattern,
       description: `What changed later: an instant, or \`until\` of the answer before. With \`until\`, patients may be repeated, and none
 is left out. An answer ends before the oldest write in flight. Begin with 0001-01-01T00:00:00Z. Add \`deleted=include\` to learn of
 deletions and merges. Being shared with somebody is no change of a patient.`,

@@ -9,7 +9,7 @@ import { duplicateModes, type Patient } from "../tables.ts";
 import { PatientCreateSchema, PatientPatchSchema, PatientReplaceSchema, PatientRestoreSchema } from "./body-schemas.ts";
 import { type Lists, sorts } from "./list.ts";
 import type { Patients } from "./patients.ts";
-import { filters, filtersOf, ifMatch, params, toBody, toPageBody } from "./request.ts";
+import { filters, filtersOf, idempotencyKey, ifMatch, params, toBody, toPageBody } from "./request.ts";
 import {
   PatientPageSchema,
   PatientSchema,
@@ -74,7 +74,7 @@ const createPatient = createRoute({
         }),
     }),
     headers: z.object({
-      "idempotency-key": z.string().min(1).max(200).optional().openapi({
+      "idempotency-key": idempotencyKey.openapi({
         description: "The same key with the same body gives the first answer again; with another body it is 422. Kept for a day.",
       }),
     }),

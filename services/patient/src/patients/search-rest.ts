@@ -7,6 +7,7 @@ import type { RestApp } from "@pm/kit/http/rest";
 import { jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
+import { sincePattern } from "./changes.ts";
 import { type Lists, sorts } from "./list.ts";
 import { toPageBody } from "./request.ts";
 import { PatientPageSchema } from "./schemas.ts";
@@ -63,11 +64,11 @@ year, after \`eq\`, \`ne\`, \`gt\`, \`ge\`, \`lt\`, \`le\`, \`sa\` or \`eb\`, as
       .max(recordStates.length)
       .optional()
       .openapi({ description: "Which records: `living` ones (the default), those that were `merged` into another one, `deleted` ones." }),
-    updatedAfter: z
-      .string()
-      .max(100)
-      .optional()
-      .openapi({ description: "As in the list: what changed later, and nothing left out.", example: "2026-01-28T09:30:00Z" }),
+    updatedAfter: z.string().max(100).optional().openapi({
+      pattern: sincePattern,
+      description: "As in the list: what changed later, and nothing left out.",
+      example: "2026-01-28T09:30:00Z",
+    }),
     sort: z.enum(sorts).optional().openapi({ description: "By default the order of creation." }),
     limit: z.int().min(1).max(200).optional().openapi({ description: "50 by default." }),
     cursor: pageCursor(z.string().min(1).max(maxCarried)),
