@@ -80,6 +80,13 @@ function readable<Type extends string>(...types: Type[]): Record<ReadOperation<T
   return Object.fromEntries(names.map((name) => [name, "signed-in"])) as Record<ReadOperation<Type>, "signed-in">;
 }
 
+/** The operations on the audit trail of a service (packages/kit/src/auditor/rest.ts). */
+function trailOf<Service extends string>(service: Service) {
+  const names = ["listAuditEntries", "exportAuditEntries", "verifyAuditTrail"] as const;
+  const entries = names.map((name) => [`${service}.${name}`, "audit:read"]);
+  return Object.fromEntries(entries) as Record<`${Service}.${(typeof names)[number]}`, "audit:read">;
+}
+
 /** Every operation of every service: `<service>.<operationId>` for REST, the full method name for gRPC. */
 export const operations = {
   "patient.listPatients": "patient:read",
@@ -123,9 +130,7 @@ export const operations = {
   "patient.cancelImport": "patient:write",
   "patient.readPatientDisclosures": "audit:read",
   "patient.listEmergencies": "audit:read",
-  "patient.listAuditEntries": "audit:read",
-  "patient.exportAuditEntries": "audit:read",
-  "patient.verifyAuditTrail": "audit:read",
+  ...trailOf("patient"),
   "patient.readPatientTotals": "internal:totals",
   "patient.listPatientIds": "internal:totals",
 
@@ -189,9 +194,7 @@ export const operations = {
   "auth.deleteApiClient": "user:admin",
   "auth.listKeys": "user:admin",
   "auth.rotateKeys": "user:admin",
-  "auth.listAuditEntries": "audit:read",
-  "auth.exportAuditEntries": "audit:read",
-  "auth.verifyAuditTrail": "audit:read",
+  ...trailOf("auth"),
 
   "analytics.summarize": "analytics:read",
   "analytics.reportPatients": "analytics:read",
@@ -206,9 +209,7 @@ export const operations = {
   "analytics.replayDeadLetter": "analytics:admin",
   "analytics.replayDeadLetters": "analytics:admin",
   "analytics.discardDeadLetter": "analytics:admin",
-  "analytics.listAuditEntries": "audit:read",
-  "analytics.exportAuditEntries": "audit:read",
-  "analytics.verifyAuditTrail": "audit:read",
+  ...trailOf("analytics"),
   // People sign in by a form; the pages verify the cookie themselves.
   "analytics.dashboard": "public",
   "analytics.dashboardLogin": "public",
@@ -289,9 +290,7 @@ export const operations = {
   "billing.exportJournal": "billing:read",
   "billing.exportTaxSummary": "billing:read",
   "billing.readGeneralLedger": "billing:read",
-  "billing.listAuditEntries": "audit:read",
-  "billing.exportAuditEntries": "audit:read",
-  "billing.verifyAuditTrail": "audit:read",
+  ...trailOf("billing"),
   "billing.readBillingTotals": "internal:totals",
 } as const satisfies Record<string, Access>;
 
