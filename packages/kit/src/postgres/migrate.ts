@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { Kysely, PostgresDialect } from "kysely";
+import { Kysely, PostgresDialect, sql } from "kysely";
 import { type Migration, Migrator } from "kysely/migration";
 import { Pool } from "pg";
 import { z } from "zod";
@@ -32,7 +32,10 @@ async function migrate<Tables>(
     const provider = {
       async getMigrations() {
         const files = existsSync(folder) ? readdirSync(folder).filter((file) => /^\d.*\.ts$/.test(file)) : [];
-        const entries = files.map(async (file) => [file.replace(/\.ts$/, ""), (await import(join(folder, file))) as Migration] as const);
+        const entries = files.map(async (file) => {
+          const migration = (await import(join(folder, file))) as Migration;
+          return [file.replace(/\.ts$/, ""), { up: (db: Kysely<unknown>) => withShortWaits(db, migration) }] as const;
+        });
         return Object.fromEntries(await Promise.all(entries));
       },
     };
@@ -43,6 +46,15 @@ async function migrate<Tables>(
   } finally {
     await db.destroy();
   }
+}
+
+/**
+ * Applies a migration. While it waits for a lock, everybody else waits behind it. So it gives up after a second, and
+ * `runMigrations` tries again.
+ */
+async function withShortWaits(db: Kysely<unknown>, { up }: Migration): Promise<void> {
+  await sql`set local lock_timeout = '1s'`.execute(db);
+  await up(db);
 }
 
 /** What programs need that work as the owner role. */
@@ -64,8 +76,8 @@ const ownerSettings = (config: z.infer<z.ZodObject<typeof ownerConfig>>): Databa
 });
 
 /**
- * Migrates the database of `MIGRATION_DATABASE_URL`. Waits up to a minute for Postgres to answer, and for locks if a
- * migration sets a `lock_timeout`. If a migration fails, it logs the reason and exits with 1.
+ * Migrates the database of `MIGRATION_DATABASE_URL`. Waits up to a minute for Postgres to answer, and for those who
+ * hold locks. If a migration fails, it logs the reason and exits with 1.
  */
 export async function runMigrations<Tables>(service: string, folder: string, afterwards?: AfterMigrations<Tables>): Promise<void> {
   const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...ownerConfig });

@@ -4,8 +4,6 @@ import { type Kysely, sql } from "kysely";
 const role = sql.ref("analytics");
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   await sql`alter table erasures add column removed jsonb not null default '{}'`.execute(db);
   // What was erased before this release stands in the trail alone.
   await sql`

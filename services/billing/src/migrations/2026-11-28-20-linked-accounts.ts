@@ -2,8 +2,6 @@
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   // link_revision: that of the last link or unlink, so that an earlier one that arrives late changes nothing.
   // had_links: whether an account was ever linked to this one. Only then it is asked which ones are.
   await sql`

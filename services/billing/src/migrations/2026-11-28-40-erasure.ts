@@ -7,8 +7,6 @@ import { type Kysely, sql } from "kysely";
 const role = sql.ref("billing");
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   await sql`alter table accounts add column erased_at timestamptz`.execute(db);
   // Whose names and texts a stored answer has: an account or a payer. Null in answers of the release before.
   await sql`alter table requests add column subject uuid`.execute(db);

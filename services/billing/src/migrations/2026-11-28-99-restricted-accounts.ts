@@ -2,8 +2,6 @@
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   await sql`alter table accounts add column restricted_at timestamptz`.execute(db);
   await sql`create index accounts_restricted on accounts (id) where restricted_at is not null`.execute(db);
 }

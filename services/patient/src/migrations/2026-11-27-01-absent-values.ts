@@ -11,8 +11,6 @@
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   await sql`
     alter table patients alter email drop not null, alter address_text drop not null,
       add column shared_email text, add column email_key text`.execute(db);

@@ -5,8 +5,6 @@
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   // changed_xid: which transaction made the latest version. Clocks cannot tell what a reader may have missed: a transaction that
   // began earlier may commit later. Each snapshot says which transactions it has all of. A default would rewrite the table.
   // sort_name, city_key: what lists are ordered and filtered by. words_version: the version whose words these are; null: an old one.

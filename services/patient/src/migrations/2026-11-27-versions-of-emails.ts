@@ -5,8 +5,6 @@
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   await sql`
     create or replace trigger changed_email before update of email on patients for each row
     when (new.email_key = old.email_key and new.email <> old.email and new.words_version is not distinct from old.words_version)

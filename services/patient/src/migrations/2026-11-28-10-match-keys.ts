@@ -7,8 +7,6 @@ import { type Kysely, sql } from "kysely";
 const role = sql.ref("patient");
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   // keys_version: the version whose keys these are; null: the version of the service before wrote the row.
   await sql`alter table patients add column match_keys int[], add column keys_version bigint`.execute(db);
   // What the report of an import says about its lines.

@@ -11,8 +11,7 @@ import { type Kysely, sql } from "kysely";
 const role = sql.ref("patient");
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it. `not valid` because no row can violate it yet.
-  await sql`set local lock_timeout = '1s'`.execute(db);
+  // `not valid` because no row can violate it yet.
   await sql`
     alter table patients add column merged_into uuid,
       add constraint patients_merged_are_not_living check (merged_into is null or deleted_at is not null) not valid`.execute(db);

@@ -5,8 +5,6 @@
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   await sql`alter table idempotency_keys add column results jsonb`.execute(db);
   await sql`grant update (results) on idempotency_keys to ${sql.ref("patient")}`.execute(db);
 }

@@ -5,8 +5,6 @@
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   // A constant default is no rewrite of the table.
   await sql`alter table patient_versions add column changed_xid xid8 not null default '0'::xid8`.execute(db);
   await sql`alter table patient_versions alter changed_xid set default pg_current_xact_id()`.execute(db);

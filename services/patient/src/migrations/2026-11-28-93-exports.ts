@@ -4,8 +4,6 @@ import { type Kysely, sql } from "kysely";
 const role = sql.ref("patient");
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // While this waits for somebody's lock, everybody else waits behind it.
-  await sql`set local lock_timeout = '1s'`.execute(db);
   // Also merges that were undone: an older export has them.
   await sql`create index patient_merges_duplicate on patient_merges (duplicate_id, id)`.execute(db);
   // `snapshot` says which versions an export has, `cutoff` when that was. `since_snapshot` is the one of the export before, if
