@@ -94,7 +94,7 @@ export const showChecks = (pool: Pool, expected?: readonly string[]): void => vo
 const findings = new Map<string, { value: number; until: number }>();
 new Gauge({
   name: "reconciliation_findings",
-  help: "Differences that the last comparison with other services found and that nobody has settled",
+  help: "Differences that the last comparison with other services found, before it repaired any",
   ...{ labelNames: ["kind"], registers: [metrics] },
   collect() {
     this.reset();

@@ -49,6 +49,6 @@ export function toDecimal({ currencyCode, minorUnits }: MoneyAmount): string {
 export function formatMoney(money: MoneyAmount | undefined, form: Form = "symbol"): string {
   if (!money) return "";
   const text = formatOf(money.currencyCode, form).format(toDecimal(money) as Intl.StringNumericLiteral);
-  // In charts and tables a minus sign is one (U+2212), and the space is an ordinary one.
+  // Charts and tables use the minus sign U+2212 and an ordinary space.
   return form === "code" ? text.replace("-", "−").replace("\u00a0", " ") : text;
 }

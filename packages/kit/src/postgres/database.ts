@@ -35,7 +35,7 @@ export function databaseSettings(config: {
 /** A service gives up early, so that a request is answered 503 and the work of a leader begins again. */
 const ofService = { connectionTimeoutMillis: 3_000 };
 
-/** The settings of one connection, in a pool or outside. By them, a command of the night waits for a server that is busy. */
+/** The settings of one connection, in a pool or outside. Commands wait up to 30 s for a busy server. */
 export function connectionConfig({ url, passwordFile, caFile }: DatabaseSettings): ClientConfig {
   const { username, password, hostname, port, pathname } = new URL(url);
   const secret = passwordFile ? () => readFileSync(passwordFile, "utf8").trim() : decodeURIComponent(password);

@@ -81,8 +81,8 @@ const fhir: Dashboard = {
       title: "The services that it asks",
       panels: [
         {
-          title: "Time to answer of who is asked, 99th percentile",
-          description: "Of all their callers: an answer of FHIR waits for theirs.",
+          title: "Time to answer of patient, analytics and auth, 99th percentile",
+          description: "Measured for all their callers; FHIR waits for these answers.",
           unit: "s",
           queries: [{ expr: quantile(0.99, "service", rest, `${here},service=~"patient|analytics|auth"`), legend: "{{service}}" }],
         },

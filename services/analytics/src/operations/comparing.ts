@@ -32,7 +32,7 @@ export function startComparing(options: {
       if (!settled) return "done";
       const different = checks.filter(({ holds }) => !holds).map(({ name }) => name);
       if (drift > 0) options.log.error({ drift, different }, "numbers differ from those of other services");
-      showFindings({ number_of_analytics: drift }, everyMs);
+      showFindings({ failed_consistency_check: drift }, everyMs);
       due = Date.now() + everyMs;
       return "done";
     },

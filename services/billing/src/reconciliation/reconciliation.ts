@@ -25,7 +25,7 @@ type ReconciliationReport = {
   patientsWithoutAccount: string[];
   /** Accounts whose patient does not exist in patient-service. */
   accountsWithoutPatient: string[];
-  /** Those of them that can still be charged. */
+  /** How many of them could be charged before this run suspended any. */
   activeWithoutPatient: number;
   /** How many accounts were opened or suspended. */
   repaired: number;
@@ -168,7 +168,7 @@ export function startReconciling(options: {
       if (Date.now() < due) return "done";
       const report = await reconciliation.run({ repair: true, maxSuspended });
       const { patientsWithoutAccount, activeWithoutPatient } = report;
-      // A suspended account has been settled; it stays without a patient.
+      // What this run repaired is shown until the next one. Accounts that an earlier run suspended do not count.
       showFindings({ patient_without_account: patientsWithoutAccount.length, account_without_patient: activeWithoutPatient }, everyMs);
       due = Date.now() + everyMs;
       return "done";

@@ -20,7 +20,7 @@ const everything: OperationDefinition = {
   kind: "operation",
   date: "2026-11-28",
   publisher: "Patient management",
-  description: `HL7's operation for one patient, without the dates of care: ${everythingTypes.join(", ")}.`,
+  description: `HL7's operation for one patient, without the parameters start and end. It gives ${everythingTypes.join(", ")}.`,
   affectsState: false,
   code: "everything",
   base: "http://hl7.org/fhir/OperationDefinition/Patient-everything",

@@ -6,7 +6,7 @@ import { visible } from "../patients/access-store.ts";
 import { type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
 import type { IdentifierKey, Patient } from "../tables.ts";
 
-/** A key that more patients share says nothing. */
+/** A key that more patients share is used only together with another such key. */
 export const maxSharers = 50;
 
 /** A key, or several that somebody must have together, as an array of Postgres: `{7}`, `{7,9}`. */

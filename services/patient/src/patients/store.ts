@@ -74,7 +74,7 @@ type Unread =
   | "erased_at";
 export type PatientRow = Omit<PatientsTable, Unread> & {
   account_id: string | null;
-  /** Where it is read. */
+  /** Only if the statement selects it. */
   replaces?: string[];
 };
 
