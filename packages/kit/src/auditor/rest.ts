@@ -104,7 +104,7 @@ function routesOf(service: string) {
     request: {
       query: z.strictObject({
         ...filters,
-        limit: pageLimit({ most: 500 }),
+        limit: pageLimit({ max: 500 }),
         cursor: pageCursor(id),
       }),
     },

@@ -13,10 +13,10 @@ export type Page<Item> = { items: Item[]; nextCursor?: string };
 const maxCursorLength = 2_000;
 const ofThePageBefore = { description: "`nextCursor` of the page before." };
 
-const sealed = z.string().min(1).max(maxCursorLength).regex(cursorPattern, "must be the nextCursor of an answer");
+const sealed = z.string().max(maxCursorLength).regex(cursorPattern, "must be the nextCursor of an answer");
 
-/** @param most.most the largest page; `most.usual` is that of a caller who does not say */
-export const pageLimit = ({ most = 200, usual = 50 } = {}) => z.coerce.number().int().min(1).max(most).default(usual);
+/** `max` is the largest page, `byDefault` that of a caller who names none. */
+export const pageLimit = ({ max = 200, byDefault = 50 } = {}) => z.coerce.number().int().min(1).max(max).default(byDefault);
 /** @param position what a cursor looks like where it is the id of the last item. Others are sealed (cursor.ts). */
 export const pageCursor = <Position extends z.ZodType<string>>(position?: Position) =>
   (position ?? sealed).optional().openapi(ofThePageBefore);

@@ -21,7 +21,7 @@ const listPatientIds = createRoute({
   path: "/patients:ids",
   tags: ["Internal"],
   summary: "List the ids of all patients, for consistency checks",
-  request: { query: z.strictObject({ limit: pageLimit({ most: 10_000, usual: 1_000 }), cursor: pageCursor() }) },
+  request: { query: z.strictObject({ limit: pageLimit({ max: 10_000, byDefault: 1_000 }), cursor: pageCursor() }) },
   responses: { 200: jsonAnswer(IdsSchema, "Ids, with those of deleted patients") },
 });
 
