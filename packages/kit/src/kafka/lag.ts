@@ -11,7 +11,7 @@ const everyMs = 3_000;
 
 type Place = { group: string; topic: string; partition: number };
 /** `next` is the offset that the group has not applied yet; `oldest` the event at it, if this member has read it. */
-type Standing = { place: Place; next: bigint; events: number; since: number; ends: Ends; oldest?: { next: bigint; at: Date } };
+type Standing = { place: Place; next: bigint; events: number; since: number; ends: EndHistory; oldest?: { next: bigint; at: Date } };
 const standings = new Map<string, Standing>();
 
 const labelNames = ["group", "topic", "partition"] as const;
@@ -51,7 +51,7 @@ export function watchLag(options: { kafka: Kafka; groupId: string; topics: strin
     const key = `${group}/${topic}/${partition}`;
     const known = standings.get(key);
     if (known) return known;
-    const standing = { place: { group, topic, partition }, next: 0n, events: 0, since: 0, ends: createEnds() };
+    const standing = { place: { group, topic, partition }, next: 0n, events: 0, since: 0, ends: createEndHistory() };
     standings.set(key, standing);
     return standing;
   };
@@ -65,7 +65,7 @@ export function watchLag(options: { kafka: Kafka; groupId: string; topics: strin
       const standing = standingOf(topic, partition);
       const now = Date.now();
       standing.ends.note(end, now);
-      Object.assign(standing, { next, events: Math.max(0, Number(end - next)), since: standing.ends.passed(next) ?? now });
+      Object.assign(standing, { next, events: Math.max(0, Number(end - next)), since: standing.ends.firstSeenBeyond(next) ?? now });
     }
   }
 
@@ -91,17 +91,17 @@ export function watchLag(options: { kafka: Kafka; groupId: string; topics: strin
   };
 }
 
-export type Ends = {
+export type EndHistory = {
   /** Notes where the partition ends at this time. */
   note(end: bigint, at: number): void;
-  /** When the end was first seen behind this offset; undefined if it was not. Asked with offsets that only grow. */
-  passed(offset: bigint): number | undefined;
+  /** When an end beyond this offset was first seen; undefined if none was. Call it with growing offsets: it forgets earlier ends. */
+  firstSeenBeyond(offset: bigint): number | undefined;
 };
 
 /** How many ends are remembered of a partition. Beyond it, every second one is forgotten, so times get less exact. */
 const maxEnds = 200;
 
-export function createEnds(): Ends {
+export function createEndHistory(): EndHistory {
   let seen: { end: bigint; at: number }[] = [];
   let last = -1n;
   return {
@@ -111,7 +111,7 @@ export function createEnds(): Ends {
       seen.push({ end, at });
       if (seen.length > maxEnds) seen = seen.filter((_, index) => index % 2 === 0);
     },
-    passed(offset) {
+    firstSeenBeyond(offset) {
       const first = seen.findIndex(({ end }) => end > offset);
       seen = first < 0 ? [] : seen.slice(first);
       return seen[0]?.at;

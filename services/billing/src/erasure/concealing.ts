@@ -1,7 +1,8 @@
 /**
- * Restricted accounts: what the law makes the clinic keep of somebody who is to be erased. Administrators read them. To everybody
- * else they look as they will when they are erased: amounts, days and numbers are there, so that what is open can be settled, and
- * names and texts are not. Every answer passes here after it was read, so a restriction that comes meanwhile counts.
+ * Restricted accounts: what the law makes the clinic keep of somebody who is to be erased. Callers with `patient:erase` read them.
+ * To everybody else they look as they will when they are erased: amounts, days and numbers are there, so that what is open can be
+ * settled, and names and texts are not. Every answer of BillingService and every document passes here after it was read, so a
+ * restriction that comes meanwhile counts; the journal asks `concealed` and leaves out descriptions.
  */
 import type { DescMessage, Message } from "@bufbuild/protobuf";
 import type { GenMessage } from "@bufbuild/protobuf/codegenv2";
@@ -22,15 +23,15 @@ import {
 import type { BillingDatabase } from "../tables.ts";
 import { findRestricted } from "./store.ts";
 
-type Viewer = { scopes: ReadonlySet<string> };
+type Reader = { scopes: ReadonlySet<string> };
 
 export type Concealing = {
   /** The same message, without the names and texts that the caller may not read. It may be incomplete, as handlers return it. */
-  conceal<Answer extends object>(caller: Viewer, schema: DescMessage, answer: Answer): Promise<Answer>;
+  conceal<Answer extends object>(caller: Reader, schema: DescMessage, answer: Answer): Promise<Answer>;
   /** The same for the parts of a statement, one by one as they are read. */
-  parts<Part extends object>(caller: Viewer, parts: AsyncIterable<Part>): AsyncGenerator<Part>;
+  parts<Part extends object>(caller: Reader, parts: AsyncIterable<Part>): AsyncGenerator<Part>;
   /** Those of these accounts whose texts the caller may not read. */
-  concealed(caller: Viewer, accountIds: string[]): Promise<Set<string>>;
+  concealed(caller: Reader, accountIds: string[]): Promise<Set<string>>;
 };
 
 const maxBatch = 64;
@@ -48,11 +49,11 @@ export function createConcealing({ db }: { db: BillingDatabase }): Concealing {
   });
   const nothing = new Set<string>();
 
-  async function concealed({ scopes }: Viewer, ids: string[]): Promise<Set<string>> {
+  async function concealed({ scopes }: Reader, ids: string[]): Promise<Set<string>> {
     return ids.length === 0 || scopes.has("patient:erase") ? nothing : lookups.add([...new Set(ids)]);
   }
 
-  async function conceal<Answer extends object>(caller: Viewer, schema: DescMessage, answer: Answer): Promise<Answer> {
+  async function conceal<Answer extends object>(caller: Reader, schema: DescMessage, answer: Answer): Promise<Answer> {
     const owned = hasTexts(schema) ? [...ownedTexts(schema, answer as Fields)] : [];
     const restricted = await concealed(
       caller,

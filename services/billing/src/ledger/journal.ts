@@ -19,15 +19,15 @@ type GeneralLedger = Days & {
 };
 
 type Format = "csv" | "ndjson";
-type Shows = (accountIds: string[]) => Promise<{ concealed: Set<string> }>;
+type BeforePage = (accountIds: string[]) => Promise<{ concealed: Set<string> }>;
 
 /** All of them throw AppError invalid_argument if it is no period. */
 export type Books = {
   /**
    * Lines of a file, as fast as its reader.
-   * @param shows is told the accounts of each page before it is shown, and says whose texts are not to be
+   * @param beforePage gets the accounts of each page before it is sent, and returns those whose descriptions are left out
    */
-  journal(period: Days, format: Format, shows: Shows): AsyncGenerator<string>;
+  journal(period: Days, format: Format, beforePage: BeforePage): AsyncGenerator<string>;
   generalLedger(period: Days): Promise<GeneralLedger>;
   /** A file. */
   taxSummary(period: Days, format: Format): Promise<string>;
@@ -68,17 +68,17 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
     }
   }
 
-  async function* linesOf(period: { from: Date; to: Date }, format: Format, shows: Shows): AsyncGenerator<string> {
+  async function* linesOf(period: { from: Date; to: Date }, format: Format, beforePage: BeforePage): AsyncGenerator<string> {
     if (format === "csv") yield `${journalColumns.join(",")}\n`;
     for await (const page of entries(period)) {
-      const { concealed } = await shows(page.map((entry) => entry.account_id));
+      const { concealed } = await beforePage(page.map((entry) => entry.account_id));
       const lines = page.map((entry) => toLine(concealed.has(entry.account_id) ? { ...entry, description: "" } : entry, clinicTimeZone));
       yield toText(lines, journalColumns, format);
     }
   }
 
   return {
-    journal: (period, format, shows) => linesOf(momentsOf(period), format, shows),
+    journal: (period, format, beforePage) => linesOf(momentsOf(period), format, beforePage),
 
     async generalLedger(period) {
       const sums = await sumsOfPeriod(db, momentsOf(period));

@@ -8,11 +8,11 @@ import { PatchSchema, patched } from "../patients/patching.ts";
 import type { Patient } from "../patients/patient.ts";
 import {
   type Identifier,
-  nobodyHas,
+  noSuchIdentifier,
   type PatientRules,
   requireIdentifier,
   requireIdOfUrl,
-  requireMeant,
+  requireSamePatient,
   rewrite,
 } from "../patients/patients.ts";
 import { readPatient, type Written } from "../patients/writing.ts";
@@ -20,10 +20,10 @@ import type { Call } from "../protocol/calls.ts";
 import { conditionOf, ifNoneExistOf, toIfMatch } from "../protocol/conditions.ts";
 import { unprocessable } from "../protocol/outcome.ts";
 import { pathOf } from "./batch.ts";
-import { type Targets, withReferences } from "./references.ts";
+import { type References, withReferences } from "./references.ts";
 
 /** An entry that writes, whom it is about, and the version that its caller takes for the current one. */
-type Target = {
+type Write = {
   index: number;
   entry: fhir.BundleEntry;
   id?: string | undefined;
@@ -33,10 +33,10 @@ type Target = {
 };
 /** `written` is for the paths of errors. An entry whose patient is there already has no operation. */
 type Change = { operation?: Operation; written?: Written };
-export type Plan = Target & Change;
+export type Plan = Write & Change;
 
 /** The errors of an entry begin with its place. */
-export function asThatOf(index: number, error: unknown): unknown {
+export function asErrorOfEntry(index: number, error: unknown): unknown {
   if (!(error instanceof AppError)) return error;
   const place = `Bundle.entry[${index}]`;
   const inBundle = ({ path, message }: FieldError): FieldError => {
@@ -82,7 +82,7 @@ function patchOf({ resource }: fhir.BundleEntry): PatchOperation[] {
 }
 
 export function createPlanning(rules: PatientRules) {
-  async function targetOf(call: Call, index: number, entry: fhir.BundleEntry): Promise<Target> {
+  async function writeOf(call: Call, index: number, entry: fhir.BundleEntry): Promise<Write> {
     const request = entry.request as fhir.BundleEntryRequest;
     const { method, ifNoneExist } = request;
     const { id, condition = method === "POST" && ifNoneExist !== undefined ? ifNoneExistOf(ifNoneExist) : undefined } = addressOf(request);
@@ -92,62 +92,65 @@ export function createPlanning(rules: PatientRules) {
       return { index, entry, id: current?.id ?? id, current, ifMatch };
     }
     const current = condition && (await rules.find(call, condition));
-    if (!current && method === "DELETE") throw nobodyHas();
+    if (!current && method === "DELETE") throw noSuchIdentifier();
     return { index, entry, id: current?.id, condition, current, ifMatch };
   }
 
   return async (call: Call, entries: fhir.BundleEntry[]): Promise<Plan[]> => {
-    const targets: Target[] = [];
+    const writes: Write[] = [];
     for (const [index, entry] of entries.entries()) {
       const { method, url } = entry.request as fhir.BundleEntryRequest;
-      const work = method === "GET" ? requireServed(url) : targetOf(call, index, entry);
-      const target = await Promise.resolve(work).catch((error: unknown) => Promise.reject(asThatOf(index, error)));
-      if (target) targets.push(target);
-    }
-    requireApart(targets);
-    const references = referencesOf(targets, entries);
-    return targets.map((target) => {
       try {
-        return { ...target, ...changeOf(target, references) };
+        if (method === "GET") requireServed(url);
+        else writes.push(await writeOf(call, index, entry));
       } catch (error) {
-        throw asThatOf(target.index, error);
+        throw asErrorOfEntry(index, error);
+      }
+    }
+    requireDifferentPatients(writes);
+    const references = referencesOf(writes, entries);
+    return writes.map((write) => {
+      try {
+        return { ...write, ...changeOf(write, references) };
+      } catch (error) {
+        throw asErrorOfEntry(write.index, error);
       }
     });
   };
 }
 
 /** A read that can never be done is refused before anything is written. */
-async function requireServed(url: string): Promise<undefined> {
+function requireServed(url: string): void {
   if (pathOf(url) === undefined)
     throw wrong("request.url", "must begin with a type of resource, such as Patient/1, and must not be an export");
 }
 
-/** Two writes of one patient would depend on their order, and the transaction has none. */
-function requireApart(targets: Target[]): void {
+/** The order of the entries decides nothing, so two writes of one patient would be ambiguous. */
+function requireDifferentPatients(writes: Write[]): void {
   const first = new Map<string, number>();
-  for (const { index, id, condition } of targets)
+  for (const { index, id, condition } of writes)
     for (const name of [id?.toLowerCase(), condition && JSON.stringify([condition.system, condition.value])]) {
       if (name === undefined) continue;
       const earlier = first.get(name);
       if (earlier !== undefined && earlier !== index)
-        throw asThatOf(index, wrong("request.url", `concerns the same patient as Bundle.entry[${earlier}]; send one of them`));
+        throw asErrorOfEntry(index, wrong("request.url", `concerns the same patient as Bundle.entry[${earlier}]; send one of them`));
       first.set(name, index);
     }
 }
 
-function referencesOf(targets: Target[], entries: fhir.BundleEntry[]): Targets {
-  const references: Targets = new Map();
-  const ids = new Map(targets.map(({ index, id }) => [index, id]));
+function referencesOf(writes: Write[], entries: fhir.BundleEntry[]): References {
+  const references: References = new Map();
+  const ids = new Map(writes.map(({ index, id }) => [index, id]));
   for (const [index, { fullUrl }] of entries.entries()) {
     if (fullUrl === undefined || !ids.has(index)) continue;
-    if (references.has(fullUrl)) throw asThatOf(index, wrong("fullUrl", "is that of another entry too"));
+    if (references.has(fullUrl)) throw asErrorOfEntry(index, wrong("fullUrl", "is that of another entry too"));
     const id = ids.get(index);
     references.set(fullUrl, id === undefined ? undefined : `Patient/${id}`);
   }
   return references;
 }
 
-function changeOf({ entry, id, condition, current, ifMatch }: Target, references: Targets): Change {
+function changeOf({ entry, id, condition, current, ifMatch }: Write, references: References): Change {
   const method = entry.request?.method;
   const found = condition && current && `"${current.version}"`;
   if (method === "DELETE") return { operation: { method: "delete", id: id ?? "", ifMatch: ifMatch ?? found } };
@@ -160,7 +163,7 @@ function changeOf({ entry, id, condition, current, ifMatch }: Target, references
   if (condition) requireIdentifier(resource, condition);
   if (method === "POST" && current) return {};
   if (method === "PUT") {
-    if (condition) requireMeant(resource, current, ifMatch);
+    if (condition) requireSamePatient(resource, current, ifMatch);
     else requireIdOfUrl(resource, id ?? "");
   }
   const written = current ? rewrite(current, resource) : readPatient(resource);

@@ -7,13 +7,13 @@ import { unprocessable } from "../protocol/outcome.ts";
 const maxDepth = 2_000;
 
 /** What each `fullUrl` of a Bundle refers to: `Patient/1`, or nothing yet, because the entry creates the patient. */
-export type Targets = Map<string, string | undefined>;
+export type References = Map<string, string | undefined>;
 
 /** Finds the reference to write for one of a Bundle, or says why there is none. */
-function resolve(reference: string, targets: Targets): { reference: string } | { refused: string } {
-  const target = targets.get(reference);
+function resolve(reference: string, references: References): { reference: string } | { refused: string } {
+  const target = references.get(reference);
   if (target !== undefined) return { reference: target };
-  if (targets.has(reference))
+  if (references.has(reference))
     return { refused: `refers to ${reference}, whose patient is created and has no id yet; write the reference afterwards` };
   if (reference.startsWith("urn:")) return { refused: `refers to ${reference}, which is the fullUrl of no entry that writes a patient` };
   if (/^[A-Za-z]+\?/.test(reference)) return { refused: "refers by a condition, which is not resolved here; refer by id" };
@@ -21,7 +21,7 @@ function resolve(reference: string, targets: Targets): { reference: string } | {
 }
 
 /** @throws AppError unprocessable that names each reference which cannot be resolved */
-export function withReferences(patient: fhir.Patient, targets: Targets): fhir.Patient {
+export function withReferences(patient: fhir.Patient, references: References): fhir.Patient {
   const wrong: FieldError[] = [];
   const walk = (value: unknown, path: string, depth: number): unknown => {
     if (typeof value !== "object" || value === null) return value;
@@ -30,7 +30,7 @@ export function withReferences(patient: fhir.Patient, targets: Targets): fhir.Pa
     const fields = Object.entries(value).map(([name, inner]) => {
       const at = `${path}.${name}`;
       if (name !== "reference" || typeof inner !== "string") return [name, walk(inner, at, depth + 1)];
-      const resolved = resolve(inner, targets);
+      const resolved = resolve(inner, references);
       if ("refused" in resolved) wrong.push({ path: at, message: resolved.refused });
       return [name, "reference" in resolved ? resolved.reference : inner];
     });

@@ -11,7 +11,7 @@ import type { Call } from "../protocol/calls.ts";
 import { etagOf, type Preferences } from "../protocol/conditions.ts";
 import { toHints } from "../protocol/outcome.ts";
 import { statusLine } from "./batch.ts";
-import { asThatOf, createPlanning, type Plan } from "./planning.ts";
+import { asErrorOfEntry, createPlanning, type Plan } from "./planning.ts";
 
 export type Transactions = ReturnType<typeof createTransactions>;
 
@@ -29,7 +29,7 @@ export function createTransactions({ base, patients, rules }: { base: string; pa
   async function entryError(call: Call, { index, operation, written }: Plan, error: AppError): Promise<unknown> {
     const id = operation && "id" in operation ? operation.id : undefined;
     if (error.code === "not_found" && id !== undefined)
-      return asThatOf(index, await rules.goneIfDeleted(call, id, error).catch((found: unknown) => found));
+      return asErrorOfEntry(index, await rules.goneIfDeleted(call, id, error).catch((found: unknown) => found));
     const { errors, ...options } = error.options;
     const inResource = errors?.map(({ path, message }) => {
       const field = path.replace(/^operations\.\d+\.?(body\.?)?/, "");
@@ -38,7 +38,7 @@ export function createTransactions({ base, patients, rules }: { base: string; pa
     // The resource is well formed, so what is wrong in it is a rule.
     const code = error.code === "invalid_argument" && written ? "unprocessable" : error.code;
     const message = error.message.replace(/^operations\.\d+: /, "");
-    return asThatOf(index, new AppError(code, message, { ...options, ...(inResource && { errors: inResource }), cause: error }));
+    return asErrorOfEntry(index, new AppError(code, message, { ...options, ...(inResource && { errors: inResource }), cause: error }));
   }
 
   async function writeAll(call: Call, entries: fhir.BundleEntry[]): Promise<[Plan, OperationResult][]> {

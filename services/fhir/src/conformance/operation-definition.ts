@@ -6,7 +6,12 @@ import { textsOf } from "../protocol/criteria.ts";
 import { readable } from "../protocol/readable.ts";
 
 const input = (name: string, type: OperationDefinitionParameter["type"], max: string, documentation: string) => ({
-  ...{ name, use: "in" as const, min: 0, max, documentation, ...(type && { type }) },
+  name,
+  use: "in" as const,
+  min: 0,
+  max,
+  documentation,
+  ...(type && { type }),
 });
 
 const everything: OperationDefinition = {

@@ -44,7 +44,9 @@ function positionOf(cursor: string): Position {
 const toCursor = ({ at, inside }: Position) => everythingTypes[at] + (inside === undefined ? "" : `~${inside}`);
 
 const note = (code: OperationOutcomeIssue["code"], text: string): OperationOutcomeIssue => ({
-  ...{ severity: "information", code, details: { text } },
+  severity: "information",
+  code,
+  details: { text },
 });
 
 /** Whether a resource changed since. One that does not say when it changed may have. */

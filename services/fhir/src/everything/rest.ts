@@ -9,7 +9,7 @@ import { callOf } from "../protocol/calls.ts";
 import { preferencesOf } from "../protocol/conditions.ts";
 import { readParameters } from "../protocol/parameters.ts";
 import { answerWith, BundleSchema, fhirAnswer, requireJson, resourceSchema, root } from "../protocol/resource.ts";
-import { ignore, readSearch, type Search } from "../protocol/search-parameters.ts";
+import { ignoreOrRefuse, readSearch, type Search } from "../protocol/search-parameters.ts";
 import { type Asked, type createEverything, type EverythingType, everythingTypes } from "./everything.ts";
 
 const parameter = (name: string, description: string) => ({ name, in: "query" as const, description, schema: { type: "string" as const } });
@@ -41,7 +41,7 @@ const readEverything = createRoute({
 
 const InputSchema = resourceSchema("Parameters", {
   resourceType: "Parameters",
-  ...{ parameter: [{ name: "_type", valueCode: "Patient" }] },
+  parameter: [{ name: "_type", valueCode: "Patient" }],
 });
 const readEverythingByForm = createRoute({
   operationId: "readEverythingByForm",
@@ -67,7 +67,7 @@ function askedOf(search: Search): Asked {
   const isServed = (type: string): type is EverythingType => (everythingTypes as string[]).includes(type);
   const inclusions = [...search.include.map((one) => `_include=${one}`), ...search.revinclude.map((one) => `_revinclude=${one}`)];
   const sorts = search.sort.map(({ name }) => `_sort=${name}`);
-  ignore(search, [...asked.filter((type) => !isServed(type)).map((type) => `_type=${type}`), ...inclusions, ...sorts]);
+  ignoreOrRefuse(search, [...asked.filter((type) => !isServed(type)).map((type) => `_type=${type}`), ...inclusions, ...sorts]);
   const types = asked.length > 0 ? asked.filter(isServed) : everythingTypes;
   return { types, since, count: Math.max(search.count, 1), cursor: search.cursor };
 }

@@ -8,7 +8,7 @@ import type { Bundle, FhirResource } from "fhir/r4.js";
 import { toFhir } from "../patients/mapping.ts";
 import type { Patient } from "../patients/patient.ts";
 import { toHints } from "../protocol/outcome.ts";
-import { formParameters } from "../protocol/search-parameters.ts";
+import { formatParameters } from "../protocol/search-parameters.ts";
 import type { Export } from "./client.ts";
 
 /** The resources that each patient of an export becomes, by their type. */
@@ -51,7 +51,7 @@ export function readRequest(path: string, given: URLSearchParams, { handling, se
   if (since !== undefined && Number.isNaN(Date.parse(since.replace(" ", "+"))))
     wrong.push({ path: "_since", message: "must be an instant such as 2026-01-28T09:30:00Z" });
   for (const name of given.keys()) {
-    if (["_type", "_outputFormat", "_since"].includes(name) || formParameters.has(name) || handling === "lenient") continue;
+    if (["_type", "_outputFormat", "_since"].includes(name) || formatParameters.has(name) || handling === "lenient") continue;
     const hint = unsupported.includes(name) ? "is not supported" : "is not known";
     wrong.push({ path: name, message: `${hint}; leave it out, or send Prefer: handling=lenient to have it ignored` });
   }

@@ -24,7 +24,10 @@ const kinds: Kinds = { resource: "resource", onlyCertainMatches: "valueBoolean",
 const { id: _id, meta: _meta, ...person } = examplePatient;
 const MatchSchema = resourceSchema("Parameters", {
   resourceType: "Parameters",
-  ...{ parameter: [{ name: "resource", resource: person }, ...[{ name: "onlyCertainMatches", valueBoolean: false }]] },
+  parameter: [
+    { name: "resource", resource: person },
+    { name: "onlyCertainMatches", valueBoolean: false },
+  ],
 });
 
 const matchPatient = createRoute({

@@ -48,11 +48,11 @@ export function bondOf(value: unknown): string {
   return `${p ? "p" : ""}${t ? "t" : ""}:${digest(value, { p, t })}`;
 }
 
-/** Whether a value is the one that a bond is to. A part without a bond is held by any. */
-export type Holds = (bond: string | undefined, value: unknown) => boolean;
+/** Whether `value` is the one that the bond was made from. True without a bond. */
+export type IsBound = (bond: string | undefined, value: unknown) => boolean;
 
-/** Remembers the digests of values, which must not change before the last question. */
-export function holdsOf(): Holds {
+/** Caches digests, so values must not change while it is in use. */
+export function createBondCheck(): IsBound {
   const known = new Map<unknown, Map<string, string>>();
   return (bond, value) => {
     if (bond === undefined) return true;

@@ -5,7 +5,7 @@
  */
 
 import { z } from "zod";
-import { bondOf, type Holds, holdsOf } from "./bonds.ts";
+import { bondOf, createBondCheck, type IsBound } from "./bonds.ts";
 import { elementNames } from "./elements.ts";
 
 type Json = unknown;
@@ -98,14 +98,14 @@ function keepEntries(theirs: Fields[], ours: Fields[] = [], path: string[]): Kep
 
 /** Parts with the bonds and in the order that are stored, where these hold: a client that writes what it has read changes nothing. */
 export function withBondsOf(stored: Kept, parts: Kept, ours: Fields): Kept {
-  const holds = holdsOf();
+  const isBound = createBondCheck();
   const bound = parts.map((part): Part => {
     const same = stored.find((one) => isEqual(one.slice(0, 3), part.slice(0, 3)));
     if (same?.[3] === undefined || part[3] === undefined) return part;
     const [[name = "", id]] = part;
     const list = own(ours, name);
     const value = entryLists.has(name) && Array.isArray(list) ? list.find((one) => one?.id === id) : elementOf(ours, name);
-    return holds(same[3], value) ? same : part;
+    return isBound(same[3], value) ? same : part;
   });
   // What adds to lists stays in the order of the lists, and has no place among the others.
   const rankOf = (part: Part): number => {
@@ -135,16 +135,16 @@ type Found = { part: Part; place: Json; isElsewhere: boolean };
  * The object that a part is to be put into. A part of an entry goes to the entry with its id, or to another one that says the same:
  * a merge gives new ids. Undefined if nothing says the same any more.
  */
-function find(fields: Fields, part: Part, holds: Holds): Found {
+function find(fields: Fields, part: Part, isBound: IsBound): Found {
   const [path, , , bond] = part;
   const [name = "", id] = path;
   const list = own(fields, name);
   if (!entryLists.has(name) || !Array.isArray(list)) {
-    const isHeld = holds(bond, elementOf(fields, name));
+    const isHeld = isBound(bond, elementOf(fields, name));
     return { part, place: isHeld ? path.slice(0, -1).reduce(stepInto, fields as Json) : undefined, isElsewhere: false };
   }
   const entry = list.find((one) => one?.id === id);
-  const held = holds(bond, entry) ? entry : bond === undefined ? undefined : list.find((one) => holds(bond, one));
+  const held = isBound(bond, entry) ? entry : bond === undefined ? undefined : list.find((one) => isBound(bond, one));
   return { part, place: path.length > 2 ? path.slice(2, -1).reduce(stepInto, held) : undefined, isElsewhere: held !== entry };
 }
 
@@ -152,8 +152,8 @@ function find(fields: Fields, part: Part, holds: Holds): Found {
 export function putBack<Resource extends object>(resource: Resource, kept: Kept): Resource {
   if (kept.length === 0) return resource;
   const fields = resource as Fields;
-  const holds = holdsOf();
-  const inside = kept.filter(([path]) => path.at(-1) !== "+").map((part) => find(fields, part, holds));
+  const isBound = createBondCheck();
+  const inside = kept.filter(([path]) => path.at(-1) !== "+").map((part) => find(fields, part, isBound));
   // What stays in its place comes first, so that what comes from elsewhere does not take the place.
   for (const { part, place } of inside.toSorted((one, other) => Number(one.isElsewhere) - Number(other.isElsewhere))) {
     const [path, ours, theirs] = part;

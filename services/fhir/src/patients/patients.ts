@@ -99,12 +99,12 @@ export function createPatientRules(patients: Patients) {
       requireIdentifier(resource, identifier);
       const ifMatch = headers["if-match"];
       const replaceFound = (found: Patient): Promise<Stored> => {
-        requireMeant(resource, found, ifMatch);
+        requireSamePatient(resource, found, ifMatch);
         return replace(call, found, resource, headers);
       };
       const current = await find(call, identifier);
       if (current) return replaceFound(current);
-      requireMeant(resource, undefined, ifMatch);
+      requireSamePatient(resource, undefined, ifMatch);
       return createOr(call, resource, identifier, replaceFound);
     },
 
@@ -133,7 +133,7 @@ export function createPatientRules(patients: Patients) {
 
     async removeWhere(call: Call, identifier: Identifier, headers: Headers): Promise<void> {
       const found = await find(call, identifier);
-      if (!found) throw nobodyHas();
+      if (!found) throw noSuchIdentifier();
       await patients.remove(call, found.id, { "if-match": `"${found.version}"`, ...headers });
     },
   };
@@ -143,7 +143,7 @@ export function createPatientRules(patients: Patients) {
 export const rewrite = (current: Patient, resource: fhir.Patient): Written =>
   readPatient(resource, { body: current, links: toFhir(current).link });
 
-export const nobodyHas = (): AppError => new AppError("not_found", "No patient whom you may see has this identifier.");
+export const noSuchIdentifier = (): AppError => new AppError("not_found", "No patient whom you may see has this identifier.");
 
 export function requireIdOfUrl({ id: given }: fhir.Patient, id: string): void {
   if (given === id) return;
@@ -151,8 +151,11 @@ export function requireIdOfUrl({ id: given }: fhir.Patient, id: string): void {
   throw new AppError("invalid_argument", `Patient.id: ${message}`, { errors: [{ path: "Patient.id", message }] });
 }
 
-/** Whether the body of a conditional update is about the patient whom the condition found, or about a new one. */
-export function requireMeant({ id }: fhir.Patient, found: Patient | undefined, ifMatch: string | undefined): void {
+/**
+ * @throws AppError precondition_failed unless the body of a conditional update is about the patient whom the condition found, or about a
+ * new one
+ */
+export function requireSamePatient({ id }: fhir.Patient, found: Patient | undefined, ifMatch: string | undefined): void {
   const refuse = (message: string): never => {
     throw new AppError("precondition_failed", message);
   };

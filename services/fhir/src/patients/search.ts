@@ -7,7 +7,7 @@ import {
   type Definition,
   type Definitions,
   dateOf,
-  ignore,
+  ignoreOrRefuse,
   referenceOf,
   type Search,
   tokenOf,
@@ -258,7 +258,7 @@ export function createPatientSearch(patients: Patients, base: string, { provenan
     const [sort, updatedAfter] = [sortOf(search), startOf(where)];
     const others = search.include.filter((one) => one !== link && one !== `${link}:Patient`).map((one) => `_include=${one}`);
     const backwards = search.revinclude.filter((one) => one !== provenance && one !== relatedPerson).map((one) => `_revinclude=${one}`);
-    ignore(search, [...others, ...backwards]);
+    ignoreOrRefuse(search, [...others, ...backwards]);
     // A cursor of a form carries these, and stands alone.
     const conditions = criteria.length > 0 || cursor === undefined ? asked(where, states) : {};
     const query: Query = {

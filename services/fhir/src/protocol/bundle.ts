@@ -8,20 +8,24 @@ const linkTo = (url: string, parameters: [string, string][]): string => {
   return query === "" ? url : `${url}?${query}`;
 };
 
-/** A page's own link, and that of the next page. The cursor keeps its place while others write. */
-const linksOf = (
-  url: string,
-  asked: [string, string][],
-  cursor: string | undefined,
-  next: string | undefined,
-  askedNext = asked,
-): BundleLink[] => [
-  { relation: "self", url: linkTo(url, cursor === undefined ? asked : [...asked, ["_cursor", cursor]]) },
-  ...(next === undefined ? [] : [{ relation: "next", url: linkTo(url, [...askedNext, ["_cursor", next]]) }]),
-];
+type Asked = { understood: [string, string][]; cursor?: string | undefined };
 
-/** What a next page is asked for whose cursor carries the criteria and the order: names in URLs end in the logs of proxies. */
-const ofPages = new Set(["_count", "_total", "_summary", "_elements", "_include", "_revinclude"]);
+/** A page's own link, and that of the next page. The cursor keeps its place while others write. */
+function linksOf(url: string, { understood, cursor }: Asked, next: string | undefined, isCarried = false): BundleLink[] {
+  const self = linkTo(url, cursor === undefined ? understood : [...understood, ["_cursor", cursor]]);
+  if (next === undefined) return [{ relation: "self", url: self }];
+  const kept = understood.filter(([name]) => !isCarried || keptWithCarriedSearch.has(name));
+  return [
+    { relation: "self", url: self },
+    { relation: "next", url: linkTo(url, [...kept, ["_cursor", next]]) },
+  ];
+}
+
+/**
+ * Parameters that the next link keeps if its cursor carries the search. The others would put names into URLs, and so into the logs of
+ * proxies.
+ */
+const keptWithCarriedSearch = new Set(["_count", "_total", "_summary", "_elements", "_include", "_revinclude"]);
 
 const fullUrl = (base: string, { resourceType, id }: FhirResource) =>
   id === undefined ? {} : { fullUrl: `${base}/${resourceType}/${id}` };
@@ -58,13 +62,7 @@ export function searchset(
     resourceType: "Bundle",
     type: "searchset",
     ...(total !== undefined && search.total !== "none" && { total }),
-    link: linksOf(
-      url,
-      search.understood,
-      search.cursor,
-      next,
-      search.understood.filter(([name]) => !isCarried || ofPages.has(name)),
-    ),
+    link: linksOf(url, search, next, isCarried),
     // FHIR permits no empty lists.
     ...(entry.length > 0 && { entry }),
   };
@@ -105,7 +103,7 @@ export function historyBundle(
     resourceType: "Bundle",
     type: "history",
     ...(total !== undefined && { total }),
-    link: linksOf(url, asked, cursor, next),
+    link: linksOf(url, { understood: asked, cursor }, next),
     ...(entry.length > 0 && { entry }),
   };
 }

@@ -13,7 +13,7 @@ import {
   type Definitions,
   describeParameters,
   describeSearch,
-  ignore,
+  ignoreOrRefuse,
   readSearch,
   type Search,
   unsortedControls,
@@ -91,7 +91,7 @@ export function registerReadable({ operation }: RestApp, base: string, readers: 
   async function found(c: RestContext, parameters: Iterable<[string, string]>): Promise<Bundle> {
     const search = readSearch(parameters, definitions, preferencesOf(c).handling);
     requireUnsorted(search);
-    ignore(search, search.revinclude.map((one) => `_revinclude=${one}`)); // biome-ignore format: one thing
+    ignoreOrRefuse(search, search.revinclude.map((one) => `_revinclude=${one}`)); // biome-ignore format: one thing
     const call = callOf(c);
     const url = `${base}/${type}`;
     if (search.count === 0 || search.summary === "count")
@@ -144,7 +144,7 @@ async function includedIn(matches: FhirResource[], { call, search, one, readers 
   const references = search.include.flatMap((text) => {
     const [type, name = "", target] = text.split(":");
     const include = type === one.type && Object.hasOwn(one.includes, name) ? one.includes[name] : undefined;
-    if (!include) ignore(search, [`_include=${text}`]);
+    if (!include) ignoreOrRefuse(search, [`_include=${text}`]);
     return include
       ? matches.flatMap(include).filter((each) => each !== undefined && (target === undefined || each.startsWith(`${target}/`)))
       : [];

@@ -18,7 +18,7 @@ export const ours = "https://patient-management.example/fhir";
 type Typed = { resourceType: string };
 
 /** A resource as OpenAPI documents show it. What it consists of is described by the specification of FHIR. */
-export const resourceSchema = <Type extends string>(type: Type, example: Typed) =>
+export const resourceSchema = <Type extends string, Example extends Typed>(type: Type, example: Example) =>
   z
     .looseObject({ resourceType: z.literal(type) })
     .openapi(type, { description: `http://hl7.org/fhir/R4/${type.toLowerCase()}.html`, example });
@@ -28,7 +28,9 @@ export const idOf = (example: string) => z.object({ id: z.string().openapi({ pat
 
 export const BundleSchema = resourceSchema("Bundle", {
   resourceType: "Bundle",
-  ...{ type: "searchset", total: 0, link: [{ relation: "self", url: "https://example.com/fhir/R4/Patient?family=Lovelace" }] },
+  type: "searchset",
+  total: 0,
+  link: [{ relation: "self", url: "https://example.com/fhir/R4/Patient?family=Lovelace" }],
 });
 
 export const fhirAnswer = <Schema extends z.ZodType>(schema: Schema, description: string) => ({

@@ -32,9 +32,12 @@ const defaultCount = 50;
 const maxCount = 200;
 const totals = ["none", "estimate", "accurate"] as const;
 const summaries = ["true", "text", "data", "count", "false"] as const;
-const oneOf = (words: readonly string[]): Format => ({ pattern: `^(${words.join("|")})?$`, message: `must be one of ${words.join(", ")}` });
+const wordFormat = (words: readonly string[]): Format => ({
+  pattern: `^(${words.join("|")})?$`,
+  message: `must be one of ${words.join(", ")}`,
+});
 /** Parameters of how an answer is written (`resource.ts` reads them). */
-export const formParameters = new Set(["_format", "_pretty"]);
+export const formatParameters = new Set(["_format", "_pretty"]);
 
 /** What a text must look like: the pattern, which documents show, and in words. An empty parameter is one that is left out. */
 type Format = { pattern: string; message: string };
@@ -69,7 +72,7 @@ export function readSearch(given: Iterable<[string, string]>, definitions: Defin
     ...{ include: [], revinclude: [], understood: [], ignored: [], handling },
   };
   for (const [parameter, text] of given) {
-    if (formParameters.has(parameter) || text === "") continue;
+    if (formatParameters.has(parameter) || text === "") continue;
     const [name = ""] = parameter.split(":");
     const control = Object.hasOwn(controls, parameter) ? controls[parameter] : undefined;
     const definition = Object.hasOwn(definitions, name) ? definitions[name] : undefined;
@@ -81,16 +84,16 @@ export function readSearch(given: Iterable<[string, string]>, definitions: Defin
     if (message !== undefined) wrong.push({ path: parameter, message });
     if (parameter !== "_cursor") search.understood.push([parameter, text]);
   }
-  if (handling === "strict") wrong.push(...search.ignored.map(unknown));
+  if (handling === "strict") wrong.push(...search.ignored.map(notKnown));
   if (wrong.length > 0) throw invalidFields(wrong);
   return search;
 }
 
-const unknown = (path: string): FieldError => ({ path, message: "is not known here; Prefer: handling=lenient ignores it" });
+const notKnown = (path: string): FieldError => ({ path, message: "is not known here; Prefer: handling=lenient ignores it" });
 
 /** For parameters with a value that is not known here. @throws AppError invalid_argument in strict handling */
-export function ignore(search: Search, asked: string[]): void {
-  if (search.handling === "strict" && asked.length > 0) throw invalidFields(asked.map(unknown));
+export function ignoreOrRefuse(search: Search, asked: string[]): void {
+  if (search.handling === "strict" && asked.length > 0) throw invalidFields(asked.map(notKnown));
   search.ignored.push(...asked);
 }
 
@@ -128,8 +131,8 @@ const controls: Record<string, Control> = {
     ...{ pattern: `^(${sortKey}(,${sortKey})*)?$`, message: "must be names of parameters, such as -_lastUpdated" },
     read: (text) => ({ sort: text.split(",").map((key) => ({ name: key.replace(/^-/, ""), descending: key.startsWith("-") })) }),
   },
-  _total: { ...oneOf(totals), read: (text) => ({ total: text as (typeof totals)[number] }) },
-  _summary: { ...oneOf(summaries), read: (text) => ({ summary: text as (typeof summaries)[number] }) },
+  _total: { ...wordFormat(totals), read: (text) => ({ total: text as (typeof totals)[number] }) },
+  _summary: { ...wordFormat(summaries), read: (text) => ({ summary: text as (typeof summaries)[number] }) },
   _elements: { ...textFormat, read: (text, { elements }) => ({ elements: [...elements, ...text.split(",")] }) },
   _include: { ...textFormat, read: (text, { include }) => ({ include: [...include, text] }) },
   _revinclude: { ...textFormat, read: (text, { revinclude }) => ({ revinclude: [...revinclude, text] }) },
@@ -197,5 +200,5 @@ export const describeParameters = (definitions: Definitions, shared = Object.key
     }),
   );
 
-/** Those of a list whose order is given. */
+/** The shared parameters of resources whose order a caller cannot choose. */
 export const unsortedControls = Object.keys(controls).filter((name) => name !== "_sort");

@@ -188,7 +188,7 @@ function atCutoff({ scope, access, after }: Page, shared: Condition): RawBuilder
 }
 
 /** Of the merges into a patient `p`, those that held at the cutoff: each duplicate has `merged_into` in the export too. */
-const replacedAt = ({ snapshot }: Scope) => sql`array(
+const replacesAtCutoff = ({ snapshot }: Scope) => sql`array(
   select m.duplicate_id from patient_merges m
   join patient_versions a on a.patient_id = m.survivor_id and a.version = m.survivor_version and ${isIn(sql`a.changed_xid`, snapshot)}
   left join patient_versions u on u.patient_id = m.survivor_id and u.version = m.undone_version and ${isIn(sql`u.changed_xid`, snapshot)}
@@ -218,7 +218,7 @@ export async function readPatientsPage(db: PatientDatabase, page: Page): Promise
   const rows = sql`
     select p.id, v.version, p.created_at, greatest(v.changed_at, m.at) as updated_at, v.record, m.merged_into,
       case when v.version = p.version then p.details->'identifiers' end as identifiers,
-      ${replacedAt(scope)} as replaces
+      ${replacesAtCutoff(scope)} as replaces
     from ${atCutoff(page, shared)} and p.erased_at is null and v.action <> 'deleted' and v.record::text <> '{}'
       and (${shared} or ${isNew(scope, sql`v.changed_xid`, sql`v.changed_at`)} or (m.at is not null and ${isNew(scope, sql`m.changed_xid`, sql`m.at`)}))
     order by p.id limit ${limit + 1}`;

@@ -34,7 +34,7 @@ const changedAtOnce = 200;
  * import, but not for a few.
  */
 const costOfFollowing = 20;
-const fewest = 2_000;
+const minChanged = 2_000;
 const pollMs = 2_000;
 /** Changes wait for a moment in which nobody changes anything, but not for longer. */
 const maxWaitMs = 300_000;
@@ -100,7 +100,7 @@ function createStep({ isRewritten, log, ...options }: StepOptions): (client: Cli
     const last = changed.at(-1);
     if (!last) return undefined;
     const { patients } = await options.frequencies();
-    if (changed.length === changedAtOnce && (await hasChanged(db, since, Math.max(fewest, Math.round(patients / costOfFollowing)))))
+    if (changed.length === changedAtOnce && (await hasChanged(db, since, Math.max(minChanged, Math.round(patients / costOfFollowing)))))
       return begin(db);
     const asked = changed.map(({ keys }) => keys);
     const others = await sharers.of(db, asked, findByAnyKey);

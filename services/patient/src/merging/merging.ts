@@ -32,9 +32,9 @@ import {
   leadTo,
   lockRecords,
   noteUndone,
+  readDuplicateIds,
   readGrants,
   readMerges,
-  readReplaced,
   release,
   type StoredMerge,
   setGrants,
@@ -99,12 +99,13 @@ async function writeSurvivor(tx: Queries, { settings }: Options, call: Call, fou
   const details = differencesOf(before, levelsOf(grants));
   if (Object.values(details).some((principals) => principals.length > 0))
     await insertAuditEntries(tx, [{ ...call, action: "patient.shared", subject: id, details }]);
-  return { ...found, version: version + 1, record, updatedAt: at, replaces: await replacedBy(tx, id) };
+  return { ...found, version: version + 1, record, updatedAt: at, replaces: await replacesOf(tx, id) };
 }
 
-async function replacedBy(tx: Queries, id: string): Promise<string[] | undefined> {
-  const replaced = await readReplaced(tx, id);
-  return replaced.length > 0 ? replaced : undefined;
+/** The records that lead to this one. */
+async function replacesOf(tx: Queries, id: string): Promise<string[] | undefined> {
+  const ids = await readDuplicateIds(tx, id);
+  return ids.length > 0 ? ids : undefined;
 }
 
 async function merge(tx: Queries, options: Options, call: Call, id: string, request: MergeRequest, ifMatch: string): Promise<Merged> {
@@ -182,7 +183,7 @@ async function unmerge(
   const next = { action: "unmerged", record, at, event, before, grants: toRows(grants, current, call, at) } as const;
   const written = await writeSurvivor(tx, options, call, survivor, next);
   await giveBack(tx, duplicate, own.duplicateOwner, at);
-  const patient = { ...written, replaces: await replacedBy(tx, survivor.id) };
+  const patient = { ...written, replaces: await replacesOf(tx, survivor.id) };
   await setGrants(tx, duplicate.id, own.duplicateGrants);
   await followSurvivors(tx, [duplicate.id]);
   await noteUndone(tx, { duplicateId: duplicate.id, version, actor: call.actorId, at });
@@ -192,7 +193,7 @@ async function unmerge(
     { ...call, action: "patient.unmerged_from", subject: duplicate.id, details },
     { ...call, action: "patient.shared", subject: duplicate.id, details: differencesOf(before, levelsOf(own.duplicateGrants)) },
   ]);
-  const replaces = await replacedBy(tx, duplicate.id);
+  const replaces = await replacesOf(tx, duplicate.id);
   const restored = { ...duplicate, updatedAt: at, deletedAt: undefined, mergedInto: undefined, replaces };
   return { patient, restored, changedSince: diffRecords(undone.left.record, survivor.record) };
 }

@@ -177,11 +177,11 @@ export async function readMerges(tx: Queries, survivorId: string): Promise<Store
   }));
 }
 
-const replacedStatement = { name: "merging_replaced", text: "select id from patients where merged_into = $1 order by id" };
+const duplicateIdsStatement = { name: "merging_replaced", text: "select id from patients where merged_into = $1 order by id" };
 
 /** The records that lead to one now. */
-export async function readReplaced(tx: Queries, survivorId: string): Promise<string[]> {
-  return (await tx.query<{ id: string }>(replacedStatement, [survivorId])).map(({ id }) => id);
+export async function readDuplicateIds(tx: Queries, survivorId: string): Promise<string[]> {
+  return (await tx.query<{ id: string }>(duplicateIdsStatement, [survivorId])).map(({ id }) => id);
 }
 
 const parentStatement = {

@@ -26,7 +26,7 @@ export async function readVersions(
 }
 
 /** The records that led to a version of a record: those that were merged into it by then, and what had been merged into those. */
-const replacedThen = (id: string, version: string) => `array(
+const replacesAtVersion = (id: string, version: string) => `array(
   with recursive led as (
     select m.duplicate_id as id, m.duplicate_version as version from patient_merges m
     where m.survivor_id = ${id} and m.survivor_version <= ${version} and (m.undone_version is null or m.undone_version > ${version})
@@ -42,7 +42,7 @@ const versionStatement = {
   text: `
     with found as materialized (
       select v.patient_id as id, v.version, v.action, v.changed_at as at, v.changed_by as by, v.record, p.created_at as "createdAt",
-        ${replacedThen("v.patient_id", "v.version")} as replaces
+        ${replacesAtVersion("v.patient_id", "v.version")} as replaces
       from patient_versions v join patients p on p.id = v.patient_id where v.patient_id = $1 and v.version = $2
     ), audited as (
       ${insertIntoAudit} select $3, 'patient.version_read', id, $4, jsonb_build_object('version', version) from found

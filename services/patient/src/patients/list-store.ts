@@ -6,7 +6,7 @@ import { type RawBuilder, sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
 import type { IdentifierKey } from "../tables.ts";
 import type { Access, Condition } from "./access-store.ts";
-import { type PatientRow, patientColumns, replacedColumn } from "./store.ts";
+import { type PatientRow, patientColumns, replacesColumn } from "./store.ts";
 
 export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate", "updatedAt"] as const;
 type SortField = (typeof sortFields)[number];
@@ -146,13 +146,16 @@ export type ListRequest = {
   sort: Sort;
   /** Whether some rows are as the version before wrote them. */
   asBefore: boolean;
-  /** Whether such statements differ by their values only, but for some dozens of forms. Each form is kept on each connection. */
-  hasFewForms: boolean;
+  /**
+   * Whether the statement gets a name, so that Postgres parses it once per connection. Only for requests with a few dozen different
+   * texts, because each stays on each connection.
+   */
+  isNamed: boolean;
 };
 
 /** Reads the rows of a page and one more, and writes into the audit trail who was shown whom. */
 export async function readList(db: PatientDatabase, request: ListRequest): Promise<ListedRow[]> {
-  const { actorId, requestId, purpose, limit, branches, hasFewForms } = request;
+  const { actorId, requestId, purpose, limit, branches, isNamed } = request;
   const [only] = branches;
   const matches =
     branches.length === 1 && only
@@ -172,7 +175,7 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
       ${sql.raw(insertPatientsOf("audited", `select id from page limit ${limit}`))}
     )
     select page.*, (select account_id from patient_billing where patient_id = page.id) as account_id from page`;
-  if (!hasFewForms) return (await statement.execute(db.kysely)).rows;
+  if (!isNamed) return (await statement.execute(db.kysely)).rows;
   // Postgres plans it each time, but reads and analyses its text only once per connection.
   const { sql: text, parameters } = statement.compile(db.kysely);
   return db.query({ name: `patients_list_${hash("md5", text)}`, text }, [...parameters]);
@@ -194,7 +197,7 @@ function branchOf({ limit, access, after, sort, asBefore }: ListRequest, branch:
     : branch.first
       ? sql`and (${tier} > ${after.tier} or (${tier} = ${after.tier} and ${later}))`
       : sql`and ${later}`;
-  const selected = sql`${sql.raw(patientColumns)}, ${sql.raw(replacedColumn)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
+  const selected = sql`${sql.raw(patientColumns)}, ${sql.raw(replacesColumn)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
   if (!collects || access.seesFew || !access.estimate)
     return sql`select ${selected} from patients p where ${condition} and ${access.read} ${from} order by ${order} limit ${limit + 1}`;
   // A caller who sees many, but not all: whether a match is visible is checked from the first match on, until the page is full.

@@ -93,7 +93,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       horizon,
       sort: sort ?? "createdAt",
       asBefore,
-      hasFewForms: isSearchOnly(query),
+      isSearchOnly: isSearchOnly(query),
       filter: since && horizon ? both(filters, changedCondition(since, horizon)) : filters,
       fields: searched && (searched.isIndexed ? "found" : "walked"),
       ...matchesOf(query.q === undefined ? "everybody" : readSearch(query.q, { ...search, asBefore }), sort === undefined),
@@ -102,8 +102,8 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
 
   /** The rows of a page and one more. Tiers share a statement, up to the first one that most likely fills the page. */
   async function read(call: Call, plan: Plan, branches: PlannedBranch[], limit: number, purpose: Purpose): Promise<ListedRow[]> {
-    const { access, after, sort, asBefore, hasFewForms } = plan;
-    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore, hasFewForms };
+    const { access, after, sort, asBefore, isSearchOnly: isNamed } = plan;
+    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore, isNamed };
     const enough = branches.findIndex(({ expected }) => expected > enoughMatches) + 1 || branches.length;
     const rows: ListedRow[] = [];
     for (const group of [branches.slice(0, enough), branches.slice(enough)])
@@ -123,7 +123,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       // Read before the horizon is.
       const completeUntil = isFirst ? await readCompleteUntil(db) : undefined;
       const plan = await planOf(call, query, bound, asBefore);
-      const expected = expectedRows(db, plan, plan.hasFewForms ? frequencies : undefined);
+      const expected = expectedRows(db, plan, plan.isSearchOnly ? frequencies : undefined);
       const rows = await read(call, plan, await branchesOf(plan, expected), limit, purpose);
       const { items, ...next } = toPage(rows, limit, ({ tier, sort_key, id }) => cursors.seal(bound, [tier, sort_key, id, plan.horizon]));
       const more = rows.length > limit;
@@ -156,7 +156,7 @@ type Plan = {
   sort: Sort;
   asBefore: boolean;
   /** Whether words alone decide who matches. */
-  hasFewForms: boolean;
+  isSearchOnly: boolean;
   filter: Condition;
   /** Of a search by fields: whether an index finds those whom it is about, or patients are looked through in the order of the list. */
   fields: "found" | "walked" | undefined;

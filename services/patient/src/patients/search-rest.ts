@@ -1,12 +1,12 @@
 /** The search by fields: a POST, so that no address that is logged anywhere has what is looked for. */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Cursors } from "@pm/kit/cursor";
-import { invalidFields } from "@pm/kit/errors";
 import { pageCursor } from "@pm/kit/http/paging";
 import type { RestApp } from "@pm/kit/http/rest";
 import { jsonAnswer, jsonBody } from "@pm/kit/http/schemas";
 import { callOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
+import { maxCarried, openCarried, sealCarried } from "./carried-search.ts";
 import { sincePattern } from "./changes.ts";
 import { type Lists, sorts } from "./list.ts";
 import { toPageBody } from "./request.ts";
@@ -23,11 +23,6 @@ const example = {
   sort: "name" as const,
   limit: 20,
 };
-
-/** A cursor that carries its search begins so. No other cursor has a dot. */
-const carrying = "s.";
-/** It fits into a URL of any proxy. */
-const maxCarried = 6_000;
 
 const SearchSchema = z
   .strictObject({
@@ -103,18 +98,12 @@ export function registerSearch({ operation }: RestApp, { lists, settings, cursor
   operation(searchPatients, async (c) => {
     const { limit = 50, cursor, carry, count, ...given } = c.req.valid("json");
     const call = callOf(c);
-    const bound = ["search that is carried", call.actorId];
-    const carried = cursor?.startsWith(carrying) ? cursors.open(bound, cursor.slice(carrying.length)) : undefined;
-    if (carried && Object.keys(given).length > 0)
-      throw invalidFields(Object.keys(given).map((path) => ({ path, message: "is carried by the cursor already; leave it out" })));
-    const [asked, place] = carried ? (carried as [typeof given, string]) : [given, cursor];
+    const { asked, cursor: place, isCarried } = openCarried(cursors, call.actorId, { asked: given, cursor });
     const { where = [], states = ["living"], ...rest } = asked;
     const conditions = readWhere(where, states, settings.phoneRegion);
     const page = await lists.page(call, { ...rest, limit, cursor: place, count, where: conditions, deleted: "include" });
     const { nextCursor } = page;
-    if (nextCursor === undefined || !(carry || carried)) return c.json(toPageBody(page), 200);
-    const sealed = carrying + cursors.seal(bound, [asked, nextCursor]);
-    if (sealed.length <= maxCarried) return c.json(toPageBody({ ...page, nextCursor: sealed }), 200);
-    throw invalidFields([{ path: "where", message: "has too many values for a cursor that carries them; ask for fewer at once" }]);
+    if (nextCursor === undefined || !(carry || isCarried)) return c.json(toPageBody(page), 200);
+    return c.json(toPageBody({ ...page, nextCursor: sealCarried(cursors, call.actorId, asked, nextCursor) }), 200);
   });
 }

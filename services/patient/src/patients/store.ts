@@ -19,7 +19,7 @@ export const recordColumns = `p.name, p.first_name, p.last_name, coalesce(p.emai
 export const patientColumns = `p.id, p.version, ${recordColumns}, p.created_at, p.updated_at, p.deleted_at, p.merged_into`;
 
 /** The records that lead to a patient `p`. Few do, and an index has only those. */
-export const replacedColumn = "array(select id from patients m where m.merged_into = p.id order by id) as replaces";
+export const replacesColumn = "array(select id from patients m where m.merged_into = p.id order by id) as replaces";
 
 /**
  * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres reads the
@@ -33,7 +33,7 @@ const readStatement = {
     with asked as materialized (
       select * from json_to_recordset($1) as a(n int, id uuid, actor text, sees_all boolean, principals text[], request_id text)
     ), found as materialized (
-      select a.n, a.actor, a.request_id, ${patientColumns}, ${replacedColumn}, b.account_id
+      select a.n, a.actor, a.request_id, ${patientColumns}, ${replacesColumn}, b.account_id
       from asked a
       cross join lateral (select * from patients where id = a.id offset 0) p
       left join lateral (select account_id from patient_billing where patient_id = p.id offset 0) b on true
@@ -184,7 +184,7 @@ export type Found = Patient & { owner: string; level: AccessLevel };
 const findStatement = {
   name: "patients_find",
   text: `select * from (
-      select ${patientColumns}, ${replacedColumn}, b.account_id, p.registered_by as owner, ${accessLevel("p", "a")} as level
+      select ${patientColumns}, ${replacesColumn}, b.account_id, p.registered_by as owner, ${accessLevel("p", "a")} as level
       from (select $1::uuid as id, $2::text as actor, $3::boolean as sees_all, $4::text[] as principals) a
       join patients p on p.id = a.id left join patient_billing b on b.patient_id = p.id offset 0
     ) found where level is not null`,

@@ -238,14 +238,14 @@ const lockStatement = {
   name: "patients_lock_newcomers",
   text: "select pg_advisory_xact_lock(hashtextextended('newcomers', 0))",
 };
-/** The last work of each process that nobody else may do meanwhile. */
+/** The last queued transaction of each database. */
 const turns = new WeakMap<PatientDatabase, Promise<unknown>>();
 
 /**
  * Runs a transaction that creates patients unless somebody is like them. Nobody else creates any this way meanwhile, on any replica.
- * So of requests and imports that arrive together with one person, one creates the patient and the others meet them. Whoever
- * neither refuses nor is refused waits for nobody. Within a process they queue here, or those that wait for the lock would have
- * every connection, and the one that has it none to look by.
+ * So of requests and imports that arrive together with one person, one creates the patient and the others meet them. A request
+ * that does not refuse duplicates does not wait here. Requests of one process queue before they take a connection. Otherwise those
+ * that wait for the lock would hold every connection, and the one that has the lock could not look for duplicates.
  */
 export function insertInTurn<Result>(db: PatientDatabase, work: (tx: Queries) => Promise<Result>): Promise<Result> {
   const locked = (tx: Queries) => tx.query(lockStatement, []).then(() => work(tx));
