@@ -17,7 +17,9 @@ export async function makeReadables(platform: Platform): Promise<Readable[]> {
   const rpc = <Body>(name: string, body: object) =>
     post<Body>(`/billing.v1.BillingService/${name}`, { ...body, ...(!name.startsWith("Get") && { requestId: randomUUID() }) });
   const contacts = [{ name: "Ralph King", relationship: "son", phone: "+12175550199" }];
-  const { id } = await post<{ id: string }>("/patients", { ...person(), contacts });
+  // US Core wants a part of a name and a gender of everybody; docs/fhir.md says what becomes of records without them.
+  const ada = { ...person(), name: undefined, firstName: "Ada", lastName: "King", sex: "female", contacts };
+  const { id } = await post<{ id: string }>("/patients", ada);
   const opened = () => rpc<{ account: { accountId: string } }>("GetBillingAccount", { patientId: id });
   const { accountId } = (await vi.waitFor(opened, { timeout: 20_000, interval: 200 })).account;
   const amount = { currencyCode: "EUR", minorUnits: "1000" };

@@ -72,6 +72,8 @@ test("the person moves to unknown in every breakdown, totals stay, and a rebuild
   const { rollups: changed } = await noted();
   expect(changed).toBeGreaterThan(0);
   await apply(erased("gone", 3));
+  const later = { case: "chargeCreated" as const, value: { chargeId: randomUUID(), amount: money(100) } };
+  await apply(billingEvent("gone", { at: "2026-03-04T10:00:00Z" }, later));
   expect((await noted()).rollups).toBe(changed);
   for (const word of ["Quillonville", "Quillonbury", "1955-05-05"]) expect(await tablesWith(migrationDatabaseUrl, word), word).toEqual([]);
   const live = await rollups();

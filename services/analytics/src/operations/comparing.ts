@@ -10,6 +10,8 @@ import type { Consistency } from "./consistency.ts";
 const everyMs = 3_600_000;
 /** Not at the start, because other services may be starting too. */
 const pollMs = 60_000;
+/** After one that failed or met events on their way. */
+const againMs = 600_000;
 
 /** Compares in one of all replicas. While events are on their way, numbers differ rightly, and it tries again. */
 export function startComparing(options: {
@@ -28,6 +30,8 @@ export function startComparing(options: {
     pollMs,
     async step() {
       if (Date.now() < due) return "done";
+      // Also after one that fails or that meets events on their way: the other services count all they have for it.
+      due = Date.now() + againMs;
       const { settled, drift, checks } = await consistency.check();
       if (!settled) return "done";
       const different = checks.filter(({ holds }) => !holds).map(({ name }) => name);

@@ -3,5 +3,4 @@ import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`alter table accounts add column restricted_at timestamptz`.execute(db);
-  await sql`create index accounts_restricted on accounts (id) where restricted_at is not null`.execute(db);
 }

@@ -1,5 +1,6 @@
 /** What the entries of a transaction write: each is one operation of patient-service, or none. */
 import { AppError, type FieldError } from "@pm/kit/errors";
+import { decodeJson } from "@pm/kit/text";
 import type * as fhir from "fhir/r4.js";
 import type { Operation as PatchOperation } from "rfc6902";
 import { bodyOf, type Operation, wholeBodyOf } from "../patients/client.ts";
@@ -75,7 +76,7 @@ function patientOf({ resource }: fhir.BundleEntry): fhir.Patient {
 function patchOf({ resource }: fhir.BundleEntry): PatchOperation[] {
   const { data } = (resource?.resourceType === "Binary" ? resource : {}) as { data?: unknown };
   try {
-    return PatchSchema.parse(JSON.parse(Buffer.from(String(data), "base64").toString())) as unknown as PatchOperation[];
+    return PatchSchema.parse(JSON.parse(decodeJson(Buffer.from(String(data), "base64")))) as unknown as PatchOperation[];
   } catch {
     throw wrong("resource", "must be a Binary whose data is a JSON Patch of at most 1,000 operations, in base64");
   }

@@ -2,6 +2,7 @@
  * Keeps the work list of duplicates. One replica compares all patients once per model, block by block, and then follows what changes: it
  * compares each patient with those who share a key, and stores the pairs that may be one person. It stops anywhere and goes on there.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import type { DatabaseSettings } from "@pm/kit/postgres/database";
@@ -29,6 +30,8 @@ import {
 } from "./pairing-store.ts";
 
 const changedAtOnce = 200;
+/** So many take some milliseconds. */
+const pairsAtOnce = 500;
 /**
  * To follow somebody costs as much as so many patients of a pass over all. So a pass begins where more of them changed, such as after an
  * import, but not for a few.
@@ -144,11 +147,15 @@ function createPairScoring({ model, frequencies }: Pick<Options, "model" | "freq
     const records = await readLiving(db, [...new Set(pairs.flat())]);
     const counts = await frequencies();
     const features = new Map([...records].map(([id, record]) => [id, featuresOf(record)]));
-    return pairs.flatMap(([firstId, secondId]): ScoredPair[] => {
+    const found: ScoredPair[] = [];
+    for (const [index, [firstId, secondId]] of pairs.entries()) {
+      // A block of fifty has more than a thousand pairs, and requests are answered between them.
+      if (index % pairsAtOnce === pairsAtOnce - 1) await nextTurn();
       const [one, other] = [features.get(firstId), features.get(secondId)];
       const { score, grade } = one && other ? scored(one, other, counts) : {};
-      return score !== undefined && grade ? [{ firstId, secondId, score, grade }] : [];
-    });
+      if (score !== undefined && grade) found.push({ firstId, secondId, score, grade });
+    }
+    return found;
   };
 }
 

@@ -86,17 +86,15 @@ async function store(
 
 export function createRegistration(options: RegistrationOptions) {
   const { db, billing, recordNumbers, conflicts, now, settings, committed } = options;
-  const creations = createBatcher<Registration, Outcome>({
-    name: "patient_creates",
-    maxSize: maxBatch,
-    // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
-    linger: billing.settled,
-    async run(registrations) {
-      const outcomes = await store(options, registrations);
-      committed();
-      return outcomes;
-    },
-  });
+  async function run(registrations: Registration[]): Promise<Outcome[]> {
+    const outcomes = await store(options, registrations);
+    committed();
+    return outcomes;
+  }
+  // The next patients wait until the accounts of these are open. So more of them share a statement and a call to billing.
+  const creations = createBatcher<Registration, Outcome>({ name: "patient_creates", maxSize: maxBatch, linger: billing.settled, run });
+  // Those who refuse duplicates wait for imports that do, and nobody else waits for them.
+  const refusals = createBatcher<Registration, Outcome>({ name: "patient_refusals", maxSize: maxBatch, run });
 
   const replays = createBatcher<Replay, Patient | undefined>({
     name: "patient_replays",
@@ -124,7 +122,7 @@ export function createRegistration(options: RegistrationOptions) {
       const record = isNumbered ? given.record : withRecordNumber(given.record, await recordNumbers.next());
       // After the first try, the idempotency key belongs to this patient already.
       const patient = { ...given, record, words: searchWords(record), ...(tries > 1 && { idempotency: undefined }) };
-      const creation = await creations.add(patient);
+      const creation = await (patient.duplicates === "refuse" ? refusals : creations).add(patient);
       if (creation.kind === "refused") throw creation.refusal;
       if (creation.kind !== "taken") return { patient, creation };
       const isNumber = creation.conflict !== "email" && creation.conflict.system === recordNumberSystem;
