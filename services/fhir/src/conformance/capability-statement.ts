@@ -3,9 +3,6 @@ import type { CapabilityStatement } from "fhir/r4.js";
 import { type Capability, type Operation, systemOperations, withOperations } from "../protocol/capability.ts";
 import { ours } from "../protocol/resource.ts";
 
-/** SMART App Launch 1 named the addresses by it: http://hl7.org/fhir/smart-app-launch/1.0.0/conformance/. */
-const oauthUris = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris";
-
 /** Changes with what the statement says, not with each start. */
 const date = "2026-11-28";
 
@@ -33,8 +30,6 @@ export function capabilityStatement(base: string, resource: Capability[], operat
         documentation: "Without the scope patient:all, a caller finds the patients that they own and those that are shared with them.",
         security: {
           cors: true,
-          // Older clients of SMART look here for it; the others read smart-configuration.
-          extension: [{ url: oauthUris, extension: [{ url: "token", valueUri: new URL("../../auth/token", `${base}/`).href }] }],
           service: [
             {
               coding: [{ system: "http://terminology.hl7.org/CodeSystem/restful-security-service", code: "SMART-on-FHIR" }],
