@@ -45,14 +45,14 @@ async function logEvents(messages: ConsumedEvent[], transaction: Db): Promise<{ 
 
   const aggregate = createAggregate();
   addChangedFacts(fresh, known, aggregate);
-  const erasing = new Set(fresh.flatMap(({ patientId, change }) => (change.case === "erased" && patientId !== null ? [patientId] : [])));
   // After the facts were computed: what the patient counted for before follows from what is removed here.
-  for (const { patientId, change } of [...known, ...fresh])
-    if (patientId !== null && change.case === "erased") {
-      // Events that come later change roll-ups as those of anybody, and are no part of the erasure.
-      const rollups = erasing.has(patientId) ? countChanged(patientId, fresh, known) : 0;
-      await erasePatient(transaction, { patientId, erasureId: change.value.erasureId, rollups });
-    }
+  for (const event of [...known, ...fresh]) {
+    const { patientId, change } = event;
+    if (patientId === null || change.case !== "erased") continue;
+    // Events that come later change roll-ups as those of anybody, and are no part of the erasure.
+    const rollups = fresh.includes(event) ? countChanged(patientId, fresh, known) : 0;
+    await erasePatient(transaction, { patientId, erasureId: change.value.erasureId, rollups });
+  }
   return { changes: collectChanges(aggregate.rows()), marks: watermarksOf(messages, (id) => events.get(id)?.event) };
 }
 
