@@ -1,29 +1,18 @@
 /** `npm run doctor` on a real platform: it is silent about what is well, and names each fault that is made here. */
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Finding } from "@pm/kit/doctor/findings";
 import { query } from "@pm/stack/native/postgres";
-import { type Platform, startPlatform } from "@pm/stack/platform";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { type Client, logIn, type PatientAnswer, person } from "./e2e/client.ts";
+import { admin, dataDir, platform, startWithAdmin, stopPlatform } from "./e2e/admin.ts";
+import { type PatientAnswer, person } from "./e2e/client.ts";
 
 // Each look starts four processes, and what was broken needs a while to be well again.
 vi.setConfig({ testTimeout: 240_000 });
 
-const dataDir = mkdtempSync(join(tmpdir(), "pm-doctor-"));
-let platform: Platform;
-let admin: Client;
-
-beforeAll(async () => {
-  platform = await startPlatform({ dataDir, durable: false });
-  admin = await logIn(platform);
-});
-afterAll(async () => {
-  await platform?.stop();
-  rmSync(dataDir, { recursive: true, force: true });
-});
+beforeAll(startWithAdmin);
+afterAll(stopPlatform);
 
 async function doctor(args: string[] = [], folder = dataDir): Promise<{ code: number; text: string }> {
   const program = join(import.meta.dirname, "doctor.ts");

@@ -55,3 +55,13 @@ export function person(): { name: string; email: string; address: string; dateOf
     dateOfBirth: "1985-06-15",
   };
 }
+
+/** A patient with an address of their own, as FHIR has them. */
+export const fhirPatient = (family: string, more: object = {}) => ({
+  resourceType: "Patient",
+  name: [{ family, given: ["Ada"] }],
+  telecom: [{ system: "email", value: `${crypto.randomUUID()}@example.com` }],
+  birthDate: "1985-12-10",
+  address: [{ line: ["1 Main St"], city: "Springfield" }],
+  ...more,
+});

@@ -1,31 +1,11 @@
 /** Batches through the gateway: each request has an outcome of its own. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type Platform, startPlatform } from "@pm/stack/platform";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Client, logIn } from "./client.ts";
+import { admin, startWithAdmin, stopPlatform } from "./admin.ts";
+import { fhirPatient as patient } from "./client.ts";
 
-const dataDir = mkdtempSync(join(tmpdir(), "pm-fhir-batch-"));
-let platform: Platform;
-let admin: Client;
-beforeAll(async () => {
-  platform = await startPlatform({ dataDir, durable: false });
-  admin = await logIn(platform);
-});
-afterAll(async () => {
-  await platform?.stop();
-  rmSync(dataDir, { recursive: true, force: true });
-});
+beforeAll(startWithAdmin);
+afterAll(stopPlatform);
 
-const patient = (family: string, more: object = {}) => ({
-  resourceType: "Patient",
-  name: [{ family, given: ["Ada"] }],
-  telecom: [{ system: "email", value: `${crypto.randomUUID()}@example.com` }],
-  birthDate: "1985-12-10",
-  address: [{ line: ["1 Main St"], city: "Springfield" }],
-  ...more,
-});
 const post = async (entry: unknown, type = "batch") => {
   const answer = await admin.send("POST", "/fhir/R4", { resourceType: "Bundle", type, entry }, { "content-type": "application/fhir+json" });
   return { status: answer.status, body: answer.body as ReturnType<typeof JSON.parse> };

@@ -1,22 +1,10 @@
 /** Bulk Data as a client sees it: kick-off, status, files and cancellation, through the gateway. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type Platform, startPlatform } from "@pm/stack/platform";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { admin, platform, startWithAdmin, stopPlatform } from "./admin.ts";
 import { type Client, clientOf, logIn, person } from "./client.ts";
 
-const dataDir = mkdtempSync(join(tmpdir(), "pm-fhir-export-"));
-let platform: Platform;
-let admin: Client;
-beforeAll(async () => {
-  platform = await startPlatform({ dataDir, durable: false });
-  admin = await logIn(platform);
-});
-afterAll(async () => {
-  await platform?.stop();
-  rmSync(dataDir, { recursive: true, force: true });
-});
+beforeAll(startWithAdmin);
+afterAll(stopPlatform);
 
 const asynchronously = { prefer: "respond-async", accept: "application/fhir+json" };
 const root = () => `${platform.gatewayUrl}/fhir/R4`;

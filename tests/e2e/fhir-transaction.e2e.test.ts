@@ -1,36 +1,16 @@
 /** Transactions through the gateway: all of the requests are done, or none. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type Platform, startPlatform } from "@pm/stack/platform";
 import * as fc from "fast-check";
 import type { Bundle, OperationOutcome, Patient } from "fhir/r4.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Client, logIn } from "./client.ts";
+import { admin, platform, startWithAdmin, stopPlatform } from "./admin.ts";
+import { fhirPatient as patient } from "./client.ts";
 
-const dataDir = mkdtempSync(join(tmpdir(), "pm-fhir-transaction-"));
-let platform: Platform;
-let admin: Client;
-beforeAll(async () => {
-  platform = await startPlatform({ dataDir, durable: false });
-  admin = await logIn(platform);
-});
-afterAll(async () => {
-  await platform?.stop();
-  rmSync(dataDir, { recursive: true, force: true });
-});
+beforeAll(startWithAdmin);
+afterAll(stopPlatform);
 
 const system = "urn:oid:1.2.3";
 const identifier = () => ({ system, value: crypto.randomUUID() });
 const by = ({ value }: { value: string }) => `identifier=${system}|${value}`;
-const patient = (family: string, more: object = {}) => ({
-  resourceType: "Patient",
-  name: [{ family, given: ["Ada"] }],
-  telecom: [{ system: "email", value: `${crypto.randomUUID()}@example.com` }],
-  birthDate: "1985-12-10",
-  address: [{ line: ["1 Main St"], city: "Springfield" }],
-  ...more,
-});
 const fhir = { "content-type": "application/fhir+json" };
 
 async function transact(entry: object[], headers: Record<string, string> = {}) {
