@@ -77,9 +77,9 @@ test("Envoy takes the template without a warning, and every placeholder is descr
   expect(gateway.log.filter((line) => !line.startsWith("{"))).toEqual([]);
   const text = readFileSync(template, "utf8");
   const used = new Set([...text.matchAll(/\$\{([A-Z_]+)\}/g)].map(([, name]) => name));
-  const readme = readFileSync(join(template, "../README.md"), "utf8");
+  const reference = readFileSync(join(template, "../../../docs/gateway.md"), "utf8");
   const described = new Set(
-    [...readme.matchAll(/^\|(?: `[A-Z_]+`,?)+/gm)].flatMap(([cell]) => [...cell.matchAll(/`([A-Z_]+)`/g)].map(([, name]) => name)),
+    [...reference.matchAll(/^\|(?: `[A-Z_]+`,?)+/gm)].flatMap(([cell]) => [...cell.matchAll(/`([A-Z_]+)`/g)].map(([, name]) => name)),
   );
   expect([...described].sort()).toEqual([...used].sort());
   // Helm reads it as a file and not as a template, but readers should not have to know that.

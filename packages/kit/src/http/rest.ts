@@ -60,7 +60,8 @@ export type RestApp = {
   operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streams?: boolean }): void;
 };
 
-type RegisteredPath = { method: string; path: RegExp; hasParameters: boolean };
+/** A path that is written out, by its text, or one with parameters, by its pattern; and the methods of its operations. */
+type Paths = { writtenOut: Map<string, string[]>; patterns: { path: RegExp; method: string }[] };
 
 export function createRestApp(options: {
   service: string;
@@ -75,7 +76,7 @@ export function createRestApp(options: {
   errors?: DescribedErrors;
 }): RestApp {
   const { service, log, lifecycle, verifier, audit, errors = problems } = options;
-  const registered: RegisteredPath[] = [];
+  const paths: Paths = { writtenOut: new Map(), patterns: [] };
   const documents = createDocuments({ ...options, errors });
   const app = new OpenAPIHono<RestEnv>({
     getPath: (request) => {
@@ -89,7 +90,8 @@ export function createRestApp(options: {
     },
   });
   app.use(createRequestLog(log));
-  answerErrors(app, registered, { service, log, audit, errors });
+  app.use(refuseOtherMethods(paths));
+  answerErrors(app, paths, { service, log, audit, errors });
   registerHealth(app, lifecycle);
   app.get("/openapi.json", (c) => {
     c.set("operation", "openapi");
@@ -118,8 +120,10 @@ export function createRestApp(options: {
       await next();
     };
     const path = toInternalPath(route.path);
+    const method = route.method.toUpperCase();
     const pattern = path.replace(/[.@]/g, "\\$&").replace(/\{[^}]+\}/g, "[^@/][^/]*");
-    registered.push({ method: route.method.toUpperCase(), path: new RegExp(`^${pattern}$`), hasParameters: path.includes("{") });
+    if (path.includes("{")) paths.patterns.push({ path: new RegExp(`^${pattern}$`), method });
+    else paths.writtenOut.set(path, [...(paths.writtenOut.get(path) ?? []), method]);
 
     documents.add(route, access, streams);
     const { headers, ...request } = route.request ?? {};
@@ -198,7 +202,7 @@ function createRequestLog(log: Logger): MiddlewareHandler<RestEnv> {
 
 function answerErrors(
   app: RestApp["app"],
-  registered: RegisteredPath[],
+  paths: Paths,
   { service, log, audit, errors }: { service: string; log: Logger; audit: AuditTrail | undefined; errors: ErrorForm },
 ): void {
   app.onError(async (error, c) => {
@@ -213,16 +217,25 @@ function answerErrors(
   });
   app.notFound((c) => {
     const path = toInternalPath(c.req.path);
-    const matching = registered.filter((route) => route.path.test(path));
-    // Where a path is written out, routes with a parameter in its place answer for other paths.
-    const exact = matching.filter((route) => !route.hasParameters);
-    const allowed = (exact.length > 0 ? exact : matching).map((route) => route.method);
-    const error =
-      allowed.length > 0 && !allowed.includes(c.req.method)
-        ? new AppError("method_not_allowed", `Use ${allowed.join(", ")} here.`, { headers: { allow: allowed.join(", ") } })
-        : new AppError("not_found", "There is nothing at this path.");
+    const allowed = paths.patterns.filter((pattern) => pattern.path.test(path)).map(({ method }) => method);
+    const isOther = allowed.length > 0 && !allowed.includes(c.req.method);
+    const error = isOther ? otherMethod(allowed) : new AppError("not_found", "There is nothing at this path.");
     return toErrorResponse(error, c.get("requestId"), errors);
   });
+}
+
+/** Where a path is written out, an operation with a parameter in its place answers for other paths: `duplicates` is no id. */
+function refuseOtherMethods({ writtenOut }: Paths): MiddlewareHandler<RestEnv> {
+  return (c, next) => {
+    const allowed = writtenOut.get(c.req.path);
+    const method = c.req.method === "HEAD" ? "GET" : c.req.method;
+    if (allowed && !allowed.includes(method)) throw otherMethod(allowed);
+    return next();
+  };
+}
+
+function otherMethod(allowed: string[]): AppError {
+  return new AppError("method_not_allowed", `Use ${allowed.join(", ")} here.`, { headers: { allow: allowed.join(", ") } });
 }
 
 function registerHealth(app: RestApp["app"], lifecycle: Lifecycle): void {
