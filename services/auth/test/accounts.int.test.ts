@@ -205,7 +205,7 @@ test("changing the password takes the current one, ends all sessions and opens a
     token: one.token,
     body: { currentPassword: "wrong one", newPassword: "the second password" },
   });
-  expect(wrong.status).toBe(401);
+  expect(wrong).toMatchObject({ status: 400, body: { errors: [{ path: "currentPassword", message: "is wrong" }] } });
   const { status, body } = await auth.call("POST", "/auth/password", {
     token: one.token,
     body: { currentPassword: user.password, newPassword: "the second password" },
@@ -275,7 +275,8 @@ test("a new e-mail address counts when it was confirmed; the former one is told 
   const user = await newUser();
   const [one, other] = [await auth.login(user), await auth.login(user)];
   const email = freshEmail();
-  expect((await auth.call("POST", "/auth/email", { token: one.token, body: { email, password: "wrong one" } })).status).toBe(401);
+  const wrong = await auth.call("POST", "/auth/email", { token: one.token, body: { email, password: "wrong one" } });
+  expect(wrong).toMatchObject({ status: 400, body: { errors: [{ path: "password", message: "is wrong" }] } });
   expect((await auth.call("POST", "/auth/email", { token: one.token, body: { email, password: user.password } })).body).toEqual({
     status: "code sent",
   });

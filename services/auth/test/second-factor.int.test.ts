@@ -114,7 +114,7 @@ test("a recovery code signs in once, and new ones void the former", async () => 
 test("setting it up takes the password, ends other sessions, and the secret is sealed at rest", async () => {
   const user = await newUser();
   const [here, there] = [await auth.login(user), await auth.login(user)];
-  expect((await auth.call("POST", "/auth/mfa/totp", { token: here.token, body: { password: "a wrong guess" } })).status).toBe(401);
+  expect((await auth.call("POST", "/auth/mfa/totp", { token: here.token, body: { password: "a wrong guess" } })).status).toBe(400);
   expect((await auth.call("POST", "/auth/mfa/totp/confirm", { token: here.token, body: { code: "123456" } })).status).toBe(409);
   const { secret } = await enrol(here.token);
   expect((await auth.call("GET", "/auth/me", { token: there.token })).status).toBe(401);
@@ -141,7 +141,7 @@ test("it can be removed by its owner with a code, and by an administrator for wh
   const user = await newUser();
   const { token } = await auth.login(user);
   const { secret } = await enrol(token);
-  expect((await auth.call("POST", "/auth/mfa/totp:remove", { token, body: { password } })).status).toBe(401);
+  expect((await auth.call("POST", "/auth/mfa/totp:remove", { token, body: { password } })).body.errors).toMatchObject([{ path: "code" }]);
   expect((await auth.call("POST", "/auth/mfa/totp:remove", { token, body: { password, code: codeOf(secret) } })).status).toBe(204);
   expect((await login(user)).status).toBe(200);
   await enrol((await auth.login(user)).token);

@@ -82,7 +82,7 @@ export function createAccounts(options: {
         audit("user_updated", me.id, { fields: ["name"] });
       }),
     async changePassword(me, proof, newPassword, context) {
-      const account = await credentials.reauthenticate(me.id, proof, context);
+      const account = await credentials.reauthenticate(me.id, proof, context, "currentPassword");
       checkNewPassword(newPassword, [account.email, account.name], "newPassword");
       const passwordHash = await passwords.hash(newPassword);
       await unitOfWork.run(context, async (change) => {

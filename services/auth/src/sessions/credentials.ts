@@ -1,7 +1,7 @@
 /** Checks who signs in: throttle first, then password, then second factor. */
 import { createHash, randomUUID } from "node:crypto";
 import { emailKey } from "@pm/kit/email";
-import { AppError } from "@pm/kit/errors";
+import { AppError, invalidFields } from "@pm/kit/errors";
 import { SignInFailureReason } from "@pm/proto/auth/v1/events";
 import { LRUCache } from "lru-cache";
 import type { ClientContext } from "../client-address.ts";
@@ -34,9 +34,10 @@ export type Credentials = {
   check(email: string, proof: Proof, context: ClientContext): Promise<Proven & { attempt: Attempt }>;
   /**
    * Checks again that the user of a session acts, before a change that could lock them out.
-   * @throws AppError as `check` does
+   * @param field the name of the password in the body
+   * @throws AppError as `check` does, but invalid_argument in place of unauthenticated
    */
-  reauthenticate(userId: string, proof: Proof, context: ClientContext): Promise<Account>;
+  reauthenticate(userId: string, proof: Proof, context: ClientContext, field?: string): Promise<Account>;
 };
 
 export const wrongCredentials = () => new AppError("unauthenticated", "The e-mail address or the password is wrong.");
@@ -44,6 +45,12 @@ export const wrongCredentials = () => new AppError("unauthenticated", "The e-mai
 const codeError = (message: string) =>
   new AppError("unauthenticated", `The second factor ${message}.`, { errors: [{ path: "code", message }] });
 export const codeNeeded = () => codeError("is needed: send `code`, six digits of your authenticator app or a recovery code");
+
+/** In a session, a 401 would say that the session has ended. */
+const asWrongProof = (error: unknown, field: string): unknown =>
+  error instanceof AppError && error.code === "unauthenticated"
+    ? invalidFields(error.options.errors ?? [{ path: field, message: "is wrong" }])
+    : error;
 
 export function createCredentials(options: {
   database: AuthDatabase;
@@ -125,11 +132,13 @@ export function createCredentials(options: {
       const { attempt, account } = await admit(email, context, () => throttle.attemptAndRead(email, context.address));
       return { ...(await verify(account, proof, attempt, context)), attempt };
     },
-    async reauthenticate(userId, proof, context) {
+    async reauthenticate(userId, proof, context, field = "password") {
       const account = await findAccount(database, userId);
       const email = account?.email ?? userId;
       const attempt = await admit(email, context, () => throttle.attempt(email, context.address));
-      const proven = await verify(account, proof, attempt, context);
+      const proven = await verify(account, proof, attempt, context).catch((error: unknown) => {
+        throw asWrongProof(error, field);
+      });
       await attempt.succeeded();
       return proven.account;
     },
