@@ -46,6 +46,13 @@ const errorDomain = "patient-management";
 /** One wrong field: `path` as the caller wrote it (`address.zipCode`, `items[3].email`), `message` with the fix. */
 export type FieldError = { path: string; message: string };
 
+/** A field by the names and places that lead to it: `identifiers[0].value`. */
+export const fieldPath = (steps: readonly PropertyKey[]): string =>
+  steps.reduce<string>((path, step) => {
+    if (typeof step === "number") return `${path}[${step}]`;
+    return path === "" ? String(step) : `${path}.${String(step)}`;
+  }, "");
+
 type AppErrorOptions = {
   /** For the log only. */
   cause?: unknown;

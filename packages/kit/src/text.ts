@@ -109,7 +109,8 @@ function findText(json: string, isWrong: (text: string) => boolean): string | un
     const entries = Object.entries(value);
     if (entries.some(([name]) => isWrong(name))) return path;
     // The last one in is the next one out, so they are added in reverse order.
-    for (const [name, inner] of entries.reverse()) waiting.push({ path: path === "" ? name : `${path}.${name}`, value: inner });
+    const stepOf = (name: string) => (Array.isArray(value) ? `[${name}]` : path === "" ? name : `.${name}`);
+    for (const [name, inner] of entries.reverse()) waiting.push({ path: path + stepOf(name), value: inner });
   }
   return undefined;
 }

@@ -195,13 +195,17 @@ test("keys that are private, weak, unknown or not told apart are refused by name
   const [key] = (await jwks("ES384")).keys;
   const rsa1024 = await exportJWK((await crypto.subtle.generateKey({ ...rsa, modulusLength: 1_024 }, true, ["sign", "verify"])).publicKey);
   const wrong: [object[], string, RegExp][] = [
-    [[await exportJWK((await generateKeyPair("ES256", { extractable: true })).privateKey)], "jwks.keys.0", /private part/],
-    [[{ kty: "oct", k: "c2VjcmV0" }], "jwks.keys.0.kty", /./],
-    [[{ ...key, crv: "P-521" }], "jwks.keys.0", /curves/],
-    [[{ ...key, alg: "ES256" }], "jwks.keys.0", /alg/],
-    [[{ ...key, use: "enc" }], "jwks.keys.0", /signatures/],
-    [[{ ...key, x: "AAAA" }], "jwks.keys.0", /not a valid key/],
-    [[rsa1024], "jwks.keys.0", /2,048/],
+    [[await exportJWK((await generateKeyPair("ES256", { extractable: true })).privateKey)], "jwks.keys[0]", /private part/],
+    [[{ kty: "oct", k: "c2VjcmV0" }], "jwks.keys[0].kty", /./],
+    [[{ ...key, crv: "P-521" }], "jwks.keys[0]", /curves/],
+    [[{ ...key, alg: "ES256" }], "jwks.keys[0]", /alg/],
+    [[{ ...key, use: "enc" }], "jwks.keys[0]", /signatures/],
+    [[{ ...key, x: "AAAA" }], "jwks.keys[0].x", /48 bytes/],
+    [[{ ...key, x: Buffer.alloc(48, 255).toString("base64url") }], "jwks.keys[0]", /not a valid key/],
+    [[{ ...key, crv: undefined }], "jwks.keys[0].crv", /is required/],
+    [[{ ...key, y: undefined }], "jwks.keys[0].y", /is required/],
+    [[{ ...rsa1024, n: undefined }], "jwks.keys[0].n", /is required/],
+    [[rsa1024], "jwks.keys[0]", /2,048/],
     [[{ ...key }, { ...key }], "jwks.keys", /kid/],
     [[], "jwks.keys", /./],
   ];
@@ -280,8 +284,8 @@ test("a client with keys has no secret to rotate, and no client has user:admin o
   expect((await asAdmin("POST", `/auth/clients/${id}:rotateSecret`)).status).toBe(409);
   const { id: teamId } = (await asAdmin("POST", "/auth/teams", { name: `Ward ${randomUUID()}` })).body;
   const wrong: [object, string][] = [
-    [{ scopes: ["user:admin"] }, "scopes.0"],
-    [{ scopes: ["internal:totals"] }, "scopes.0"],
+    [{ scopes: ["user:admin"] }, "scopes[0]"],
+    [{ scopes: ["internal:totals"] }, "scopes[0]"],
     [{ scopes: [] }, "scopes"],
     [{ scopes: ["patient:all"], teamId }, "teamId"],
     [{ scopes: ["patient:read"], teamId: randomUUID() }, "teamId"],

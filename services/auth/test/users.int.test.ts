@@ -45,7 +45,7 @@ test("of twenty accounts with one address, made at once, one is made", async () 
 
 test.each([
   ["no roles", { email: "a@example.com", password }, "roles"],
-  ["an unknown role", { email: "a@example.com", roles: ["king"], password }, "roles.0"],
+  ["an unknown role", { email: "a@example.com", roles: ["king"], password }, "roles[0]"],
   ["no role at all", { email: "a@example.com", roles: [], password }, "roles"],
   ["no e-mail", { roles: ["user"], password }, "email"],
   ["a wrong e-mail", { email: "nonsense", roles: ["user"], password }, "email"],

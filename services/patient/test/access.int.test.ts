@@ -93,7 +93,7 @@ test("a patient is shared with exactly those who are named, and the trail says w
   expect(refused.body.errors.map((error: { path: string }) => error.path).sort()).toEqual([
     "readers.others",
     "readers.teams",
-    "readers.users.0",
+    "readers.users[0]",
   ]);
   const { rows } = await service.db.pool.query(
     "select details from audit_entries where subject = $1 and action = 'patient.shared' order by id offset 1",

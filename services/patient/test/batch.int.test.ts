@@ -67,7 +67,7 @@ test("if one operation cannot be done, none is, and the answer names it", async 
     [
       newcomer({ email: "HELD@example.com" }),
       409,
-      { reason: "EMAIL_TAKEN", errors: [{ path: "operations.1.body.email", message: expect.anything() }] },
+      { reason: "EMAIL_TAKEN", errors: [{ path: "operations[1].body.email", message: expect.anything() }] },
     ],
     [
       newcomer({ identifiers: [{ system: "ssn", value: "held" }] }),
@@ -79,7 +79,7 @@ test("if one operation cannot be done, none is, and the answer names it", async 
       409,
       { metadata: { patientId: holder.id, operation: "1" } },
     ],
-    [newcomer({ dateOfBirth: "2999-01-01" }), 400, { errors: [{ path: "operations.1.body.dateOfBirth", message: expect.anything() }] }],
+    [newcomer({ dateOfBirth: "2999-01-01" }), 400, { errors: [{ path: "operations[1].body.dateOfBirth", message: expect.anything() }] }],
 
     [{ method: "patch", id: one.id, body: {} }, 403, { code: "permission_denied" }, reader],
   ];
@@ -91,7 +91,7 @@ test("if one operation cannot be done, none is, and the answer names it", async 
     expect((await who.send("GET", `/patients?q=${word}`)).body.items).toEqual([]);
   }
   const twice = await batch([{ method: "delete", id: one.id }, newcomer(), { method: "patch", id: one.id.toUpperCase(), body: {} }]);
-  expect([twice.status, twice.body.errors[0].path]).toEqual([400, "operations.2.id"]);
+  expect([twice.status, twice.body.errors[0].path]).toEqual([400, "operations[2].id"]);
   for (const wrong of [
     [],
     Array.from({ length: 101 }, () => newcomer()),

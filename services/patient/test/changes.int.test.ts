@@ -192,7 +192,7 @@ test("a patient is shared with users and teams, and unshared again", async () =>
   expect(await seen()).toEqual([200, 404, 404, 404]);
   expect(
     (await owner.send("PUT", `${path}/access`, { users: ["not an id"] })).body.errors.map((error: { path: string }) => error.path).sort(),
-  ).toEqual(["teams", "users.0"]);
+  ).toEqual(["teams", "users[0]"]);
   const { rows } = await service.db.pool.query(
     "select details from audit_entries where subject = $1 and action = 'patient.shared' order by id",
     [patient.id],

@@ -308,8 +308,8 @@ test("every wrong value is named", async () => {
   const { status, body } = await admin.send("POST", "/patients:search", { where });
   expect(status).toBe(400);
   expect(body.errors.map(({ path }: { path: string }) => path)).toEqual([
-    ...["where.0.anyOf.1", "where.0.anyOf.2", "where.1.is", "where.1.anyOf.0", "where.2", "where.3"],
-    ...["where.4.anyOf.0", "where.4.anyOf.1", "where.5.anyOf.0", "where.6.anyOf.0"],
+    ...["where[0].anyOf[1]", "where[0].anyOf[2]", "where[1].is", "where[1].anyOf[0]", "where[2]", "where[3]"],
+    ...["where[4].anyOf[0]", "where[4].anyOf[1]", "where[5].anyOf[0]", "where[6].anyOf[0]"],
   ]);
   const cursor = (await admin.send("POST", "/patients:search", { limit: 1 })).body.nextCursor;
   expect((await admin.send("POST", "/patients:search", { limit: 1, cursor, where: [{ field: "sex", missing: true }] })).status).toBe(400);

@@ -2,7 +2,7 @@
 import type { z } from "@hono/zod-openapi";
 import type { Context, MiddlewareHandler, Next } from "hono";
 import { bodyLimit } from "hono/body-limit";
-import { AppError, invalidFields } from "../errors.ts";
+import { AppError, fieldPath, invalidFields } from "../errors.ts";
 import { decodeHeader, decodeJson, isUtf8Encoded, notUtf8, requireUtf8, requireUtf8Form, requireUtf8Query } from "../text.ts";
 
 /** The largest body that is read into memory, in bytes. */
@@ -110,8 +110,8 @@ export function toInvalidFields(error: z.ZodError): AppError {
   return invalidFields(
     error.issues.flatMap((issue) =>
       issue.code === "unrecognized_keys"
-        ? issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "is not a known field; check its spelling" }))
-        : [{ path: issue.path.join("."), message: issue.message }],
+        ? issue.keys.map((key) => ({ path: fieldPath([...issue.path, key]), message: "is not a known field; check its spelling" }))
+        : [{ path: fieldPath(issue.path), message: issue.message }],
     ),
   );
 }

@@ -1,6 +1,6 @@
 /** Over HTTP, without a session: signing up, resetting a password, and the pages and forms of mailed links. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { invalidFields, toAppError, toProblem } from "@pm/kit/errors";
+import { fieldPath, invalidFields, toAppError, toProblem } from "@pm/kit/errors";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody, ProblemSchema } from "@pm/kit/http/schemas";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
@@ -158,7 +158,7 @@ async function answerLink(c: RestContext, title: string, act: (answer: z.infer<t
   const sent = c.req.valid((isForm ? "form" : "json") as never) as Partial<z.infer<typeof LinkAnswer>>;
   try {
     const parsed = LinkAnswer.safeParse(sent);
-    if (!parsed.success) throw invalidFields(parsed.error.issues.map(({ path, message }) => ({ path: path.join("."), message })));
+    if (!parsed.success) throw invalidFields(parsed.error.issues.map(({ path, message }) => ({ path: fieldPath(path), message })));
     await act(parsed.data);
   } catch (error) {
     const known = toAppError(error);

@@ -18,8 +18,7 @@ const privateMembers = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] as const;
  * @throws AppError invalid_argument that names every wrong key
  */
 export async function toPublicKeys({ keys }: JSONWebKeySet): Promise<JSONWebKeySet> {
-  const checked = await Promise.all(keys.map(async (key, index) => ({ path: `jwks.keys.${index}`, message: await faultOf(key) })));
-  const faults = checked.filter((fault): fault is FieldError => fault.message !== undefined);
+  const faults = (await Promise.all(keys.map((key, index) => faultsOf(key, `jwks.keys[${index}]`)))).flat();
   const kids = new Set(keys.map(({ kid }) => kid));
   if (keys.length > 1 && (kids.size < keys.length || kids.has(undefined)))
     faults.push({ path: "jwks.keys", message: "need a kid each, so that an assertion can name its key" });
@@ -33,16 +32,37 @@ function publicPart({ kty, kid, alg, use, crv, x, y, n, e }: JWK): JWK {
   return { kty, ...Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined)) } as JWK;
 }
 
-async function faultOf(key: JWK): Promise<string | undefined> {
+const numbersOf: Record<string, readonly ["n", "e"] | readonly ["x", "y"] | readonly ["x"]> = {
+  RSA: ["n", "e"],
+  EC: ["x", "y"],
+  OKP: ["x"],
+};
+const coordinateBytes: Record<string, number> = { "P-256": 32, "P-384": 48, Ed25519: 32 };
+
+/** What is wrong with the numbers of a key, each by itself. */
+function faultsOfNumbers(key: JWK, path: string): FieldError[] {
+  const length = coordinateBytes[key.crv ?? ""];
+  return (numbersOf[key.kty ?? ""] ?? []).flatMap((name) => {
+    if (!key[name]) return [{ path: `${path}.${name}`, message: "is required" }];
+    if (key.kty === "RSA" || Buffer.from(key[name], "base64url").length === length) return [];
+    return [{ path: `${path}.${name}`, message: `must have ${length} bytes, as base64url` }];
+  });
+}
+
+async function faultsOf(key: JWK, path: string): Promise<FieldError[]> {
+  const fault = (message: string, at = path) => [{ path: at, message }];
   if (privateMembers.some((member) => key[member] !== undefined))
-    return "has a private part, which nobody else may have; make a new pair of keys and send the public one";
+    return fault("has a private part, which nobody else may have; make a new pair of keys and send the public one");
   const algorithms = algorithmsOf[key.kty === "RSA" ? "RSA" : `${key.kty} ${key.crv}`];
-  if (!algorithms) return "must be an RSA key, or one of the curves P-256, P-384 and Ed25519";
+  if (!algorithms && key.crv === undefined) return fault("is required: P-256, P-384 or Ed25519", `${path}.crv`);
+  if (!algorithms) return fault("must be an RSA key, or one of the curves P-256, P-384 and Ed25519");
   if (key.alg !== undefined && !algorithms.includes(key.alg))
-    return `has an alg that such a key cannot have; take ${algorithms.join(", ")}`;
-  if (key.use !== undefined && key.use !== "sig") return "must be for signatures (use: sig)";
+    return fault(`has an alg that such a key cannot have; take ${algorithms.join(", ")}`);
+  if (key.use !== undefined && key.use !== "sig") return fault("must be for signatures (use: sig)");
+  const faults = faultsOfNumbers(key, path);
+  if (faults.length > 0) return faults;
   const imported = await importJWK(key, key.alg ?? algorithms[0]).catch(() => undefined);
-  if (!imported || imported instanceof Uint8Array) return "is not a valid key";
+  if (!imported || imported instanceof Uint8Array) return fault("is not a valid key: its numbers belong to no key of its kind");
   const { modulusLength = 2_048 } = imported.algorithm as { modulusLength?: number };
-  return modulusLength < 2_048 || modulusLength > 4_096 ? "must have 2,048 to 4,096 bits" : undefined;
+  return modulusLength < 2_048 || modulusLength > 4_096 ? fault("must have 2,048 to 4,096 bits") : [];
 }

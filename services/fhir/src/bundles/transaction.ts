@@ -32,12 +32,12 @@ export function createTransactions({ base, patients, rules }: { base: string; pa
       return asErrorOfEntry(index, await rules.goneIfDeleted(call, id, error).catch((found: unknown) => found));
     const { errors, ...options } = error.options;
     const inResource = errors?.map(({ path, message }) => {
-      const field = path.replace(/^operations\.\d+\.?(body\.?)?/, "");
+      const field = path.replace(/^operations\[\d+\]\.?(body\.?)?/, "");
       return { path: written?.pathOf(field) ?? "", message };
     });
     // The resource is well formed, so what is wrong in it is a rule.
     const code = error.code === "invalid_argument" && written ? "unprocessable" : error.code;
-    const message = error.message.replace(/^operations\.\d+: /, "");
+    const message = error.message.replace(/^operations\[\d+\]: /, "");
     return asErrorOfEntry(index, new AppError(code, message, { ...options, ...(inResource && { errors: inResource }), cause: error }));
   }
 
@@ -82,7 +82,7 @@ const foundBy = ({ current }: Plan): OperationResult => {
 function placeIn(error: unknown): number | undefined {
   if (!(error instanceof AppError)) return undefined;
   const { metadata, errors } = error.options;
-  const place = metadata?.operation ?? /^operations\.(\d+)\b/.exec(errors?.[0]?.path ?? "")?.[1];
+  const place = metadata?.operation ?? /^operations\[(\d+)\]/.exec(errors?.[0]?.path ?? "")?.[1];
   return place === undefined ? undefined : Number(place);
 }
 

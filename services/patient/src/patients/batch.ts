@@ -115,7 +115,7 @@ function requireOnce(operations: Operation[]): void {
     if (operation.method === "create") return [];
     const id = operation.id.toLowerCase();
     const earlier = first.get(id);
-    if (earlier !== undefined) return [{ path: `operations.${index}.id`, message: `is also the id of operation ${earlier}` }];
+    if (earlier !== undefined) return [{ path: `operations[${index}].id`, message: `is also the id of operation ${earlier}` }];
     first.set(id, index);
     return [];
   });
@@ -129,8 +129,8 @@ async function at<Value>(index: number, work: () => Value | Promise<Value>): Pro
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     const { errors, metadata } = error.options;
-    const paths = errors?.map(({ path, message }) => ({ path: `operations.${index}.body${path && `.${path}`}`, message }));
-    throw new AppError(error.code, `operations.${index}: ${error.message}`, {
+    const paths = errors?.map(({ path, message }) => ({ path: `operations[${index}].body${path && `.${path}`}`, message }));
+    throw new AppError(error.code, `operations[${index}]: ${error.message}`, {
       ...error.options,
       metadata: { ...metadata, operation: String(index) },
       ...(paths && { errors: paths }),

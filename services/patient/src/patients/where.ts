@@ -92,7 +92,7 @@ export function readWhere(
 ): Where {
   const problems: FieldError[] = [];
   const conditions = given.map((condition, index): WhereCondition => {
-    const path = `where.${index}`;
+    const path = `where[${index}]`;
     const { field, is, anyOf = [], missing } = condition;
     if ((missing === undefined) === (anyOf.length === 0)) problems.push({ path, message: "must have either anyOf or missing" });
     const isText = (textFieldNames as string[]).includes(field);
@@ -104,7 +104,7 @@ export function readWhere(
         const value = read(text.normalize());
         const fault = faultOfText(text);
         const hint = isText ? "must have a letter or a digit" : hints[field as keyof typeof hints];
-        if (fault !== undefined || value === undefined) problems.push({ path: `${path}.anyOf.${n}`, message: fault ?? hint });
+        if (fault !== undefined || value === undefined) problems.push({ path: `${path}.anyOf[${n}]`, message: fault ?? hint });
         return value === undefined ? [] : [value];
       });
     switch (field) {
