@@ -63,7 +63,7 @@ export function listReaders({ name, partOfName, phone, email, flag, ...address }
   return {
     names: list<Given<Name, "text">>(
       { use: oneOf(nameUses), period, text: name, prefix: affix, given: partOfName, family: partOfName, suffix: affix },
-      needs("must have a text, or given and family", "text", "given", "family"),
+      needs("must have a text, given or family", "text", "given", "family"),
     ),
     phones: list<Given<Phone>>({ use: oneOf(phoneUses), period, value: phone }, isRequired("value")),
     emails: list<Given<Email>>({ use: oneOf(placeUses), period, value: email }, isRequired("value")),

@@ -40,11 +40,17 @@ type Precision = RecordSettings["dateOfBirthPrecision"];
 const dateForms = { day: /^\d{4}-\d{2}-\d{2}$/, year: /^\d{4}(?:-\d{2}(?:-\d{2})?)?$/ };
 const dateFormNames = { day: "YYYY-MM-DD", year: "YYYY-MM-DD, or as YYYY-MM or YYYY where the day is not known" };
 
+/** @param setting what the clinic has decided, where it may decide that less than a day is enough */
 const date =
-  (latest: LocalDate, precision: Precision = "day"): Reader<string> =>
+  (latest: LocalDate, setting?: Precision): Reader<string> =>
   (value, path, problems) => {
+    const precision = setting ?? "day";
     const fail = (message: string) => void problems.push({ path, message });
-    if (typeof value !== "string" || !dateForms[precision].test(value)) return fail(`must be a date as ${dateFormNames[precision]}`);
+    if (typeof value !== "string" || !dateForms[precision].test(value)) {
+      const isPart = setting === "day" && typeof value === "string" && dateForms.year.test(value);
+      const way = isPart ? ", unless the clinic sets DATE_OF_BIRTH_PRECISION=year" : "";
+      return fail(`must be a date as ${dateFormNames[precision]}${way}`);
+    }
     const first = firstDay(value);
     const [year, month, day] = [Number(first.slice(0, 4)), Number(first.slice(5, 7)), Number(first.slice(8))];
     // A day beyond the end of its month becomes a day of the next month.

@@ -68,6 +68,11 @@ const object =
 
 type Current = Partial<Record<string, unknown>> | undefined;
 
+/** Where a field belongs that callers look for in another place. */
+const misplaced: Record<string, string> = {
+  "address.country": "stands in a list: send addresses, whose first entry is this address, with its country",
+};
+
 export function readObject<T>(
   body: object,
   readers: { [name: string]: Reader<unknown> },
@@ -83,7 +88,10 @@ export function readObject<T>(
     if (reader && value !== undefined && value === current[key]) fields[key] = value;
     else if (reader) fields[key] = value === null ? null : reader(value, prefix + key, problems, current[key]);
     else if (!ignored.includes(key))
-      problems.push({ path: prefix + key.slice(0, 100), message: "is not a known field; check its spelling" });
+      problems.push({
+        path: prefix + key.slice(0, 100),
+        message: misplaced[prefix + key] ?? "is not a known field; check its spelling",
+      });
   }
   return fields as T;
 }

@@ -18,6 +18,25 @@ const problems = (wrong: unknown) => {
   return [];
 };
 
+test.each([
+  ["a surname alone is a name", { name: null, lastName: "Cher" }, undefined],
+  ["no name", { name: null }, "name: is required, or firstName or lastName"],
+  ["no e-mail", { email: null }, "email: is required, unless the clinic sets EMAIL_REQUIRED=false"],
+  ["no address", { address: null }, "address: is required, unless the clinic sets ADDRESS_REQUIRED=false"],
+  ["a year", { dateOfBirth: "1987" }, "dateOfBirth: must be a date as YYYY-MM-DD, unless the clinic sets DATE_OF_BIRTH_PRECISION=year"],
+  ["a wrong date", { dateOfBirth: "4.12.1987" }, "dateOfBirth: must be a date as YYYY-MM-DD"],
+  ["a month of death", { deceased: "2020-01" }, "deceased: must be a date as YYYY-MM-DD"],
+  [
+    "a country in the flat address",
+    { address: { street: "1 Main St", country: "US" } },
+    "address.country: stands in a list: send addresses, whose first entry is this address, with its country",
+  ],
+])("%s: the answer says what to do", (_, change, message) => {
+  const act = () => newRecord({ ...body, ...change }, rules);
+  if (message === undefined) expect(act).not.toThrow();
+  else expect(act).toThrow(message);
+});
+
 test.each(["Cher", "O'Neill", "Jean-Luc d'Arc", "José", "Nguyễn Thị Ánh", "王小明", "محمد", "X Æ A-12", "de la Cruz, Jr.", "Ó"])(
   "the name %s is accepted",
   (name) => {

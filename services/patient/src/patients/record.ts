@@ -44,19 +44,19 @@ type Parts = { fields: Fields; lists: Pending; rules: Rules; problems: FieldErro
 /** Makes the record, or throws all problems at once. */
 function toRecord({ fields, lists, rules: { settings, today }, problems, current }: Parts): PatientRecord {
   const reported = new Set(problems.map((problem) => problem.path.split(/[.[]/)[0]));
-  const require = (name: "email" | "dateOfBirth" | "address", value: unknown, list: string = name) => {
-    if ((value ?? undefined) === undefined && !reported.has(name) && !reported.has(list))
-      problems.push({ path: name, message: "is required" });
+  const require = (name: "email" | "dateOfBirth" | "address", value: unknown, list: string = name, setting?: string) => {
+    if ((value ?? undefined) !== undefined || reported.has(name) || reported.has(list)) return;
+    problems.push({ path: name, message: setting ? `is required, unless the clinic sets ${setting}=false` : "is required" });
   };
   const name = fields.name ?? composeName(fields.firstName, fields.lastName);
   const addressText = fields.address ? (fields.address.text ?? composeAddress(fields.address)) : "";
   if (name === "" && !["name", "firstName", "lastName", "names"].some((field) => reported.has(field)))
-    problems.push({ path: "name", message: "is required, or firstName and lastName" });
+    problems.push({ path: "name", message: "is required, or firstName or lastName" });
   if (name.length > limits.name)
     problems.push({ path: "lastName", message: `firstName and lastName must have at most ${limits.name} characters together` });
-  if (settings.emailRequired) require("email", fields.email, "emails");
+  if (settings.emailRequired) require("email", fields.email, "emails", "EMAIL_REQUIRED");
   require("dateOfBirth", fields.dateOfBirth);
-  if (settings.addressRequired) require("address", fields.address, "addresses");
+  if (settings.addressRequired) require("address", fields.address, "addresses", "ADDRESS_REQUIRED");
   if (fields.address && addressText === "" && !reported.has("address"))
     problems.push({ path: "address", message: "must have a street, a city, a state or a zipCode" });
   if (addressText.length > limits.addressText)
