@@ -41,10 +41,13 @@ export function bodyOf({ body, kept }: Written): PatientBody {
   return { ...body, ...(kept.length > 0 && { fhirElements: text }) };
 }
 
-/** Patient-service found something wrong in the body: by the elements that it came from. */
-function asUnprocessable(error: unknown, { pathOf }: Written): unknown {
-  if (!(error instanceof AppError) || error.code !== "invalid_argument" || !error.options.errors) return error;
-  return unprocessable(error.options.errors.map(({ path, message }) => ({ path: pathOf(path), message })));
+/** What patient-service found wrong in the body, or taken by another patient: by the elements that it came from. */
+function byElements(error: unknown, { pathOf }: Written): unknown {
+  if (!(error instanceof AppError) || !error.options.errors) return error;
+  const errors = error.options.errors.map(({ path, message }) => ({ path: pathOf(path), message }));
+  if (error.code === "invalid_argument") return unprocessable(errors);
+  if (error.code !== "already_exists") return error;
+  return new AppError(error.code, error.message, { ...error.options, errors, cause: error });
 }
 
 /** The body of a PUT. */
@@ -58,7 +61,7 @@ export function createPatients(ask: Ask) {
     try {
       return await read<Patient>(send(bodyOf(written)));
     } catch (error) {
-      throw asUnprocessable(error, written);
+      throw byElements(error, written);
     }
   }
 
@@ -75,7 +78,7 @@ export function createPatients(ask: Ask) {
       try {
         return (await read<{ candidates: Candidate[] }>(ask(call, "/patients:match", "/patients:match", request))).candidates;
       } catch (error) {
-        throw asUnprocessable(error, written);
+        throw byElements(error, written);
       }
     },
     create: (call: Call, written: Written, headers: Headers = {}) =>

@@ -174,6 +174,10 @@ test.each<[object, string]>([
 test("an error of patient-service names the element that the field came from", () => {
   const { pathOf } = readPatient({
     resourceType: "Patient",
+    identifier: [
+      { system: "urn:oid:1.2.3", value: "1" },
+      { system: "passport-de", value: "C01X00T47" },
+    ],
     name: [
       { use: "old", family: "Byron" },
       { use: "official", family: "King" },
@@ -194,6 +198,7 @@ test("an error of patient-service names the element that the field came from", (
     "email",
     "addresses",
     "names",
+    "identifiers.passport-de",
   ];
   expect(paths.map(pathOf)).toEqual([
     "Patient.name[1].family",
@@ -201,9 +206,10 @@ test("an error of patient-service names the element that the field came from", (
     "Patient.telecom[2].value",
     "Patient.contact[0].telecom[0].value",
     "Patient.birthDate",
-    "Patient.telecom",
+    "Patient.telecom.where(system='email')",
     "Patient.address",
     "Patient.name",
+    "Patient.identifier[1]",
   ]);
 });
 

@@ -223,8 +223,8 @@ const elementNames: Record<string, string> = {
   name: "name",
   firstName: "name",
   lastName: "name",
-  email: "telecom",
-  phoneNumber: "telecom",
+  email: "telecom.where(system='email')",
+  phoneNumber: "telecom.where(system='phone')",
   dateOfBirth: "birthDate",
   dateOfBirthEstimated: "birthDate",
   sex: "gender",
@@ -239,6 +239,8 @@ const fhirName = (field: string): string => elementNames[field] ?? field;
 
 /** `names[0].zipCode` → `Patient.name[2].postalCode`, by where the entry stands in the resource. */
 function pathOf(field: string, lists: Lists): string {
+  const taken = lists.identifiers.find(({ ours }) => field === `identifiers.${(ours as Identifier).system}`);
+  if (taken) return `Patient.identifier[${taken.index}]`;
   const [, list = "", place = "", rest = ""] = /^(\w+)\[(\d+)\]\.?(.*)$/.exec(field) ?? [];
   if (!(list in lists)) return ["Patient", ...field.split(".").map(fhirName)].filter(Boolean).join(".");
   const index = lists[list as keyof Lists][Number(place)]?.index;
