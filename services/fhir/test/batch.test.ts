@@ -5,8 +5,8 @@ import { testApp } from "./testing.ts";
 
 type Answer = { type: string; entry: { response: { status: string; outcome: { resourceType: string } } }[] };
 
-async function outcomesOf(entry: object[]): Promise<Answer> {
-  const answer = await testApp().request("/fhir/R4", {
+async function outcomesOf(entry: object[], base = "/fhir/R4"): Promise<Answer> {
+  const answer = await testApp().request(base, {
     method: "POST",
     headers: { authorization: "Bearer x", "content-type": "application/fhir+json" },
     body: JSON.stringify({ resourceType: "Bundle", type: "batch", entry }),
@@ -15,6 +15,11 @@ async function outcomesOf(entry: object[]): Promise<Answer> {
   return (await answer.json()) as Answer;
 }
 const statusesOf = ({ entry }: Answer) => entry.map(({ response }) => response.status.slice(0, 3));
+
+test("a Bundle may be sent to the base with a slash", async () => {
+  const entry = [{ request: { method: "GET", url: "Patient/1" } }];
+  expect(statusesOf(await outcomesOf(entry, "/fhir/R4/"))).toEqual(["503"]);
+});
 
 test("each request of a batch is carried out by itself, and what is none of a resource is refused", async () => {
   const entry = [

@@ -151,9 +151,11 @@ const anotherSpelling = /\/(?:@|%40|:)|%3a/i;
 
 /**
  * Inside, a custom method is a path segment of its own, because a parameter of the router ends at a slash. An operation of FHIR is one
- * already, `/Patient/$match`, and needs another mark, because its own one means something to the router.
+ * already, `/Patient/$match`, and needs another mark, because its own one means something to the router. Clients of FHIR write
+ * its base, to which they send Bundles, with a slash or without.
  */
 function toInternalPath(path: string): string {
+  if (path === "/fhir/R4/") return "/fhir/R4";
   return path.replace(/:([a-z][A-Za-z]*)$/, "/@$1").replace(/\/(?:\$|%24)([a-z][A-Za-z-]*)$/, "/@@$1");
 }
 
