@@ -274,6 +274,9 @@ Log in, create a patient, list patients:
   curl -s ${gatewayUrl}/patients ${bearer} ${json} -d ${patient}
   curl -s ${gatewayUrl}/patients ${bearer}
 
+The first line needs the password of the first start. If you have changed it, or set up a second factor, put the new
+password there, and after it ,"code":"123456" with the six digits of your app.
+
 Ctrl-C stops everything and keeps the data.`);
 }
 
