@@ -93,6 +93,20 @@ test.each([
   expect(options.errors).toEqual([{ path, message: expect.stringContaining(message) }]);
 });
 
+test.each([
+  ["csv", ""],
+  ["csv", "\n"],
+  ["ndjson", ""],
+  ["ndjson", " \n\n"],
+] as const)("an empty file is refused: %s %j", async (format, text) => {
+  const { options } = await linesOf(format, Buffer.from(text)).catch((error) => error);
+  expect(options?.errors).toEqual([{ path: "", message: expect.stringContaining("is empty") }]);
+});
+
+test("a file without lines below its header has no lines", async () => {
+  expect(await linesOf("csv", Buffer.from("name,email\n"))).toEqual([]);
+});
+
 test("what is wrong with a line of CSV is told by the name of its column", async () => {
   const file = 'Name,email,city\nRobert "Bob" Stone,a,b\n"x" y,a,b\na,b\nx,y,"z\na,b,c\n';
   const lines = await linesOf("csv", Buffer.from(file));

@@ -5,7 +5,7 @@ import { requireBounds } from "@pm/kit/json-bounds";
 import { toBody } from "../patients/request.ts";
 import type { Patient } from "../tables.ts";
 import type { CsvOptions } from "./columns.ts";
-import { type ImportFile, type ImportLine, readCsv, writeRows } from "./rows.ts";
+import { emptyFile, type ImportFile, type ImportLine, readCsv, writeRows } from "./rows.ts";
 import { type Charset, readUtf8 } from "./text.ts";
 
 export type Format = "ndjson" | "csv";
@@ -30,6 +30,7 @@ const unreadable = (number: number, text: string | Buffer, message: string): Imp
 
 async function* readNdjson(body: ReadableStream<Uint8Array>): AsyncGenerator<ImportLine> {
   let number = 0;
+  let isEmpty = true;
   for await (const bytes of splitLines(body)) {
     number += 1;
     if (bytes === "too long") yield unreadable(number, bytes, `is longer than ${maxLineBytes} bytes`);
@@ -39,7 +40,9 @@ async function* readNdjson(body: ReadableStream<Uint8Array>): AsyncGenerator<Imp
       if (text.trim() === "") continue;
       yield parseLine(number, text);
     }
+    isEmpty = false;
   }
+  if (isEmpty) throw emptyFile();
 }
 
 function parseLine(number: number, text: string): ImportLine {

@@ -43,9 +43,12 @@ export function readCsv(body: ReadableStream<Uint8Array>, charset: Charset, opti
   async function* lines() {
     for await (const text of readText(body, charset)) yield* linesOf(reader.read(text));
     yield* linesOf(reader.read("", true));
+    if (!readRow) throw emptyFile();
   }
   return { lines: lines(), ignoredColumns };
 }
+
+export const emptyFile = () => invalidFields([{ path: "", message: "is empty; send a file with a line for each patient" }]);
 
 function headerOf(record: CsvRecord, options: CsvOptions): Header {
   if (record.problems.length === 0) return readHeader(record.cells, options);
