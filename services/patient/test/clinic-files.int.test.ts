@@ -36,9 +36,19 @@ test.each([
 ])("without a dateFormat, %s fails and says so", async (name, errors) => {
   const body = await send(strict, sample(name).toString());
   expect(body).toMatchObject({ created: 0, failed: errors.length });
-  expect(body.errors).toEqual(
+  expect(body.errors).toMatchObject(
     errors.map(([line, way]) => ({ line, errors: [{ path: "dateOfBirth", message: expect.stringContaining(String(way)) }] })),
   );
+});
+
+test("an error names the column as the file writes it, and the field", async () => {
+  const file = `Full Name,E-mail address,DOB,Zip,Gender,address\n,x,1.2.3,${"9".repeat(21)},boy,1 Way\nAda,ada@x.example,1990-01-01,1,boy,1 Way\n`;
+  const { importId, errors } = await send(strict, file);
+  expect(errors).toMatchObject([
+    { line: 2, errors: [{ path: "dateOfBirth", column: "DOB" }] },
+    { line: 3, errors: [{ path: "sex", column: "Gender" }] },
+  ]);
+  expect((await strict.send("GET", `/patients/imports/${importId}/errors`)).text).toContain("\n3,Gender,must be one of");
 });
 
 test("a record number, names and an address of other systems are stored as such", async () => {

@@ -40,7 +40,7 @@ test("an update finds patients by identifier or id, and changes what the row has
   const body = await send(admin, file, "mode=update");
   expect(body).toMatchObject({ lines: 5, created: 0, updated: 2, unchanged: 1, failed: 2 });
   expect(body.errors).toMatchObject([
-    { line: 5, errors: [{ message: "there is no patient with this identifier" }] },
+    { line: 5, errors: [{ path: "identifiers.mrn", column: "MRN", message: "there is no patient with this identifier" }] },
     { line: 6, errors: [{ message: expect.stringContaining("needs an id or an identifier") }] },
   ]);
   const { phones, identifiers, name, version } = await read(first.id);

@@ -124,7 +124,7 @@ async function importLines(options: Options, call: Call, file: ImportFile, run: 
   const who = { caller: call.actorId, requestId: call.requestId };
   const request = { ...who, id: randomUUIDv7(), key: dryRun ? null : (key ?? null), dryRun, mode, transferId };
   const started = await beginImport(options.db, request);
-  const writer = createWriter(options, call, run, started);
+  const writer = createWriter(options, call, { ...run, columnOf: file.columnOf }, started);
   const hash = createHash("sha256");
   // Under one key, a file is imported in one mode.
   if (mode !== "create") hash.update(`${mode}\n`);
@@ -188,7 +188,7 @@ function createTaker({ recordNumbers, now, settings }: Options, call: Call, { dr
 }
 
 /** Collects lines into a batch, and writes one batch while the next one is collected. */
-function createWriter(options: Options, call: Call, run: Run, started: ImportProgress) {
+function createWriter(options: Options, call: Call, run: Run & { columnOf: ImportFile["columnOf"] }, started: ImportProgress) {
   const { db, audit, committed } = options;
   const { dryRun, transferId, signal } = run;
   // The memory of batches that are written, for the next ones.
@@ -196,7 +196,7 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
   // Names repeat: a word that this import has written need not be written again.
   const knownWords = new Set<string>();
   const who = { viewer: viewerOf(call.caller), requestId: call.requestId };
-  const stepOptions = { dryRun, transferId, signal, refusesDuplicates: run.duplicates === "refuse" };
+  const stepOptions = { dryRun, transferId, signal, columnOf: run.columnOf, refusesDuplicates: run.duplicates === "refuse" };
   const lists = () => ({ imported: [], made: [], failures: [], newcomers: [] });
   const newBatch = (): Batch => ({ ...lists(), patients: spare.pop() ?? collectPatients(), bytes: 0, keys: new Set() });
   const take = createTaker(options, call, run, knownWords);

@@ -48,7 +48,7 @@ const ImportsSchema = z.object({ items: z.array(ImportSchema) }).openapi("Import
 
 const describe = {
   list: "Your newest fifty. Imports are kept for a week.",
-  errors: "As CSV, a row for each: the first 10,000, at most twenty of a line.",
+  errors: "As CSV, a row for each, with the column as the file writes it: the first 10,000, at most twenty of a line.",
   cancel: "It ends within its next thousand lines. What is stored stays. The same file under the same Idempotency-Key goes on.",
 };
 const found = { 200: jsonAnswer(ImportSchema, "How far it is"), ...errorAnswers("not_found") };
@@ -71,7 +71,7 @@ const readErrors = createRoute({
     200: {
       description: "A row for each error",
       content: {
-        "text/csv": { schema: z.string().openapi({ example: "line,column,message\n17,dateOfBirth,must not be in the future\n" }) },
+        "text/csv": { schema: z.string().openapi({ example: "line,column,message\n17,DOB,must not be in the future\n" }) },
       },
     },
     ...errorAnswers("not_found"),
@@ -113,7 +113,7 @@ export function registerProgress({ operation }: RestApp, { db }: { db: PatientDa
     const { id } = await find(callOf(c), c.req.valid("param").id);
     const rows = [["line", "column", "message"]];
     for await (const { line, errors } of readImportErrors(db, id))
-      for (const { path, message } of errors) rows.push([String(line), writeCell(path), writeCell(message)]);
+      for (const { path, column = path, message } of errors) rows.push([String(line), writeCell(column), writeCell(message)]);
     const headers = { "content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="import-errors.csv"' };
     return c.body(stringify(rows), 200, headers) as never;
   });

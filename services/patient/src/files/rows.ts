@@ -2,7 +2,7 @@
 import { AppError, type FieldError, invalidFields } from "@pm/kit/errors";
 import { stringify } from "csv-stringify/sync";
 import type { Patient } from "../tables.ts";
-import { type CsvOptions, exportColumns, type Header, putterOf, type Row, readHeader } from "./columns.ts";
+import { type CsvOptions, columnOf, exportColumns, type Header, putterOf, type Row, readHeader } from "./columns.ts";
 import { type CsvProblem, type CsvRecord, createCsvReader, maxRecordLength } from "./csv.ts";
 import { type Entries, fillLists, listCells } from "./lists.ts";
 import { badBytes, type Charset, readText } from "./text.ts";
@@ -22,16 +22,21 @@ export type ImportLine = {
 };
 
 /** A file that is read while its lines are taken. Columns that are not imported are known with the first line. */
-export type ImportFile = { lines: AsyncIterable<ImportLine>; ignoredColumns: string[] };
+export type ImportFile = {
+  lines: AsyncIterable<ImportLine>;
+  ignoredColumns: string[];
+  columnOf?: (path: string) => string | undefined;
+};
 
 export function readCsv(body: ReadableStream<Uint8Array>, charset: Charset, options: CsvOptions): ImportFile {
   const reader = createCsvReader();
   const ignoredColumns: string[] = [];
+  let header: Header | undefined;
   let readRow: ((record: CsvRecord) => ImportLine | undefined) | undefined;
   function* linesOf(records: Iterable<CsvRecord>): Generator<ImportLine> {
     for (const record of records) {
       if (!readRow) {
-        const header = headerOf(record, options);
+        header = headerOf(record, options);
         ignoredColumns.push(...header.ignored);
         readRow = rowReader(header, options);
         continue;
@@ -45,7 +50,7 @@ export function readCsv(body: ReadableStream<Uint8Array>, charset: Charset, opti
     yield* linesOf(reader.read("", true));
     if (!readRow) throw emptyFile();
   }
-  return { lines: lines(), ignoredColumns };
+  return { lines: lines(), ignoredColumns, columnOf: (path) => header && columnOf(header, path) };
 }
 
 export const emptyFile = () => invalidFields([{ path: "", message: "is empty; send a file with a line for each patient" }]);

@@ -123,7 +123,17 @@ const cancelledStatement = {
 export const cancelledReason = "IMPORT_CANCELLED";
 
 /** Names of unknown fields may have what Postgres refuses: U+0000 and halves of surrogate pairs. */
-const storable = ({ path, message }: FieldError): FieldError => ({ path: path.toWellFormed().replaceAll("\0", "\uFFFD"), message });
+const storable = (text: string) => text.toWellFormed().replaceAll("\0", "\uFFFD");
+
+/** What is wrong with a line. `column` is what the file calls the field, if that is another name. */
+type LineError = FieldError & { column?: string };
+
+const named =
+  ({ columnOf }: Step) =>
+  ({ path, message }: FieldError): LineError => {
+    const column = columnOf?.(path);
+    return { path: storable(path), ...(column && column !== path && { column: storable(column) }), message };
+  };
 
 /** A report has this many errors. A file with more of them is most likely wrong as a whole. */
 const maxReported = 10_000;
@@ -160,6 +170,7 @@ export type Step = {
   /** The patients of those lines. */
   patients: CollectedPatients;
   failures: { line: number; errors: FieldError[] }[];
+  columnOf?: ((path: string) => string | undefined) | undefined;
   /** Looks for lines whose patients may be registered already. */
   findDuplicates: () => Promise<FoundDuplicates>;
   refusesDuplicates: boolean;
@@ -216,7 +227,7 @@ async function storeStep(tx: Queries, step: Step, { asked, duplicates }: Known):
     count("created"),
     failures.length,
     step.prefixHash,
-    JSON.stringify(reported.map(({ line, errors }) => ({ line, errors: errors?.map(storable) }))),
+    JSON.stringify(reported.map(({ line, errors }) => ({ line, errors: errors.map(named(step)) }))),
     step.finished,
     count("updated"),
     count("unchanged"),
@@ -251,10 +262,10 @@ const errorsStatement = {
 };
 
 /** What was wrong, line by line, a hundred at a time, until the report is full. */
-export async function* readImportErrors(db: PatientDatabase, importId: string): AsyncGenerator<{ line: number; errors: FieldError[] }> {
+export async function* readImportErrors(db: PatientDatabase, importId: string): AsyncGenerator<{ line: number; errors: LineError[] }> {
   let [last, reported] = [0n, 0];
   while (reported < maxReported) {
-    const rows = await db.query<{ line: bigint; errors: FieldError[] }>(errorsStatement, [importId, last]);
+    const rows = await db.query<{ line: bigint; errors: LineError[] }>(errorsStatement, [importId, last]);
     for (const { line, errors } of rows) {
       yield { line: Number(line), errors };
       reported += errors.length;

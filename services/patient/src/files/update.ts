@@ -41,6 +41,8 @@ function keysOf({ body, added }: ImportLine): { id: unknown; identifiers: Identi
   };
 }
 
+const pathOf = ([first, ...others]: IdentifierKey[]) => (first && others.length === 0 ? `identifiers.${first.system}` : "identifiers");
+
 /** The identifiers of a line, to find out whether a line before it created the patient whom it means. */
 export const identifierNames = (line: ImportLine): string[] => keysOf(line).identifiers.map(identifierName);
 
@@ -69,7 +71,7 @@ export function createUpdates({ db, merge, now, settings }: Options, call: Call,
     const [patientId, ...others] = identifiers.length > 0 ? await findMatches(db, viewer, { id, identifiers }) : [];
     if (others.length > 0) throw invalidFields([{ path: "identifiers", message: "belong to different patients; correct them" }]);
     if (patientId === undefined && mode === "update")
-      throw invalidFields([{ path: "", message: "there is no patient with this identifier" }]);
+      throw invalidFields([{ path: pathOf(identifiers), message: "there is no patient with this identifier" }]);
     return patientId;
   }
 

@@ -215,6 +215,12 @@ export const TransferredSchema = z
   })
   .openapi("Transferred", { example: { transferred: 500, remaining: 120 } });
 
+const LineErrorSchema = z.object({
+  path: z.string(),
+  column: z.string().optional().openapi({ description: "The column of CSV, as the file writes it, if it is not the path." }),
+  message: z.string(),
+});
+
 export const ImportReportSchema = z
   .object({
     importId: z.uuid(),
@@ -230,7 +236,7 @@ export const ImportReportSchema = z
       .openapi({ description: "In a dry run of `update` or `upsert`: what would change, of the first 1,000 lines that change something." }),
     ignoredColumns: z.array(z.string()).openapi({ description: "Columns of CSV that a record has no field for, by their names." }),
     errors: z
-      .array(z.object({ line: z.int(), errors: z.array(z.object({ path: z.string(), message: z.string() })) }))
+      .array(z.object({ line: z.int(), errors: z.array(LineErrorSchema) }))
       .openapi({ description: "The first 10,000 errors, at most twenty of a line." }),
     possibleDuplicates: z.array(z.object({ line: z.int(), possibleDuplicates: z.int() })).openapi({
       description: "The first 10,000 lines whose patients may be registered already, and how many patients may be the same person.",
@@ -246,7 +252,7 @@ export const ImportReportSchema = z
       unchanged: 4,
       failed: 1,
       ignoredColumns: [],
-      errors: [{ line: 17, errors: [{ path: "dateOfBirth", message: "must not be in the future" }] }],
+      errors: [{ line: 17, errors: [{ path: "dateOfBirth", column: "DOB", message: "must not be in the future" }] }],
       possibleDuplicates: [{ line: 20, possibleDuplicates: 1 }],
     },
   });
