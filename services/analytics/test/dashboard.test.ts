@@ -3,6 +3,7 @@ import { AppError } from "@pm/kit/errors";
 import { createRestApp } from "@pm/kit/http/rest";
 import { createLogger } from "@pm/kit/log";
 import { expect, test } from "vitest";
+import { usableQuery } from "../src/dashboard/dashboard.ts";
 import { registerDashboard } from "../src/dashboard/rest.ts";
 import type { DashboardSessions } from "../src/dashboard/session.ts";
 import type { Reports } from "../src/reports/reports.ts";
@@ -58,6 +59,13 @@ test("the days are the clinic's where the query names no zone that there is", as
   for (const query of ["", "?timeZone=Mars/Olympus", "?timeZone=Europe/Berlin"])
     await app.request(`/analytics/dashboard${query}`, { headers: { cookie: "__Host-pm_session=old" } });
   expect(asked).toEqual(["Pacific/Kiritimati", "Pacific/Kiritimati", "Europe/Berlin"]);
+});
+
+test("the page names the values of its address that it does not use", () => {
+  const viewer = { clinicTimeZone: "UTC", now: Date.parse("2026-11-21T12:00:00Z") };
+  const asked = { from: "2026-11-01", to: "2027-99-99", interval: "year", timeZone: "Mars/Olympus", currency: "" };
+  for (const detail of [true, false]) expect(usableQuery(asked, { ...viewer, detail }).unused).toEqual(["to", "interval", "timeZone"]);
+  expect(usableQuery({ to: "2026-11-30", interval: "week" }, { ...viewer, detail: true }).unused).toEqual([]);
 });
 
 test("a cookie that was renewed reaches the browser even where the numbers cannot be read", async () => {

@@ -1,6 +1,6 @@
 /** Which reports the page shows, for which period. */
 import { addDays, type Instant, localDateAt } from "@pm/kit/calendar";
-import { countSpans, type Interval } from "../calendar.ts";
+import { countSpans } from "../calendar.ts";
 import type { Charts } from "../charts/renderer.ts";
 import { isPeriod, periodFrom } from "../reports/period.ts";
 import { type Reports, tagOf } from "../reports/reports.ts";
@@ -12,24 +12,33 @@ export type Asked = Partial<Record<"from" | "to" | "interval" | "timeZone" | "cu
 /** More intervals are hard to read in a chart, and the page should stay below 100 kB. */
 const maxIntervals = 62;
 
-/** The query with a usable value in place of each wrong one: a page is no place for a list of wrong fields. */
+const intervals = ["day", "week", "month"] as const;
+
+/** The query with a usable value in place of each wrong one, and the names of the wrong ones: the page says which it did not use. */
 export function usableQuery(asked: Asked, viewer: { detail: boolean; clinicTimeZone: string; now: Instant }): PageQuery {
   const { detail, clinicTimeZone, now } = viewer;
   const day = (text: string | undefined) => (text && isPeriod({ from: text }) ? text : undefined);
-  let [first, last] = [day(asked.from), day(asked.to)];
+  const usable = {
+    from: day(asked.from),
+    to: day(asked.to),
+    interval: intervals.find((each) => each === asked.interval),
+    timeZone: asked.timeZone && isPeriod({ timeZone: asked.timeZone }) ? asked.timeZone : undefined,
+    currency: asked.currency && /^[A-Z]{3}$/.test(asked.currency) ? asked.currency : undefined,
+  };
+  const unused = (Object.keys(usable) as (keyof Asked)[]).filter((name) => asked[name] && usable[name] === undefined);
+  const { currency } = usable;
+  let [first, last] = [usable.from, usable.to];
   if (first && last && first > last) [first, last] = [last, first];
-  const currency = asked.currency && /^[A-Z]{3}$/.test(asked.currency) ? asked.currency : undefined;
   if (!detail) {
     const end = last ?? localDateAt(now, clinicTimeZone);
     if (first && countSpans(first, end, "week") > maxIntervals) first = addDays(end, -7 * (maxIntervals - 2));
-    return { detail, from: first, to: last, interval: "week", requestedInterval: "week", timeZone: clinicTimeZone, currency };
+    return { detail, from: first, to: last, interval: "week", requestedInterval: "week", timeZone: clinicTimeZone, currency, unused };
   }
-  const timeZone = asked.timeZone && isPeriod({ timeZone: asked.timeZone }) ? asked.timeZone : clinicTimeZone;
-  const requested: Interval = asked.interval === "week" || asked.interval === "month" ? asked.interval : "day";
+  const { timeZone = clinicTimeZone, interval: requested = "day" } = usable;
   const { from, to } = periodFrom({ from: first, to: last, interval: "month", timeZone }, now, clinicTimeZone);
-  const fitting = (["day", "week", "month"] as const).filter((each) => countSpans(from, to, each) <= maxIntervals);
+  const fitting = intervals.filter((each) => countSpans(from, to, each) <= maxIntervals);
   const interval = fitting.includes(requested) ? requested : (fitting[0] ?? "month");
-  return { detail, from, to, interval, requestedInterval: requested, timeZone, currency };
+  return { detail, from, to, interval, requestedInterval: requested, timeZone, currency, unused };
 }
 
 /** The reports choose the days that are missing. */

@@ -18,6 +18,8 @@ export type DashboardQuery = {
   requestedInterval: Interval;
   timeZone: string;
   currency: string | undefined;
+  /** Parameters of the address whose values cannot be used. */
+  unused: string[];
 };
 
 /** Suggestions. The field takes every IANA name. */
@@ -144,5 +146,6 @@ ${currencies.length > 1 ? html`<label>Currency <select name="currency">${currenc
 <button>Show</button>
 </form>
 <p class="note screen">${links.map((each, index) => html`${index === 0 ? "" : " · "}${each}`)}
-${requestedInterval === query.interval ? "" : html` · Shown by ${query.interval}: the period is too long for one bar a ${requestedInterval}.`}</p>`;
+${requestedInterval === query.interval ? "" : html` · Shown by ${query.interval}: the period is too long for one bar a ${requestedInterval}.`}
+${query.unused.length === 0 ? "" : html` · The address has no usable value for ${query.unused.join(", ")}, so the page shows the usual one.`}</p>`;
 }

@@ -72,7 +72,7 @@ const dashboard = createRoute({
   path: dashboardPath,
   tags,
   summary: "Show the dashboard, or the form to sign in",
-  description: "A value that cannot be used is replaced by a usable one; the page has no errors of fields.",
+  description: "A value that cannot be used is replaced by a usable one, and the page says so; it has no errors of fields.",
   request: { query: dashboardQuery },
   responses: {
     200: page("The page"),
@@ -163,7 +163,8 @@ export function registerDashboard(
       const query = usableQuery(c.req.valid("query"), { detail, clinicTimeZone, now: now() });
       const { etag, show } = await planPage(query, { reports, charts, release });
       if (matchesIfNoneMatch(c.req.header("if-none-match"), etag)) return c.body(null, 304, { ...pageHeaders, etag });
-      const entry = { ...requestContext(c), actorId: viewer.caller.id, action: "report.read", subject: "dashboard", details: query };
+      const { unused: _, ...details } = query;
+      const entry = { ...requestContext(c), actorId: viewer.caller.id, action: "report.read", subject: "dashboard", details };
       if (detail) await audit.record(entry);
       return c.body(await reports.text(etag, show), 200, { ...pageHeaders, etag });
     } catch (error) {
