@@ -6,8 +6,8 @@ import { fhirPatient as patient } from "./client.ts";
 beforeAll(startWithAdmin);
 afterAll(stopPlatform);
 
-const post = async (entry: unknown, type = "batch") => {
-  const answer = await admin.send("POST", "/fhir/R4", { resourceType: "Bundle", type, entry }, { "content-type": "application/fhir+json" });
+const post = async (entry: unknown, type = "batch", base = "/fhir/R4") => {
+  const answer = await admin.send("POST", base, { resourceType: "Bundle", type, entry }, { "content-type": "application/fhir+json" });
   return { status: answer.status, body: answer.body as ReturnType<typeof JSON.parse> };
 };
 
@@ -68,4 +68,26 @@ test("a Bundle of another type and one that is too long are refused", async () =
   ] as const)
     expect(await post(entry, type)).toMatchObject({ status: 400, body: { resourceType: "OperationOutcome" } });
   expect((await post([])).body).toEqual({ resourceType: "Bundle", type: "batch-response" });
+});
+
+test("an e-mail and an identifier that are taken are named by their elements; the base may end in a slash", async () => {
+  const identifier = [{ system: "urn:oid:1.2.3", value: crypto.randomUUID() }];
+  const [first, other] = [patient("Takenwood"), patient("Otherwood", { identifier })];
+  const { status, body } = await post(
+    [first, first, other, patient("Thirdwood", { identifier })].map((resource) => ({
+      resource,
+      request: { method: "POST", url: "Patient" },
+    })),
+    "batch",
+    "/fhir/R4/",
+  );
+  expect(status).toBe(200);
+  expect(
+    body.entry.map(({ response }: ReturnType<typeof JSON.parse>) => [response.status.slice(0, 3), response.outcome?.issue[0].expression]),
+  ).toEqual([
+    ["201", undefined],
+    ["409", ["Patient.telecom.where(system='email')"]],
+    ["201", undefined],
+    ["409", ["Patient.identifier[0]"]],
+  ]);
 });

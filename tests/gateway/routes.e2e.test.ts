@@ -119,6 +119,7 @@ const withToken: Row[] = [
   ["GET //patients//1/./2/../history", "patient", "/patients/1/history"],
   ["POST /api/patients:import", "patient", "/patients:import"],
   ["POST /fhir/R4", "fhir"],
+  ["POST /fhir/R4/", "fhir"],
   ["GET /fhir/R4/Patient?family=Lovelace", "fhir"],
   ["GET /fhir/R4/Patient/1/_history/2", "fhir"],
   ["GET /fhir/R4/AuditEvent?site=billing", "fhir"],
