@@ -23,8 +23,8 @@ import { readBody, requireUtf8Target, toInvalidFields, tooLarge, validateHeaders
 import { type DescribedErrors, problems } from "./schemas.ts";
 
 /**
- * What handlers read from the context. Public operations have no `caller`. Operations that stream have `streaming`, which
- * ends with the caller's session.
+ * What handlers read from the context. Public operations have no `caller`. Operations that stream have `streaming`,
+ * which ends with the caller's session.
  */
 type RestEnv = {
   Variables: {
@@ -60,7 +60,9 @@ export type RestApp = {
   operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streams?: boolean }): void;
 };
 
-/** A path that is written out, by its text, or one with parameters, by its pattern; and the methods of its operations. */
+/**
+ * A path that is written out, by its text, or one with parameters, by its pattern; and the methods of its operations.
+ */
 type Paths = { writtenOut: Map<string, string[]>; patterns: { path: RegExp; method: string }[] };
 
 export function createRestApp(options: {
@@ -150,9 +152,9 @@ export function createRestApp(options: {
 const anotherSpelling = /\/(?:@|%40|:)|%3a/i;
 
 /**
- * Inside, a custom method is a path segment of its own, because a parameter of the router ends at a slash. An operation of FHIR is one
- * already, `/Patient/$match`, and needs another mark, because its own one means something to the router. Clients of FHIR write
- * its base, to which they send Bundles, with a slash or without.
+ * Inside, a custom method is a path segment of its own, because a parameter of the router ends at a slash. An operation
+ * of FHIR is one already, `/Patient/$match`, and needs another mark, because its own one means something to the router.
+ * Clients of FHIR write its base, to which they send Bundles, with a slash or without.
  */
 function toInternalPath(path: string): string {
   if (path === "/fhir/R4/") return "/fhir/R4";
@@ -208,7 +210,8 @@ function answerErrors(
   { service, log, audit, errors }: { service: string; log: Logger; audit: AuditTrail | undefined; errors: ErrorForm },
 ): void {
   app.onError(async (error, c) => {
-    // A stream that was ended may fail with any error. The caller reads why it was ended, or an error that says more of it.
+    // A stream that was ended may fail with any error. The caller reads why it was ended, or an error that says more of
+    // it.
     const { streaming } = c.var as Partial<RestEnv["Variables"]>;
     const reason: unknown = streaming?.signal.reason;
     const told = reason === undefined || error.cause === reason ? error : reason;
@@ -226,7 +229,10 @@ function answerErrors(
   });
 }
 
-/** Where a path is written out, an operation with a parameter in its place answers for other paths: `duplicates` is no id. */
+/**
+ * Where a path is written out, an operation with a parameter in its place answers for other paths: `duplicates` is no
+ * id.
+ */
 function refuseOtherMethods({ writtenOut }: Paths): MiddlewareHandler<RestEnv> {
   return (c, next) => {
     const allowed = writtenOut.get(c.req.path);
