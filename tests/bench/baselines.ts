@@ -38,9 +38,9 @@ export function createBaselines({ postgres, gatewayUrl }: Platform): Baselines {
   const openBench = async () => {
     const { migrationDatabaseUrl: url } = await postgres.createDatabase("bench");
     const log = createLogger("bench", "silent");
-    const database = openDatabase<Record<string, never>>({ settings: { url }, poolSize: 10, applicationName: "bench", log });
-    await database.pool.query("create table if not exists rows (id uuid primary key, at timestamptz not null, text text not null)");
-    return database;
+    const db = openDatabase<Record<string, never>>({ settings: { url }, poolSize: 10, applicationName: "bench", log });
+    await db.pool.query("create table if not exists rows (id uuid primary key, at timestamptz not null, text text not null)");
+    return db;
   };
   const bench = () => {
     opened ??= openBench();

@@ -12,7 +12,7 @@ const { database, service, admin } = await patientsOfThisFile();
 
 beforeAll(async () => {
   startAuditSealer({
-    database: service.db,
+    db: service.db,
     settings: { url: database.databaseUrl },
     log: createLogger("patient", "silent"),
     lifecycle: service.lifecycle,

@@ -29,9 +29,9 @@ export async function divideTrail<Tables>(db: Kysely<Tables>, role: string, log:
       audit_blocks_by_entries: `on audit_blocks using gist (${idsOfBlock})`,
     };
     await createIndexesConcurrently(db, indexes, log);
-    await db.transaction().execute((transaction) => declareFirstMonth(transaction, now));
+    await db.transaction().execute((tx) => declareFirstMonth(tx, now));
     for (const [table] of tables) await sql`alter table ${sql.ref(table)} validate constraint ${sql.ref(`${table}_first`)}`.execute(db);
-    await db.transaction().execute((transaction) => attachFirstMonth(transaction, role));
+    await db.transaction().execute((tx) => attachFirstMonth(tx, role));
     await sql`select brin_desummarize_range('audit_entries_by_page'::regclass,
       greatest(pg_relation_size('audit_entries_first') / current_setting('block_size')::int - 1, 0))`.execute(db);
     log.info("the audit trail is divided into months");
@@ -48,29 +48,29 @@ async function grantToAnchor<Tables>(db: Kysely<Tables>, anchor: string): Promis
 }
 
 /** The first month ends with the month of the day after tomorrow, so that the rest has time enough. */
-async function declareFirstMonth<Tables>(transaction: Transaction<Tables>, now: Date): Promise<void> {
-  await sql`set local lock_timeout = '2s'`.execute(transaction);
-  await sql`create table if not exists audit_months (month timestamptz primary key, until timestamptz not null)`.execute(transaction);
+async function declareFirstMonth<Tables>(tx: Transaction<Tables>, now: Date): Promise<void> {
+  await sql`set local lock_timeout = '2s'`.execute(tx);
+  await sql`create table if not exists audit_months (month timestamptz primary key, until timestamptz not null)`.execute(tx);
   const { rows } = await sql<{ until: Date }>`
     insert into audit_months values ('-infinity', date_add(date_trunc('month', ${now}::timestamptz + interval '2 days', 'UTC'), interval '1 month', 'UTC'))
-    on conflict (month) do update set until = excluded.until returning until`.execute(transaction);
+    on conflict (month) do update set until = excluded.until returning until`.execute(tx);
   const until = sql.lit(rows[0]?.until.toISOString());
-  await sql`alter table audit_blocks add column if not exists month timestamptz not null default '-infinity'`.execute(transaction);
+  await sql`alter table audit_blocks add column if not exists month timestamptz not null default '-infinity'`.execute(tx);
   for (const [table, { column }] of tables) {
     const [name, key] = [sql.ref(`${table}_first`), sql.ref(column)];
     await sql`alter table ${sql.ref(table)} drop constraint if exists ${name},
-      add constraint ${name} check (${key} is not null and ${key} < ${until}) not valid`.execute(transaction);
+      add constraint ${name} check (${key} is not null and ${key} < ${until}) not valid`.execute(tx);
   }
 }
 
-async function attachFirstMonth<Tables>(transaction: Transaction<Tables>, role: string): Promise<void> {
-  const run = (text: string) => sql.raw(text).execute(transaction);
+async function attachFirstMonth<Tables>(tx: Transaction<Tables>, role: string): Promise<void> {
+  const run = (text: string) => sql.raw(text).execute(tx);
   const grantee = `"${role}"`;
   await run("set local lock_timeout = '2s'");
   await run(`lock table ${Object.keys(parts).join(", ")} in access exclusive mode`);
   const { rows } = await sql<{ next: string; until: string }>`
     select nextval(pg_get_serial_sequence('audit_entries', 'id'))::text as next,
-      (select until::text from audit_months) as until`.execute(transaction);
+      (select until::text from audit_months) as until`.execute(tx);
   const [first] = rows;
   await run("drop trigger audit_note_unsealed on audit_entries");
   await run("alter table audit_entries alter column id drop identity");

@@ -66,10 +66,10 @@ const endStatement = {
 
 /** Makes the tokens of one client void, or of all clients of a team. Returns the `sid` that they had. */
 export async function endClientSessions(
-  transaction: AuthTransaction,
+  tx: AuthTransaction,
   of: { clientId?: string; teamId?: string },
 ): Promise<{ clientId: string; sessionId: string }[]> {
-  return transaction.query(endStatement, [of.clientId ?? null, of.teamId ?? null]);
+  return tx.query(endStatement, [of.clientId ?? null, of.teamId ?? null]);
 }
 
 /** What a client proves itself by, and what its tokens say. */
