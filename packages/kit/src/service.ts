@@ -70,8 +70,9 @@ export function startService<Tables>(options: {
 const unknownRevocations: KnownRevocations = { isRevoked: () => false, onRevoked: () => () => undefined };
 
 /**
- * Verifies the signature and the expiry of tokens, for a service that passes each request on with its caller's token. The
- * services behind it know which sessions have ended and refuse their tokens, so this one needs neither Kafka nor a secret.
+ * Verifies the signature and the expiry of tokens, for a service that passes each request on with its caller's token.
+ * The services behind it know which sessions have ended and refuse their tokens, so this one needs neither Kafka nor a
+ * secret.
  */
 export function createPassingVerifier(config: Config<typeof tokenConfig> & { AUTH_URL: string }): Verifier {
   const { AUTH_URL: authUrl, AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience } = config;

@@ -1,4 +1,6 @@
-/** Erasing a patient in analytics: totals stay, breakdowns say "unknown", live and after a rebuild, and no value stays. */
+/**
+ * Erasing a patient in analytics: totals stay, breakdowns say "unknown", live and after a rebuild, and no value stays.
+ */
 import { randomUUID } from "node:crypto";
 import { verifyAudit } from "@pm/kit/audit/verify";
 import type { ConsumedEvent } from "@pm/kit/kafka/event";

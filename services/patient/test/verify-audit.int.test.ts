@@ -1,4 +1,6 @@
-/** The audit trail of the service: tampering with rows in Postgres shows, and the command names the first wrong entry. */
+/**
+ * The audit trail of the service: tampering with rows in Postgres shows, and the command names the first wrong entry.
+ */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";

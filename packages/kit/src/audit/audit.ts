@@ -199,7 +199,9 @@ async function sealBlock(client: Client, log: Logger): Promise<"more" | "done"> 
 
 const monthsEveryMs = 3_600_000;
 
-/** Starts the sealer of a service, which makes the months ahead too. Every replica starts one, and one of them seals. */
+/**
+ * Starts the sealer of a service, which makes the months ahead too. Every replica starts one, and one of them seals.
+ */
 export function startAuditSealer<Tables>(options: {
   db: Database<Tables>;
   settings: DatabaseSettings;

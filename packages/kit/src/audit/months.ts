@@ -1,6 +1,6 @@
 /**
- * The trail in months (UTC), so that one beyond retention can be dropped at once. A block holds entries of one month, so
- * that it goes with it. What was there before the trail was divided is the first month.
+ * The trail in months (UTC), so that one beyond retention can be dropped at once. A block holds entries of one month,
+ * so that it goes with it. What was there before the trail was divided is the first month.
  */
 import { type Kysely, sql, type Transaction } from "kysely";
 import type { Logger } from "../log.ts";
@@ -41,7 +41,9 @@ export async function divideTrail<Tables>(db: Kysely<Tables>, role: string, log:
   await grantToAnchor(db, `${role}_anchor`);
 }
 
-/** The role by which heads are published (heads.ts) reads numbers and hashes of blocks. Not every installation has it. */
+/**
+ * The role by which heads are published (heads.ts) reads numbers and hashes of blocks. Not every installation has it.
+ */
 async function grantToAnchor<Tables>(db: Kysely<Tables>, anchor: string): Promise<void> {
   const { rows } = await sql`select from pg_roles where rolname = ${anchor}`.execute(db);
   if (rows.length > 0) await sql`grant select (number, hash, previous_hash) on audit_blocks to ${sql.ref(anchor)}`.execute(db);
@@ -100,9 +102,9 @@ const createIndexes = tables.flatMap(([table, { indexes }]) =>
 );
 
 /**
- * Makes a month and the next two where they are missing. `audit_ensure_months` does it for this month, and runs with the rights of the owner, so that the service
- * can call it: otherwise a service that is not upgraded for some months could not write. Attaching an empty table makes
- * nobody wait.
+ * Makes a month and the next two where they are missing. `audit_ensure_months` does it for this month, and runs with
+ * the rights of the owner, so that the service can call it: otherwise a service that is not upgraded for some months
+ * could not write. Attaching an empty table makes nobody wait.
  */
 const ensureMonths = `
   create or replace function audit_make_months(at timestamptz) returns void language plpgsql set search_path = public, pg_temp as $function$

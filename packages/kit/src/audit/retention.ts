@@ -1,4 +1,6 @@
-/** Drops months of the trail beyond retention, and the command `node services/<name>/src/commands/drop-audit-months.ts`. */
+/**
+ * Drops months of the trail beyond retention, and the command `node services/<name>/src/commands/drop-audit-months.ts`.
+ */
 import { randomUUID } from "node:crypto";
 import { parseArgs } from "node:util";
 import { Kysely, PostgresDialect, sql, type Transaction } from "kysely";
@@ -54,8 +56,8 @@ async function dropMonth<Tables>(
 }
 
 /**
- * The command; `--keep months` says how many whole months stay before this one. Runs as the owner role, like migrations,
- * and prints the months that are gone as JSON.
+ * The command; `--keep months` says how many whole months stay before this one. Runs as the owner role, like
+ * migrations, and prints the months that are gone as JSON.
  */
 export async function runDropMonths(): Promise<void> {
   const { keep } = parseArgs({ options: { keep: { type: "string" } } }).values;

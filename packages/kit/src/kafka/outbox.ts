@@ -101,8 +101,8 @@ type OutboxRow = Selectable<OutboxTables["outbox"]>;
 
 const batchSize = 500;
 /**
- * A broker takes at most 1 MiB in one batch of a partition, by default. The rest of it is for keys and headers, which are
- * less than 500 bytes for each event.
+ * A broker takes at most 1 MiB in one batch of a partition, by default. The rest of it is for keys and headers, which
+ * are less than 500 bytes for each event.
  */
 const maxPayloadBytes = 750 * 1024;
 

@@ -99,8 +99,8 @@ export function createRebuilds(options: Options): Rebuilds {
 }
 
 /**
- * Returns false if a patient was erased meanwhile. What was read of them before is not what is stripped from their events
- * now, so the rebuild begins again.
+ * Returns false if a patient was erased meanwhile. What was read of them before is not what is stripped from their
+ * events now, so the rebuild begins again.
  */
 async function rebuild(options: Options, { id }: RebuildRow): Promise<boolean> {
   const { db, groupId, log } = options;

@@ -148,8 +148,8 @@ function shareWhileStarting<T>(call: () => Promise<T>): () => Promise<T> {
 }
 
 /**
- * A dashboard that is open all day asks again and again. Texts are kept, not the reports that they are made of: to the garbage
- * collector, a text is one object, and the report of a year is thousands.
+ * A dashboard that is open all day asks again and again. Texts are kept, not the reports that they are made of: to the
+ * garbage collector, a text is one object, and the report of a year is thousands.
  */
 function createTexts(): Reports["text"] {
   const written = new LRUCache<string, string>({ maxSize: 4 * 1024 * 1024, sizeCalculation: (text) => text.length + 1 });

@@ -115,7 +115,9 @@ async function keepAnAdmin({ tx }: Change, user: UserRow): Promise<void> {
     throw new AppError("failed_precondition", "This is the last administrator. Make another one first.");
 }
 
-/** Writes the fields of an update that differ from the user's. If none does, the answer is still a read of the account. */
+/**
+ * Writes the fields of an update that differ from the user's. If none does, the answer is still a read of the account.
+ */
 async function applyUpdate(change: Change, user: UserRow, { email, name, roles }: UserUpdate): Promise<void> {
   const newRoles = roles !== undefined && [...roles].sort().join() !== [...user.roles].sort().join() ? roles : undefined;
   const newEmail = email !== undefined && email !== user.email ? email : undefined;

@@ -35,7 +35,9 @@ export type Clients = {
   create(client: NewClient, context: ClientContext): Promise<WithSecret>;
   /** New scopes, another team and new keys make the client's tokens void. */
   update(id: string, update: ClientUpdate, context: ClientContext): Promise<ClientRow>;
-  /** Makes the former secret and the client's tokens void. @throws AppError failed_precondition for a client with keys */
+  /**
+   * Makes the former secret and the client's tokens void. @throws AppError failed_precondition for a client with keys
+   */
   rotateSecret(id: string, context: ClientContext): Promise<WithSecret>;
   disable(id: string, context: ClientContext): Promise<ClientRow>;
   enable(id: string, context: ClientContext): Promise<ClientRow>;

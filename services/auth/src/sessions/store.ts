@@ -174,7 +174,10 @@ const rotateStatement = {
     select session_id from used`,
 };
 
-/** Exchanges a token for the next one. With `isUse`, the session was not idle. Returns false if another caller was faster or the session has ended. */
+/**
+ * Exchanges a token for the next one. With `isUse`, the session was not idle. Returns false if another caller was
+ * faster or the session has ended.
+ */
 export async function rotateRefreshToken(
   db: AuthDatabase,
   rotation: { hash: Buffer; encryptedResponse: Buffer; nextHash: Buffer; sessionId: string; isUse: boolean; requestId: string },

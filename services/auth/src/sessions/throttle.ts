@@ -3,10 +3,10 @@
  * is counted before it is checked, so that 1,000 parallel attempts count as 1,000. A success takes its count back.
  *
  * An attempt to sign in counts in three leaky buckets: for the pair of account and address, for the address, and for
- * the account from any address. So does a mail that somebody asks for. A full bucket of the first two blocks, twice as long after each further failure. The
- * third never blocks, because then anybody could lock the owner out. While it is full, an address that is new to the
- * account has one attempt instead of five before the first bucket blocks it. Accounts are counted by the e-mail address
- * that was sent, whether such an account exists or not.
+ * the account from any address. So does a mail that somebody asks for. A full bucket of the first two blocks, twice as
+ * long after each further failure. The third never blocks, because then anybody could lock the owner out. While it is
+ * full, an address that is new to the account has one attempt instead of five before the first bucket blocks it.
+ * Accounts are counted by the e-mail address that was sent, whether such an account exists or not.
  *
  * Attempts that arrive together are counted by one statement, with the same result as if they arrived one by one.
  */
