@@ -99,7 +99,7 @@ operation(
     operationId: "matchPatients",
     method: "get",
     path: "/things/{id}/$match",
-    request: { params: IdSchema },
+    request: { params: IdSchema, query: z.object({ limit: z.coerce.number().int().optional() }) },
     responses: { 200: jsonAnswer(IdSchema, "It") },
   },
   (c) => c.json({ id: `match of ${c.req.valid("param").id}` }, 200),
@@ -224,6 +224,15 @@ test("every wrong field is named, unknown ones too", async () => {
   const response = await send("POST", "/things/7:rename", { as: "writer", body: '{"name":"","age":"x","nmae":"y"}' });
   expect(response.status).toBe(400);
   expect((await problemOf(response)).errors.map((error) => error.path).sort()).toEqual(["age", "name", "nmae"]);
+});
+
+test("a parameter that an operation does not know is refused by its name", async () => {
+  const answer = await send("GET", "/things/7/$match?limit=2&bogus=1", { as: "reader" });
+  expect([answer.status, await answer.json()]).toEqual([
+    400,
+    expect.objectContaining({ errors: [{ path: "bogus", message: "is not a known field; check its spelling" }] }),
+  ]);
+  expect((await send("GET", "/things/7/$match?limit=2", { as: "reader" })).status).toBe(200);
 });
 
 test("a path that is written out has its own methods, and no id of a path with a parameter in its place", async () => {

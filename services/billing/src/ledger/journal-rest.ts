@@ -5,7 +5,7 @@ import type { Caller } from "@pm/kit/auth/verifier";
 import { type RestApp, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import { textStream } from "@pm/kit/http/text-stream";
-import type { Books } from "./journal.ts";
+import { type Books, ledgerFile } from "./journal.ts";
 
 const day = z
   .string()
@@ -19,10 +19,11 @@ const minorUnits = z
   .string()
   .openapi({ description: "Minor units, as text: a sum may exceed what a JSON number holds.", example: "12500" });
 
+const fileFormats = ["csv", "ndjson"] as const;
 const file = {
   query: z.object({
     ...period,
-    format: z.enum(["csv", "ndjson"]).default("csv").openapi({ description: "The form of the file.", example: "csv" }),
+    format: z.enum(fileFormats).default("csv").openapi({ description: "The form of the file.", example: "csv" }),
   }),
 };
 const fileContent = { "text/csv": { schema: z.string() }, "application/x-ndjson": { schema: z.string() } };
@@ -76,9 +77,21 @@ const readGeneralLedger = createRoute({
   operationId: "readGeneralLedger",
   tags: ["Books"],
   summary: "Sum up every ledger account for a period",
-  description: "Over all billing accounts, by currency. Debits are positive, so revenue and credit have negative balances.",
-  request: { query: z.object(period) },
-  responses: { 200: jsonAnswer(LedgerSchema, "The ledger accounts"), ...errorAnswers() },
+  description: `Over all billing accounts, by currency. Debits are positive, so revenue and credit have negative balances. A file has one line
+for each currency and ledger account, which together identify it, with the same fields.`,
+  request: {
+    query: z.object({
+      ...period,
+      format: z
+        .enum(["json", ...fileFormats])
+        .default("json")
+        .openapi({ description: "The form of the answer: one JSON object, or a file.", example: "csv" }),
+    }),
+  },
+  responses: {
+    200: { description: "The ledger accounts", content: { ...jsonAnswer(LedgerSchema, "").content, ...fileContent } },
+    ...errorAnswers(),
+  },
 });
 
 type Rules = {
@@ -116,8 +129,10 @@ export function registerBooks({ operation }: RestApp, { books, concealed, audit,
   });
 
   operation(readGeneralLedger, async (c) => {
-    const { from, to } = c.req.valid("query");
-    return c.json(await books.generalLedger({ from, to }), 200);
+    const { from, to, format } = c.req.valid("query");
+    const ledger = await books.generalLedger({ from, to });
+    if (format === "json") return c.json(ledger, 200);
+    return c.body(ledgerFile(ledger, format), 200, fileHeaders(`general-ledger-${from}-${to}`, format));
   });
 }
 

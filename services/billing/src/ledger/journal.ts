@@ -47,6 +47,7 @@ const journalColumns = [
   "currencyCode",
   "minorUnits",
 ];
+const ledgerColumns = ["currencyCode", "ledgerAccount", "opening", "debits", "credits", "closing"];
 const taxColumns = ["currencyCode", "taxCode", "taxRateBasisPoints", "type", "count", "netMinorUnits", "taxMinorUnits", "grossMinorUnits"];
 
 export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clinicTimeZone: string }): Books {
@@ -69,7 +70,7 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
   }
 
   async function* linesOf(period: { from: Date; to: Date }, format: Format, beforePage: BeforePage): AsyncGenerator<string> {
-    if (format === "csv") yield `${journalColumns.join(",")}\n`;
+    if (format === "csv") yield headOf(journalColumns);
     for await (const page of entries(period)) {
       const { concealed } = await beforePage(page.map((entry) => entry.account_id));
       const lines = page.map((entry) => toLine(concealed.has(entry.account_id) ? { ...entry, description: "" } : entry, clinicTimeZone));
@@ -94,9 +95,21 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
 
     async taxSummary(period, format) {
       const sums = await taxOfPeriod(db, momentsOf(period));
-      return `${format === "csv" ? `${taxColumns.join(",")}\n` : ""}${toText(sums.map(toTaxLine), taxColumns, format)}`;
+      return toFile(sums.map(toTaxLine), taxColumns, format);
     },
   };
+}
+
+export function ledgerFile({ accounts }: GeneralLedger, format: Format): string {
+  return toFile(accounts, ledgerColumns, format);
+}
+
+function toFile(lines: Record<string, unknown>[], columns: string[], format: Format): string {
+  return `${format === "csv" ? headOf(columns) : ""}${toText(lines, columns, format)}`;
+}
+
+function headOf(columns: string[]): string {
+  return `${columns.join(",")}\n`;
 }
 
 /** Lines without a head. Whole numbers that JSON readers would round are texts in NDJSON. */

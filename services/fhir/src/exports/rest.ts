@@ -96,7 +96,8 @@ const readExport = createRoute({
   ...{ operationId: "readExport", method: "get", path: `${root}/exports/{id}`, tags, summary: "Read the manifest of an export" },
   request: {
     params,
-    query: z.object({
+    // Clients of FHIR add parameters to every address, such as _format.
+    query: z.looseObject({
       request: z.string().openapi({ description: "Part of the address that $export gave.", example: "Patient/$export?_type=Patient" }),
     }),
   },
