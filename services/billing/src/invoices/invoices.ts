@@ -182,7 +182,7 @@ async function createInvoice(
       if (!account) throw accountNotFound();
       return once(tx, { key, output: CreateInvoiceResponseSchema, now: at, subject: () => account.id, context }, () => work(tx, account));
     },
-    retries,
+    { ...retries, turn: request.accountId.toLowerCase() },
   );
   committed([]);
   return answer;
@@ -197,25 +197,24 @@ export async function changeInvoice<Output extends DescMessage>(
   context: RequestContext,
   work: (tx: Queries, account: Row<"accounts">, invoice: InvoiceRow) => Promise<MessageShape<Output>>,
 ): Promise<MessageShape<Output>> {
-  const answered = await inTransaction(
+  const { account_id: accountId } = await findOrThrow(db, invoiceId);
+  const answer = await inTransaction(
     db,
     async (tx) => {
-      const { account_id: accountId } = await findOrThrow(tx, invoiceId);
       const [account] = await lockAccounts(tx, [accountId]);
       // Read again, because it may have changed before it was locked.
       const invoice = await findOrThrow(tx, invoiceId);
       if (!account) throw invoiceNotFound();
-      const answer = await once(tx, { key, output, now: now(), subject: () => accountId, context }, async () => {
+      return once(tx, { key, output, now: now(), subject: () => accountId, context }, async () => {
         requireNotClosed(account);
         requireEtag(etag, invoiceEtag(invoice), "invoice");
         return work(tx, account, invoice);
       });
-      return { answer, accountId };
     },
-    retries,
+    { ...retries, turn: accountId },
   );
-  committed([answered.accountId]);
-  return answered.answer;
+  committed([accountId]);
+  return answer;
 }
 
 async function issue(
