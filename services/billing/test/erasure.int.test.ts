@@ -235,6 +235,35 @@ test("the account of a restricted patient shows names and texts to administrator
   expect((await client.recordPayment(payment, headers)).payment).toMatchObject({ amount: { minorUnits: 500n }, reference: "" });
 });
 
+test("a restricted account takes what settles it and no new charges, and others in the same batch take theirs", async () => {
+  const { patientId, accountId } = await billed(1);
+  const other = await counter.newAccount();
+  const request = () => ({ requestId: randomUUID() });
+  const charge = (to: string) => client.createCharge({ accountId: to, amount: euros(900n), description: "Visit", ...request() }, headers);
+  const { charge: paid } = await charge(accountId);
+  const { charge: credited } = await charge(accountId);
+  const { charge: writtenOff } = await charge(accountId);
+  await internal.restrictParty({ patientId, erasureId: randomUUID() }, service);
+
+  const charges = await Promise.allSettled([charge(accountId), charge(other), charge(accountId), charge(other)]);
+  expect(charges.map(({ status }) => status)).toEqual(["rejected", "fulfilled", "rejected", "fulfilled"]);
+  const refusal = await failure(charge(accountId));
+  expect([refusal.code, refusal.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([Code.FailedPrecondition, "ACCOUNT_RESTRICTED"]);
+
+  const chargeIds = [paid, credited].map((each) => each?.chargeId ?? "");
+  const { invoice } = await client.createInvoice({ accountId, chargeIds, issue: true, ...request() }, headers);
+  const invoiceId = invoice?.invoiceId ?? "";
+  const reductions = [{ chargeId: credited?.chargeId ?? "" }];
+  await client.createCreditNote({ invoiceId, reductions, reason: "Settled", ...request() }, headers);
+  const { payment } = await client.recordPayment(
+    { accountId, amount: euros(900n), allocations: [{ target: { case: "invoiceId", value: invoiceId } }], ...request() },
+    headers,
+  );
+  await client.writeOff({ target: { case: "chargeId", value: writtenOff?.chargeId ?? "" }, reason: "Settled", ...request() }, headers);
+  expect((await holdsOf(patientId))?.outstanding).toBeUndefined();
+  await client.refundPayment({ paymentId: payment?.paymentId ?? "", amount: euros(100n), reason: "Too much", ...request() }, headers);
+});
+
 test("a payer of a restricted account and of another one keeps their name, and other accounts stay as they are", async () => {
   const [restricted, other] = [await billed(1), await billed(1)];
   await client.updateBillingAccount(
