@@ -35,7 +35,7 @@ import { lockAccounts } from "../accounts/store.ts";
 import { daysOf, today } from "../dates.ts";
 import { toOutboxEvent } from "../events.ts";
 import { once, type RequestKey, requireEtag, retries } from "../idempotency/idempotency.ts";
-import type { ChargeRow } from "../ledger/store.ts";
+import { type ChargeRow, leftOn } from "../ledger/store.ts";
 import { readPage } from "../paging.ts";
 import type { BillingDatabase, Row } from "../tables.ts";
 import { invoiceEtag, toInvoice } from "./messages.ts";
@@ -243,7 +243,7 @@ export async function findOrThrow(db: Queries, id: string): Promise<InvoiceRow> 
   return invoice;
 }
 
-/** The charges must exist, be on no invoice, and not be voided. */
+/** The charges must exist, be on no invoice, and not be voided or written off as a whole. */
 function requireInvoiceable(charges: ChargeRow[], named: string[]): void {
   if (charges.length === 0 && named.length === 0)
     throw notPossible("NOTHING_TO_INVOICE", "The account has no charges that are on no invoice.");
@@ -253,6 +253,7 @@ function requireInvoiceable(charges: ChargeRow[], named: string[]): void {
     const path = `charge_ids[${index}]`;
     if (!charge) return [{ path, message: "is no charge of this account" }];
     if (charge.voided_at) return [{ path, message: "was voided" }];
+    if (charge.written_off > 0n && leftOn(charge) === 0n) return [{ path, message: "was written off" }];
     return charge.invoice_id ? [{ path, message: `is on the invoice ${charge.invoice_id}` }] : [];
   });
   if (wrong.length > 0) throw invalidFields(wrong);
