@@ -107,8 +107,8 @@ test("a period that is none is refused by field, and only people with billing:re
     ["from=2026-03-01&to=2026-02-01", "to"],
     ["from=2026-03-01", "to"],
   ])
-    for (const path of ["journal", "general-ledger"]) {
-      const answer = await get(`/billing/${path}?${query}`);
+    for (const path of ["journal", "general-ledger", `statements/${randomUUID()}`, `payers/${randomUUID()}/statement`]) {
+      const answer = await get(`/billing/${path}?${query}${path.startsWith("payers") ? "&currency=EUR" : ""}`);
       expect([answer.status, JSON.stringify(await answer.json())]).toEqual([400, expect.stringContaining(`"${field}"`)]);
     }
   for (const path of ["journal", "general-ledger"])

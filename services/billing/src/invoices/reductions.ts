@@ -132,6 +132,13 @@ async function credit(
 ): Promise<CreateCreditNoteResponse> {
   if (invoice.status !== "ISSUED")
     throw notPossible("INVOICE_NOT_ISSUED", "Only an issued invoice is credited. Discount a draft, or void it.");
+  if (request.reductions.length === 0 && invoice.total > 0n && invoice.credited + invoice.written_off === invoice.total)
+    throw notPossible(
+      "INVOICE_CREDITED",
+      invoice.written_off > 0n
+        ? "Nothing is left of the invoice: what was not credited was written off."
+        : "The invoice is credited in full already.",
+    );
   const { reason } = request;
   const { currency } = account;
   const everything: Target[] = [{ invoiceId: invoice.id }];
