@@ -2360,7 +2360,8 @@ export declare type CreateInvoiceRequest = Message<"billing.v1.CreateInvoiceRequ
   accountId: string;
 
   /**
-   * The charges, UUIDs. If there are none, the oldest 500 charges of the account that are on no invoice.
+   * The charges, UUIDs. If there are none, the oldest 500 charges of the account that are on no invoice and of which
+   * something is left.
    *
    * @generated from field: repeated string charge_ids = 2;
    */
@@ -3981,8 +3982,9 @@ export declare const BillingService: GenService<{
     output: typeof GetPayerBalanceResponseSchema;
   },
   /**
-   * Charges an account. Credit from earlier overpayments settles the charge at once, oldest payment first. Scope
-   * `billing:write`.
+   * Charges an account. Credit from earlier overpayments settles the charge at once, oldest payment first. An account
+   * whose patient is being erased takes no charges: it fails with FAILED_PRECONDITION and the reason ACCOUNT_RESTRICTED.
+   * Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.CreateCharge
    */
