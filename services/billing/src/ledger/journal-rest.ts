@@ -5,7 +5,7 @@ import type { Caller } from "@pm/kit/auth/verifier";
 import { type RestApp, requestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer } from "@pm/kit/http/schemas";
 import { textStream } from "@pm/kit/http/text-stream";
-import { type Books, ledgerFile } from "./journal.ts";
+import type { Books } from "./journal.ts";
 
 const day = z
   .string()
@@ -130,9 +130,9 @@ export function registerBooks({ operation }: RestApp, { books, concealed, audit,
 
   operation(readGeneralLedger, async (c) => {
     const { from, to, format } = c.req.valid("query");
-    const ledger = await books.generalLedger({ from, to });
-    if (format === "json") return c.json(ledger, 200);
-    return c.body(ledgerFile(ledger, format), 200, fileHeaders(`general-ledger-${from}-${to}`, format));
+    if (format === "json") return c.json(await books.generalLedger({ from, to }), 200);
+    const text = await books.generalLedgerFile({ from, to }, format);
+    return c.body(text, 200, fileHeaders(`general-ledger-${from}-${to}`, format));
   });
 }
 

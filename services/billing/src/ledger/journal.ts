@@ -2,7 +2,7 @@
 import { addDays, localDateAt, startOfDay } from "@pm/kit/calendar";
 import { stringify } from "csv-stringify/sync";
 import type { BillingDatabase } from "../tables.ts";
-import { type JournalEntry, pageOfJournal, sumsOfPeriod, type TaxSum, taxOfPeriod } from "./journal-store.ts";
+import { type JournalEntry, type LedgerSum, pageOfJournal, sumsOfPeriod, type TaxSum, taxOfPeriod } from "./journal-store.ts";
 import { requirePeriod } from "./statements.ts";
 
 /** Days of the clinic, both included. */
@@ -29,6 +29,8 @@ export type Books = {
    */
   journal(period: Days, format: Format, beforePage: BeforePage): AsyncGenerator<string>;
   generalLedger(period: Days): Promise<GeneralLedger>;
+  /** The same as a file, one line for each currency and ledger account. */
+  generalLedgerFile(period: Days, format: Format): Promise<string>;
   /** A file. */
   taxSummary(period: Days, format: Format): Promise<string>;
 };
@@ -82,15 +84,16 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
     journal: (period, format, beforePage) => linesOf(momentsOf(period), format, beforePage),
 
     async generalLedger(period) {
-      const sums = await sumsOfPeriod(db, momentsOf(period));
-      return {
-        ...period,
-        accounts: sums.map(({ currency, ledger_account, opening, debits, credits }) => ({
-          ...{ currencyCode: currency, ledgerAccount: ledger_account },
-          ...{ opening: String(opening), debits: String(debits), credits: String(credits) },
-          closing: String(opening + debits - credits),
-        })),
-      };
+      const lines = (await sumsOfPeriod(db, momentsOf(period))).map(toLedgerLine);
+      const accounts = lines.map(({ opening, debits, credits, closing, ...account }) => ({
+        ...account,
+        ...{ opening: String(opening), debits: String(debits), credits: String(credits), closing: String(closing) },
+      }));
+      return { ...period, accounts };
+    },
+
+    async generalLedgerFile(period, format) {
+      return toFile((await sumsOfPeriod(db, momentsOf(period))).map(toLedgerLine), ledgerColumns, format);
     },
 
     async taxSummary(period, format) {
@@ -98,10 +101,6 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
       return toFile(sums.map(toTaxLine), taxColumns, format);
     },
   };
-}
-
-export function ledgerFile({ accounts }: GeneralLedger, format: Format): string {
-  return toFile(accounts, ledgerColumns, format);
 }
 
 function toFile(lines: Record<string, unknown>[], columns: string[], format: Format): string {
@@ -119,6 +118,10 @@ function toText(lines: Record<string, unknown>[], columns: string[], format: For
   const textOf = (value: unknown) => (typeof value === "bigint" ? String(value) : value);
   const toObject = (line: object) => Object.fromEntries(Object.entries(line).map(([column, value]) => [column, textOf(value)]));
   return lines.map((line) => `${JSON.stringify(toObject(line))}\n`).join("");
+}
+
+function toLedgerLine({ currency, ledger_account, opening, debits, credits }: LedgerSum) {
+  return { currencyCode: currency, ledgerAccount: ledger_account, opening, debits, credits, closing: opening + debits - credits };
 }
 
 function toTaxLine({ currency, code, rate, type, count, gross, tax }: TaxSum) {
