@@ -43,16 +43,16 @@ const open = (at: string) =>
   openDatabase({ settings: { url: at }, poolSize: 1, applicationName: "busy", log: createLogger("test", "silent") });
 
 test("a request does not", async () => {
-  const database = open(url);
-  const failure = await database.pool.query("select 1").catch((error: unknown) => error);
+  const db = open(url);
+  const failure = await db.pool.query("select 1").catch((error: unknown) => error);
   expect(toAppError(failure).message).toContain("cannot be reached");
-  await database.kysely.destroy();
+  await db.kysely.destroy();
 });
 
 test("a request waits longer for a connection that others use than for a new one", async () => {
-  const database = open(urls.databaseUrl);
-  const held = await database.pool.connect();
+  const db = open(urls.databaseUrl);
+  const held = await db.pool.connect();
   setTimeout(() => held.release(), 4_000);
-  expect((await database.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
-  await database.kysely.destroy();
+  expect((await db.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+  await db.kysely.destroy();
 });

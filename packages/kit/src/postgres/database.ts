@@ -90,8 +90,8 @@ new Gauge({
   },
 });
 /**
- * A pool queues every statement for a moment, those that this scrape sends too. One that finds an idle connection, or room
- * for a new one, does not wait for any other.
+ * A pool queues every statement for a moment, those that this scrape sends too. One that finds an idle connection, or
+ * room for a new one, does not wait for any other.
  */
 const waitingIn = ({ waitingCount, idleCount, totalCount, options: { max } }: Pool) =>
   Math.max(0, waitingCount - idleCount - (max - totalCount));
@@ -130,7 +130,8 @@ export function openDatabase<Tables>(options: {
     statement_timeout: 15_000,
     idle_in_transaction_session_timeout: 30_000,
   };
-  // The pool has one limit for two waits: until a connection is there, and until one is free. Its clients know the first.
+  // The pool has one limit for two waits: until a connection is there, and until one is free. Its clients know the
+  // first.
   class ServiceClient extends Client {
     constructor() {
       super({ ...config, ...ofService });

@@ -31,8 +31,8 @@ type Retries = {
 
 type Options = Retries & {
   /**
-   * What the work locks, such as an id. Transactions of this process with the same one follow each other. If each waited for
-   * the lock in the database, each would hold a connection, and a busy row would take them all.
+   * What the work locks, such as an id. Transactions of this process with the same one follow each other. If each
+   * waited for the lock in the database, each would hold a connection, and a busy row would take them all.
    */
   turn?: string;
 };
@@ -43,12 +43,12 @@ type Options = Retries & {
  * @throws AppError aborted if there was a conflict each time
  */
 export function inTransaction<Tables, Result>(
-  database: Database<Tables>,
-  work: (transaction: Transaction<Tables>) => Promise<Result>,
+  db: Database<Tables>,
+  work: (tx: Transaction<Tables>) => Promise<Result>,
   { turn, ...retries }: Options = {},
 ): Promise<Result> {
-  const run = () => retryConflicts(() => tryTransaction(database, work), retries);
-  return turn === undefined ? run() : inTurn(database.pool, turn, run);
+  const run = () => retryConflicts(() => tryTransaction(db, work), retries);
+  return turn === undefined ? run() : inTurn(db.pool, turn, run);
 }
 
 /** The last work of every turn, by pool. */
@@ -66,11 +66,8 @@ async function inTurn<Result>(pool: Pool, turn: string, work: () => Promise<Resu
   }
 }
 
-async function tryTransaction<Tables, Result>(
-  database: Database<Tables>,
-  work: (transaction: Transaction<Tables>) => Promise<Result>,
-): Promise<Result> {
-  const client = await database.pool.connect();
+async function tryTransaction<Tables, Result>(db: Database<Tables>, work: (tx: Transaction<Tables>) => Promise<Result>): Promise<Result> {
+  const client = await db.pool.connect();
   let broken: Error | undefined;
   // Without a listener, a connection that breaks meanwhile would end the process.
   const noteBroken = (error: Error) => {

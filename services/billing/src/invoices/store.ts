@@ -122,8 +122,8 @@ const namedStatement: Statement = {
 };
 
 /**
- * The charges for an invoice: those that are named, in any state; or, if none is, the oldest that are on no invoice and of
- * which something is left.
+ * The charges for an invoice: those that are named, in any state; or, if none is, the oldest that are on no invoice and
+ * of which something is left.
  */
 export function chargesFor(tx: Queries, accountId: string, named: string[], limit: number): Promise<ChargeRow[]> {
   return named.length > 0 ? tx.query(namedStatement, [accountId, named]) : tx.query(uninvoicedStatement, [accountId, limit]);
