@@ -29,7 +29,7 @@ export function startComparing(options: {
     name: "analytics_comparison",
     pollMs,
     async step() {
-      if (Date.now() < due) return "done";
+      if (Date.now() < due) return "idle";
       // Also after one that fails or that meets events on their way: the other services count all they have for it.
       due = Date.now() + againMs;
       const { settled, drift, checks } = await consistency.check();

@@ -165,7 +165,7 @@ export function startReconciling(options: {
     name: "billing_reconciliation",
     pollMs: firstAfterMs,
     async step() {
-      if (Date.now() < due) return "done";
+      if (Date.now() < due) return "idle";
       const report = await reconciliation.run({ repair: true, maxSuspended });
       const { patientsWithoutAccount, activeWithoutPatient } = report;
       // What this run repaired is shown until the next one. Accounts that an earlier run suspended do not count.

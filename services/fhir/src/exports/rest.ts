@@ -168,7 +168,7 @@ export function registerExports({ operation }: RestApp, { base, servedTypes, exp
         for await (const lines of pages)
           yield lines.flatMap(toResources).map((resource) => `${JSON.stringify(resource)}\n`).join(""); // biome-ignore format: one chain
       }
-      return c.body(textStream(text(), signal), 200, { "content-type": ndjson }) as never;
+      return c.body(textStream(c, text()), 200, { "content-type": ndjson }) as never;
     },
     { streams: true },
   );

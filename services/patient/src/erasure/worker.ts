@@ -1,6 +1,7 @@
 /** Completes erasures: in billing and analytics, and of records as soon as nothing holds them. One replica does it for all. */
 import type { Logger } from "@pm/kit/log";
 import { Gauge, metrics } from "@pm/kit/metrics";
+import type { Step } from "@pm/kit/postgres/leader";
 import type { PatientDatabase } from "../database.ts";
 import type { ErasureInAnalytics } from "./analytics-client.ts";
 import type { ErasureInBilling } from "./billing-client.ts";
@@ -37,7 +38,7 @@ type Options = {
 };
 
 /** Gives one step for `runAsLeader`. */
-export function createErasureWorker({ db, billing, analytics, retentionYears, now, log }: Options): () => Promise<"more" | "done"> {
+export function createErasureWorker({ db, billing, analytics, retentionYears, now, log }: Options): () => Promise<Step> {
   async function complete(erasure: ErasureRow): Promise<void> {
     const { id, patient_id } = erasure;
     const patient = await findErasable(db, patient_id, retentionYears);
@@ -72,6 +73,6 @@ export function createErasureWorker({ db, billing, analytics, retentionYears, no
         await postponeErasure(db, erasure.id);
       });
     failing.set(await countFailing(db));
-    return due.length === batchSize ? "more" : "done";
+    return due.length === batchSize ? "more" : due.length > 0 ? "done" : "idle";
   };
 }
