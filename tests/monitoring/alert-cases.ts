@@ -186,6 +186,18 @@ export const cases: Record<string, Case[]> = {
       silent: { [`reconciliation_findings${service("billing", ',kind="account_without_patient"')}`]: "1 0x5" },
     },
   ],
+  ReconciliationOverdue: [
+    {
+      at: "140m",
+      labels: { service: "analytics" },
+      fires: { [`reconciliation_overdue_seconds${service("analytics")}`]: "0+60x150" },
+      // One replica compares, and the other one has not since it started.
+      silent: {
+        [`reconciliation_overdue_seconds${service("analytics", ',pod="analytics-0"')}`]: "0+60x150",
+        [`reconciliation_overdue_seconds${service("analytics", ',pod="analytics-1"')}`]: "0+60x100 0x50",
+      },
+    },
+  ],
   CheckFailed: [
     {
       at: "1m",

@@ -149,6 +149,13 @@ export const alerts: Alert[] = [
     severity: "warning",
     summary: "The last comparison of {{ $labels.service }} with other services found differences ({{ $labels.kind }})",
   }),
+  alert("ReconciliationOverdue", {
+    value: `min by (service) (reconciliation_overdue_seconds{${ours}})`,
+    when: "> 7200",
+    for: "10m",
+    severity: "warning",
+    summary: "{{ $labels.service }} could not compare itself with other services for hours",
+  }),
   alert("CheckFailed", {
     value: `min by (service, check) (check_passed{${ours}})`,
     when: "== 0",

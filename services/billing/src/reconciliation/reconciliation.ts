@@ -4,7 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
-import { showFindings } from "@pm/kit/checks";
+import { expectFindings, showFindings } from "@pm/kit/checks";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import type { DatabaseSettings } from "@pm/kit/postgres/database";
@@ -160,6 +160,7 @@ export function startReconciling(options: {
 }): void {
   const { reconciliation, everyMs, ...rest } = options;
   let due = Date.now() + firstAfterMs;
+  expectFindings(everyMs);
   runAsLeader({
     ...rest,
     name: "billing_reconciliation",
