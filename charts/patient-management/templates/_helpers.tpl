@@ -207,6 +207,31 @@ is of no Deployment has another `owner`, such as `k8s.job.name=patient-migrate`.
   value: {{ printf "service.namespace=patient-management,service.version=%s,sampling.mode=%s,k8s.namespace.name=%s,%s,k8s.container.name=%s,k8s.pod.name=$(K8S_POD_NAME),k8s.pod.uid=$(K8S_POD_UID),k8s.node.name=$(K8S_NODE_NAME)" (include "pm.tag" .root) .root.Values.telemetry.sampling .root.Release.Namespace (.owner | default (printf "k8s.deployment.name=%s" (include "pm.name" .))) .name }}
 {{- end }}
 
+{{/*
+The environment by which a Job sends spans: pm.jobTelemetry (dict "root" $ "name" "migrate" "owner" "k8s.job.name=patient-migrate"),
+with the name of its container. Empty if telemetry is off.
+*/}}
+{{- define "pm.jobTelemetry" -}}
+{{- with .root.Values.telemetry }}
+{{- if .enabled }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: http://{{ .collectorHost }}:{{ .collectorPort }}
+{{ include "pm.resourceAttributes" $ | trim }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What a NetworkPolicy allows to whom sends spans. Empty if telemetry is off. */}}
+{{- define "pm.collectorEgress" -}}
+{{- if .Values.telemetry.enabled }}
+- ports:
+    - port: {{ .Values.telemetry.collectorPort }}
+  {{- with .Values.networkPolicy.collector }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{/* postgres://patient@host:5432/patient */}}
 {{- define "pm.databaseUrl" -}}
 postgres://{{ .role }}@{{ get .root.Values.postgres.hosts .name | default .root.Values.postgres.host }}:{{ .root.Values.postgres.port }}/{{ .name }}
