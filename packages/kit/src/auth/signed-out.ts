@@ -31,7 +31,9 @@ export type Streaming = {
   onClose(callback: () => void): void;
 };
 
-/** Follows the callers until an HTTP answer is complete. A test that calls the app without a server has no `outgoing`. */
+/**
+ * Follows the callers until an HTTP answer is complete. A test that calls the app without a server has no `outgoing`.
+ */
 export function streamUntilSignedOut(calling: Calling, env: unknown): Streaming {
   const answer = (env as Partial<HttpBindings> | undefined)?.outgoing;
   const controller = new AbortController();
@@ -43,7 +45,8 @@ export function streamUntilSignedOut(calling: Calling, env: unknown): Streaming 
     },
     async cutOff(error) {
       if (!answer) throw error;
-      // The server sends the headers as soon as no piece comes at once. It would print an error without our log's care for its words.
+      // The server sends the headers as soon as no piece comes at once. It would print an error without our log's care
+      // for its words.
       while (!answer.headersSent && !answer.destroyed) await nextTurn();
       answer.destroy();
     },

@@ -5,8 +5,8 @@ import { activeSpan } from "../telemetry/active.ts";
 import type { RestContext } from "./rest.ts";
 
 /**
- * The body of an operation that streams. It asks for a piece when the reader has taken the one before, and ends with the caller's
- * session. If it fails, the answer is cut off, so that nobody takes a part of it for the whole.
+ * The body of an operation that streams. It asks for a piece when the reader has taken the one before, and ends with
+ * the caller's session. If it fails, the answer is cut off, so that nobody takes a part of it for the whole.
  * @param ended called when the pieces end, however they do
  */
 export function textStream(

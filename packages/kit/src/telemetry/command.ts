@@ -5,8 +5,8 @@ import { createLogger } from "../log.ts";
 import { inTrace, startTracing } from "./tracing.ts";
 
 /**
- * Does the work of a command as one trace, and sends its spans before it returns, if the environment names a collector. A command whose
- * work sets an exit code other than 0 has failed.
+ * Does the work of a command as one trace, and sends its spans before it returns, if the environment names a collector.
+ * A command whose work sets an exit code other than 0 has failed.
  */
 export async function inCommand<Result>(service: string, name: string, work: () => Promise<Result>): Promise<Result> {
   const config = { ...readEnvironment(telemetryConfig), OTEL_TRACES_SAMPLER_ARG: 1 };

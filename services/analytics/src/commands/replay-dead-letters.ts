@@ -15,15 +15,15 @@ import type { Tables } from "../tables.ts";
 
 const config = readConfig();
 const log = createLogger("analytics", "error");
-const database = openDatabase<Tables>({ settings: databaseSettings(config), poolSize: 2, applicationName: "replay-dead-letters", log });
+const db = openDatabase<Tables>({ settings: databaseSettings(config), poolSize: 2, applicationName: "replay-dead-letters", log });
 const [topic] = process.argv.slice(2);
 const entry = { actorId: "service:analytics", action: "dead-letters.replayed", subject: topic ?? "all topics" };
-await insertAuditEntries(database, [{ ...entry, requestId: `command-${randomUUID()}` }]);
-const deadLetters = createDeadLetters({ database, groupId: "analytics", apply: applyEvents });
+await insertAuditEntries(db, [{ ...entry, requestId: `command-${randomUUID()}` }]);
+const deadLetters = createDeadLetters({ db, groupId: "analytics", apply: applyEvents });
 const result = await inCommand("analytics", "replay-dead-letters", async () => {
   const replayed = await deadLetters.replayAll(topic);
   process.exitCode = replayed.waiting === 0 ? 0 : 1;
   return replayed;
 });
 process.stdout.write(`${JSON.stringify(result)}\n`);
-await database.kysely.destroy();
+await db.kysely.destroy();

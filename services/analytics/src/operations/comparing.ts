@@ -17,16 +17,16 @@ const againMs = 600_000;
 export function startComparing(options: {
   consistency: Consistency;
   settings: DatabaseSettings;
-  database: AnalyticsDatabase;
+  db: AnalyticsDatabase;
   log: Logger;
   lifecycle: Lifecycle;
 }): void {
-  const { consistency, database, ...rest } = options;
+  const { consistency, db, ...rest } = options;
   let due = Date.now() + pollMs;
   expectFindings(everyMs);
   runAsLeader({
     ...rest,
-    pool: database.pool,
+    pool: db.pool,
     name: "analytics_comparison",
     pollMs,
     async step() {
