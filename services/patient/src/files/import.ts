@@ -253,10 +253,9 @@ function createWriter(options: Options, call: Call, run: Run, started: ImportPro
       const written = batch;
       writing = written;
       batch = newBatch();
-      const look = run.duplicates === "refuse" ? "everywhere" : "closely";
-      const found = () => findDuplicates(written.newcomers, options.duplicates, look);
+      const duplicates = findDuplicates(written.newcomers, options.duplicates, run.duplicates);
       progress = collect(written, options.now())
-        .then(() => advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, findDuplicates: found }))
+        .then(() => advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, duplicates }))
         .finally(committed)
         .then((after) => {
           reached = after;
