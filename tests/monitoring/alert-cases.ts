@@ -114,12 +114,12 @@ export const cases: Record<string, Case[]> = {
       silent: { [`consumer_dead_letters_waiting${service("analytics", ',group="analytics"')}`]: "0x5" },
     },
   ],
-  ErasuresFailing: [
+  ErasuresWaiting: [
     {
       at: "70m",
       labels: { service: "patient" },
-      fires: { [`erasures_failing${service("patient")}`]: "1x80" },
-      silent: { [`erasures_failing${service("patient")}`]: "1x50 0x30" },
+      fires: { [`erasures_waiting_seconds${service("patient")}`]: "0+60x80" },
+      silent: { [`erasures_waiting_seconds${service("patient")}`]: "0+60x55 0x25" },
     },
   ],
   RevocationsSlow: [

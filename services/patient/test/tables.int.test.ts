@@ -151,6 +151,8 @@ const tables: TableDescriptions<Tables> = {
     billing_erased_at: "timestamptz null",
     analytics_erased_at: "timestamptz null",
     analytics_removed: "jsonb default",
+    waiting_since: "timestamptz null",
+    waits_for: "jsonb default",
     billing_removed: "jsonb default",
     attempts: "integer default",
     next_attempt_at: "timestamptz null",
