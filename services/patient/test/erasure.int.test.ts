@@ -9,6 +9,7 @@ import { PatientEventSchema } from "@pm/proto/patient/v1/events";
 import { query } from "@pm/stack/native/postgres";
 import { expect, test } from "vitest";
 import type { ErasureInAnalytics } from "../src/erasure/analytics-client.ts";
+import { applyErasure } from "../src/erasure/applying.ts";
 import type { ErasureInBilling } from "../src/erasure/billing-client.ts";
 import { patientsOfThisFile, someBody } from "./testing.ts";
 
@@ -32,8 +33,13 @@ const erasureInBilling: ErasureInBilling = {
   },
 };
 let isAppliedByAnalytics = true;
+/** The events about which analytics was asked. */
+const askedAbout: (string | null)[] = [];
 const erasureInAnalytics: ErasureInAnalytics = {
-  erased: async () => (isAppliedByAnalytics ? { at: new Date(), removed: { events: 2, rollups: 9 } } : undefined),
+  async erased(_, eventId) {
+    askedAbout.push(eventId);
+    return isAppliedByAnalytics ? { at: new Date(), removed: { events: 2, rollups: 9 } } : undefined;
+  },
 };
 const { database, service, admin } = await patientsOfThisFile({ erasureInBilling, erasureInAnalytics });
 const eraser = service.as("admin", { hasSecondFactor: true });
@@ -233,6 +239,25 @@ test("an erasure is complete when analytics has applied its event, also one that
   await service.eraseDue();
   expect((await certificate()).removed.at(-1)).toMatchObject({ service: "analytics", counts: { events: 2, rollups: 9 } });
   expect(await certificate()).toMatchObject({ state: "erased" });
+});
+
+test("an erasure that is done again after a restore waits for its own event, and not for an earlier one", async () => {
+  const { id } = await registered();
+  await erase(id);
+  await service.eraseDue();
+  const [row] = (await db.pool.query("select * from erasures where patient_id = $1", [id])).rows;
+  isAppliedByAnalytics = false;
+  await applyErasure(db, row, 10);
+  await service.eraseDue();
+  expect((await eraser.send("GET", `/patients/${id}/erasure`)).body).toMatchObject({ id: row.id, state: "erasing" });
+  isAppliedByAnalytics = true;
+  await asOwner("update erasures set next_attempt_at = now() where patient_id = $1", [id]);
+  await service.eraseDue();
+  expect((await eraser.send("GET", `/patients/${id}/erasure`)).body).toMatchObject({ id: row.id, state: "erased" });
+  const sent = "select event_id from outbox where key = $1 and type = 'patient.v1.erased' order by id";
+  const events = (await db.pool.query(sent, [id])).rows.map(({ event_id }) => event_id);
+  expect(events).toHaveLength(2);
+  expect(askedAbout.filter((eventId) => events.includes(eventId))).toEqual([events[0], events[1], events[1]]);
 });
 
 test("32 erasures of one patient at once are one", async () => {

@@ -151,6 +151,7 @@ const tables: TableDescriptions<Tables> = {
     billing_erased_at: "timestamptz null",
     analytics_erased_at: "timestamptz null",
     analytics_removed: "jsonb default",
+    event_id: "uuid null",
     waiting_since: "timestamptz null",
     waits_for: "jsonb default",
     billing_removed: "jsonb default",

@@ -66,19 +66,20 @@ export type NewErasure = Pick<ErasureRow, "id" | "patient_id" | "reason" | "requ
   /** The version about which it was decided. Undefined if it is done again, whatever the version is. */
   version?: bigint;
   /** What others learn: the last event of the patient, and that they were erased. */
-  eventsAt: (version: number) => OutboxEvent[];
+  eventsAt: (version: number) => [OutboxEvent, OutboxEvent];
 };
 
 /** For one that is there already: everybody is asked again. */
 const againStatement = {
   name: "erasure_again",
-  text: "update erasures set billing_erased_at = null, analytics_erased_at = null, next_attempt_at = now() where patient_id = $1",
+  text: `update erasures set billing_erased_at = null, analytics_erased_at = null, next_attempt_at = now(), event_id = $2
+    where patient_id = $1`,
 };
 
 const insertStatement = {
   name: "erasure_insert",
-  text: `insert into erasures (id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record, next_attempt_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, now()) on conflict (patient_id) do nothing returning id`,
+  text: `insert into erasures (id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record, event_id, next_attempt_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now()) on conflict (patient_id) do nothing returning id`,
 };
 
 type Locked = { version: bigint; merged_into: string | null };
@@ -115,12 +116,14 @@ export async function beginErasure(tx: Queries, erasure: NewErasure, { again = f
   const { id, patient_id, reason, requested_by, request_id, requested_at, wordsOf, keeps_record, eventsAt } = erasure;
   const [patient] = await tx.query<Locked>(lockStatement, [patient_id]);
   const words = wordsOf(await recordsOf(tx, patient_id));
-  const values = [id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record];
+  const events = eventsAt(Number(patient?.version ?? 0n) + 1);
+  const [{ eventId }] = events;
+  const values = [id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record, eventId];
   const [begun] = await tx.query(insertStatement, values);
   if (!begun && !again) return;
-  if (!begun) await tx.query(againStatement, [patient_id]);
+  if (!begun) await tx.query(againStatement, [patient_id, eventId]);
   await tx.query(eraseStatement, [patient_id]);
-  await insertOutboxEvents(tx, eventsAt(Number(patient?.version ?? 0n) + 1));
+  await insertOutboxEvents(tx, events);
 }
 
 /** Erases the record of a patient who was restricted until now. */

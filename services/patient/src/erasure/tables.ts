@@ -24,6 +24,8 @@ export type ErasureTables = {
     analytics_removed: Generated<Record<string, number>>;
     attempts: Generated<number>;
     next_attempt_at: Date | null;
+    /** Of the latest event that tells others; null in erasures of the release before. */
+    event_id: string | null;
     waiting_since: Date | null;
     waits_for: Generated<Wait[]>;
   };

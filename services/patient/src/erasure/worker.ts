@@ -65,9 +65,9 @@ export function createErasureWorker({ db, billing, analytics, retentionYears, no
     return undefined;
   }
 
-  async function confirmByAnalytics({ id, patient_id, analytics_erased_at }: ErasureRow): Promise<Waiting> {
+  async function confirmByAnalytics({ id, patient_id, event_id, analytics_erased_at }: ErasureRow): Promise<Waiting> {
     if (analytics_erased_at) return undefined;
-    const answer = await analytics.erased(patient_id);
+    const answer = await analytics.erased(patient_id, event_id);
     if (!answer) return "has not applied the event yet";
     await noteAnalyticsErased(db, id, answer.at, answer.removed);
     return undefined;
