@@ -1,4 +1,6 @@
-/** Creates and imports that refuse duplicates: they look before they take the lock of newcomers, and still miss nobody. */
+/**
+ * Creates and imports that refuse duplicates: they look before they take the lock of newcomers, and still miss nobody.
+ */
 
 import { randomUUID } from "node:crypto";
 import { query } from "@pm/stack/native/postgres";

@@ -172,8 +172,8 @@ const settleStatement = {
 };
 
 /**
- * Ends an erasure that is complete. One that something holds is looked at again after an hour, and one that waits for services after
- * seconds: later every time, up to five minutes.
+ * Ends an erasure that is complete. One that something holds is looked at again after an hour, and one that waits for
+ * services after seconds: later every time, up to five minutes.
  */
 export async function settleErasure(db: Queries, id: string, waits: Wait[]): Promise<void> {
   await db.query(settleStatement, [id, JSON.stringify(waits)]);

@@ -12,7 +12,10 @@ export type LikeOthers = LineDuplicates & { id: string };
 export type FindDuplicates = {
   /** As of what is stored before them. */
   now(): Promise<LikeOthers[]>;
-  /** For lines that are refused. It looks before the lock, and what it gives finds under the lock those who were stored meanwhile too. */
+  /**
+   * For lines that are refused. It looks before the lock, and what it gives finds under the lock those who were stored
+   * meanwhile too.
+   */
   beforeLock(): Promise<(tx: Queries) => Promise<LikeOthers[]>>;
 };
 

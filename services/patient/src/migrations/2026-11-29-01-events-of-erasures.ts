@@ -1,4 +1,6 @@
-/** The event by which analytics is asked about an erasure, so that an earlier erasure of the same patient is no answer. */
+/**
+ * The event by which analytics is asked about an erasure, so that an earlier erasure of the same patient is no answer.
+ */
 import { type Kysely, sql } from "kysely";
 
 const role = sql.ref("patient");
