@@ -257,6 +257,13 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
     }
   });
 
+  test("another tag of the services' images does not replace the gateway, whose image is another", () => {
+    const gateway = (tag: string) =>
+      parse(renderChart([], [`image.tag=${tag}`])).find(({ kind, metadata }) => kind === "Deployment" && metadata.name === "gateway");
+    expect(gateway("1.0.0")?.spec?.template).toBeDefined();
+    expect(gateway("1.0.0")?.spec?.template).toEqual(gateway("1.0.1")?.spec?.template);
+  });
+
   test("names every object by the prefix", () => {
     const unprefixed = parse(renderChart(renders.everything)).filter(({ metadata }) => !metadata.name.startsWith("blue-"));
     expect(unprefixed.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual([]);
