@@ -11,7 +11,7 @@ const maxPeople = 200;
 export function createPractitioners({ asks }: { asks: { auth: Ask } }) {
   async function named(call: Call, ids: string[]): Promise<Person[]> {
     const query = new URLSearchParams({ ids: ids.join(",") });
-    return ((await (await asks.auth(call, "/auth/people", "/auth/people", { query })).json()) as { items: Person[] }).items;
+    return ((await asks.auth(call, "/auth/people", "/auth/people", { query })) as { items: Person[] }).items;
   }
 
   return readable<"Practitioner">({
@@ -38,7 +38,7 @@ export function createPractitioners({ asks }: { asks: { auth: Ask } }) {
 
 export function createGroups({ asks }: { asks: { auth: Ask } }) {
   const get = async (call: Call, id: string): Promise<Team> =>
-    (await (await asks.auth(call, "/auth/teams/{id}", `/auth/teams/${uuidOf(id)}`)).json()) as Team;
+    (await asks.auth(call, "/auth/teams/{id}", `/auth/teams/${uuidOf(id)}`)) as Team;
 
   return readable<"Group">({
     type: "Group",
@@ -56,7 +56,7 @@ export function createGroups({ asks }: { asks: { auth: Ask } }) {
       }
       const query = new URLSearchParams({ limit: String(search.count), ...(search.cursor !== undefined && { cursor: search.cursor }) });
       const answer = await asks.auth(call, "/auth/teams", "/auth/teams", { query });
-      const { items, nextCursor } = (await answer.json()) as { items: Team[]; nextCursor?: string };
+      const { items, nextCursor } = answer as { items: Team[]; nextCursor?: string };
       return { matches: items.map(toGroup), next: nextCursor };
     },
   });
