@@ -287,6 +287,17 @@ test("merged and deleted records are found on request, and by the record that a 
   expect(idsOf(await search({ where: [{ field: "identifier", anyOf: [number] }], states: ["living", "deleted"] }))).toEqual([deleted.id]);
 });
 
+test("a search for no field lists everybody, and does not say how many they are if nobody needs it", async () => {
+  const search = async (asked: object) => (await owner.send("POST", "/patients:search", { limit: 2, ...asked })).body;
+  const { totalEstimate, nextCursor, ...first } = (await owner.send("GET", "/patients?limit=2")).body;
+  expect(totalEstimate).toBeGreaterThan(2);
+  expect(await search({})).toEqual({ ...first, totalEstimate, nextCursor: expect.any(String) });
+  const page = await search({ count: "none" });
+  expect(page).toEqual({ ...first, nextCursor: expect.any(String) });
+  const { body: second } = await owner.send("GET", `/patients?limit=2&cursor=${nextCursor}`);
+  expect((await search({ cursor: page.nextCursor })).items).toEqual(second.items);
+});
+
 test("what changed since an answer ends at its horizon, and says from when on to ask by instants", async () => {
   const before = await admin.send("POST", "/patients:search", { updatedAfter: "0001-01-01T00:00:00Z", limit: 200 });
   expect(Date.parse(before.body.completeUntil)).toBeLessThan(Date.now() - 50_000);

@@ -28,7 +28,7 @@ type Query = {
   limit: number;
   cursor?: string;
   carry?: true;
-  count?: "exact";
+  count?: "exact" | "none";
 };
 
 const text = { type: "string", modifiers: ["exact", "contains"] } as const;
@@ -268,7 +268,7 @@ export function createPatientSearch(patients: Patients, base: string, { provenan
       ...(updatedAfter !== undefined && { updatedAfter }),
       ...(sort !== undefined && { sort }),
       ...(cursor !== undefined && { cursor }),
-      ...((isCount || wanted === "accurate") && { count: "exact" }),
+      ...(isCount || wanted === "accurate" ? { count: "exact" } : wanted !== "estimate" && { count: "none" }),
     };
     const page = await patients.search(call, query);
     const matches = isCount ? [] : page.items.map(toFhir);
