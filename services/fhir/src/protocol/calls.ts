@@ -27,7 +27,7 @@ function unavailable(cause: unknown): never {
   throw new AppError("unavailable", "A service behind this one did not answer. Try again shortly.", { cause, retryAfterSeconds: 1 });
 }
 
-/** Sends by the lowest interface of undici. Its streams, and what `fetch` does with them, would cost more than most answers. */
+/** Sends by the lowest interface of undici: its streams, and `fetch`, would cost more than most answers. */
 function createSend(baseUrl: string) {
   const pool = new Pool(baseUrl, { connections: 128, headersTimeout: timeoutMs, bodyTimeout: timeoutMs });
   return (url: string, { method = "GET", headers = {}, body }: CallInit): Promise<Answer> =>
