@@ -34,7 +34,9 @@ const issueTypes: Record<ErrorCode, OperationOutcomeIssue["code"]> = {
   internal: "exception",
 };
 
-/** Paths of elements begin with the type of their resource: `Patient.name[0].given`. Others are parameters or headers. */
+/**
+ * Paths of elements begin with the type of their resource: `Patient.name[0].given`. Others are parameters or headers.
+ */
 const elementPath = /^[A-Z]/;
 
 function toIssue({ code }: AppError, requestId: string, { path, message }: FieldError): OperationOutcomeIssue {
@@ -95,7 +97,9 @@ const ProblemSchema = z.object({
 /** An answer of another service that was read as a whole. */
 export type Answer = { status: number; headers: IncomingHttpHeaders; text: string };
 
-/** The error behind a problem (RFC 9457) of another service, so that its caller reads here what they would read there. */
+/**
+ * The error behind a problem (RFC 9457) of another service, so that its caller reads here what they would read there.
+ */
 export function fromProblem({ status, headers, text }: Answer, route: string): AppError {
   const problem = ProblemSchema.safeParse(toJson(text)).data;
   const cause = new Error(`${route} answered ${status}`);
