@@ -8,11 +8,12 @@ import { toFhir } from "../patients/mapping.ts";
 import { PatchSchema, patched } from "../patients/patching.ts";
 import type { Patient } from "../patients/patient.ts";
 import {
+  asUpdateOfNobody,
   type Identifier,
-  noSuchIdentifier,
   type PatientRules,
   requireIdentifier,
   requireIdOfUrl,
+  requireNoVersion,
   requireSamePatient,
   rewrite,
 } from "../patients/patients.ts";
@@ -32,7 +33,7 @@ type Write = {
   current?: Patient | undefined;
   ifMatch?: string | undefined;
 };
-/** `written` is for the paths of errors. An entry whose patient is there already has no operation. */
+/** `written` is for the paths of errors. An entry has no operation if its patient is there already, or nobody is to be deleted. */
 type Change = { operation?: Operation; written?: Written };
 export type Plan = Write & Change;
 
@@ -89,11 +90,11 @@ export function createPlanning(rules: PatientRules) {
     const { id, condition = method === "POST" && ifNoneExist !== undefined ? ifNoneExistOf(ifNoneExist) : undefined } = addressOf(request);
     const ifMatch = request.ifMatch === undefined ? undefined : toIfMatch(request.ifMatch, "request.ifMatch");
     if (id !== undefined) {
-      const current = method === "DELETE" ? undefined : await rules.get(call, id);
+      const read = () => rules.get(call, id);
+      const current = method === "DELETE" ? undefined : method === "PUT" ? await read().catch(asUpdateOfNobody) : await read();
       return { index, entry, id: current?.id ?? id, current, ifMatch };
     }
     const current = condition && (await rules.find(call, condition));
-    if (!current && method === "DELETE") throw noSuchIdentifier();
     return { index, entry, id: current?.id, condition, current, ifMatch };
   }
 
@@ -154,7 +155,11 @@ function referencesOf(writes: Write[], entries: fhir.BundleEntry[]): References 
 function changeOf({ entry, id, condition, current, ifMatch }: Write, references: References): Change {
   const method = entry.request?.method;
   const found = condition && current && `"${current.version}"`;
-  if (method === "DELETE") return { operation: { method: "delete", id: id ?? "", ifMatch: ifMatch ?? found } };
+  if (method === "DELETE") {
+    if (id !== undefined) return { operation: { method: "delete", id, ifMatch: ifMatch ?? found } };
+    requireNoVersion(ifMatch);
+    return {};
+  }
   if (method === "PATCH" && current) {
     const written = rewrite(current, withReferences(patched(toFhir(current), patchOf(entry)), references));
     const operation = { method: "replace" as const, id: current.id, ifMatch: ifMatch ?? `"${current.version}"` };

@@ -19,7 +19,14 @@ export type Stored = { patient: Patient; isNew: boolean };
 /** How often a write is tried again that lost a race, unless its caller named the version that they change. */
 export const maxTries = 5;
 
+const hasLost = (error: unknown): boolean => error instanceof AppError && error.code === "aborted";
 const isNotFound = (error: unknown): boolean => error instanceof AppError && error.code === "not_found";
+
+/** An update does not create a patient, because ids are given here. FHIR has a status of its own for that. */
+export function asUpdateOfNobody(error: unknown): never {
+  if (!isNotFound(error)) throw error;
+  throw new AppError("method_not_allowed", "There is no such patient. Ids are given here: create one by POST.", { cause: error });
+}
 
 /** Reading, by id and by identifier. */
 function createReads(patients: Patients) {
@@ -88,10 +95,7 @@ export function createPatientRules(patients: Patients) {
 
     async update(call: Call, id: string, resource: fhir.Patient, headers: Headers): Promise<Stored> {
       requireIdOfUrl(resource, id);
-      const current = await get(call, id).catch((error: unknown) => {
-        if (!isNotFound(error)) throw error;
-        throw new AppError("method_not_allowed", "There is no such patient. Ids are given here: create one by POST.", { cause: error });
-      });
+      const current = await get(call, id).catch(asUpdateOfNobody);
       return replace(call, current, resource, headers);
     },
 
@@ -116,8 +120,7 @@ export function createPatientRules(patients: Patients) {
         try {
           return await replace(call, current, resource, ifMatch);
         } catch (error) {
-          const hasLost = error instanceof AppError && error.code === "aborted";
-          if (!hasLost || headers["if-match"] !== undefined || tries >= maxTries) throw error;
+          if (!hasLost(error) || headers["if-match"] !== undefined || tries >= maxTries) throw error;
         }
       }
     },
@@ -131,10 +134,17 @@ export function createPatientRules(patients: Patients) {
       });
     },
 
+    /** Deletes the patient with an identifier. If nobody has it, that is done already. */
     async removeWhere(call: Call, identifier: Identifier, headers: Headers): Promise<void> {
-      const found = await find(call, identifier);
-      if (!found) throw noSuchIdentifier();
-      await patients.remove(call, found.id, { "if-match": `"${found.version}"`, ...headers });
+      for (let tries = 1; ; tries++) {
+        const found = await find(call, identifier);
+        if (!found) return requireNoVersion(headers["if-match"]);
+        try {
+          return await patients.remove(call, found.id, { "if-match": `"${found.version}"`, ...headers });
+        } catch (error) {
+          if (!hasLost(error) || headers["if-match"] !== undefined || tries >= maxTries) throw error;
+        }
+      }
     },
   };
 }
@@ -143,7 +153,11 @@ export function createPatientRules(patients: Patients) {
 export const rewrite = (current: Patient, resource: fhir.Patient): Written =>
   readPatient(resource, { body: current, links: toFhir(current).link });
 
-export const noSuchIdentifier = (): AppError => new AppError("not_found", "No patient whom you may see has this identifier.");
+/** @throws AppError precondition_failed: there is no version of nobody */
+export function requireNoVersion(ifMatch: string | undefined): void {
+  if (ifMatch === undefined) return;
+  throw new AppError("precondition_failed", "No patient has this identifier, so none has the version of If-Match.");
+}
 
 export function requireIdOfUrl({ id: given }: fhir.Patient, id: string): void {
   if (given === id) return;
@@ -159,10 +173,9 @@ export function requireSamePatient({ id }: fhir.Patient, found: Patient | undefi
   const refuse = (message: string): never => {
     throw new AppError("precondition_failed", message);
   };
-  if (found) {
-    if (id !== undefined && id !== found.id) refuse(`The condition means Patient/${found.id}, and the body another patient.`);
-  } else if (ifMatch !== undefined) refuse("No patient has this identifier, so none has the version of If-Match.");
-  else if (id !== undefined) refuse("No patient has this identifier. Leave the id out to create one.");
+  if (!found) requireNoVersion(ifMatch);
+  if (found && id !== undefined && id !== found.id) refuse(`The condition means Patient/${found.id}, and the body another patient.`);
+  if (!found && id !== undefined) refuse("No patient has this identifier. Leave the id out to create one.");
 }
 
 /** Without it in the body, the index would not keep two requests at once apart, and the next one would find nobody. */

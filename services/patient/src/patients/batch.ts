@@ -195,8 +195,9 @@ async function planOf(tx: Queries, { now, settings, creations }: Context, call: 
   const { method, id, ifMatch } = operation;
   const found = await findFor(tx, call, id, method === "delete" ? "manage" : "write");
   if (ifMatch !== undefined && !matchesIfMatch(ifMatch, `"${found.version}"`)) throw lostRace(found.version);
-  if (found.deletedAt) throw notFound(id);
   const moment = later(now(), found);
+  if (found.deletedAt && method === "delete") return { index, kind: "change", found, next: undefined, at: moment };
+  if (found.deletedAt) throw notFound(id);
   if (method === "delete")
     return { index, kind: "change", found, next: { action: "deleted", record: found.record, deleted: true }, at: moment };
   const rules = rulesAt(moment.getTime(), settings);
@@ -273,6 +274,7 @@ function change(
 ): Promise<Result> {
   const { id, version } = found;
   return at(index, async () => {
+    if (!next && found.deletedAt) return { status: 204, id, version };
     if (!next) {
       await insertAuditEntries(tx, [{ ...call, action: "patient.read", subject: id, details: { version } }]);
       return { status: 200, id, version, patient: found };
