@@ -136,7 +136,8 @@ const controls: Record<string, Control> = {
   _elements: { ...textFormat, read: (text, { elements }) => ({ elements: [...elements, ...text.split(",")] }) },
   _include: { ...textFormat, read: (text, { include }) => ({ include: [...include, text] }) },
   _revinclude: { ...textFormat, read: (text, { revinclude }) => ({ revinclude: [...revinclude, text] }) },
-  _cursor: { ...textFormat, read: (cursor) => ({ cursor }) },
+  // Cursors consist of what an address has without escapes.
+  _cursor: { pattern: "^[A-Za-z0-9._~-]*$", message: "must be that of a link, as it was", read: (cursor) => ({ cursor }) },
 };
 
 /** `system|code`, `|code` (no system), `system|` (any code) or `code` (any system). */
