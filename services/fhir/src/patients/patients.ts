@@ -28,6 +28,12 @@ export function asUpdateOfNobody(error: unknown): never {
   throw new AppError("method_not_allowed", "There is no such patient. Ids are given here: create one by POST.", { cause: error });
 }
 
+/** An identifier as patient-service has it. */
+const storedName = ({ system, value }: Identifier): string => `${fromSystemUri(system) ?? system}|${value.trim()}`.normalize();
+
+/** Those whom a Bundle names, of those whom the caller may see. */
+export type Named = { withId: (id: string) => Patient | undefined; holderOf: (identifier: Identifier) => Patient | undefined };
+
 /** Reading, by id and by identifier. */
 function createReads(patients: Patients) {
   const latestOf = async (call: Call, id: string) => (await patients.history(call, id, new URLSearchParams("limit=1"))).items[0];
@@ -40,6 +46,10 @@ function createReads(patients: Patients) {
     throw new AppError("gone", `Patient/${id} was deleted. Version ${latest.version} says when.`, { cause: error });
   }
 
+  async function named(call: Call, field: "id" | "identifier", anyOf: string[], states: ("living" | "merged")[]): Promise<Patient[]> {
+    return anyOf.length === 0 ? [] : (await patients.search(call, { where: [{ field, anyOf }], states, limit: anyOf.length })).items;
+  }
+
   return {
     goneIfDeleted,
 
@@ -50,9 +60,19 @@ function createReads(patients: Patients) {
     },
 
     /** The patient with an identifier, of those whom the caller may see. No two have the same. */
-    async find(call: Call, { system, value }: Identifier): Promise<Patient | undefined> {
-      const where = [{ field: "identifier", anyOf: [`${fromSystemUri(system) ?? system}|${value}`] }];
-      return (await patients.search(call, { where, limit: 1 })).items[0];
+    find: async (call: Call, identifier: Identifier) => (await named(call, "identifier", [storedName(identifier)], ["living"]))[0],
+
+    /** All patients whom a Bundle names by their ids or identifiers, in one request for each of the two. */
+    async findAll(call: Call, ids: string[], identifiers: Identifier[]): Promise<Named> {
+      const [byId, byIdentifier] = await Promise.all([
+        named(call, "id", ids, ["living", "merged"]),
+        named(call, "identifier", identifiers.map(storedName), ["living"]),
+      ]);
+      const holders = byIdentifier.flatMap((patient) =>
+        (patient.identifiers ?? []).map(({ system, value }) => [`${system}|${value}`, patient] as const),
+      );
+      const [known, held] = [new Map(byId.map((patient) => [patient.id, patient])), new Map<string, Patient>(holders)];
+      return { withId: (id) => known.get(id.toLowerCase()), holderOf: (identifier) => held.get(storedName(identifier)) };
     },
   };
 }
@@ -60,7 +80,7 @@ function createReads(patients: Patients) {
 export type PatientRules = ReturnType<typeof createPatientRules>;
 
 export function createPatientRules(patients: Patients) {
-  const { get, find, goneIfDeleted } = createReads(patients);
+  const { get, find, findAll, goneIfDeleted } = createReads(patients);
 
   const create = async (call: Call, resource: fhir.Patient): Promise<Stored> => ({
     patient: await patients.create(call, readPatient(resource)),
@@ -82,6 +102,7 @@ export function createPatientRules(patients: Patients) {
   return {
     get,
     find,
+    findAll,
     goneIfDeleted,
     create,
 
