@@ -139,3 +139,13 @@ test("a resource of which some elements were asked for says so", () => {
   });
   expect(subset(patient, { elements: [], summary: "false" })).toBe(patient);
 });
+
+test("what a form has room for and no search needs is refused by name, without delay", () => {
+  const many = (length: number) => Array.from({ length }, (_, at) => `x${at}`).join(",");
+  expect(read(`family=${many(200)}&_elements=${many(200)}`).criteria[0]?.values).toHaveLength(200);
+  for (const name of ["family", "_elements"])
+    expect(() => read(`${name}=${many(201)}`)).toThrow(
+      expect.objectContaining({ message: expect.stringMatching(new RegExp(`^${name}: `)) }),
+    );
+  expect(() => read("_include=a&".repeat(90_000))).toThrow("at most 200 parameters");
+});

@@ -1,5 +1,5 @@
 /** Reads the parameters of a search (http://hl7.org/fhir/R4/search.html). */
-import { type FieldError, invalidFields } from "@pm/kit/errors";
+import { AppError, type FieldError, invalidFields } from "@pm/kit/errors";
 import type { CapabilityStatementRestResourceSearchParam as SearchParam } from "fhir/r4.js";
 
 /** A parameter of a resource: its type, the modifiers that it takes, and what it does, for the CapabilityStatement. */
@@ -30,6 +30,10 @@ export type Search = {
 
 const defaultCount = 50;
 const maxCount = 200;
+/** A form has room for tens of thousands of values, and each may be a request to another service or a step for every resource. */
+const maxParameters = 200;
+const maxValues = 200;
+const tooMany = `has more than ${maxValues} values; ask for fewer at once`;
 const totals = ["none", "estimate", "accurate"] as const;
 const summaries = ["true", "text", "data", "count", "false"] as const;
 const wordFormat = (words: readonly string[]): Format => ({
@@ -71,7 +75,9 @@ export function readSearch(given: Iterable<[string, string]>, definitions: Defin
     ...{ criteria: [], count: defaultCount, sort: [], summary: "false", elements: [] },
     ...{ include: [], revinclude: [], understood: [], ignored: [], handling },
   };
-  for (const [parameter, text] of given) {
+  const parameters = [...given];
+  if (parameters.length > maxParameters) throw new AppError("invalid_argument", `A search has at most ${maxParameters} parameters.`);
+  for (const [parameter, text] of parameters) {
     if (formatParameters.has(parameter) || text === "") continue;
     const [name = ""] = parameter.split(":");
     const control = Object.hasOwn(controls, parameter) ? controls[parameter] : undefined;
@@ -84,6 +90,7 @@ export function readSearch(given: Iterable<[string, string]>, definitions: Defin
     if (message !== undefined) wrong.push({ path: parameter, message });
     if (parameter !== "_cursor") search.understood.push([parameter, text]);
   }
+  if (search.elements.length > maxValues) wrong.push({ path: "_elements", message: tooMany });
   if (handling === "strict") wrong.push(...search.ignored.map(notKnown));
   if (wrong.length > 0) throw invalidFields(wrong);
   return search;
@@ -114,7 +121,9 @@ function readCriterion(search: Search, definition: Definition, parameter: string
     const known = [...(definition.modifiers ?? []), "missing"].map((one) => `:${one}`).join(", ");
     return `has a modifier that is not known here; it takes ${known}`;
   } else if (!isIn(formatOf(definition), text)) return formatOf(definition).message;
-  search.criteria.push({ name, ...(modifier !== undefined && { modifier }), values: valuesOf(text) });
+  const values = valuesOf(text);
+  if (values.length > maxValues) return tooMany;
+  search.criteria.push({ name, ...(modifier !== undefined && { modifier }), values });
   return undefined;
 }
 
