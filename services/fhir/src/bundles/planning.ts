@@ -34,7 +34,10 @@ type Write = {
   current?: Patient | undefined;
   ifMatch?: string | undefined;
 };
-/** `written` is for the paths of errors. An entry has no operation if its patient is there already, or nobody is to be deleted. */
+/**
+ * `written` is for the paths of errors. An entry has no operation if its patient is there already, or nobody is to be
+ * deleted.
+ */
 type Change = { operation?: Operation; written?: Written };
 export type Plan = Write & Change;
 
@@ -97,7 +100,9 @@ function writeOf(index: number, entry: fhir.BundleEntry): Write {
 const needsPatient = ({ entry, id }: Write): boolean => id !== undefined && entry.request?.method !== "DELETE";
 
 export function createPlanning(rules: PatientRules) {
-  /** The entry with its patient. One who is not among those who were named may have come since, and else is an error. */
+  /**
+   * The entry with its patient. One who is not among those who were named may have come since, and else is an error.
+   */
   async function withPatient(call: Call, write: Write, named: Named): Promise<Write> {
     const { entry, id = "", condition } = write;
     if (condition) {

@@ -1,4 +1,7 @@
-/** A resource of a megabyte may have tens of thousands of elements. Reading it takes as long as it is, and not the square of that. */
+/**
+ * A resource of a megabyte may have tens of thousands of elements. Reading it takes as long as it is, and not the
+ * square of that.
+ */
 import type { Patient } from "fhir/r4.js";
 import { expect, test } from "vitest";
 import type { PatientBody } from "./patient.ts";

@@ -83,8 +83,8 @@ const idsOf = (operations: Operation[]): string[] =>
   operations.flatMap((operation) => (operation.method === "create" || !isUuid(operation.id) ? [] : [operation.id]));
 
 /**
- * What was planned before the patients were locked, with the numbers of those who are created. If one of the patients has changed since,
- * everything is planned again: the others may have been shared otherwise by the same hand.
+ * What was planned before the patients were locked, with the numbers of those who are created. If one of the patients
+ * has changed since, everything is planned again: the others may have been shared otherwise by the same hand.
  */
 export async function planLocked(tx: Queries, options: Context, call: Call, { operations, planned }: Planned): Promise<Plan[]> {
   const versions = await lockPatients(tx, idsOf(operations));
