@@ -36,7 +36,7 @@ const pairsAtOnce = 500;
  * To follow somebody costs as much as so many patients of a pass over all. So a pass begins where more of them changed, such as after an
  * import, but not for a few.
  */
-const costOfFollowing = 5;
+const costOfFollowing = 20;
 const minChanged = 2_000;
 const pollMs = 2_000;
 /** Changes wait for a moment in which nobody changes anything, but not for longer. */
