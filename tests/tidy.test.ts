@@ -154,6 +154,11 @@ test("services and kit log through the logger, never by console", () => {
   expect(talkers).toEqual([]);
 });
 
+test("a database is called db, and an open transaction tx", () => {
+  const other = /\b(database|transaction|trx)\??: (?!TestDatabase\b)(\w*(Database|Queries)\b|\w+Transaction\b|Transaction<|Kysely<|Db\b)/;
+  expect(sources.filter((file) => other.test(text.get(file) ?? ""))).toEqual([]);
+});
+
 test("nothing is left for later", () => {
   const marker = new RegExp(`\\b(${["TO" + "DO", "FIX" + "ME", "X".repeat(3)].join("|")})\\b`);
   expect(sources.filter((file) => marker.test(text.get(file) ?? ""))).toEqual([]);

@@ -1,7 +1,7 @@
 /**
- * Judges that nobody here wrote, at the FHIR API of the whole platform: HAPI FHIR (its validator and its client), Medplum
- * (searches), smart-fetch (bulk) and fhir-kit-client. All talk through a recorder, and at the end HAPI validates every
- * answer that any of them got.
+ * Judges that nobody here wrote, at the FHIR API of the whole platform: HAPI FHIR (its validator and its client),
+ * Medplum (searches), smart-fetch (bulk) and fhir-kit-client. All talk through a recorder, and at the end HAPI
+ * validates every answer that any of them got.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

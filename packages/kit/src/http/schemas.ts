@@ -33,7 +33,9 @@ export const ProblemSchema = z
   })
   .openapi("Problem", { description: "An RFC 9457 problem. `errors` names every wrong field." });
 
-/** How the errors of a service look, and how its OpenAPI document describes them. `name` is that of the schema there. */
+/**
+ * How the errors of a service look, and how its OpenAPI document describes them. `name` is that of the schema there.
+ */
 export type DescribedErrors = ErrorForm & { schema: z.ZodType; name: string };
 
 export const problems: DescribedErrors = { ...problemForm, schema: ProblemSchema, name: "Problem" };

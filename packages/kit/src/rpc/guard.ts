@@ -188,7 +188,10 @@ function validate(schema: DescMessage, message: Message): void {
   if (errors.length > 0) throw invalidFields(errors);
 }
 
-/** The rules for text that people read hold for each text of a message, so that no field can be forgotten in a proto file. */
+/**
+ * The rules for text that people read hold for each text of a message, so that no field can be forgotten in a proto
+ * file.
+ */
 function faultsOfTexts(schema: DescMessage, message: Message, prefix: string): FieldError[] {
   return schema.fields.flatMap((field) => {
     const fields = message as unknown as Record<string, unknown>;

@@ -1,4 +1,6 @@
-/** The operation that gives all that is known of a patient (http://hl7.org/fhir/R4/patient-operation-everything.html). */
+/**
+ * The operation that gives all that is known of a patient (http://hl7.org/fhir/R4/patient-operation-everything.html).
+ */
 import { createRoute } from "@hono/zod-openapi";
 import { invalidFields } from "@pm/kit/errors";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";

@@ -39,7 +39,10 @@ const wordFormat = (words: readonly string[]): Format => ({
 /** Parameters of how an answer is written (`resource.ts` reads them). */
 export const formatParameters = new Set(["_format", "_pretty"]);
 
-/** What a text must look like: the pattern, which documents show, and in words. An empty parameter is one that is left out. */
+/**
+ * What a text must look like: the pattern, which documents show, and in words. An empty parameter is one that is left
+ * out.
+ */
 type Format = { pattern: string; message: string };
 const textFormat: Format = { pattern: "^[^\\u0000-\\u001F\\u007F-\\u009F]*$", message: "must not have control characters" };
 
@@ -57,13 +60,16 @@ const datesFormat: Format = {
 const formatOf = ({ type }: Definition): Format => (type === "date" ? datesFormat : textFormat);
 const isIn = ({ pattern }: Format, text: string): boolean => new RegExp(pattern).test(text);
 
-/** The values of `a,b\,c`: `a` and `b,c`. The escapes of `|` and `$` stay, because only a type knows what they separate. */
+/**
+ * The values of `a,b\,c`: `a` and `b,c`. The escapes of `|` and `$` stay, because only a type knows what they separate.
+ */
 const valuesOf = (text: string): string[] => (text.match(/(?:\\.|[^,\\])+/gs) ?? []).map((value) => value.replace(/\\([,\\])/g, "$1"));
 const unescaped = (text: string): string => text.replace(/\\([|$])/g, "$1");
 
 /**
  * @param given the parameters of the URL, and of the form of `_search`
- * @throws AppError invalid_argument: a value or a modifier that is wrong always, an unknown parameter in strict handling
+ * @throws AppError invalid_argument: a value or a modifier that is wrong always, an unknown parameter in strict
+ * handling
  */
 export function readSearch(given: Iterable<[string, string]>, definitions: Definitions, handling: "strict" | "lenient"): Search {
   const wrong: FieldError[] = [];
