@@ -19,11 +19,3 @@ def filter_body(context, body):
 @schemathesis.serializer("application/x-ndjson")
 def serialize_lines(context, value):
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
-
-
-@schemathesis.hook
-def before_load_schema(context, raw_schema):
-    """A status that the document does not name is a finding, although `default` describes what the gateway answers."""
-    for path in raw_schema["paths"].values():
-        for operation in path.values():
-            operation["responses"].pop("default")
