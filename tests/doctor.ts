@@ -1,6 +1,6 @@
 /**
- * `npm run doctor [-- --json]` looks at the platform that `npm start` runs, and says in plain sentences what is wrong and
- * which document helps. Exits with 1 if something is wrong, with 2 if it could not look, with 0 if all is well.
+ * `npm run doctor [-- --json]` looks at the platform that `npm start` runs, and says in plain sentences what is wrong
+ * and which document helps. Exits with 1 if something is wrong, with 2 if it could not look, with 0 if all is well.
  */
 import { execFile } from "node:child_process";
 import { join } from "node:path";

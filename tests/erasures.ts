@@ -1,6 +1,7 @@
 /**
- * `npm run erasures:apply [-- --file erasures.ndjson]` erases everybody again who was erased before a backup was restored, and
- * `npm run erasures:export > erasures.ndjson` writes who they are: in the database `DATABASE_URL`, or in that of `npm start`.
+ * `npm run erasures:apply [-- --file erasures.ndjson]` erases everybody again who was erased before a backup was
+ * restored, and `npm run erasures:export > erasures.ndjson` writes who they are: in the database `DATABASE_URL`, or in
+ * that of `npm start`.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";

@@ -8,8 +8,9 @@ declare module "vitest" {
 }
 
 /**
- * Ends a run with a line for each failure, lines for what was skipped, and `N passed, N failed` alone on the last one, so
- * that the end of a log says what went wrong. A file that could not be loaded and an error outside of tests count as failed.
+ * Ends a run with a line for each failure, lines for what was skipped, and `N passed, N failed` alone on the last one,
+ * so that the end of a log says what went wrong. A file that could not be loaded and an error outside of tests count as
+ * failed.
  */
 export default class LastLineReporter implements Reporter {
   private isWhole = true;
@@ -39,7 +40,10 @@ export default class LastLineReporter implements Reporter {
   }
 }
 
-/** One line for each suite of which tests were skipped, for each skipped test outside of suites, and for what a test left out. */
+/**
+ * One line for each suite of which tests were skipped, for each skipped test outside of suites, and for what a test
+ * left out.
+ */
 function skips(modules: readonly TestModule[]): string[] {
   const counts = new Map<string, number>();
   const count = (where: string, why: string) => {

@@ -1,7 +1,7 @@
 /**
- * `npm run audit:verify [-- --expect heads --key public.pem]` verifies the audit trails of all services, `npm run ledger:verify`
- * verifies billing's ledger: in the database `DATABASE_URL`, or in those of `npm start`. Exits with 1 if something is
- * wrong.
+ * `npm run audit:verify [-- --expect heads --key public.pem]` verifies the audit trails of all services,
+ * `npm run ledger:verify` verifies billing's ledger: in the database `DATABASE_URL`, or in those of `npm start`. Exits
+ * with 1 if something is wrong.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";

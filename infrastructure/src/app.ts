@@ -1,4 +1,6 @@
-/** The ground under the chart, on AWS: `cdk deploy --all -c settings=my-clinic.json` makes all of it. See docs/aws.md. */
+/**
+ * The ground under the chart, on AWS: `cdk deploy --all -c settings=my-clinic.json` makes all of it. See docs/aws.md.
+ */
 import { App, Tags } from "aws-cdk-lib";
 import { BucketsStack } from "./buckets.ts";
 import { ClusterStack } from "./cluster.ts";

@@ -1,4 +1,6 @@
-/** Buckets for what outlives the cluster: logs of access, and backups (dumps, who was erased, heads of audit chains). */
+/**
+ * Buckets for what outlives the cluster: logs of access, and backups (dumps, who was erased, heads of audit chains).
+ */
 import { CfnOutput, Duration, RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
 import { PolicyStatement, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import type { IKey } from "aws-cdk-lib/aws-kms";

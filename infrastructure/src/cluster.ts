@@ -1,6 +1,6 @@
 /**
- * The cluster: its API answers inside the network only, and only to the role of the settings. Add-ons get their rights by
- * Pod Identity. Everything here is made by CloudFormation itself; no custom resource runs code in the account.
+ * The cluster: its API answers inside the network only, and only to the role of the settings. Add-ons get their rights
+ * by Pod Identity. Everything here is made by CloudFormation itself; no custom resource runs code in the account.
  */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -55,7 +55,8 @@ export class ClusterStack extends Stack {
     });
     this.cluster.grantClusterAdmin("Admins", settings.adminRoleArn);
 
-    // Nodes are ready only with a network, so these come first. The network enforces NetworkPolicies, which the chart needs.
+    // Nodes are ready only with a network, so these come first. The network enforces NetworkPolicies, which the chart
+    // needs.
     const { clusterName } = this.cluster;
     const system = (account: string) => ({ clusterName, namespace: "kube-system", account });
     const network = this.addOn("vpc-cni", {

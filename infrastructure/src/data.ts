@@ -1,6 +1,6 @@
 /**
- * PostgreSQL: one instance for all services, or one for each. The Job of k8s/rds makes the databases and their roles, so no
- * service has the password of an instance.
+ * PostgreSQL: one instance for all services, or one for each. The Job of k8s/rds makes the databases and their roles,
+ * so no service has the password of an instance.
  */
 import { CfnOutput, Duration, RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
 import { type IConnectable, InstanceType, type IVpc, Port } from "aws-cdk-lib/aws-ec2";

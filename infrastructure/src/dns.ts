@@ -1,4 +1,6 @@
-/** The certificate of the gateway's host. External DNS writes the record, as soon as the load balancer has an address. */
+/**
+ * The certificate of the gateway's host. External DNS writes the record, as soon as the load balancer has an address.
+ */
 import { CfnOutput, Stack, type StackProps } from "aws-cdk-lib";
 import { Certificate, CertificateValidation, KeyAlgorithm } from "aws-cdk-lib/aws-certificatemanager";
 import { HostedZone } from "aws-cdk-lib/aws-route53";

@@ -1,7 +1,7 @@
 /**
- * Kafka by Amazon (MSK), where the settings want it. It lets in clients with a certificate of one authority, which serves
- * nothing else; in the cluster, cert-manager asks that authority for a certificate per service (k8s/msk). Not IAM, which our
- * services do not speak.
+ * Kafka by Amazon (MSK), where the settings want it. It lets in clients with a certificate of one authority, which
+ * serves nothing else; in the cluster, cert-manager asks that authority for a certificate per service (k8s/msk). Not
+ * IAM, which our services do not speak.
  */
 import { CfnOutput, Fn, RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
 import { CfnCertificate, CfnCertificateAuthority, CfnCertificateAuthorityActivation } from "aws-cdk-lib/aws-acmpca";
@@ -53,7 +53,8 @@ export class KafkaStack extends Stack {
     });
     const configuration = new CfnConfiguration(this, "Configuration", {
       name: settings.name,
-      // As in k8s/strimzi. Brokers admit who has no rule until there are rules for everything, which the Job of k8s/msk makes.
+      // As in k8s/strimzi. Brokers admit who has no rule until there are rules for everything, which the Job of k8s/msk
+      // makes.
       serverProperties: ["auto.create.topics.enable=false", "default.replication.factor=3", "min.insync.replicas=2"].join("\n"),
     });
     const profile = profiles[settings.profile];

@@ -1,4 +1,6 @@
-/** Keys that encrypt what the other stacks store. A key is never deleted with its stack: without it, backups are noise. */
+/**
+ * Keys that encrypt what the other stacks store. A key is never deleted with its stack: without it, backups are noise.
+ */
 import { RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
 import { PolicyStatement, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { Key } from "aws-cdk-lib/aws-kms";

@@ -64,7 +64,9 @@ const settingsSchema = z.strictObject({
   /** They are named, because a synth without credentials cannot look them up. */
   zones: z.array(z.string().regex(/^[a-z]{2}(-[a-z]+)+-\d[a-z]$/, "is a zone, such as eu-central-1a")).length(3),
   profile: z.enum(Object.keys(profiles) as [keyof typeof profiles, ...(keyof typeof profiles)[]]),
-  /** `shared`: one instance of PostgreSQL has the databases of all services. `separate`: each service has an instance. */
+  /**
+   * `shared`: one instance of PostgreSQL has the databases of all services. `separate`: each service has an instance.
+   */
   databases: z.enum(["shared", "separate"]).default("shared"),
   /** `strimzi`: Kafka runs in the cluster. `msk`: Amazon runs it. */
   kafka: z.enum(["strimzi", "msk"]).default("strimzi"),

@@ -1,4 +1,6 @@
-/** What keeps a session of the dashboard alive: its person, and not the page that refreshes itself. Over a real auth. */
+/**
+ * What keeps a session of the dashboard alive: its person, and not the page that refreshes itself. Over a real auth.
+ */
 import { createRevocationList } from "@pm/kit/auth/revocation-list";
 import { createVerifier } from "@pm/kit/auth/verifier";
 import { decodeJwt } from "jose";

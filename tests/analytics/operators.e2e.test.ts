@@ -1,6 +1,6 @@
 /**
- * What operators do: handle dead letters, rebuild, run commands, keep a dashboard open for longer than a token lives, and
- * undo amounts that only earlier releases accepted.
+ * What operators do: handle dead letters, rebuild, run commands, keep a dashboard open for longer than a token lives,
+ * and undo amounts that only earlier releases accepted.
  */
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";

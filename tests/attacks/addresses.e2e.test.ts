@@ -1,6 +1,6 @@
 /**
- * A user who may see no patient asks which of 1,000 e-mail addresses belong to patients, through every door that could tell
- * them. They learn at most twenty.
+ * A user who may see no patient asks which of 1,000 e-mail addresses belong to patients, through every door that could
+ * tell them. They learn at most twenty.
  */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";

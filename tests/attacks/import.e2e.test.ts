@@ -1,6 +1,6 @@
 /**
- * Files that are made to cost as much memory and time as they can. A usual import of the same size is the measure: while
- * such a file is imported, the service must need hardly more memory and answer others as fast.
+ * Files that are made to cost as much memory and time as they can. A usual import of the same size is the measure:
+ * while such a file is imported, the service must need hardly more memory and answer others as fast.
  */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";

@@ -38,9 +38,9 @@ export function createBaselines({ postgres, gatewayUrl }: Platform): Baselines {
   const openBench = async () => {
     const { migrationDatabaseUrl: url } = await postgres.createDatabase("bench");
     const log = createLogger("bench", "silent");
-    const database = openDatabase<Record<string, never>>({ settings: { url }, poolSize: 10, applicationName: "bench", log });
-    await database.pool.query("create table if not exists rows (id uuid primary key, at timestamptz not null, text text not null)");
-    return database;
+    const db = openDatabase<Record<string, never>>({ settings: { url }, poolSize: 10, applicationName: "bench", log });
+    await db.pool.query("create table if not exists rows (id uuid primary key, at timestamptz not null, text text not null)");
+    return db;
   };
   const bench = () => {
     opened ??= openBench();
@@ -100,7 +100,8 @@ function withoutServers(): Pick<Baselines, "argon2" | "signature"> {
       name: "argon2id alone",
       concurrency: hashesAtOnce,
       async prepare() {
-        // Auth lowers the priority of its hashing threads. Do the same here, or a busy machine would favour the baseline.
+        // Auth lowers the priority of its hashing threads. Do the same here, or a busy machine would favour the
+        // baseline.
         await createPasswords({ concurrency: hashesAtOnce, maxQueue: 0 });
         stored = await hash("a password", argon2Options);
       },

@@ -1,4 +1,6 @@
-/** Renders the chart and the manifests of k8s/, and checks them by golden files, schemas and the policy of policy.ts. */
+/**
+ * Renders the chart and the manifests of k8s/, and checks them by golden files, schemas and the policy of policy.ts.
+ */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -37,7 +39,10 @@ function expectGolden(file: string, text: string): void {
   expect(text).toBe(readFileSync(file, "utf8"));
 }
 
-/** Leaves out what each render makes anew (secrets) and what has tests of its own (the gateway's configuration, dashboards). */
+/**
+ * Leaves out what each render makes anew (secrets) and what has tests of its own (the gateway's configuration,
+ * dashboards).
+ */
 function stable(yaml: string): string {
   return yaml
     .replace(/^( {2}[a-z-]+: )"[A-Za-z0-9+/]+={0,2}"$/gm, '$1"<generated>"')
@@ -141,8 +146,8 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
         service,
       ).toEqual([]);
     }
-    // In a pod, a service listens on every address. The variables of migrations are in their Jobs, and what Kubernetes knows
-    // of a pod is in its Deployment.
+    // In a pod, a service listens on every address. The variables of migrations are in their Jobs, and what Kubernetes
+    // knows of a pod is in its Deployment.
     const common = readBy("packages/kit/src/config.ts").map((name) => name.replace(/_FILE$/, ""));
     expect(common.length).toBeGreaterThan(10);
     expect(common.filter((name) => !services.some((service) => given(service).includes(name)))).toEqual([

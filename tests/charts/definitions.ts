@@ -1,6 +1,6 @@
 /**
- * The definitions of the operators' types, from which schemas.ts makes schemas: files of Go modules, whose source Go checks
- * against its public checksum database; and Strimzi's, which a generator makes from its classes.
+ * The definitions of the operators' types, from which schemas.ts makes schemas: files of Go modules, whose source Go
+ * checks against its public checksum database; and Strimzi's, which a generator makes from its classes.
  */
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

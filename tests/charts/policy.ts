@@ -99,7 +99,9 @@ function podViolations({ owner, kind, spec }: Pod): string[] {
   return wrong;
 }
 
-/** Policies select each pod for both directions, and one of them is its own, because a default deny names no callers. */
+/**
+ * Policies select each pod for both directions, and one of them is its own, because a default deny names no callers.
+ */
 function policyViolations({ owner, labels }: Pod, manifests: Manifest[]): string[] {
   const policies = manifests.filter(
     (manifest) =>

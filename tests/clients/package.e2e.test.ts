@@ -1,4 +1,6 @@
-/** @patient-management/client as its users have it: packed, installed into an empty folder, in Node and in a browser. */
+/**
+ * @patient-management/client as its users have it: packed, installed into an empty folder, in Node and in a browser.
+ */
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { builtinModules } from "node:module";

@@ -3,7 +3,10 @@ import { randomUUID } from "node:crypto";
 import type { operations } from "@pm/kit/auth/access";
 import { type Call, charge, done, euros, get, ids, issuedInvoice, mutation, newCreditNote, newPayer, rpc, stream } from "./scene.ts";
 
-/** The action of the entry and a call that leaves it, in the trail of the operation's service or of another; or why there is none. */
+/**
+ * The action of the entry and a call that leaves it, in the trail of the operation's service or of another; or why
+ * there is none.
+ */
 export type AuditRow = { leaves: string; in?: "patient" | "billing" | "auth"; by: () => Call | Promise<Call> } | { none: string };
 
 const forService = "patient-service calls it; what it changes leaves account.linked or account.unlinked (links.int.test.ts)";

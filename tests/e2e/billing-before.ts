@@ -1,6 +1,6 @@
 /**
- * Preloaded into billing (`node --import`): makes its contract the one of the version before, in which an account needs an
- * e-mail, for as long as the file `BILLING_BEFORE` exists.
+ * Preloaded into billing (`node --import`): makes its contract the one of the version before, in which an account needs
+ * an e-mail, for as long as the file `BILLING_BEFORE` exists.
  */
 import { existsSync } from "node:fs";
 import { registerHooks } from "node:module";

@@ -1,4 +1,7 @@
-/** A patient is erased from everywhere: from every live database, whatever fails meanwhile, and after a restore of a backup too. */
+/**
+ * A patient is erased from everywhere: from every live database, whatever fails meanwhile, and after a restore of a
+ * backup too.
+ */
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,6 @@
-/** Billing as FHIR, through the gateway: what it shows is what billing has, page by page, for whoever may see it there. */
+/**
+ * Billing as FHIR, through the gateway: what it shows is what billing has, page by page, for whoever may see it there.
+ */
 import { randomUUID } from "node:crypto";
 import type { Bundle, ChargeItem, FhirResource, Invoice, OperationOutcome, PaymentReconciliation } from "fhir/r4.js";
 import { afterAll, beforeAll, expect, test } from "vitest";

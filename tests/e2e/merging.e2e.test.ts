@@ -1,6 +1,7 @@
 /**
- * People merge, unmerge, edit, charge, delete and restore records in any order, on the whole platform. In the end every id leads to
- * exactly one record, every account to the one of its survivor, the ledger balances, and analytics counts the same people.
+ * People merge, unmerge, edit, charge, delete and restore records in any order, on the whole platform. In the end every
+ * id leads to exactly one record, every account to the one of its survivor, the ledger balances, and analytics counts
+ * the same people.
  */
 import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";

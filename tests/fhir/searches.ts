@@ -1,6 +1,6 @@
 /**
- * What the two servers are asked, over the same patients of Synthea. In memory, Medplum finds a text anywhere in a word, and
- * FHIR means its beginning; so the texts here stand at beginnings only. `:exact` has its case.
+ * What the two servers are asked, over the same patients of Synthea. In memory, Medplum finds a text anywhere in a
+ * word, and FHIR means its beginning; so the texts here stand at beginnings only. `:exact` has its case.
  */
 export const searches = [
   ...["gender=female", "gender=male,female", "gender=other", "gender=female&deceased=true"],

@@ -1,6 +1,7 @@
 /**
- * Calls billing by Connect JSON with what its proto allows, nearly allows, and does not allow at all. Whatever arrives, the
- * answer comes within the deadline, is a message of the method or an error that a client can read, and is no failure of ours.
+ * Calls billing by Connect JSON with what its proto allows, nearly allows, and does not allow at all. Whatever arrives,
+ * the answer comes within the deadline, is a message of the method or an error that a client can read, and is no
+ * failure of ours.
  */
 import { type DescField, type DescMessage, type DescMethod, fromBinary, fromJson, type JsonValue, ScalarType } from "@bufbuild/protobuf";
 import { BillingService } from "@pm/proto/billing/v1/billing";

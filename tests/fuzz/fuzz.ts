@@ -1,10 +1,11 @@
 /**
- * `npm run fuzz`: sends the running platform what its documents allow and what they do not. schemathesis calls every REST
- * service by its own OpenAPI document, with all checks, as an admin, and the gateway by the published ones;
+ * `npm run fuzz`: sends the running platform what its documents allow and what they do not. schemathesis calls every
+ * REST service by its own OpenAPI document, with all checks, as an admin, and the gateway by the published ones;
  * connect.ts calls billing by its proto, and files.ts imports damaged files. Exits with 1 if something is found.
  *
  *   FUZZ_MINUTES   for everything together, 8 by default
- *   FUZZ_SEED      one run for every change, so that a finding is that of the change; `random` explores, and prints its seed
+ *   FUZZ_SEED      one run for every change, so that a finding is that of the change; `random` explores, and prints its
+ *   seed
  */
 import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";

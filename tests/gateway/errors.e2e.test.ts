@@ -1,6 +1,6 @@
 /**
- * Errors that Envoy makes itself, as real clients see them: Connect, gRPC and gRPC-Web by connect-node, gRPC by grpc-js,
- * plain JSON by fetch, and whatever is not HTTP by a socket.
+ * Errors that Envoy makes itself, as real clients see them: Connect, gRPC and gRPC-Web by connect-node, gRPC by
+ * grpc-js, plain JSON by fetch, and whatever is not HTTP by a socket.
  */
 import { readFileSync } from "node:fs";
 import { connect as connectSocket } from "node:net";

@@ -10,7 +10,9 @@ afterAll(() => gateway.stop());
 
 const patient = "/fhir/R4/Patient";
 
-/** The status, the code of the only issue and the headers that matter of an answer, which must be an OperationOutcome. */
+/**
+ * The status, the code of the only issue and the headers that matter of an answer, which must be an OperationOutcome.
+ */
 async function told(answer: Response) {
   const { resourceType, issue } = (await answer.json()) as { resourceType: string; issue: Record<string, unknown>[] };
   expect(answer.headers.get("content-type")).toBe("application/fhir+json; fhirVersion=4.0");

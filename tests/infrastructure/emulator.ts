@@ -1,6 +1,7 @@
 /**
  * Deploys the stacks of infrastructure/ to an emulator of AWS, as far as it has their types: ministack, or the one at
- * LOCALSTACK_ENDPOINT. emulator_client.py makes, updates and deletes them, and asks EKS, RDS and EC2 what became of them.
+ * LOCALSTACK_ENDPOINT. emulator_client.py makes, updates and deletes them, and asks EKS, RDS and EC2 what became of
+ * them.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,7 +15,9 @@ import { until } from "@pm/stack/programs/server";
 const infrastructure = resolve(import.meta.dirname, "../../infrastructure");
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 
-/** Installs the emulator and its client. Returns their virtual environment. @throws Error with the reason if it cannot. */
+/**
+ * Installs the emulator and its client. Returns their virtual environment. @throws Error with the reason if it cannot.
+ */
 export function installEmulator(progress: Progress): Promise<string> {
   return installPythonPackages(["ministack==1.4.21", "boto3==1.35.49"], progress);
 }

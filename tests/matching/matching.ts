@@ -1,6 +1,6 @@
 /**
- * A judge: our matching beside Splink on FEBRL 3 and 4. Each learns from one file and is tested on the other. Exits with 1 if ours misses an
- * aim. With `--write`, ours learns from FEBRL 3 and becomes the model of the release.
+ * A judge: our matching beside Splink on FEBRL 3 and 4. Each learns from one file and is tested on the other. Exits
+ * with 1 if ours misses an aim. With `--write`, ours learns from FEBRL 3 and becomes the model of the release.
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -36,7 +36,9 @@ function learn({ name, records, isOne }: Febrl, version: string): Model {
   );
 }
 
-/** The pairs that get a grade. Between two files without duplicates, each record belongs to one pair at most: the best. */
+/**
+ * The pairs that get a grade. Between two files without duplicates, each record belongs to one pair at most: the best.
+ */
 function find({ records, isLinkage }: Febrl, model: Model): Pair[] {
   const all = records.map(({ features }) => features);
   const frequencies = frequenciesIn(all);

@@ -1,6 +1,6 @@
 /**
- * For each alert, samples at which it fires and samples at which it does not. A series has a sample a minute, or `every`
- * so often, written as promtool does: `0x5 1+2x10` is 0 six times, then 1 and ten more that each add 2.
+ * For each alert, samples at which it fires and samples at which it does not. A series has a sample a minute, or
+ * `every` so often, written as promtool does: `0x5 1+2x10` is 0 six times, then 1 and ten more that each add 2.
  */
 type Samples = Record<string, string>;
 export type Case = {

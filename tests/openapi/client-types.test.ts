@@ -12,7 +12,9 @@ type Service = (typeof services)[number];
 const folder = mkdtempSync(join(tmpdir(), "pm-client-types-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** A program that calls each operation with its examples by openapi-fetch, and takes each example of an answer for one. */
+/**
+ * A program that calls each operation with its examples by openapi-fetch, and takes each example of an answer for one.
+ */
 function programFor({ service, document }: Service): string {
   const lines = operationsOf(document).flatMap((operation) => {
     const { operationId, method, path, parameters, requestBody, responses } = operation;

@@ -1,6 +1,6 @@
 /**
- * One of `npm run check:judges`: openapi-generator makes a client in Java and one in TypeScript from the OpenAPI document
- * of each service, and they compile. Ends with 1 if one does not.
+ * One of `npm run check:judges`: openapi-generator makes a client in Java and one in TypeScript from the OpenAPI
+ * document of each service, and they compile. Ends with 1 if one does not.
  */
 import { globSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -2,8 +2,8 @@
  * `npm run rehearse -- OutboxStuck` rehearses a runbook on the platform that `npm start` runs: it makes the fault from
  * outside, waits until the alert fires and the runbook's query shows the cause, undoes the fault, and waits until the
  * alert is resolved. Several names are rehearsed one after the other, `all` means each. It needs Prometheus. It makes
- * patients, so it is not for a platform with real ones. `--namespace patients` rehearses on the release in that namespace
- * of the cluster at KUBECONFIG.
+ * patients, so it is not for a platform with real ones. `--namespace patients` rehearses on the release in that
+ * namespace of the cluster at KUBECONFIG.
  */
 import { parseArgs } from "node:util";
 import { SERVICES } from "@pm/stack/names";

@@ -1,6 +1,6 @@
 /**
- * What a program outside calls the platform with: the services that people and API clients may call, their messages, and
- * the details of errors. Nothing is generated here.
+ * What a program outside calls the platform with: the services that people and API clients may call, their messages,
+ * and the details of errors. Nothing is generated here.
  */
 export * from "@pm/proto/billing/v1/billing";
 // Answers have it, and it stands among the events.

@@ -1,4 +1,6 @@
-/** `npm pack` runs this. It writes to dist/ what is published: client.ts, and those files of proto/gen that it needs. */
+/**
+ * `npm pack` runs this. It writes to dist/ what is published: client.ts, and those files of proto/gen that it needs.
+ */
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 

@@ -24,7 +24,8 @@ export async function createCheckResults(db: Kysely<unknown>, role: string): Pro
 type Check = "audit_chain" | "ledger";
 
 /**
- * Counts checks as run at this moment, so that their age grows and is noticed although nobody has ever run one; part of a migration.
+ * Counts checks as run at this moment, so that their age grows and is noticed although nobody has ever run one; part of
+ * a migration.
  */
 export async function expectChecks(db: Kysely<unknown>, checks: Check[]): Promise<void> {
   for (const check of checks)

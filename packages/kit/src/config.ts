@@ -71,7 +71,9 @@ export const callerConfig = { ...tokenConfig, AUTH_URL: url, CLIENT_SECRET: z.st
 
 export const serviceUrl = url;
 export const cursorKey = z.string().min(32, "must have at least 32 characters");
-/** The zone whose days are the clinic's: today, the days of invoices and statements, and those of reports by default. */
+/**
+ * The zone whose days are the clinic's: today, the days of invoices and statements, and those of reports by default.
+ */
 export const clinicTimeZone = z
   .string()
   .refine(isTimeZone, "must be the name of an IANA time zone, such as Europe/Berlin or UTC; an offset such as +02:00 is none")

@@ -1,8 +1,8 @@
 /**
  * The currencies of ISO 4217 with the digits of their minor units, as the list of 1 January 2026 has them. Intl is no
  * source for this: it follows CLDR, which counts the digits that people use (0 for HUF), and it lists withdrawn codes.
- * Precious metals, units of account and test codes have no minor units and are left out. `npm run check:judges` compares
- * with the list that PyPI's `iso4217` publishes.
+ * Precious metals, units of account and test codes have no minor units and are left out. `npm run check:judges`
+ * compares with the list that PyPI's `iso4217` publishes.
  */
 
 const codesByDigits: Record<number, string> = {

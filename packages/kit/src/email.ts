@@ -1,4 +1,6 @@
-/** When two e-mail addresses are the same. The only place that decides it, for all that stores or compares addresses. */
+/**
+ * When two e-mail addresses are the same. The only place that decides it, for all that stores or compares addresses.
+ */
 import { domainToASCII } from "node:url";
 
 /**

@@ -98,7 +98,10 @@ export class AppError extends Error {
   }
 }
 
-/** Callers choose the number and the names of wrong fields. Both are bounded, so that an error is never larger than its request. */
+/**
+ * Callers choose the number and the names of wrong fields. Both are bounded, so that an error is never larger than its
+ * request.
+ */
 const maxErrors = 20;
 const maxPathLength = 200;
 

@@ -80,7 +80,9 @@ export function measureHttp(
   httpSeconds.observe({ labels, value: seconds, ...exemplarOf(span) });
 }
 
-/** @param call.method with the service, such as `billing.v1.BillingService/GetBalance`; `code` as its system writes it */
+/**
+ * @param call.method with the service, such as `billing.v1.BillingService/GetBalance`; `code` as its system writes it
+ */
 export function measureRpc(call: { system: string; method: string; code: string }, { span, seconds }: Measured): void {
   const { system, method, code } = call;
   const labels = { rpc_system_name: system, rpc_method: method, rpc_response_status_code: code };

@@ -12,7 +12,10 @@ const turning = /[\u202a-\u202e\u2066-\u2069]/;
  */
 const visible = /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb\u{16fe4}\u{1d159}]/u;
 
-/** What is wrong with a text of a caller, for their eyes; undefined if nothing is. Whether it may be empty is another rule. */
+/**
+ * What is wrong with a text of a caller, for their eyes; undefined if nothing is. Whether it may be empty is another
+ * rule.
+ */
 export function faultOfText(text: string): string | undefined {
   if (text === "" || ascii.test(text)) return undefined;
   if (control.test(text)) return "must not have control characters";
@@ -21,8 +24,8 @@ export function faultOfText(text: string): string | undefined {
 }
 
 /**
- * The same without the slow rules, for documents: a text with a visible character. Written so that regular expressions of
- * other languages read it too, so it lacks the characters above U+FFFF.
+ * The same without the slow rules, for documents: a text with a visible character. Written so that regular expressions
+ * of other languages read it too, so it lacks the characters above U+FFFF.
  */
 export const plainTextPattern = (() => {
   const refused = "\\u0000-\\u001F\\u007F-\\u009F\\u202A-\\u202E\\u2066-\\u2069";

@@ -28,7 +28,7 @@ type ServiceParts<Tables> = {
   log: Logger;
   lifecycle: Lifecycle;
   settings: DatabaseSettings;
-  database: Database<Tables>;
+  db: Database<Tables>;
   kafka: Kafka;
   audit: AuditTrail;
   /** Publishes the outbox; wake it after every commit that wrote to the outbox. */
@@ -56,22 +56,23 @@ export function startService<Tables>(options: {
   const { config, lingerMs } = options;
   const { service, log, lifecycle } = startStateless(options);
   const settings = databaseSettings(config);
-  const database = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL_SIZE, applicationName: service, log, lifecycle });
-  showStatistics(database.pool);
-  showChecks(database.pool, config.EXPECTED_CHECKS);
+  const db = openDatabase<Tables>({ settings, poolSize: config.DATABASE_POOL_SIZE, applicationName: service, log, lifecycle });
+  showStatistics(db.pool);
+  showChecks(db.pool, config.EXPECTED_CHECKS);
   const kafka = createKafka(kafkaSettings(service, config), log);
   const sender = createSender(kafka);
-  const relay = startRelay({ database, settings, sender, service, ...(lingerMs !== undefined && { lingerMs }), log, lifecycle });
-  startAuditSealer({ database, settings, log, lifecycle });
-  return { service, log, lifecycle, settings, database, kafka, audit: createAuditTrail(database), relay };
+  const relay = startRelay({ db, settings, sender, service, ...(lingerMs !== undefined && { lingerMs }), log, lifecycle });
+  startAuditSealer({ db, settings, log, lifecycle });
+  return { service, log, lifecycle, settings, db, kafka, audit: createAuditTrail(db), relay };
 }
 
 /** Nobody's tokens are revoked, as far as this process knows. */
 const unknownRevocations: KnownRevocations = { isRevoked: () => false, onRevoked: () => () => undefined };
 
 /**
- * Verifies the signature and the expiry of tokens, for a service that passes each request on with its caller's token. The
- * services behind it know which sessions have ended and refuse their tokens, so this one needs neither Kafka nor a secret.
+ * Verifies the signature and the expiry of tokens, for a service that passes each request on with its caller's token.
+ * The services behind it know which sessions have ended and refuse their tokens, so this one needs neither Kafka nor a
+ * secret.
  */
 export function createPassingVerifier(config: Config<typeof tokenConfig> & { AUTH_URL: string }): Verifier {
   const { AUTH_URL: authUrl, AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience } = config;

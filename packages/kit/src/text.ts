@@ -47,7 +47,9 @@ export function requireUtf8(bytes: Uint8Array): void {
 /** No form of ours has more than ten fields. */
 const maxFormFields = 1_000;
 
-/** Checks the body of a form before it is decoded. @throws AppError that names the first wrong field, or says the bound */
+/**
+ * Checks the body of a form before it is decoded. @throws AppError that names the first wrong field, or says the bound
+ */
 export function requireUtf8Form(bytes: Uint8Array): void {
   const text = Buffer.from(bytes).toString();
   if (text.split("&", maxFormFields + 1).length > maxFormFields) throw wrong("", "has more than 1,000 fields");

@@ -29,17 +29,17 @@ let count = 0;
 
 beforeEach(async () => {
   const { databaseUrl, migrationDatabaseUrl } = await postgres.createDatabase("audited", `audited_${++count}`);
-  const database = openDatabase<unknown>({ settings: { url: migrationDatabaseUrl }, poolSize: 4, applicationName: "owner", log });
-  owner = database.pool;
-  await createAuditTables(database.kysely, "audited");
-  await createAuditPatients(database.kysely, "audited");
-  await divideTrail(database.kysely, "audited", log);
+  const db = openDatabase<unknown>({ settings: { url: migrationDatabaseUrl }, poolSize: 4, applicationName: "owner", log });
+  owner = db.pool;
+  await createAuditTables(db.kysely, "audited");
+  await createAuditPatients(db.kysely, "audited");
+  await divideTrail(db.kysely, "audited", log);
   const pool = new Pool({ connectionString: databaseUrl, max: 16 });
   // The server may close a connection while the pool closes it.
   pool.on("error", () => undefined);
   runtime = pool;
   closers.push(
-    () => database.kysely.destroy(),
+    () => db.kysely.destroy(),
     () => pool.end(),
   );
 });
@@ -135,13 +135,13 @@ test("the runtime role can neither change nor delete an entry or a block", async
 
 test("a burst of reads leaves an entry for each, in a few inserts", async () => {
   const url = `${runtime.options.connectionString}`;
-  const database = openDatabase<unknown>({ settings: { url }, poolSize: 4, applicationName: "reader", log });
-  const trail = createAuditTrail(database);
+  const db = openDatabase<unknown>({ settings: { url }, poolSize: 4, applicationName: "reader", log });
+  const trail = createAuditTrail(db);
   const read = (n: number) => ({ actorId: "somebody", action: "thing.read", subject: `${n}`, requestId: `r${n}`, details: { version: n } });
   await Promise.all(Array.from({ length: 1_000 }, (_, n) => trail.record(read(n))));
   // A transaction id for each insert.
   const counts = "select count(*)::int as entries, count(distinct subject)::int as subjects, count(distinct xmin::text)::int as inserts";
   expect((await runtime.query(`${counts} from audit_entries`)).rows).toEqual([{ entries: 1_000, subjects: 1_000, inserts: 4 }]);
-  await database.pool.end();
+  await db.pool.end();
   await expect(trail.record(read(1_001))).rejects.toThrow();
 });

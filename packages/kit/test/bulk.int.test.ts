@@ -7,14 +7,14 @@ import { defineBulkInput } from "../src/postgres/bulk.ts";
 import { type Database, openDatabase } from "../src/postgres/database.ts";
 
 const postgres = await startPostgres({ durable: false });
-let database: Database<unknown>;
+let db: Database<unknown>;
 
 beforeAll(async () => {
   const { databaseUrl } = await postgres.createDatabase("columns");
-  database = openDatabase({ settings: { url: databaseUrl }, poolSize: 1, applicationName: "test", log: createLogger("test", "silent") });
+  db = openDatabase({ settings: { url: databaseUrl }, poolSize: 1, applicationName: "test", log: createLogger("test", "silent") });
 });
 afterAll(async () => {
-  await database.kysely.destroy();
+  await db.kysely.destroy();
   await postgres.stop();
 });
 
@@ -70,7 +70,7 @@ const row: fc.Arbitrary<Row> = fc.record({
 test("Postgres reads from the arrays of columns what was put into them, whatever it looks like and however much it is", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(row, { size: "+1" }), async (rows) => {
-      const echoed = await database.query<Row>(echo, columns.collect(rows).values());
+      const echoed = await db.query<Row>(echo, columns.collect(rows).values());
       expect(echoed.map((each) => ({ ...each, bytes: [...each.bytes] }))).toEqual(
         rows.map((each) => ({ ...each, bytes: [...each.bytes] })),
       );
@@ -81,9 +81,9 @@ test("Postgres reads from the arrays of columns what was put into them, whatever
 test("a statement may be sent again, with more rows", async () => {
   const [first, second] = fc.sample(row, { numRuns: 2, seed: 1 }) as [Row, Row];
   const collected = columns.collect([first]);
-  expect(await database.query(echo, collected.values())).toHaveLength(1);
+  expect(await db.query(echo, collected.values())).toHaveLength(1);
   collected.add(second);
-  expect(await database.query<Row>(echo, collected.values())).toMatchObject([{ id: first.id }, { id: second.id }]);
+  expect(await db.query<Row>(echo, collected.values())).toMatchObject([{ id: first.id }, { id: second.id }]);
 });
 
 test.each([

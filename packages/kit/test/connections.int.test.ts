@@ -39,7 +39,7 @@ test("a command waits for Postgres while it is busy", async () => {
 });
 
 test("a request does not", async () => {
-  const database = openDatabase({ settings: { url }, poolSize: 1, applicationName: "busy", log: createLogger("test", "silent") });
-  await expect(database.pool.query("select 1")).rejects.toThrow(/timeout/);
-  await database.kysely.destroy();
+  const db = openDatabase({ settings: { url }, poolSize: 1, applicationName: "busy", log: createLogger("test", "silent") });
+  await expect(db.pool.query("select 1")).rejects.toThrow(/timeout/);
+  await db.kysely.destroy();
 });

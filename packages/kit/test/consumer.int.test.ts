@@ -21,7 +21,7 @@ import { testLifecycle } from "./lifecycle.ts";
 const log = createLogger("test", "silent");
 const groupId = "numbers";
 let urls: TestDatabase;
-let database: Database<unknown>;
+let db: Database<unknown>;
 let kafka: Kafka;
 let sender: Sender;
 let topic: string;
@@ -33,17 +33,17 @@ let held: Promise<void> | undefined;
 const poison = new Set(["bad"]);
 /** What `apply` was called with: the texts of each transaction. */
 let transactions: string[][] = [];
-const apply: Apply<unknown> = async (events, transaction) => {
+const apply: Apply<unknown> = async (events, tx) => {
   transactions.push(events.map((event) => Buffer.from(event.value).toString()));
   for (const event of events) {
     const text = Buffer.from(event.value).toString();
     if (text === "held") await held;
     if (poison.has(text)) throw new Error("this number cannot be read");
-    await sql`insert into numbers (id, key, text) values (${event.id}, ${event.key}, ${text}) on conflict do nothing`.execute(transaction);
+    await sql`insert into numbers (id, key, text) values (${event.id}, ${event.key}, ${text}) on conflict do nothing`.execute(tx);
   }
 };
 const numbers = async (key: string) =>
-  (await sql<{ text: string }>`select text from numbers where key = ${key} order by position`.execute(database.kysely)).rows.map(
+  (await sql<{ text: string }>`select text from numbers where key = ${key} order by position`.execute(db.kysely)).rows.map(
     (row) => row.text,
   );
 const message = (key: string, text: string, id: string = randomUUID()) => ({
@@ -65,14 +65,14 @@ beforeAll(async () => {
   await sql`grant select, insert on numbers to numbers`.execute(owner.kysely);
   await owner.kysely.destroy();
   const settings = { url: urls.databaseUrl };
-  database = openDatabase({ settings, poolSize: 5, applicationName: "test", log, lifecycle });
+  db = openDatabase({ settings, poolSize: 5, applicationName: "test", log, lifecycle });
   const broker = await testKafka();
   topic = await broker.freshTopic("numbers.v1");
   kafka = createKafka({ brokers: broker.brokers, clientId: "test" }, log);
   sender = createSender(kafka);
   lifecycle.onClose("sender", () => sender.close());
-  const relay = startRelay({ database, settings, sender: createSender(kafka), service: "numbers", log, lifecycle });
-  startGroupConsumer({ kafka, groupId, topics: [topic], database, apply, relay, log, lifecycle, maxTries: 2 });
+  const relay = startRelay({ db, settings, sender: createSender(kafka), service: "numbers", log, lifecycle });
+  startGroupConsumer({ kafka, groupId, topics: [topic], db, apply, relay, log, lifecycle, maxTries: 2 });
 });
 
 afterAll(async () => {
@@ -117,7 +117,7 @@ test("a poisonous event waits as a dead letter with the later ones of its key; o
     "4: follows a dead letter of its key",
   ]);
 
-  const letters = createDeadLetters({ database, groupId, apply });
+  const letters = createDeadLetters({ db, groupId, apply });
   const waiting = await letters.list({ state: "waiting", limit: 10 });
   expect(waiting.map(({ tries, key }) => [key, tries])).toEqual([
     ["ill", 0],
@@ -135,7 +135,7 @@ test("a poisonous event waits as a dead letter with the later ones of its key; o
 
 test("a message that is no event becomes a dead letter at once, and a discarded letter stays away when it is delivered again", async () => {
   await sender.send([{ topic, messages: [{ key: "odd", value: Buffer.from("x"), headers: {} }] }]);
-  const letters = createDeadLetters({ database, groupId, apply });
+  const letters = createDeadLetters({ db, groupId, apply });
   await until(async () => {
     const [letter] = await letters.list({ state: "waiting", topic, limit: 1 });
     expect(letter).toMatchObject({ key: "odd", reason: "the header ce_id is not a UUID" });
@@ -146,7 +146,7 @@ test("a message that is no event becomes a dead letter at once, and a discarded 
 });
 
 test("events of several partitions share a transaction, and a poisonous one costs those beside it a few more", async () => {
-  const letters = createDeadLetters({ database, groupId, apply });
+  const letters = createDeadLetters({ db, groupId, apply });
   const waiting = () => letters.list({ state: "waiting", limit: 10 });
   transactions = [];
   const keys = Array.from({ length: 120 }, (_, number) => `shared-${number}`);
@@ -169,19 +169,19 @@ test("events of several partitions share a transaction, and a poisonous one cost
 test("a letter that is being replayed cannot be discarded as well", async () => {
   poison.add("twice");
   await send("contested", "twice");
-  const letters = createDeadLetters({ database, groupId, apply });
+  const letters = createDeadLetters({ db, groupId, apply });
   const waiting = () => letters.list({ state: "waiting", topic, limit: 10 });
   await until(async () => expect((await waiting()).map(({ key }) => key)).toEqual(["contested"]));
   const id = (await waiting())[0]?.id ?? "";
   poison.delete("twice");
   const [begun, mayEnd] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const slowly = createDeadLetters({
-    database,
+    db,
     groupId,
-    async apply(events, transaction) {
+    async apply(events, tx) {
       begun.resolve();
       await mayEnd.promise;
-      await apply(events, transaction);
+      await apply(events, tx);
     },
   });
   const replaying = slowly.replay(id);

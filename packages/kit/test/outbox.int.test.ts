@@ -11,7 +11,7 @@ import { testLifecycle } from "./lifecycle.ts";
 
 const log = createLogger("test", "silent");
 const [postgres, broker] = await Promise.all([startPostgres({ durable: false }), startKafka()]);
-let database: Database<unknown>;
+let db: Database<unknown>;
 let kafka: Kafka;
 let url: string;
 const lifecycle = testLifecycle();
@@ -22,7 +22,7 @@ beforeAll(async () => {
   await createOutboxTable(owner.kysely, "relayed");
   await owner.kysely.destroy();
   url = urls.databaseUrl;
-  database = openDatabase({ settings: { url }, poolSize: 20, applicationName: "test", log, lifecycle });
+  db = openDatabase({ settings: { url }, poolSize: 20, applicationName: "test", log, lifecycle });
   kafka = createKafka({ brokers: broker.brokers, clientId: "test" }, log);
   await broker.createTopics([{ topic: "relayed.v1", partitions: 3 }]);
 });
@@ -52,15 +52,13 @@ test("every committed row arrives once and in order per key, with two relays, la
       await commitOffsetsIfNecessary();
     },
   });
-  const relays = [1, 2].map(() =>
-    startRelay({ database, settings: { url }, sender: createSender(kafka), service: "test", log, lifecycle }),
-  );
+  const relays = [1, 2].map(() => startRelay({ db, settings: { url }, sender: createSender(kafka), service: "test", log, lifecycle }));
 
   const written: string[] = [];
   const keys = Array.from({ length: 20 }, () => randomUUID());
   const writeKey = async (key: string): Promise<void> => {
     for (let n = 0; n < 50; n++) {
-      const client = await database.pool.connect();
+      const client = await db.pool.connect();
       try {
         await client.query("begin");
         const eventId = randomUUID();
@@ -93,7 +91,7 @@ test("every committed row arrives once and in order per key, with two relays, la
     const firstSeen = [...new Set(seen.filter((event) => event.key === key).map((event) => event.n))];
     expect(firstSeen).toEqual([...firstSeen].sort((a, b) => a - b));
   }
-  await expect.poll(async () => (await database.pool.query("select count(*)::int as n from outbox")).rows[0].n).toBe(0);
+  await expect.poll(async () => (await db.pool.query("select count(*)::int as n from outbox")).rows[0].n).toBe(0);
 });
 
 test("events that together are larger than a broker takes in one batch arrive in parts, in their order", { timeout: 60_000 }, async () => {
@@ -109,9 +107,9 @@ test("events that together are larger than a broker takes in one batch arrive in
       await commitOffsetsIfNecessary();
     },
   });
-  await database.pool.query(`insert into outbox (event_id, topic, key, type, payload, traceparent)
+  await db.pool.query(`insert into outbox (event_id, topic, key, type, payload, traceparent)
     select gen_random_uuid(), 'large.v1', 'one', 'large.v1.Written', convert_to(lpad(n::text, 5, '0') || repeat('x', 10000), 'UTF8'), '' from generate_series(1, 450) n`);
-  startRelay({ database, settings: { url }, sender: createSender(kafka), service: "test", log, lifecycle }).wake();
+  startRelay({ db, settings: { url }, sender: createSender(kafka), service: "test", log, lifecycle }).wake();
   await expect.poll(() => new Set(seen).size, { timeout: 30_000 }).toBe(450);
   const firstSeen = [...new Set(seen)];
   expect(firstSeen).toEqual(firstSeen.toSorted((a, b) => a - b));

@@ -114,7 +114,7 @@ test("a batch is a span of the first sampled request, links to all, and is linke
 
 test("statements are spans by their names, alone, in transactions and by kysely, without values", async () => {
   const { databaseUrl, drop } = await testDatabase("traced");
-  const database = openDatabase<{ pg_class: { relname: string } }>({
+  const db = openDatabase<{ pg_class: { relname: string } }>({
     settings: { url: databaseUrl },
     poolSize: 2,
     applicationName: "t",
@@ -122,15 +122,15 @@ test("statements are spans by their names, alone, in transactions and by kysely,
   });
   const statement = { name: "find_thing", text: "select $1::text" };
   handle = async () => {
-    await database.query(statement, ["ada"]);
-    await inTransaction(database, async ({ query, kysely }) => {
+    await db.query(statement, ["ada"]);
+    await inTransaction(db, async ({ query, kysely }) => {
       await query(statement, ["ada"]);
       await kysely.selectFrom("pg_class").select("relname").where("relname", "=", "ada").execute();
       await sql`select ${"ada"}`.execute(kysely);
     });
   };
   expect((await get(sampled())).status).toBe(200);
-  await database.kysely.destroy();
+  await db.kysely.destroy();
   await drop();
   await arrived(5);
   const request = named("GET /things/{id}");

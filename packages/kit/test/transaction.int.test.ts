@@ -14,7 +14,7 @@ type Tables = { numbers: { id: number; value: number } } & AuditTables & OutboxT
 const log = createLogger("test", "silent");
 const urls = await testDatabase("transactions");
 let owner: Database<Tables>;
-let database: Database<Tables>;
+let db: Database<Tables>;
 
 beforeAll(async () => {
   owner = openDatabase({ settings: { url: urls.migrationDatabaseUrl }, poolSize: 2, applicationName: "owner", log });
@@ -22,19 +22,19 @@ beforeAll(async () => {
   await createOutboxTable(owner.kysely as never, "transactions");
   await owner.pool.query("create table numbers (id int primary key, value int not null)");
   await owner.pool.query("grant select, insert, update, delete on numbers to transactions");
-  database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
+  db = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
 });
 beforeEach(async () => {
-  await database.pool.query("delete from numbers");
-  await database.pool.query("insert into numbers values (1, 0), (2, 0)");
+  await db.pool.query("delete from numbers");
+  await db.pool.query("insert into numbers values (1, 0), (2, 0)");
 });
 afterAll(async () => {
-  await database.kysely.destroy();
+  await db.kysely.destroy();
   await owner.kysely.destroy();
   await urls.drop();
 });
 
-const values = async () => (await database.pool.query("select value from numbers order by id")).rows.map(({ value }) => value);
+const values = async () => (await db.pool.query("select value from numbers order by id")).rows.map(({ value }) => value);
 const add = (tx: Transaction<Tables>, id: number) =>
   tx.query({ name: "add", text: "update numbers set value = value + 1 where id = $1" }, [id]);
 
@@ -44,13 +44,13 @@ test("named statements and built queries of one transaction commit together, and
     await tx.kysely.updateTable("numbers").set({ value: 7 }).where("id", "=", 2).execute();
     return (await tx.kysely.selectFrom("numbers").select("value").orderBy("id").execute()).map((row) => row.value);
   };
-  const failing = inTransaction(database, async (tx) => {
+  const failing = inTransaction(db, async (tx) => {
     expect(await both(tx)).toEqual([1, 7]);
     throw new Error("changed its mind");
   });
   await expect(failing).rejects.toThrow("changed its mind");
   expect(await values()).toEqual([0, 0]);
-  expect(await inTransaction(database, both)).toEqual([1, 7]);
+  expect(await inTransaction(db, both)).toEqual([1, 7]);
   expect(await values()).toEqual([1, 7]);
 });
 
@@ -63,7 +63,7 @@ test("of two transactions that lock each other out, both are carried out", async
     await bothHaveTheFirst;
     await add(tx, second);
   };
-  await Promise.all([inTransaction(database, work(1, 2)), inTransaction(database, work(2, 1))]);
+  await Promise.all([inTransaction(db, work(1, 2)), inTransaction(db, work(2, 1))]);
   expect(await values()).toEqual([2, 2]);
   expect(meeting).toBe(3);
 });
@@ -72,7 +72,7 @@ test("work that conflicts every time is given up with an error that the caller m
   let tries = 0;
   const losing = () => {
     tries++;
-    return database.pool.query("insert into numbers values (1, 0)");
+    return db.pool.query("insert into numbers values (1, 0)");
   };
   const isConflict = (error: unknown) => error instanceof Error && "code" in error && error.code === "23505";
   await expect(retryConflicts(losing, { tries: 2, isConflict })).rejects.toEqual(
@@ -85,9 +85,9 @@ test("work that conflicts every time is given up with an error that the caller m
 
 test("a connection whose transaction failed is used again", async () => {
   for (let i = 0; i < 10; i++)
-    await expect(inTransaction(database, (tx) => tx.query({ name: "nonsense", text: "select * from nothing" }, []))).rejects.toThrow();
-  expect(database.pool.totalCount).toBeLessThanOrEqual(4);
-  expect(database.pool.idleCount).toBe(database.pool.totalCount);
+    await expect(inTransaction(db, (tx) => tx.query({ name: "nonsense", text: "select * from nothing" }, []))).rejects.toThrow();
+  expect(db.pool.totalCount).toBeLessThanOrEqual(4);
+  expect(db.pool.idleCount).toBe(db.pool.totalCount);
 });
 
 test("audit entries and events are written in their order, with the transaction that they belong to", async () => {
@@ -102,11 +102,11 @@ test("audit entries and events are written in their order, with the transaction 
     await insertAuditEntries(tx, []);
     await insertOutboxEvents(tx, []);
   };
-  await expect(inTransaction(database, async (tx) => Promise.reject(await write(tx)))).rejects.toBeUndefined();
-  await inTransaction(database, write);
-  const events = await database.kysely.selectFrom("outbox").selectAll().orderBy("id").execute();
+  await expect(inTransaction(db, async (tx) => Promise.reject(await write(tx)))).rejects.toBeUndefined();
+  await inTransaction(db, write);
+  const events = await db.kysely.selectFrom("outbox").selectAll().orderBy("id").execute();
   expect(events.map(({ type, payload }) => [type, payload[0]])).toEqual([1, 2, 3].map((n) => ["numbers.v1.number_added", n]));
-  const entries = await database.kysely.selectFrom("audit_entries").selectAll().orderBy("id").execute();
+  const entries = await db.kysely.selectFrom("audit_entries").selectAll().orderBy("id").execute();
   expect(entries).toMatchObject([
     { actor: "ada", action: "number.added", subject: "1", request_id: "request-1", details: {} },
     { details: { by: 'a "person"' } },

@@ -91,8 +91,8 @@ async function main(): Promise<void> {
       gateway: observers?.gateway ?? {},
       env: {
         all: { ...clinic, ...(process.env.LOG_LEVEL && { LOG_LEVEL: process.env.LOG_LEVEL }), ...observers?.env },
-        // Few people have a mail server at hand, so auth prints its mails (invitations, resets) into its log. Whoever can
-        // reach this machine may sign up, and go on as a user.
+        // Few people have a mail server at hand, so auth prints its mails (invitations, resets) into its log. Whoever
+        // can reach this machine may sign up, and go on as a user.
         auth: { MAIL_URL: "print:", SIGNUP: "open", SIGNUP_ROLE: "user" },
       },
     });

@@ -1,6 +1,6 @@
 /**
- * `npm run trace -- <x-request-id or trace id>` prints the trace of a request as a tree: when each span began, how long it
- * took, of which process it is. It reads what `npm start -- --observe` has collected in this folder.
+ * `npm run trace -- <x-request-id or trace id>` prints the trace of a request as a tree: when each span began, how long
+ * it took, of which process it is. It reads what `npm start -- --observe` has collected in this folder.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";

@@ -27,34 +27,34 @@ const config = readConfig();
 const clinicTimeZone = config.CLINIC_TIME_ZONE;
 const groupId = "analytics";
 const parts = startService<Tables>({ service: "analytics", config });
-const { log, lifecycle, settings, database, kafka, audit, relay } = parts;
+const { log, lifecycle, settings, db, kafka, audit, relay } = parts;
 const { verifier, serviceToken } = connectToAuth(parts, config);
 
-const deadLetters = createDeadLetters({ database, groupId, apply: applyEvents });
-const rebuilds = createRebuilds({ database, groupId, log });
-const rebuilder = createRebuilder(database.kysely, { settings, groupId, logLevel: config.LOG_LEVEL });
+const deadLetters = createDeadLetters({ db, groupId, apply: applyEvents });
+const rebuilds = createRebuilds({ db, groupId, log });
+const rebuilder = createRebuilder(db.kysely, { settings, groupId, logLevel: config.LOG_LEVEL });
 const rebuildLeader = runAsLeader({
   name: "analytics_rebuild",
   settings,
-  pool: database.pool,
+  pool: db.pool,
   pollMs: 2_000,
   step: rebuilder.step,
   log,
   lifecycle,
 });
 lifecycle.onClose("rebuild", rebuilder.stop);
-const publisher = createPublisher({ database, groupId, clinicTimeZone, now: Date.now, log });
+const publisher = createPublisher({ db, groupId, clinicTimeZone, now: Date.now, log });
 runAsLeader({
   name: "analytics_publications",
   settings,
-  pool: database.pool,
+  pool: db.pool,
   pollMs: 60_000,
   step: publisher.step,
   log,
   lifecycle,
 });
 const consistency = createConsistency({
-  database,
+  db,
   deadLetters,
   patientUrl: config.PATIENT_URL,
   billingUrl: config.BILLING_URL,
@@ -62,17 +62,17 @@ const consistency = createConsistency({
   serviceToken,
   offsets: () => offsetsOf(kafka, [...streams]),
 });
-startComparing({ consistency, settings, database, log, lifecycle });
+startComparing({ consistency, settings, db, log, lifecycle });
 
-const reports = createReports({ database, now: Date.now, clinicTimeZone });
+const reports = createReports({ db, now: Date.now, clinicTimeZone });
 const charts = createCharts(lifecycle);
 const sessions = createDashboardSessions({ authUrl: config.AUTH_URL, verifier, secret: config.CLIENT_SECRET, now: Date.now });
 const rest = createRestApp({ ...parts, ...about, verifier });
 registerReports(rest, { reports, charts, audit });
 registerOperations(rest, { audit, deadLetters, rebuilds, consistency, wakeRebuilder: rebuildLeader.wake });
-registerErasures(rest, { database });
+registerErasures(rest, { db });
 registerTrail(rest, parts);
 registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone, now: Date.now });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });
 
-startGroupConsumer({ kafka, groupId, topics: [...streams], database, apply: applyEvents, relay, log, lifecycle });
+startGroupConsumer({ kafka, groupId, topics: [...streams], db, apply: applyEvents, relay, log, lifecycle });

@@ -23,7 +23,7 @@ import type { AnalyticsDatabase } from "../src/tables.ts";
 import { applyBatch, billingEvent, money } from "./testing.ts";
 
 const log = createLogger("test", "silent");
-let database: AnalyticsDatabase;
+let db: AnalyticsDatabase;
 let app: RestApp["app"];
 let closeCharts: () => unknown;
 let drop: () => Promise<void>;
@@ -47,9 +47,9 @@ const sessions = { viewer: async () => ({ caller, cookie: undefined }) } as unkn
 beforeAll(async () => {
   const urls = await testDatabase("analytics");
   drop = urls.drop;
-  database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
+  db = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
   const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
-  const audit = createAuditTrail(database);
+  const audit = createAuditTrail(db);
   const rest = createRestApp({
     service: "analytics",
     ...about,
@@ -60,18 +60,18 @@ beforeAll(async () => {
   });
   const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
   const now = () => Date.parse("2026-11-21T12:00:00Z");
-  const reports = createReports({ database, now, clinicTimeZone: "UTC" });
+  const reports = createReports({ db, now, clinicTimeZone: "UTC" });
   registerReports(rest, { reports, charts, audit });
   registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone: "UTC", now });
   app = rest.app;
 });
 afterAll(async () => {
   await closeCharts();
-  await database.kysely.destroy();
+  await db.kysely.destroy();
   await drop();
 });
 
-const apply = (events: ConsumedEvent[]) => applyBatch(database, events);
+const apply = (events: ConsumedEvent[]) => applyBatch(db, events);
 
 async function textOf(path: string): Promise<string> {
   const response = await app.request(path);
@@ -223,7 +223,7 @@ test("thousands of amounts at the bounds add up exactly in every report, chart a
 test("a sum that 64 bits do not hold is exact within a quarter of an hour, and after a rebuild", { timeout: 240_000 }, async () => {
   const step = { amount: 2n ** 53n, minute: 100, next: "nothing" } as const;
   await countAndExpect(Array.from({ length: 1_500 }, (_, account) => ({ ...step, account })));
-  const rebuilds = createRebuilds({ database, groupId: "analytics", log });
+  const rebuilds = createRebuilds({ db, groupId: "analytics", log });
   await rebuilds.request();
   await rebuilds.step();
   for (const [currency, expected] of used) await expectEverywhere(currency, expected);
@@ -239,7 +239,7 @@ test("what an earlier release counted whole adds up with what is counted in part
   const [charge, voided, other] = events;
   await apply([charge, other].filter((event) => event !== undefined));
   const parts = "like $1 || ' ×%'";
-  await database.pool.query(
+  await db.pool.query(
     `insert into rollups (generation, measure, grain, slot, value, amount, by_quarter)
       select generation, measure, grain, slot, $1::text, amount * 4294967296, array(select unnest(by_quarter) * 4294967296)
       from rollups where value ${parts}
@@ -248,7 +248,7 @@ test("what an earlier release counted whole adds up with what is counted in part
           then array(select a + b from unnest(rollups.by_quarter, excluded.by_quarter) as q(a, b)) end`,
     [currency],
   );
-  await database.pool.query(`delete from rollups where value ${parts}`, [currency]);
+  await db.pool.query(`delete from rollups where value ${parts}`, [currency]);
   await apply([voided].filter((event) => event !== undefined));
   await expectEverywhere(currency, expected);
 });

@@ -21,7 +21,7 @@ export type App = Awaited<ReturnType<typeof openAnalytics>>;
 /** @param clock is read for every request, so a test may change it */
 export async function openAnalytics(clock: { now: number }, clinicTimeZone: string) {
   const urls = await testDatabase("analytics");
-  const database: AnalyticsDatabase = openDatabase<Tables>({
+  const db: AnalyticsDatabase = openDatabase<Tables>({
     settings: { url: urls.databaseUrl },
     poolSize: 4,
     applicationName: "test",
@@ -40,17 +40,17 @@ export async function openAnalytics(clock: { now: number }, clinicTimeZone: stri
   };
   const sessions = { viewer: async (cookie?: string) => ({ caller: callerWith(scopesIn(cookie)) }) } as unknown as DashboardSessions;
   const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
-  const audit = createAuditTrail(database);
+  const audit = createAuditTrail(db);
   let closeCharts: () => unknown = () => undefined;
   const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
-  const reports = createReports({ database, now, clinicTimeZone });
+  const reports = createReports({ db, now, clinicTimeZone });
   const rest = createRestApp({ service: "analytics", ...about, log, lifecycle, verifier, audit });
   registerReports(rest, { reports, charts, audit });
   registerDashboard(rest, { reports, charts, sessions, audit, clinicTimeZone, now });
-  const createOwnPublisher = () => createPublisher({ database, groupId: "analytics", clinicTimeZone, now, log });
+  const createOwnPublisher = () => createPublisher({ db, groupId: "analytics", clinicTimeZone, now, log });
   const publisher = createOwnPublisher();
   return {
-    database,
+    db,
     urls,
     createPublisher: createOwnPublisher,
     /** Makes every publication that is due. */
@@ -63,7 +63,7 @@ export async function openAnalytics(clock: { now: number }, clinicTimeZone: stri
       await rest.app.request(path, { headers: { cookie: `${cookieName}=${encodeURIComponent(scopes)}` } }),
     async close(): Promise<void> {
       await closeCharts();
-      await database.kysely.destroy();
+      await db.kysely.destroy();
       await urls.drop();
     },
   };

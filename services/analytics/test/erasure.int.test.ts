@@ -1,4 +1,6 @@
-/** Erasing a patient in analytics: totals stay, breakdowns say "unknown", live and after a rebuild, and no value stays. */
+/**
+ * Erasing a patient in analytics: totals stay, breakdowns say "unknown", live and after a rebuild, and no value stays.
+ */
 import { randomUUID } from "node:crypto";
 import { verifyAudit } from "@pm/kit/audit/verify";
 import type { ConsumedEvent } from "@pm/kit/kafka/event";
@@ -15,42 +17,42 @@ import type { AnalyticsDatabase } from "../src/tables.ts";
 import { applyBatch, billingEvent, idOf, money, patientEvent, registered } from "./testing.ts";
 
 const log = createLogger("test", "silent");
-let database: AnalyticsDatabase;
+let db: AnalyticsDatabase;
 let migrationDatabaseUrl: string;
 let drop: () => Promise<void>;
 beforeAll(async () => {
   const urls = await testDatabase("analytics");
   ({ migrationDatabaseUrl, drop } = urls);
-  database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
+  db = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
 });
 afterAll(async () => {
-  await database.kysely.destroy();
+  await db.kysely.destroy();
   await drop();
 });
 
-const apply = (...events: ConsumedEvent[]) => applyBatch(database, events);
+const apply = (...events: ConsumedEvent[]) => applyBatch(db, events);
 const asOwner = (text: string, values: unknown[] = []) =>
   query(migrationDatabaseUrl, async (client) => (await client.query(text, values)).rows);
 const erased = (patient: string, version: number, at = "2026-05-01T10:00:00Z") =>
   patientEvent(patient, version, { at }, { case: "erased", value: { erasureId: idOf(`erasure of ${patient}`) } });
 const rollups = async () => {
-  const generation = await activeGeneration(database.kysely);
+  const generation = await activeGeneration(db.kysely);
   const text = `select measure, grain, slot, value, amount::text, by_quarter::text from rollups
     where generation = $1 and (amount <> 0 or 0 <> any(by_quarter)) order by 1, 2, 3, 4`;
-  return (await database.pool.query(text, [generation])).rows;
+  return (await db.pool.query(text, [generation])).rows;
 };
 async function rebuild() {
-  const rebuilds = createRebuilds({ database, groupId: "analytics", log });
+  const rebuilds = createRebuilds({ db, groupId: "analytics", log });
   await rebuilds.request();
   await rebuilds.step();
   return rebuilds;
 }
 /** Sums of a measure over all days, by value. */
 async function sums(measure: string): Promise<Record<string, number>> {
-  const generation = await activeGeneration(database.kysely);
+  const generation = await activeGeneration(db.kysely);
   const text = `select value, sum(amount)::int as n from rollups where generation = $1 and measure = $2 and grain in (1, 2)
     and grain = (select max(grain) from rollups where generation = $1 and measure = $2 and grain <= 2) group by value having sum(amount) <> 0`;
-  return Object.fromEntries((await database.pool.query(text, [generation, measure])).rows.map(({ value, n }) => [value, n]));
+  return Object.fromEntries((await db.pool.query(text, [generation, measure])).rows.map(({ value, n }) => [value, n]));
 }
 test("the person moves to unknown in every breakdown, totals stay, and a rebuild gives the same", async () => {
   const totals = async () => [await sums("patients.registered"), await sums("billing.charged")];
@@ -79,7 +81,7 @@ test("the person moves to unknown in every breakdown, totals stay, and a rebuild
   const live = await rollups();
   await rebuild();
   expect(await rollups()).toEqual(live);
-  expect(await verifyAudit(database.pool)).toMatchObject({ intact: true });
+  expect(await verifyAudit(db.pool)).toMatchObject({ intact: true });
 });
 
 test("an event that comes after the erasure, or again, changes nothing and leaves no value", async () => {
@@ -146,12 +148,12 @@ test("whatever happened to some patients, in whatever order: with erasures, live
 
 test("a rebuild during which somebody is erased begins again", async () => {
   await apply(registered("while", "2026-03-02T10:00:00Z", { city: "Whileville" }));
-  const idle = 1 - (await activeGeneration(database.kysely));
-  const rebuilds = createRebuilds({ database, groupId: "analytics", log });
+  const idle = 1 - (await activeGeneration(db.kysely));
+  const rebuilds = createRebuilds({ db, groupId: "analytics", log });
   await rebuilds.request();
   // Locks stop it after it has read this patient, and before it writes what it has read.
   const lock = async (table: string) => {
-    const client = await database.pool.connect();
+    const client = await db.pool.connect();
     await client.query(`begin; lock table ${table} in share mode`);
     return async () => {
       await client.query("commit");
@@ -204,5 +206,5 @@ test("the service can change events by the function alone", async () => {
     "insert into erasures (patient_id, erasure_id) values (gen_random_uuid(), gen_random_uuid())",
     "update audit_entries set details = '{}'",
   ];
-  for (const text of denied) await expect(database.pool.query(text), text).rejects.toMatchObject({ code: "42501" });
+  for (const text of denied) await expect(db.pool.query(text), text).rejects.toMatchObject({ code: "42501" });
 });

@@ -15,23 +15,22 @@ import type { AnalyticsDatabase } from "../src/tables.ts";
 import { billingEvent, idOf, patientEvent, registered } from "./testing.ts";
 
 const log = createLogger("test", "silent");
-let database: AnalyticsDatabase;
+let db: AnalyticsDatabase;
 let drop: () => Promise<void>;
 
 beforeAll(async () => {
   const urls = await testDatabase("analytics");
   drop = urls.drop;
-  database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
+  db = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
 });
 afterAll(async () => {
-  await database.kysely.destroy();
+  await db.kysely.destroy();
   await drop();
 });
 
-const apply = (...events: Parameters<typeof applyEvents>[0]) =>
-  database.kysely.transaction().execute((transaction) => applyEvents(events, transaction));
+const apply = (...events: Parameters<typeof applyEvents>[0]) => db.kysely.transaction().execute((tx) => applyEvents(events, tx));
 const patients = async (query: PeriodQuery & { by?: "ageBand" }) => {
-  const reports = createReports({ database, now: () => Date.parse("2026-11-21T12:00:00Z"), clinicTimeZone: "UTC" });
+  const reports = createReports({ db, now: () => Date.parse("2026-11-21T12:00:00Z"), clinicTimeZone: "UTC" });
   return (await reports.patients(query, true)).make();
 };
 
@@ -60,14 +59,14 @@ test("a deletion, a restoration and a merge correct what they touch, even where 
 });
 
 test("patients without account and accounts without patient are counted and named, whichever was heard of first", async () => {
-  const generation = await activeGeneration(database.kysely);
+  const generation = await activeGeneration(db.kysely);
   const measures = ["consistency.patientsWithoutAccount", "consistency.accountsWithoutPatient"];
   const counts = async () => {
-    const now = await createRollupQueries(database)(generation).now(measures);
+    const now = await createRollupQueries(db)(generation).now(measures);
     return measures.map((measure) => now.count(measure));
   };
-  const withoutAccount = () => unmatchedPatients(database, "patient.v1", "billing.v1", 10_000);
-  const withoutPatient = () => unmatchedPatients(database, "billing.v1", "patient.v1", 10_000);
+  const withoutAccount = () => unmatchedPatients(db, "patient.v1", "billing.v1", 10_000);
+  const withoutPatient = () => unmatchedPatients(db, "billing.v1", "patient.v1", 10_000);
   const at = "2026-04-04T10:00:00Z";
   const opened = (patient: string) => billingEvent(patient, { at }, { case: "accountOpened", value: { currencyCode: "EUR" } });
   const [patients = 0, accounts = 0] = await counts();
@@ -77,7 +76,7 @@ test("patients without account and accounts without patient are counted and name
   expect(named).toHaveLength(patients + 1);
   expect(named).toContain(idOf("alone"));
   expect(named).toEqual(named.toSorted().toReversed());
-  expect(await unmatchedPatients(database, "patient.v1", "billing.v1", 1)).toEqual(named.slice(0, 1));
+  expect(await unmatchedPatients(db, "patient.v1", "billing.v1", 1)).toEqual(named.slice(0, 1));
   expect(await withoutPatient()).toEqual([idOf("orphan")]);
   await apply(opened("alone"), registered("orphan", at));
   expect(await counts()).toEqual([patients, accounts]);
@@ -133,8 +132,8 @@ test("ages count from the middle of a year or month of birth, but from no day af
 });
 
 test("the runtime role can neither change nor delete an event", async () => {
-  await expect(database.pool.query("delete from events")).rejects.toThrow("permission denied");
-  await expect(database.pool.query("update events set version = 2")).rejects.toThrow("permission denied");
+  await expect(db.pool.query("delete from events")).rejects.toThrow("permission denied");
+  await expect(db.pool.query("update events set version = 2")).rejects.toThrow("permission denied");
 });
 
 test.each(["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata", "Pacific/Chatham"])(
@@ -145,7 +144,7 @@ test.each(["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata", "Pacific/
     const instants = Array.from({ length: 1_600 }, (_, index) => Date.parse("2024-12-31T00:10:00Z") + index * 19_740_000);
     if (timeZone === "UTC") await apply(...instants.map((at, index) => registered(`year ${index}`, at)));
     const byDay = Map.groupBy(instants, (at) => localDateAt(at, timeZone));
-    const reports = createReports({ database, now: () => now, clinicTimeZone: "UTC" });
+    const reports = createReports({ db, now: () => now, clinicTimeZone: "UTC" });
     const { series } = await (await reports.patients({ from: "2025-01-01", to: "2025-12-31", interval: "day", timeZone }, true)).make();
     expect(series.map(({ start, registered }) => [start, registered])).toEqual(
       Array.from({ length: 365 }, (_, day) => addDays("2025-01-01", day)).map((date) => [date, byDay.get(date)?.length ?? 0]),
@@ -156,6 +155,6 @@ test.each(["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata", "Pacific/
 test("the log has read a partition to its end also where the end repeats events of the same batch", async () => {
   const [again, once] = [registered("sent-again", "2020-11-20T08:00:00Z"), registered("sent-once", "2020-11-20T08:00:00Z")];
   await apply(...[again, once, again].map((event, offset) => ({ ...event, partition: 7, offset: BigInt(offset) })));
-  const { rows } = await database.pool.query("select next_offset::int from watermarks where partition = 7");
+  const { rows } = await db.pool.query("select next_offset::int from watermarks where partition = 7");
   expect(rows).toEqual([{ next_offset: 3 }]);
 });

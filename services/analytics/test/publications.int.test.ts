@@ -18,7 +18,7 @@ afterEach(() => app.close());
 let people = 0;
 const register = (count: number, at: string, demographics = {}) =>
   applyBatch(
-    app.database,
+    app.db,
     Array.from({ length: count }, () => registered(`p${people++}`, at, demographics)),
   );
 type Report = {
@@ -89,7 +89,7 @@ test("a small number waits until there are more, and nothing is lost", async () 
   expect((await report("patients?from=2026-11-01&to=2026-11-15")).totals).toMatchObject({ registered: null, activeAtEnd: null });
   expect((await report("patients")).totals).toMatchObject({ registered: 12, deleted: 0, activeAtEnd: 12 });
   // A correction is counted like everything else: these twelve wait until there are more deletions.
-  await applyBatch(app.database, [patientEvent(`p${people - 1}`, 2, { at: "2026-11-24T10:00:00Z" }, { case: "deleted", value: {} })]);
+  await applyBatch(app.db, [patientEvent(`p${people - 1}`, 2, { at: "2026-11-24T10:00:00Z" }, { case: "deleted", value: {} })]);
   clock.now = Date.parse("2026-12-01T12:00:00Z");
   await app.publish();
   expect((await report("patients")).totals).toMatchObject({ registered: 12, deleted: null, activeAtEnd: 12 });
@@ -127,16 +127,16 @@ test("an amount is shown with eleven accounts behind it, none of which has nearl
     );
   const accounts = Array.from({ length: 11 }, (_, index) => `account ${index}`);
   await applyBatch(
-    app.database,
+    app.db,
     accounts.slice(0, 6).map((account) => charge(account, "2026-11-03T10:00:00Z", 2_000)),
   );
   await applyBatch(
-    app.database,
+    app.db,
     accounts.map((account) => charge(account, "2026-11-10T10:00:00Z", 1_000)),
   );
-  await applyBatch(app.database, [charge("account 0", "2026-11-10T11:00:00Z", 700, "USD")]);
+  await applyBatch(app.db, [charge("account 0", "2026-11-10T11:00:00Z", 700, "USD")]);
   await applyBatch(
-    app.database,
+    app.db,
     accounts.map((account, index) => charge(account, "2026-11-10T12:00:00Z", index === 0 ? 10_000 : 10, "CHF")),
   );
   await app.publish();
@@ -159,11 +159,11 @@ test("what is discounted or credited is published with what is voided, and is no
   const reduce = (account: string, index: number) =>
     billingEvent(account, { at }, { case: index < 5 ? "chargeDiscounted" : "creditNoteIssued", value: { amount: money(300) } });
   await applyBatch(
-    app.database,
+    app.db,
     accounts.map((account) => billingEvent(account, { at }, { case: "chargeCreated", value: { chargeId: account, amount: money(1_000) } })),
   );
   const reductions = accounts.map(reduce);
-  await applyBatch(app.database, reductions.slice(0, 10));
+  await applyBatch(app.db, reductions.slice(0, 10));
   await app.publish();
   const published = async () => {
     const page = await (await app.page("/analytics/dashboard")).text();
@@ -172,7 +172,7 @@ test("what is discounted or credited is published with what is voided, and is no
   const alone = { charged: 11_000, discounted: null, credited: null, writtenOff: null };
   expect(await published()).toMatchObject([{ ...alone, voided: null }, "EUR 110.00"]);
   // What ten accounts wait with is shown with the eleventh.
-  await applyBatch(app.database, reductions.slice(10));
+  await applyBatch(app.db, reductions.slice(10));
   clock.now = Date.parse("2026-12-01T12:00:00Z");
   await app.publish();
   expect(await published()).toMatchObject([{ ...alone, voided: 3_300 }, "EUR 77.00"]);
@@ -184,7 +184,7 @@ test("sign-ins are published too, and the reasons of failures only beside enough
   const signedIn = Array.from({ length: 5 }, () =>
     authEvent({ at: "2026-11-10T10:00:00Z" }, { case: "signedIn", value: { userId: "u", sessionId: "s" } }),
   );
-  await applyBatch(app.database, [...failed(20, 1), ...failed(12, 2), ...failed(2, 3), ...signedIn]);
+  await applyBatch(app.db, [...failed(20, 1), ...failed(12, 2), ...failed(2, 3), ...signedIn]);
   await app.publish();
   const activity = (await report("activity")) as unknown as { totals: object; failures: object[] };
   expect(activity.totals).toEqual({ signedIn: null, failed: 34, sessionsEnded: 0, usersDisabled: 0 });
@@ -231,7 +231,7 @@ test("replicas that publish at the same time, one of which is killed in the midd
   for (const week of ["02", "09", "16"]) await register(20, `2026-11-${week}T10:00:00Z`);
   const waiting = async () => {
     const text = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    return (await app.database.pool.query<{ pid: number }>(text)).rows;
+    return (await app.db.pool.query<{ pid: number }>(text)).rows;
   };
   const first = app.createPublisher();
   await query(app.urls.migrationDatabaseUrl, async (client) => {
@@ -239,11 +239,11 @@ test("replicas that publish at the same time, one of which is killed in the midd
     const killed = expect(first.step()).rejects.toThrow();
     await expect.poll(waiting).toHaveLength(1);
     const [{ pid } = { pid: 0 }] = await waiting();
-    await app.database.pool.query("select pg_terminate_backend($1)", [pid]);
+    await app.db.pool.query("select pg_terminate_backend($1)", [pid]);
     await killed;
     await client.query("rollback");
   });
-  expect((await app.database.pool.query("select from publications")).rowCount).toBe(0);
+  expect((await app.db.pool.query("select from publications")).rowCount).toBe(0);
   const untilDone = async ({ step }: { step: () => Promise<string> }) => {
     while ((await step()) === "more");
   };
@@ -258,10 +258,10 @@ test("replicas that publish at the same time, one of which is killed in the midd
 test("publications stay as they are after a rebuild, and not even the service's own role can change them", async () => {
   await register(20, "2026-11-10T10:00:00Z");
   await app.publish();
-  const rows = async () => (await app.database.pool.query("select * from publication_figures order by measure, week, value")).rows;
+  const rows = async () => (await app.db.pool.query("select * from publication_figures order by measure, week, value")).rows;
   const before = await rows();
   await register(15, "2026-11-10T11:00:00Z");
-  const rebuilds = createRebuilds({ database: app.database, groupId: "analytics", log: createLogger("test", "silent") });
+  const rebuilds = createRebuilds({ db: app.db, groupId: "analytics", log: createLogger("test", "silent") });
   await rebuilds.request();
   await rebuilds.step();
   await app.publish();
@@ -276,7 +276,7 @@ test("the first start publishes past weeks one by one, five years at most, and w
   await register(15, "2026-11-10T10:00:00Z");
   const publisher = app.createPublisher();
   expect(await publisher.step()).toBe("more");
-  const weeks = async () => (await app.database.pool.query("select week from publications order by week")).rows.map(({ week }) => week);
+  const weeks = async () => (await app.db.pool.query("select week from publications order by week")).rows.map(({ week }) => week);
   expect(await weeks()).toEqual(["2021-11-29"]);
   await app.publish();
   expect(await weeks()).toHaveLength(260);

@@ -19,29 +19,29 @@ import type { AnalyticsDatabase } from "../src/tables.ts";
 import { applyBatch, authEvent, billingEvent, idOf, money, patientEvent, registered } from "./testing.ts";
 
 const log = createLogger("test", "silent");
-let database: AnalyticsDatabase;
+let db: AnalyticsDatabase;
 let migrationDatabaseUrl: string;
 let drop: () => Promise<void>;
 
 beforeAll(async () => {
   const urls = await testDatabase("analytics");
   ({ migrationDatabaseUrl, drop } = urls);
-  database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
+  db = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
 });
 afterAll(async () => {
-  await database.kysely.destroy();
+  await db.kysely.destroy();
   await drop();
 });
 
 type Events = ConsumedEvent[];
-const apply = (events: Events) => applyBatch(database, events);
+const apply = (events: Events) => applyBatch(db, events);
 const rollups = async () => {
-  const generation = await activeGeneration(database.kysely);
+  const generation = await activeGeneration(db.kysely);
   const text = `select measure, grain, slot, value, amount::text, by_quarter::text from rollups
     where generation = $1 and (amount <> 0 or 0 <> any(by_quarter)) order by 1, 2, 3, 4`;
-  return (await database.pool.query(text, [generation])).rows;
+  return (await db.pool.query(text, [generation])).rows;
 };
-const rebuilds = () => createRebuilds({ database, groupId: "analytics", log });
+const rebuilds = () => createRebuilds({ db, groupId: "analytics", log });
 
 /** Everything that may happen to a few patients and their accounts within some months, corrections included. */
 function history(run: number): fc.Arbitrary<Events> {
@@ -180,10 +180,10 @@ test("what is added up as events come, in any order and more than once, is what 
           if (start % 2 === 0) await apply(batch);
         }
         const incremental = await rollups();
-        const before = await activeGeneration(database.kysely);
+        const before = await activeGeneration(db.kysely);
         await rebuilds().request();
         await rebuilds().step();
-        expect(await activeGeneration(database.kysely)).toBe(1 - before);
+        expect(await activeGeneration(db.kysely)).toBe(1 - before);
         expect(await rollups()).toEqual(incremental);
       },
     ),

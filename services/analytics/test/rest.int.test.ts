@@ -26,14 +26,14 @@ import { applyBatch, authEvent, billingEvent, idOf, money, patientEvent, registe
 
 const log = createLogger("test", "silent");
 const now = () => Date.parse("2026-11-21T12:00:00Z");
-let database: AnalyticsDatabase;
+let db: AnalyticsDatabase;
 let app: RestApp["app"];
 let closeCharts: () => unknown;
 let drop: () => Promise<void>;
 let migrationDatabaseUrl: string;
 
 type Events = ConsumedEvent[];
-const apply = (...events: Events) => applyBatch(database, events);
+const apply = (...events: Events) => applyBatch(db, events);
 
 /** `Bearer <scope> <scope>`: what the caller may. */
 const verifier = {
@@ -60,16 +60,16 @@ beforeAll(async () => {
   const urls = await testDatabase("analytics");
   drop = urls.drop;
   migrationDatabaseUrl = urls.migrationDatabaseUrl;
-  database = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
+  db = openDatabase({ settings: { url: urls.databaseUrl }, poolSize: 4, applicationName: "test", log });
   const lifecycle = { onClose: () => undefined, onReady: () => undefined, notReady: async () => [], shutdown: async () => undefined };
-  const audit = createAuditTrail(database);
+  const audit = createAuditTrail(db);
   const rest = createRestApp({ service: "analytics", ...about, log, lifecycle, verifier, audit });
   const charts = createCharts({ onClose: (_, close) => (closeCharts = close) });
-  registerReports(rest, { reports: createReports({ database, now, clinicTimeZone: "UTC" }), charts, audit });
+  registerReports(rest, { reports: createReports({ db, now, clinicTimeZone: "UTC" }), charts, audit });
   registerOperations(rest, {
     audit,
-    deadLetters: createDeadLetters({ database, groupId: "analytics", apply: applyEvents }),
-    rebuilds: createRebuilds({ database, groupId: "analytics", log }),
+    deadLetters: createDeadLetters({ db, groupId: "analytics", apply: applyEvents }),
+    rebuilds: createRebuilds({ db, groupId: "analytics", log }),
     consistency: { check: () => Promise.reject(new AppError("unavailable", "Nobody is there.")) },
     wakeRebuilder: () => undefined,
   });
@@ -95,7 +95,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await closeCharts();
-  await database.kysely.destroy();
+  await db.kysely.destroy();
   await drop();
 });
 
@@ -120,7 +120,7 @@ test("who sees small counts or dead letters leaves an audit entry, and so does w
     const requestId = randomUUID();
     const { status } = await get(path, scopes, { "x-request-id": requestId });
     const text = "select actor, action, subject, details from audit_entries where request_id = $1";
-    const { rows } = await database.pool.query(text, [requestId]);
+    const { rows } = await db.pool.query(text, [requestId]);
     return { status, entries: rows };
   };
   const query = { from: "2026-11-01", to: "2026-11-21", timeZone: "Europe/Berlin" };
@@ -181,7 +181,7 @@ test("a replayed dead letter makes a report another one, though the log is read 
   const path = "/analytics/patients?from=2026-10-01&to=2026-10-31&interval=month";
   const [deadLettered, later] = [registered("deadLettered", "2026-10-05T10:00:00Z"), registered("after it", "2026-10-06T10:00:00Z")];
   const letter = { groupId: "analytics", event: deadLettered, reason: "the database was full", tries: 5 };
-  await inTransaction(database, (transaction) => deadLetter(transaction, letter));
+  await inTransaction(db, (tx) => deadLetter(tx, letter));
   await apply(later);
   const before = await get(path);
   expect(((await before.json()) as { totals: object }).totals).toMatchObject({ registered: 1 });
@@ -301,19 +301,19 @@ test("a rebuild is asked for once, answers where it is, and leaves an audit entr
   expect(started.status).toBe(202);
   const location = started.headers.get("location") ?? "";
   expect((await post()).status).toBe(409);
-  await createRebuilds({ database, groupId: "analytics", log }).step();
+  await createRebuilds({ db, groupId: "analytics", log }).step();
   const progress = (await (await get(location, "analytics:admin")).json()) as { state: string; eventsDone: number; eventsTotal: number };
   expect(progress.state).toBe("done");
   expect(progress.eventsDone).toBe(progress.eventsTotal);
-  const { rows } = await database.pool.query("select actor, action from audit_entries where action like 'rollups%'");
+  const { rows } = await db.pool.query("select actor, action from audit_entries where action like 'rollups%'");
   expect(rows).toEqual([{ actor: "somebody", action: "rollups.rebuild-requested" }]);
 });
 
 test("a change of operators without its audit entry is no change", async () => {
   const broken = registered("gone", "2026-11-05T10:00:00Z");
   const letter = { groupId: "analytics", event: broken, reason: "the database was full", tries: 5 };
-  await inTransaction(database, (transaction) => deadLetter(transaction, letter));
-  const { rows } = await database.pool.query("select id from dead_letters where state = 'waiting'");
+  await inTransaction(db, (tx) => deadLetter(tx, letter));
+  const { rows } = await db.pool.query("select id from dead_letters where state = 'waiting'");
   const post = (path: string) => app.request(path, { method: "POST", headers: { authorization: "Bearer analytics:admin" } });
   const paths = [`/analytics/dead-letters/${rows[0].id}:discard`, "/analytics:rebuild"];
   const asOwner = (text: string) => query(migrationDatabaseUrl, (client) => client.query(text));
@@ -322,7 +322,7 @@ test("a change of operators without its audit entry is no change", async () => {
   await asOwner("grant insert on audit_entries to analytics");
   const left =
     "select (select state from dead_letters where id = $1), (select count(*) from rebuilds where state <> 'done')::integer as rebuilds";
-  expect((await database.pool.query(left, [rows[0].id])).rows).toEqual([{ state: "waiting", rebuilds: 0 }]);
+  expect((await db.pool.query(left, [rows[0].id])).rows).toEqual([{ state: "waiting", rebuilds: 0 }]);
   expect((await post(paths[0] ?? "")).status).toBe(204);
 });
 

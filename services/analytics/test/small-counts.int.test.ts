@@ -236,7 +236,7 @@ function expectNoSmallNumber(path: string, csv: string, address: string): void {
 test(`ten thousand reports tell no small count and no account's amount (seed ${seed})`, { timeout: 600_000 }, async () => {
   const answers = new Map<string, string>();
   for (const week of mondays.keys()) {
-    await applyBatch(app.database, eventsOf(week));
+    await applyBatch(app.db, eventsOf(week));
     clock.now = Date.parse(`${addDays(mondays[week] ?? "", 8)}T12:00:00Z`);
     await app.publish();
     await learn(week);

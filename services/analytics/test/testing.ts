@@ -92,10 +92,10 @@ export function authEvent({ at, id }: Rest, event: What<MessageInitShape<typeof 
 }
 
 /** Applies a batch of events as the consumer does: one batch at a time. */
-export function applyBatch(database: AnalyticsDatabase, events: ConsumedEvent[]): Promise<void> {
-  return inTransaction(database, async ({ kysely: transaction }) => {
-    await lockGroup(transaction, "analytics");
-    await applyEvents(events, transaction);
+export function applyBatch(db: AnalyticsDatabase, events: ConsumedEvent[]): Promise<void> {
+  return inTransaction(db, async ({ kysely: tx }) => {
+    await lockGroup(tx, "analytics");
+    await applyEvents(events, tx);
   });
 }
 

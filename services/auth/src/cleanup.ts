@@ -8,13 +8,13 @@ import { cleanUp } from "./cleanup-store.ts";
 import type { AuthDatabase } from "./tables.ts";
 
 export function startCleanup(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   settings: DatabaseSettings;
   idleSeconds: number;
   log: Logger;
   lifecycle: Lifecycle;
 }): void {
-  const { database, settings, idleSeconds, log, lifecycle } = options;
+  const { db, settings, idleSeconds, log, lifecycle } = options;
   const step = (client: Client) => cleanUp(client, idleSeconds);
-  runAsLeader({ name: "auth_housekeeping", settings, pool: database.pool, pollMs: 60_000, step, log, lifecycle });
+  runAsLeader({ name: "auth_housekeeping", settings, pool: db.pool, pollMs: 60_000, step, log, lifecycle });
 }

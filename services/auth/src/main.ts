@@ -51,15 +51,15 @@ const { AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience, ACCESS_TOKEN_SECONDS: toke
 const idleSeconds = config.SESSION_IDLE_SECONDS;
 const now = Date.now;
 const parts = startService<AuthTables>({ service: "auth", config, lingerMs: 25 });
-const { service, log, lifecycle, settings, database, kafka, audit, relay } = parts;
+const { service, log, lifecycle, settings, db, kafka, audit, relay } = parts;
 
-const revocationSnapshot = createRevocationSnapshot({ database, tokenSeconds, now });
+const revocationSnapshot = createRevocationSnapshot({ db, tokenSeconds, now });
 const revocations = followRevocations({ service, kafka, fetchSnapshot: revocationSnapshot, log, lifecycle });
-const unitOfWork = createUnitOfWork({ database, tokenSeconds, now, wake: relay.wake, onRevoked: revocations.add });
+const unitOfWork = createUnitOfWork({ db, tokenSeconds, now, wake: relay.wake, onRevoked: revocations.add });
 
 // Signing keys, and the first administrator
 const keys = createSigningKeys({
-  ...{ database, unitOfWork, tokenSeconds, now },
+  ...{ db, unitOfWork, tokenSeconds, now },
   encryptor: createEncryptor(secret, "signing keys"),
   publishSeconds: config.KEY_PUBLISH_SECONDS,
   rotationSeconds: config.KEY_ROTATION_SECONDS,
@@ -72,24 +72,24 @@ const serviceClients = createServiceClients({
   analytics: config.ANALYTICS_CLIENT_SECRET,
 });
 const passwords = await createPasswords({ concurrency: hashesAtOnce, maxQueue: config.PASSWORD_QUEUE });
-startFirstAdmin({ database, unitOfWork, passwords, email: config.ADMIN_EMAIL, password: config.ADMIN_PASSWORD, log, lifecycle });
+startFirstAdmin({ db, unitOfWork, passwords, email: config.ADMIN_EMAIL, password: config.ADMIN_PASSWORD, log, lifecycle });
 
 // Sign-in and sessions
 const secondFactors = createSecondFactors({
-  ...{ database, now },
+  ...{ db, now },
   encryptor: createEncryptor(secret, "second factors"),
   policy: config.SECOND_FACTOR_REQUIRED,
   issuer: "Patient Management",
 });
-const throttle = createThrottle({ database, secret });
-const credentials = createCredentials({ database, unitOfWork, passwords, throttle, secondFactors, now });
+const throttle = createThrottle({ db, secret });
+const credentials = createCredentials({ db, unitOfWork, passwords, throttle, secondFactors, now });
 const issueTokenPair = createTokenPairs({ tokens, secondFactors });
 const sessions = createSessions({
-  ...{ database, unitOfWork, passwords, credentials, issueTokenPair, tokenSeconds, idleSeconds, now },
+  ...{ db, unitOfWork, passwords, credentials, issueTokenPair, tokenSeconds, idleSeconds, now },
   maxSeconds: config.SESSION_MAX_SECONDS,
 });
 const refresh = createRefresh({
-  ...{ database, unitOfWork, issueTokenPair, tokenSeconds, idleSeconds, now },
+  ...{ db, unitOfWork, issueTokenPair, tokenSeconds, idleSeconds, now },
   graceSeconds: config.REFRESH_GRACE_SECONDS,
 });
 
@@ -100,25 +100,25 @@ const messages = createMailMessages(mailer, config.LINK_BASE_URL ?? issuer);
 const afterResponse = createAfterResponse(log);
 lifecycle.onClose("work after responses", () => afterResponse.close());
 const signup = createSignup({
-  ...{ database, unitOfWork, passwords, throttle, messages, afterResponse },
+  ...{ db, unitOfWork, passwords, throttle, messages, afterResponse },
   policy: config.SIGNUP,
   roles: config.SIGNUP_ROLE === "none" ? [] : [config.SIGNUP_ROLE],
 });
-const passwordReset = createPasswordReset({ database, unitOfWork, passwords, throttle, messages, afterResponse });
-const accounts = createAccounts({ database, unitOfWork, passwords, credentials, sessions, throttle, messages, afterResponse });
-const secondFactorSetup = createSecondFactorSetup({ database, unitOfWork, credentials, throttle, secondFactors, messages });
+const passwordReset = createPasswordReset({ db, unitOfWork, passwords, throttle, messages, afterResponse });
+const accounts = createAccounts({ db, unitOfWork, passwords, credentials, sessions, throttle, messages, afterResponse });
+const secondFactorSetup = createSecondFactorSetup({ db, unitOfWork, credentials, throttle, secondFactors, messages });
 
 // What administrators do with all accounts
 const cursors = createCursors(config.CURSOR_KEY);
-const users = createUsers({ database, unitOfWork, secondFactors, messages, cursors, now });
+const users = createUsers({ db, unitOfWork, secondFactors, messages, cursors, now });
 const invitations = createInvitations({ unitOfWork, passwords, messages });
-const teams = createTeams({ database, unitOfWork, cursors });
+const teams = createTeams({ db, unitOfWork, cursors });
 
 // Programs that act without a person
-const clients = createClients({ database, unitOfWork, cursors, now });
+const clients = createClients({ db, unitOfWork, cursors, now });
 const audiences = [issuer, tokenEndpoint(issuer)];
-const clientTokens = createClientTokens({ database, unitOfWork, throttle, audit, tokens, audiences, now });
-startCleanup({ database, settings, idleSeconds, log, lifecycle });
+const clientTokens = createClientTokens({ db, unitOfWork, throttle, audit, tokens, audiences, now });
+startCleanup({ db, settings, idleSeconds, log, lifecycle });
 
 const verifier = createVerifier({ keys: keys.resolve, issuer, audience, revocations });
 const description = "Accounts, sign-in, sessions and the keys of access tokens.";
@@ -130,9 +130,9 @@ registerAccounts(rest, { accounts, sessions, audit, contextOf });
 registerSecondFactor(rest, { secondFactorSetup, contextOf });
 registerUsers(rest, { users, invitations, sessions, audit, contextOf });
 registerTeams(rest, { teams, contextOf });
-registerPeople(rest, database);
+registerPeople(rest, db);
 registerClients(rest, { clients, contextOf });
 registerKeys(rest, { keys, contextOf });
-registerTrail(rest, { service, database, audit });
+registerTrail(rest, { service, db, audit });
 registerOAuth(rest, { tokens, clientTokens, serviceClients, issuer, contextOf });
 await listenHttp({ app: rest.app, host: config.HOST, port: config.PORT, log, lifecycle });

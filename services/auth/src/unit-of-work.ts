@@ -31,7 +31,7 @@ type AuthEventInit = NonNullable<MessageInitShape<typeof AuthEventSchema>["event
 
 /** A change under way. Audit entries and events are kept and written at its end, in the same transaction. */
 export type Change = {
-  transaction: AuthTransaction;
+  tx: AuthTransaction;
   /** When the last access token that is valid now has expired, however far the clocks of services differ. */
   tokensExpireAt: Timestamp;
   /** @param action a word of the OWASP logging vocabulary; @param subject the id of the user or object that changes */
@@ -66,14 +66,14 @@ export const clockSkewSeconds = 60;
 const lingerMs = 500;
 
 export function createUnitOfWork(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   tokenSeconds: number;
   now: () => number;
   wake: () => void;
   /** Called after the commit with the sessions that have ended. */
   onRevoked: (revoked: Partial<RevocationSnapshot>) => void;
 }): UnitOfWork {
-  const { database, tokenSeconds, now, wake, onRevoked } = options;
+  const { db, tokenSeconds, now, wake, onRevoked } = options;
   let waking = false;
   return {
     wakeSoon() {
@@ -86,7 +86,7 @@ export function createUnitOfWork(options: {
     },
     async run({ actorId, requestId, traceparent, address }, work) {
       const until = now() + (tokenSeconds + clockSkewSeconds) * 1_000;
-      const { result, revoked, emitted } = await inTransaction(database, async (transaction) => {
+      const { result, revoked, emitted } = await inTransaction(db, async (tx) => {
         const events: OutboxEvent[] = [];
         const entries: AuditEntry[] = [];
         const revoked: RevocationSnapshot["sessions"] = [];
@@ -98,7 +98,7 @@ export function createUnitOfWork(options: {
           revoked.push({ id: sessionId, until });
         };
         const change: Change = {
-          transaction,
+          tx,
           tokensExpireAt: timestampFromMs(until),
           audit(action, subject, details = {}) {
             entries.push({ actorId, action, subject, requestId, details: { ...details, ...(address && { address }) } });
@@ -107,18 +107,17 @@ export function createUnitOfWork(options: {
             events.push(authEvent(event, key, { traceparent, now: now() }));
           },
           async endSessions(which, reason) {
-            const ended = await endSessions(transaction, which, reason);
+            const ended = await endSessions(tx, which, reason);
             for (const sessionId of ended) revoke(sessionId, which.userId, reason);
             return ended.length;
           },
           async endTokens(of) {
-            for (const { clientId, sessionId } of await endClientSessions(transaction, of))
-              revoke(sessionId, clientSubject(clientId), "REVOKED");
+            for (const { clientId, sessionId } of await endClientSessions(tx, of)) revoke(sessionId, clientSubject(clientId), "REVOKED");
           },
         };
         const result = await work(change);
-        await insertOutboxEvents(transaction, events);
-        await insertAuditEntries(transaction, entries);
+        await insertOutboxEvents(tx, events);
+        await insertAuditEntries(tx, entries);
         return { result, revoked, emitted: events.length > 0 };
       });
       if (revoked.length > 0) onRevoked({ sessions: revoked });

@@ -15,22 +15,22 @@ import { admin, clientFor, startAuth, startReplica } from "./testing.ts";
 
 describe("keys over time", () => {
   const log = createLogger("test", "silent");
-  let database: AuthDatabase;
+  let db: AuthDatabase;
   let drop: () => Promise<void>;
   let time = Date.parse("2030-01-01");
   const now = () => time;
   beforeAll(async () => {
     const made = await testDatabase("auth");
-    database = openDatabase<AuthTables>({ settings: { url: made.databaseUrl }, poolSize: 4, applicationName: "test", log });
+    db = openDatabase<AuthTables>({ settings: { url: made.databaseUrl }, poolSize: 4, applicationName: "test", log });
     drop = made.drop;
   });
   afterAll(async () => {
-    await database.kysely.destroy();
+    await db.kysely.destroy();
     await drop();
   });
 
   function replica(secret = 7) {
-    const parts = { database, tokenSeconds: 300, now };
+    const parts = { db, tokenSeconds: 300, now };
     const unitOfWork = createUnitOfWork({ ...parts, wake: () => undefined, onRevoked: () => undefined });
     const encryptor = createEncryptor(Buffer.alloc(32, secret), "signing keys");
     const keys = createSigningKeys({ ...parts, unitOfWork, encryptor, publishSeconds: 900, rotationSeconds: 86_400 });
@@ -44,7 +44,7 @@ describe("keys over time", () => {
     await Promise.all(replicas.map(({ keys }) => keys.maintain()));
     const kids = await Promise.all(replicas.map(async ({ tokens }) => kidOf(await tokens.forUser(user))));
     expect(new Set(kids).size).toBe(1);
-    expect(await database.kysely.selectFrom("signing_keys").select("kid").execute()).toHaveLength(1);
+    expect(await db.kysely.selectFrom("signing_keys").select("kid").execute()).toHaveLength(1);
   });
 
   test("on schedule the next key is published for the whole time before it signs, and the former one until its tokens are dead", async () => {
@@ -73,7 +73,7 @@ describe("keys over time", () => {
   test("ten commands to rotate at once make one next key, and it is audited", async () => {
     const made = await Promise.all(Array.from({ length: 10 }, () => replica().keys.rotate(systemActor())));
     expect(new Set(made.map((key) => key.kid)).size).toBe(1);
-    const { rows } = await database.pool.query(
+    const { rows } = await db.pool.query(
       "select count(*)::int as n from audit_entries where action = 'crypt_key_rotated' and subject = $1",
       [made[0]?.kid],
     );
@@ -81,7 +81,7 @@ describe("keys over time", () => {
   });
 
   test("private keys are sealed: another secret does not open them", async () => {
-    const { rows } = await database.pool.query(
+    const { rows } = await db.pool.query(
       "select encode(sealed_private_jwk, 'escape') as sealed, public_jwk::text as public from signing_keys",
     );
     for (const { sealed, public: shown } of rows) expect(`${sealed}${shown}`).not.toContain('"d"');

@@ -127,7 +127,7 @@ test("attempts that come together are counted as if they came one by one", async
     mailAnywhere: { ...limit, capacity: 1 },
     client: { ...limit, capacity: 1 },
   };
-  const newThrottle = () => createThrottle({ database: { query } as unknown as AuthDatabase, secret: randomBytes(32), limits });
+  const newThrottle = () => createThrottle({ db: { query } as unknown as AuthDatabase, secret: randomBytes(32), limits });
   const attempt = fc.record({ account: fc.constantFrom(admin.email, "b", "c"), address: fc.constantFrom("one", "two") });
   type Given = { account: string; address: string };
   const outcome = async (throttle: ReturnType<typeof newThrottle>, { account, address }: Given) => {

@@ -18,7 +18,9 @@ export function latestDay(now: Date, clinicTimeZone: string): LocalDate {
 
 type Days = { fromDate: LocalDate | undefined; toDate: LocalDate | undefined };
 
-/** The days of a filter; either end may be open. @throws AppError invalid_argument for what is no day of the calendar */
+/**
+ * The days of a filter; either end may be open. @throws AppError invalid_argument for what is no day of the calendar
+ */
 export function daysOf({ fromDate, toDate }: { fromDate: string; toDate: string }): Days {
   const wrong = Object.entries({ from_date: fromDate, to_date: toDate }).filter(([, day]) => day !== "" && !isDate(day));
   if (wrong.length > 0) throw invalidFields(wrong.map(([path]) => ({ path, message: "must be a day of the calendar" })));

@@ -34,7 +34,7 @@ import type { Tables } from "./tables.ts";
 
 const config = readConfig();
 const parts = startService<Tables>({ service: "billing", config });
-const { database: db, audit, relay, settings, log, lifecycle } = parts;
+const { db, audit, relay, settings, log, lifecycle } = parts;
 const { verifier, serviceToken } = connectToAuth(parts, config);
 
 const watch = createWatch({ db, log });

@@ -1,7 +1,7 @@
 /**
- * Pages of lists (AIP-158), and the bytes that an answer may have. A page ends after the items that its caller wants, or
- * earlier, before it is too large to be received. A page token contains the position after which the next page begins,
- * and fits one list only.
+ * Pages of lists (AIP-158), and the bytes that an answer may have. A page ends after the items that its caller wants,
+ * or earlier, before it is too large to be received. A page token contains the position after which the next page
+ * begins, and fits one list only.
  */
 import { type DescMessage, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import type { Cursors } from "@pm/kit/cursor";
@@ -9,7 +9,9 @@ import type { Cursors } from "@pm/kit/cursor";
 const defaultPageSize = 50;
 /** Rows that are read at once. One row may have thousands of allocations. */
 export const maxRows = 200;
-/** gRPC clients refuse messages above 4 MiB unless they are told otherwise. The rest is for what surrounds the items. */
+/**
+ * gRPC clients refuse messages above 4 MiB unless they are told otherwise. The rest is for what surrounds the items.
+ */
 export const maxAnswerBytes = 3.5 * 1024 * 1024;
 /** The most that the tag and the length of an item take. */
 const prefixBytes = 6;

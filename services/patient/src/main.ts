@@ -56,7 +56,7 @@ import type { Tables } from "./tables.ts";
 
 const config = readConfig();
 const parts = startService<Tables>({ service: "patient", config });
-const { database: db, audit, relay, log, lifecycle } = parts;
+const { db, audit, relay, log, lifecycle } = parts;
 const { verifier, serviceToken } = connectToAuth(parts, config);
 
 const billing = createBillingAccounts({ db, log, ask: createAskBilling({ billingUrl: config.BILLING_URL, serviceToken }) });

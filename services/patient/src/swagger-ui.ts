@@ -1,4 +1,7 @@
-/** The interactive documentation of all APIs: Swagger UI from npm, served from here, so that it works without the internet. */
+/**
+ * The interactive documentation of all APIs: Swagger UI from npm, served from here, so that it works without the
+ * internet.
+ */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";

@@ -13,7 +13,10 @@ export type Sex = (typeof sexes)[number];
 
 export type Address = { text: string; street?: string; city?: string; state?: string; zipCode?: string };
 
-/** The system of the record numbers that the platform gives. A patient may have more of it, such as after a change of software. */
+/**
+ * The system of the record numbers that the platform gives. A patient may have more of it, such as after a change of
+ * software.
+ */
 export const recordNumberSystem = "mrn";
 
 export const identifierTypes = ["record-number", "national-id", "insurance", "passport", "driving-licence", "other"] as const;
@@ -60,7 +63,9 @@ export type Language = { id: string; language: string; preferred?: boolean };
 /** Somebody to ask or to tell about the patient. */
 export type Contact = { id: string; name: string; relationship?: string; phone?: string; address?: string };
 
-/** Lists whose first entry `name`, `phoneNumber`, `email`, `address` show. One that says no more than that is left out. */
+/**
+ * Lists whose first entry `name`, `phoneNumber`, `email`, `address` show. One that says no more than that is left out.
+ */
 export type Lists = { names?: Name[]; phones?: Phone[]; emails?: Email[]; addresses?: Place[] };
 
 /** What columns have of the first entry of a list, and flat fields show. */
@@ -80,7 +85,9 @@ export type Details = Lists & {
   languages?: Language[];
   generalPractitioner?: string;
   managingSite?: string;
-  /** What a FHIR resource says beyond these fields, as JSON. The FHIR service writes and reads it; nothing here does. */
+  /**
+   * What a FHIR resource says beyond these fields, as JSON. The FHIR service writes and reads it; nothing here does.
+   */
   fhirElements?: string;
   contacts?: Contact[];
   /** With a record number, as soon as the patient is stored. */
@@ -88,8 +95,8 @@ export type Details = Lists & {
 };
 
 /**
- * The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`; the date of birth is as precise as it is
- * known, also `YYYY-MM` or `YYYY`. The phone number is E.164, with `;ext=` and its extension if it has one.
+ * The versioned part of a patient, which callers write. Dates are `YYYY-MM-DD`; the date of birth is as precise as it
+ * is known, also `YYYY-MM` or `YYYY`. The phone number is E.164, with `;ext=` and its extension if it has one.
  */
 export type PatientRecord = {
   name: string;
@@ -103,7 +110,10 @@ export type PatientRecord = {
   registeredDate: string;
 } & Details;
 
-/** The parts that have no column of their own, as they are stored. A date of birth whose day is not known is there as it was written. */
+/**
+ * The parts that have no column of their own, as they are stored. A date of birth whose day is not known is there as it
+ * was written.
+ */
 export type StoredDetails = Details & { dateOfBirth?: string };
 
 /** The first day that a date of any precision can be. Lists are ordered and filtered by it. */
@@ -126,8 +136,8 @@ export type Patient = {
 };
 
 /**
- * What lists find and order a patient by: words, of which `names` are those that a misspelled word may mean, the name by which
- * lists are sorted, and the city as it is compared. By `keys` records meet that may be of one person.
+ * What lists find and order a patient by: words, of which `names` are those that a misspelled word may mean, the name
+ * by which lists are sorted, and the city as it is compared. By `keys` records meet that may be of one person.
  */
 export type SearchWords = {
   all: string[];

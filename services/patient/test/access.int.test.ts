@@ -139,11 +139,11 @@ test.each([
         "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%with before as%'",
       )
     ).rowCount;
-  const { sharings } = await service.db.kysely.transaction().execute(async (transaction) => {
-    await sql.raw(lock).execute(transaction);
+  const { sharings } = await service.db.kysely.transaction().execute(async (tx) => {
+    await sql.raw(lock).execute(tx);
     const sharings = bodies.map((body) => owner.send("PUT", `${path}/access`, body));
     await expect.poll(waiting).toBe(2);
-    await sql`update patients set registered_by = ${next} where id = ${id}`.execute(transaction);
+    await sql`update patients set registered_by = ${next} where id = ${id}`.execute(tx);
     return { sharings };
   });
   for (const { status } of await Promise.all(sharings)) expect(status).toBe(404);

@@ -1,4 +1,7 @@
-/** Every patient ends with exactly one account, whatever billing does meanwhile. Billing itself is played by a function; tests/e2e has the real one. */
+/**
+ * Every patient ends with exactly one account, whatever billing does meanwhile. Billing itself is played by a function;
+ * tests/e2e has the real one.
+ */
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";

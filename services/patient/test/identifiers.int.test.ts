@@ -1,4 +1,7 @@
-/** Identifiers of patients over a real Postgres: whom they belong to, how they are found, and the platform's record numbers. */
+/**
+ * Identifiers of patients over a real Postgres: whom they belong to, how they are found, and the platform's record
+ * numbers.
+ */
 
 import { randomUUID } from "node:crypto";
 import { createLogger } from "@pm/kit/log";

@@ -1,4 +1,7 @@
-/** Billing learns whose accounts belong together, whatever it does meanwhile. Billing itself is played by a function; tests/e2e has the real one. */
+/**
+ * Billing learns whose accounts belong together, whatever it does meanwhile. Billing itself is played by a function;
+ * tests/e2e has the real one.
+ */
 
 import { randomUUID } from "node:crypto";
 import { AppError, toConnectError } from "@pm/kit/errors";

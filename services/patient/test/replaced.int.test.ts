@@ -1,4 +1,7 @@
-/** A record says which ones were merged into it, as those say into which one: now, in its versions, in lists and in exports. */
+/**
+ * A record says which ones were merged into it, as those say into which one: now, in its versions, in lists and in
+ * exports.
+ */
 import { expect, test } from "vitest";
 import { patientsOfThisFile, someBody } from "./testing.ts";
 

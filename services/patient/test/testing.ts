@@ -165,7 +165,7 @@ export async function startPatientApp(
   registerErasures(rest, createErasures({ ...erasing, wake: () => undefined }));
   registerMerging(rest, createMerging({ db, conflicts, now, settings, committed }));
   registerTotals(rest, createTotals({ db, cursors, now, clinicTimeZone: settings.clinicTimeZone }));
-  registerTrail(rest, { service: "patient", database: db, audit, ofPatient: (patientId) => trailOf(db, patientId) });
+  registerTrail(rest, { service: "patient", db, audit, ofPatient: (patientId) => trailOf(db, patientId) });
   registerDisclosures(rest, { disclosures: createDisclosures({ db, audit, cursors, others }) });
 
   return {

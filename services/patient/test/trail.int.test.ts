@@ -36,7 +36,7 @@ const actionsOf = async (search: string) => (await entries(search)).map(({ actio
 async function seal(): Promise<void> {
   const lifecycle = testLifecycle();
   const settings = { url: database.databaseUrl };
-  startAuditSealer({ database: service.db, settings, log: createLogger("test", "silent"), lifecycle }).wake();
+  startAuditSealer({ db: service.db, settings, log: createLogger("test", "silent"), lifecycle }).wake();
   const waiting = async () => (await service.db.pool.query("select count(*)::int as n from audit_unsealed")).rows[0].n;
   await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
   await lifecycle.shutdown("test");

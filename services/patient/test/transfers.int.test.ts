@@ -1,4 +1,7 @@
-/** How many imports and exports run at a time, how fast they must be and when they end: two replicas over a real Postgres. */
+/**
+ * How many imports and exports run at a time, how fast they must be and when they end: two replicas over a real
+ * Postgres.
+ */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";

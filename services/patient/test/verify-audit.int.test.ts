@@ -1,4 +1,6 @@
-/** The audit trail of the service: tampering with rows in Postgres shows, and the command names the first wrong entry. */
+/**
+ * The audit trail of the service: tampering with rows in Postgres shows, and the command names the first wrong entry.
+ */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -12,7 +14,7 @@ const { database, service, admin } = await patientsOfThisFile();
 
 beforeAll(async () => {
   startAuditSealer({
-    database: service.db,
+    db: service.db,
     settings: { url: database.databaseUrl },
     log: createLogger("patient", "silent"),
     lifecycle: service.lifecycle,

@@ -199,14 +199,16 @@ async function sealBlock(client: Client, log: Logger): Promise<"more" | "done"> 
 
 const monthsEveryMs = 3_600_000;
 
-/** Starts the sealer of a service, which makes the months ahead too. Every replica starts one, and one of them seals. */
+/**
+ * Starts the sealer of a service, which makes the months ahead too. Every replica starts one, and one of them seals.
+ */
 export function startAuditSealer<Tables>(options: {
-  database: Database<Tables>;
+  db: Database<Tables>;
   settings: DatabaseSettings;
   log: Logger;
   lifecycle: Lifecycle;
 }): Leader {
-  const { database, settings, log, lifecycle } = options;
+  const { db, settings, log, lifecycle } = options;
   let nextMonthsAt = 0;
   const step = async (client: Client) => {
     if (Date.now() >= nextMonthsAt) {
@@ -215,5 +217,5 @@ export function startAuditSealer<Tables>(options: {
     }
     return sealBlock(client, log);
   };
-  return runAsLeader({ name: "audit_sealer", settings, pool: database.pool, pollMs: 500, step, log, lifecycle });
+  return runAsLeader({ name: "audit_sealer", settings, pool: db.pool, pollMs: 500, step, log, lifecycle });
 }

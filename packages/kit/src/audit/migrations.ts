@@ -14,8 +14,8 @@ export async function createAuditPatients(db: Kysely<unknown>, role: string): Pr
 }
 
 /**
- * From the first to the last id of a block, which are in order. Blocks overlap a little, where transactions were committed
- * late.
+ * From the first to the last id of a block, which are in order. Blocks overlap a little, where transactions were
+ * committed late.
  */
 export const idsOfBlock = "int8range(entry_ids[1], entry_ids[cardinality(entry_ids)], '[]')";
 

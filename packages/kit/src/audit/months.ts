@@ -1,6 +1,6 @@
 /**
- * The trail in months (UTC), so that one beyond retention can be dropped at once. A block holds entries of one month, so
- * that it goes with it. What was there before the trail was divided is the first month.
+ * The trail in months (UTC), so that one beyond retention can be dropped at once. A block holds entries of one month,
+ * so that it goes with it. What was there before the trail was divided is the first month.
  */
 import { type Kysely, sql, type Transaction } from "kysely";
 import type { Logger } from "../log.ts";
@@ -29,9 +29,9 @@ export async function divideTrail<Tables>(db: Kysely<Tables>, role: string, log:
       audit_blocks_by_entries: `on audit_blocks using gist (${idsOfBlock})`,
     };
     await createIndexesConcurrently(db, indexes, log);
-    await db.transaction().execute((transaction) => declareFirstMonth(transaction, now));
+    await db.transaction().execute((tx) => declareFirstMonth(tx, now));
     for (const [table] of tables) await sql`alter table ${sql.ref(table)} validate constraint ${sql.ref(`${table}_first`)}`.execute(db);
-    await db.transaction().execute((transaction) => attachFirstMonth(transaction, role));
+    await db.transaction().execute((tx) => attachFirstMonth(tx, role));
     await sql`select brin_desummarize_range('audit_entries_by_page'::regclass,
       greatest(pg_relation_size('audit_entries_first') / current_setting('block_size')::int - 1, 0))`.execute(db);
     log.info("the audit trail is divided into months");
@@ -41,36 +41,38 @@ export async function divideTrail<Tables>(db: Kysely<Tables>, role: string, log:
   await grantToAnchor(db, `${role}_anchor`);
 }
 
-/** The role by which heads are published (heads.ts) reads numbers and hashes of blocks. Not every installation has it. */
+/**
+ * The role by which heads are published (heads.ts) reads numbers and hashes of blocks. Not every installation has it.
+ */
 async function grantToAnchor<Tables>(db: Kysely<Tables>, anchor: string): Promise<void> {
   const { rows } = await sql`select from pg_roles where rolname = ${anchor}`.execute(db);
   if (rows.length > 0) await sql`grant select (number, hash, previous_hash) on audit_blocks to ${sql.ref(anchor)}`.execute(db);
 }
 
 /** The first month ends with the month of the day after tomorrow, so that the rest has time enough. */
-async function declareFirstMonth<Tables>(transaction: Transaction<Tables>, now: Date): Promise<void> {
-  await sql`set local lock_timeout = '2s'`.execute(transaction);
-  await sql`create table if not exists audit_months (month timestamptz primary key, until timestamptz not null)`.execute(transaction);
+async function declareFirstMonth<Tables>(tx: Transaction<Tables>, now: Date): Promise<void> {
+  await sql`set local lock_timeout = '2s'`.execute(tx);
+  await sql`create table if not exists audit_months (month timestamptz primary key, until timestamptz not null)`.execute(tx);
   const { rows } = await sql<{ until: Date }>`
     insert into audit_months values ('-infinity', date_add(date_trunc('month', ${now}::timestamptz + interval '2 days', 'UTC'), interval '1 month', 'UTC'))
-    on conflict (month) do update set until = excluded.until returning until`.execute(transaction);
+    on conflict (month) do update set until = excluded.until returning until`.execute(tx);
   const until = sql.lit(rows[0]?.until.toISOString());
-  await sql`alter table audit_blocks add column if not exists month timestamptz not null default '-infinity'`.execute(transaction);
+  await sql`alter table audit_blocks add column if not exists month timestamptz not null default '-infinity'`.execute(tx);
   for (const [table, { column }] of tables) {
     const [name, key] = [sql.ref(`${table}_first`), sql.ref(column)];
     await sql`alter table ${sql.ref(table)} drop constraint if exists ${name},
-      add constraint ${name} check (${key} is not null and ${key} < ${until}) not valid`.execute(transaction);
+      add constraint ${name} check (${key} is not null and ${key} < ${until}) not valid`.execute(tx);
   }
 }
 
-async function attachFirstMonth<Tables>(transaction: Transaction<Tables>, role: string): Promise<void> {
-  const run = (text: string) => sql.raw(text).execute(transaction);
+async function attachFirstMonth<Tables>(tx: Transaction<Tables>, role: string): Promise<void> {
+  const run = (text: string) => sql.raw(text).execute(tx);
   const grantee = `"${role}"`;
   await run("set local lock_timeout = '2s'");
   await run(`lock table ${Object.keys(parts).join(", ")} in access exclusive mode`);
   const { rows } = await sql<{ next: string; until: string }>`
     select nextval(pg_get_serial_sequence('audit_entries', 'id'))::text as next,
-      (select until::text from audit_months) as until`.execute(transaction);
+      (select until::text from audit_months) as until`.execute(tx);
   const [first] = rows;
   await run("drop trigger audit_note_unsealed on audit_entries");
   await run("alter table audit_entries alter column id drop identity");
@@ -100,9 +102,9 @@ const createIndexes = tables.flatMap(([table, { indexes }]) =>
 );
 
 /**
- * Makes a month and the next two where they are missing. `audit_ensure_months` does it for this month, and runs with the rights of the owner, so that the service
- * can call it: otherwise a service that is not upgraded for some months could not write. Attaching an empty table makes
- * nobody wait.
+ * Makes a month and the next two where they are missing. `audit_ensure_months` does it for this month, and runs with
+ * the rights of the owner, so that the service can call it: otherwise a service that is not upgraded for some months
+ * could not write. Attaching an empty table makes nobody wait.
  */
 const ensureMonths = `
   create or replace function audit_make_months(at timestamptz) returns void language plpgsql set search_path = public, pg_temp as $function$

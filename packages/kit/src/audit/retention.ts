@@ -1,4 +1,6 @@
-/** Drops months of the trail beyond retention, and the command `node services/<name>/src/commands/drop-audit-months.ts`. */
+/**
+ * Drops months of the trail beyond retention, and the command `node services/<name>/src/commands/drop-audit-months.ts`.
+ */
 import { randomUUID } from "node:crypto";
 import { parseArgs } from "node:util";
 import { Kysely, PostgresDialect, sql, type Transaction } from "kysely";
@@ -20,21 +22,19 @@ export async function dropMonths<Tables>(db: Kysely<Tables>, before: Date, who: 
   const { rows } = await sql<Month>`
     select month::text, until::text, case when month = '-infinity' then 'first' else to_char(month at time zone 'UTC', 'YYYY_MM') end as part
     from audit_months where until <= ${before} order by month`.execute(db);
-  for (const month of rows) await db.transaction().execute((transaction) => dropMonth(transaction, month, who));
+  for (const month of rows) await db.transaction().execute((tx) => dropMonth(tx, month, who));
   return rows.map(({ part }) => part);
 }
 
 async function dropMonth<Tables>(
-  transaction: Transaction<Tables>,
+  tx: Transaction<Tables>,
   { month, until, part }: Month,
   { actor, requestId }: { actor: string; requestId: string },
 ): Promise<void> {
-  const run = (text: string) => sql.raw(text).execute(transaction);
+  const run = (text: string) => sql.raw(text).execute(tx);
   await run("set local lock_timeout = '5s'");
   const { rows: unsealed } = await sql`
-    select from audit_unsealed u join audit_entries e on e.id = u.entry_id where e.occurred_at < ${until}::timestamptz limit 1`.execute(
-    transaction,
-  );
+    select from audit_unsealed u join audit_entries e on e.id = u.entry_id where e.occurred_at < ${until}::timestamptz limit 1`.execute(tx);
   if (unsealed.length > 0) throw new Error(`the month before ${until} has entries that are not sealed yet; try again in a second`);
   // Blocks of a month follow each other, but for an entry that was committed when the next month had begun.
   const { rows: blocks } = await sql<DroppedBlocks>`
@@ -45,21 +45,19 @@ async function dropMonth<Tables>(
     )
     select first::text as from, last::text as to, encode(f.previous_hash, 'hex') as "previousHash", encode(l.hash, 'hex') as hash
     from ranges join audit_blocks f on f.number = first and f.month = ${month}::timestamptz
-    join audit_blocks l on l.number = last and l.month = ${month}::timestamptz order by first`.execute(transaction);
+    join audit_blocks l on l.number = last and l.month = ${month}::timestamptz order by first`.execute(tx);
   // The entries that say what was dropped before may be in this month.
   const { rows: before } = await sql<{ blocks: DroppedBlocks[] }>`
-    select details->'blocks' as blocks from audit_entries where action = ${dropAction} and occurred_at < ${until}::timestamptz`.execute(
-    transaction,
-  );
+    select details->'blocks' as blocks from audit_entries where action = ${dropAction} and occurred_at < ${until}::timestamptz`.execute(tx);
   const details = JSON.stringify({ until, blocks: [...before.flatMap((each) => each.blocks), ...blocks] });
-  await sql`${sql.raw(insertIntoAudit)} values (${actor}, ${dropAction}, ${part}, ${requestId}, ${details})`.execute(transaction);
+  await sql`${sql.raw(insertIntoAudit)} values (${actor}, ${dropAction}, ${part}, ${requestId}, ${details})`.execute(tx);
   for (const table of ["audit_patients", "audit_blocks", "audit_entries"]) await run(`drop table ${table}_${part}`);
-  await sql`delete from audit_months where month = ${month}::timestamptz`.execute(transaction);
+  await sql`delete from audit_months where month = ${month}::timestamptz`.execute(tx);
 }
 
 /**
- * The command; `--keep months` says how many whole months stay before this one. Runs as the owner role, like migrations,
- * and prints the months that are gone as JSON.
+ * The command; `--keep months` says how many whole months stay before this one. Runs as the owner role, like
+ * migrations, and prints the months that are gone as JSON.
  */
 export async function runDropMonths(): Promise<void> {
   const { keep } = parseArgs({ options: { keep: { type: "string" } } }).values;

@@ -14,13 +14,13 @@ export type AuditTrail = {
 };
 
 /** Entries that arrive together share an insert and a commit. */
-export function createAuditTrail(database: Queries): AuditTrail {
+export function createAuditTrail(db: Queries): AuditTrail {
   const batcher = createBatcher<AuditEntry, void>({
     name: "audit_entries",
     maxSize: 250,
     maxInFlight: 2,
     async run(entries) {
-      await insertAuditEntries(database, entries);
+      await insertAuditEntries(db, entries);
       return entries.map(() => undefined);
     },
   });

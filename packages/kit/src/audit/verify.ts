@@ -74,8 +74,8 @@ function faultOf(block: Block, previous: Previous, stored: Map<bigint, StoredEnt
 
 /**
  * Verifies the whole chain and names the first entry that was changed, deleted, added or reordered.
- * @param known what is known of blocks from outside the database; if the chain does not have them, its end was removed or
- * it was rebuilt
+ * @param known what is known of blocks from outside the database; if the chain does not have them, its end was removed
+ * or it was rebuilt
  */
 export async function verifyAudit(pool: Pool, known: KnownBlocks = new Map()): Promise<AuditReport> {
   const tombstones = await readTombstones(pool);
@@ -130,7 +130,9 @@ function skipDropped(tombstones: Tombstones, previous: Previous, next: bigint): 
 
 const headOf = ({ number, hash }: Previous) => `${number}:${hash.toString("hex")}`;
 
-/** The verification of some blocks. Who verifies all ranges compares the hash in `head` with the next `previousHash`. */
+/**
+ * The verification of some blocks. Who verifies all ranges compares the hash in `head` with the next `previousHash`.
+ */
 type RangeReport = { from: string; to: string; entries: number } & (
   | { intact: true; previousHash?: string; head?: string }
   | { intact: false; entryId: string; problem: string }
@@ -161,9 +163,9 @@ export async function verifyBlocks(pool: Pool, from: bigint, count: number): Pro
 }
 
 /**
- * The command. `--expect` gives what is known from outside: a head as `number:hash`, a file with a published head, or the
- * directory of all; for these, `--key` is the file of the public key. Prints the report as JSON and exits with 1 if the
- * chain is broken.
+ * The command. `--expect` gives what is known from outside: a head as `number:hash`, a file with a published head, or
+ * the directory of all; for these, `--key` is the file of the public key. Prints the report as JSON and exits with 1 if
+ * the chain is broken.
  */
 export async function runAuditVerification(service: string): Promise<void> {
   const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig });

@@ -150,7 +150,7 @@ its \`previousHash\` with the hash in \`head\`.`,
 
 type Parts = {
   service: string;
-  database: TrailDatabase & { readonly pool: Pool };
+  db: TrailDatabase & { readonly pool: Pool };
   audit: AuditTrail;
   /** Whose entries an answer about a patient has; by default those about the id of the patient. */
   ofPatient?: (patientId: string) => Promise<TrailOf>;
@@ -161,14 +161,14 @@ const columns = ["id", "at", "actor", "action", "subject", "requestId", "block",
 
 const ofOneRecord = async (id: string): Promise<TrailOf> => ({ patientIds: [id], subjects: [id] });
 
-export function registerTrail({ operation }: RestApp, { service, database, audit, ofPatient = ofOneRecord }: Parts): void {
+export function registerTrail({ operation }: RestApp, { service, db, audit, ofPatient = ofOneRecord }: Parts): void {
   const { listAuditEntries, exportAuditEntries, verifyAuditTrail } = routesOf(service);
 
   operation(listAuditEntries, async (c) => {
     const { limit, cursor, patient, ...query } = c.req.valid("query");
     await audit.record({ ...requestContext(c), action: "audit.read", subject: patient ?? "audit", details: { ...query } });
     const of = patient === undefined ? undefined : await ofPatient(patient);
-    const entries = await readTrail(database, { filter: toFilter(query), of, before: cursor, limit: limit + 1 });
+    const entries = await readTrail(db, { filter: toFilter(query), of, before: cursor, limit: limit + 1 });
     return c.json(
       toPage(entries.map(toEntry), limit, ({ id }) => id),
       200,
@@ -185,7 +185,7 @@ export function registerTrail({ operation }: RestApp, { service, database, audit
       async function* text() {
         if (format === "csv") yield `${columns.join(",")}\n`;
         for (let before: string | undefined; ; ) {
-          const entries = (await readTrail(database, { filter, of, before, limit: exportPageSize })).map(toEntry);
+          const entries = (await readTrail(db, { filter, of, before, limit: exportPageSize })).map(toEntry);
           yield toLines(entries, format);
           before = entries.at(-1)?.id;
           if (entries.length < exportPageSize) return;
@@ -203,7 +203,7 @@ export function registerTrail({ operation }: RestApp, { service, database, audit
   operation(verifyAuditTrail, async (c) => {
     const { from, blocks } = c.req.valid("query");
     await audit.record({ ...requestContext(c), action: "audit.verified", subject: "audit", details: { from, blocks } });
-    return c.json(await verifyBlocks(database.pool, BigInt(from), blocks), 200);
+    return c.json(await verifyBlocks(db.pool, BigInt(from), blocks), 200);
   });
 }
 

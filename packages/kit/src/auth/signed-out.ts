@@ -25,7 +25,9 @@ export type Streaming = {
   onClose(callback: () => void): void;
 };
 
-/** Follows the callers until an HTTP answer is complete. A test that calls the app without a server has no `outgoing`. */
+/**
+ * Follows the callers until an HTTP answer is complete. A test that calls the app without a server has no `outgoing`.
+ */
 export function streamUntilSignedOut(calling: Calling, env: unknown): Streaming {
   const answer = (env as Partial<HttpBindings> | undefined)?.outgoing;
   const controller = new AbortController();

@@ -37,8 +37,8 @@ type Server = { host: string; port: number };
 const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 
 /**
- * The certificate that a server shows to everybody who connects. It is looked at and not trusted, so one that has expired
- * is seen too; nothing is sent over the connection.
+ * The certificate that a server shows to everybody who connects. It is looked at and not trusted, so one that has
+ * expired is seen too; nothing is sent over the connection.
  */
 async function certificateOf({ host, port }: Server, isPostgres: boolean): Promise<X509Certificate> {
   const socket = await open({ host, port });
@@ -76,7 +76,9 @@ export async function lookAtPostgresCertificate(server: Server, now = new Date()
   return certificate ? [judgeCertificate("certificate of Postgres", certificate, now)] : [];
 }
 
-/** `ApiVersions`, version 0: every client of Kafka begins with it, and a broker answers it before it knows the client. */
+/**
+ * `ApiVersions`, version 0: every client of Kafka begins with it, and a broker answers it before it knows the client.
+ */
 const apiVersions = Buffer.from([0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 255, 255]);
 
 /**

@@ -1,6 +1,6 @@
 /**
- * The command `node services/<name>/src/commands/doctor.ts [--json]`: looks at the service, its database, its brokers and
- * its certificates, from outside and without changing anything. `npm run doctor` runs that of every service.
+ * The command `node services/<name>/src/commands/doctor.ts [--json]`: looks at the service, its database, its brokers
+ * and its certificates, from outside and without changing anything. `npm run doctor` runs that of every service.
  */
 import { parseArgs } from "node:util";
 import { databaseConfig, kafkaConfig, readEnvironment, serviceUrl } from "../config.ts";

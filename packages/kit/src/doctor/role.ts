@@ -4,7 +4,10 @@ import { type Kysely, sql } from "kysely";
 /** Tables and columns that a look reads. */
 export type Reads = { [table: string]: string[] };
 
-/** What every doctor reads: the names of migrations, and what the audit chain is computed from: its hashes are of whole entries. */
+/**
+ * What every doctor reads: the names of migrations, and what the audit chain is computed from: its hashes are of whole
+ * entries.
+ */
 const everywhere: Reads = {
   kysely_migration: ["name"],
   audit_entries: ["id", "occurred_at", "actor", "action", "subject", "request_id", "details"],
@@ -13,8 +16,8 @@ const everywhere: Reads = {
 };
 
 /**
- * Lets the role `<service>_doctor` read these columns, and nothing else: what a version before granted is taken back. Runs
- * after the migrations, as the owner, each time. Not every installation has the role.
+ * Lets the role `<service>_doctor` read these columns, and nothing else: what a version before granted is taken back.
+ * Runs after the migrations, as the owner, each time. Not every installation has the role.
  * @param further what the service's own look reads
  */
 export async function grantToDoctor<Tables>(db: Kysely<Tables>, service: string, further: Reads = {}): Promise<void> {

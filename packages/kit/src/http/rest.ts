@@ -23,8 +23,8 @@ import { readBody, requireUtf8Target, toInvalidFields, tooLarge, validateHeaders
 import { type DescribedErrors, problems } from "./schemas.ts";
 
 /**
- * What handlers read from the context. Public operations have no `caller`. Operations that stream have `streaming`, which
- * ends with the caller's session.
+ * What handlers read from the context. Public operations have no `caller`. Operations that stream have `streaming`,
+ * which ends with the caller's session.
  */
 type RestEnv = {
   Variables: {
@@ -60,7 +60,9 @@ export type RestApp = {
   operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streams?: boolean }): void;
 };
 
-/** A path that is written out, by its text, or one with parameters, by its pattern; and the methods of its operations. */
+/**
+ * A path that is written out, by its text, or one with parameters, by its pattern; and the methods of its operations.
+ */
 type Paths = { writtenOut: Map<string, string[]>; patterns: { path: RegExp; method: string }[] };
 
 export function createRestApp(options: {
@@ -150,8 +152,8 @@ export function createRestApp(options: {
 const anotherSpelling = /\/(?:@|%40|:)|%3a/i;
 
 /**
- * Inside, a custom method is a path segment of its own, because a parameter of the router ends at a slash. An operation of FHIR is one
- * already, `/Patient/$match`, and needs another mark, because its own one means something to the router.
+ * Inside, a custom method is a path segment of its own, because a parameter of the router ends at a slash. An operation
+ * of FHIR is one already, `/Patient/$match`, and needs another mark, because its own one means something to the router.
  */
 function toInternalPath(path: string): string {
   return path.replace(/:([a-z][A-Za-z]*)$/, "/@$1").replace(/\/(?:\$|%24)([a-z][A-Za-z-]*)$/, "/@@$1");
@@ -206,7 +208,8 @@ function answerErrors(
   { service, log, audit, errors }: { service: string; log: Logger; audit: AuditTrail | undefined; errors: ErrorForm },
 ): void {
   app.onError(async (error, c) => {
-    // A stream that was ended may fail with any error. The caller reads why it was ended, or an error that says more of it.
+    // A stream that was ended may fail with any error. The caller reads why it was ended, or an error that says more of
+    // it.
     const { streaming } = c.var as Partial<RestEnv["Variables"]>;
     const reason: unknown = streaming?.signal.reason;
     const told = reason === undefined || error.cause === reason ? error : reason;
@@ -224,7 +227,10 @@ function answerErrors(
   });
 }
 
-/** Where a path is written out, an operation with a parameter in its place answers for other paths: `duplicates` is no id. */
+/**
+ * Where a path is written out, an operation with a parameter in its place answers for other paths: `duplicates` is no
+ * id.
+ */
 function refuseOtherMethods({ writtenOut }: Paths): MiddlewareHandler<RestEnv> {
   return (c, next) => {
     const allowed = writtenOut.get(c.req.path);

@@ -44,7 +44,7 @@ function isTransient(error: unknown): boolean {
 
 export function createApplier<Tables>(options: {
   groupId: string;
-  database: Database<Tables>;
+  db: Database<Tables>;
   apply: Apply<Tables>;
   /** Publishes dead letters. */
   relay: Leader;
@@ -54,11 +54,11 @@ export function createApplier<Tables>(options: {
   maxTries: number;
   log: Logger;
 }): Applier {
-  const { groupId, database, apply, relay, partitionsTogether, maxTries, log } = options;
+  const { groupId, db, apply, relay, partitionsTogether, maxTries, log } = options;
   const retry = (work: () => Promise<void>, throwIfStopped: () => void) => retryWhileUnavailable(work, { throwIfStopped, groupId, log });
 
   async function applyTogether(events: ConsumedEvent[]): Promise<void> {
-    noteDeadLetters(await inTransaction(database, (transaction) => applyIn(transaction, { groupId, events, apply })));
+    noteDeadLetters(await inTransaction(db, (tx) => applyIn(tx, { groupId, events, apply })));
   }
 
   // A transaction costs about as much for one event as for a hundred, so events of all partitions that are waiting
@@ -103,9 +103,9 @@ export function createApplier<Tables>(options: {
         const reason = reasonOf(error);
         log.error({ topic: event.topic, eventId: event.id, type: event.type, tries, reason }, "an event became a dead letter");
         const store = () =>
-          inTransaction(database, async (transaction) => {
-            await lockGroup(transaction.kysely, groupId);
-            await deadLetter(transaction, { groupId, event, reason, tries });
+          inTransaction(db, async (tx) => {
+            await lockGroup(tx.kysely, groupId);
+            await deadLetter(tx, { groupId, event, reason, tries });
           });
         await retry(store, throwIfStopped);
         noteDeadLetters([event]);
@@ -135,18 +135,18 @@ export function createApplier<Tables>(options: {
 
 /** Applies events, except those of keys that have a dead letter: these follow it, and are returned. */
 async function applyIn<Tables>(
-  transaction: Transaction<Tables>,
+  tx: Transaction<Tables>,
   { groupId, events, apply }: { groupId: string; events: ConsumedEvent[]; apply: Apply<Tables> },
 ): Promise<ConsumedEvent[]> {
-  await lockGroup(transaction.kysely, groupId);
-  const blocked = await keysWithDeadLetters(transaction.kysely, groupId, events);
+  await lockGroup(tx.kysely, groupId);
+  const blocked = await keysWithDeadLetters(tx.kysely, groupId, events);
   const isBlocked = (event: ConsumedEvent) => blocked.has(`${event.topic}/${event.key}`);
   const free = events.filter((event) => !isBlocked(event));
   const broken = free.find((event) => event.broken !== undefined);
   if (broken) throw new Error(broken.broken);
-  if (free.length > 0) await apply(free, transaction.kysely);
+  if (free.length > 0) await apply(free, tx.kysely);
   const followers = events.filter(isBlocked);
-  for (const event of followers) await deadLetter(transaction, { groupId, event, reason: "follows a dead letter of its key", tries: 0 });
+  for (const event of followers) await deadLetter(tx, { groupId, event, reason: "follows a dead letter of its key", tries: 0 });
   return followers;
 }
 

@@ -1,4 +1,6 @@
-/** Batches when a broker fails, sent by kafkajs to two simulated brokers; the partition of a key; the patch of kafkajs. */
+/**
+ * Batches when a broker fails, sent by kafkajs to two simulated brokers; the partition of a key; the patch of kafkajs.
+ */
 import { createRequire } from "node:module";
 import fc from "fast-check";
 import { type Kafka, Partitioners, type ProducerConfig } from "kafkajs";

@@ -39,7 +39,7 @@ export function startGroupConsumer<Tables>(options: {
   kafka: Kafka;
   groupId: string;
   topics: string[];
-  database: Database<Tables>;
+  db: Database<Tables>;
   apply: Apply<Tables>;
   /** Publishes dead letters. */
   relay: Leader;
@@ -48,8 +48,8 @@ export function startGroupConsumer<Tables>(options: {
   /** How often an event is tried by itself before it becomes a dead letter. */
   maxTries?: number;
 }): void {
-  const { kafka, groupId, topics, database, apply, relay, log, lifecycle, maxTries = 5 } = options;
-  const applier = createApplier({ groupId, database, apply, relay, partitionsTogether, maxTries, log });
+  const { kafka, groupId, topics, db, apply, relay, log, lifecycle, maxTries = 5 } = options;
+  const applier = createApplier({ groupId, db, apply, relay, partitionsTogether, maxTries, log });
   const lag = watchLag({ kafka, groupId, topics, lifecycle });
 
   const commits = createBatcher<EachBatchPayload, void>({

@@ -65,27 +65,23 @@ export async function createDeadLetterTable(db: Kysely<unknown>, role: string): 
  * Until the transaction ends, no other replica of the group applies events: replicas take turns instead of deadlocking
  * over the same rows, and a replay cannot overtake the consumer.
  */
-export async function lockGroup<Tables>(transaction: Kysely<Tables>, groupId: string): Promise<void> {
-  await sql`select pg_advisory_xact_lock(hashtext('consumer group'), hashtext(${groupId}))`.execute(transaction);
+export async function lockGroup<Tables>(tx: Kysely<Tables>, groupId: string): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtext('consumer group'), hashtext(${groupId}))`.execute(tx);
 }
 
 /** Which keys of these events have a waiting dead letter, each as `<topic>/<key>`. */
-export async function keysWithDeadLetters<Tables>(
-  transaction: Kysely<Tables>,
-  groupId: string,
-  events: ConsumedEvent[],
-): Promise<Set<string>> {
+export async function keysWithDeadLetters<Tables>(tx: Kysely<Tables>, groupId: string, events: ConsumedEvent[]): Promise<Set<string>> {
   const keys = [...new Set(events.map((event) => event.key))];
   const topics = [...new Set(events.map((event) => event.topic))];
   const { rows } = await sql<{ topic: string; key: string }>`
     select distinct topic, key from dead_letters
-    where consumer_group = ${groupId} and state = 'waiting' and topic = any(${topics}) and key = any(${keys})`.execute(transaction);
+    where consumer_group = ${groupId} and state = 'waiting' and topic = any(${topics}) and key = any(${keys})`.execute(tx);
   return new Set(rows.map((row) => `${row.topic}/${row.key}`));
 }
 
 /** Stores an event as a dead letter and publishes it on `<topic>.dead`, once, however often the event is delivered. */
 export async function deadLetter<Tables>(
-  transaction: Transaction<Tables>,
+  tx: Transaction<Tables>,
   letter: { groupId: string; event: ConsumedEvent; reason: string; tries: number },
 ): Promise<void> {
   const { groupId, event, reason, tries } = letter;
@@ -94,7 +90,7 @@ export async function deadLetter<Tables>(
       (consumer_group, event_id, topic, partition, "offset", key, type, source, event_time, traceparent, payload, reason, tries)
     values (${groupId}, ${event.id}, ${event.topic}, ${event.partition}, ${event.offset}, ${event.key}, ${event.type}, ${event.source},
       ${event.time}, ${event.traceparent}, ${Buffer.from(event.value)}, ${reason}, ${tries})
-    on conflict do nothing returning id`.execute(transaction.kysely);
+    on conflict do nothing returning id`.execute(tx.kysely);
   if (rows.length === 0) return;
   const message = create(DeadLetterSchema, {
     consumerGroup: groupId,
@@ -112,9 +108,7 @@ export async function deadLetter<Tables>(
   });
   const { key, traceparent } = event;
   const payload = toBinary(DeadLetterSchema, message);
-  await insertOutboxEvents(transaction, [
-    createEvent({ topic: `${event.topic}.dead`, type: "common.v1.dead_letter", key, payload, traceparent }),
-  ]);
+  await insertOutboxEvents(tx, [createEvent({ topic: `${event.topic}.dead`, type: "common.v1.dead_letter", key, payload, traceparent })]);
 }
 
 export async function findDeadLetter<Tables>(db: Kysely<Tables>, groupId: string, id: string): Promise<DeadLetterRow | undefined> {

@@ -59,7 +59,7 @@ export type DeadLetters = {
    * @param also what is done in the same transaction, such as an audit entry
    * @throws AppError not_found, failed_precondition if it does not wait
    */
-  discard(id: string, also?: (transaction: Queries) => Promise<void>): Promise<void>;
+  discard(id: string, also?: (tx: Queries) => Promise<void>): Promise<void>;
 };
 
 /** The groups of this process, each with the number of its waiting letters. */
@@ -77,14 +77,14 @@ new Gauge({
   },
 });
 
-export function createDeadLetters<Tables>(options: { database: Database<Tables>; groupId: string; apply: Apply<Tables> }): DeadLetters {
-  const { database, groupId, apply } = options;
-  const db = database.kysely;
-  const waiting = () => countWaiting(db, groupId);
+export function createDeadLetters<Tables>(options: { db: Database<Tables>; groupId: string; apply: Apply<Tables> }): DeadLetters {
+  const { db, groupId, apply } = options;
+  const { kysely } = db;
+  const waiting = () => countWaiting(kysely, groupId);
   groups.set(groupId, waiting);
 
-  async function find(id: string, kysely = db): Promise<DeadLetterRow> {
-    const row = await findDeadLetter(kysely, groupId, id);
+  async function find(id: string, within = kysely): Promise<DeadLetterRow> {
+    const row = await findDeadLetter(within, groupId, id);
     if (!row) throw new AppError("not_found", "There is no dead letter with this id.");
     return row;
   }
@@ -95,12 +95,12 @@ export function createDeadLetters<Tables>(options: { database: Database<Tables>;
     for (;;) {
       let failing: DeadLetterRow | undefined;
       try {
-        const done = await inTransaction(database, async (transaction) => {
-          await lockGroup(transaction.kysely, groupId);
-          failing = await firstWaitingOf(transaction.kysely, groupId, letter);
+        const done = await inTransaction(db, async (tx) => {
+          await lockGroup(tx.kysely, groupId);
+          failing = await firstWaitingOf(tx.kysely, groupId, letter);
           if (!failing) return true;
-          await apply([toConsumed(failing)], transaction.kysely);
-          await settleDeadLetter(transaction.kysely, failing.id, "replayed");
+          await apply([toConsumed(failing)], tx.kysely);
+          await settleDeadLetter(tx.kysely, failing.id, "replayed");
           return false;
         });
         if (done) return applied;
@@ -108,7 +108,7 @@ export function createDeadLetters<Tables>(options: { database: Database<Tables>;
       } catch (error) {
         if (!failing) throw error;
         const reason = reasonOf(error);
-        await noteFailure(db, failing.id, reason);
+        await noteFailure(kysely, failing.id, reason);
         throw new AppError("failed_precondition", `Dead letter ${failing.id} fails again: ${reason}. ${applied} before it were applied.`, {
           cause: error,
         });
@@ -119,14 +119,14 @@ export function createDeadLetters<Tables>(options: { database: Database<Tables>;
   return {
     replay,
     waiting,
-    list: async (filter) => (await listDeadLetters(db, groupId, filter)).map(toDeadLetter),
+    list: async (filter) => (await listDeadLetters(kysely, groupId, filter)).map(toDeadLetter),
     async get(id) {
       const row = await find(id);
       return { ...toDeadLetter(row), payload: row.payload };
     },
     async replayAll(topic) {
       let replayed = 0;
-      for (const id of await waitingKeys(db, groupId, topic)) {
+      for (const id of await waitingKeys(kysely, groupId, topic)) {
         try {
           replayed += await replay(id);
         } catch (error) {
@@ -137,14 +137,13 @@ export function createDeadLetters<Tables>(options: { database: Database<Tables>;
       return { replayed, waiting: await waiting() };
     },
     discard: (id, also) =>
-      inTransaction(database, async (transaction) => {
-        const { kysely } = transaction;
+      inTransaction(db, async (tx) => {
         // A replay holds the same lock, so a letter that is being replayed cannot be discarded as well.
-        await lockGroup(kysely, groupId);
-        const row = await find(id, kysely);
+        await lockGroup(tx.kysely, groupId);
+        const row = await find(id, tx.kysely);
         if (row.state !== "waiting") throw new AppError("failed_precondition", `This dead letter was ${row.state} already.`);
-        await settleDeadLetter(kysely, row.id, "discarded");
-        await also?.(transaction);
+        await settleDeadLetter(tx.kysely, row.id, "discarded");
+        await also?.(tx);
       }),
   };
 }

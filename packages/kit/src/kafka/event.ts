@@ -27,7 +27,7 @@ export type ConsumedEvent = {
  * Applies events, in order, in the given transaction. An event that was applied before must change nothing. An event
  * that cannot be applied must throw, which rolls the whole batch back.
  */
-export type Apply<Tables> = (events: ConsumedEvent[], transaction: Kysely<Tables>) => Promise<void>;
+export type Apply<Tables> = (events: ConsumedEvent[], tx: Kysely<Tables>) => Promise<void>;
 
 /**
  * Why an event failed, for operators. What a message of Postgres quotes may be personal data, so only its code is kept.

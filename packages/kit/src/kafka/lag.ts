@@ -94,7 +94,10 @@ export function watchLag(options: { kafka: Kafka; groupId: string; topics: strin
 export type EndHistory = {
   /** Notes where the partition ends at this time. */
   note(end: bigint, at: number): void;
-  /** When an end beyond this offset was first seen; undefined if none was. Call it with growing offsets: it forgets earlier ends. */
+  /**
+   * When an end beyond this offset was first seen; undefined if none was. Call it with growing offsets: it forgets
+   * earlier ends.
+   */
   firstSeenBeyond(offset: bigint): number | undefined;
 };
 

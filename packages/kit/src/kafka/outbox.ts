@@ -101,8 +101,8 @@ type OutboxRow = Selectable<OutboxTables["outbox"]>;
 
 const batchSize = 500;
 /**
- * A broker takes at most 1 MiB in one batch of a partition, by default. The rest of it is for keys and headers, which are
- * less than 500 bytes for each event.
+ * A broker takes at most 1 MiB in one batch of a partition, by default. The rest of it is for keys and headers, which
+ * are less than 500 bytes for each event.
  */
 const maxPayloadBytes = 750 * 1024;
 
@@ -143,7 +143,7 @@ new Gauge({
  * One of them publishes, one batch at a time, because several sends in flight could overtake each other.
  */
 export function startRelay<Tables>(options: {
-  database: Database<Tables>;
+  db: Database<Tables>;
   settings: DatabaseSettings;
   sender: Sender;
   service: string;
@@ -155,9 +155,9 @@ export function startRelay<Tables>(options: {
   log: Logger;
   lifecycle: Lifecycle;
 }): Leader {
-  const { database, settings, sender, service, lingerMs = 100, log, lifecycle } = options;
+  const { db, settings, sender, service, lingerMs = 100, log, lifecycle } = options;
 
-  pools.add(database.pool);
+  pools.add(db.pool);
 
   /** Publishes one batch. Its rows are deleted when the transaction commits, after Kafka's acknowledgement. */
   async function publishBatch(client: Client): Promise<"more" | "done"> {
@@ -207,5 +207,5 @@ export function startRelay<Tables>(options: {
   }
 
   lifecycle.onClose("kafka producer", () => sender.close());
-  return runAsLeader({ name: "outbox_relay", settings, pool: database.pool, pollMs: 500, lingerMs, step: publishBatch, log, lifecycle });
+  return runAsLeader({ name: "outbox_relay", settings, pool: db.pool, pollMs: 500, lingerMs, step: publishBatch, log, lifecycle });
 }

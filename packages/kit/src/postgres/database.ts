@@ -88,8 +88,8 @@ new Gauge({
   },
 });
 /**
- * A pool queues every statement for a moment, those that this scrape sends too. One that finds an idle connection, or room
- * for a new one, does not wait for any other.
+ * A pool queues every statement for a moment, those that this scrape sends too. One that finds an idle connection, or
+ * room for a new one, does not wait for any other.
  */
 const waitingIn = ({ waitingCount, idleCount, totalCount, options: { max } }: Pool) =>
   Math.max(0, waitingCount - idleCount - (max - totalCount));

@@ -3,9 +3,10 @@ import { type Kysely, sql } from "kysely";
 import type { Logger } from "../log.ts";
 
 /**
- * Creates the indexes that do not exist, without a lock that a writer waits for. No transaction can do that, so it is not
- * part of a migration; it runs after them, each time. It waits for transactions that began before it.
- * @param indexes their names, and what follows the name in `create index`: `on patients (…)`, or `unique on patients (…)`
+ * Creates the indexes that do not exist, without a lock that a writer waits for. No transaction can do that, so it is
+ * not part of a migration; it runs after them, each time. It waits for transactions that began before it.
+ * @param indexes their names, and what follows the name in `create index`: `on patients (…)`, or
+ * `unique on patients (…)`
  */
 export async function createIndexesConcurrently<Tables>(
   db: Kysely<Tables>,

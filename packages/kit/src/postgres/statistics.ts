@@ -58,6 +58,6 @@ for (const [name, { help, fields }] of Object.entries(counters))
   });
 
 /** Shows them at `/metrics`. A process has one database; only tests have more, and show the last one. */
-export const showStatistics = (database: Pool): void => {
-  pool = database;
+export const showStatistics = (db: Pool): void => {
+  pool = db;
 };

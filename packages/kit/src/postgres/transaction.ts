@@ -35,12 +35,12 @@ type Retries = {
  * @throws AppError aborted if there was a conflict each time
  */
 export function inTransaction<Tables, Result>(
-  database: Database<Tables>,
-  work: (transaction: Transaction<Tables>) => Promise<Result>,
+  db: Database<Tables>,
+  work: (tx: Transaction<Tables>) => Promise<Result>,
   retries?: Retries,
 ): Promise<Result> {
   return retryConflicts(async () => {
-    const client = await database.pool.connect();
+    const client = await db.pool.connect();
     let broken: Error | undefined;
     // Without a listener, a connection that breaks meanwhile would end the process.
     const noteBroken = (error: Error) => {

@@ -104,7 +104,9 @@ const agents = {
   "https:": new https.Agent({ keepAlive: true, maxSockets: 1 }),
 };
 
-/** Posts JSON and gives the status of the answer. For bodies of this size, `fetch` takes half as much CPU time again. */
+/**
+ * Posts JSON and gives the status of the answer. For bodies of this size, `fetch` takes half as much CPU time again.
+ */
 function post(url: URL, body: string, milliseconds: number): Promise<number> {
   const { protocol } = url;
   const { request } = protocol === "https:" ? https : http;
@@ -128,8 +130,8 @@ function followClock(): void {
 }
 
 /**
- * OTLP's JSON, with 64-bit numbers as text and ids in hexadecimal. It is put together as text, because objects that only
- * JSON.stringify reads cost twice as much.
+ * OTLP's JSON, with 64-bit numbers as text and ids in hexadecimal. It is put together as text, because objects that
+ * only JSON.stringify reads cost twice as much.
  */
 function toOtlp(span: RecordedSpan): string {
   const { context, parentSpanId, name, kind, startedAt, endedAt, attributes, links, events, droppedLinks, isError } = span;

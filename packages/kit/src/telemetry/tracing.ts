@@ -1,6 +1,6 @@
 /**
- * Traces: spans for the work of this process. Without an endpoint no span is ever made; the ids of a request's trace are
- * in logs and events nevertheless. No span holds a path with ids, a query, a value of a statement or personal data;
+ * Traces: spans for the work of this process. Without an endpoint no span is ever made; the ids of a request's trace
+ * are in logs and events nevertheless. No span holds a path with ids, a query, a value of a statement or personal data;
  * docs/observability.md lists what its attributes hold.
  */
 import { randomUUID } from "node:crypto";

@@ -34,13 +34,18 @@ export async function requireJavac(): Promise<void> {
   });
 }
 
-/** What this machine lacks to download jars; empty if it lacks nothing. `what` names to people what the jars are for. */
+/**
+ * What this machine lacks to download jars; empty if it lacks nothing. `what` names to people what the jars are for.
+ */
 export async function missingForJars(what: string): Promise<string[]> {
   if (await hasProgram("mvn")) return [];
   return [`Maven (program "mvn"; Debian: apt install maven, macOS: brew install maven), once, to download ${what}`];
 }
 
-/** Maven's coordinates (`group:artifact:version[:type:classifier]`), and the `digestOf` a folder with exactly their files. */
+/**
+ * Maven's coordinates (`group:artifact:version[:type:classifier]`), and the `digestOf` a folder with exactly their
+ * files.
+ */
 type Jars = { artifacts: string[]; isTransitive: boolean; sha256: string };
 
 /**

@@ -1,4 +1,6 @@
-/** Python programs, each in its own virtual environment: one wheel of PyPI by its hash, or packages by their versions. */
+/**
+ * Python programs, each in its own virtual environment: one wheel of PyPI by its hash, or packages by their versions.
+ */
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cached, type Progress } from "./cache.ts";

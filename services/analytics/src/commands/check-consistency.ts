@@ -16,11 +16,11 @@ import { streams, type Tables } from "../tables.ts";
 
 const config = readConfig();
 const log = createLogger("analytics", "error");
-const database = openDatabase<Tables>({ settings: databaseSettings(config), poolSize: 5, applicationName: "check-consistency", log });
+const db = openDatabase<Tables>({ settings: databaseSettings(config), poolSize: 5, applicationName: "check-consistency", log });
 const kafka = createKafka(kafkaSettings("analytics-check", config), log);
 const { check } = createConsistency({
-  database,
-  deadLetters: createDeadLetters({ database, groupId: "analytics", apply: applyEvents }),
+  db,
+  deadLetters: createDeadLetters({ db, groupId: "analytics", apply: applyEvents }),
   patientUrl: config.PATIENT_URL,
   billingUrl: config.BILLING_URL,
   clinicTimeZone: config.CLINIC_TIME_ZONE,
@@ -30,5 +30,5 @@ const { check } = createConsistency({
 
 const report = await inCommand("analytics", "check-consistency", () => check(60_000));
 process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-await database.kysely.destroy();
+await db.kysely.destroy();
 process.exitCode = report.drift === 0 && report.settled ? 0 : 1;

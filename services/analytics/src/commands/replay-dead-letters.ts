@@ -15,12 +15,12 @@ import type { Tables } from "../tables.ts";
 
 const config = readConfig();
 const log = createLogger("analytics", "error");
-const database = openDatabase<Tables>({ settings: databaseSettings(config), poolSize: 2, applicationName: "replay-dead-letters", log });
+const db = openDatabase<Tables>({ settings: databaseSettings(config), poolSize: 2, applicationName: "replay-dead-letters", log });
 const [topic] = process.argv.slice(2);
 const entry = { actorId: "service:analytics", action: "dead-letters.replayed", subject: topic ?? "all topics" };
-await insertAuditEntries(database, [{ ...entry, requestId: `command-${randomUUID()}` }]);
-const deadLetters = createDeadLetters({ database, groupId: "analytics", apply: applyEvents });
+await insertAuditEntries(db, [{ ...entry, requestId: `command-${randomUUID()}` }]);
+const deadLetters = createDeadLetters({ db, groupId: "analytics", apply: applyEvents });
 const result = await inCommand("analytics", "replay-dead-letters", () => deadLetters.replayAll(topic));
 process.stdout.write(`${JSON.stringify(result)}\n`);
-await database.kysely.destroy();
+await db.kysely.destroy();
 process.exitCode = result.waiting === 0 ? 0 : 1;

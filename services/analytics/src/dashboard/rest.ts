@@ -154,7 +154,8 @@ export function registerDashboard(
   operation(dashboard, async (c) => {
     let viewer: Viewer | undefined;
     try {
-      // Browsers say what a request is for: `document` if the person has opened the page, `empty` if a script fetches it.
+      // Browsers say what a request is for: `document` if the person has opened the page, `empty` if a script fetches
+      // it.
       const isAct = c.req.header("sec-fetch-dest") !== "empty";
       viewer = await sessions.viewer(getCookie(c, cookieName), clientRequestOf(c), { isAct });
       if (!viewer) return c.body(signInPage({ release, next: searchOf(c), email: "" }), 200, pageHeaders);
@@ -181,8 +182,8 @@ export function registerDashboard(
       refuseForeign(c);
       refuseLostCookie(c.req.header("origin"));
       const cookie = await sessions.signIn({ email, password, code: code || undefined }, clientRequestOf(c));
-      // Only a query may follow, because a whole address could lead to another site. It is encoded, because a header cannot
-      // hold every character.
+      // Only a query may follow, because a whole address could lead to another site. It is encoded, because a header
+      // cannot hold every character.
       const search = next?.startsWith("?") ? `?${new URLSearchParams(next)}` : "";
       return c.body(null, 303, { location: `${dashboardPath}${search}`, "set-cookie": cookieHeader(cookie) });
     } catch (error) {

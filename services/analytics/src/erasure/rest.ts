@@ -37,9 +37,9 @@ const readErasure = createRoute({
   responses: { 200: jsonAnswer(ErasureSchema, "What was removed, and when"), ...errorAnswers("not_found") },
 });
 
-export function registerErasures({ operation }: RestApp, { database }: { database: AnalyticsDatabase }): void {
+export function registerErasures({ operation }: RestApp, { db }: { db: AnalyticsDatabase }): void {
   operation(readErasure, async (c) => {
-    const row = await findErasure(database, c.req.valid("param").patientId);
+    const row = await findErasure(db, c.req.valid("param").patientId);
     if (!row) throw new AppError("not_found", "This patient is not erased here.");
     const { patient_id, erasure_id, erased_at, removed } = row;
     return c.json({ patientId: patient_id, erasureId: erasure_id, erasedAt: erased_at.toISOString(), removed }, 200);

@@ -12,17 +12,17 @@ import { advanceWatermarks, eventsOfPatients, insertEvents, type Watermark } fro
  * Counts each event once, in whatever order and however often it comes.
  * @throws Error for an event that cannot be read.
  */
-export const applyEvents: Apply<Tables> = async (messages, transaction) => {
-  const { changes, marks } = await logEvents(messages, transaction);
-  await addToRollups(transaction, await activeGeneration(transaction), changes);
-  await advanceWatermarks(transaction, marks);
+export const applyEvents: Apply<Tables> = async (messages, tx) => {
+  const { changes, marks } = await logEvents(messages, tx);
+  await addToRollups(tx, await activeGeneration(tx), changes);
+  await advanceWatermarks(tx, marks);
 };
 
 /**
  * Adds events to the log. Returns only what the new ones change and how far partitions were read, so that the decoded
  * events can be collected before the slow write of the roll-ups.
  */
-async function logEvents(messages: ConsumedEvent[], transaction: Db): Promise<{ changes: RollupChanges; marks: Watermark[] }> {
+async function logEvents(messages: ConsumedEvent[], tx: Db): Promise<{ changes: RollupChanges; marks: Watermark[] }> {
   const events = new Map(messages.map((message) => [message.id, { message, event: readMessage(message) }]));
   const rows = events.values().map(({ message, event }) => ({
     event_id: event.id,
@@ -36,12 +36,12 @@ async function logEvents(messages: ConsumedEvent[], transaction: Db): Promise<{ 
     partition: message.partition,
     offset: message.offset,
   }));
-  const added = await insertEvents(transaction, rows);
+  const added = await insertEvents(tx, rows);
   const fresh = [...events.values()].flatMap(({ event }) => (added.known.has(event.id) ? [] : event));
   const patients = [...new Set(fresh.flatMap(patientsOf))];
   // One batch is added at a time, so all events before this batch have a lower number than all events of it.
   const before = (added.first ?? 0n) - 1n;
-  const known = patients.length === 0 ? [] : (await eventsOfPatients(transaction, patients, before)).map(readEvent);
+  const known = patients.length === 0 ? [] : (await eventsOfPatients(tx, patients, before)).map(readEvent);
 
   const aggregate = createAggregate();
   addChangedFacts(fresh, known, aggregate);
@@ -51,7 +51,7 @@ async function logEvents(messages: ConsumedEvent[], transaction: Db): Promise<{ 
     if (patientId === null || change.case !== "erased") continue;
     // Events that come later change roll-ups as those of anybody, and are no part of the erasure.
     const rollups = fresh.includes(event) ? countChanged(patientId, fresh, known) : 0;
-    await erasePatient(transaction, { patientId, erasureId: change.value.erasureId, rollups });
+    await erasePatient(tx, { patientId, erasureId: change.value.erasureId, rollups });
   }
   return { changes: collectChanges(aggregate.rows()), marks: watermarksOf(messages, (id) => events.get(id)?.event) };
 }

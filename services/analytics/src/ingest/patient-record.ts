@@ -51,7 +51,8 @@ function profileFrom(versions: LoggedPatientEvent[]): Profile | undefined {
     if (change.case !== "registered" && change.value.registeredDate !== "") registeredDate = change.value.registeredDate;
     if (change.value.demographics) demographics = change.value.demographics;
   }
-  // Also of events that are not stripped yet, so that an erasure moves the patient to "unknown", and nothing moves after it.
+  // Also of events that are not stripped yet, so that an erasure moves the patient to "unknown", and nothing moves
+  // after it.
   if (versions.some(({ change }) => change.case === "erased")) demographics = undefined;
   const registeredAt = registration.value.registeredAt ? timestampMs(registration.value.registeredAt) : (versions[0]?.at ?? 0);
   const place = (name: string | undefined) => (name ?? "").normalize("NFC").replace(/\s+/g, " ").trim();
@@ -66,8 +67,8 @@ function profileFrom(versions: LoggedPatientEvent[]): Profile | undefined {
 }
 
 /**
- * The day that ages are counted from. Of a date that is only known by its year or month that is the middle, but no later
- * than the registration.
+ * The day that ages are counted from. Of a date that is only known by its year or month that is the middle, but no
+ * later than the registration.
  */
 function birthOf(demographics: Demographics | undefined, registeredOn: LocalDate): LocalDate {
   const { dateOfBirth = "", partialDateOfBirth: partial = "" } = demographics ?? {};

@@ -85,10 +85,10 @@ export async function latestSeq(db: Db): Promise<bigint> {
 }
 
 /** The number of the last event, when no event with a lower number can follow. */
-export function settledSeq(database: AnalyticsDatabase, groupId: string): Promise<bigint> {
-  return inTransaction(database, async ({ kysely: transaction }) => {
-    await lockGroup(transaction, groupId);
-    return latestSeq(transaction);
+export function settledSeq(db: AnalyticsDatabase, groupId: string): Promise<bigint> {
+  return inTransaction(db, async ({ kysely: tx }) => {
+    await lockGroup(tx, groupId);
+    return latestSeq(tx);
   });
 }
 
@@ -96,8 +96,8 @@ export function settledSeq(database: AnalyticsDatabase, groupId: string): Promis
  * Patients with events in one stream and none in the other, newest first: their ids begin with the time of
  * registration.
  */
-export async function unmatchedPatients(database: AnalyticsDatabase, present: Stream, missing: Stream, limit: number): Promise<string[]> {
-  const rows = await database.query<{ subject: string }>(
+export async function unmatchedPatients(db: AnalyticsDatabase, present: Stream, missing: Stream, limit: number): Promise<string[]> {
+  const rows = await db.query<{ subject: string }>(
     {
       name: "unmatched_patients",
       text: `select subject from events where subject is not null group by subject
@@ -127,8 +127,8 @@ export async function advanceWatermarks(db: Db, marks: Watermark[]): Promise<voi
  */
 export type Freshness = { generation: number; watermarks: Watermark[]; replayedAt: Date | null };
 
-export async function readFreshness(database: AnalyticsDatabase): Promise<Freshness> {
-  const rows = await database.query<{
+export async function readFreshness(db: AnalyticsDatabase): Promise<Freshness> {
+  const rows = await db.query<{
     generation: number;
     replayed_at: Date | null;
     topic: string | null;

@@ -1,6 +1,6 @@
 /**
- * Erasure of patients (docs/privacy.md): demographics go from the events of a patient, also from those that could not be
- * applied. One function does it; it belongs to the owner, because the runtime role must not change events.
+ * Erasure of patients (docs/privacy.md): demographics go from the events of a patient, also from those that could not
+ * be applied. One function does it; it belongs to the owner, because the runtime role must not change events.
  */
 import { createDemographicsRemover } from "@pm/kit/postgres/demographics";
 import { type Kysely, sql } from "kysely";

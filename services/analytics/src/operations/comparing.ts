@@ -17,15 +17,15 @@ const againMs = 600_000;
 export function startComparing(options: {
   consistency: Consistency;
   settings: DatabaseSettings;
-  database: AnalyticsDatabase;
+  db: AnalyticsDatabase;
   log: Logger;
   lifecycle: Lifecycle;
 }): void {
-  const { consistency, database, ...rest } = options;
+  const { consistency, db, ...rest } = options;
   let due = Date.now() + pollMs;
   runAsLeader({
     ...rest,
-    pool: database.pool,
+    pool: db.pool,
     name: "analytics_comparison",
     pollMs,
     async step() {

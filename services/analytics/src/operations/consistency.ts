@@ -88,19 +88,19 @@ type OwnerAddresses = {
 
 export function createConsistency(
   options: OwnerAddresses & {
-    database: AnalyticsDatabase;
+    db: AnalyticsDatabase;
     clinicTimeZone: string;
     deadLetters: Pick<DeadLetters, "waiting">;
     offsets: () => Promise<Offsets>;
   },
 ): Consistency {
-  const { database, deadLetters, offsets } = options;
+  const { db, deadLetters, offsets } = options;
   const compare = createComparison(options);
 
   /** Compares once. `settled` says whether both sides stood still meanwhile. */
   async function look(before: Owners | undefined) {
     const owners = before ?? (await askOwners(options));
-    const lag = await lagOf(database, offsets);
+    const lag = await lagOf(db, offsets);
     const here = await compare(owners);
     const after = await askOwners(options);
     const isQuiet = after.patient.pendingEvents === 0 && after.billing.pendingEvents === 0 && lag === 0;
@@ -111,7 +111,7 @@ export function createConsistency(
   /** The newest ids for a count. The search reads the whole log, so it is left out for a count of 0. */
   async function withIds(count: number, present: Stream, missing: Stream): Promise<Unmatched> {
     const limit = Math.min(count, maxIds);
-    return { count, ids: limit > 0 ? await unmatchedPatients(database, present, missing, limit) : [] };
+    return { count, ids: limit > 0 ? await unmatchedPatients(db, present, missing, limit) : [] };
   }
 
   return {
@@ -164,20 +164,20 @@ async function askOwners({ patientUrl, billingUrl, serviceToken }: OwnerAddresse
 }
 
 /** How many events in Kafka are not counted yet; null if Kafka does not answer. */
-async function lagOf(database: AnalyticsDatabase, offsets: () => Promise<Offsets>): Promise<number | null> {
+async function lagOf(db: AnalyticsDatabase, offsets: () => Promise<Offsets>): Promise<number | null> {
   const ends = await offsets().catch(() => undefined);
   if (!ends) return null;
-  const { watermarks } = await readFreshness(database);
+  const { watermarks } = await readFreshness(db);
   const read = new Map(watermarks.map(({ topic, partition, nextOffset }) => [`${topic}/${partition}`, nextOffset]));
   return [...ends].reduce((sum, [place, { low, high }]) => sum + Math.max(0, Number(high - (read.get(place) ?? low))), 0);
 }
 
 type Comparison = { checks: Check[]; patientsWithoutAccount: number; accountsWithoutPatient: number; asOf: AsOf };
 
-type ComparisonOptions = { database: AnalyticsDatabase; clinicTimeZone: string };
+type ComparisonOptions = { db: AnalyticsDatabase; clinicTimeZone: string };
 
-function createComparison({ database, clinicTimeZone }: ComparisonOptions): (owners: Owners) => Promise<Comparison> {
-  const queryOf = createRollupQueries(database);
+function createComparison({ db, clinicTimeZone }: ComparisonOptions): (owners: Owners) => Promise<Comparison> {
+  const queryOf = createRollupQueries(db);
   const { charged, voided, discounted, credited, writtenOff, collected, refunded, credit } = measures.billing;
   const { status } = measures.accounts;
   const { patientsWithoutAccount, accountsWithoutPatient } = measures.consistency;
@@ -185,7 +185,7 @@ function createComparison({ database, clinicTimeZone }: ComparisonOptions): (own
   const end = spanOf("2200-01-01", "2200-01-01", "UTC");
 
   return async ({ patient, billing }) => {
-    const freshness = await readFreshness(database);
+    const freshness = await readFreshness(db);
     const rollups = queryOf(freshness.generation);
     const [patients, ledger, now] = await Promise.all([
       rollups.before(

@@ -133,8 +133,8 @@ export function registerOperations(
   const audit = (c: RestContext, action: string, subject: string, details = {}, letters: Shown[] = []) =>
     parts.audit.record({ ...requestContext(c), action, subject, details, patientIds: letters.flatMap(patientOf) });
   /** Writes an entry in the transaction of what it is about. */
-  const auditWithin = (c: RestContext, action: string) => (transaction: Queries, subject: string) =>
-    insertAuditEntries(transaction, [{ ...requestContext(c), action, subject }]);
+  const auditWithin = (c: RestContext, action: string) => (tx: Queries, subject: string) =>
+    insertAuditEntries(tx, [{ ...requestContext(c), action, subject }]);
 
   operation(listDeadLetters, async (c) => {
     const { cursor, limit, ...filter } = c.req.valid("query");
@@ -157,7 +157,7 @@ export function registerOperations(
   });
   operation(discardDeadLetter, async (c) => {
     const { id } = c.req.valid("param");
-    await deadLetters.discard(id, (transaction) => auditWithin(c, "dead-letter.discarded")(transaction, id));
+    await deadLetters.discard(id, (tx) => auditWithin(c, "dead-letter.discarded")(tx, id));
     return c.body(null, 204);
   });
   operation(replayDeadLetters, async (c) => {

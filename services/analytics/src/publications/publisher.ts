@@ -32,7 +32,7 @@ type Publisher = {
   step(): Promise<"more" | "done">;
 };
 
-type Options = { database: AnalyticsDatabase; groupId: string; clinicTimeZone: string; now: () => Instant; log: Logger };
+type Options = { db: AnalyticsDatabase; groupId: string; clinicTimeZone: string; now: () => Instant; log: Logger };
 
 /** How many events are counted at once. Requests wait a few milliseconds for so many. */
 const chunkSize = 250;
@@ -42,14 +42,14 @@ const maxPastWeeks = 260;
 const beginning = new Date("1850-01-01T00:00:00Z");
 
 export function createPublisher(options: Options): Publisher {
-  const { database, groupId, clinicTimeZone, now, log } = options;
+  const { db, groupId, clinicTimeZone, now, log } = options;
   return {
     async step() {
-      const previous = await lastPublication(database.kysely);
+      const previous = await lastPublication(db.kysely);
       const week = previous ? addDays(previous.week, 7) : await firstWeek(options);
       if (week === undefined || now() < dueAt(week, clinicTimeZone)) return "done";
-      const publication = { week, until: new Date(startOfDay(addDays(week, 7), clinicTimeZone)), seq: await settledSeq(database, groupId) };
-      const figures = await inTransaction(database, ({ kysely }) => publish(kysely, publication, previous));
+      const publication = { week, until: new Date(startOfDay(addDays(week, 7), clinicTimeZone)), seq: await settledSeq(db, groupId) };
+      const figures = await inTransaction(db, ({ kysely }) => publish(kysely, publication, previous));
       if (figures) log.info({ week, shown: figures.filter(({ shown }) => shown).length, of: figures.length }, "a week was published");
       return "more";
     },
@@ -61,8 +61,8 @@ function dueAt(week: LocalDate, timeZone: string): Instant {
 }
 
 /** The week of the first event, or that from which `maxPastWeeks` are to be published. Undefined without events. */
-async function firstWeek({ database, clinicTimeZone, now }: Options): Promise<LocalDate | undefined> {
-  const earliest = await earliestEvent(database.kysely);
+async function firstWeek({ db, clinicTimeZone, now }: Options): Promise<LocalDate | undefined> {
+  const earliest = await earliestEvent(db.kysely);
   if (!earliest) return undefined;
   const first = mondayOf(localDateAt(earliest.getTime(), clinicTimeZone));
   const oldest = addDays(mondayOf(localDateAt(now(), clinicTimeZone)), -7 * maxPastWeeks);

@@ -109,8 +109,8 @@ export async function clearAccounts(db: Db, figures: Figure[]): Promise<void> {
 /** The first and the last week that is published. */
 export type PublishedWeeks = { first: LocalDate; last: LocalDate };
 
-export async function publishedWeeks(database: AnalyticsDatabase): Promise<PublishedWeeks | undefined> {
-  const rows = await database.query<{ first: LocalDate | null; last: LocalDate | null }>(
+export async function publishedWeeks(db: AnalyticsDatabase): Promise<PublishedWeeks | undefined> {
+  const rows = await db.query<{ first: LocalDate | null; last: LocalDate | null }>(
     { name: "published_weeks", text: "select min(week) as first, max(week) as last from publications" },
     [],
   );
@@ -122,8 +122,8 @@ export async function publishedWeeks(database: AnalyticsDatabase): Promise<Publi
 export type PublishedFigure = { week: LocalDate; measure: string; value: string; amount: bigint | null };
 
 /** The figures of some measures, up to a week. */
-export async function readFigures(database: AnalyticsDatabase, measures: string[], upTo: LocalDate): Promise<PublishedFigure[]> {
-  const rows = await database.query<Omit<PublishedFigure, "amount"> & { amount: string | null }>(
+export async function readFigures(db: AnalyticsDatabase, measures: string[], upTo: LocalDate): Promise<PublishedFigure[]> {
+  const rows = await db.query<Omit<PublishedFigure, "amount"> & { amount: string | null }>(
     {
       name: "published_figures",
       text: `select week, measure, value, case when shown then amount::text end as amount from publication_figures
@@ -136,11 +136,11 @@ export async function readFigures(database: AnalyticsDatabase, measures: string[
 
 /** What some weeks have shown of each value of a measure, added up. */
 export async function readSums(
-  database: AnalyticsDatabase,
+  db: AnalyticsDatabase,
   measure: string,
   weeks: { from: LocalDate; to: LocalDate },
 ): Promise<{ value: string; amount: bigint }[]> {
-  const rows = await database.query<{ value: string; amount: string }>(
+  const rows = await db.query<{ value: string; amount: string }>(
     {
       name: "published_sums",
       text: `select value, sum(amount)::text as amount from publication_figures

@@ -50,14 +50,14 @@ export type Rebuilds = {
    * @param also what is done in the same transaction, such as an audit entry
    * @throws AppError failed_precondition while another one is open
    */
-  request(also?: (transaction: Queries, id: string) => Promise<void>): Promise<Rebuild>;
+  request(also?: (tx: Queries, id: string) => Promise<void>): Promise<Rebuild>;
   /** @throws AppError not_found */
   get(id: string): Promise<Rebuild>;
   /** Does the open rebuild, if there is one. Only one process at a time may call this. */
   step(): Promise<"done">;
 };
 
-type Options = { database: AnalyticsDatabase; groupId: string; log: Logger };
+type Options = { db: AnalyticsDatabase; groupId: string; log: Logger };
 
 /** How many events, or rows, are read or written at once. */
 const chunkSize = 2_000;
@@ -71,59 +71,59 @@ const noteProgressMs = 1_000;
 const lowestId = "00000000-0000-0000-0000-000000000000";
 
 export function createRebuilds(options: Options): Rebuilds {
-  const { database } = options;
-  const db = database.kysely;
+  const { db } = options;
+  const { kysely } = db;
   return {
     async request(also) {
-      const row = await inTransaction(database, async (transaction) => {
-        const inserted = await insertRebuild(transaction.kysely);
-        if (inserted) await also?.(transaction, String(inserted.id));
+      const row = await inTransaction(db, async (tx) => {
+        const inserted = await insertRebuild(tx.kysely);
+        if (inserted) await also?.(tx, String(inserted.id));
         return inserted;
       });
       if (row) return toRebuild(row);
-      const open = await openRebuild(db);
+      const open = await openRebuild(kysely);
       throw new AppError("failed_precondition", `A rebuild is under way${open ? `: GET /analytics/rebuilds/${open.id}` : ""}.`);
     },
     async get(id) {
-      const row = await findRebuild(db, BigInt(id));
+      const row = await findRebuild(kysely, BigInt(id));
       if (!row) throw new AppError("not_found", "There is no rebuild with this id.");
       return toRebuild(row);
     },
     async step() {
-      const open = await openRebuild(db);
+      const open = await openRebuild(kysely);
       if (open) while (!(await rebuild(options, open)));
-      else await clearIdleRollups(db);
+      else await clearIdleRollups(kysely);
       return "done";
     },
   };
 }
 
 /**
- * Returns false if a patient was erased meanwhile. What was read of them before is not what is stripped from their events
- * now, so the rebuild begins again.
+ * Returns false if a patient was erased meanwhile. What was read of them before is not what is stripped from their
+ * events now, so the rebuild begins again.
  */
 async function rebuild(options: Options, { id }: RebuildRow): Promise<boolean> {
-  const { database, groupId, log } = options;
-  const db = database.kysely;
+  const { db, groupId, log } = options;
+  const { kysely } = db;
   const started = Date.now();
-  const generation = 1 - (await activeGeneration(db));
-  await clearRollups(db, generation);
-  let caughtUp = await settledSeq(database, groupId);
-  const erasures = await countErasures(db);
-  await noteRebuildStarted(db, id, await countEvents(db));
-  const progress = createProgress(db, id);
-  await addLog(db, generation, caughtUp, progress.add);
+  const generation = 1 - (await activeGeneration(kysely));
+  await clearRollups(kysely, generation);
+  let caughtUp = await settledSeq(db, groupId);
+  const erasures = await countErasures(kysely);
+  await noteRebuildStarted(kysely, id, await countEvents(kysely));
+  const progress = createProgress(kysely, id);
+  await addLog(kysely, generation, caughtUp, progress.add);
 
-  for (let end = await settledSeq(database, groupId); end - caughtUp > BigInt(lastPassSize); end = await settledSeq(database, groupId)) {
-    await progress.add(await catchUp(db, generation, caughtUp, end));
+  for (let end = await settledSeq(db, groupId); end - caughtUp > BigInt(lastPassSize); end = await settledSeq(db, groupId)) {
+    await progress.add(await catchUp(kysely, generation, caughtUp, end));
     caughtUp = end;
   }
-  const isDone = await inTransaction(database, async ({ kysely: transaction }) => {
-    await lockGroup(transaction, groupId);
-    if ((await countErasures(transaction)) !== erasures) return false;
-    await catchUp(transaction, generation, caughtUp, await latestSeq(transaction));
-    await activate(transaction, generation);
-    await noteRebuildDone(transaction, id);
+  const isDone = await inTransaction(db, async ({ kysely: tx }) => {
+    await lockGroup(tx, groupId);
+    if ((await countErasures(tx)) !== erasures) return false;
+    await catchUp(tx, generation, caughtUp, await latestSeq(tx));
+    await activate(tx, generation);
+    await noteRebuildDone(tx, id);
     return true;
   });
   if (!isDone) return false;

@@ -42,7 +42,7 @@ export function createRebuilder(db: Db, task: Task): Rebuilder {
 if (parentPort) {
   const { settings, groupId, logLevel } = workerData as Task;
   const log = createLogger("analytics", logLevel);
-  const database = openDatabase<Tables>({ settings, poolSize: 2, applicationName: "analytics-rebuild", log });
-  await createRebuilds({ database, groupId, log }).step();
-  await database.kysely.destroy();
+  const db = openDatabase<Tables>({ settings, poolSize: 2, applicationName: "analytics-rebuild", log });
+  await createRebuilds({ db, groupId, log }).step();
+  await db.kysely.destroy();
 }

@@ -18,9 +18,9 @@ import { type SummaryReport, summaryOf } from "./summary.ts";
 
 const { registered, deleted, restored, merged, unmerged, registeredBy } = measures.patients;
 
-export async function publishedPatients(weeks: Weeks, database: AnalyticsDatabase): Promise<PatientReport> {
+export async function publishedPatients(weeks: Weeks, db: AnalyticsDatabase): Promise<PatientReport> {
   const changes = patientFlows.map(({ measure }) => measure);
-  const figures = figuresFrom(weeks, await readFigures(database, changes, weeks.to));
+  const figures = figuresFrom(weeks, await readFigures(db, changes, weeks.to));
   const flowsIn = (from: LocalDate, to: LocalDate): PatientFlows => {
     const count = (measure: string) => toCount(figures.sum(measure, "", from, to));
     return {
@@ -57,10 +57,10 @@ export async function publishedPatients(weeks: Weeks, database: AnalyticsDatabas
  * Registrations by sex, age, city or state. How many patients are active now is not published: beside the figures of
  * registrations, it would tell single deletions.
  */
-export async function publishedBreakdown(weeks: Weeks, by: Dimension, database: AnalyticsDatabase): Promise<Breakdown> {
+export async function publishedBreakdown(weeks: Weeks, by: Dimension, db: AnalyticsDatabase): Promise<Breakdown> {
   const isPlace = by === "city" || by === "state";
   const measure = isPlace ? registeredByPlace : registeredBy[by];
-  const parts = await readSums(database, measure, weeks);
+  const parts = await readSums(db, measure, weeks);
   const sums = new Map<string, bigint>();
   for (const { value, amount } of parts) {
     const [state = "", city = ""] = isPlace ? (JSON.parse(value) as string[]) : [];
@@ -78,12 +78,8 @@ export async function publishedBreakdown(weeks: Weeks, by: Dimension, database: 
 const [charges, payments] = [countOf(measures.billing.charged), countOf(measures.billing.collected)];
 
 /** What is outstanding is not published: beside the figures of charges and payments, it would tell single voids. */
-export async function publishedBilling(
-  weeks: Weeks,
-  requestedCurrency: string | undefined,
-  database: AnalyticsDatabase,
-): Promise<BillingReport> {
-  const rows = await readFigures(database, [...amountMeasures, charges, payments], weeks.to);
+export async function publishedBilling(weeks: Weeks, requestedCurrency: string | undefined, db: AnalyticsDatabase): Promise<BillingReport> {
+  const rows = await readFigures(db, [...amountMeasures, charges, payments], weeks.to);
   const figures = figuresFrom(weeks, rows);
   const currencies = [...new Set(rows.filter(({ amount }) => amount).map(({ value }) => value))];
   const chargesOf = (currency: string) => Number(figures.sum(charges, currency, beginning, weeks.to) ?? 0n);
@@ -120,9 +116,9 @@ export async function publishedBilling(
 
 const { signedIn, failed, failedBy, sessionsEnded, usersDisabled } = measures.activity;
 
-export async function publishedActivity(weeks: Weeks, database: AnalyticsDatabase): Promise<ActivityReport> {
+export async function publishedActivity(weeks: Weeks, db: AnalyticsDatabase): Promise<ActivityReport> {
   const all = [signedIn, failed, failedBy, sessionsEnded, usersDisabled];
-  const figures = figuresFrom(weeks, await readFigures(database, all, weeks.to));
+  const figures = figuresFrom(weeks, await readFigures(db, all, weeks.to));
   const flowsIn = (from: LocalDate, to: LocalDate) => {
     const count = (measure: string) => toCount(figures.sum(measure, "", from, to));
     return { signedIn: count(signedIn), failed: count(failed), sessionsEnded: count(sessionsEnded), usersDisabled: count(usersDisabled) };
@@ -136,11 +132,11 @@ export async function publishedActivity(weeks: Weeks, database: AnalyticsDatabas
   };
 }
 
-export async function publishedSummary(weeks: Weeks, currency: string | undefined, database: AnalyticsDatabase): Promise<SummaryReport> {
+export async function publishedSummary(weeks: Weeks, currency: string | undefined, db: AnalyticsDatabase): Promise<SummaryReport> {
   const [patients, billing, activity] = await Promise.all([
-    publishedPatients(weeks, database),
-    publishedBilling(weeks, currency, database),
-    publishedActivity(weeks, database),
+    publishedPatients(weeks, db),
+    publishedBilling(weeks, currency, db),
+    publishedActivity(weeks, db),
   ]);
   return summaryOf(patients, billing, activity);
 }

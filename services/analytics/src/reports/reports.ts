@@ -47,11 +47,11 @@ export type Reports = {
   text(tag: string, write: () => Promise<string>): Promise<string>;
 };
 
-export function createReports(options: { database: AnalyticsDatabase; now: () => Instant; clinicTimeZone: string }): Reports {
-  const { database, now, clinicTimeZone } = options;
-  const queryOf = createRollupQueries(database);
-  const freshness = shareWhileStarting(() => readFreshness(database));
-  const published = shareWhileStarting(() => publishedWeeks(database));
+export function createReports(options: { db: AnalyticsDatabase; now: () => Instant; clinicTimeZone: string }): Reports {
+  const { db, now, clinicTimeZone } = options;
+  const queryOf = createRollupQueries(db);
+  const freshness = shareWhileStarting(() => readFreshness(db));
+  const published = shareWhileStarting(() => publishedWeeks(db));
 
   /** @param further what the numbers depend on besides the period and the events */
   async function live<T>(
@@ -102,31 +102,28 @@ export function createReports(options: { database: AnalyticsDatabase; now: () =>
         return { ...report, ...(parts && { breakdown: parts }) };
       };
       if (!detail) {
-        const parts = (weeks: Weeks) => (by === undefined ? undefined : publishedBreakdown(weeks, by, database));
-        return ofWeeks("patients", query, (weeks) => withBreakdown(publishedPatients(weeks, database), parts(weeks)), [by]);
+        const parts = (weeks: Weeks) => (by === undefined ? undefined : publishedBreakdown(weeks, by, db));
+        return ofWeeks("patients", query, (weeks) => withBreakdown(publishedPatients(weeks, db), parts(weeks)), [by]);
       }
       const parts = (period: Period, rollups: RollupQuery) => (by === undefined ? undefined : breakDown(period, by, rollups, now()));
       const make = (period: Period, rollups: RollupQuery) => withBreakdown(reportPatients(period, rollups), parts(period, rollups));
       return live("patients", query, ["patient.v1"], make, [by]);
     },
     breakdown({ by, ...query }, detail) {
-      if (!detail)
-        return ofWeeks("breakdown", query, async (weeks) => ({ breakdown: await publishedBreakdown(weeks, by, database) }), [by]);
+      if (!detail) return ofWeeks("breakdown", query, async (weeks) => ({ breakdown: await publishedBreakdown(weeks, by, db) }), [by]);
       const make = async (period: Period, rollups: RollupQuery) => ({ breakdown: await breakDown(period, by, rollups, now()) });
       return live("breakdown", query, ["patient.v1"], make, [by]);
     },
     billing({ currency, ...query }, detail) {
-      if (!detail) return ofWeeks("billing", query, (weeks) => publishedBilling(weeks, currency, database), [currency]);
+      if (!detail) return ofWeeks("billing", query, (weeks) => publishedBilling(weeks, currency, db), [currency]);
       const make = (period: Period, rollups: RollupQuery) => reportBilling(period, currency, rollups, now());
       // Charges grow older by the quarter of an hour.
       return live("billing", query, ["billing.v1"], make, [currency, slotOf(now())]);
     },
     activity: (query, detail) =>
-      detail
-        ? live("activity", query, ["auth.v1"], reportActivity)
-        : ofWeeks("activity", query, (weeks) => publishedActivity(weeks, database)),
+      detail ? live("activity", query, ["auth.v1"], reportActivity) : ofWeeks("activity", query, (weeks) => publishedActivity(weeks, db)),
     summary({ currency, ...query }, detail) {
-      if (!detail) return ofWeeks("summary", query, (weeks) => publishedSummary(weeks, currency, database), [currency]);
+      if (!detail) return ofWeeks("summary", query, (weeks) => publishedSummary(weeks, currency, db), [currency]);
       const make = (period: Period, rollups: RollupQuery) => summarize(period, currency, rollups, now());
       return live("summary", query, ["patient.v1", "billing.v1", "auth.v1"], make, [currency, slotOf(now())]);
     },
@@ -151,8 +148,8 @@ function shareWhileStarting<T>(call: () => Promise<T>): () => Promise<T> {
 }
 
 /**
- * A dashboard that is open all day asks again and again. Texts are kept, not the reports that they are made of: to the garbage
- * collector, a text is one object, and the report of a year is thousands.
+ * A dashboard that is open all day asks again and again. Texts are kept, not the reports that they are made of: to the
+ * garbage collector, a text is one object, and the report of a year is thousands.
  */
 function createTexts(): Reports["text"] {
   const written = new LRUCache<string, string>({ maxSize: 4 * 1024 * 1024, sizeCalculation: (text) => text.length + 1 });

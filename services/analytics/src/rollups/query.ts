@@ -34,7 +34,7 @@ const beginning = Date.UTC(1850, 0, 1);
 const maxSegments = 100;
 
 /** Requests that reports make at the same moment go to Postgres in one statement, and equal ones only once. */
-export function createRollupQueries(database: AnalyticsDatabase): (generation: number) => RollupQuery {
+export function createRollupQueries(db: AnalyticsDatabase): (generation: number) => RollupQuery {
   const segmentSums = createBatcher<SegmentRequest, SegmentSum[]>({
     name: "rollup_sums",
     maxSize: 100,
@@ -43,14 +43,14 @@ export function createRollupQueries(database: AnalyticsDatabase): (generation: n
       const keys = requests.map((request) => JSON.stringify(request));
       const firsts = keys.map((key) => keys.indexOf(key));
       const different = requests.filter((_, index) => firsts[index] === index);
-      const sums = Map.groupBy(await sumSegments(database, different), ({ request }) => different[request]);
+      const sums = Map.groupBy(await sumSegments(db, different), ({ request }) => different[request]);
       return firsts.map((first) => sums.get(requests[first]) ?? []);
     },
   });
-  return (generation) => createRollupQuery(database, generation, segmentSums.add);
+  return (generation) => createRollupQuery(db, generation, segmentSums.add);
 }
 
-function createRollupQuery(database: AnalyticsDatabase, generation: number, readSegments: ReadSegments): RollupQuery {
+function createRollupQuery(db: AnalyticsDatabase, generation: number, readSegments: ReadSegments): RollupQuery {
   /** Adds up the covers of all questions: the first covers of all, the second covers of all, and so on. */
   async function sum(...questions: Question[]): Promise<Amounts[]> {
     const columns = new Columns(questions[0]?.covers.length ?? 0);
@@ -59,7 +59,7 @@ function createRollupQuery(database: AnalyticsDatabase, generation: number, read
         .filter(({ measures }) => measures.length > 0)
         .map((question) =>
           question.covers.flat().length > maxSegments
-            ? addRows(database, generation, question, columns)
+            ? addRows(db, generation, question, columns)
             : addSegments(readSegments, generation, question, columns),
         ),
     );
@@ -122,10 +122,10 @@ async function addSegments(read: ReadSegments, generation: number, { measures, c
 }
 
 /** For many short segments: each row is read once, even if several covers need it. */
-async function addRows(database: AnalyticsDatabase, generation: number, { measures, covers }: Question, columns: Columns): Promise<void> {
+async function addRows(db: AnalyticsDatabase, generation: number, { measures, covers }: Question, columns: Columns): Promise<void> {
   const needed = neededRows(covers);
   const requests = needed.map(({ grain, part, positions }) => ({ grain, part, slots: positions.keys() }));
-  for (const found of await readRows(database, generation, measures, requests)) {
+  for (const found of await readRows(db, generation, measures, requests)) {
     const rows = needed[found.request];
     if (rows) addFoundRows(rows, found, columns);
   }

@@ -68,12 +68,12 @@ export type SegmentRequest = { generation: number; measures: readonly string[]; 
 export type SegmentSum = { request: number; measure: string; value: string; segment: number; amount: string };
 
 /** Sums up measures over segments, and ignores their signs. A sum without facts is left out. */
-export async function sumSegments(database: AnalyticsDatabase, requests: SegmentRequest[]): Promise<SegmentSum[]> {
+export async function sumSegments(db: AnalyticsDatabase, requests: SegmentRequest[]): Promise<SegmentSum[]> {
   const measures = requests.flatMap((each, request) => each.measures.map((measure) => ({ request, measure })));
   const segments = requests.flatMap(({ generation, segments: all }, request) =>
     all.map((segment, index) => ({ ...segment, request, index, generation })),
   );
-  return await database.query<SegmentSum>(
+  return await db.query<SegmentSum>(
     {
       name: "sum_segments",
       // A subquery for each segment, so that every plan walks along the primary key. As one join, the plan for unknown
@@ -116,12 +116,12 @@ export type FoundRows = { measure: string; value: string; request: number; slots
 
 /** Reads single rows of some measures. */
 export async function readRows(
-  database: AnalyticsDatabase,
+  db: AnalyticsDatabase,
   generation: number,
   measures: readonly string[],
   requests: RowRequest[],
 ): Promise<FoundRows[]> {
-  return await database.query<FoundRows>(
+  return await db.query<FoundRows>(
     {
       name: "read_rollups",
       // A subquery for each measure, as above. All rows of a value come as one: to send thousands of small ones would

@@ -32,7 +32,7 @@ export type Accounts = {
 };
 
 export function createAccounts(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   unitOfWork: UnitOfWork;
   passwords: Passwords;
   credentials: Credentials;
@@ -41,7 +41,7 @@ export function createAccounts(options: {
   messages: MailMessages;
   afterResponse: AfterResponse;
 }): Accounts {
-  const { database, unitOfWork, passwords, credentials, sessions, throttle, messages, afterResponse } = options;
+  const { db, unitOfWork, passwords, credentials, sessions, throttle, messages, afterResponse } = options;
 
   /**
    * Changes the address, with the token of a link if a mail confirmed it. Links that went to the old address become
@@ -49,10 +49,10 @@ export function createAccounts(options: {
    */
   async function setEmail(me: Me, email: string, context: ClientContext, token?: string): Promise<void> {
     const oldEmail = await unitOfWork.run(context, async (change) => {
-      if (token !== undefined) await useLink(change.transaction, token, "email_change");
-      const user = await lockUser(change.transaction, me.id);
-      await updateUser(change.transaction, me.id, { email });
-      await deleteLinks(change.transaction, me.id);
+      if (token !== undefined) await useLink(change.tx, token, "email_change");
+      const user = await lockUser(change.tx, me.id);
+      await updateUser(change.tx, me.id, { email });
+      await deleteLinks(change.tx, me.id);
       change.audit("user_updated", me.id, { fields: ["email"] });
       await change.endSessions({ userId: me.id, except: me.sessionId }, "CREDENTIALS_CHANGED");
       return user.email;
@@ -61,7 +61,7 @@ export function createAccounts(options: {
   }
 
   async function mailCode(me: Me, email: string, context: ClientContext): Promise<void> {
-    if (await findAccountByEmail(database, email)) {
+    if (await findAccountByEmail(db, email)) {
       messages.alreadySignedUp(email);
       return;
     }
@@ -71,14 +71,14 @@ export function createAccounts(options: {
 
   return {
     async get(me) {
-      const user = await findUser(database, me.id);
+      const user = await findUser(db, me.id);
       if (!user) throw new AppError("not_found", "This account does not exist.");
       return user;
     },
     rename: (me, name, context) =>
-      unitOfWork.run(context, async ({ transaction, audit }) => {
-        await lockUser(transaction, me.id);
-        await updateUser(transaction, me.id, { name });
+      unitOfWork.run(context, async ({ tx, audit }) => {
+        await lockUser(tx, me.id);
+        await updateUser(tx, me.id, { name });
         audit("user_updated", me.id, { fields: ["name"] });
       }),
     async changePassword(me, proof, newPassword, context) {
@@ -86,9 +86,9 @@ export function createAccounts(options: {
       checkNewPassword(newPassword, [account.email, account.name], "newPassword");
       const passwordHash = await passwords.hash(newPassword);
       await unitOfWork.run(context, async (change) => {
-        await lockUser(change.transaction, me.id);
-        await updateUser(change.transaction, me.id, { password_hash: passwordHash });
-        await deleteLinks(change.transaction, me.id);
+        await lockUser(change.tx, me.id);
+        await updateUser(change.tx, me.id, { password_hash: passwordHash });
+        await deleteLinks(change.tx, me.id);
         change.audit("authn_password_change", me.id);
         await change.endSessions({ userId: me.id }, "CREDENTIALS_CHANGED");
       });
@@ -106,7 +106,7 @@ export function createAccounts(options: {
       return "code sent";
     },
     async confirmEmail(me, token, context) {
-      const link = await readLink(database, token, "email_change");
+      const link = await readLink(db, token, "email_change");
       if (link.userId !== me.id) throw invalidLink();
       await setEmail(me, link.email, context, token);
     },

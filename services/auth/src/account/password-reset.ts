@@ -19,20 +19,20 @@ export type PasswordReset = {
 };
 
 export function createPasswordReset(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   unitOfWork: UnitOfWork;
   passwords: Passwords;
   throttle: Throttle;
   messages: MailMessages;
   afterResponse: AfterResponse;
 }): PasswordReset {
-  const { database, unitOfWork, passwords, throttle, messages, afterResponse } = options;
+  const { db, unitOfWork, passwords, throttle, messages, afterResponse } = options;
 
   return {
     async request(email, context) {
       await throttle.mail(email, context.address);
       afterResponse.runAfterResponse(async () => {
-        const account = await findAccountByEmail(database, email);
+        const account = await findAccountByEmail(db, email);
         if (!account || account.disabled || !messages.enabled) return;
         const purpose = account.password_hash === null ? ("invite" as const) : ("password_reset" as const);
         const link = { purpose, userId: account.id, email: account.email, name: account.name, passwordHash: null };
@@ -43,16 +43,16 @@ export function createPasswordReset(options: {
     },
 
     async confirm(token, password, context) {
-      const link = await readLink(database, token, "password_reset");
+      const link = await readLink(db, token, "password_reset");
       checkNewPassword(password, [link.email, link.name ?? ""]);
       const passwordHash = await passwords.hash(password);
       const actorId = link.userId ?? "anonymous";
       await unitOfWork.run({ ...context, actorId }, async (change) => {
-        const { userId } = await useLink(change.transaction, token, "password_reset");
+        const { userId } = await useLink(change.tx, token, "password_reset");
         if (userId === null) throw invalidLink();
-        const user = await lockUser(change.transaction, userId);
+        const user = await lockUser(change.tx, userId);
         if (user.state === "disabled") throw invalidLink();
-        await updateUser(change.transaction, userId, { password_hash: passwordHash });
+        await updateUser(change.tx, userId, { password_hash: passwordHash });
         change.audit("authn_password_change", userId, { by: "link" });
         await change.endSessions({ userId }, "CREDENTIALS_CHANGED");
       });

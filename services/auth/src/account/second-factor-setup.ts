@@ -22,14 +22,14 @@ export type SecondFactorSetup = {
 };
 
 export function createSecondFactorSetup(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   unitOfWork: UnitOfWork;
   credentials: Credentials;
   throttle: Throttle;
   secondFactors: SecondFactors;
   messages: MailMessages;
 }): SecondFactorSetup {
-  const { database, unitOfWork, credentials, throttle, secondFactors, messages } = options;
+  const { db, unitOfWork, credentials, throttle, secondFactors, messages } = options;
   const otherSessions = (me: Me) => ({ userId: me.id, except: me.sessionId });
 
   return {
@@ -38,12 +38,12 @@ export function createSecondFactorSetup(options: {
       return unitOfWork.run(context, (change) => secondFactors.enrol(change, account));
     },
     async confirm(me, code, context) {
-      const user = await findUser(database, me.id);
+      const user = await findUser(db, me.id);
       const attempt = await throttle.attempt(user?.email ?? me.id, context.address);
       const recoveryCodes = await unitOfWork.run(context, async (change) => {
         const codes = await secondFactors.confirm(change, me.id, code);
         await change.endSessions(otherSessions(me), "CREDENTIALS_CHANGED");
-        if (me.sessionId !== undefined) await setSecondFactor(change.transaction, me.sessionId, true);
+        if (me.sessionId !== undefined) await setSecondFactor(change.tx, me.sessionId, true);
         return codes;
       });
       await attempt.succeeded();
@@ -59,10 +59,10 @@ export function createSecondFactorSetup(options: {
       const account = await credentials.reauthenticate(me.id, proof, context);
       const removed = await unitOfWork.run(context, async (change) => {
         if (!(await secondFactors.remove(change, me.id))) return false;
-        const { roles } = await lockUser(change.transaction, me.id);
+        const { roles } = await lockUser(change.tx, me.id);
         const isRequired = secondFactors.isRequired(roles);
         await change.endSessions(isRequired ? { userId: me.id } : otherSessions(me), "CREDENTIALS_CHANGED");
-        if (!isRequired && me.sessionId !== undefined) await setSecondFactor(change.transaction, me.sessionId, false);
+        if (!isRequired && me.sessionId !== undefined) await setSecondFactor(change.tx, me.sessionId, false);
         return true;
       });
       if (removed) messages.secondFactorRemoved(account.email);

@@ -31,7 +31,7 @@ export type Signup = {
 };
 
 export function createSignup(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   unitOfWork: UnitOfWork;
   passwords: Passwords;
   throttle: Throttle;
@@ -41,12 +41,12 @@ export function createSignup(options: {
   /** The roles of an account that somebody signs up for. Without one, it can do nothing with records. */
   roles: Role[];
 }): Signup {
-  const { database, unitOfWork, passwords, throttle, messages, afterResponse, policy, roles } = options;
+  const { db, unitOfWork, passwords, throttle, messages, afterResponse, policy, roles } = options;
 
   const createUser = (user: Omit<NewUser, "roles">, context: ClientContext, link?: { token: string }) =>
-    unitOfWork.run(context, async ({ transaction, audit }) => {
-      if (link) await useLink(transaction, link.token, "signup");
-      const id = await insertUser(transaction, { ...user, roles });
+    unitOfWork.run(context, async ({ tx, audit }) => {
+      if (link) await useLink(tx, link.token, "signup");
+      const id = await insertUser(tx, { ...user, roles });
       audit("user_created", id, { roles, by: "signup" });
     });
 
@@ -64,7 +64,7 @@ export function createSignup(options: {
       await throttle.mail(email, context.address);
       const passwordHash = await passwords.hash(password);
       const work = async () => {
-        if (await findAccountByEmail(database, email)) messages.alreadySignedUp(email);
+        if (await findAccountByEmail(db, email)) messages.alreadySignedUp(email);
         else if (policy === "open") await createUser({ email, name, passwordHash }, context);
         else {
           const link = { purpose: "signup" as const, userId: null, email, name, passwordHash };
@@ -77,17 +77,17 @@ export function createSignup(options: {
     },
 
     async acceptInvite(token, password, context) {
-      const link = await readLink(database, token, "invite", "signup");
+      const link = await readLink(db, token, "invite", "signup");
       if (link.purpose === "signup") return confirmSignup(link, token, password, context);
       checkNewPassword(password, [link.email, link.name ?? ""]);
       const passwordHash = await passwords.hash(password);
       const actorId = link.userId ?? "anonymous";
-      await unitOfWork.run({ ...context, actorId }, async ({ transaction, audit }) => {
-        const { userId } = await useLink(transaction, token, "invite");
+      await unitOfWork.run({ ...context, actorId }, async ({ tx, audit }) => {
+        const { userId } = await useLink(tx, token, "invite");
         if (userId === null) throw invalidLink();
-        const user = await lockUser(transaction, userId);
+        const user = await lockUser(tx, userId);
         if (user.state !== "invited") throw invalidLink();
-        await updateUser(transaction, userId, { password_hash: passwordHash });
+        await updateUser(tx, userId, { password_hash: passwordHash });
         audit("authn_password_change", userId, { by: "invite" });
       });
     },

@@ -7,14 +7,14 @@ import type { AuthDatabase } from "../tables.ts";
 import { systemActor, type UnitOfWork } from "../unit-of-work.ts";
 import { hasUsers, insertFirstAdmin } from "../users/store.ts";
 
-type Parts = { database: AuthDatabase; unitOfWork: UnitOfWork; passwords: Passwords };
+type Parts = { db: AuthDatabase; unitOfWork: UnitOfWork; passwords: Passwords };
 
 /** Creates an administrator if there is no account at all. Returns whether it did. Every replica may call it. */
-async function createFirstAdmin({ database, unitOfWork, passwords }: Parts, email: string, password: string): Promise<boolean> {
-  if (await hasUsers(database)) return false;
+async function createFirstAdmin({ db, unitOfWork, passwords }: Parts, email: string, password: string): Promise<boolean> {
+  if (await hasUsers(db)) return false;
   const passwordHash = await passwords.hash(password);
-  return unitOfWork.run(systemActor(), async ({ transaction, audit }) => {
-    const id = await insertFirstAdmin(transaction, { email, passwordHash });
+  return unitOfWork.run(systemActor(), async ({ tx, audit }) => {
+    const id = await insertFirstAdmin(tx, { email, passwordHash });
     if (id !== undefined) audit("user_created", id, { roles: ["admin"], by: "ADMIN_EMAIL" });
     return id !== undefined;
   });

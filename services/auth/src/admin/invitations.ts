@@ -32,11 +32,11 @@ export function createInvitations(options: { unitOfWork: UnitOfWork; passwords: 
       if (password === undefined) requireMail();
       else checkNewPassword(password, [email, name]);
       const passwordHash = password === undefined ? null : await passwords.hash(password);
-      const { id, token } = await unitOfWork.run(context, async ({ transaction, audit }) => {
-        const userId = await insertUser(transaction, { email, name, roles, passwordHash });
+      const { id, token } = await unitOfWork.run(context, async ({ tx, audit }) => {
+        const userId = await insertUser(tx, { email, name, roles, passwordHash });
         audit("user_created", userId, { roles });
         if (passwordHash !== null) return { id: userId };
-        return { id: userId, token: await createLink(transaction, { purpose: "invite", userId, email, name, passwordHash }) };
+        return { id: userId, token: await createLink(tx, { purpose: "invite", userId, email, name, passwordHash }) };
       });
       if (token !== undefined) messages.invite(email, token);
       return id;
@@ -45,7 +45,7 @@ export function createInvitations(options: { unitOfWork: UnitOfWork; passwords: 
     async sendLink(userId, context) {
       requireMail();
       const { email, purpose, token } = await unitOfWork.run(context, async (change) => {
-        const user = await lockUser(change.transaction, userId);
+        const user = await lockUser(change.tx, userId);
         if (user.state === "disabled") throw new AppError("failed_precondition", "The account is disabled. Enable it first.");
         const purpose = user.state === "invited" ? ("invite" as const) : ("password_reset" as const);
         const link = { purpose, userId, email: user.email, name: null, passwordHash: null };

@@ -14,7 +14,10 @@ export type Teams = {
   get(id: string): Promise<TeamRow>;
   create(name: string, context: ClientContext): Promise<TeamRow>;
   rename(id: string, name: string, context: ClientContext): Promise<TeamRow>;
-  /** Deletes the team and ends its members' sessions and its API clients' tokens: they no longer see what only the team sees. */
+  /**
+   * Deletes the team and ends its members' sessions and its API clients' tokens: they no longer see what only the team
+   * sees.
+   */
   remove(id: string, context: ClientContext): Promise<void>;
   /** Tokens name the new team from the next refresh on. */
   addMember(id: string, userId: string, context: ClientContext): Promise<void>;
@@ -22,21 +25,21 @@ export type Teams = {
   removeMember(id: string, userId: string, context: ClientContext): Promise<void>;
 };
 
-export function createTeams(options: { database: AuthDatabase; unitOfWork: UnitOfWork; cursors: Cursors }): Teams {
-  const { database, unitOfWork, cursors } = options;
+export function createTeams(options: { db: AuthDatabase; unitOfWork: UnitOfWork; cursors: Cursors }): Teams {
+  const { db, unitOfWork, cursors } = options;
 
   /**
    * Ends every session that names the team. The new version of the account tells a sign-in under way to read it again.
    */
   async function leave(change: Change, userId: string): Promise<void> {
-    await updateUser(change.transaction, userId, {});
+    await updateUser(change.tx, userId, {});
     await change.endSessions({ userId }, "CREDENTIALS_CHANGED");
   }
 
   const noTeam = () => new AppError("not_found", "There is no such team.");
 
   async function get(id: string): Promise<TeamRow> {
-    const team = await findTeam(database, id);
+    const team = await findTeam(db, id);
     if (!team) throw noTeam();
     return team;
   }
@@ -46,13 +49,13 @@ export function createTeams(options: { database: AuthDatabase; unitOfWork: UnitO
 
     async list({ cursor, limit }) {
       const after = cursor === undefined ? undefined : String(cursors.open(["teams"], cursor)[0]);
-      const rows = await listTeams(database, { after, limit: limit + 1 });
+      const rows = await listTeams(db, { after, limit: limit + 1 });
       return toPage(rows, limit, (last) => cursors.seal(["teams"], [last.id]));
     },
 
     async create(name, context) {
-      const id = await unitOfWork.run(context, async ({ transaction, audit }) => {
-        const created = await insertTeam(transaction, name);
+      const id = await unitOfWork.run(context, async ({ tx, audit }) => {
+        const created = await insertTeam(tx, name);
         audit("authz_team_created", created);
         return created;
       });
@@ -60,8 +63,8 @@ export function createTeams(options: { database: AuthDatabase; unitOfWork: UnitO
     },
 
     async rename(id, name, context) {
-      await unitOfWork.run(context, async ({ transaction, audit }) => {
-        if (!(await renameTeam(transaction, id, name))) throw noTeam();
+      await unitOfWork.run(context, async ({ tx, audit }) => {
+        if (!(await renameTeam(tx, id, name))) throw noTeam();
         audit("authz_team_updated", id);
       });
       return get(id);
@@ -70,24 +73,24 @@ export function createTeams(options: { database: AuthDatabase; unitOfWork: UnitO
     remove: (id, context) =>
       unitOfWork.run(context, async (change) => {
         await change.endTokens({ teamId: id });
-        const members = await deleteTeam(change.transaction, id);
+        const members = await deleteTeam(change.tx, id);
         if (!members) throw noTeam();
         change.audit("authz_team_deleted", id, { members });
         for (const userId of members.toSorted()) await leave(change, userId);
       }),
 
     addMember: (id, userId, context) =>
-      unitOfWork.run(context, async ({ transaction, audit }) => {
-        if (!(await findTeam(transaction, id))) throw noTeam();
-        await lockUser(transaction, userId);
-        if (await addMember(transaction, id, userId)) audit("authz_change", userId, { joined: id });
+      unitOfWork.run(context, async ({ tx, audit }) => {
+        if (!(await findTeam(tx, id))) throw noTeam();
+        await lockUser(tx, userId);
+        if (await addMember(tx, id, userId)) audit("authz_change", userId, { joined: id });
       }),
 
     removeMember: (id, userId, context) =>
       unitOfWork.run(context, async (change) => {
-        if (!(await findTeam(change.transaction, id))) throw noTeam();
-        await lockUser(change.transaction, userId);
-        if (!(await removeMember(change.transaction, id, userId))) return;
+        if (!(await findTeam(change.tx, id))) throw noTeam();
+        await lockUser(change.tx, userId);
+        if (!(await removeMember(change.tx, id, userId))) return;
         change.audit("authz_change", userId, { left: id });
         await leave(change, userId);
       }),

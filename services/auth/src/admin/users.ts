@@ -37,21 +37,21 @@ export type Users = {
 };
 
 export function createUsers(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   unitOfWork: UnitOfWork;
   secondFactors: SecondFactors;
   messages: MailMessages;
   cursors: Cursors;
   now: () => number;
 }): Users {
-  const { database, unitOfWork, secondFactors, messages, cursors, now } = options;
+  const { db, unitOfWork, secondFactors, messages, cursors, now } = options;
 
   /** Locks an account, changes it, and returns it before and after the change. */
   function change(id: string, context: ClientContext, work: (change: Change, user: UserRow) => Promise<void>) {
     return unitOfWork.run(context, async (change) => {
-      const before = await lockUser(change.transaction, id);
+      const before = await lockUser(change.tx, id);
       await work(change, before);
-      const after = await findUser(change.transaction, id);
+      const after = await findUser(change.tx, id);
       if (!after) throw new AppError("not_found", "There is no such user.");
       return { before, after };
     });
@@ -61,11 +61,11 @@ export function createUsers(options: {
     async list(filter, { cursor, limit }) {
       const query = ["users", filter];
       const after = cursor === undefined ? undefined : String(cursors.open(query, cursor)[0]);
-      const rows = await listUsers(database, filter, { after, limit: limit + 1 });
+      const rows = await listUsers(db, filter, { after, limit: limit + 1 });
       return toPage(rows, limit, (last) => cursors.seal(query, [last.id]));
     },
     async get(id) {
-      const user = await findUser(database, id);
+      const user = await findUser(db, id);
       if (!user) throw new AppError("not_found", "There is no such user.");
       return user;
     },
@@ -78,8 +78,8 @@ export function createUsers(options: {
       const { after } = await change(id, context, async (change, user) => {
         if (user.state === "disabled") return change.audit("sensitive_read", id);
         await keepAnAdmin(change, user);
-        await updateUser(change.transaction, id, { disabled_at: new Date(now()) });
-        await deleteLinks(change.transaction, id);
+        await updateUser(change.tx, id, { disabled_at: new Date(now()) });
+        await deleteLinks(change.tx, id);
         change.audit("user_disabled", id);
         change.emit({ case: "userDisabled", value: { userId: id, tokensExpireAt: change.tokensExpireAt } }, id);
         await change.endSessions({ userId: id }, "USER_DISABLED");
@@ -89,14 +89,14 @@ export function createUsers(options: {
     async enable(id, context) {
       const { after } = await change(id, context, async (change, user) => {
         if (user.state !== "disabled") return change.audit("sensitive_read", id);
-        await updateUser(change.transaction, id, { disabled_at: null });
+        await updateUser(change.tx, id, { disabled_at: null });
         change.audit("user_enabled", id);
       });
       return after;
     },
     endSessions: (id, context) =>
       unitOfWork.run(context, async (change) => {
-        await lockUser(change.transaction, id);
+        await lockUser(change.tx, id);
         return change.endSessions({ userId: id }, "REVOKED");
       }),
     async removeSecondFactor(id, context) {
@@ -110,12 +110,14 @@ export function createUsers(options: {
   };
 }
 
-async function keepAnAdmin({ transaction }: Change, user: UserRow): Promise<void> {
-  if (user.state === "active" && user.roles.includes("admin") && (await otherActiveAdmins(transaction, user.id)) === 0)
+async function keepAnAdmin({ tx }: Change, user: UserRow): Promise<void> {
+  if (user.state === "active" && user.roles.includes("admin") && (await otherActiveAdmins(tx, user.id)) === 0)
     throw new AppError("failed_precondition", "This is the last administrator. Make another one first.");
 }
 
-/** Writes the fields of an update that differ from the user's. If none does, the answer is still a read of the account. */
+/**
+ * Writes the fields of an update that differ from the user's. If none does, the answer is still a read of the account.
+ */
 async function applyUpdate(change: Change, user: UserRow, { email, name, roles }: UserUpdate): Promise<void> {
   const newRoles = roles !== undefined && [...roles].sort().join() !== [...user.roles].sort().join() ? roles : undefined;
   const newEmail = email !== undefined && email !== user.email ? email : undefined;
@@ -127,8 +129,8 @@ async function applyUpdate(change: Change, user: UserRow, { email, name, roles }
   const fields = Object.keys(values);
   if (fields.length === 0) return change.audit("sensitive_read", user.id);
   if (newRoles && !newRoles.includes("admin")) await keepAnAdmin(change, user);
-  await updateUser(change.transaction, user.id, values);
-  if (newEmail !== undefined) await deleteLinks(change.transaction, user.id);
+  await updateUser(change.tx, user.id, values);
+  if (newEmail !== undefined) await deleteLinks(change.tx, user.id);
   if (newRoles) change.audit("authz_change", user.id, { before: user.roles, after: newRoles });
   const others = fields.filter((field) => field !== "roles");
   if (others.length > 0) change.audit("user_updated", user.id, { fields: others });

@@ -43,7 +43,7 @@ export const invalidClient = (message: string) => new AppError("unauthenticated"
 const unknownClient = () => invalidClient("The client is unknown or disabled, or its secret or key is another one.");
 
 export function createClientTokens(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   unitOfWork: UnitOfWork;
   throttle: Throttle;
   audit: AuditTrail;
@@ -52,7 +52,7 @@ export function createClientTokens(options: {
   audiences: string[];
   now: () => number;
 }): ClientTokens {
-  const { database, unitOfWork, throttle, audit, tokens, audiences, now } = options;
+  const { db, unitOfWork, throttle, audit, tokens, audiences, now } = options;
   // A program that goes on after it was refused must not flood the audit trail.
   const recordedRefusals = new LRUCache<string, true>({ max: 10_000, ttl: 10_000 });
 
@@ -82,8 +82,8 @@ export function createClientTokens(options: {
   /** @throws AppError unauthenticated for an assertion that was used before, or a client that has just changed */
   const store = (client: ClientCredentials, scope: string, assertion: Assertion | undefined, context: ClientContext) =>
     unitOfWork.run({ ...context, actorId: clientSubject(client.id) }, async (change) => {
-      if (!(await noteUse(change.transaction, client))) throw unknownClient();
-      if (assertion && !(await useAssertion(change.transaction, { clientId: client.id, ...assertion })))
+      if (!(await noteUse(change.tx, client))) throw unknownClient();
+      if (assertion && !(await useAssertion(change.tx, { clientId: client.id, ...assertion })))
         throw invalidClient("The assertion was used before. Make a new one, with another jti, for each request.");
       change.audit("authn_token_created", clientSubject(client.id), { scope });
     });
@@ -91,7 +91,7 @@ export function createClientTokens(options: {
   return {
     async issue({ clientId, proof, scope }, context) {
       const attempt = await admit(clientId, context);
-      const client = isUuid(clientId) ? await findCredentials(database, clientId) : undefined;
+      const client = isUuid(clientId) ? await findCredentials(db, clientId) : undefined;
       try {
         if (!client) throw unknownClient();
         const assertion = await check(client, proof);

@@ -35,7 +35,9 @@ export type Clients = {
   create(client: NewClient, context: ClientContext): Promise<WithSecret>;
   /** New scopes, another team and new keys make the client's tokens void. */
   update(id: string, update: ClientUpdate, context: ClientContext): Promise<ClientRow>;
-  /** Makes the former secret and the client's tokens void. @throws AppError failed_precondition for a client with keys */
+  /**
+   * Makes the former secret and the client's tokens void. @throws AppError failed_precondition for a client with keys
+   */
   rotateSecret(id: string, context: ClientContext): Promise<WithSecret>;
   disable(id: string, context: ClientContext): Promise<ClientRow>;
   enable(id: string, context: ClientContext): Promise<ClientRow>;
@@ -47,11 +49,11 @@ const newSecret = () => randomBytes(32).toString("base64url");
 
 const noClient = () => new AppError("not_found", "There is no such API client.");
 
-export function createClients(options: { database: AuthDatabase; unitOfWork: UnitOfWork; cursors: Cursors; now: () => number }): Clients {
-  const { database, unitOfWork, cursors, now } = options;
+export function createClients(options: { db: AuthDatabase; unitOfWork: UnitOfWork; cursors: Cursors; now: () => number }): Clients {
+  const { db, unitOfWork, cursors, now } = options;
 
   async function get(id: string): Promise<ClientRow> {
-    const client = await findClient(database, id);
+    const client = await findClient(db, id);
     if (!client) throw noClient();
     return client;
   }
@@ -59,7 +61,7 @@ export function createClients(options: { database: AuthDatabase; unitOfWork: Uni
   /** Locks a client and changes it. */
   const change = (id: string, context: ClientContext, work: (change: Change, client: ClientRow) => Promise<void>) =>
     unitOfWork.run(context, async (change) => {
-      const client = await lockClient(change.transaction, id);
+      const client = await lockClient(change.tx, id);
       if (!client) throw noClient();
       await work(change, client);
     });
@@ -69,7 +71,7 @@ export function createClients(options: { database: AuthDatabase; unitOfWork: Uni
 
     async list({ cursor, limit }) {
       const after = cursor === undefined ? undefined : String(cursors.open(["clients"], cursor)[0]);
-      const rows = await listClients(database, { after, limit: limit + 1 });
+      const rows = await listClients(db, { after, limit: limit + 1 });
       return toPage(rows, limit, (last) => cursors.seal(["clients"], [last.id]));
     },
 
@@ -77,9 +79,9 @@ export function createClients(options: { database: AuthDatabase; unitOfWork: Uni
       checkTeam(scopes, teamId);
       const keys = jwks ? await toPublicKeys(jwks) : null;
       const secret = keys ? undefined : newSecret();
-      const id = await unitOfWork.run(context, async ({ transaction, audit }) => {
+      const id = await unitOfWork.run(context, async ({ tx, audit }) => {
         const secretHash = secret === undefined ? null : hashSecret(secret);
-        const created = await insertClient(transaction, { name, scopes, team_id: teamId, secret_hash: secretHash, jwks: keys });
+        const created = await insertClient(tx, { name, scopes, team_id: teamId, secret_hash: secretHash, jwks: keys });
         audit("authz_client_created", clientSubject(created), { name, scopes, teamId });
         return created;
       });
@@ -96,7 +98,7 @@ export function createClients(options: { database: AuthDatabase; unitOfWork: Uni
         const fields = Object.keys(values);
         if (fields.length === 0) return;
         checkTeam(values.scopes ?? client.scopes, values.team_id === undefined ? client.team_id : values.team_id);
-        await updateClient(change.transaction, id, { ...values, ...(values.jwks && { secret_hash: null }) });
+        await updateClient(change.tx, id, { ...values, ...(values.jwks && { secret_hash: null }) });
         change.audit("authz_client_updated", clientSubject(id), values);
         if (fields.some((field) => field !== "name")) await change.endTokens({ clientId: id });
       });
@@ -108,7 +110,7 @@ export function createClients(options: { database: AuthDatabase; unitOfWork: Uni
       await change(id, context, async (change, client) => {
         if (client.jwks)
           throw new AppError("failed_precondition", "This API client has keys and no secret. Replace its `jwks` by PATCH instead.");
-        await updateClient(change.transaction, id, { secret_hash: hashSecret(secret) });
+        await updateClient(change.tx, id, { secret_hash: hashSecret(secret) });
         change.audit("authn_client_secret_change", clientSubject(id));
         await change.endTokens({ clientId: id });
       });
@@ -118,7 +120,7 @@ export function createClients(options: { database: AuthDatabase; unitOfWork: Uni
     async disable(id, context) {
       await change(id, context, async (change, client) => {
         if (client.disabled_at) return;
-        await updateClient(change.transaction, id, { disabled_at: new Date(now()) });
+        await updateClient(change.tx, id, { disabled_at: new Date(now()) });
         change.audit("authz_client_disabled", clientSubject(id));
         await change.endTokens({ clientId: id });
       });
@@ -128,7 +130,7 @@ export function createClients(options: { database: AuthDatabase; unitOfWork: Uni
     async enable(id, context) {
       await change(id, context, async (change, client) => {
         if (!client.disabled_at) return;
-        await updateClient(change.transaction, id, { disabled_at: null });
+        await updateClient(change.tx, id, { disabled_at: null });
         change.audit("authz_client_enabled", clientSubject(id));
       });
       return get(id);
@@ -137,7 +139,7 @@ export function createClients(options: { database: AuthDatabase; unitOfWork: Uni
     remove: (id, context) =>
       change(id, context, async (change, { name }) => {
         await change.endTokens({ clientId: id });
-        await deleteClient(change.transaction, id);
+        await deleteClient(change.tx, id);
         change.audit("authz_client_deleted", clientSubject(id), { name });
       }),
   };

@@ -1,9 +1,15 @@
-/** The scopes that FHIR clients ask for (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html), in our own. */
+/**
+ * The scopes that FHIR clients ask for (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html), in our
+ * own.
+ */
 
 const patients = ["patient:read", "patient:all"];
 const money = ["billing:read", "patient:all"];
 
-/** What reading each type needs, and no more. `patient:all` says which patients, so it comes with what tells of patients. */
+/**
+ * What reading each type needs, and no more. `patient:all` says which patients, so it comes with what tells of
+ * patients.
+ */
 const reading = new Map([
   ...["Patient", "RelatedPerson", "Provenance"].map((type) => [type, patients] as const),
   ...["Account", "ChargeItem", "Invoice", "PaymentReconciliation"].map((type) => [type, money] as const),
@@ -16,8 +22,8 @@ const reading = new Map([
 const writing = new Map([["Patient", ["patient:write", "patient:all"]]]);
 
 /**
- * What `system/Patient.read`, `system/Patient.rs` or `system/*.*` means here; nothing for types that the FHIR service does not
- * have. Undefined if the scope is none of SMART.
+ * What `system/Patient.read`, `system/Patient.rs` or `system/*.*` means here; nothing for types that the FHIR service
+ * does not have. Undefined if the scope is none of SMART.
  */
 export function ownScopes(scope: string): string[] | undefined {
   const [, type, right = ""] = /^system\/(\*|[A-Z][A-Za-z]*)\.(read|write|\*|(?=.)c?r?u?d?s?)$/.exec(scope) ?? [];

@@ -28,7 +28,10 @@ export type ClientChange = Partial<Values & { disabled_at: Date | null }>;
 
 const jsonOf = (jwks: JSONWebKeySet | null) => jwks && JSON.stringify(jwks);
 
-/** Returns the id. @throws AppError already_exists for the name of another client, invalid_argument for a team that does not exist */
+/**
+ * Returns the id. @throws AppError already_exists for the name of another client, invalid_argument for a team that does
+ * not exist
+ */
 export async function insertClient({ kysely }: AuthTransaction, { jwks, ...client }: Values): Promise<string> {
   const query = kysely.insertInto("api_clients").values({ ...client, jwks: jsonOf(jwks) });
   return (await query.returning("id").executeTakeFirstOrThrow().catch(wrongValue)).id;
@@ -66,10 +69,10 @@ const endStatement = {
 
 /** Makes the tokens of one client void, or of all clients of a team. Returns the `sid` that they had. */
 export async function endClientSessions(
-  transaction: AuthTransaction,
+  tx: AuthTransaction,
   of: { clientId?: string; teamId?: string },
 ): Promise<{ clientId: string; sessionId: string }[]> {
-  return transaction.query(endStatement, [of.clientId ?? null, of.teamId ?? null]);
+  return tx.query(endStatement, [of.clientId ?? null, of.teamId ?? null]);
 }
 
 /** What a client proves itself by, and what its tokens say. */

@@ -14,8 +14,8 @@ import { createUnitOfWork, systemActor } from "../unit-of-work.ts";
 
 const config = readKeyConfig();
 const log = createLogger("auth", config.LOG_LEVEL);
-const database = openDatabase<AuthTables>({ settings: databaseSettings(config), poolSize: 1, applicationName: "rotate-keys", log });
-const parts = { database, tokenSeconds: config.ACCESS_TOKEN_SECONDS, now: Date.now };
+const db = openDatabase<AuthTables>({ settings: databaseSettings(config), poolSize: 1, applicationName: "rotate-keys", log });
+const parts = { db, tokenSeconds: config.ACCESS_TOKEN_SECONDS, now: Date.now };
 const keys = createSigningKeys({
   ...parts,
   unitOfWork: createUnitOfWork({ ...parts, wake: () => undefined, onRevoked: () => undefined }),
@@ -24,5 +24,5 @@ const keys = createSigningKeys({
   rotationSeconds: config.KEY_ROTATION_SECONDS,
 });
 const { kid, activeFrom } = await inCommand("auth", "rotate-keys", () => keys.rotate(systemActor()));
-await database.kysely.destroy();
+await db.kysely.destroy();
 process.stdout.write(`${JSON.stringify({ kid, signsFrom: new Date(activeFrom).toISOString() })}\n`);

@@ -46,21 +46,21 @@ const codeError = (message: string) =>
 export const codeNeeded = () => codeError("is needed: send `code`, six digits of your authenticator app or a recovery code");
 
 export function createCredentials(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   unitOfWork: UnitOfWork;
   passwords: Passwords;
   throttle: Throttle;
   secondFactors: SecondFactors;
   now: () => number;
 }): Credentials {
-  const { database, unitOfWork, passwords, throttle, secondFactors, now } = options;
+  const { db, unitOfWork, passwords, throttle, secondFactors, now } = options;
   // A flood of sign-ins must not flood the audit trail: one refusal per account and address is recorded in ten seconds.
   const recordedRefusals = new LRUCache<string, true>({ max: 10_000, ttl: 10_000 });
 
   async function fail(reason: SignInFailureReason, subject: string, context: ClientContext, action = "authn_login_fail"): Promise<void> {
     const { address, requestId, traceparent } = context;
     const event = authEvent({ case: "signInFailed", value: { reason } }, randomUUID(), { traceparent, now: now() });
-    await recordFailure(database, { event, action, subject, requestId, details: { address, because: SignInFailureReason[reason] } });
+    await recordFailure(db, { event, action, subject, requestId, details: { address, because: SignInFailureReason[reason] } });
     unitOfWork.wakeSoon();
   }
 
@@ -92,8 +92,8 @@ export function createCredentials(options: {
   /** Replaces the hash of a password and returns the new one, or the one by which a parallel sign-in replaced it. */
   async function replaceHash(userId: string, oldHash: string, password: string): Promise<string> {
     const newHash = await passwords.hash(password);
-    if (await replacePasswordHash(database, userId, oldHash, newHash)) return newHash;
-    const current = (await findAccount(database, userId))?.password_hash;
+    if (await replacePasswordHash(db, userId, oldHash, newHash)) return newHash;
+    const current = (await findAccount(db, userId))?.password_hash;
     const isReplaced = (await passwords.verify(current, password)).matches;
     return isReplaced && current ? current : oldHash;
   }
@@ -126,7 +126,7 @@ export function createCredentials(options: {
       return { ...(await verify(account, proof, attempt, context)), attempt };
     },
     async reauthenticate(userId, proof, context) {
-      const account = await findAccount(database, userId);
+      const account = await findAccount(db, userId);
       const email = account?.email ?? userId;
       const attempt = await admit(email, context, () => throttle.attempt(email, context.address));
       const proven = await verify(account, proof, attempt, context);

@@ -24,7 +24,7 @@ const invalidRefreshToken = () => new AppError("unauthenticated", "The refresh t
 const responseEncryptor = (refreshToken: string) => createEncryptor(refreshToken, "refresh answer");
 
 export function createRefresh(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   unitOfWork: UnitOfWork;
   issueTokenPair: IssueTokenPair;
   tokenSeconds: number;
@@ -32,9 +32,9 @@ export function createRefresh(options: {
   graceSeconds: number;
   now: () => number;
 }): Refresh {
-  const { database, unitOfWork, issueTokenPair, tokenSeconds, idleSeconds, graceSeconds, now } = options;
+  const { db, unitOfWork, issueTokenPair, tokenSeconds, idleSeconds, graceSeconds, now } = options;
 
-  const find = (refreshToken: string) => findRefreshToken(database, hashToken(refreshToken), { idleSeconds, graceSeconds });
+  const find = (refreshToken: string) => findRefreshToken(db, hashToken(refreshToken), { idleSeconds, graceSeconds });
 
   const issueFor = ({ id: userId, session_id: id, roles, teams, second_factor: secondFactor }: PresentedToken) =>
     issueTokenPair({ id, userId, roles, teams, secondFactor });
@@ -64,7 +64,7 @@ export function createRefresh(options: {
     const { session_id: sessionId } = presented;
     const pair = await issueFor(presented);
     const response = JSON.stringify({ ...pair, expiresAt: now() + tokenSeconds * 1_000 });
-    const rotated = await rotateRefreshToken(database, {
+    const rotated = await rotateRefreshToken(db, {
       hash: hashToken(refreshToken),
       encryptedResponse: responseEncryptor(refreshToken).encrypt(response, sessionId),
       nextHash: hashToken(pair.refreshToken),

@@ -6,16 +6,16 @@ import { listRevocations } from "./store.ts";
 
 /** Reads the snapshot. Requests within a second share one answer, so that many replicas cost no more than one. */
 export function createRevocationSnapshot(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   tokenSeconds: number;
   now: () => number;
 }): () => Promise<RevocationSnapshot> {
-  const { database, tokenSeconds, now } = options;
+  const { db, tokenSeconds, now } = options;
   let current: { at: number; answer: Promise<RevocationSnapshot> } | undefined;
 
   return () => {
     if (current && now() - current.at < 1_000) return current.answer;
-    const answer = listRevocations(database, tokenSeconds + clockSkewSeconds);
+    const answer = listRevocations(db, tokenSeconds + clockSkewSeconds);
     current = { at: now(), answer };
     answer.catch(() => {
       current = undefined;

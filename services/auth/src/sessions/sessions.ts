@@ -34,7 +34,7 @@ export type Sessions = {
 const lingerMs = 40;
 
 export function createSessions(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   unitOfWork: UnitOfWork;
   passwords: Passwords;
   credentials: Credentials;
@@ -44,7 +44,7 @@ export function createSessions(options: {
   maxSeconds: number;
   now: () => number;
 }): Sessions {
-  const { database, unitOfWork, passwords, credentials, issueTokenPair, tokenSeconds, idleSeconds, maxSeconds, now } = options;
+  const { db, unitOfWork, passwords, credentials, issueTokenPair, tokenSeconds, idleSeconds, maxSeconds, now } = options;
 
   const batcher = createBatcher<NewSession, boolean>({
     name: "sessions",
@@ -52,7 +52,7 @@ export function createSessions(options: {
     linger: async () => {
       if (passwords.isBusy()) await delay(lingerMs);
     },
-    run: (sessions) => storeSessions(database, sessions),
+    run: (sessions) => storeSessions(db, sessions),
   });
 
   const open: Sessions["open"] = async ({ account, passwordHash, secondFactor, attempt }, context) => {
@@ -69,7 +69,7 @@ export function createSessions(options: {
       unitOfWork.wakeSoon();
       return toSignedIn(pair, tokenSeconds);
     }
-    const changed = await findAccount(database, userId);
+    const changed = await findAccount(db, userId);
     if (!changed || changed.disabled || changed.password_hash !== passwordHash || changed.version === version) throw wrongCredentials();
     if (changed.enrolled && !secondFactor) throw codeNeeded();
     return open({ account: changed, passwordHash, secondFactor: secondFactor && changed.enrolled }, context);
@@ -80,9 +80,9 @@ export function createSessions(options: {
   return {
     login: async ({ email, ...proof }, context) => open(await credentials.check(email, proof, context), context),
     open,
-    list: (userId) => listSessions(database, userId, idleSeconds),
+    list: (userId) => listSessions(db, userId, idleSeconds),
     async endByRefreshToken(refreshToken, context) {
-      const session = await findSessionOf(database, hashToken(refreshToken));
+      const session = await findSessionOf(db, hashToken(refreshToken));
       if (session) await end({ userId: session.userId, only: session.id }, "LOGOUT", { ...context, actorId: session.userId });
     },
     end,

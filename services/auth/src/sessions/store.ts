@@ -65,7 +65,7 @@ export type NewSession = {
  * Stores sessions, each with its first refresh token, event and audit entry. The answer is false for an account that
  * has changed.
  */
-export async function storeSessions(database: AuthDatabase, sessions: NewSession[]): Promise<boolean[]> {
+export async function storeSessions(db: AuthDatabase, sessions: NewSession[]): Promise<boolean[]> {
   const input = sessions.map((session) => ({
     event_id: session.event.eventId,
     topic: session.event.topic,
@@ -87,7 +87,7 @@ export async function storeSessions(database: AuthDatabase, sessions: NewSession
   // Two parallel statements wait for each other at the first account that both have, and never in a circle.
   input.sort((a, b) => (a.user_id < b.user_id ? -1 : 1));
   const attempts = sessions.flatMap(({ attempt }) => attempt ?? []);
-  const rows = await database.query<{ id: string }>(storeSessionsStatement, [JSON.stringify(input), ...forgiveValues(attempts, true)]);
+  const rows = await db.query<{ id: string }>(storeSessionsStatement, [JSON.stringify(input), ...forgiveValues(attempts, true)]);
   const stored = new Set(rows.map(({ id }) => id));
   return sessions.map(({ id }) => stored.has(id));
 }
@@ -104,13 +104,13 @@ const failureStatement = {
  * not.
  */
 export async function recordFailure(
-  database: AuthDatabase,
+  db: AuthDatabase,
   failure: { event: OutboxEvent; action: string; subject: string; requestId: string; details: Record<string, unknown> },
 ): Promise<void> {
   const { event, action, subject, requestId, details } = failure;
   const { eventId, topic, key, type, payload, traceparent } = event;
   const eventValues = [eventId, topic, key, type, payload, traceparent];
-  await database.query(failureStatement, [...eventValues, action, subject, requestId, JSON.stringify(details)]);
+  await db.query(failureStatement, [...eventValues, action, subject, requestId, JSON.stringify(details)]);
 }
 
 /** A refresh token that a client sent, with its session and account. */
@@ -130,7 +130,7 @@ export type PresentedToken = Pick<Account, "id" | "roles" | "disabled" | "teams"
  * `graceSeconds`
  */
 export async function findRefreshToken(
-  database: AuthDatabase,
+  db: AuthDatabase,
   hash: Buffer,
   limits: { idleSeconds: number; graceSeconds: number },
 ): Promise<PresentedToken | undefined> {
@@ -142,7 +142,7 @@ export async function findRefreshToken(
         s.revoked_at is null and s.expires_at > now() and s.last_used_at > now() - make_interval(secs => $2) as alive
       from refresh_tokens t join sessions s on s.id = t.session_id join users u on u.id = s.user_id where t.hash = $1`,
   };
-  return (await database.query<PresentedToken>(statement, [hash, limits.idleSeconds, limits.graceSeconds]))[0];
+  return (await db.query<PresentedToken>(statement, [hash, limits.idleSeconds, limits.graceSeconds]))[0];
 }
 
 /** The session of a refresh token, used or not, if it has not ended. */
@@ -174,13 +174,16 @@ const rotateStatement = {
     select session_id from used`,
 };
 
-/** Exchanges a token for the next one. With `isUse`, the session was not idle. Returns false if another caller was faster or the session has ended. */
+/**
+ * Exchanges a token for the next one. With `isUse`, the session was not idle. Returns false if another caller was
+ * faster or the session has ended.
+ */
 export async function rotateRefreshToken(
-  database: AuthDatabase,
+  db: AuthDatabase,
   rotation: { hash: Buffer; encryptedResponse: Buffer; nextHash: Buffer; sessionId: string; isUse: boolean; requestId: string },
 ): Promise<boolean> {
   const { hash, encryptedResponse, nextHash, sessionId, isUse, requestId } = rotation;
-  return (await database.query(rotateStatement, [hash, encryptedResponse, nextHash, sessionId, requestId, isUse])).length === 1;
+  return (await db.query(rotateStatement, [hash, encryptedResponse, nextHash, sessionId, requestId, isUse])).length === 1;
 }
 
 export type SessionRow = {
@@ -209,11 +212,11 @@ export async function listSessions({ kysely }: AuthDatabase, userId: string, idl
 
 /** Ends one session of a user, all, or all but one. Returns their ids. */
 export async function endSessions(
-  transaction: AuthTransaction,
+  tx: AuthTransaction,
   which: { userId: string; only?: string; except?: string | undefined },
   because: string,
 ): Promise<string[]> {
-  let query = transaction.kysely
+  let query = tx.kysely
     .updateTable("sessions")
     .set({ revoked_at: sql<Date>`now()`, revoked_because: because })
     .where("user_id", "=", which.userId)
@@ -224,8 +227,8 @@ export async function endSessions(
 }
 
 /** Records whether a session has a second factor, which decides what its next token may do. */
-export async function setSecondFactor(transaction: AuthTransaction, sessionId: string, used: boolean): Promise<void> {
-  await transaction.kysely.updateTable("sessions").set({ second_factor: used }).where("id", "=", sessionId).execute();
+export async function setSecondFactor(tx: AuthTransaction, sessionId: string, used: boolean): Promise<void> {
+  await tx.kysely.updateTable("sessions").set({ second_factor: used }).where("id", "=", sessionId).execute();
 }
 
 const endedSessionsStatement = {
@@ -242,8 +245,8 @@ const disabledUsersStatement = {
 };
 
 /** Sessions that ended, and users who were disabled, in the last `seconds`: tokens of theirs may still be valid. */
-export async function listRevocations(database: AuthDatabase, seconds: number): Promise<RevocationSnapshot> {
-  const sessions = await database.query<RevocationSnapshot["sessions"][number]>(endedSessionsStatement, [seconds]);
-  const users = await database.query<RevocationSnapshot["users"][number]>(disabledUsersStatement, [seconds]);
+export async function listRevocations(db: AuthDatabase, seconds: number): Promise<RevocationSnapshot> {
+  const sessions = await db.query<RevocationSnapshot["sessions"][number]>(endedSessionsStatement, [seconds]);
+  const users = await db.query<RevocationSnapshot["users"][number]>(disabledUsersStatement, [seconds]);
   return { sessions, users };
 }

@@ -79,7 +79,7 @@ const countStatement = {
 
 /** Counts attempts that arrived together, and reads the accounts of e-mail addresses in the same round trip. */
 export async function countAttempts(
-  database: AuthDatabase,
+  db: AuthDatabase,
   buckets: ReturnType<typeof groupBuckets<Bucket>>,
   emails: string[],
 ): Promise<CountedRow | undefined> {
@@ -88,7 +88,7 @@ export async function countAttempts(
     ...{ capacity: limit.capacity, leak_seconds: limit.leakSeconds, max_delay_seconds: limit.maxDelaySeconds },
   }));
   const asked = emails.map((email) => ({ key: emailKey(email), email }));
-  const rows = await database.query<CountedRow>(countStatement, [JSON.stringify(input), JSON.stringify(asked)]);
+  const rows = await db.query<CountedRow>(countStatement, [JSON.stringify(input), JSON.stringify(asked)]);
   return rows[0];
 }
 
@@ -120,8 +120,8 @@ export function forgiveValues(attempts: Counted[], succeeded: boolean): ForgiveV
 }
 
 /** Takes counts back. */
-export async function forgive(database: AuthDatabase, values: ForgiveValues): Promise<void> {
-  await database.query(forgiveStatement, values);
+export async function forgive(db: AuthDatabase, values: ForgiveValues): Promise<void> {
+  await db.query(forgiveStatement, values);
 }
 
 /**

@@ -3,10 +3,10 @@
  * is counted before it is checked, so that 1,000 parallel attempts count as 1,000. A success takes its count back.
  *
  * An attempt to sign in counts in three leaky buckets: for the pair of account and address, for the address, and for
- * the account from any address. So does a mail that somebody asks for. A full bucket of the first two blocks, twice as long after each further failure. The
- * third never blocks, because then anybody could lock the owner out. While it is full, an address that is new to the
- * account has one attempt instead of five before the first bucket blocks it. Accounts are counted by the e-mail address
- * that was sent, whether such an account exists or not.
+ * the account from any address. So does a mail that somebody asks for. A full bucket of the first two blocks, twice as
+ * long after each further failure. The third never blocks, because then anybody could lock the owner out. While it is
+ * full, an address that is new to the account has one attempt instead of five before the first bucket blocks it.
+ * Accounts are counted by the e-mail address that was sent, whether such an account exists or not.
  *
  * Attempts that arrive together are counted by one statement, with the same result as if they arrived one by one.
  */
@@ -77,8 +77,8 @@ type Counting = { buckets: Bucket[]; email?: string | undefined };
 /** `wait` is 0 if the attempt is admitted, otherwise the seconds to wait. */
 type Outcome = { wait: number; account: Account | undefined };
 
-export function createThrottle(options: { database: AuthDatabase; secret: Uint8Array; limits?: ThrottleLimits }): Throttle {
-  const { database, secret, limits = throttleLimits } = options;
+export function createThrottle(options: { db: AuthDatabase; secret: Uint8Array; limits?: ThrottleLimits }): Throttle {
+  const { db, secret, limits = throttleLimits } = options;
   const hmacKey = createSecretKey(secret);
   /** Keys are hashes, so that the table does not tell whose sign-ins failed. */
   const keyOf = (kind: string, ...parts: string[]) =>
@@ -91,7 +91,7 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
   const batcher = createBatcher<Counting, Outcome>({
     name: "login_attempts",
     maxSize: 64,
-    run: (countings) => countTogether(database, countings),
+    run: (countings) => countTogether(db, countings),
   });
 
   /** @throws AppError resource_exhausted with the seconds to wait */
@@ -116,8 +116,8 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
     const keys = buckets.map(({ key }) => key);
     return {
       keys,
-      succeeded: () => forgive(database, forgiveValues([{ keys }], true)),
-      undo: () => forgive(database, forgiveValues([{ keys }], false)),
+      succeeded: () => forgive(db, forgiveValues([{ keys }], true)),
+      undo: () => forgive(db, forgiveValues([{ keys }], false)),
     };
   }
 
@@ -164,13 +164,12 @@ export function createThrottle(options: { database: AuthDatabase; secret: Uint8A
  * Counts attempts that arrived together, each as if it had arrived alone: once an attempt has filled one of its
  * buckets, the attempts after it in that bucket do not count at all.
  */
-async function countTogether(database: AuthDatabase, countings: Counting[]): Promise<Outcome[]> {
+async function countTogether(db: AuthDatabase, countings: Counting[]): Promise<Outcome[]> {
   const buckets = groupBuckets(countings.map((counting) => counting.buckets));
   const emails = [...new Set(countings.flatMap(({ email }) => email ?? []))];
-  const row = await countAttempts(database, buckets, emails);
+  const row = await countAttempts(db, buckets, emails);
   const { outcomes, surplus } = judge(countings, buckets, row);
-  if (surplus.length > 0)
-    await forgive(database, [surplus.map(({ key }) => key), surplus.map(({ count }) => count), surplus.map(() => false)]);
+  if (surplus.length > 0) await forgive(db, [surplus.map(({ key }) => key), surplus.map(({ count }) => count), surplus.map(() => false)]);
   return outcomes;
 }
 

@@ -25,7 +25,9 @@ export type Tokens = {
     secondFactor: boolean;
   }): Promise<string>;
   forService(name: ServiceName): Promise<string>;
-  /** @param client.sessionId ends all tokens of the client when it ends; @param client.scopes those that it asked for */
+  /**
+   * @param client.sessionId ends all tokens of the client when it ends; @param client.scopes those that it asked for
+   */
   forClient(client: { id: string; sessionId: string; scopes: readonly ClientScope[]; teams: readonly string[] }): Promise<string>;
 };
 

@@ -59,7 +59,7 @@ const skewMs = 60_000;
 const dayMs = 86_400_000;
 
 export function createSigningKeys(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   unitOfWork: UnitOfWork;
   encryptor: Encryptor;
   /** How long a key is published before it signs. */
@@ -69,7 +69,7 @@ export function createSigningKeys(options: {
   tokenSeconds: number;
   now: () => number;
 }): SigningKeys {
-  const { database, unitOfWork, encryptor, publishSeconds, rotationSeconds, now } = options;
+  const { db, unitOfWork, encryptor, publishSeconds, rotationSeconds, now } = options;
   const cache = createKeyCache(options);
   const signing = (keys: SigningKey[]) => keys.findLast((key) => key.activeFrom <= now());
   const published = async () => (await cache.read()).filter(({ retiresAt = Number.POSITIVE_INFINITY }) => retiresAt > now());
@@ -124,14 +124,14 @@ export function createSigningKeys(options: {
       if (!last) keys = await append(undefined, now(), systemActor());
       else if (last.activeFrom <= now() && last.activeFrom + (rotationSeconds - publishSeconds) * 1_000 <= now())
         keys = await appendNext(last, systemActor());
-      for (const { kid, retiresAt } of keys) if (retiresAt !== undefined && retiresAt + dayMs < now()) await deleteKey(database, kid);
+      for (const { kid, retiresAt } of keys) if (retiresAt !== undefined && retiresAt + dayMs < now()) await deleteKey(db, kid);
     },
   };
 }
 
 /** The keys of the database in memory, in the order in which they sign. */
-function createKeyCache(options: { database: AuthDatabase; encryptor: Encryptor; tokenSeconds: number; now: () => number }) {
-  const { database, encryptor, tokenSeconds, now } = options;
+function createKeyCache(options: { db: AuthDatabase; encryptor: Encryptor; tokenSeconds: number; now: () => number }) {
+  const { db, encryptor, tokenSeconds, now } = options;
   let keys: SigningKey[] = [];
   let loadedAt = Number.NEGATIVE_INFINITY;
   let loading: Promise<SigningKey[]> | undefined;
@@ -154,7 +154,7 @@ function createKeyCache(options: { database: AuthDatabase; encryptor: Encryptor;
 
   function load(): Promise<SigningKey[]> {
     loading ??= (async () => {
-      const rows = await listKeys(database);
+      const rows = await listKeys(db);
       keys = await Promise.all(rows.map((row, index) => loadKey(row, rows[index + 1])));
       loadedAt = now();
       return keys;

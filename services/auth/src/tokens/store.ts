@@ -20,11 +20,11 @@ export async function listKeys({ kysely }: AuthDatabase): Promise<StoredKey[]> {
  * Adds a key after the key `after`, or as the first one. If another replica has added a key in the meantime, nothing
  * happens, so that a rotation never adds two.
  */
-export async function addKey({ transaction, audit }: Change, key: StoredKey, after: string | undefined): Promise<void> {
-  await sql`select pg_advisory_xact_lock(hashtextextended('signing keys', 0))`.execute(transaction.kysely);
-  const last = await transaction.kysely.selectFrom("signing_keys").select("kid").orderBy("active_from", "desc").limit(1).executeTakeFirst();
+export async function addKey({ tx, audit }: Change, key: StoredKey, after: string | undefined): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended('signing keys', 0))`.execute(tx.kysely);
+  const last = await tx.kysely.selectFrom("signing_keys").select("kid").orderBy("active_from", "desc").limit(1).executeTakeFirst();
   if (last?.kid !== after) return;
-  await transaction.kysely
+  await tx.kysely
     .insertInto("signing_keys")
     .values({ ...key, public_jwk: JSON.stringify(key.public_jwk) })
     .execute();

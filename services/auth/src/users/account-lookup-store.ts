@@ -28,11 +28,11 @@ const columns = `u.id, u.email::text, u.name, u.roles, u.password_hash, u.disabl
 export const selectAccount = (key: string, email: string) => `select ${columns} from users u
   where u.email_key = ${key} or (u.email_key is null and u.email = (${email})::citext) order by u.email_key nulls first limit 1`;
 
-export async function findAccountByEmail(database: AuthDatabase, email: string): Promise<Account | undefined> {
-  return (await database.query<Account>({ name: "account_by_email", text: selectAccount("$1", "$2") }, [emailKey(email), email]))[0];
+export async function findAccountByEmail(db: AuthDatabase, email: string): Promise<Account | undefined> {
+  return (await db.query<Account>({ name: "account_by_email", text: selectAccount("$1", "$2") }, [emailKey(email), email]))[0];
 }
 
-export async function findAccount(database: AuthDatabase, id: string): Promise<Account | undefined> {
+export async function findAccount(db: AuthDatabase, id: string): Promise<Account | undefined> {
   const statement = { name: "account_by_id", text: `select ${columns} from users u where id = $1` };
-  return (await database.query<Account>(statement, [id]))[0];
+  return (await db.query<Account>(statement, [id]))[0];
 }

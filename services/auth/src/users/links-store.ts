@@ -6,8 +6,8 @@ export type Link = { purpose: LinkPurpose; userId: string | null; email: string;
 
 const columns = ["purpose", "user_id as userId", "email", "name", "password_hash as passwordHash"] as const;
 
-export async function insertLink(transaction: AuthTransaction, hash: Buffer, link: Link, validSeconds: number): Promise<void> {
-  await transaction.kysely
+export async function insertLink(tx: AuthTransaction, hash: Buffer, link: Link, validSeconds: number): Promise<void> {
+  await tx.kysely
     .insertInto("links")
     .values({
       hash,
@@ -22,8 +22,8 @@ export async function insertLink(transaction: AuthTransaction, hash: Buffer, lin
 }
 
 /** Deletes the links of a user: those for one purpose, or all. */
-export async function deleteLinks(transaction: AuthTransaction, userId: string, purpose?: LinkPurpose): Promise<void> {
-  const query = transaction.kysely.deleteFrom("links").where("user_id", "=", userId);
+export async function deleteLinks(tx: AuthTransaction, userId: string, purpose?: LinkPurpose): Promise<void> {
+  const query = tx.kysely.deleteFrom("links").where("user_id", "=", userId);
   await (purpose === undefined ? query : query.where("purpose", "=", purpose)).execute();
 }
 
@@ -39,8 +39,8 @@ export async function findLink({ kysely }: AuthQueries, hash: Buffer, purposes: 
 }
 
 /** Deletes a link that is still valid and returns it. Of parallel callers, one gets it. */
-export async function takeLink(transaction: AuthTransaction, hash: Buffer, purposes: LinkPurpose[]): Promise<Link | undefined> {
-  return transaction.kysely
+export async function takeLink(tx: AuthTransaction, hash: Buffer, purposes: LinkPurpose[]): Promise<Link | undefined> {
+  return tx.kysely
     .deleteFrom("links")
     .where("hash", "=", hash)
     .where("purpose", "in", purposes)

@@ -14,29 +14,29 @@ export function invalidLink(): AppError {
 }
 
 /** Stores a link and returns its token. An earlier link of the same user for the same purpose becomes invalid. */
-export async function createLink(transaction: AuthTransaction, link: Link): Promise<string> {
+export async function createLink(tx: AuthTransaction, link: Link): Promise<string> {
   const token = randomBytes(32).toString("base64url");
-  if (link.userId !== null) await deleteLinks(transaction, link.userId, link.purpose);
-  await insertLink(transaction, hashOf(token), link, validSeconds);
+  if (link.userId !== null) await deleteLinks(tx, link.userId, link.purpose);
+  await insertLink(tx, hashOf(token), link, validSeconds);
   return token;
 }
 
 /** Does the same for a link that is mailed on request, and records it in the audit trail. */
-export function createMailedLink({ transaction, audit }: Change, link: Link): Promise<string> {
+export function createMailedLink({ tx, audit }: Change, link: Link): Promise<string> {
   audit("authn_link_sent", link.userId ?? "unknown", { purpose: link.purpose });
-  return createLink(transaction, link);
+  return createLink(tx, link);
 }
 
 /** Reads a link without using it. @throws AppError invalid_argument if it is unknown, used or too old */
-export async function readLink(database: AuthDatabase, token: string, ...purposes: LinkPurpose[]): Promise<Link> {
-  const link = await findLink(database, hashOf(token), purposes);
+export async function readLink(db: AuthDatabase, token: string, ...purposes: LinkPurpose[]): Promise<Link> {
+  const link = await findLink(db, hashOf(token), purposes);
   if (!link) throw invalidLink();
   return link;
 }
 
 /** Uses a link, which is invalid afterwards. @throws AppError invalid_argument if it is unknown, used or too old */
-export async function useLink(transaction: AuthTransaction, token: string, purpose: LinkPurpose): Promise<Link> {
-  const link = await takeLink(transaction, hashOf(token), [purpose]);
+export async function useLink(tx: AuthTransaction, token: string, purpose: LinkPurpose): Promise<Link> {
+  const link = await takeLink(tx, hashOf(token), [purpose]);
   if (!link) throw invalidLink();
   return link;
 }

@@ -30,10 +30,10 @@ const listPeopleRoute = createRoute({
   responses: { 200: jsonAnswer(People, "Ids and names"), ...errorAnswers("permission_denied") },
 });
 
-export function registerPeople({ operation }: RestApp, database: AuthDatabase): void {
+export function registerPeople({ operation }: RestApp, db: AuthDatabase): void {
   operation(listPeopleRoute, async (c) => {
     // Whoever has signed up and has no role yet does not work here.
     if (c.get("caller").scopes.size === 0) throw new AppError("permission_denied", "This needs a role. Ask an administrator for one.");
-    return c.json({ items: await namesOf(database, c.req.valid("query").ids) }, 200, noStore);
+    return c.json({ items: await namesOf(db, c.req.valid("query").ids) }, 200, noStore);
   });
 }

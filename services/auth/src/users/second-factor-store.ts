@@ -41,8 +41,8 @@ export async function takeRecoveryCode({ kysely }: AuthDatabase, userId: string,
  * Stores a secret that is not in use yet, in place of an earlier one. Returns false if the user has a second factor in
  * use.
  */
-export async function storeSecret(transaction: AuthTransaction, userId: string, secret: Buffer): Promise<boolean> {
-  const stored = await transaction.kysely
+export async function storeSecret(tx: AuthTransaction, userId: string, secret: Buffer): Promise<boolean> {
+  const stored = await tx.kysely
     .insertInto("second_factors")
     .values({ user_id: userId, sealed_secret: secret })
     .onConflict((conflict) =>
@@ -55,10 +55,10 @@ export async function storeSecret(transaction: AuthTransaction, userId: string, 
 
 /** Locks the second factor of a user and returns it, whether it is in use or not. */
 export async function lockSecondFactor(
-  transaction: AuthTransaction,
+  tx: AuthTransaction,
   userId: string,
 ): Promise<{ sealed_secret: Buffer; confirmed_at: Date | null } | undefined> {
-  return transaction.kysely
+  return tx.kysely
     .selectFrom("second_factors")
     .select(["sealed_secret", "confirmed_at"])
     .where("user_id", "=", userId)
@@ -67,29 +67,21 @@ export async function lockSecondFactor(
 }
 
 /** Takes a second factor into use. The time step of its first code counts as used. */
-export async function confirmSecondFactor(transaction: AuthTransaction, userId: string, step: number, confirmedAt: Date): Promise<void> {
-  await transaction.kysely
-    .updateTable("second_factors")
-    .set({ confirmed_at: confirmedAt, last_step: step })
-    .where("user_id", "=", userId)
-    .execute();
+export async function confirmSecondFactor(tx: AuthTransaction, userId: string, step: number, confirmedAt: Date): Promise<void> {
+  await tx.kysely.updateTable("second_factors").set({ confirmed_at: confirmedAt, last_step: step }).where("user_id", "=", userId).execute();
 }
 
-export async function replaceRecoveryCodes(transaction: AuthTransaction, userId: string, hashes: Buffer[]): Promise<void> {
-  await transaction.kysely.deleteFrom("recovery_codes").where("user_id", "=", userId).execute();
-  await transaction.kysely
+export async function replaceRecoveryCodes(tx: AuthTransaction, userId: string, hashes: Buffer[]): Promise<void> {
+  await tx.kysely.deleteFrom("recovery_codes").where("user_id", "=", userId).execute();
+  await tx.kysely
     .insertInto("recovery_codes")
     .values(hashes.map((hash) => ({ user_id: userId, hash })))
     .execute();
 }
 
 /** Deletes the second factor and the recovery codes of a user. Returns false if there is no second factor. */
-export async function deleteSecondFactor(transaction: AuthTransaction, userId: string): Promise<boolean> {
-  await transaction.kysely.deleteFrom("recovery_codes").where("user_id", "=", userId).execute();
-  const deleted = await transaction.kysely
-    .deleteFrom("second_factors")
-    .where("user_id", "=", userId)
-    .returning("user_id")
-    .executeTakeFirst();
+export async function deleteSecondFactor(tx: AuthTransaction, userId: string): Promise<boolean> {
+  await tx.kysely.deleteFrom("recovery_codes").where("user_id", "=", userId).execute();
+  const deleted = await tx.kysely.deleteFrom("second_factors").where("user_id", "=", userId).returning("user_id").executeTakeFirst();
   return deleted !== undefined;
 }

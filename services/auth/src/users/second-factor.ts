@@ -44,14 +44,14 @@ export type SecondFactors = {
 const periodSeconds = 30;
 
 export function createSecondFactors(options: {
-  database: AuthDatabase;
+  db: AuthDatabase;
   encryptor: Encryptor;
   policy: SecondFactorPolicy;
   /** The name that authenticator apps show for the account's provider. */
   issuer: string;
   now: () => number;
 }): SecondFactors {
-  const { database, encryptor, policy, issuer, now } = options;
+  const { db, encryptor, policy, issuer, now } = options;
   const totp = (secret: Secret, label = "") => new TOTP({ issuer, label, secret, algorithm: "SHA1", digits: 6, period: periodSeconds });
 
   /**
@@ -68,41 +68,41 @@ export function createSecondFactors(options: {
     isRequired: (roles) => policy === "everybody" || (policy === "admins" && roles.includes("admin")),
 
     async use(userId, code) {
-      if (!/^\d{6}$/.test(code)) return takeRecoveryCode(database, userId, hashRecoveryCode(code), new Date(now()));
-      const secret = await findSecret(database, userId);
+      if (!/^\d{6}$/.test(code)) return takeRecoveryCode(db, userId, hashRecoveryCode(code), new Date(now()));
+      const secret = await findSecret(db, userId);
       const step = secret && stepOf(secret, userId, code);
-      return step !== undefined && takeStep(database, userId, step);
+      return step !== undefined && takeStep(db, userId, step);
     },
 
-    async enrol({ transaction, audit }, user) {
+    async enrol({ tx, audit }, user) {
       const secret = new Secret({ size: 20 });
-      if (!(await storeSecret(transaction, user.id, encryptor.encrypt(secret.base32, user.id))))
+      if (!(await storeSecret(tx, user.id, encryptor.encrypt(secret.base32, user.id))))
         throw new AppError("failed_precondition", "There is a second factor already. Remove it first.");
       audit("authn_factor_started", user.id);
       return { secret: secret.base32, uri: totp(secret, user.email).toString() };
     },
 
-    async confirm({ transaction, audit }, userId, code) {
-      const factor = await lockSecondFactor(transaction, userId);
+    async confirm({ tx, audit }, userId, code) {
+      const factor = await lockSecondFactor(tx, userId);
       if (!factor) throw new AppError("failed_precondition", "Ask for a secret first: POST /auth/mfa/totp.");
       if (factor.confirmed_at) throw new AppError("failed_precondition", "The second factor is in use already.");
       const step = stepOf(factor.sealed_secret, userId, code);
       if (step === undefined)
         throw invalidFields([{ path: "code", message: "is not the code that the app shows now; check the clock of its device" }]);
-      await confirmSecondFactor(transaction, userId, step, new Date(now()));
-      await updateUser(transaction, userId, {});
+      await confirmSecondFactor(tx, userId, step, new Date(now()));
+      await updateUser(tx, userId, {});
       audit("authn_factor_added", userId);
-      return createRecoveryCodes(transaction, userId);
+      return createRecoveryCodes(tx, userId);
     },
 
-    async newRecoveryCodes({ transaction, audit }, userId) {
+    async newRecoveryCodes({ tx, audit }, userId) {
       audit("authn_recovery_codes_created", userId);
-      return createRecoveryCodes(transaction, userId);
+      return createRecoveryCodes(tx, userId);
     },
 
-    async remove({ transaction, audit }, userId) {
-      if (!(await deleteSecondFactor(transaction, userId))) return false;
-      await updateUser(transaction, userId, {});
+    async remove({ tx, audit }, userId) {
+      if (!(await deleteSecondFactor(tx, userId))) return false;
+      await updateUser(tx, userId, {});
       audit("authn_factor_removed", userId);
       return true;
     },
@@ -119,11 +119,11 @@ const hashRecoveryCode = (code: string) =>
     .digest();
 
 /** Creates recovery codes in place of the earlier ones. */
-async function createRecoveryCodes(transaction: Change["transaction"], userId: string): Promise<string[]> {
+async function createRecoveryCodes(tx: Change["tx"], userId: string): Promise<string[]> {
   const codes = Array.from({ length: recoveryCodeCount }, () => {
     const text = new Secret({ buffer: new Uint8Array(randomBytes(recoveryCodeBytes)).buffer }).base32;
     return text.match(/.{6}/g)?.join("-") ?? text;
   });
-  await replaceRecoveryCodes(transaction, userId, codes.map(hashRecoveryCode));
+  await replaceRecoveryCodes(tx, userId, codes.map(hashRecoveryCode));
   return codes;
 }

@@ -68,9 +68,9 @@ export async function namesOf({ kysely }: AuthQueries, ids: string[]): Promise<{
 }
 
 /** Locks an account, so that nobody can sign in to it before the transaction ends. @throws AppError not_found */
-export async function lockUser(transaction: AuthTransaction, id: string): Promise<UserRow> {
-  await transaction.kysely.selectFrom("users").select("id").where("id", "=", id).forUpdate().execute();
-  const user = await findUser(transaction, id);
+export async function lockUser(tx: AuthTransaction, id: string): Promise<UserRow> {
+  await tx.kysely.selectFrom("users").select("id").where("id", "=", id).forUpdate().execute();
+  const user = await findUser(tx, id);
   if (!user) throw new AppError("not_found", "There is no such user.");
   return user;
 }
@@ -78,9 +78,9 @@ export async function lockUser(transaction: AuthTransaction, id: string): Promis
 export type NewUser = { email: string; name: string; roles: Role[]; passwordHash: string | null };
 
 /** Returns the id. @throws AppError already_exists if the e-mail address has an account */
-export async function insertUser(transaction: AuthTransaction, user: NewUser): Promise<string> {
+export async function insertUser(tx: AuthTransaction, user: NewUser): Promise<string> {
   try {
-    const row = await transaction.kysely
+    const row = await tx.kysely
       .insertInto("users")
       .values({ email: user.email, email_key: emailKey(user.email), name: user.name, roles: user.roles, password_hash: user.passwordHash })
       .returning("id")
@@ -97,9 +97,9 @@ export type UserChange = Partial<{ email: string; name: string; roles: Role[]; p
  * Changes an account. An empty change gives it a new version, which tells a sign-in under way to read it again.
  * @throws AppError already_exists if the new e-mail address has an account
  */
-export async function updateUser(transaction: AuthTransaction, id: string, change: UserChange): Promise<void> {
+export async function updateUser(tx: AuthTransaction, id: string, change: UserChange): Promise<void> {
   try {
-    await transaction.kysely
+    await tx.kysely
       .updateTable("users")
       .set({
         ...change,
@@ -129,8 +129,8 @@ function emailTaken(error: unknown): unknown {
  * How many administrators besides `without` can sign in. Locks them, so that two administrators cannot remove each
  * other.
  */
-export async function otherActiveAdmins(transaction: AuthTransaction, without: string): Promise<number> {
-  const rows = await transaction.kysely
+export async function otherActiveAdmins(tx: AuthTransaction, without: string): Promise<number> {
+  const rows = await tx.kysely
     .selectFrom("users")
     .select("id")
     .where(sql<boolean>`'admin' = any(roles)`)
@@ -143,15 +143,12 @@ export async function otherActiveAdmins(transaction: AuthTransaction, without: s
 }
 
 /** Inserts an administrator if there is no user at all. Returns the id, or undefined if there is one. */
-export async function insertFirstAdmin(
-  transaction: AuthTransaction,
-  user: { email: string; passwordHash: string },
-): Promise<string | undefined> {
-  await sql`select pg_advisory_xact_lock(hashtextextended('first admin', 0))`.execute(transaction.kysely);
+export async function insertFirstAdmin(tx: AuthTransaction, user: { email: string; passwordHash: string }): Promise<string | undefined> {
+  await sql`select pg_advisory_xact_lock(hashtextextended('first admin', 0))`.execute(tx.kysely);
   const { rows } = await sql<{ id: string }>`
     insert into users (email, email_key, name, roles, password_hash)
     select ${user.email}, ${emailKey(user.email)}, 'Administrator', array['admin'], ${user.passwordHash} where not exists (select from users) returning id`.execute(
-    transaction.kysely,
+    tx.kysely,
   );
   return rows[0]?.id;
 }

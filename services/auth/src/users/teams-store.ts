@@ -27,20 +27,18 @@ export async function findTeam(db: AuthQueries, id: string): Promise<TeamRow | u
 }
 
 /** Returns the id. @throws AppError already_exists */
-export async function insertTeam(transaction: AuthTransaction, name: string): Promise<string> {
+export async function insertTeam(tx: AuthTransaction, name: string): Promise<string> {
   try {
-    return (await transaction.kysely.insertInto("teams").values({ name }).returning("id").executeTakeFirstOrThrow()).id;
+    return (await tx.kysely.insertInto("teams").values({ name }).returning("id").executeTakeFirstOrThrow()).id;
   } catch (error) {
     throw teamTaken(error);
   }
 }
 
 /** Returns false if there is no such team. @throws AppError already_exists */
-export async function renameTeam(transaction: AuthTransaction, id: string, name: string): Promise<boolean> {
+export async function renameTeam(tx: AuthTransaction, id: string, name: string): Promise<boolean> {
   try {
-    return (
-      (await transaction.kysely.updateTable("teams").set({ name }).where("id", "=", id).returning("id").executeTakeFirst()) !== undefined
-    );
+    return (await tx.kysely.updateTable("teams").set({ name }).where("id", "=", id).returning("id").executeTakeFirst()) !== undefined;
   } catch (error) {
     throw teamTaken(error);
   }
@@ -53,15 +51,15 @@ function teamTaken(error: unknown): unknown {
 }
 
 /** Deletes a team and returns the ids of its members, or undefined if there is no such team. */
-export async function deleteTeam(transaction: AuthTransaction, id: string): Promise<string[] | undefined> {
-  const members = await transaction.kysely.deleteFrom("team_members").where("team_id", "=", id).returning("user_id").execute();
-  const deleted = await transaction.kysely.deleteFrom("teams").where("id", "=", id).returning("id").executeTakeFirst();
+export async function deleteTeam(tx: AuthTransaction, id: string): Promise<string[] | undefined> {
+  const members = await tx.kysely.deleteFrom("team_members").where("team_id", "=", id).returning("user_id").execute();
+  const deleted = await tx.kysely.deleteFrom("teams").where("id", "=", id).returning("id").executeTakeFirst();
   return deleted && members.map((row) => row.user_id);
 }
 
 /** Returns false if the user was in the team already. */
-export async function addMember(transaction: AuthTransaction, teamId: string, userId: string): Promise<boolean> {
-  const added = await transaction.kysely
+export async function addMember(tx: AuthTransaction, teamId: string, userId: string): Promise<boolean> {
+  const added = await tx.kysely
     .insertInto("team_members")
     .values({ team_id: teamId, user_id: userId })
     .onConflict((conflict) => conflict.columns(["user_id", "team_id"]).doNothing())
@@ -71,8 +69,8 @@ export async function addMember(transaction: AuthTransaction, teamId: string, us
 }
 
 /** Returns false if the user was not in the team. */
-export async function removeMember(transaction: AuthTransaction, teamId: string, userId: string): Promise<boolean> {
-  const removed = await transaction.kysely
+export async function removeMember(tx: AuthTransaction, teamId: string, userId: string): Promise<boolean> {
+  const removed = await tx.kysely
     .deleteFrom("team_members")
     .where("team_id", "=", teamId)
     .where("user_id", "=", userId)

@@ -2,8 +2,8 @@
 import { AppError } from "@pm/kit/errors";
 
 /**
- * What is new belongs to the survivor's account. What a merged account has already can still be corrected: voided, refunded, credited,
- * written off.
+ * What is new belongs to the survivor's account. What a merged account has already can still be corrected: voided,
+ * refunded, credited, written off.
  * @throws AppError failed_precondition that names the survivor's account
  */
 export function requireNotMerged(mergedInto: string | null | undefined): void {

@@ -71,7 +71,10 @@ export function createOpening(options: OpeningOptions): Opening {
   };
 }
 
-/** @throws AppError invalid_argument if a code is no currency of ISO 4217 today. Amounts in withdrawn ones stay readable. */
+/**
+ * @throws AppError invalid_argument if a code is no currency of ISO 4217 today. Amounts in withdrawn ones stay
+ * readable.
+ */
 export function requireCurrency(code: string, path: string): void {
   requireCurrencies([{ currencyCode: code }], () => path);
 }

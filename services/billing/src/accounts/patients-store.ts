@@ -21,7 +21,9 @@ const ofPatientStatement: Statement = {
     where own.patient_id = $1 order by a.merged_into is not null, a.id`,
 };
 
-/** The ids of a patient's account and of those that are linked to it. The patient of a merged record has the survivor's. */
+/**
+ * The ids of a patient's account and of those that are linked to it. The patient of a merged record has the survivor's.
+ */
 export async function accountIdsOf(db: Queries, patientId: string): Promise<string[]> {
   return (await db.query<{ id: string }>(ofPatientStatement, [patientId])).map(({ id }) => id);
 }
@@ -33,8 +35,8 @@ const accountsStatement: Statement = {
 };
 
 /**
- * Whose entries are about a patient: those of their account and of the accounts that are linked to it. Their subject is the
- * id of the account, and the id of the patient where there was no account yet.
+ * Whose entries are about a patient: those of their account and of the accounts that are linked to it. Their subject is
+ * the id of the account, and the id of the patient where there was no account yet.
  */
 export async function trailOf(db: Queries, patientId: string): Promise<TrailOf> {
   const rows = await db.query<{ id: string; patient_id: string }>(accountsStatement, [patientId]);

@@ -1,8 +1,9 @@
 /**
- * Restricted accounts: what the law makes the clinic keep of somebody who is to be erased. Callers with `patient:erase` read them.
- * To everybody else they look as they will when they are erased: amounts, days and numbers are there, so that what is open can be
- * settled, and names and texts are not. Every answer of BillingService and every document passes here after it was read, so a
- * restriction that comes meanwhile counts; the journal asks `concealed` and leaves out descriptions.
+ * Restricted accounts: what the law makes the clinic keep of somebody who is to be erased. Callers with `patient:erase`
+ * read them. To everybody else they look as they will when they are erased: amounts, days and numbers are there, so
+ * that what is open can be settled, and names and texts are not. Every answer of BillingService and every document
+ * passes here after it was read, so a restriction that comes meanwhile counts; the journal asks `concealed` and leaves
+ * out descriptions.
  */
 import type { DescMessage, Message } from "@bufbuild/protobuf";
 import type { GenMessage } from "@bufbuild/protobuf/codegenv2";
@@ -26,7 +27,10 @@ import { findRestricted } from "./store.ts";
 type Reader = { scopes: ReadonlySet<string> };
 
 export type Concealing = {
-  /** The same message, without the names and texts that the caller may not read. It may be incomplete, as handlers return it. */
+  /**
+   * The same message, without the names and texts that the caller may not read. It may be incomplete, as handlers
+   * return it.
+   */
   conceal<Answer extends object>(caller: Reader, schema: DescMessage, answer: Answer): Promise<Answer>;
   /** The same for the parts of a statement, one by one as they are read. */
   parts<Part extends object>(caller: Reader, parts: AsyncIterable<Part>): AsyncGenerator<Part>;

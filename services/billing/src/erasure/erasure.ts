@@ -1,6 +1,6 @@
 /**
- * Erases what identifies a patient in billing, when patient-service asks for it. Amounts, numbers and dates stay: they are
- * the clinic's books.
+ * Erases what identifies a patient in billing, when patient-service asks for it. Amounts, numbers and dates stay: they
+ * are the clinic's books.
  */
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
@@ -28,7 +28,9 @@ export type Erasure = {
   holds(patientId: string): Promise<ErasureHolds | undefined>;
   /** Lets only administrators read the names and free texts of a patient's account. A repeated call changes nothing. */
   restrict(request: RestrictPartyRequest, context: RequestContext): Promise<void>;
-  /** Erases the names and free texts of a patient's account, or says what must be kept. A repeated call changes nothing. */
+  /**
+   * Erases the names and free texts of a patient's account, or says what must be kept. A repeated call changes nothing.
+   */
   erase(request: ErasePartyRequest, context: RequestContext): Promise<ErasePartyResponse>;
 };
 

@@ -36,8 +36,9 @@ export async function findErasure(db: Queries, patientId: string): Promise<Row<"
 }
 
 /**
- * Erases the names and free texts of a patient's account, with an audit entry, unless that is done already. Stored answers of the
- * release before are looked through one by one: that may take minutes. Patient-service asks again if it has waited in vain.
+ * Erases the names and free texts of a patient's account, with an audit entry, unless that is done already. Stored
+ * answers of the release before are looked through one by one: that may take minutes. Patient-service asks again if it
+ * has waited in vain.
  */
 export async function eraseParty(tx: Queries, patientId: string, erasureId: string): Promise<void> {
   await tx.query({ name: "erasure_patience", text: "set local statement_timeout = '10min'" }, []);

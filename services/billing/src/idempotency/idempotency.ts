@@ -45,7 +45,8 @@ export function repeatedRead(key: RequestKey, subject: string, { actorId, reques
 /**
  * Runs the work of a request and stores the answer; a repeated request gets the stored answer instead, and leaves an
  * audit entry. The caller holds the lock of what the work changes.
- * @param request.subject the id of what the answer shows, an account or a payer: for the audit entry, and for an erasure
+ * @param request.subject the id of what the answer shows, an account or a payer: for the audit entry, and for an
+ * erasure
  */
 export async function once<Output extends DescMessage>(
   tx: Queries,

@@ -1,4 +1,6 @@
-/** What lowers an invoice: discounts of a draft, credit notes against an issued invoice, and write-offs of what is open. */
+/**
+ * What lowers an invoice: discounts of a draft, credit notes against an issued invoice, and write-offs of what is open.
+ */
 import { create } from "@bufbuild/protobuf";
 import type { Cursors } from "@pm/kit/cursor";
 import { AppError, invalidFields } from "@pm/kit/errors";

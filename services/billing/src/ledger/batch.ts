@@ -70,8 +70,8 @@ export async function loadForReduction(tx: Queries, account: Row<"accounts">, ch
 }
 
 /**
- * The most that may settle other charges when this one goes: what was paid of it. Its own open part counts too, because it is among the
- * open charges that are loaded, and goes.
+ * The most that may settle other charges when this one goes: what was paid of it. Its own open part counts too, because
+ * it is among the open charges that are loaded, and goes.
  */
 function needOf(charge: ChargeRow | undefined): bigint {
   return charge ? leftOn(charge) : 0n;

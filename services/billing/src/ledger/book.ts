@@ -41,7 +41,10 @@ export type Book = {
   /** By id: open charges, the charges that commands name, and the charges that the named payments settle. */
   charges: Map<string, ChargeState>;
   payments: Map<string, PaymentState>;
-  /** All allocations of the charges to void or reduce and of the payments to refund or reallocate; perhaps not those of others. */
+  /**
+   * All allocations of the charges to void or reduce and of the payments to refund or reallocate; perhaps not those of
+   * others.
+   */
   allocations: AllocationState[];
 };
 

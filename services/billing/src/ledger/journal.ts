@@ -1,4 +1,7 @@
-/** The books of a period: the journal, entry by entry, the general ledger, account by account, and the tax, rate by rate. */
+/**
+ * The books of a period: the journal, entry by entry, the general ledger, account by account, and the tax, rate by
+ * rate.
+ */
 import { addDays, localDateAt, startOfDay } from "@pm/kit/calendar";
 import { stringify } from "csv-stringify/sync";
 import type { BillingDatabase } from "../tables.ts";
@@ -25,7 +28,8 @@ type BeforePage = (accountIds: string[]) => Promise<{ concealed: Set<string> }>;
 export type Books = {
   /**
    * Lines of a file, as fast as its reader.
-   * @param beforePage gets the accounts of each page before it is sent, and returns those whose descriptions are left out
+   * @param beforePage gets the accounts of each page before it is sent, and returns those whose descriptions are left
+   * out
    */
   journal(period: Days, format: Format, beforePage: BeforePage): AsyncGenerator<string>;
   generalLedger(period: Days): Promise<GeneralLedger>;
@@ -56,7 +60,9 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
     return { from: new Date(startOfDay(from, clinicTimeZone)), to: new Date(startOfDay(addDays(to, 1), clinicTimeZone)) };
   }
 
-  /** Each page is a query of its own, so a slow reader holds no connection. Entries never change, so no page misses any. */
+  /**
+   * Each page is a query of its own, so a slow reader holds no connection. Entries never change, so no page misses any.
+   */
   async function* entries(period: { from: Date; to: Date }): AsyncGenerator<JournalEntry[]> {
     let [from, after] = [period.from, firstId];
     for (;;) {

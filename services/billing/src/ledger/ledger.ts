@@ -1,7 +1,7 @@
 /**
- * Charges, payments, refunds, reallocations and voids. Requests that arrive while a transaction runs are carried out together in the
- * next one: under load, one batch pays once for locks, round trips and commit, and a busy account gets few transactions
- * instead of a queue of them (docs/decisions/0010-billing-batches.md).
+ * Charges, payments, refunds, reallocations and voids. Requests that arrive while a transaction runs are carried out
+ * together in the next one: under load, one batch pays once for locks, round trips and commit, and a busy account gets
+ * few transactions instead of a queue of them (docs/decisions/0010-billing-batches.md).
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import { insertAuditEntries } from "@pm/kit/audit/audit";

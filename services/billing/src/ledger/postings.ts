@@ -1,7 +1,7 @@
 /**
  * What a charge, a payment, a refund or a void does to an account. It is pure arithmetic: no database, no clock, no ids
- * of its own. It follows three rules: a payment settles what its caller names, then the oldest open charges, and the oldest
- * credit settles a charge first. So an account never has both credit and open charges.
+ * of its own. It follows three rules: a payment settles what its caller names, then the oldest open charges, and the
+ * oldest credit settles a charge first. So an account never has both credit and open charges.
  */
 import { AppError } from "@pm/kit/errors";
 import { requireNotMerged } from "../accounts/merged.ts";
@@ -34,8 +34,8 @@ export type Command =
   | { kind: Reduction; targets: Target[] };
 
 /**
- * What takes an amount off charges: for the first two the revenue goes, with its tax. For the last it becomes bad debt, and
- * the tax on it stays payable.
+ * What takes an amount off charges: for the first two the revenue goes, with its tax. For the last it becomes bad debt,
+ * and the tax on it stays payable.
  */
 export type Reduction = "discount" | "credit_note" | "write_off";
 

@@ -39,7 +39,9 @@ export function postRequest(
   return answer;
 }
 
-/** The charges that one transaction settles or opens again at most, so that its answer and its event can be received. */
+/**
+ * The charges that one transaction settles or opens again at most, so that its answer and its event can be received.
+ */
 const maxAllocations = 10_000;
 
 /** A refusal that comes when the book has changed already, so nothing else may be posted to it. */

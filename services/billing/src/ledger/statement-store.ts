@@ -6,7 +6,9 @@ import { type TransactionKind, type TransactionRow, transactionColumns } from ".
 
 /** An account, and its period in one snapshot. */
 export type StatementRow = Row<"accounts"> & {
-  /** The last sequence numbers before the period and in it. There are no gaps between, so they tell how many there are. */
+  /**
+   * The last sequence numbers before the period and in it. There are no gaps between, so they tell how many there are.
+   */
   after: bigint;
   up_to: bigint;
   /** The balances after these two. */
@@ -16,8 +18,9 @@ export type StatementRow = Row<"accounts"> & {
   sums: { [Kind in TransactionKind]?: string };
 };
 
-// Within an account, time never runs against the sequence, so a period is a range of sequence numbers. Transactions never
-// change, and all up to the last one were committed with it. So whatever is read of a range later belongs to one snapshot.
+// Within an account, time never runs against the sequence, so a period is a range of sequence numbers. Transactions
+// never change, and all up to the last one were committed with it. So whatever is read of a range later belongs to one
+// snapshot.
 const statementRows = `
   select accounts.*, after, up_to, opening, closing, sums from accounts
   cross join lateral (

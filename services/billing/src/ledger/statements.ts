@@ -131,7 +131,9 @@ export async function* toMessages({ statement, parts }: OpenStatement, signal: A
 
 type Opened = { row: StatementRow; statement: GetStatementResponse };
 
-/** The transactions of statements, one statement after the other. One without transactions has one part, which is empty. */
+/**
+ * The transactions of statements, one statement after the other. One without transactions has one part, which is empty.
+ */
 async function* partsOf(db: BillingDatabase, statements: Opened[]): AsyncGenerator<StatementPart> {
   for (const portion of portionsOf(statements)) {
     const rows = Map.groupBy(await transactionsIn(db, portion), (row) => row.account_id);

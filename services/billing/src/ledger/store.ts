@@ -107,8 +107,8 @@ export function settledByPayments(db: Queries, paymentIds: string[]): Promise<Se
 }
 
 /**
- * The charges to void and the payments to refund or reallocate, with the payments that settle the former and the charges that the
- * latter settle.
+ * The charges to void and the payments to refund or reallocate, with the payments that settle the former and the
+ * charges that the latter settle.
  */
 export async function loadTargets(
   tx: Queries,

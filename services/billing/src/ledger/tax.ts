@@ -1,7 +1,8 @@
 /**
- * Tax in whole minor units. All amounts of a charge have its tax in them, and the tax is a function of the amount: it is
- * rounded once, half up, for the whole charge or for what is left of it (docs/decisions/0017-tax-is-rounded-per-line.md).
- * So parts that are taken off a charge, one after the other, take off its tax exactly.
+ * Tax in whole minor units. All amounts of a charge have its tax in them, and the tax is a function of the amount: it
+ * is rounded once, half up, for the whole charge or for what is left of it
+ * (docs/decisions/0017-tax-is-rounded-per-line.md). So parts that are taken off a charge, one after the other, take off
+ * its tax exactly.
  */
 
 /** A tax by its short name, with its rate in basis points. Without tax, the name is empty and the rate is 0. */

@@ -1,6 +1,6 @@
 /**
- * Accounts of one person who had several records. Patient-service links the account of a merged record to that of its survivor.
- * Both keep their ledgers and currencies, and no money moves; whoever asks for one person sees both.
+ * Accounts of one person who had several records. Patient-service links the account of a merged record to that of its
+ * survivor. Both keep their ledgers and currencies, and no money moves; whoever asks for one person sees both.
  */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { AppError } from "@pm/kit/errors";
@@ -33,8 +33,8 @@ export type Links = {
   /** An account with those that are linked to it. */
   withLinked(account: Row<"accounts">): Promise<GetBillingAccountResponse>;
   /**
-   * The statement of an account with those of the accounts that are linked to it. The first page has the latter, without
-   * transactions; the others would have them of a later moment.
+   * The statement of an account with those of the accounts that are linked to it. The first page has the latter,
+   * without transactions; the others would have them of a later moment.
    * @throws AppError failed_precondition if all of them are more than clients receive
    */
   statement(request: GetStatementRequest): Promise<GetStatementResponse>;

@@ -1,6 +1,6 @@
 /**
- * A charge may have a tax. Its amount has the tax in it; the ledger account `TAX_PAYABLE` has what the clinic owes the tax
- * authority of it.
+ * A charge may have a tax. Its amount has the tax in it; the ledger account `TAX_PAYABLE` has what the clinic owes the
+ * tax authority of it.
  */
 import { type Kysely, sql } from "kysely";
 

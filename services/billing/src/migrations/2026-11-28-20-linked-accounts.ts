@@ -1,4 +1,7 @@
-/** Accounts of records that were merged in patient-service: they keep their ledgers, and lead to the account of the survivor. */
+/**
+ * Accounts of records that were merged in patient-service: they keep their ledgers, and lead to the account of the
+ * survivor.
+ */
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {

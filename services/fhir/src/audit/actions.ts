@@ -1,4 +1,7 @@
-/** The words of our trails by the codes that FHIR has for actions (http://hl7.org/fhir/R4/valueset-audit-event-action.html). */
+/**
+ * The words of our trails by the codes that FHIR has for actions
+ * (http://hl7.org/fhir/R4/valueset-audit-event-action.html).
+ */
 
 const words = {
   C: `account.opened authn_token_created authz_client_created authz_team_created charge.created export.created import.begun invoice.created

@@ -1,6 +1,7 @@
 /**
- * The trails of all services as one, the newest entries first. Each page reads a page of every trail and takes the newest of them, so
- * each trail stays in its own order, and no entry is missed or shown twice. Clocks of services may differ by milliseconds.
+ * The trails of all services as one, the newest entries first. Each page reads a page of every trail and takes the
+ * newest of them, so each trail stays in its own order, and no entry is missed or shown twice. Clocks of services may
+ * differ by milliseconds.
  */
 import { invalidFields } from "@pm/kit/errors";
 import type { Ask, Call } from "../protocol/calls.ts";

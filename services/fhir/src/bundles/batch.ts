@@ -1,4 +1,7 @@
-/** Batches: each entry is a request of its own, with an outcome of its own (http://hl7.org/fhir/R4/http.html#transaction). */
+/**
+ * Batches: each entry is a request of its own, with an outcome of its own
+ * (http://hl7.org/fhir/R4/http.html#transaction).
+ */
 import type { BundleEntry, BundleEntryRequest, BundleEntryResponse, FhirResource, OperationOutcome } from "fhir/r4.js";
 import { root } from "../protocol/resource.ts";
 
@@ -8,7 +11,10 @@ export type Send = (method: string, path: string, headers: Headers, resource?: o
 /** What a request of an entry may be about: a resource, and no export. */
 const isServed = (path: string): boolean => /^[A-Z][A-Za-z]*([/?]|$)/.test(path) && !/\/(\$|%24)export([/?]|$)/.test(path);
 
-/** The path of a request as it will be sent, in which `..` and the like mean nothing any more; undefined unless it is served. */
+/**
+ * The path of a request as it will be sent, in which `..` and the like mean nothing any more; undefined unless it is
+ * served.
+ */
 export function pathOf(given: string): string | undefined {
   const url = given.replace(/^\//, "");
   // A URL that begins so is relative, so it has no host.

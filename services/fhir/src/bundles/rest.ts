@@ -1,4 +1,6 @@
-/** Bundles of requests: batches, whose entries stand alone, and transactions, which are done as a whole or not at all. */
+/**
+ * Bundles of requests: batches, whose entries stand alone, and transactions, which are done as a whole or not at all.
+ */
 import { createRoute, z } from "@hono/zod-openapi";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";

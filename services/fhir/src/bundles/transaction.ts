@@ -1,6 +1,6 @@
 /**
- * Transactions (http://hl7.org/fhir/R4/http.html#transaction). What the entries write is one request to patient-service, which does
- * all of it or nothing. Reads follow in `rest.ts`.
+ * Transactions (http://hl7.org/fhir/R4/http.html#transaction). What the entries write is one request to
+ * patient-service, which does all of it or nothing. Reads follow in `rest.ts`.
  */
 import { AppError } from "@pm/kit/errors";
 import type * as fhir from "fhir/r4.js";
@@ -19,7 +19,9 @@ export type Transactions = ReturnType<typeof createTransactions>;
 export function createTransactions({ base, patients, rules }: { base: string; patients: Patients; rules: PatientRules }) {
   const planAll = createPlanning(rules);
 
-  /** Whether another request won a race whose winner decides what the entry does. Then all entries are planned again. */
+  /**
+   * Whether another request won a race whose winner decides what the entry does. Then all entries are planned again.
+   */
   async function hasLost(call: Call, { operation, condition, entry }: Plan, error: AppError): Promise<boolean> {
     if (error.code === "already_exists") return operation?.method === "create" && !!condition && !!(await rules.find(call, condition));
     return error.code === "aborted" && entry.request?.ifMatch === undefined;

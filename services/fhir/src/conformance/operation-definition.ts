@@ -1,4 +1,6 @@
-/** Operations that differ from those of HL7. The others are known by their canonical URLs, in the CapabilityStatement. */
+/**
+ * Operations that differ from those of HL7. The others are known by their canonical URLs, in the CapabilityStatement.
+ */
 import { AppError } from "@pm/kit/errors";
 import type { OperationDefinition, OperationDefinitionParameter } from "fhir/r4.js";
 import { everythingOperation, everythingTypes } from "../everything/everything.ts";

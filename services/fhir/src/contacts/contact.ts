@@ -1,4 +1,6 @@
-/** The contacts of patients as RelatedPersons: reading one, and finding those of a patient. They are part of the record. */
+/**
+ * The contacts of patients as RelatedPersons: reading one, and finding those of a patient. They are part of the record.
+ */
 import { AppError } from "@pm/kit/errors";
 import type { RelatedPerson } from "fhir/r4.js";
 import type { Patients } from "../patients/client.ts";

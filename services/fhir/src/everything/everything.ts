@@ -1,6 +1,6 @@
 /**
- * All that is known of a patient, page by page: the patient, and then one type of resource after the other, each read as its search
- * reads it. A page holds no more than it shows, and its cursor keeps its place while others write.
+ * All that is known of a patient, page by page: the patient, and then one type of resource after the other, each read
+ * as its search reads it. A page holds no more than it shows, and its cursor keeps its place while others write.
  */
 import { AppError, invalidFields } from "@pm/kit/errors";
 import type { FhirResource, OperationOutcomeIssue } from "fhir/r4.js";

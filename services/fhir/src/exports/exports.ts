@@ -1,7 +1,7 @@
 /**
- * Bulk Data (https://hl7.org/fhir/uv/bulkdata/STU2/export.html) over exports as of one moment. Its files are streams that are made when
- * they are read, so an export is complete as soon as it is asked for. What was asked for stands in its address, because this service
- * keeps nothing.
+ * Bulk Data (https://hl7.org/fhir/uv/bulkdata/STU2/export.html) over exports as of one moment. Its files are streams
+ * that are made when they are read, so an export is complete as soon as it is asked for. What was asked for stands in
+ * its address, because this service keeps nothing.
  */
 import { AppError, type FieldError, invalidFields } from "@pm/kit/errors";
 import type { Bundle, FhirResource } from "fhir/r4.js";
@@ -21,8 +21,8 @@ export const ndjson = "application/fhir+ndjson";
 const formats = new Set([ndjson, "application/ndjson", "ndjson"]);
 
 /**
- * What was asked for. `request` is the address of the request below the base, with its parameters; `notExported` are the types
- * that are asked for and not exported.
+ * What was asked for. `request` is the address of the request below the base, with its parameters; `notExported` are
+ * the types that are asked for and not exported.
  */
 export type Asked = { request: string; types: string[]; notExported: string[]; since: string | undefined };
 

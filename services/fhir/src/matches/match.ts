@@ -12,14 +12,19 @@ export type Match = { patient: fhir.Patient; score: number; grade: Candidate["gr
 const maxCandidates = 50;
 const defaultCandidates = 10;
 
-/** Ours says how much more likely one person is than two, as a power of two. FHIR's is between 0 and 1: how likely that is. */
+/**
+ * Ours says how much more likely one person is than two, as a power of two. FHIR's is between 0 and 1: how likely that
+ * is.
+ */
 function likelihood(score: number): number {
   const odds = 2 ** score;
   return Number.isFinite(odds) ? Number((odds / (1 + odds)).toFixed(6)) : 1;
 }
 
 export function createMatch(patients: Patients) {
-  /** The best first. With `onlyCertain`, the one certain match; none if there are several, because then none of them is. */
+  /**
+   * The best first. With `onlyCertain`, the one certain match; none if there are several, because then none of them is.
+   */
   return async (call: Call, { resource, onlyCertain, count = defaultCandidates }: MatchRequest): Promise<Match[]> => {
     // What only says how a record is stored is nothing to compare.
     const { id: _id, meta: _meta, text: _text, active: _active, link: _link, ...person } = resource;

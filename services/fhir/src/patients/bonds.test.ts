@@ -1,4 +1,6 @@
-/** What is kept of a resource shows beside the value that it was written with, whatever becomes of the record meanwhile. */
+/**
+ * What is kept of a resource shows beside the value that it was written with, whatever becomes of the record meanwhile.
+ */
 import fc from "fast-check";
 import type { Extension, Patient } from "fhir/r4.js";
 import { expect, test } from "vitest";
@@ -48,7 +50,10 @@ const stored = ({ names = [], phones, ...body }: PatientBody): PatientBody => ({
   ...(phones && { phones: phones.map((phone) => ({ ...phone, value: e164(phone.value) })) }),
 });
 
-/** What another client or a merge makes of a record: entries that change, go, come, or change their places and their ids. */
+/**
+ * What another client or a merge makes of a record: entries that change, go, come, or change their places and their
+ * ids.
+ */
 type Change = (body: PatientBody) => PatientBody;
 const id = fc.constantFrom("1", "2", "3", "9a8b7c6d");
 const place = fc.nat({ max: 3 });

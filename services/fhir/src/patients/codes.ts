@@ -38,7 +38,9 @@ export const phoneUses = { ...placeUses, mobile: "mobile" };
 export const wordOf = (words: Record<string, string>, code: string | undefined): string | undefined =>
   Object.keys(words).find((word) => words[word] === code);
 
-/** In FHIR, the system of an identifier is a URI. One that is no URI here, such as `mrn`, has this in front of it there. */
+/**
+ * In FHIR, the system of an identifier is a URI. One that is no URI here, such as `mrn`, has this in front of it there.
+ */
 const localSystems = `${ours}/identifiers/`;
 const isUri = (system: string): boolean => /^[a-z][a-z0-9+.-]*:[^\s]+$/.test(system);
 

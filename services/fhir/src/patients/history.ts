@@ -44,8 +44,8 @@ export function createHistory(patients: Patients) {
     },
 
     /**
-     * The versions of all patients whom the caller may see. The answer ends before the oldest write in flight, so that a client that
-     * asks again from its `lastUpdated` misses nothing.
+     * The versions of all patients whom the caller may see. The answer ends before the oldest write in flight, so that
+     * a client that asks again from its `lastUpdated` misses nothing.
      */
     async ofAll(call: Call, query: HistoryQuery): Promise<History> {
       const { since, oldestFirst } = query;

@@ -1,7 +1,7 @@
 /**
- * What a resource says beyond our fields. It is kept beside the record and put back when the resource is read, so that a client
- * reads what it wrote. Each part is bound to what our fields said when it was written: if they say something else now, such as
- * after a change by another client or a merge, they win.
+ * What a resource says beyond our fields. It is kept beside the record and put back when the resource is read, so that
+ * a client reads what it wrote. Each part is bound to what our fields said when it was written: if they say something
+ * else now, such as after a change by another client or a merge, they win.
  */
 
 import { z } from "zod";
@@ -10,8 +10,8 @@ import { elementNames } from "./elements.ts";
 
 type Json = unknown;
 /**
- * Where it is, what our fields say there (null: nothing), what the resource says, and its bond to the entry or the element that it
- * is a part of. `+` adds to a list.
+ * Where it is, what our fields say there (null: nothing), what the resource says, and its bond to the entry or the
+ * element that it is a part of. `+` adds to a list.
  */
 type Part = [...Difference, bond?: string];
 type Difference = [path: string[], ours: Json, theirs: Json];
@@ -45,7 +45,10 @@ const PathSchema = z.array(z.string()).refine(mayBeKept);
 const TheirsSchema = z.unknown().refine((theirs) => (theirs ?? null) !== null && isWithin(theirs));
 const PartSchema = z.tuple([PathSchema, z.unknown(), TheirsSchema, z.string().optional()]);
 
-/** What is stored as a text. Anybody who may change the record may change it too, so what is no part of ours is left out. */
+/**
+ * What is stored as a text. Anybody who may change the record may change it too, so what is no part of ours is left
+ * out.
+ */
 export function readKept(text: string | undefined): Kept {
   try {
     const parts: Json = text === undefined ? [] : JSON.parse(text);
@@ -63,7 +66,10 @@ export const isEqual = (one: Json, other: Json): boolean => {
   return keys.length === Object.keys(other).length && keys.every((key) => Object.hasOwn(other, key) && isEqual(one[key], other[key]));
 };
 
-/** What `theirs` says and `ours` does not. Entries of lists have the same ids in both; one that ours lacks is kept as a whole. */
+/**
+ * What `theirs` says and `ours` does not. Entries of lists have the same ids in both; one that ours lacks is kept as a
+ * whole.
+ */
 export function keep(theirs: Fields, ours: Fields): Kept {
   return Object.entries(theirs).flatMap(([name, value]) => {
     if (entryLists.has(name)) return keepEntries(value as Fields[], ours[name] as Fields[] | undefined, [name]);
@@ -96,7 +102,10 @@ function keepEntries(theirs: Fields[], ours: Fields[] = [], path: string[]): Kep
   });
 }
 
-/** Parts with the bonds and in the order that are stored, where these hold: a client that writes what it has read changes nothing. */
+/**
+ * Parts with the bonds and in the order that are stored, where these hold: a client that writes what it has read
+ * changes nothing.
+ */
 export function withBondsOf(stored: Kept, parts: Kept, ours: Fields): Kept {
   const isBound = createBondCheck();
   const bound = parts.map((part): Part => {
@@ -132,8 +141,8 @@ function stepInto(place: Json, name: string): Json {
 type Found = { part: Part; place: Json; isElsewhere: boolean };
 
 /**
- * The object that a part is to be put into. A part of an entry goes to the entry with its id, or to another one that says the same:
- * a merge gives new ids. Undefined if nothing says the same any more.
+ * The object that a part is to be put into. A part of an entry goes to the entry with its id, or to another one that
+ * says the same: a merge gives new ids. Undefined if nothing says the same any more.
  */
 function find(fields: Fields, part: Part, isBound: IsBound): Found {
   const [path, , , bond] = part;

@@ -48,7 +48,9 @@ function isApplied(resource: fhir.Patient, operation: Operation): boolean {
   return applyPatch(resource, [operation])[0] === null;
 }
 
-/** Whether each step of a path is one of the resource itself. What it inherits belongs to every object of the process. */
+/**
+ * Whether each step of a path is one of the resource itself. What it inherits belongs to every object of the process.
+ */
 function isInside(resource: fhir.Patient, path: unknown): boolean {
   if (typeof path !== "string" || (path !== "" && !path.startsWith("/"))) return false;
   let place: unknown = resource;

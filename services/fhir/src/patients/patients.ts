@@ -64,7 +64,9 @@ export function createPatientRules(patients: Patients) {
     return { patient: await patients.replace(call, current.id, rewrite(current, resource), headers), isNew: false };
   }
 
-  /** Of several who create a patient with an identifier at once, the index lets one through. The others find that one. */
+  /**
+   * Of several who create a patient with an identifier at once, the index lets one through. The others find that one.
+   */
   const createOr = (call: Call, resource: fhir.Patient, identifier: Identifier, use: (found: Patient) => Promise<Stored>) =>
     create(call, resource).catch(async (error: unknown) => {
       const other = error instanceof AppError && error.code === "already_exists" ? await find(call, identifier) : undefined;
@@ -152,8 +154,8 @@ export function requireIdOfUrl({ id: given }: fhir.Patient, id: string): void {
 }
 
 /**
- * @throws AppError precondition_failed unless the body of a conditional update is about the patient whom the condition found, or about a
- * new one
+ * @throws AppError precondition_failed unless the body of a conditional update is about the patient whom the condition
+ * found, or about a new one
  */
 export function requireSamePatient({ id }: fhir.Patient, found: Patient | undefined, ifMatch: string | undefined): void {
   const refuse = (message: string): never => {

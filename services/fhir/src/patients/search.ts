@@ -203,7 +203,10 @@ const sorts: Record<string, string> = {
   family: "name",
 };
 
-/** The order of a page. A further key has no effect where the first one is not equal, and patient-service has no second one. */
+/**
+ * The order of a page. A further key has no effect where the first one is not equal, and patient-service has no second
+ * one.
+ */
 function sortOf(search: Search): string | undefined {
   const [key, ...others] = search.sort;
   const field = key && sorts[key.name];
@@ -211,7 +214,9 @@ function sortOf(search: Search): string | undefined {
   return field && (key.descending ? `-${field}` : field);
 }
 
-/** Where an answer may begin that has to be complete, as a client that polls asks: from an instant on, without an end. */
+/**
+ * Where an answer may begin that has to be complete, as a client that polls asks: from an instant on, without an end.
+ */
 function startOf(where: Condition[]): string | undefined {
   const bounds = where.filter(({ field }) => field === "updatedAt").map(({ anyOf = [] }) => anyOf[0] ?? "");
   const [only] = bounds;
@@ -232,7 +237,10 @@ const asked = (where: Condition[], states: State[]): Pick<Query, "where" | "stat
 
 /** @param base the URL of this API, as clients call it */
 export function createPatientSearch(patients: Patients, base: string, { provenanceOf, contactsOf }: Referring) {
-  /** The records that these lead to or that lead to these, of those whom the caller may see and that are no matches themselves. */
+  /**
+   * The records that these lead to or that lead to these, of those whom the caller may see and that are no matches
+   * themselves.
+   */
   async function linkedTo(call: Call, matches: fhir.Patient[]): Promise<fhir.Patient[]> {
     const linked = matches.flatMap(({ link: links = [] }) => links.flatMap(({ other }) => other.reference?.replace("Patient/", "") ?? []));
     const ids = [...new Set(linked)].filter((id) => !matches.some((match) => match.id === id));

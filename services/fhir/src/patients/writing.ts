@@ -29,7 +29,10 @@ export type Written = {
 };
 
 type Entry = { id?: string | undefined };
-/** An entry of ours, the element that it comes from with its place in the list of the resource, and the id that it is read by. */
+/**
+ * An entry of ours, the element that it comes from with its place in the list of the resource, and the id that it is
+ * read by.
+ */
 type Mapped<Ours> = { ours: Ours; element: Entry; index: number; elementId: string };
 
 const join = (words: string[] | undefined): string | undefined => words?.join(" ");
@@ -95,14 +98,19 @@ function maritalStatusOf(concept: fhir.CodeableConcept | undefined): string | un
   return undefined;
 }
 
-/** The first entry is what other clients show. So one that is out of use does not come first, and an official name does. */
+/**
+ * The first entry is what other clients show. So one that is out of use does not come first, and an official name does.
+ */
 function byUse<Ours extends { use?: string }>(entries: Mapped<Ours>[]): Mapped<Ours>[] {
   const rank = ({ ours: { use } }: Mapped<Ours>) => (use === "official" ? 0 : 1);
   const isOld = ({ element }: Mapped<Ours>) => ((element as { use?: string }).use === "old" ? 1 : 0);
   return entries.toSorted((one, other) => isOld(one) - isOld(other) || rank(one) - rank(other));
 }
 
-/** Our ids in those of elements, `name-2` → `2`, where they are ours. An entry without one gets the id of an equal stored one. */
+/**
+ * Our ids in those of elements, `name-2` → `2`, where they are ours. An entry without one gets the id of an equal
+ * stored one.
+ */
 function entriesOf<Element extends Entry, Ours extends Entry>(
   kind: string,
   elements: Element[],

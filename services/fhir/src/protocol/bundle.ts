@@ -22,8 +22,8 @@ function linksOf(url: string, { understood, cursor }: Asked, next: string | unde
 }
 
 /**
- * Parameters that the next link keeps if its cursor carries the search. The others would put names into URLs, and so into the logs of
- * proxies.
+ * Parameters that the next link keeps if its cursor carries the search. The others would put names into URLs, and so
+ * into the logs of proxies.
  */
 const keptWithCarriedSearch = new Set(["_count", "_total", "_summary", "_elements", "_include", "_revinclude"]);
 

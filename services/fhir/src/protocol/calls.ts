@@ -1,4 +1,6 @@
-/** Calls to the services behind this one, as the caller: with their token, in their trace and under their request id. */
+/**
+ * Calls to the services behind this one, as the caller: with their token, in their trace and under their request id.
+ */
 import { AppError } from "@pm/kit/errors";
 import type { RestContext } from "@pm/kit/http/rest";
 import { type CallInit, fetchTraced } from "@pm/kit/telemetry/calls";

@@ -1,6 +1,6 @@
 /**
- * What a search asks of our services, for resources whose parameters narrow each other: each is read to values that the services
- * take. `[]` means that nothing can match, undefined that anything does.
+ * What a search asks of our services, for resources whose parameters narrow each other: each is read to values that the
+ * services take. `[]` means that nothing can match, undefined that anything does.
  */
 import { AppError, invalidFields } from "@pm/kit/errors";
 import { isUuid } from "@pm/kit/uuid";
@@ -24,7 +24,10 @@ function valuesOf<Value>(search: Search, names: string[], read: (value: string) 
 /** The ids that `_id` names. Ids that are none of ours match nothing. */
 export const idsOf = (search: Search): string[] | undefined => valuesOf(search, ["_id"], (id) => (isUuid(id) ? [id.toLowerCase()] : []));
 
-/** The one resource to which a parameter refers, `""` if none can be meant. @throws AppError invalid_argument for several */
+/**
+ * The one resource to which a parameter refers, `""` if none can be meant. @throws AppError invalid_argument for
+ * several
+ */
 export function referenceIn(search: Search, base: string, type: string, ...names: string[]): string | undefined {
   const ids = valuesOf(search, names, (value) => {
     const id = referenceOf(value, type, base);

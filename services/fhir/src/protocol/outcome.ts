@@ -33,7 +33,9 @@ const issueTypes: Record<ErrorCode, OperationOutcomeIssue["code"]> = {
   internal: "exception",
 };
 
-/** Paths of elements begin with the type of their resource: `Patient.name[0].given`. Others are parameters or headers. */
+/**
+ * Paths of elements begin with the type of their resource: `Patient.name[0].given`. Others are parameters or headers.
+ */
 const elementPath = /^[A-Z]/;
 
 function toIssue({ code }: AppError, requestId: string, { path, message }: FieldError): OperationOutcomeIssue {
@@ -91,7 +93,9 @@ const ProblemSchema = z.object({
   errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
 });
 
-/** The error behind a problem (RFC 9457) of another service, so that its caller reads here what they would read there. */
+/**
+ * The error behind a problem (RFC 9457) of another service, so that its caller reads here what they would read there.
+ */
 export async function fromProblem(response: Response, route: string): Promise<AppError> {
   const text = await response.text();
   const problem = ProblemSchema.safeParse(toJson(text)).data;

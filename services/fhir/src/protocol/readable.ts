@@ -162,7 +162,10 @@ function unseen(error: unknown): undefined {
   return error instanceof AppError && error.code === "permission_denied" ? undefined : unlessAbsent(error);
 }
 
-/** Throws every error but that of what is not there for the caller: a search leaves it out, where reading it is an error. */
+/**
+ * Throws every error but that of what is not there for the caller: a search leaves it out, where reading it is an
+ * error.
+ */
 export function unlessAbsent(error: unknown): undefined {
   if (error instanceof AppError && (error.code === "not_found" || error.code === "gone")) return;
   throw error;

@@ -1,7 +1,8 @@
 /**
- * Every patient ends with exactly one billing account. A create asks billing at once, together with other creates of the same
- * moment, and waits for a short while. What does not succeed then, the worker completes. No database connection is held while
- * billing is asked, and a circuit breaker keeps a billing that is down or frozen from slowing creates.
+ * Every patient ends with exactly one billing account. A create asks billing at once, together with other creates of
+ * the same moment, and waits for a short while. What does not succeed then, the worker completes. No database
+ * connection is held while billing is asked, and a circuit breaker keeps a billing that is down or frozen from slowing
+ * creates.
  */
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
@@ -35,7 +36,10 @@ const leaseSeconds = 20;
 type Request = { patient: PendingPatient; token: string | undefined; traceparent: string };
 
 export type BillingAccounts = {
-  /** Opens an account. Gives its id, or undefined if that fails or takes too long: then the worker opens it. Never rejects. */
+  /**
+   * Opens an account. Gives its id, or undefined if that fails or takes too long: then the worker opens it. Never
+   * rejects.
+   */
   open(request: Request): Promise<string | undefined>;
   /** Resolves when billing has opened the accounts that were asked for just now, or after `lingerMs`. Never rejects. */
   settled(): Promise<void>;
@@ -94,8 +98,8 @@ export function createBillingAccounts({ db, ask, log }: Options) {
 }
 
 /**
- * Opens accounts, all of them or, after an error, none. Only if billing refuses them and some patients have no e-mail, the
- * accounts of the others are opened: the billing of the version before knows no account without e-mail.
+ * Opens accounts, all of them or, after an error, none. Only if billing refuses them and some patients have no e-mail,
+ * the accounts of the others are opened: the billing of the version before knows no account without e-mail.
  */
 async function openAccounts(ask: AskBilling, patients: PendingPatient[], how: Parameters<AskBilling>[1]): Promise<Account[]> {
   try {
@@ -158,7 +162,9 @@ function createOpening({ db, ask, breaker }: Omit<Options, "log"> & { breaker: C
   };
 }
 
-/** What the worker does belongs to the trace of a request that created one of the patients, and links to all of them. */
+/**
+ * What the worker does belongs to the trace of a request that created one of the patients, and links to all of them.
+ */
 function linked<Result>(pending: PendingPatient[], work: () => Promise<Result>): Promise<Result> {
   const carried = pending.map(({ traceparent }) => parseTraceparent(traceparent));
   return inSpanOfMany("job billing_accounts", { attributes: { "batch.size": pending.length }, carried }, work);
@@ -215,7 +221,8 @@ function createWorker({ db, ask, log, breaker }: Options & { breaker: CircuitBre
           log.warn({ err: error }, "pending billing accounts could not be looked for; trying again");
           return 0;
         });
-        // The accounts of an import cost several times what its patients do, and nobody waits for them: most are opened after it.
+        // The accounts of an import cost several times what its patients do, and nobody waits for them: most are opened
+        // after it.
         const pauseMs = isImporting() ? pauseWhileImportingMs : found < workerBatch ? workerPauseMs : 0;
         if (pauseMs > 0) await delay(pauseMs * (0.75 + Math.random() / 2), undefined, { signal: stop.signal }).catch(() => undefined);
       }

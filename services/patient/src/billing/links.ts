@@ -1,7 +1,7 @@
 /**
- * Tells billing whose accounts belong together. A merge writes what is to be linked in its own transaction; this worker repeats it to
- * billing until billing knows. Each change of a link has a higher revision, by which billing ignores a message that arrives late. So
- * only the latest state is sent, and a link and a later unlink cannot swap.
+ * Tells billing whose accounts belong together. A merge writes what is to be linked in its own transaction; this worker
+ * repeats it to billing until billing knows. Each change of a link has a higher revision, by which billing ignores a
+ * message that arrives late. So only the latest state is sent, and a link and a later unlink cannot swap.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectError, createClient } from "@connectrpc/connect";

@@ -13,8 +13,8 @@ export type PendingPatient = {
 export type Account = { patientId: string; accountId: string };
 
 /**
- * By a list of ids, which Postgres looks up one by one, whatever it knows about the table. The commit does not wait for the
- * disk: what a crash of Postgres takes back is asked for again, and billing gives the same account.
+ * By a list of ids, which Postgres looks up one by one, whatever it knows about the table. The commit does not wait for
+ * the disk: what a crash of Postgres takes back is asked for again, and billing gives the same account.
  */
 const saveStatement = {
   name: "billing_save",
@@ -41,7 +41,10 @@ const leaseStatement = {
     select p.id as "patientId", p.name, coalesce(p.email, p.shared_email) as email, leased.traceparent from leased join patients p on p.id = leased.patient_id order by p.id`,
 };
 
-/** Takes patients whose account is due. If this process dies, they are due again after `leaseSeconds`, which is longer than a call. */
+/**
+ * Takes patients whose account is due. If this process dies, they are due again after `leaseSeconds`, which is longer
+ * than a call.
+ */
 export function leasePending(db: PatientDatabase, limit: number, leaseSeconds: number): Promise<PendingPatient[]> {
   return db.query<PendingPatient>(leaseStatement, [limit, leaseSeconds]);
 }

@@ -1,7 +1,7 @@
 /**
- * `node services/patient/src/commands/apply-erasures.ts [--file erasures.ndjson]`: after a restore, erases everybody again who
- * was erased before it, from the topic `patient.erasures` or from a file of `export-erasures.ts`, and lets the running service
- * tell billing again whose accounts are linked (docs/privacy.md).
+ * `node services/patient/src/commands/apply-erasures.ts [--file erasures.ndjson]`: after a restore, erases everybody
+ * again who was erased before it, from the topic `patient.erasures` or from a file of `export-erasures.ts`, and lets
+ * the running service tell billing again whose accounts are linked (docs/privacy.md).
  */
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";

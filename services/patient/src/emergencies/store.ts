@@ -25,7 +25,10 @@ const openStatement = {
 
 export type Opening = { patientId: string; viewer: Viewer; reason: string; requestId: string };
 
-/** Opens a record for four hours, with an audit entry; of a merged record, the survivor too. False if the viewer sees it already, or if there is none. */
+/**
+ * Opens a record for four hours, with an audit entry; of a merged record, the survivor too. False if the viewer sees it
+ * already, or if there is none.
+ */
 export async function openRecord(db: PatientDatabase, { patientId, viewer, reason, requestId }: Opening): Promise<boolean> {
   const rows = await db.query(openStatement, [patientId, viewer.id, viewer.principals, reason, requestId]);
   return rows.length > 0;

@@ -9,8 +9,8 @@ import { holdsOfRecord } from "./holds.ts";
 import { beginErasure, findErasable } from "./store.ts";
 
 /**
- * Does an erasure again, as if it had just been asked for: in this service at once, in billing by the worker of the running
- * service, in analytics by its events. It may be repeated.
+ * Does an erasure again, as if it had just been asked for: in this service at once, in billing by the worker of the
+ * running service, in analytics by its events. It may be repeated.
  */
 export async function applyErasure(db: PatientDatabase, erasure: KeptErasure, retentionYears: number): Promise<void> {
   const patient = await findErasable(db, erasure.patient_id, retentionYears);

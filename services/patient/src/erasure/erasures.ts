@@ -138,8 +138,8 @@ export function createErasures(options: ErasureOptions) {
     },
 
     /**
-     * Erases a patient, with the records that were merged into theirs. With `restrict`, what is held stays until the holds
-     * end, for administrators only. One who is erased already gets their certificate again.
+     * Erases a patient, with the records that were merged into theirs. With `restrict`, what is held stays until the
+     * holds end, for administrators only. One who is erased already gets their certificate again.
      * @throws AppError failed_precondition that names every hold, unless `restrict` is set
      */
     async erase(call: Call, id: string, { reason, restrict }: { reason: string; restrict: boolean }): Promise<Certificate> {
@@ -187,7 +187,9 @@ export function createErasures(options: ErasureOptions) {
 
 export const wordsOf = (records: PatientRecord[]) => [...new Set(records.flatMap((record) => searchWords(record).names))];
 
-/** The reason is part of the certificate, which stays. @throws AppError invalid_argument if it says who the patient is */
+/**
+ * The reason is part of the certificate, which stays. @throws AppError invalid_argument if it says who the patient is
+ */
 function requireNobodyNamed(reason: string, records: PatientRecord[]): void {
   const ofPatient = new Set(records.flatMap((record) => searchWords(record).all));
   const ofReason = searchWords({ name: reason, dateOfBirth: "", registeredDate: "" }).names;

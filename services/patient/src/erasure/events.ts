@@ -1,4 +1,6 @@
-/** What others learn of an erasure, and how it outlives every backup: on the topic `patient.erasures`, and in a file. */
+/**
+ * What others learn of an erasure, and how it outlives every backup: on the topic `patient.erasures`, and in a file.
+ */
 import { create, fromBinary, fromJsonString, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { createEvent, type OutboxEvent } from "@pm/kit/kafka/outbox";

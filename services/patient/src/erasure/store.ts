@@ -165,8 +165,8 @@ const settleStatement = {
 type Pauses = { held: number; untilApplied: number };
 
 /**
- * Ends an erasure that is complete. Another one is looked at again after some seconds: sooner if analytics has not applied the
- * event yet than if something is held.
+ * Ends an erasure that is complete. Another one is looked at again after some seconds: sooner if analytics has not
+ * applied the event yet than if something is held.
  */
 export async function settleErasure(db: Queries, id: string, seconds: Pauses): Promise<void> {
   await db.query(settleStatement, [id, seconds.held, seconds.untilApplied]);

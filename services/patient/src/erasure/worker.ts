@@ -1,4 +1,7 @@
-/** Completes erasures: in billing and analytics, and of records as soon as nothing holds them. One replica does it for all. */
+/**
+ * Completes erasures: in billing and analytics, and of records as soon as nothing holds them. One replica does it for
+ * all.
+ */
 import type { Logger } from "@pm/kit/log";
 import { Gauge, metrics } from "@pm/kit/metrics";
 import type { PatientDatabase } from "../database.ts";

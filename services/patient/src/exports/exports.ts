@@ -1,6 +1,6 @@
 /**
- * Exports as of one moment: a job says which versions it has, and its streams read them from the versions that are kept anyway. Nothing
- * is copied, and writers do not wait.
+ * Exports as of one moment: a job says which versions it has, and its streams read them from the versions that are kept
+ * anyway. Nothing is copied, and writers do not wait.
  */
 import { randomUUIDv7 } from "node:crypto";
 import { AppError } from "@pm/kit/errors";

@@ -40,9 +40,9 @@ const openStatement = {
 };
 
 /**
- * The snapshot has every version that was committed before, and no other one. So the cutoff is rounded up. The export before is
- * known by its cutoff and team: what its snapshot does not have is new, whatever the clocks say. If it was of another
- * server, what changed up to a day before is repeated.
+ * The snapshot has every version that was committed before, and no other one. So the cutoff is rounded up. The export
+ * before is known by its cutoff and team: what its snapshot does not have is new, whatever the clocks say. If it was of
+ * another server, what changed up to a day before is repeated.
  */
 const createStatement = {
   name: "exports_create",
@@ -138,7 +138,10 @@ export type DeletedRow = { id: string; version: bigint; deleted_at: Date };
 
 type Page = { scope: Scope; viewer: Viewer; access: Condition; after: string | undefined; limit: number; call: RequestContext };
 
-/** Whether a snapshot has what a transaction wrote. Versions from before transactions were noted have 0, which every snapshot has. */
+/**
+ * Whether a snapshot has what a transaction wrote. Versions from before transactions were noted have 0, which every
+ * snapshot has.
+ */
 const isIn = (xid: RawBuilder<unknown>, snapshot: string) => sql`pg_visible_in_snapshot(${xid}, ${snapshot}::pg_snapshot)`;
 
 /** Whether the export before had it not. */
@@ -167,7 +170,10 @@ function mayBeNew({ sinceSnapshot, changedAfter }: Scope): Condition {
   return changedAfter === null ? sql`true` : sql`p.updated_at > ${changedAfter}`;
 }
 
-/** `patients p`, each with its version `v` at the cutoff, and `m`: the latest merge of the record into another one, or its end. */
+/**
+ * `patients p`, each with its version `v` at the cutoff, and `m`: the latest merge of the record into another one, or
+ * its end.
+ */
 function atCutoff({ scope, access, after }: Page, shared: Condition): RawBuilder<unknown> {
   const { snapshot, team } = scope;
   const ofTeam = team === null ? sql`true` : sql`p.id in (select patient_id from patient_access where principal = ${`team:${team}`})`;
@@ -187,7 +193,9 @@ function atCutoff({ scope, access, after }: Page, shared: Condition): RawBuilder
     where ${after === undefined ? sql`true` : sql`p.id > ${after}`} and ${access} and ${ofTeam} and (${mayBeNew(scope)} or ${shared})`;
 }
 
-/** Of the merges into a patient `p`, those that held at the cutoff: each duplicate has `merged_into` in the export too. */
+/**
+ * Of the merges into a patient `p`, those that held at the cutoff: each duplicate has `merged_into` in the export too.
+ */
 const replacesAtCutoff = ({ snapshot }: Scope) => sql`array(
   select m.duplicate_id from patient_merges m
   join patient_versions a on a.patient_id = m.survivor_id and a.version = m.survivor_version and ${isIn(sql`a.changed_xid`, snapshot)}
@@ -209,8 +217,8 @@ function audited({ scope, limit, call }: Page, rows: RawBuilder<unknown>): RawBu
 }
 
 /**
- * Patients as they were at the cutoff, in the order of their ids. What a caller may see is decided now: who lost access since, or was
- * erased, is left out.
+ * Patients as they were at the cutoff, in the order of their ids. What a caller may see is decided now: who lost access
+ * since, or was erased, is left out.
  */
 export async function readPatientsPage(db: PatientDatabase, page: Page): Promise<ExportedRow[]> {
   const { scope, viewer, limit } = page;

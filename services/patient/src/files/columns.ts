@@ -1,4 +1,7 @@
-/** The columns of CSV: under which names they come, also from other systems, and what they mean in the body of a patient. */
+/**
+ * The columns of CSV: under which names they come, also from other systems, and what they mean in the body of a
+ * patient.
+ */
 import { invalidFields } from "@pm/kit/errors";
 import { isUuid } from "@pm/kit/uuid";
 import { countries } from "../patients/countries.ts";
@@ -90,7 +93,10 @@ const countryCodes = new Map([...countries].map((code) => [countryNames.of(code)
 
 const flagOrDate: Put = (row, cell, dateFormat) => (/\d{2}/.test(cell) ? date("deceased") : flag("deceased"))(row, cell, dateFormat);
 
-/** Columns of an export, in its order, and what else comes. The names are those of Synthea, OpenMRS, OpenEMR, DHIS2 and of many people. */
+/**
+ * Columns of an export, in its order, and what else comes. The names are those of Synthea, OpenMRS, OpenEMR, DHIS2 and
+ * of many people.
+ */
 const columns: { [column: string]: { names?: string; put?: Put } } = {
   id: { put: id },
   name: { names: "full name, patient name", put: field("name") },
@@ -145,7 +151,9 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   deathDate: { names: "date of death", put: date("deceased") },
 };
 
-/** Columns of other systems that a record has no field for. A report names them, since what they say is not imported. */
+/**
+ * Columns of other systems that a record has no field for. A report names them, since what they say is not imported.
+ */
 const fieldless =
   "race, ethnicity, birthplace, county, fips, lat, lon, healthcare expenses, healthcare coverage, income, status, " +
   "language, org unit, org unit name, program, created, stored by";
@@ -171,7 +179,9 @@ const isSynthea = (header: string[]) => ["birthdate", "deathdate", "ssn", "drive
 /** The columns of a header; undefined where nothing is to be read. */
 export type Header = { columns: (string | undefined)[]; names: string[]; ignored: string[] };
 
-/** @throws AppError invalid_argument if a column is not known, or stands twice, or the map has one that the file has not */
+/**
+ * @throws AppError invalid_argument if a column is not known, or stands twice, or the map has one that the file has not
+ */
 export function readHeader(names: string[], { map = new Map() }: CsvOptions): Header {
   const likes = names.map(alike);
   const mapped = new Map([...map].map(([name, meaning]) => [alike(name), meaning]));

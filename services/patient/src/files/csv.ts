@@ -1,6 +1,7 @@
 /**
- * A reader of CSV (RFC 4180): quotes, line breaks inside them, lines that end in CRLF, LF or CR. A bad line costs only itself, and
- * is named by the number that a text editor shows. docs/decisions/0024-csv-is-read-by-our-own-reader.md says why no library fits.
+ * A reader of CSV (RFC 4180): quotes, line breaks inside them, lines that end in CRLF, LF or CR. A bad line costs only
+ * itself, and is named by the number that a text editor shows. docs/decisions/0024-csv-is-read-by-our-own-reader.md
+ * says why no library fits.
  */
 
 /** Longest record, in characters. A patient has less than 2,000. */
@@ -16,14 +17,16 @@ export type CsvProblem =
 export type CsvRecord = { line: number; lastLine: number; cells: string[]; problems: CsvProblem[] };
 
 /**
- * A record in the text. `end` is where its line end begins. `isCut`: more lines seemed to belong to it, but something in them is
- * wrong. "unfinished": the rest of it is in the next piece of the file.
+ * A record in the text. `end` is where its line end begins. `isCut`: more lines seemed to belong to it, but something
+ * in them is wrong. "unfinished": the rest of it is in the next piece of the file.
  */
 type Found = { end: number; cells: string[]; problems: CsvProblem[]; isCut?: boolean } | "unfinished";
 
 const lineEnds = /\r\n?|\n/;
 
-/** Searches for a character and remembers where it is, so that a text without it is searched once and not for each line. */
+/**
+ * Searches for a character and remembers where it is, so that a text without it is searched once and not for each line.
+ */
 function searcher(text: string, wanted: string): (from: number) => number {
   let asked = 0;
   let found = -1;
@@ -65,7 +68,10 @@ function createFinder(text: string, delimiter: string, isLast: boolean) {
   };
 }
 
-/** Finds the record that begins at `start` and should have `width` cells, if that is known. The result does not depend on the pieces. */
+/**
+ * Finds the record that begins at `start` and should have `width` cells, if that is known. The result does not depend
+ * on the pieces.
+ */
 function findRecord(find: Finder, start: number, width?: number): Found {
   const { text, delimiter } = find;
   const end = find.lineEnd(start);
@@ -79,9 +85,9 @@ function findRecord(find: Finder, start: number, width?: number): Found {
 }
 
 /**
- * A record with quotes. If something is wrong after its first line, a quote in that line was most likely not closed: the record is
- * cut there, and the next lines are read by themselves. Each character is read a few times at most, since a record has at most
- * `width` cells and a line that opens a quote closes the one before.
+ * A record with quotes. If something is wrong after its first line, a quote in that line was most likely not closed:
+ * the record is cut there, and the next lines are read by themselves. Each character is read a few times at most, since
+ * a record has at most `width` cells and a line that opens a quote closes the one before.
  */
 function findQuotedRecord(find: Finder, start: number, firstEnd: number, width = Number.POSITIVE_INFINITY): Found {
   const { text, delimiter, isLast } = find;
@@ -133,7 +139,10 @@ function delimiterOf(text: string, isLast: boolean): string | undefined {
   return delimiters[counts.indexOf(Math.max(...counts))];
 }
 
-/** Reads one file, piece by piece. The first record is the header, which shows the delimiter; the others must have as many cells. */
+/**
+ * Reads one file, piece by piece. The first record is the header, which shows the delimiter; the others must have as
+ * many cells.
+ */
 export function createCsvReader() {
   let delimiter: string | undefined;
   let rest = "";

@@ -11,8 +11,8 @@ type Line = { id: string; patientId?: string; claims: Claim[] };
 const hashOfKey = "sha256(convert_to(coalesce('identifier:' || system || '|', '') || value, 'UTF8'))";
 
 /**
- * In a file no two lines may have the same keys, and no line one that a living patient has, unless both are of one patient. Gives the
- * numbers of those that are free. A line that comes first has the key.
+ * In a file no two lines may have the same keys, and no line one that a living patient has, unless both are of one
+ * patient. Gives the numbers of those that are free. A line that comes first has the key.
  */
 const freeStatement = {
   name: "imports_free_keys",

@@ -1,6 +1,6 @@
 /**
- * The lists of a record in CSV: names, phones, identifiers and so on. Flat columns have what people read of the first entry. The column
- * of a list has the rest as JSON. A column of its own, such as `mobile`, is an entry too.
+ * The lists of a record in CSV: names, phones, identifiers and so on. Flat columns have what people read of the first
+ * entry. The column of a list has the rest as JSON. A column of its own, such as `mobile`, is an entry too.
  */
 import { storedDetails } from "../patients/details-store.ts";
 import { listsOf } from "../patients/views.ts";
@@ -39,7 +39,10 @@ export function fillLists(fields: Fields, added: Entries): void {
   }
 }
 
-/** Where an entry belongs: identifiers are told apart by what they are, others by their use. Without a use it is the first. */
+/**
+ * Where an entry belongs: identifiers are told apart by what they are, others by their use. Without a use it is the
+ * first.
+ */
 function placeOf(name: ListName, list: Entry[], entry: Entry): number {
   if (name === "identifiers") return list.findIndex(({ system, value }) => system === entry.system && value === entry.value);
   if (entry.use === undefined) return 0;
@@ -54,7 +57,10 @@ export function addEntry(entries: Entries, name: ListName, entry: Entry): void {
   else list[place] = { ...list[place], ...entry };
 }
 
-/** A body with entries that have columns of their own. Of a stored patient, the other entries stay, and cells that say what is stored say nothing. */
+/**
+ * A body with entries that have columns of their own. Of a stored patient, the other entries stay, and cells that say
+ * what is stored say nothing.
+ */
 export function withEntries(fields: Fields, added: Entries, current?: PatientRecord): Fields {
   const body = current ? changedFields(fields, current) : { ...fields };
   for (const name of listNames) {

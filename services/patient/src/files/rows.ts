@@ -8,8 +8,8 @@ import { type Entries, fillLists, listCells } from "./lists.ts";
 import { badBytes, type Charset, readText } from "./text.ts";
 
 /**
- * A line of a file. `number` counts from 1, `text` identifies the line when the file is sent again. It has a body, and entries to add
- * to its lists (`withEntries`); or errors.
+ * A line of a file. `number` counts from 1, `text` identifies the line when the file is sent again. It has a body, and
+ * entries to add to its lists (`withEntries`); or errors.
  */
 export type ImportLine = {
   number: number;
@@ -127,8 +127,8 @@ function messageOf(problem: CsvProblem, { line, lastLine }: CsvRecord): string {
 }
 
 /**
- * Spreadsheets run text that begins like a formula. An export puts an apostrophe before it, also before one with apostrophes already,
- * and an import removes one.
+ * Spreadsheets run text that begins like a formula. An export puts an apostrophe before it, also before one with
+ * apostrophes already, and an import removes one.
  */
 const formula = /^'*[=+\-@\t\r＝＋－＠]/;
 const escapedFormula = /^'+[=+\-@\t\r＝＋－＠]/;
@@ -143,11 +143,15 @@ function readCell(cell: string): string {
 
 export const writeCell = (text: string) => (formula.test(text) ? `'${text}` : text);
 
-/** Excel makes numbers and dates of texts that have digits: 0150 becomes 150. Its own texts have at most 255 characters. */
+/**
+ * Excel makes numbers and dates of texts that have digits: 0150 becomes 150. Its own texts have at most 255 characters.
+ */
 const writeExcelCell = (text: string) =>
   /\d/.test(text) && text.length <= 255 && !text.startsWith("[") ? `="${text.replaceAll('"', '""')}"` : writeCell(text);
 
-/** Rows of an export; the first ones come with the header. For Excel, with a byte order mark, and texts that stay texts. */
+/**
+ * Rows of an export; the first ones come with the header. For Excel, with a byte order mark, and texts that stay texts.
+ */
 export function writeRows(patients: Patient[], isFirst: boolean, isForExcel: boolean): string {
   const write = isForExcel ? writeExcelCell : writeCell;
   const rows = patients.map(({ id, version, record, createdAt, updatedAt, deletedAt, mergedInto, accountId }) => {

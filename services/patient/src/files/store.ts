@@ -86,8 +86,8 @@ type BegunImport = {
 };
 
 /**
- * Begins an import, or finds the one that began under this key, which stays that of the request that runs it until this one advances
- * it. Either leaves an audit entry: even a dry run says which
+ * Begins an import, or finds the one that began under this key, which stays that of the request that runs it until this
+ * one advances it. Either leaves an audit entry: even a dry run says which
  * e-mail addresses belong to patients.
  */
 export async function beginImport(
@@ -129,8 +129,8 @@ const storable = ({ path, message }: FieldError): FieldError => ({ path: path.to
 const maxReported = 10_000;
 
 /**
- * A line that is right. `claims` are what may be there once among living patients. `getsNumber`: the platform gives the record number.
- * What changes a patient, `patientId`, is done already, or is a dry run.
+ * A line that is right. `claims` are what may be there once among living patients. `getsNumber`: the platform gives the
+ * record number. What changes a patient, `patientId`, is done already, or is a dry run.
  */
 export type Imported = {
   line: number;
@@ -167,7 +167,8 @@ export type Step = {
 
 /**
  * Creates patients and notes how far the import is, in one transaction.
- * @throws AppError failed_precondition where another request has advanced this import in the meantime, or it was cancelled
+ * @throws AppError failed_precondition where another request has advanced this import in the meantime, or it was
+ * cancelled
  */
 export async function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
   // Before the transaction, so that the caller's other requests do not wait for its end.

@@ -1,11 +1,17 @@
-/** The bytes of a file as text. Bytes that are not in its charset are refused and never replaced: a wrong letter in a name would stay. */
+/**
+ * The bytes of a file as text. Bytes that are not in its charset are refused and never replaced: a wrong letter in a
+ * name would stay.
+ */
 import { isUtf8 } from "node:buffer";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AppError, invalidFields } from "@pm/kit/errors";
 
 export type Charset = "utf-8" | "utf-16" | "windows-1252";
 
-/** Charsets by their names. Files that are declared as Latin-1 contain Windows' letters, so it is read as windows-1252 (WHATWG Encoding). */
+/**
+ * Charsets by their names. Files that are declared as Latin-1 contain Windows' letters, so it is read as windows-1252
+ * (WHATWG Encoding).
+ */
 const charsets = new Map<string, Charset>([
   ["utf-8", "utf-8"],
   ["utf8", "utf-8"],
@@ -124,8 +130,8 @@ async function* inParts<Part>(length: number, part: (from: number, to: number) =
 }
 
 /**
- * A file as text, without its byte order mark. The mark decides the charset, also against the declared one. Bytes that are not in
- * the charset are halves of surrogate pairs in the text.
+ * A file as text, without its byte order mark. The mark decides the charset, also against the declared one. Bytes that
+ * are not in the charset are halves of surrogate pairs in the text.
  * @throws AppError invalid_argument with the line if such bytes are in the first MiB
  */
 export async function* readText(body: ReadableStream<Uint8Array>, declared: Charset): AsyncGenerator<string> {

@@ -1,4 +1,6 @@
-/** Imports and exports that run: how many a caller may have at a time, for how long, and how fast an import must come. */
+/**
+ * Imports and exports that run: how many a caller may have at a time, for how long, and how fast an import must come.
+ */
 import { randomUUIDv7 } from "node:crypto";
 import type { Streaming } from "@pm/kit/auth/signed-out";
 import { AppError } from "@pm/kit/errors";
@@ -43,8 +45,8 @@ export function createTransfers({ db, log, lifecycle, limits = usualLimits }: Op
 
   return {
     /**
-     * Takes one of the caller's slots and starts the clock. Gives a function that frees the slot; it is called by itself
-     * when the answer is complete or the client has gone.
+     * Takes one of the caller's slots and starts the clock. Gives a function that frees the slot; it is called by
+     * itself when the answer is complete or the client has gone.
      * @throws AppError resource_exhausted, with what runs, if no slot is free
      */
     async begin(call: Call, { id = randomUUIDv7(), kind, name, streaming }: Begin): Promise<() => Promise<void>> {
@@ -68,8 +70,8 @@ export function createTransfers({ db, log, lifecycle, limits = usualLimits }: Op
     },
 
     /**
-     * A file that ends its request when it comes too slowly. Each byte gives time, and waiting for the sender takes it. The
-     * time in which nobody reads does not count.
+     * A file that ends its request when it comes too slowly. Each byte gives time, and waiting for the sender takes it.
+     * The time in which nobody reads does not count.
      */
     paced(file: ReadableStream<Uint8Array>, streaming: Streaming): ReadableStream<Uint8Array> {
       const reader = file.getReader();

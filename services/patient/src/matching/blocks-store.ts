@@ -1,14 +1,14 @@
 /**
- * Blocks: patients who share a key, whom the job compares with each other. To look up the keys of a million patients one by one takes
- * more than an hour; to sort all of them once takes seconds. The sorted blocks are a cursor of the job's connection, which holds ids
- * and no snapshot.
+ * Blocks: patients who share a key, whom the job compares with each other. To look up the keys of a million patients
+ * one by one takes more than an hour; to sort all of them once takes seconds. The sorted blocks are a cursor of the
+ * job's connection, which holds ids and no snapshot.
  */
 import type { Queries } from "@pm/kit/postgres/transaction";
 import { maxSharers } from "./candidates-store.ts";
 
 /**
- * Opens the blocks whose first patient is none of those before `fromId`, in the order of their first patients. Of a key that too many
- * share, those who have another such key too are a block, if they are few enough.
+ * Opens the blocks whose first patient is none of those before `fromId`, in the order of their first patients. Of a key
+ * that too many share, those who have another such key too are a block, if they are few enough.
  */
 export async function openBlocks(db: Queries, fromId: string): Promise<void> {
   const run = (name: string, text: string, values: unknown[] = []) => db.query({ name: `duplicate_blocks_${name}`, text }, values);

@@ -12,7 +12,9 @@ export const maxSharers = 50;
 /** A key, or several that somebody must have together, as an array of Postgres: `{7}`, `{7,9}`. */
 type Keys = string;
 
-/** Finds the patients who have each of some keys, whoever may see them. One more than `maxSharers` means: and others. */
+/**
+ * Finds the patients who have each of some keys, whoever may see them. One more than `maxSharers` means: and others.
+ */
 export type FindByKeys = {
   (db: Queries, keys: Keys[]): Promise<Map<Keys, string[]>>;
   /** Whether it also finds those who have two keys together. */
@@ -35,8 +37,8 @@ function createFindByKeys(name: string, hasKeys: string, findsByTwo: boolean): F
 export const findByAnyKey = createFindByKeys("match_keys_find", "match_keys @> keys::int[] and deleted_at is null", true);
 
 /**
- * By the key that they are kept under (`birthKeys`). The bounds and the order tell Postgres to look into the index of these keys, also while it has
- * no statistics of a young table and reading all of it seems cheaper.
+ * By the key that they are kept under (`birthKeys`). The bounds and the order tell Postgres to look into the index of
+ * these keys, also while it has no statistics of a young table and reading all of it seems cheaper.
  */
 export const findByBirthKey = createFindByKeys(
   "match_birth_keys_find",
@@ -45,8 +47,8 @@ export const findByBirthKey = createFindByKeys(
 );
 
 /**
- * Finds who shares keys with whom, and remembers for an hour which keys too many patients share. Those who have two such keys together
- * may be few enough.
+ * Finds who shares keys with whom, and remembers for an hour which keys too many patients share. Those who have two
+ * such keys together may be few enough.
  */
 export function createSharers() {
   const common = new LRUCache<Keys, true>({ max: 100_000, ttl: 3_600_000 });

@@ -1,6 +1,6 @@
 /**
- * How two patients are compared: each field by itself, and each comparison ends at a level. The model says how much a level speaks
- * for one person or for two. A field that one of them does not have says nothing.
+ * How two patients are compared: each field by itself, and each comparison ends at a level. The model says how much a
+ * level speaks for one person or for two. A field that one of them does not have says nothing.
  */
 import { type Features, type NameFeatures, type PlaceFeatures, weightOfWord } from "../patients/features.ts";
 import { areForms } from "./nicknames.ts";
@@ -27,7 +27,9 @@ export type Field = keyof typeof levels;
 export const fields = Object.keys(levels) as Field[];
 type Level<Of extends Field> = (typeof levels)[Of][number];
 
-/** The level of each field that both have. `given` and `family` are the names that were compared, if they are the same. */
+/**
+ * The level of each field that both have. `given` and `family` are the names that were compared, if they are the same.
+ */
 export type Comparison = { [Of in Field]?: Level<Of> } & { sameGiven?: string; sameFamily?: string };
 
 function givenLevel(one: string, other: string): Level<"given"> {

@@ -1,7 +1,7 @@
 /**
- * How much a comparison says, after Fellegi and Sunter: a level of a field speaks for one person as often as it is met among records
- * of one person (`m`) rather than of two (`u`). The weights of all fields, as powers of two, are added to what is to be expected
- * before anything is compared.
+ * How much a comparison says, after Fellegi and Sunter: a level of a field speaks for one person as often as it is met
+ * among records of one person (`m`) rather than of two (`u`). The weights of all fields, as powers of two, are added to
+ * what is to be expected before anything is compared.
  */
 import { type Grade, grades } from "../tables.ts";
 import { type Comparison, type Field, fields } from "./comparisons.ts";
@@ -26,7 +26,10 @@ const unknownFrequencies: Frequencies = { patients: 0, countOf: () => 0 };
 export type Reason = { field: Field | "identifiers" | "household"; level: string; weight: number };
 export type Scored = { score: number; reasons: Reason[] };
 
-/** Names of so few people say little about how frequent a name is, so this many stand beside them with names as in the training. */
+/**
+ * Names of so few people say little about how frequent a name is, so this many stand beside them with names as in the
+ * training.
+ */
 const peopleBeside = 1_000;
 
 /** What the equality of a name says: the more people have it, the less. */

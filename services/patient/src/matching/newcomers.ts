@@ -10,8 +10,8 @@ const maxShown = 20;
 
 export function createDuplicates(matching: Matching, toBody: (candidate: Candidate) => object): Duplicates {
   /**
-   * To look for everybody who shares a key would cost as much as the rest of a create. So a warning counts those who were born on the
-   * same day and have names that sound alike, and the work list has the others.
+   * To look for everybody who shares a key would cost as much as the rest of a create. So a warning counts those who
+   * were born on the same day and have names that sound alike, and the work list has the others.
    */
   const looks = {
     closely: {
@@ -28,7 +28,10 @@ export function createDuplicates(matching: Matching, toBody: (candidate: Candida
       findByKeys,
     );
 
-  /** How many of those before each are like them, and the viewer's to see: whom they register themselves, unless they see all. */
+  /**
+   * How many of those before each are like them, and the viewer's to see: whom they register themselves, unless they
+   * see all.
+   */
   async function countEarlier(newcomers: Newcomer[], { keysOf, keptUnder }: (typeof looks)[Look]): Promise<number[]> {
     const byKey = new Map<number, number[]>();
     const earlier = newcomers.map(({ viewer, words, actor }, index) => {

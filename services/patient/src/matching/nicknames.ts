@@ -1,4 +1,6 @@
-/** Short and pet forms of given names, each group beside the names that it stands for. Plain facts, mostly of English. */
+/**
+ * Short and pet forms of given names, each group beside the names that it stands for. Plain facts, mostly of English.
+ */
 const groups = `
 abigail abby abbie gail|abraham abe bram|adelaide addie adele|albert al bert bertie|alexander alex alec sandy sasha xander|alexandra alex
 lexi sandra sasha|alfred alf alfie fred|alison ali allie|amanda mandy|amelia amy millie|andrea andie|andrew andy drew|angela angie|ann anna

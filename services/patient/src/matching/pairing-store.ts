@@ -8,8 +8,8 @@ import type { Grade, PatientRecord } from "../tables.ts";
 export type Place = { server: string; xid: string; id: string };
 
 /**
- * Where the job is: in a pass over all patients, by the first patients of blocks, or behind it. It follows what changed after `since`.
- * `model` names the pass, and with it the model by which pairs are scored.
+ * Where the job is: in a pass over all patients, by the first patients of blocks, or behind it. It follows what changed
+ * after `since`. `model` names the pass, and with it the model by which pairs are scored.
  */
 export type Progress = { model: string; afterId: string | null; since: Place };
 
@@ -87,7 +87,10 @@ const storeStatement = {
     on conflict (first_id, second_id) do update set score = excluded.score, grade = excluded.grade, model = excluded.model`,
 };
 
-/** Stores pairs with their scores, also if the same pair comes twice; what was decided about them stays. Of `again`, open pairs that are none any more are removed. */
+/**
+ * Stores pairs with their scores, also if the same pair comes twice; what was decided about them stays. Of `again`,
+ * open pairs that are none any more are removed.
+ */
 export async function storePairs(db: Queries, pairs: ScoredPair[], model: string, again: string[]): Promise<void> {
   if (pairs.length + again.length === 0) return;
   await db.query(storeStatement, [...stored.collect(pairs).values(), model, again]);

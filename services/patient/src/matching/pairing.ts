@@ -1,6 +1,7 @@
 /**
- * Keeps the work list of duplicates. One replica compares all patients once per model, block by block, and then follows what changes: it
- * compares each patient with those who share a key, and stores the pairs that may be one person. It stops anywhere and goes on there.
+ * Keeps the work list of duplicates. One replica compares all patients once per model, block by block, and then follows
+ * what changes: it compares each patient with those who share a key, and stores the pairs that may be one person. It
+ * stops anywhere and goes on there.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Lifecycle } from "@pm/kit/lifecycle";
@@ -33,8 +34,8 @@ const changedAtOnce = 200;
 /** So many take some milliseconds. */
 const pairsAtOnce = 500;
 /**
- * To follow somebody costs as much as so many patients of a pass over all. So a pass begins where more of them changed, such as after an
- * import, but not for a few.
+ * To follow somebody costs as much as so many patients of a pass over all. So a pass begins where more of them changed,
+ * such as after an import, but not for a few.
  */
 const costOfFollowing = 20;
 const minChanged = 2_000;
@@ -140,7 +141,10 @@ const inOrder = (one: string, other: string): Pair => (one < other ? [one, other
 /** Each two of a block. */
 const pairsIn = (ids: string[]): Pair[] => ids.flatMap((one, at) => ids.slice(at + 1).map((other) => [one, other] as const));
 
-/** Gives those pairs of living patients that may be one person. Each patient is read and prepared once, however many pairs they are in. */
+/**
+ * Gives those pairs of living patients that may be one person. Each patient is read and prepared once, however many
+ * pairs they are in.
+ */
 function createPairScoring({ model, frequencies }: Pick<Options, "model" | "frequencies">) {
   const scored = createScoring(model);
   return async (db: Queries, pairs: Pair[]): Promise<ScoredPair[]> => {

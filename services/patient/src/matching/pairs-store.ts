@@ -24,8 +24,9 @@ const settleStatement = {
 };
 
 /**
- * Notes what somebody decided about pairs of patients: that both are one (`merged`) or are not (`not_the_same`), or that it is to be
- * decided again (`open`). The decision stays through every new score. Whoever may decide it has been checked, and audits it.
+ * Notes what somebody decided about pairs of patients: that both are one (`merged`) or are not (`not_the_same`), or
+ * that it is to be decided again (`open`). The decision stays through every new score. Whoever may decide it has been
+ * checked, and audits it.
  */
 export async function settlePairs(db: Queries, pairs: (readonly [string, string])[], state: PairState, actor: string): Promise<void> {
   if (pairs.length === 0) return;

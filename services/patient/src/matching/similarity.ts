@@ -1,6 +1,8 @@
 /** How much two texts are alike. */
 
-/** The share of letters that two texts have in common, in about the same order; equal beginnings count more (Winkler). */
+/**
+ * The share of letters that two texts have in common, in about the same order; equal beginnings count more (Winkler).
+ */
 export function jaroWinkler(one: string, other: string): number {
   if (one === other) return 1;
   const jaro = jaroOf(one, other);
@@ -28,7 +30,10 @@ function jaroOf(one: string, other: string): number {
   return (common.length / one.length + common.length / other.length + (common.length - moved / 2) / common.length) / 3;
 }
 
-/** Whether one text becomes the other by one letter that is changed, left out or added, or by two neighbours that change places. */
+/**
+ * Whether one text becomes the other by one letter that is changed, left out or added, or by two neighbours that change
+ * places.
+ */
 export function isOneEditAway(one: string, other: string): boolean {
   const [short, long] = one.length <= other.length ? [one, other] : [other, one];
   if (long.length - short.length > 1) return false;
@@ -42,7 +47,10 @@ export function isOneEditAway(one: string, other: string): boolean {
 const jaroWinklerOfWords = (one: string, other: string): number =>
   one === other ? 1 : Math.abs(one.length - other.length) > 4 ? 0 : jaroWinkler(one, other);
 
-/** How much of the shorter list of words is in the longer one, whatever their order. `weightOf` says how much a word counts. */
+/**
+ * How much of the shorter list of words is in the longer one, whatever their order. `weightOf` says how much a word
+ * counts.
+ */
 export function sharedWords(one: string[], other: string[], weightOf: (word: string) => number): number {
   const [short, long] = one.length <= other.length ? [one, other] : [other, one];
   let [shared, whole] = [0, 0];

@@ -1,7 +1,7 @@
 /**
- * Trains a model: `u` from all pairs, which are of two people almost always (those that share no key by chance), and `m` by
- * expectation maximisation among the pairs that share a key, without knowing which of them are of one person. If some are known to
- * be, they only decide the thresholds.
+ * Trains a model: `u` from all pairs, which are of two people almost always (those that share no key by chance), and
+ * `m` by expectation maximisation among the pairs that share a key, without knowing which of them are of one person. If
+ * some are known to be, they only decide the thresholds.
  */
 
 import { matchKeys } from "../patients/blocking-keys.ts";
@@ -15,13 +15,14 @@ const maxBlock = 200;
 const chancePairs = 200_000;
 const maxRounds = 200;
 /**
- * A file may have no families. So, before thresholds are decided, each person gets so many relatives at home, and so many twins.
+ * A file may have no families. So, before thresholds are decided, each person gets so many relatives at home, and so
+ * many twins.
  */
 const relatives = 2;
 const twins = 0.01;
 /**
- * Estimates for what a file may not have: a level that fewer records of one person than `fewest` are at, or a whole field. They are no
- * figures of anybody's records.
+ * Estimates for what a file may not have: a level that fewer records of one person than `fewest` are at, or a whole
+ * field. They are no figures of anybody's records.
  */
 const fewest = 50;
 const estimates: { [Of in Field]?: Record<string, { m: number; u: number }> } = {
@@ -120,7 +121,10 @@ function likelihood(comparison: Comparison, shares: Shares): number {
   return product;
 }
 
-/** Expectation maximisation over the comparisons, each with how often it was met. Gives `m`, and how many are of one person. */
+/**
+ * Expectation maximisation over the comparisons, each with how often it was met. Gives `m`, and how many are of one
+ * person.
+ */
 function maximise(counted: [Comparison, number][], u: Shares): { m: Shares; matches: number } {
   const whole = counted.reduce((sum, [, count]) => sum + count, 0);
   let [m, others, share] = [firstGuess(), u, 0.1];
@@ -178,8 +182,8 @@ function thresholdsOf(judged: Judged[]): Record<Grade, number> {
 }
 
 /**
- * For each record somebody who lives with them and has another given name: of their family, or, where `isTwin`, of their day of birth
- * too.
+ * For each record somebody who lives with them and has another given name: of their family, or, where `isTwin`, of
+ * their day of birth too.
  */
 function compareWithRelatives(records: Features[], isTwin: boolean): Comparison[] {
   return records.flatMap((one, at) => {

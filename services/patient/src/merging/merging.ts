@@ -1,6 +1,6 @@
 /**
- * Two records of one person become one, and two again. The survivor keeps its id and gets a new version; the duplicate stays as it
- * is, and its id leads to the survivor. Each is one transaction that holds the locks of both records.
+ * Two records of one person become one, and two again. The survivor keeps its id and gets a new version; the duplicate
+ * stays as it is, and its id leads to the survivor. Each is one transaction that holds the locks of both records.
  */
 import { insertAuditEntries } from "@pm/kit/audit/audit";
 import { AppError, invalidFields } from "@pm/kit/errors";
@@ -57,7 +57,9 @@ type Principals = Omit<Sharing, "registeredBy" | "owner">;
 /** `added`: who may do more with the survivor than before. */
 export type Merged = { dryRun: boolean; patient: Patient; conflicts: Conflict[]; access: Sharing; added: Principals };
 
-/** `changedSince`: what was changed while the records were one. It stays with the survivor, and may be the other one's. */
+/**
+ * `changedSince`: what was changed while the records were one. It stays with the survivor, and may be the other one's.
+ */
 export type Unmerged = { patient: Patient; restored: Patient; changedSince: FieldChange[] };
 
 export type MergeRequest = { duplicateId: string; duplicateVersion: number; keep?: Keep | undefined; dryRun?: boolean | undefined };
@@ -198,7 +200,10 @@ async function unmerge(
   return { patient, restored, changedSince: diffRecords(undone.left.record, survivor.record) };
 }
 
-/** Many may merge the same records at once. A third patient may take an identifier of a record that is about to get it back. */
+/**
+ * Many may merge the same records at once. A third patient may take an identifier of a record that is about to get it
+ * back.
+ */
 const retries = { tries: 8, isConflict: isIdentifierRace };
 
 type Next = {

@@ -65,10 +65,11 @@ function withEntries(record: PatientRecord, entries: Record<Kind, Entry[]>): Pat
 const keysOf = (kind: Kind, list: Entry[]) => new Set(list.map(lists[kind]));
 
 /**
- * The survivor with everything of the duplicate: the entries that it does not have, and the fields that it has no value of. Where
- * both have a value, `keep` decides; without it the survivor's stays. Of the lists with a flat field, that is the first entry.
- * @throws AppError failed_precondition if a list would be longer than a list may be: none of either's entries is left out;
- * invalid_argument if they would have died before they were born
+ * The survivor with everything of the duplicate: the entries that it does not have, and the fields that it has no value
+ * of. Where both have a value, `keep` decides; without it the survivor's stays. Of the lists with a flat field, that is
+ * the first entry.
+ * @throws AppError failed_precondition if a list would be longer than a list may be: none of either's entries is left
+ * out; invalid_argument if they would have died before they were born
  */
 export function mergedRecord(
   survivor: PatientRecord,
@@ -133,8 +134,8 @@ const withoutUndefined = (record: Record<string, unknown>): PatientRecord =>
 export type Merge<Of> = { before: Of; after: Of; duplicate: Of };
 
 /**
- * A record without what a merge has brought. What was changed since stays as it is, and so does what one of the other records brings,
- * which are still merged into it.
+ * A record without what a merge has brought. What was changed since stays as it is, and so does what one of the other
+ * records brings, which are still merged into it.
  */
 export function withoutMergedRecord(
   { before, after, duplicate }: Merge<PatientRecord>,

@@ -5,16 +5,17 @@ import type { PatientRecord, StoredGrant } from "../tables.ts";
 const lockStatement = { name: "merging_lock", text: "select from patients where id = any($1::uuid[]) order by id for update" };
 
 /**
- * Locks records until the transaction ends, in the order of their ids, so that merges do not deadlock. Whoever holds the lock of a
- * record also decides where the records lead that were merged into it.
+ * Locks records until the transaction ends, in the order of their ids, so that merges do not deadlock. Whoever holds
+ * the lock of a record also decides where the records lead that were merged into it.
  */
 export async function lockRecords(tx: Queries, ids: string[]): Promise<void> {
   await tx.query(lockStatement, [ids]);
 }
 
 /**
- * By the clock, because a sequence goes back with a restore, and billing would take what follows for late messages. Each is higher
- * than the one before, whatever the clock says. For an hour after its migration, the sequence is ahead, for the version before has it.
+ * By the clock, because a sequence goes back with a restore, and billing would take what follows for late messages.
+ * Each is higher than the one before, whatever the clock says. For an hour after its migration, the sequence is ahead,
+ * for the version before has it.
  */
 const revisionAfter = (last: string) =>
   `greatest(${last} + 1, nextval('patient_link_revisions'), (extract(epoch from clock_timestamp()) * 1000000)::bigint)`;
@@ -35,7 +36,9 @@ const leadStatement = {
     select id from led`,
 };
 
-/** Lets a living record, and all that lead to it, lead to another one. The version stays: nobody has changed the record. */
+/**
+ * Lets a living record, and all that lead to it, lead to another one. The version stays: nobody has changed the record.
+ */
 export async function leadTo(
   tx: Queries,
   { duplicateId, survivorId, at }: { duplicateId: string; survivorId: string; at: Date },
@@ -61,7 +64,9 @@ const releaseStatement = {
     select id from released`,
 };
 
-/** Makes a merged record live again, with its owner. What was merged into it leads to it again. Gives the ids of all. */
+/**
+ * Makes a merged record live again, with its owner. What was merged into it leads to it again. Gives the ids of all.
+ */
 export async function release(
   tx: Queries,
   { duplicateId, owner, at }: { duplicateId: string; owner: string; at: Date },

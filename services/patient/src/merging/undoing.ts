@@ -1,6 +1,6 @@
 /**
- * Undoes one merge of a survivor that may have taken in several records. A later merge found the survivor with what the undone one
- * had brought, so what it has brought itself is worked out again, as if the undone one had never been.
+ * Undoes one merge of a survivor that may have taken in several records. A later merge found the survivor with what the
+ * undone one had brought, so what it has brought itself is worked out again, as if the undone one had never been.
  */
 import type { PatientRecord } from "../tables.ts";
 import { type Levels, withoutMergedGrants } from "./grants.ts";

@@ -1,6 +1,7 @@
 /**
- * How many patients live in a city, for the planner. It knows that of the expression in `patients_city` only where the index
- * has no condition; without it, it takes every city for a two-hundredth of all patients, and walks the index by name for them.
+ * How many patients live in a city, for the planner. It knows that of the expression in `patients_city` only where the
+ * index has no condition; without it, it takes every city for a two-hundredth of all patients, and walks the index by
+ * name for them.
  */
 import { type Kysely, sql } from "kysely";
 

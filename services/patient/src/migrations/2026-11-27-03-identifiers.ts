@@ -1,7 +1,8 @@
 /**
- * Identifiers of patients, such as record numbers and insurance numbers. What a record has beside its columns is in `details`. The
- * keys of living patients' identifiers are in a table of their own, whose primary key decides who has an identifier: an index on
- * `patients` would be as expensive to write, and to build it for a million patients would lock them out.
+ * Identifiers of patients, such as record numbers and insurance numbers. What a record has beside its columns is in
+ * `details`. The keys of living patients' identifiers are in a table of their own, whose primary key decides who has an
+ * identifier: an index on `patients` would be as expensive to write, and to build it for a million patients would lock
+ * them out.
  */
 import { type Kysely, sql } from "kysely";
 
@@ -20,8 +21,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create sequence record_numbers`.execute(db);
   await sql`grant usage on sequence record_numbers to ${role}`.execute(db);
 
-  // Keys follow every change, also a delete or restore by the version before. The statement that creates patients writes their
-  // keys itself, because a trigger per patient is slower.
+  // Keys follow every change, also a delete or restore by the version before. The statement that creates patients
+  // writes their keys itself, because a trigger per patient is slower.
   await sql`
     create function move_identifiers() returns trigger language plpgsql as $$ begin
       delete from patient_identifiers k using jsonb_array_elements(old.details->'identifiers') i

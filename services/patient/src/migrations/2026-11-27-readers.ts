@@ -1,9 +1,10 @@
 /**
- * Grants that only allow reading. Those that exist stay grants to write, and so are those that the version before adds during a
- * rollout.
+ * Grants that only allow reading. Those that exist stay grants to write, and so are those that the version before adds
+ * during a rollout.
  *
- * `patients.registered_by` has the owner, who is the user who registered the patient until an administrator names another one. The
- * column keeps its name, because the version before reads it. The first version of a patient says who registered it.
+ * `patients.registered_by` has the owner, who is the user who registered the patient until an administrator names
+ * another one. The column keeps its name, because the version before reads it. The first version of a patient says who
+ * registered it.
  */
 import { type Kysely, sql } from "kysely";
 

@@ -1,6 +1,7 @@
 /**
- * Imports and exports that run. A caller has a few slots of each kind, which all replicas share. Each is a lease that its
- * process renews, so that a killed process frees it. The first import in a slot leaves a row, which the next ones take over.
+ * Imports and exports that run. A caller has a few slots of each kind, which all replicas share. Each is a lease that
+ * its process renews, so that a killed process frees it. The first import in a slot leaves a row, which the next ones
+ * take over.
  */
 import { type Kysely, sql } from "kysely";
 

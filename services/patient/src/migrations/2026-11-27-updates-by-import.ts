@@ -1,4 +1,7 @@
-/** Imports change patients too, can be cancelled, and say how far they are. `transfer_id` is the lease of the request that runs it. */
+/**
+ * Imports change patients too, can be cancelled, and say how far they are. `transfer_id` is the lease of the request
+ * that runs it.
+ */
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {

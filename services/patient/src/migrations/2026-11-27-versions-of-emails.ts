@@ -1,6 +1,7 @@
 /**
- * The trigger that gives the e-mails of the version before their keys leaves those of this version alone: it writes the key itself,
- * also where an address changes to another spelling and the key stays. Only the version before leaves `words_version` as it is.
+ * The trigger that gives the e-mails of the version before their keys leaves those of this version alone: it writes the
+ * key itself, also where an address changes to another spelling and the key stays. Only the version before leaves
+ * `words_version` as it is.
  */
 import { type Kysely, sql } from "kysely";
 

@@ -1,7 +1,7 @@
 /**
- * Pairs of records that may be one person: the work list of duplicates. A pair has one row for ever, whichever of the two was
- * registered first, so that what people decided about it outlives each new score. The score is null where a pair was decided
- * before it was scored.
+ * Pairs of records that may be one person: the work list of duplicates. A pair has one row for ever, whichever of the
+ * two was registered first, so that what people decided about it outlives each new score. The score is null where a
+ * pair was decided before it was scored.
  */
 import { type Kysely, sql } from "kysely";
 

@@ -1,6 +1,6 @@
 /**
- * The keys by which records that may be of one person meet, and what creates and imports said about them. Existing patients get them from the job that rewrites words, since
- * writing a million rows here would take too long.
+ * The keys by which records that may be of one person meet, and what creates and imports said about them. Existing
+ * patients get them from the job that rewrites words, since writing a million rows here would take too long.
  */
 import { type Kysely, sql } from "kysely";
 

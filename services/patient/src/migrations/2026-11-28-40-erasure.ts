@@ -1,7 +1,7 @@
 /**
- * Erasure of patients (docs/privacy.md). A patient who is erased keeps a row, since other services count it, but without
- * anything that identifies them. What must be kept for a while stays in the versions, for administrators. One function
- * erases; it belongs to the owner, because the runtime role must not change versions.
+ * Erasure of patients (docs/privacy.md). A patient who is erased keeps a row, since other services count it, but
+ * without anything that identifies them. What must be kept for a while stays in the versions, for administrators. One
+ * function erases; it belongs to the owner, because the runtime role must not change versions.
  */
 import { createDemographicsRemover } from "@pm/kit/postgres/demographics";
 import { type Kysely, sql } from "kysely";

@@ -1,6 +1,6 @@
 /**
- * Whose the e-mails and identifiers are that a dry run keeps the hashes of: two lines may be of one patient. The patient is one who is
- * there, or one whom a line would create.
+ * Whose the e-mails and identifiers are that a dry run keeps the hashes of: two lines may be of one patient. The
+ * patient is one who is there, or one whom a line would create.
  */
 import { type Kysely, sql } from "kysely";
 

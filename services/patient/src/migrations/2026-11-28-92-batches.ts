@@ -1,6 +1,6 @@
 /**
- * What the operations of a batch did, for the answers that repeat it. The key is taken before the first of them, so that two requests
- * with the same key wait for each other. `patient_id` is then an id of the batch itself.
+ * What the operations of a batch did, for the answers that repeat it. The key is taken before the first of them, so
+ * that two requests with the same key wait for each other. `patient_id` is then an id of the batch itself.
  */
 import { type Kysely, sql } from "kysely";
 

@@ -1,11 +1,12 @@
 /**
- * What a search by fields compares: the folding of `folding.ts` in SQL, for candidates that an index has found already. It is the same
- * in every locale of a server. A test compares both.
+ * What a search by fields compares: the folding of `folding.ts` in SQL, for candidates that an index has found already.
+ * It is the same in every locale of a server. A test compares both.
  */
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // Marks of Latin, Greek and Cyrillic, of Hebrew, and of Arabic. One expression, and not strict, so that Postgres inlines it; ASCII takes the short way.
+  // Marks of Latin, Greek and Cyrillic, of Hebrew, and of Arabic. One expression, and not strict, so that Postgres
+  // inlines it; ASCII takes the short way.
   await sql`
     create function folded(text text) returns text language sql immutable parallel safe as $$
       select case when octet_length(text) = length(text) then lower(text collate "C") collate "C" else

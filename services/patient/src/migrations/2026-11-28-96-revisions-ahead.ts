@@ -1,6 +1,6 @@
 /**
- * During a rollout, the version before takes revisions of links from the sequence, and this one no lower ones. So a later revision is
- * the higher one, whichever version gives it. After an hour, the clock is ahead of the sequence.
+ * During a rollout, the version before takes revisions of links from the sequence, and this one no lower ones. So a
+ * later revision is the higher one, whichever version gives it. After an hour, the clock is ahead of the sequence.
  */
 import { type Kysely, sql } from "kysely";
 

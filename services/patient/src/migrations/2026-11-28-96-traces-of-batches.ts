@@ -1,6 +1,6 @@
 /**
- * An erasure also removes the stored answers of batches that wrote the patient, and what a dry run noted of them under a key that no
- * version has, such as a new address. The function keeps its owner and its grants.
+ * An erasure also removes the stored answers of batches that wrote the patient, and what a dry run noted of them under
+ * a key that no version has, such as a new address. The function keeps its owner and its grants.
  */
 import { type Kysely, sql } from "kysely";
 

@@ -1,6 +1,7 @@
 /**
- * Who may do what with a patient. The rule stands in this file and nowhere else, in forms that mean the same (a test compares them):
- * a level for statements about single patients, and conditions for lists, of which Postgres executes one or the other faster.
+ * Who may do what with a patient. The rule stands in this file and nowhere else, in forms that mean the same (a test
+ * compares them): a level for statements about single patients, and conditions for lists, of which Postgres executes
+ * one or the other faster.
  */
 import { type RawBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
@@ -10,8 +11,9 @@ import type { PatientDatabase, Viewer } from "../database.ts";
 const accessLevels = ["read", "write", "manage"] as const;
 
 /**
- * `read` shows a patient: reads, lists, search, history, exports. Who opened a record in an emergency has it for four hours. `write`
- * also changes and restores it. `manage`, which the owner and callers with `patient:all` have, also deletes and shares it.
+ * `read` shows a patient: reads, lists, search, history, exports. Who opened a record in an emergency has it for four
+ * hours. `write` also changes and restores it. `manage`, which the owner and callers with `patient:all` have, also
+ * deletes and shares it.
  */
 export type AccessLevel = (typeof accessLevels)[number];
 
@@ -39,7 +41,9 @@ export const visible = (patient: string, viewer: string) => `(${accessLevel(pati
 /** A condition on `patients p`. */
 export type Condition = RawBuilder<unknown>;
 
-/** What a viewer who does not see all patients may see, as a query for their ids and as conditions that mean the same. */
+/**
+ * What a viewer who does not see all patients may see, as a query for their ids and as conditions that mean the same.
+ */
 export function accessConditions(viewer: Viewer): { granted: Condition; estimate: Condition; few: Condition; many: Condition } {
   const granted = sql`select id from patients where registered_by = ${viewer.id}
     union all select patient_id from patient_access where principal = any(${viewer.principals})
@@ -51,8 +55,8 @@ export function accessConditions(viewer: Viewer): { granted: Condition; estimate
     /** Loads the visible patients first. */
     few: sql`p.id = any(array(${granted}))`,
     /**
-     * Checks each patient that is found. The grants of a patient are on one page of the primary key, those of a principal are not:
-     * hence the `|| ''`. Without `offset 0` Postgres might read all grants at once instead.
+     * Checks each patient that is found. The grants of a patient are on one page of the primary key, those of a
+     * principal are not: hence the `|| ''`. Without `offset 0` Postgres might read all grants at once instead.
      */
     many: sql`(p.registered_by = ${viewer.id} or exists (
       select 1 from patient_access where patient_id = p.id and (principal || '') = any(${viewer.principals}) offset 0) or exists (
@@ -71,7 +75,10 @@ export type Access = {
 /** A caller who sees at most this many patients has them looked up one by one. */
 const fewVisible = 4_000;
 
-/** Answers what a viewer may see. The count is kept for a minute, since it takes longer than many a page; an outdated one is only slower. */
+/**
+ * Answers what a viewer may see. The count is kept for a minute, since it takes longer than many a page; an outdated
+ * one is only slower.
+ */
 export function createAccess(db: PatientDatabase): (viewer: Viewer) => Promise<Access> {
   const counted = new LRUCache<string, boolean>({ max: 10_000, ttl: 60_000 });
 

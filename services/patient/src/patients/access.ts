@@ -8,8 +8,8 @@ import { type Found, findPatient } from "./store.ts";
 
 /**
  * Finds a patient, also a deleted one, for somebody who needs this level. A merged one is found for reading only.
- * @throws AppError not_found if they may not see it or there is none, permission_denied if they may see it only, failed_precondition
- * if it is to be written and was merged
+ * @throws AppError not_found if they may not see it or there is none, permission_denied if they may see it only,
+ * failed_precondition if it is to be written and was merged
  */
 export async function findFor(db: Queries, call: Call, id: string, needed: AccessLevel): Promise<Found> {
   const found = isUuid(id) ? await findPatient(db, id, viewerOf(call.caller)) : undefined;

@@ -159,7 +159,10 @@ async function newcomersOf({ now, settings }: Options, call: Call, operations: O
   return newcomers;
 }
 
-/** Gives record numbers to those who have none. They are taken before the transaction, which must not wait for another connection. */
+/**
+ * Gives record numbers to those who have none. They are taken before the transaction, which must not wait for another
+ * connection.
+ */
 async function withNumbers<Result>(
   { recordNumbers }: Options,
   newcomers: Creations,

@@ -8,7 +8,9 @@ export const keysVersion = 1;
 const alike: Record<string, string> = { c: "k", q: "k", z: "s" };
 const silent = "aeiouyhw";
 
-/** A word as it sounds, roughly: its first letter and the consonants behind it, without doubles and in a few classes. */
+/**
+ * A word as it sounds, roughly: its first letter and the consonants behind it, without doubles and in a few classes.
+ */
 function sound(word: string): string {
   const text = word.includes(" ") ? word.replaceAll(" ", "") : word;
   let result = "";
@@ -38,12 +40,12 @@ const longest = (words: string[]): string => words.reduce((one, other) => (other
 const soundsOf = ({ given, family }: NameFeatures): string[] => [sound(given.split(" ")[0] ?? ""), sound(family)].filter(Boolean);
 
 /**
- * `birthKeys`: the day of birth and how both names sound, in either order. Hardly anybody shares it but records of one person, and most of
- * these do.
+ * `birthKeys`: the day of birth and how both names sound, in either order. Hardly anybody shares it but records of one
+ * person, and most of these do.
  *
- * `keys`: the first of these, under which the record is kept, and what records of one person share one of, mostly several: how both names
- * sound, in either order; the day of birth and a first letter; and two of the house number, the street and the postcode. People with an
- * error in one of them meet by another.
+ * `keys`: the first of these, under which the record is kept, and what records of one person share one of, mostly
+ * several: how both names sound, in either order; the day of birth and a first letter; and two of the house number, the
+ * street and the postcode. People with an error in one of them meet by another.
  */
 export function matchKeys({ names, born, places }: Features): { keys: number[]; birthKeys: number[] } {
   const allSounds = names.map((name) => soundsOf(name).sort());

@@ -1,7 +1,7 @@
 /**
- * The bodies as the OpenAPI document shows them, for readers and for tools that make requests. Nothing is validated by them:
- * `record.ts` decides what a body means, since its messages can say what to do. Patterns are written so that other languages' regular
- * expressions read them too.
+ * The bodies as the OpenAPI document shows them, for readers and for tools that make requests. Nothing is validated by
+ * them: `record.ts` decides what a body means, since its messages can say what to do. Patterns are written so that
+ * other languages' regular expressions read them too.
  */
 import { z } from "@hono/zod-openapi";
 import { plainTextPattern } from "@pm/kit/plain-text";

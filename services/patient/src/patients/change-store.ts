@@ -14,7 +14,10 @@ export type Change = NewVersion & {
   version: number;
   /** Its record. If it got a record number meanwhile, the change has to be made again with it. */
   before: PatientRecord;
-  /** Whether the e-mail stays. Then its key does: what was found twice when keys were computed has none, and is still changed. */
+  /**
+   * Whether the e-mail stays. Then its key does: what was found twice when keys were computed has none, and is still
+   * changed.
+   */
   keepsEmail: boolean;
   deleted: boolean;
   /** The names of what changed. */
@@ -66,7 +69,8 @@ const changeStatement = {
 };
 
 /**
- * Makes the next version of a patient. False where somebody else made it in the meantime, or merged the record, which keeps its version.
+ * Makes the next version of a patient. False where somebody else made it in the meantime, or merged the record, which
+ * keeps its version.
  * @throws AppError already_exists if another patient has the e-mail or an identifier.
  */
 export async function changePatient(db: Queries, change: Change): Promise<boolean> {

@@ -1,24 +1,29 @@
 /**
  * What changed since an answer before, so that a client that follows misses nothing (decision 0029). Each row has the
- * number of the transaction that wrote its latest version. A snapshot says which transactions it does not have, whatever
- * the clocks say and whoever is still writing: the answer ends before the oldest of them.
+ * number of the transaction that wrote its latest version. A snapshot says which transactions it does not have,
+ * whatever the clocks say and whoever is still writing: the answer ends before the oldest of them.
  */
 import type { Queries } from "@pm/kit/postgres/transaction";
 import { sql } from "kysely";
 import type { Condition } from "./access-store.ts";
 
-/** Where a client begins: an instant, or the `until` of an answer, which also has a number and the server that gave it. */
+/**
+ * Where a client begins: an instant, or the `until` of an answer, which also has a number and the server that gave it.
+ */
 export type Since = { at: string; xid?: string | undefined; server?: string | undefined };
 
-/** Where an answer ends: before the oldest write in flight. `next`: numbers from here on are not given to finished transactions. */
+/**
+ * Where an answer ends: before the oldest write in flight. `next`: numbers from here on are not given to finished
+ * transactions.
+ */
 export type Horizon = { at: string; xid: string; next: string; server: string };
 
 /** The server and its timeline, as SQL: numbers of transactions of another one mean something else. */
 export const thisServer = "(select system_identifier from pg_control_system()) || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 
 /**
- * Transactions are numbered per server. Of those in flight, the ones of other databases write no patient: each holds a lock
- * on its number, which says by whom. One that cannot be told (it is being numbered or prepared) counts as ours.
+ * Transactions are numbered per server. Of those in flight, the ones of other databases write no patient: each holds a
+ * lock on its number, which says by whom. One that cannot be told (it is being numbered or prepared) counts as ours.
  * A server numbers its own transactions: another one, or one that lost its last ones in a failover, has others.
  */
 const horizonStatement = {
@@ -48,8 +53,8 @@ const openStatement = {
 };
 
 /**
- * An instant before which nothing can still be written, if it is read before the horizon. A write has the time at which its request
- * came; less than a minute later its transaction begins.
+ * An instant before which nothing can still be written, if it is read before the horizon. A write has the time at which
+ * its request came; less than a minute later its transaction begins.
  */
 export async function readCompleteUntil(db: Queries): Promise<Date> {
   const [row] = await db.query<{ at: Date }>(openStatement, []);
@@ -65,8 +70,8 @@ export const isOfServer = ({ xid, server }: Since, horizon: Horizon): boolean =>
 export const margin = "1 day";
 
 /**
- * What changed between two places, on `patients p`. If the number is not one of this server, what changed up to a day before
- * that `until` is repeated.
+ * What changed between two places, on `patients p`. If the number is not one of this server, what changed up to a day
+ * before that `until` is repeated.
  */
 export function changedCondition(since: Since, horizon: Horizon): Condition {
   const { at, xid } = since;

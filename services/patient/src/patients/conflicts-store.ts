@@ -7,8 +7,8 @@ import type { IdentifierKey } from "../tables.ts";
 import { visible } from "./access-store.ts";
 
 /**
- * The living patient that has the value of a claim `c`, by the kind of claim. Each must be one look-up in an index: the order tells
- * Postgres in which, or it reads all of another one that has the living patients too.
+ * The living patient that has the value of a claim `c`, by the kind of claim. Each must be one look-up in an index: the
+ * order tells Postgres in which, or it reads all of another one that has the living patients too.
  */
 const holders = {
   // Until an upgrade has given every e-mail its key, only the index of the version before has some.
@@ -46,8 +46,8 @@ export const unchecked = (claims: Claim[]): FieldError => ({
 const maxTold = 20;
 
 /**
- * `offset 0` keeps the look-ups one after the other, so that they end with the last conflict that may be told: the time of an answer
- * does not depend on what was refused.
+ * `offset 0` keeps the look-ups one after the other, so that they end with the last conflict that may be told: the time
+ * of an answer does not depend on what was refused.
  */
 const askStatement = {
   name: "conflicts_ask",
@@ -91,7 +91,10 @@ const newcomersStatement = {
 
 type CallerRow = { caller: string; told: number[]; remaining: number; seconds: number };
 
-/** Answers the questions one after the other, in their order. Callers who see all patients are told as often as they ask. */
+/**
+ * Answers the questions one after the other, in their order. Callers who see all patients are told as often as they
+ * ask.
+ */
 export async function askAboutConflicts(db: Queries, questions: Question[]): Promise<Verdict[]> {
   const claims = questions.flatMap((question, index) => {
     return question.viewer.seesAll ? [] : question.claims.map((claim) => ({ ...question, claim, index }));

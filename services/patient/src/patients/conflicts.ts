@@ -1,6 +1,7 @@
 /**
- * How much a refusal may tell. That an e-mail address or identifier is taken by a patient whom the caller may not see is a fact about
- * that patient. Who registers patients has to learn it now and then; who asks for a list of addresses must not get through it.
+ * How much a refusal may tell. That an e-mail address or identifier is taken by a patient whom the caller may not see
+ * is a fact about that patient. Who registers patients has to learn it now and then; who asks for a list of addresses
+ * must not get through it.
  */
 import { createBatcher } from "@pm/kit/batcher";
 import { AppError } from "@pm/kit/errors";
@@ -41,8 +42,8 @@ export function createConflicts({ db }: { db: PatientDatabase }) {
 
   return {
     /**
-     * Does a write that fails with `already_exists` if a value is taken, and counts the failures that tell of a patient whom the
-     * caller may not see.
+     * Does a write that fails with `already_exists` if a value is taken, and counts the failures that tell of a patient
+     * whom the caller may not see.
      * @param claims what the record has after the write and did not have before
      * @throws AppError resource_exhausted, and does not write, if the caller was told too often; conflicts or not
      */

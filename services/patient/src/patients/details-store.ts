@@ -1,4 +1,7 @@
-/** The parts of a record that are stored as JSON in `patients.details`. The columns have the rest, also of the first entry of each list. */
+/**
+ * The parts of a record that are stored as JSON in `patients.details`. The columns have the rest, also of the first
+ * entry of each list.
+ */
 import { firstDay, type PatientRecord, type StoredDetails, shown } from "../tables.ts";
 
 const kinds = Object.keys(shown) as (keyof typeof shown)[];

@@ -1,4 +1,6 @@
-/** The keys of e-mails that were stored without one: before there were keys, or while patients could share an e-mail. */
+/**
+ * The keys of e-mails that were stored without one: before there were keys, or while patients could share an e-mail.
+ */
 import { emailKey } from "@pm/kit/email";
 import { violatedConstraint } from "@pm/kit/postgres/database";
 import { type Kysely, sql } from "kysely";
@@ -11,8 +13,9 @@ const maxListed = 100;
 type Keyless = { id: string; email: string; key: string; living: boolean };
 
 /**
- * Gives the patients that have none the keys of their e-mails, while others read and write. Patients whom the index of the
- * version before kept apart, and who have the same address in two spellings, stay as they are. Their ids are the result.
+ * Gives the patients that have none the keys of their e-mails, while others read and write. Patients whom the index of
+ * the version before kept apart, and who have the same address in two spellings, stay as they are. Their ids are the
+ * result.
  * @throws Error with counts and ids if patients share an address otherwise
  */
 export async function assignEmailKeys(db: Kysely<Tables>): Promise<string[]> {
@@ -54,7 +57,9 @@ async function giveKeys(db: Kysely<Tables>, batch: Keyless[]): Promise<Set<strin
   }
 }
 
-/** Living patients by the key of their e-mail. `isGuarded`: the index of the version before keeps it apart from others. */
+/**
+ * Living patients by the key of their e-mail. `isGuarded`: the index of the version before keeps it apart from others.
+ */
 type Sharing = Map<string, { id: string; isGuarded: boolean }[]>;
 
 /** Those who stayed without key, each with the patient who has it. Who has changed or gone meanwhile is left out. */

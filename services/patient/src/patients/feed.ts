@@ -21,7 +21,10 @@ type Entry = { id: string; version: number; action: Action; at: Date; by: string
 /** A version. `otherId` is the record that was merged into this one, or is not any more. */
 export type FeedEntry = Entry & ({ record: PatientRecord; createdAt: Date; otherId: string | undefined } | { record: undefined });
 
-/** `until`: where the next answer begins. Before `completeUntil`, nothing can be missing from this answer and those before it. */
+/**
+ * `until`: where the next answer begins. Before `completeUntil`, nothing can be missing from this answer and those
+ * before it.
+ */
 export type Feed = Page<FeedEntry> & { until: string; completeUntil: Date };
 
 /** What all pages of an answer share. */
@@ -58,7 +61,10 @@ export function createFeed({ db, cursors }: { db: PatientDatabase; cursors: Curs
   };
 }
 
-/** A version whose content was erased, because another record that was merged into this one meanwhile was erased, is left out. */
+/**
+ * A version whose content was erased, because another record that was merged into this one meanwhile was erased, is
+ * left out.
+ */
 function toEntry({ id, version, action, at, by, record, createdAt, otherId }: FeedRow): FeedEntry[] {
   const entry = { id, version: Number(version), action, at, by };
   if (action === "deleted" || action === "erased") return [{ ...entry, record: undefined }];

@@ -1,6 +1,6 @@
 /**
- * Reads the fields of a body that callers send: each value by itself. This is not a schema of a library, because each message
- * has to say what to do, and the messages of libraries for "either this or that" do not.
+ * Reads the fields of a body that callers send: each value by itself. This is not a schema of a library, because each
+ * message has to say what to do, and the messages of libraries for "either this or that" do not.
  */
 import { type Instant, type LocalDate, localDateAt, toDate } from "@pm/kit/calendar";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
@@ -149,9 +149,9 @@ function fieldReaders({ latest, settings }: Rules) {
 export type Rules = { settings: RecordSettings; today: LocalDate; latest: LocalDate };
 
 /**
- * Today in the clinic's zone, and the latest day that is not in the future. They are the same day, unless the clinic has
- * the default zone: then nobody may have said where it is, and a day counts as begun as soon as it has begun anywhere.
- * Zones are up to 14 hours ahead of UTC.
+ * Today in the clinic's zone, and the latest day that is not in the future. They are the same day, unless the clinic
+ * has the default zone: then nobody may have said where it is, and a day counts as begun as soon as it has begun
+ * anywhere. Zones are up to 14 hours ahead of UTC.
  */
 export function rulesAt(now: Instant, settings: RecordSettings): Rules {
   const today = localDateAt(now, settings.clinicTimeZone);

@@ -1,10 +1,16 @@
-/** Folding: what a search regards as the same. It is the service's own, so that it is the same in every locale of a database server. */
+/**
+ * Folding: what a search regards as the same. It is the service's own, so that it is the same in every locale of a
+ * database server.
+ */
 
 /** Letters that Unicode does not take apart into a base and marks, and σ at the end of a word. */
 const letters: Record<string, string> = { ß: "ss", ø: "o", ł: "l", đ: "d", ð: "d", þ: "th", æ: "ae", œ: "oe", ı: "i", ς: "σ" };
 const otherLetters = /[ßøłđðþæœıς]/g;
 
-/** In these scripts people leave marks out. In others a mark is a letter or makes another one: राम is not रीमा, か is not が. */
+/**
+ * In these scripts people leave marks out. In others a mark is a letter or makes another one: राम is not रीमा, か is not
+ * が.
+ */
 const marked = /([[\p{sc=Latn}\p{sc=Grek}\p{sc=Cyrl}\p{sc=Hebr}\p{sc=Arab}]&&\p{L}])\p{M}+/gv;
 
 /** Most names are ASCII, and folding runs for every patient that is written. */

@@ -31,8 +31,8 @@ const versionForm = /^[1-9]\d{0,15}$/;
 
 export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: Cursors }) {
   /**
-   * Finds a patient whose history the caller may read: also a deleted one, and for administrators one who is restricted, which is
-   * undefined.
+   * Finds a patient whose history the caller may read: also a deleted one, and for administrators one who is
+   * restricted, which is undefined.
    */
   const find = (call: Call, id: string): Promise<Found | undefined> =>
     findFor(db, call, id, "read").catch(async (error: unknown) => {
@@ -69,7 +69,10 @@ export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: C
   };
 }
 
-/** A version by which a patient was deleted has the record that it was deleted with, which is that of the version before. */
+/**
+ * A version by which a patient was deleted has the record that it was deleted with, which is that of the version
+ * before.
+ */
 const isEmpty = ({ action, record }: PastVersion): boolean => action === "deleted" || Object.keys(record).length === 0;
 
 function gone({ version, action, at }: PastVersion): AppError {

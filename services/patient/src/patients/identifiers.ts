@@ -1,4 +1,7 @@
-/** What patients are called in other systems and on documents: record numbers, national ids, insurance numbers, passports. */
+/**
+ * What patients are called in other systems and on documents: record numbers, national ids, insurance numbers,
+ * passports.
+ */
 import type { FieldError } from "@pm/kit/errors";
 import { type Identifier, type IdentifierKey, identifierName, identifierTypes, type PatientRecord, recordNumberSystem } from "../tables.ts";
 import { type Entry, list, normalText, oneOf, period, type Reader, withIds } from "./reading.ts";
@@ -36,7 +39,9 @@ export const identifiers: Reader<GivenIdentifier[]> = (value, path, problems, cu
 
 const isRecordNumber = ({ system }: { system: string }) => system === recordNumberSystem;
 
-/** The identifiers of a record after a change. A patient keeps their record number, unless the change has another one. */
+/**
+ * The identifiers of a record after a change. A patient keeps their record number, unless the change has another one.
+ */
 export function identifiersAfter(given: GivenIdentifier[], current: Identifier[] | undefined): Identifier[] {
   if (current === undefined) return withIds(given, false);
   const used = new Set(given.map(({ id }) => id));

@@ -34,7 +34,9 @@ export type ListedRow = PatientRow & { tier: number; sort_key: string | null };
 
 type SortKeys = Record<SortField, RawBuilder<string> | undefined>;
 
-/** A list is ordered by these before the id. Ids are of the moment of creation, so that order needs nothing before it. */
+/**
+ * A list is ordered by these before the id. Ids are of the moment of creation, so that order needs nothing before it.
+ */
 const sortKeys: SortKeys = {
   createdAt: undefined,
   // A row that the version before has just written has only its name.
@@ -46,8 +48,8 @@ const sortKeys: SortKeys = {
 };
 
 /**
- * The same for a search, written so that no index gives this order. Otherwise Postgres walks the index by name until enough
- * names match, as if all names were spread over the alphabet, and for "Zoe" reads every other patient first.
+ * The same for a search, written so that no index gives this order. Otherwise Postgres walks the index by name until
+ * enough names match, as if all names were spread over the alphabet, and for "Zoe" reads every other patient first.
  */
 const searchedSortKeys: SortKeys = {
   createdAt: undefined,
@@ -97,7 +99,10 @@ function identifierCondition({ system, value }: IdentifierKey, deleted: Filters[
 
 export const both = (one: Condition, other: Condition): Condition => sql`${one} and ${other}`;
 
-/** How many rows the planner expects. That takes a fraction of a millisecond, while counting takes as long as there are rows. */
+/**
+ * How many rows the planner expects. That takes a fraction of a millisecond, while counting takes as long as there are
+ * rows.
+ */
 export async function estimateRows(db: PatientDatabase, condition: Condition): Promise<number> {
   type Plan = { "QUERY PLAN": [{ Plan: { "Plan Rows": number } }] };
   const { rows } = await sql<Plan>`explain (format json) select 1 from patients p where ${condition}`.execute(db.kysely);
@@ -147,8 +152,8 @@ export type ListRequest = {
   /** Whether some rows are as the version before wrote them. */
   asBefore: boolean;
   /**
-   * Whether the statement gets a name, so that Postgres parses it once per connection. Only for requests with a few dozen different
-   * texts, because each stays on each connection.
+   * Whether the statement gets a name, so that Postgres parses it once per connection. Only for requests with a few
+   * dozen different texts, because each stays on each connection.
    */
   isNamed: boolean;
 };
@@ -164,7 +169,8 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
           branches.map((branch) => sql`(${branchOf(request, branch)})`),
           sql` union all `,
         )}) tiers limit ${limit + 1}`;
-  // Accounts are looked up for the page only: a search may find thousands, of which the order by name picks the first ones.
+  // Accounts are looked up for the page only: a search may find thousands, of which the order by name picks the first
+  // ones.
   const statement = sql<ListedRow>`
     with page as materialized (${matches}), audited as (
       ${sql.raw(insertIntoAudit)}
@@ -200,8 +206,8 @@ function branchOf({ limit, access, after, sort, asBefore }: ListRequest, branch:
   const selected = sql`${sql.raw(patientColumns)}, ${sql.raw(replacesColumn)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
   if (!collects || access.seesFew || !access.estimate)
     return sql`select ${selected} from patients p where ${condition} and ${access.read} ${from} order by ${order} limit ${limit + 1}`;
-  // A caller who sees many, but not all: whether a match is visible is checked from the first match on, until the page is full.
-  // `offset 0` keeps the order of these steps.
+  // A caller who sees many, but not all: whether a match is visible is checked from the first match on, until the page
+  // is full. `offset 0` keeps the order of these steps.
   return sql`select ${selected} from (
       select p.id from (
         select p.id, p.registered_by from patients p where ${condition} ${from} order by ${order} offset 0

@@ -55,9 +55,10 @@ export type PatientPage = Page<Patient> & {
 };
 
 /**
- * With more matches than this, a search in the order of creation walks through the patients until a page is full: matches are
- * spread evenly over time, so the more there are, the sooner it is full. Fewer matches are all looked up and sorted. With a million
- * patients both take 8 ms here. Left alone, Postgres walks past 60,000 patients rather than look up 1,200, or looks up 10,000 to show 50.
+ * With more matches than this, a search in the order of creation walks through the patients until a page is full:
+ * matches are spread evenly over time, so the more there are, the sooner it is full. Fewer matches are all looked up
+ * and sorted. With a million patients both take 8 ms here. Left alone, Postgres walks past 60,000 patients rather than
+ * look up 1,200, or looks up 10,000 to show 50.
  */
 const manyMatches = 4_000;
 /** With more matches than this, a page is most likely full. */
@@ -158,7 +159,10 @@ type Plan = {
   /** Whether words alone decide who matches. */
   isSearchOnly: boolean;
   filter: Condition;
-  /** Of a search by fields: whether an index finds those whom it is about, or patients are looked through in the order of the list. */
+  /**
+   * Of a search by fields: whether an index finds those whom it is about, or patients are looked through in the order
+   * of the list.
+   */
   fields: "found" | "walked" | undefined;
   match: Match;
   /** The tiers of the search, one after the other. */
@@ -211,8 +215,8 @@ async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch
   const { filter, fields, match, tiers, sort, access, isRare, after, horizon } = plan;
   const isSorted = sort === "updatedAt" || sort === "-updatedAt";
   const isNarrow = match !== "everybody" || horizon !== undefined || fields === "found" || isSorted;
-  // A caller who sees few patients has those looked up in any case. The many meanings of a misspelled word are expensive to
-  // compare with patients that have none of them.
+  // A caller who sees few patients has those looked up in any case. The many meanings of a misspelled word are
+  // expensive to compare with patients that have none of them.
   const isOrder = fields !== undefined || sort === "createdAt" || sort === "-createdAt";
   const mayWalk = isOrder && !isSorted && !access.seesFew && !isRare;
   const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier)));
@@ -235,7 +239,10 @@ async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch
   return branches;
 }
 
-/** Whether walking meets a page of visible matches sooner than all matches are looked up. The fewer are visible, the later it does. */
+/**
+ * Whether walking meets a page of visible matches sooner than all matches are looked up. The fewer are visible, the
+ * later it does.
+ */
 async function areMany({ matches, visible }: Expected, tier: Tier): Promise<boolean> {
   const all = await matches(tier);
   return all > manyMatches && all * (await visible(tier)) > manyMatches ** 2;

@@ -30,7 +30,9 @@ const maxTries = 5;
 
 export type Patients = ReturnType<typeof createPatients>;
 
-/** What a line of an import changes of a patient. `claims` are what the record has after it, and did not have before. */
+/**
+ * What a line of an import changes of a patient. `claims` are what the record has after it, and did not have before.
+ */
 export type Merge = { changes: FieldChange[]; claims: Claim[] };
 
 type Options = RegistrationOptions & { audit: AuditTrail };
@@ -108,7 +110,8 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
   }
 
   /**
-   * Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is an error.
+   * Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is
+   * an error.
    * @param needed what a caller must be allowed to do
    */
   async function change(
@@ -144,7 +147,10 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
     patch: (call: Call, id: string, body: unknown, ifMatch?: string) =>
       edit(call, id, ifMatch, (current, rules) => patchedRecord(body, current, rules)),
 
-    /** Patches a patient by a line of an import, which may depend on what is there. A preview changes nothing; it is a read. */
+    /**
+     * Patches a patient by a line of an import, which may depend on what is there. A preview changes nothing; it is a
+     * read.
+     */
     async merge(call: Call, id: string, bodyFor: (current: PatientRecord) => unknown, isPreview: boolean): Promise<Merge> {
       let merged: Merge = { changes: [], claims: [] };
       await edit(call, id, undefined, (current, rules) => {
@@ -163,8 +169,9 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
     },
 
     /**
-     * Brings a deleted patient back, with what a patch changes of the record: somebody else may have got its e-mail or an identifier
-     * meanwhile. One that is not deleted stays as it is; a patch that it does not follow already is refused.
+     * Brings a deleted patient back, with what a patch changes of the record: somebody else may have got its e-mail or
+     * an identifier meanwhile. One that is not deleted stays as it is; a patch that it does not follow already is
+     * refused.
      */
     restore: (call: Call, id: string, body: unknown, ifMatch?: string) =>
       change(call, id, "write", ifMatch, (found, at) => {
@@ -178,8 +185,8 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
 }
 
 /**
- * The time of a change is after the one before, whatever the clocks of the replicas say. So analytics, which orders the merges of a
- * record and its own changes by their times, ends with the last one.
+ * The time of a change is after the one before, whatever the clocks of the replicas say. So analytics, which orders the
+ * merges of a record and its own changes by their times, ends with the last one.
  */
 export function later(now: Date, ...records: Pick<Patient, "updatedAt">[]): Date {
   return new Date(Math.max(now.getTime(), ...records.map(({ updatedAt }) => updatedAt.getTime() + 1)));

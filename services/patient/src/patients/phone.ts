@@ -6,8 +6,8 @@ const northAmerican = /^(\+?1[ .-]?)?\(?([2-9]\d{2})\)?[ .-]?(\d{3})[ .-]?(\d{4}
 const northAmericanNational = /^[2-9]\d{9}$/;
 
 /**
- * Reads a number; one without country code is read as in `region`. The result is E.164, with an extension as RFC 3966 writes
- * it: `+12125550123;ext=5`. Undefined if it cannot be a number there.
+ * Reads a number; one without country code is read as in `region`. The result is E.164, with an extension as RFC 3966
+ * writes it: `+12125550123;ext=5`. Undefined if it cannot be a number there.
  *
  * One with its country code must be possible, not valid: numbering plans change faster than the library's copy of them.
  * One without must be valid: what is none in `region` was most likely meant for another country.
@@ -52,8 +52,8 @@ const trunkPrefix = /\(0\)/;
 const minLastDigits = 4;
 
 /**
- * The words by whose beginnings a number is found, however it was typed: as it is, as its last digits, and as the number that
- * it is in `region`. Undefined if the text is no number.
+ * The words by whose beginnings a number is found, however it was typed: as it is, as its last digits, and as the
+ * number that it is in `region`. Undefined if the text is no number.
  */
 export function phoneSearch(text: string, region: CountryCode): string[] | undefined {
   const typed = text.replace(extension, "").replace(trunkPrefix, "");

@@ -3,7 +3,10 @@ import type { FieldError } from "@pm/kit/errors";
 import { faultOfText } from "@pm/kit/plain-text";
 import type { Period } from "../tables.ts";
 
-/** Reads one value. If it is wrong, adds a problem and gives undefined. `current` is what the record has, where that matters. */
+/**
+ * Reads one value. If it is wrong, adds a problem and gives undefined. `current` is what the record has, where that
+ * matters.
+ */
 export type Reader<T> = (value: unknown, path: string, problems: FieldError[], current?: unknown) => T | undefined;
 
 export const text =
@@ -13,7 +16,8 @@ export const text =
     if (typeof value !== "string") return fail("must be a text");
     const trimmed = value.trim();
     if (trimmed === "") return fail("must not be empty");
-    // JSON Schema and Postgres count characters of Unicode. Counting them is slow, so only a text that might be too long is counted.
+    // JSON Schema and Postgres count characters of Unicode. Counting them is slow, so only a text that might be too
+    // long is counted.
     if (trimmed.length > max && Array.from(trimmed).length > max) return fail(`must have at most ${max} characters`);
     const fault = faultOfText(trimmed);
     return fault === undefined ? trimmed : fail(fault);
@@ -124,8 +128,8 @@ export const list =
   };
 
 /**
- * Gives an id to each entry that has none. An entry that is added to a stored list gets an id that no entry before it had, also
- * none that was removed.
+ * Gives an id to each entry that has none. An entry that is added to a stored list gets an id that no entry before it
+ * had, also none that was removed.
  */
 export function withIds<T extends Entry>(entries: T[], isStored: boolean): (T & { id: string })[] {
   const used = new Set(entries.map(({ id }) => id));

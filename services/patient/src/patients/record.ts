@@ -1,6 +1,6 @@
 /**
- * Makes the record of a body. A body has `name` and `address` as text, or `firstName`, `lastName` and `address` in parts, or a
- * mixture.
+ * Makes the record of a body. A body has `name` and `address` as text, or `firstName`, `lastName` and `address` in
+ * parts, or a mixture.
  */
 import { emailKey } from "@pm/kit/email";
 import { type FieldError, invalidFields } from "@pm/kit/errors";
@@ -17,7 +17,10 @@ export function emailKeyOf({ email }: PatientRecord, { emailUnique }: RecordSett
   return emailUnique && email !== undefined ? emailKey(email) : undefined;
 }
 
-/** The parts that older clients do not know. So they stay if a body does not have them, also in a PUT. Null removes them. */
+/**
+ * The parts that older clients do not know. So they stay if a body does not have them, also in a PUT. Null removes
+ * them.
+ */
 function toDetails(fields: Fields, current: PatientRecord | undefined): Details {
   const kept = (field: "deceased" | "maritalStatus" | "generalPractitioner" | "managingSite" | "fhirElements") =>
     fields[field] === undefined ? current?.[field] : (fields[field] ?? undefined);
@@ -103,8 +106,8 @@ export function newRecord(body: unknown, rules: Rules, ignored: string[] = []): 
 export const importedRecord = (body: unknown, rules: Rules): PatientRecord => newRecord(body, rules, readOnly);
 
 /**
- * The record after a PUT. An absent field is removed, except the day of registration and what older clients do not know (`toDetails`,
- * and the further entries of a list whose first entry the body has). @throws as `newRecord`.
+ * The record after a PUT. An absent field is removed, except the day of registration and what older clients do not know
+ * (`toDetails`, and the further entries of a list whose first entry the body has). @throws as `newRecord`.
  */
 export function replacedRecord(body: unknown, current: PatientRecord, rules: Rules): PatientRecord {
   const problems: FieldError[] = [];
@@ -152,8 +155,8 @@ function patchAddress(patch: AddressParts, current: Address | undefined, problem
 }
 
 /**
- * The texts of a record by their paths. An entry of a list is named by its id: `identifiers.2.value`. What a flat field says of the
- * first entry is not repeated.
+ * The texts of a record by their paths. An entry of a list is named by its id: `identifiers.2.value`. What a flat field
+ * says of the first entry is not repeated.
  */
 function textsOf(record: Partial<PatientRecord>): Record<string, string> {
   const { names: _names, phones: _phones, emails: _emails, addresses: _addresses, ...others } = record;

@@ -1,4 +1,7 @@
-/** Rows whose words and keys are to be rewritten: those that the version before wrote. They have no keys of their version. */
+/**
+ * Rows whose words and keys are to be rewritten: those that the version before wrote. They have no keys of their
+ * version.
+ */
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import { type PatientRecord, recordNumberSystem, type SearchWords } from "../tables.ts";
@@ -20,7 +23,9 @@ export async function countOldWords(db: Queries): Promise<number> {
 /** A patient whose words are old. */
 type OldWords = { id: string; version: number; record: PatientRecord };
 
-/** The next ones after an id. Ids before it have left dead entries in the index, which are slow to pass until a vacuum. */
+/**
+ * The next ones after an id. Ids before it have left dead entries in the index, which are slow to pass until a vacuum.
+ */
 export async function readOldWords(db: Queries, after: string, limit: number): Promise<OldWords[]> {
   const text = `select ${patientColumns}, null as account_id from patients p where keys_version is null and id > $1 order by id limit $2`;
   return (await db.query<PatientRow>({ name: "patients_old_words", text }, [after, limit])).map(toPatient);
@@ -39,8 +44,8 @@ const rewritten = defineBulkInput<NewWords>({
 });
 
 /**
- * Leaves out who was changed in the meantime, or got a record number: that change wrote their words, or they are still among the old
- * ones.
+ * Leaves out who was changed in the meantime, or got a record number: that change wrote their words, or they are still
+ * among the old ones.
  */
 const rewriteStatement = {
   name: "patients_rewrite",

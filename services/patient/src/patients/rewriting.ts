@@ -1,6 +1,6 @@
 /**
- * Rewrites what lists find and order patients by, after an upgrade: a million patients take about an hour, while everything runs.
- * It stops anywhere and goes on there, because each row says whether its words are old.
+ * Rewrites what lists find and order patients by, after an upgrade: a million patients take about an hour, while
+ * everything runs. It stops anywhere and goes on there, because each row says whether its words are old.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Lifecycle } from "@pm/kit/lifecycle";

@@ -3,7 +3,9 @@ import { sql } from "kysely";
 import type { Condition } from "./access-store.ts";
 import type { LookedFor } from "./word-frequencies-store.ts";
 
-/** What Postgres looks for: as `tsquery`s, and, for words that may be misspelled, parts of the one that it makes itself. */
+/**
+ * What Postgres looks for: as `tsquery`s, and, for words that may be misspelled, parts of the one that it makes itself.
+ */
 export type WordQuery = {
   /** Every word as it is. */
   whole: string;
@@ -15,7 +17,9 @@ export type WordQuery = {
   looked: { whole: LookedFor[]; beginning: LookedFor[] };
 };
 
-/** Days on one of which a patient was born: the first and the last of each span. `word`: what else it may be, a number. */
+/**
+ * Days on one of which a patient was born: the first and the last of each span. `word`: what else it may be, a number.
+ */
 export type Born = { spans: [string, string][]; word?: string };
 
 /** One id, or words and days of birth. */
@@ -24,13 +28,16 @@ export type Match = "everybody" | "nobody" | { id: string } | { words?: WordQuer
 /** How near a match is to what was asked: each word as it is, the beginnings of words, or words that are like them. */
 export type Tier = "whole" | "beginning" | "similar";
 
-/** A misspelled word is taken for this many words at most: those that are most like it. Beside other words fewer will do. */
+/**
+ * A misspelled word is taken for this many words at most: those that are most like it. Beside other words fewer will
+ * do.
+ */
 const maxMeanings = 10;
 const maxMeaningsBesideOthers = 3;
 
 /**
- * The search with each word also taken for the words of names that are like it. Null if there are none. Postgres makes it when
- * it needs it, which is after all other matches. A word that begins as it was asked is found without it.
+ * The search with each word also taken for the words of names that are like it. Null if there are none. Postgres makes
+ * it when it needs it, which is after all other matches. A word that begins as it was asked is found without it.
  */
 function similarQuery({ parts }: WordQuery): Condition {
   const asked = parts.map((part) => part.asked);

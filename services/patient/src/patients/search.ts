@@ -1,7 +1,7 @@
 /**
- * Search words. This service splits and folds words itself, so that "ångström", "Angstrom" and "O'Neill" are found however they are
- * typed. Postgres finds words, and beginnings of words, in an index. A word may also be misspelled: then it stands for the words of
- * names that are like it.
+ * Search words. This service splits and folds words itself, so that "ångström", "Angstrom" and "O'Neill" are found
+ * however they are typed. Postgres finds words, and beginnings of words, in an index. A word may also be misspelled:
+ * then it stands for the words of names that are like it.
  */
 
 import { isUuid } from "@pm/kit/uuid";
@@ -36,7 +36,10 @@ const namesOf = ({ name, firstName, lastName, names = [] }: PatientRecord): stri
   ...names.slice(1).flatMap(({ text, given, family }) => [text, given ?? "", family ?? ""]),
 ];
 
-/** The words of a record: of all its names, e-mails, phone numbers and identifiers; and the keys by which it is compared. */
+/**
+ * The words of a record: of all its names, e-mails, phone numbers and identifiers; and the keys by which it is
+ * compared.
+ */
 export function searchWords(record: PatientRecord): SearchWords {
   const { email, emails, phoneNumber, phones, identifiers = [] } = record;
   const names = [...new Set(nameWords(namesOf(record).join(" ")))];
@@ -59,7 +62,10 @@ function emailWords(email: string): string[] {
   return [address, ...split(address.slice(0, address.indexOf("@")))];
 }
 
-/** An identifier as a whole and in parts, however it is separated, and without the zeros at its beginning if it is a number. */
+/**
+ * An identifier as a whole and in parts, however it is separated, and without the zeros at its beginning if it is a
+ * number.
+ */
 function identifierWords(value: string): string[] {
   const parts = split(fold(value));
   const whole = parts.join("");
@@ -67,12 +73,15 @@ function identifierWords(value: string): string[] {
 }
 
 /**
- * Words that stand together in a search, and what they were in the words of the version before, if they were others. One of
- * `or` is enough too.
+ * Words that stand together in a search, and what they were in the words of the version before, if they were others.
+ * One of `or` is enough too.
  */
 type Term = { words: string[]; before?: string[]; or?: string[] };
 
-/** `nobody`: there is nothing to look for. `required` is what has to be there; `all` also has titles and initials, which are only looked for as whole words. */
+/**
+ * `nobody`: there is nothing to look for. `required` is what has to be there; `all` also has titles and initials, which
+ * are only looked for as whole words.
+ */
 export type Search = "nobody" | { id: string } | { all: Term[]; required: Term[]; born?: Born | undefined };
 
 const maxWords = 8;

@@ -32,8 +32,8 @@ export async function readSharing(db: Queries, { id, actor, requestId }: Who & {
 }
 
 /**
- * Everything follows from `before`, which waits for somebody who changes the owner just now: then it is what they leave, and is empty
- * if the caller may no longer share the patient.
+ * Everything follows from `before`, which waits for somebody who changes the owner just now: then it is what they
+ * leave, and is empty if the caller may no longer share the patient.
  */
 const replaceStatement = {
   name: "patient_sharing_replace",
@@ -66,8 +66,8 @@ const replaceStatement = {
 };
 
 /**
- * Replaces a patient's grants, and its owner if one is given, and writes who changed which. Undefined if the viewer may not share the
- * patient, or it is deleted.
+ * Replaces a patient's grants, and its owner if one is given, and writes who changed which. Undefined if the viewer may
+ * not share the patient, or it is deleted.
  */
 export async function replaceSharing(
   db: PatientDatabase,
@@ -105,8 +105,8 @@ const followStatement = {
 };
 
 /**
- * Gives all records that were merged into these the owner and the grants of their survivor. So one access rule is right for all, and
- * nobody sees a merged record who may not see its survivor. The caller has locked the survivors.
+ * Gives all records that were merged into these the owner and the grants of their survivor. So one access rule is right
+ * for all, and nobody sees a merged record who may not see its survivor. The caller has locked the survivors.
  */
 export async function followSurvivors(tx: Queries, ids: string[]): Promise<void> {
   await tx.query(followStatement, [ids]);
@@ -127,7 +127,10 @@ const transferStatement = {
       array(select id from moved) as ids from counted`,
 };
 
-/** Makes one user the owner of up to `limit` records of another one, deleted ones included, with an audit entry for each. */
+/**
+ * Makes one user the owner of up to `limit` records of another one, deleted ones included, with an audit entry for
+ * each.
+ */
 export async function transferPatients(
   db: PatientDatabase,
   { from, to, limit, actor, requestId }: Who & { from: string; to: string; limit: number },

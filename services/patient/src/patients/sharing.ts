@@ -13,7 +13,10 @@ type Principals = { users: string[]; teams: string[] };
 /** Ids of users and teams who may read and write, and of those who may only read. */
 export type Grantees = Principals & { readers: Principals };
 
-/** `registeredBy` is the user who registered the patient. `owner` is the same one, unless an administrator has named another. */
+/**
+ * `registeredBy` is the user who registered the patient. `owner` is the same one, unless an administrator has named
+ * another.
+ */
 export type Sharing = Grantees & { registeredBy: string; owner: string };
 
 /** How many records a transfer gives away at once: rows with many indexes, in a second at most. */
@@ -50,7 +53,8 @@ export function createSharing({ db }: { db: PatientDatabase }) {
       for (;;) {
         const found = await findToManage(call, id);
         if (owner !== undefined && owner !== found.owner) requireAdministrator(call, found.id);
-        // Whoever is no administrator names the owner who they are. They must not become it again if another one was named meanwhile.
+        // Whoever is no administrator names the owner who they are. They must not become it again if another one was
+        // named meanwhile.
         const named = viewer.seesAll ? owner : undefined;
         const owners = await replaceSharing(db, { id, owner: named, grants, viewer, requestId: call.requestId });
         if (owners) return { ...owners, ...toGrantees(grants) };

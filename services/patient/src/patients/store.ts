@@ -1,6 +1,6 @@
 /**
- * Statements that read patients. They are named, so that each connection prepares them once, and they take sets: what arrives
- * together shares a round trip, and one patient is a set of one.
+ * Statements that read patients. They are named, so that each connection prepares them once, and they take sets: what
+ * arrives together shares a round trip, and one patient is a set of one.
  */
 import { insertIntoAudit } from "@pm/kit/audit/audit";
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
@@ -25,8 +25,8 @@ export const replacesColumn = "array(select id from patients m where m.merged_in
 export const accountColumn = "(select account_id from patient_billing where patient_id = p.id) as account_id";
 
 /**
- * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres reads the
- * whole table rather than look up a hundred ids.
+ * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres
+ * reads the whole table rather than look up a hundred ids.
  *
  * The read and its entry in the audit trail are one statement, so no record is read without an entry.
  */
@@ -181,7 +181,9 @@ export async function readFirstVersions(db: PatientDatabase, asked: Replay[]): P
   });
 }
 
-/** A patient before a change, and what the viewer may do with it. A deleted patient is as it was when it was deleted. */
+/**
+ * A patient before a change, and what the viewer may do with it. A deleted patient is as it was when it was deleted.
+ */
 export type Found = Patient & { owner: string; level: AccessLevel };
 
 const findStatement = {
@@ -206,7 +208,10 @@ const survivorStatement = {
     where p.id = $1 and p.merged_into is not null and ${visible("p", "a")}`,
 };
 
-/** The record that a merged one leads to. Undefined if it is not merged, or the viewer may not see it; both take as long. */
+/**
+ * The record that a merged one leads to. Undefined if it is not merged, or the viewer may not see it; both take as
+ * long.
+ */
 export async function findSurvivor(db: Queries, id: string, viewer: Viewer): Promise<string | undefined> {
   const [row] = await db.query<{ id: string }>(survivorStatement, [id, viewer.id, viewer.seesAll, viewer.principals]);
   return row?.id;

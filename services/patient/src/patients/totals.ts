@@ -12,7 +12,9 @@ export function createTotals(options: { db: PatientDatabase; cursors: Cursors; n
       return { ...(await readTotals(db)), timeZone: clinicTimeZone, asOf };
     },
 
-    /** Ids of all patients, deleted ones included, in the order of creation, and whose account is about to be opened. */
+    /**
+     * Ids of all patients, deleted ones included, in the order of creation, and whose account is about to be opened.
+     */
     async ids({ limit, cursor }: PageRequest) {
       const after = cursor === undefined ? undefined : String(cursors.open("ids", cursor)[0]);
       const rows = await readIds(db, after, limit + 1);

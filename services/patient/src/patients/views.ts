@@ -1,6 +1,6 @@
 /**
- * The two views of names, phones, e-mails and addresses: a list of entries, and flat fields, which are the first entry of the list.
- * A write of one view is a write of the other.
+ * The two views of names, phones, e-mails and addresses: a list of entries, and flat fields, which are the first entry
+ * of the list. A write of one view is a write of the other.
  */
 import type { FieldError } from "@pm/kit/errors";
 import { type Address, type Lists, type Name, type PatientRecord, shown } from "../tables.ts";
@@ -85,13 +85,16 @@ function differences(given: Fields, list: Fields): string[] {
   return wrong;
 }
 
-/** The lists after a write. The first entries follow when the flat fields are complete (`toLists`). Undefined if there are none. */
+/**
+ * The lists after a write. The first entries follow when the flat fields are complete (`toLists`). Undefined if there
+ * are none.
+ */
 export type Pending = Record<Kind, AnyEntry[]> | undefined;
 
 /**
- * Reads the lists of a body, and makes its flat fields say what they say. A list in the body replaces the list. Without one, a flat
- * field changes the first entry; null removes it, and the next moves up. In a PUT (`isWhole`), a flat field that is absent removes
- * the whole list, since a repeated PUT must not remove one entry after the other.
+ * Reads the lists of a body, and makes its flat fields say what they say. A list in the body replaces the list. Without
+ * one, a flat field changes the first entry; null removes it, and the next moves up. In a PUT (`isWhole`), a flat field
+ * that is absent removes the whole list, since a repeated PUT must not remove one entry after the other.
  */
 export function readLists(
   body: Fields & GivenLists,
@@ -143,8 +146,8 @@ function nameText({ text, given, family }: Partial<Name>, old: Partial<Name> | u
 }
 
 /**
- * The text of an address after a change. One that was composed from the parts follows them. One that a caller wrote stays until a
- * caller writes another, or the city changes to one that it does not name.
+ * The text of an address after a change. One that was composed from the parts follows them. One that a caller wrote
+ * stays until a caller writes another, or the city changes to one that it does not name.
  */
 export function addressText(next: AddressParts, old: Address | undefined): string | null {
   const composed = composeAddress(next);

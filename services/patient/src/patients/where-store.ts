@@ -1,4 +1,7 @@
-/** The SQL of a search by fields: conditions on `patients p`. Words find candidates in their index; the fields themselves decide. */
+/**
+ * The SQL of a search by fields: conditions on `patients p`. Words find candidates in their index; the fields
+ * themselves decide.
+ */
 import { sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
 import type { Sex } from "../tables.ts";
@@ -34,7 +37,9 @@ export const dateOps = ["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb"] as const
 /** `first` and `last`: the days that a date may be. */
 export type DateTest = { op: (typeof dateOps)[number]; first: string; last: string };
 export type InstantTest = { op: "gt" | "ge" | "lt" | "le"; at: string };
-/** A text as it is compared, and the words of the index that a patient has who has it: the last one may be a beginning. */
+/**
+ * A text as it is compared, and the words of the index that a patient has who has it: the last one may be a beginning.
+ */
 export type TextTest = { text: string; words: string[]; isBeginning: boolean };
 export type IdentifierTest = { system?: string; value?: string; words: string[] };
 

@@ -1,6 +1,6 @@
 /**
- * How many patients have words, as Postgres has sampled it. The planner estimates by the same sample, but to ask it takes a
- * tenth of a search.
+ * How many patients have words, as Postgres has sampled it. The planner estimates by the same sample, but to ask it
+ * takes a tenth of a search.
  */
 import { LRUCache } from "lru-cache";
 import type { PatientDatabase } from "../database.ts";

@@ -1,6 +1,6 @@
 /**
- * Statements that write patients. Each is a whole transaction: the record, its version, its audit entry, its event. They take
- * sets, so that what arrives together shares a round trip and a commit, and one patient is a set of one.
+ * Statements that write patients. Each is a whole transaction: the record, its version, its audit entry, its event.
+ * They take sets, so that what arrives together shares a round trip and a commit, and one patient is a set of one.
  */
 import { hash } from "node:crypto";
 import { insertIntoAudit } from "@pm/kit/audit/audit";
@@ -141,10 +141,11 @@ export function collectPatients(patients: NewPatient[] = []): CollectedPatients 
 }
 
 /**
- * Writes keys before e-mails before identifiers, each in order, so that two batches with the same ones wait for each other instead of
- * deadlocking. Gives the ids of patients that are not created, because their key was used or their e-mail or an identifier is taken.
- * Two indexes know whether an e-mail is: that of keys, and `patients_email`, which is all that the version before looks at. If an
- * identifier is taken at the same moment, the statement fails as a whole, and sees it when it runs again.
+ * Writes keys before e-mails before identifiers, each in order, so that two batches with the same ones wait for each
+ * other instead of deadlocking. Gives the ids of patients that are not created, because their key was used or their
+ * e-mail or an identifier is taken. Two indexes know whether an e-mail is: that of keys, and `patients_email`, which is
+ * all that the version before looks at. If an identifier is taken at the same moment, the statement fails as a whole,
+ * and sees it when it runs again.
  */
 const createStatement = {
   name: "patients_create",
@@ -242,10 +243,11 @@ const lockStatement = {
 const turns = new WeakMap<PatientDatabase, Promise<unknown>>();
 
 /**
- * Runs a transaction that creates patients unless somebody is like them. Nobody else creates any this way meanwhile, on any replica.
- * So of requests and imports that arrive together with one person, one creates the patient and the others meet them. A request
- * that does not refuse duplicates does not wait here. Requests of one process queue before they take a connection. Otherwise those
- * that wait for the lock would hold every connection, and the one that has the lock could not look for duplicates.
+ * Runs a transaction that creates patients unless somebody is like them. Nobody else creates any this way meanwhile, on
+ * any replica. So of requests and imports that arrive together with one person, one creates the patient and the others
+ * meet them. A request that does not refuse duplicates does not wait here. Requests of one process queue before they
+ * take a connection. Otherwise those that wait for the lock would hold every connection, and the one that has the lock
+ * could not look for duplicates.
  */
 export function insertInTurn<Result>(db: PatientDatabase, work: (tx: Queries) => Promise<Result>): Promise<Result> {
   const locked = (tx: Queries) => tx.query(lockStatement, []).then(() => work(tx));
@@ -275,7 +277,10 @@ export function insertUnlessRefused<Refusal>(
   });
 }
 
-/** Creates patients, apart from those in `except`. Gives the ids of the others that were not created, with what was taken. */
+/**
+ * Creates patients, apart from those in `except`. Gives the ids of the others that were not created, with what was
+ * taken.
+ */
 export async function insertCollected(db: Queries, patients: CollectedPatients, except: string[] = []): Promise<Map<string, Conflict>> {
   type Row = { id: string; system: string | null };
   const rows = patients.length === 0 ? [] : await db.query<Row>(createStatement, [...patients.values(), except]);

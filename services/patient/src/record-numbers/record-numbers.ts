@@ -1,6 +1,6 @@
 /**
- * Medical record numbers. Every patient has one, which people read to each other over the phone: a prefix, a number from a
- * sequence, and a check digit that shows a wrong digit and two digits that changed places (ISO 7064, MOD 11,10).
+ * Medical record numbers. Every patient has one, which people read to each other over the phone: a prefix, a number
+ * from a sequence, and a check digit that shows a wrong digit and two digits that changed places (ISO 7064, MOD 11,10).
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Lifecycle } from "@pm/kit/lifecycle";
@@ -81,8 +81,9 @@ const batchSize = 200;
 const shareOfCore = 0.2;
 
 /**
- * Gives a number to each patient who was registered before there were record numbers, or by a replica of the version before. It
- * walks through the patients once after each start, and then looks at new ones: ids have the order of registration.
+ * Gives a number to each patient who was registered before there were record numbers, or by a replica of the version
+ * before. It walks through the patients once after each start, and then looks at new ones: ids have the order of
+ * registration.
  */
 export function startNumbering(options: Options & { settings: DatabaseSettings; log: Logger; lifecycle: Lifecycle }): void {
   const { db, settings, log, lifecycle } = options;

@@ -27,7 +27,8 @@ const isNumbered = `coalesce(details->'identifiers', '[]') @> '[{"system": "${re
 const lookedAt = 2_000;
 
 /**
- * The next patients without a number, at most `count`, and the last one that was looked at. Undefined if there are no more patients.
+ * The next patients without a number, at most `count`, and the last one that was looked at. Undefined if there are no
+ * more patients.
  */
 export async function findUnnumbered(client: Client, after: string, count: number): Promise<{ ids: string[]; last: string | undefined }> {
   const text = `
@@ -47,7 +48,9 @@ export async function findUnnumbered(client: Client, after: string, count: numbe
   return { ids: rows[0]?.ids ?? [], last: rows[0]?.last ?? undefined };
 }
 
-/** Gives each patient a number, unless they got one meanwhile. The version of the record stays: nobody has changed it. */
+/**
+ * Gives each patient a number, unless they got one meanwhile. The version of the record stays: nobody has changed it.
+ */
 export async function giveNumbers(client: Client, ids: string[], numbers: string[]): Promise<void> {
   const text = `
     update patients set
