@@ -34,11 +34,13 @@ const servicesWithoutNat = { Ec2: Service.EC2, Eks: Service.EKS, EksAuth: Servic
 export class NetworkStack extends Stack {
   readonly vpc: IVpc;
   readonly nodeSubnets: ISubnet[];
+  private readonly zones: string[];
 
   constructor(scope: Construct, id: string, props: StackProps & { settings: Settings; logsKey: IKey }) {
     super(scope, id, props);
     const { settings, logsKey } = props;
     const profile = profiles[settings.profile];
+    this.zones = settings.zones;
     const vpc = new Vpc(this, "Vpc", {
       ipAddresses: IpAddresses.cidr(settings.cidr),
       availabilityZones: settings.zones,
@@ -72,5 +74,10 @@ export class NetworkStack extends Stack {
 
     const databases = vpc.selectSubnets({ subnetGroupName: "databases" }).subnets;
     new CfnOutput(this, "DatabaseNetworks", { value: databases.map(({ ipv4CidrBlock }) => ipv4CidrBlock).join(",") });
+  }
+
+  /** A Vpc compares its zones with those of its stack, which CDK would look up in the account. */
+  override get availabilityZones(): string[] {
+    return this.zones;
   }
 }

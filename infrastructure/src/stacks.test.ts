@@ -51,6 +51,12 @@ function statements(templates: Record<string, Template>): [string, Statement][] 
 
 const list = (value: string | string[]) => [value].flat();
 
+test.each(["strimzi", "msk"] as const)("with Kafka by %s, a synth asks AWS for nothing", (kafka) => {
+  const app = new App({ outdir: mkdtempSync(join(folder, "synth-")) });
+  addStacks(app, { ...example, kafka });
+  expect(app.synth().manifest.missing).toBeUndefined();
+});
+
 test.each(Object.entries(all))("%s: no database, API of the cluster or subnet of nodes is public", (_, templates) => {
   templates.data.allResourcesProperties("AWS::RDS::DBInstance", { PubliclyAccessible: false });
   templates.cluster.allResourcesProperties("AWS::EKS::Cluster", {

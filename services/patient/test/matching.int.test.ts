@@ -121,7 +121,8 @@ test("a create warns by default, allows without looking, and refuses with the ca
   const refused = await admin.send("POST", "/patients?duplicates=refuse", twice(person));
   expect(refused).toMatchObject({ status: 409, body: { code: "already_exists" } });
   expect(refused.body.candidates).toHaveLength(3);
-  expect(refused.body.candidates.map((each: { patient: { id: string } }) => each.patient.id)).toContain(id);
+  const shown = refused.body.candidates.map(({ patient }: { patient: { id: string } }) => patient);
+  expect(shown).toContainEqual((await admin.send("GET", `/patients/${id}`)).body);
   expect(refused.body.candidates[0]).toMatchObject({ grade: "certain", score: expect.any(Number), reasons: expect.any(Array) });
   expect(await create(somebody(), { query: "?duplicates=refuse" })).not.toHaveProperty("possibleDuplicates");
   expect((await admin.send("POST", "/patients?duplicates=maybe", person)).status).toBe(400);
@@ -255,6 +256,8 @@ test("a job keeps the work list, and what was dismissed stays dismissed for ever
   const mine = await pairsOf(owner, all);
   expect(mine).toMatchObject([{ state: "open", patients: after.toSorted().map((id) => ({ id })) }]);
   expect(await pairsOf(service.as("user"), all)).toEqual([]);
+  const shown = await Promise.all(after.toSorted().map(async (id) => (await admin.send("GET", `/patients/${id}`)).body));
+  expect(mine[0]?.patients).toEqual(shown);
   const theirs = (await pairsOf(admin, before))[0]?.id;
   expect((await owner.send("POST", `/patients/duplicates/${theirs}:dismiss`)).status).toBe(404);
   expect((await owner.send("POST", `/patients/duplicates/${randomUUID()}:dismiss`)).status).toBe(404);

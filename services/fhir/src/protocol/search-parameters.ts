@@ -136,13 +136,14 @@ function readCriterion(search: Search, definition: Definition, parameter: string
   return undefined;
 }
 
-type Control = Format & { read: (text: string, before: Search) => Partial<Search> };
+type Control = Format & { documentation?: string; read: (text: string, before: Search) => Partial<Search> };
 const sortKey = "-?[A-Za-z_][A-Za-z_-]*";
 
 /** The parameters that are the same for all resources. */
 const controls: Record<string, Control> = {
   _count: {
     ...{ pattern: "^[0-9]{0,9}$", message: "must be a number" },
+    documentation: `How many resources a page has: ${defaultCount}, or at most ${maxCount}.`,
     read: (text) => ({ count: Math.min(Number(text), maxCount) }),
   },
   _sort: {
@@ -188,6 +189,16 @@ export function dateOf(name: string, value: string): DateCriterion {
   throw invalidFields([{ path: name, message: datesFormat.message }]);
 }
 
+/** From when on, by `_since`. @throws AppError invalid_argument */
+export function sinceOf({ criteria }: Search): Date | undefined {
+  const [first, ...more] = criteria.filter(({ name }) => name === "_since").flatMap(({ values }) => values);
+  if (first === undefined) return undefined;
+  const { prefix, start } = dateOf("_since", first);
+  if (more.length > 0 || prefix !== "eq")
+    throw invalidFields([{ path: "_since", message: "must be one instant such as 2026-01-28T09:30:00Z, without a prefix" }]);
+  return start;
+}
+
 function spanOf({ year, month, day, time }: Record<string, string | undefined>): { start: Date; end: Date } | undefined {
   const text = `${year}-${month ?? "01"}-${day ?? "01"}`;
   const zoned = time === undefined ? "T00:00Z" : /[Z+-]/.test(time.slice(1)) ? time : `${time}Z`;
@@ -211,7 +222,7 @@ export const describeSearch = (definitions: Definitions): SearchParam[] =>
  * @param shared those that are the same for all resources and mean something here; by default all
  */
 export const describeParameters = (definitions: Definitions, shared = Object.keys(controls)) =>
-  [...Object.entries(definitions), ...shared.map((name): [string, Partial<Definition>] => [name, {}])].map(
+  [...Object.entries(definitions), ...shared.map((name): [string, Partial<Definition>] => [name, controls[name] ?? {}])].map(
     ([name, { type, documentation }]) => ({
       ...{ name, in: "query" as const },
       schema: { type: "string" as const, pattern: (controls[name] ?? (type === "date" ? datesFormat : textFormat)).pattern },

@@ -3,7 +3,7 @@ import type { Queries } from "@pm/kit/postgres/transaction";
 import { LRUCache } from "lru-cache";
 import type { Viewer } from "../database.ts";
 import { visible } from "../patients/access-store.ts";
-import { type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
+import { accountColumn, type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
 import type { IdentifierKey, Patient } from "../tables.ts";
 
 /** A key that more patients share is used only together with another such key. */
@@ -108,7 +108,7 @@ const readStatement = {
     with asked as materialized (
       select * from json_to_recordset($1) as a(actor text, sees_all boolean, principals text[], ids uuid[])
     )
-    select a.actor, ${patientColumns}, null as account_id
+    select a.actor, ${patientColumns}, ${accountColumn}
     from asked a cross join unnest(a.ids) as candidate(id)
     cross join lateral (select * from patients where id = candidate.id offset 0) p
     where p.deleted_at is null and ${visible("p", "a")}`,

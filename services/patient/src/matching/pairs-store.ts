@@ -4,7 +4,7 @@ import type { Queries } from "@pm/kit/postgres/transaction";
 import { type RawBuilder, sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
 import type { Access } from "../patients/access-store.ts";
-import { type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
+import { accountColumn, type PatientRow, patientColumns, toPatient } from "../patients/store.ts";
 import type { Grade, PairState, Patient } from "../tables.ts";
 
 export type Pair = { id: string; score: number; grade: Grade; state: PairState; patients: [Patient, Patient] };
@@ -43,7 +43,7 @@ function bothVisible(state: PairState, access: Access): RawBuilder<unknown> {
 type PairRow = PatientRow & { pair_id: string; score: number; grade: Grade; state_of_pair: PairState };
 
 /** Two rows of patients for each pair. */
-const withPatients = sql`select page.id as pair_id, page.score, page.grade, page.state as state_of_pair, ${sql.raw(patientColumns)}, null as account_id
+const withPatients = sql`select page.id as pair_id, page.score, page.grade, page.state as state_of_pair, ${sql.raw(`${patientColumns}, ${accountColumn}`)}
   from page cross join lateral (select * from patients p where p.id in (page.first_id, page.second_id) order by p.id offset 0) p
   order by page.score desc, page.id desc, p.id`;
 

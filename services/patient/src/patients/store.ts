@@ -21,6 +21,9 @@ export const patientColumns = `p.id, p.version, ${recordColumns}, p.created_at, 
 /** The records that lead to a patient `p`. Few do, and an index has only those. */
 export const replacesColumn = "array(select id from patients m where m.merged_into = p.id order by id) as replaces";
 
+/** The billing account of a patient `p`, null until billing has opened it. */
+export const accountColumn = "(select account_id from patient_billing where patient_id = p.id) as account_id";
+
 /**
  * Looks each patient up in the primary key. The laterals have an `offset 0`, because without fresh statistics Postgres
  * reads the whole table rather than look up a hundred ids.
