@@ -70,8 +70,7 @@ export function createFhirApp({ publicUrl, patientUrl, billingUrl, authUrl, anal
   };
   const capabilities = [patientCapability, ...readables.map(describe)];
   registerConformance(rest, { base, capabilities, operations: [matchOperation, everythingOperation, ...exportOperations], auth });
-  const servedTypes = capabilities.map(({ type }) => type);
-  registerExports(rest, { base, servedTypes, exports: createExports(patient, createAskStream(patientUrl), auth) });
+  registerExports(rest, { base, exports: createExports(patient, createAskStream(patientUrl), auth) });
   registerHistory(rest, { base, history: createHistory(patients) });
   const referring = { provenanceOf: provenance.ofPatients, contactsOf: toRelatedPeople };
   registerPatientSearch(rest, { base, search: createPatientSearch(patients, base, referring) });

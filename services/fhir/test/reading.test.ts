@@ -34,13 +34,13 @@ test("who made a version is read by one call, however many versions there are", 
   for (const id of [`${survivor}-5001`, survivor, "3"]) await expect(read(call, id)).rejects.toMatchObject({ code: "not_found" });
 });
 
-test("more users than auth names at once are refused, and none is dropped", async () => {
+test("more users than a search takes are refused, and none is dropped", async () => {
   const auth: Ask = async (_, __, ___, { query } = {}) => ({
     items: (query?.get("ids") ?? "").split(",").map((id) => ({ id, name: "Florence" })),
   });
   const { search, definitions } = createPractitioners({ asks: { auth } });
   const idsOf = (count: number) => Array.from({ length: count }, (_, at) => `0193b3f0-8c1a-7b6e-9d2f-${String(at).padStart(12, "0")}`);
-  const find = (count: number) => search(call, readSearch([["_id", idsOf(count).join(",")]], definitions, "lenient"));
+  const find = async (count: number) => search(call, readSearch([["_id", idsOf(count).join(",")]], definitions, "lenient"));
   expect((await find(200)).matches).toHaveLength(200);
   await expect(find(201)).rejects.toMatchObject({ code: "invalid_argument", options: { errors: [{ path: "_id" }] } });
 });

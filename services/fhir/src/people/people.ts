@@ -1,12 +1,9 @@
 /** Users as Practitioners and teams as Groups: what entries, versions and shares refer to. */
-import { AppError, invalidFields } from "@pm/kit/errors";
+import { AppError } from "@pm/kit/errors";
 import type { Ask, Call } from "../protocol/calls.ts";
 import { idsOf, requireOne, uuidOf } from "../protocol/criteria.ts";
 import { nothing, readable, unlessAbsent } from "../protocol/readable.ts";
 import { type Person, type Team, toGroup, toPractitioner } from "./mapping.ts";
-
-/** The most that auth names at once. */
-const maxPeople = 200;
 
 export function createPractitioners({ asks }: { asks: { auth: Ask } }) {
   async function named(call: Call, ids: string[]): Promise<Person[]> {
@@ -30,7 +27,6 @@ export function createPractitioners({ asks }: { asks: { auth: Ask } }) {
     async search(call, search) {
       requireOne(search, "_id");
       const ids = idsOf(search) ?? [];
-      if (ids.length > maxPeople) throw invalidFields([{ path: "_id", message: `takes at most ${maxPeople} ids at once` }]);
       return ids.length === 0 ? nothing : { matches: (await named(call, ids)).map(toPractitioner) };
     },
   });
