@@ -25,7 +25,7 @@ const envoy = (name: string, more = "") =>
   `envoy_http_downstream_rq_${name}${service("gateway", `,envoy_http_conn_manager_prefix="public"${more}`)}`;
 const revocation = (le: string) => `revocation_lag_seconds_bucket${service("billing", `,le="${le}"`)}`;
 const outbox = `outbox_pending${service("patient")}`;
-const erasures = `erasures_failing${service("patient")}`;
+const erasures = `erasures_waiting_seconds${service("patient")}`;
 const deadLetters = `consumer_dead_letters_waiting${service("analytics", ',group="analytics"')}`;
 const ledgerPassed = `check_passed${service("billing", ',check="ledger"')}`;
 const overdue = (pod: number) => `reconciliation_overdue_seconds${service("analytics", `,pod="analytics-${pod}"`)}`;
@@ -111,7 +111,9 @@ export const cases: Record<string, Case[]> = {
     },
   ],
   DeadLettersWaiting: [{ at: "2m", labels: { group: "analytics" }, fires: { [deadLetters]: "1x5" }, silent: { [deadLetters]: "0x5" } }],
-  ErasuresFailing: [{ at: "70m", labels: { service: "patient" }, fires: { [erasures]: "1x80" }, silent: { [erasures]: "1x50 0x30" } }],
+  ErasuresWaiting: [
+    { at: "70m", labels: { service: "patient" }, fires: { [erasures]: "0+60x80" }, silent: { [erasures]: "0+60x55 0x25" } },
+  ],
   RevocationsSlow: [
     {
       at: "15m",

@@ -69,23 +69,28 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Where a component's pods may run: where the values allow it, spread over nodes and zones. */}}
-{{- define "pm.scheduling" -}}
-{{- with .root.Values.nodeSelector }}
+{{/* Where any pod may run, how urgent it is, and who lets it pull its image. */}}
+{{- define "pm.placement" -}}
+{{- with .Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .root.Values.tolerations }}
+{{- with .Values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .root.Values.priorityClassName }}
+{{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with .root.Values.image.pullSecrets }}
+{{- with .Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}
   {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* The placement of a component's pods, spread over nodes and zones. */}}
+{{- define "pm.scheduling" -}}
+{{- include "pm.placement" .root }}
 topologySpreadConstraints:
   {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - topologyKey: {{ . }}
@@ -121,18 +126,7 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 restartPolicy: {{ .restart | default "OnFailure" }}
 securityContext: {{- include "pm.podSecurity" . | nindent 2 }}
-{{- with .root.Values.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.image.pullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
-{{- end }}
+{{- include "pm.placement" .root }}
 {{- end }}
 
 {{/* The volume with Postgres' CA and the password of a role: pm.databaseVolume (dict "root" $ "role" "patient-owner") */}}

@@ -102,7 +102,7 @@ function fromJson(text: string): SinkSpan[] {
 
 type Field = { number: number; bytes: Uint8Array; number64: bigint };
 
-/** The fields of a message, without a description of it: opentelemetry/proto/trace/v1/trace.proto says what they are. */
+/** The fields of a message, without a description of it: opentelemetry/proto/trace/v1/trace.proto describes them. */
 function fieldsOf(bytes: Uint8Array): Field[] {
   const reader = new BinaryReader(bytes);
   const fields: Field[] = [];

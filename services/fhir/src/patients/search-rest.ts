@@ -5,7 +5,7 @@ import { errorAnswers } from "@pm/kit/http/schemas";
 import { searchset } from "../protocol/bundle.ts";
 import { callOf } from "../protocol/calls.ts";
 import { preferencesOf } from "../protocol/conditions.ts";
-import { answerWith, BundleSchema, fhirAnswer, requireJson, root } from "../protocol/resource.ts";
+import { answerWith, BundleSchema, fhirAnswer, queryOf, requireJson, root } from "../protocol/resource.ts";
 import { describeParameters, readSearch } from "../protocol/search-parameters.ts";
 import { tags } from "./rest.ts";
 import { type createPatientSearch, patientSearch } from "./search.ts";
@@ -52,7 +52,6 @@ export function registerPatientSearch(
     const bundle = searchset(base, `${base}/Patient`, asked, { ...found, isCarried: isForm });
     return answerWith(c, { ...bundle, ...(lastUpdated !== undefined && { meta: { lastUpdated } }) });
   }
-  const queryOf = (c: RestContext) => new URL(c.req.url).searchParams;
 
   operation(searchPatients, (c) => {
     requireJson(c);

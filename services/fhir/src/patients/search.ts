@@ -1,6 +1,7 @@
 /** The search parameters of Patient, and the search of patient-service that each is (`POST /patients:search`). */
-import { invalidFields } from "@pm/kit/errors";
+import { AppError, invalidFields } from "@pm/kit/errors";
 import type * as fhir from "fhir/r4.js";
+import { tooLongToPage } from "../protocol/bundle.ts";
 import type { Call } from "../protocol/calls.ts";
 import {
   type Criterion,
@@ -28,7 +29,7 @@ type Query = {
   limit: number;
   cursor?: string;
   carry?: true;
-  count?: "exact";
+  count?: "exact" | "none";
 };
 
 const text = { type: "string", modifiers: ["exact", "contains"] } as const;
@@ -231,8 +232,22 @@ export type FoundPatients = {
   lastUpdated: string | undefined;
 };
 
+/**
+ * An error of patient-service in the words of the search: it names conditions by their places, and the cursor of a form
+ * `where`.
+ */
+function inSearch(error: unknown, names: string[]): unknown {
+  if (!(error instanceof AppError) || !error.options.errors) return error;
+  if (error.options.reason === "TOO_LONG_TO_CARRY") return tooLongToPage();
+  const errors = error.options.errors.map(({ path, message }) => {
+    const [, place] = /^where\.(\d+)/.exec(path) ?? [];
+    return { path: names[Number(place)] ?? path, message };
+  });
+  return new AppError(error.code, errors.map((one) => `${one.path}: ${one.message}`).join("; "), { ...error.options, errors });
+}
+
 /** A search for patients in no state finds nobody. */
-const asked = (where: Condition[], states: State[]): Pick<Query, "where" | "states"> =>
+const scopeOf = (where: Condition[], states: State[]): Pick<Query, "where" | "states"> =>
   states.length > 0 ? { where, states } : { where: [...where, nobody], states: ["living"] };
 
 /** @param base the URL of this API, as clients call it */
@@ -262,13 +277,14 @@ export function createPatientSearch(patients: Patients, base: string, { provenan
     const { criteria, count, cursor, total: wanted } = search;
     const isCount = search.summary === "count" || count === 0;
     const states = statesOf(criteria);
-    const where = criteria.flatMap((criterion) => conditionsOf(criterion, base));
+    const asked = criteria.flatMap((criterion) => conditionsOf(criterion, base).map((condition) => ({ ...criterion, condition })));
+    const where = asked.map(({ condition }) => condition);
     const [sort, updatedAfter] = [sortOf(search), startOf(where)];
     const others = search.include.filter((one) => one !== link && one !== `${link}:Patient`).map((one) => `_include=${one}`);
     const backwards = search.revinclude.filter((one) => one !== provenance && one !== relatedPerson).map((one) => `_revinclude=${one}`);
     ignoreOrRefuse(search, [...others, ...backwards]);
     // A cursor of a form carries these, and stands alone.
-    const conditions = criteria.length > 0 || cursor === undefined ? asked(where, states) : {};
+    const conditions = criteria.length > 0 || cursor === undefined ? scopeOf(where, states) : {};
     const query: Query = {
       ...conditions,
       limit: isCount ? 1 : count,
@@ -276,9 +292,11 @@ export function createPatientSearch(patients: Patients, base: string, { provenan
       ...(updatedAfter !== undefined && { updatedAfter }),
       ...(sort !== undefined && { sort }),
       ...(cursor !== undefined && { cursor }),
-      ...((isCount || wanted === "accurate") && { count: "exact" }),
+      ...(isCount || wanted === "accurate" ? { count: "exact" } : wanted !== "estimate" && { count: "none" }),
     };
-    const page = await patients.search(call, query);
+    const page = await patients.search(call, query).catch((error: unknown) => {
+      throw inSearch(error, asked.map(({ name }) => name)); // biome-ignore format: one thing
+    });
     const matches = isCount ? [] : page.items.map(toFhir);
     const isWhole = cursor === undefined && page.nextCursor === undefined;
     const total = page.total ?? (isWhole ? page.items.length : wanted === "estimate" ? page.totalEstimate : undefined);
