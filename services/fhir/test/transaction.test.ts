@@ -24,10 +24,10 @@ test("a hundred updates, by ids and by identifiers, read their patients in two r
     asked.push(route);
     if (route === "/patients:batch") {
       written = (body as { operations: Operation[] }).operations;
-      return Response.json({ results: written.map((_operation, at) => ({ status: 200, id: idOf(at), version: 2, patient: stored(at) })) });
+      return { results: written.map((_operation, at) => ({ status: 200, id: idOf(at), version: 2, patient: stored(at) })) };
     }
     const [{ anyOf }] = (body as { where: [{ anyOf: string[] }] }).where;
-    return Response.json({ items: anyOf.map((text) => stored(Number(text.split(/[|-]/).at(-1)))) });
+    return { items: anyOf.map((text) => stored(Number(text.split(/[|-]/).at(-1)))) };
   };
   const patients = createPatients(ask);
   const { write } = createTransactions({ base: "https://clinic.example", patients, rules: createPatientRules(patients) });
