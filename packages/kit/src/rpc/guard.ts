@@ -18,6 +18,7 @@ import { faultOfText } from "../plain-text.ts";
 import type { RequestContext } from "../request-context.ts";
 import { runWith } from "../telemetry/active.ts";
 import { endRequest, type RequestTrace, startRequest } from "../telemetry/tracing.ts";
+import { messageOf, undecodableJson } from "./messages.ts";
 
 /** Who calls. Health checks and reflection have no caller. */
 export const callerKey = createContextKey<Caller | undefined>(undefined, { description: "caller" });
@@ -179,19 +180,11 @@ async function* reportAtEnd(messages: AsyncIterable<Message>, signal: AbortSigna
 
 const validator = createValidator();
 
-/** What protovalidate says of the patterns in proto files, and what they mean. */
-const patterns = new Map(
-  Object.entries({
-    "^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "must be a date such as 2026-05-12",
-    "^[A-Z]{3}$": "must be a currency code of ISO 4217, such as EUR",
-  }).map(([pattern, meaning]) => [`does not match regex pattern \`${pattern}\``, meaning]),
-);
-
 function validate(schema: DescMessage, message: Message): void {
   const result = validator.validate(schema, message);
   if (result.kind === "error") throw result.error;
   const violations = result.kind === "invalid" ? result.violations : [];
-  const errors = violations.map(({ field, message: told }) => ({ path: pathToString(field), message: patterns.get(told) ?? told }));
+  const errors = violations.map((violation) => ({ path: pathToString(violation.field), message: messageOf(violation) }));
   errors.push(...faultsOfTexts(schema, message, ""));
   if (errors.length > 0) throw invalidFields(errors);
 }
@@ -225,19 +218,6 @@ async function* validateEach(schema: DescMessage, messages: AsyncIterable<Messag
   }
 }
 
-/** What protobuf says of a field in JSON that the message does not have. It names the field without its path. */
-const unknownField = /^cannot decode message (\S+) from JSON: key "(.*)" is unknown$/s;
-
-/** What it says of a field whose value has another type, such as "expected bigint (int64): 12.5 out of range". */
-const unreadableField = /^cannot decode field (\S+)\.(\w+) from JSON: .*?expected (\w+)(?: \((\w+)\))?/s;
-const types: Record<string, string> = {
-  string: "a text",
-  boolean: "true or false",
-  Array: "a list",
-  int32: "a whole number of at most 32 bits",
-  int64: "a whole number of at most 64 bits",
-};
-
 /** Errors that Connect raises itself (an unreadable message, a deadline, too many bytes) are for the caller to read. */
 function fromConnect(error: ConnectError, typeName: string): AppError {
   if (error.cause instanceof AppError) return error.cause;
@@ -247,11 +227,8 @@ function fromConnect(error: ConnectError, typeName: string): AppError {
     const message = isText ? "A text of the message is not UTF-8; send text as UTF-8." : `The message cannot be read as a ${typeName}.`;
     return new AppError("invalid_argument", message, { cause: error });
   }
-  const [, type, field] = unknownField.exec(error.rawMessage) ?? [];
-  if (field !== undefined) return invalidFields([{ path: field, message: `is not a known field of ${type}; check its spelling` }]);
-  const [, owner, unreadable, expected = "", exact = expected] = unreadableField.exec(error.rawMessage) ?? [];
-  if (unreadable !== undefined && types[exact])
-    return invalidFields([{ path: unreadable, message: `must be ${types[exact]} (a field of ${owner})` }]);
+  const undecodable = undecodableJson(error.rawMessage);
+  if (undecodable) return undecodable;
   const code = codesOfConnect.get(error.code);
   return code ? new AppError(code, error.rawMessage, { cause: error }) : toAppError(error);
 }

@@ -284,12 +284,12 @@ test("a field that a message does not have is refused by its name, in the JSON o
 });
 
 test("a value of another type is refused by the name of its field, in plain words", async () => {
-  const whole = "must be a whole number of at most 64 bits (a field of common.v1.Money)";
+  const whole = "must be a whole number in the range of its type";
   for (const [body, field, description] of [
     ['{"amount":{"minorUnits":12.5}}', "minor_units", whole],
     ['{"amount":{"minorUnits":"many"}}', "minor_units", whole],
-    ['{"tax":{"rateBasisPoints":1.5}}', "rate_basis_points", "must be a whole number of at most 32 bits (a field of billing.v1.ChargeTax)"],
-    ['{"description":5}', "description", "must be a text (a field of billing.v1.CreateChargeRequest)"],
+    ['{"tax":{"rateBasisPoints":1.5}}', "rate_basis_points", whole],
+    ['{"description":5}', "description", "must be a text"],
   ] as const) {
     const { status, text } = await post("application/json", body, {}, "CreateCharge");
     const { code, message: told, details } = JSON.parse(text) as { code: string; message: string; details: { debug?: unknown }[] };
@@ -305,8 +305,8 @@ test("a text that has not the form of a date or a currency is told what is expec
   });
   const { details } = JSON.parse((await post("application/json", body, {}, "CreateCharge")).text) as { details: { debug?: unknown }[] };
   const fieldViolations = [
-    { field: "amount.currency_code", description: "must be a currency code of ISO 4217, such as EUR" },
-    { field: "service_date", description: "must be a date such as 2026-05-12" },
+    { field: "amount.currency_code", description: "must be a currency of ISO 4217, such as EUR" },
+    { field: "service_date", description: "must be a date as YYYY-MM-DD" },
   ];
   expect(details).toContainEqual(expect.objectContaining({ debug: { fieldViolations } }));
 });

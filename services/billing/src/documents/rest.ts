@@ -152,9 +152,8 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
       ...(format !== "json" && { "content-disposition": `inline; filename="${document.fileName}.${format}"` }),
       ...(format === "html" && { "content-security-policy": contentSecurityPolicy }),
     };
-    const { signal } = c.get("streaming");
     if (format === "pdf") return c.body(ReadableStream.from(await pdfPool.render(document, now())), 200, headers);
-    return c.body(textStream(format === "json" ? json() : toHtml(document), signal), 200, headers);
+    return c.body(textStream(c, format === "json" ? json() : toHtml(document)), 200, headers);
   }
 
   const streams = { streams: true };

@@ -107,7 +107,6 @@ export function registerBooks({ operation }: RestApp, { books, concealed, audit,
     exportJournal,
     async (c) => {
       const { from, to, format } = c.req.valid("query");
-      const { signal } = c.get("streaming");
       const entry = { ...requestContext(c), action: "journal.exported", subject: "journal", details: { from, to, format } };
       const caller = c.get("caller");
       const lines = books.journal({ from, to }, format, async (accountIds) => {
@@ -115,7 +114,7 @@ export function registerBooks({ operation }: RestApp, { books, concealed, audit,
         return { concealed: await concealed(caller, accountIds) };
       });
       await audit.record(entry);
-      return c.body(textStream(lines, signal), 200, fileHeaders(`journal-${from}-${to}`, format));
+      return c.body(textStream(c, lines), 200, fileHeaders(`journal-${from}-${to}`, format));
     },
     { streams: true },
   );
