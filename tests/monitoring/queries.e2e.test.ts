@@ -203,8 +203,8 @@ test("whatever ids, paths and methods people send, no label has more values for 
   const texts = after.map(({ labels }) => JSON.stringify(labels).toLowerCase());
   expect([...ids].filter((id) => texts.some((text) => text.includes(id)))).toEqual([]);
   // Series are not compared, because other work adds some meanwhile: Envoy shows a histogram from its first value on,
-  // such as when a busy Prometheus closes a connection for the first time. That gives a label one value, with all buckets.
-  // A label that takes what people send has one more with every round.
+  // such as when a busy Prometheus closes a connection for the first time. That gives a label one value, with all
+  // buckets. A label that takes what people send has one more with every round.
   const grown = [...countValues(after)].filter(([label, count]) => count - (counted.get(label) ?? 0) >= rounds / 5);
   expect(grown).toEqual([]);
   expect(before.length).toBeLessThan(15_000);
