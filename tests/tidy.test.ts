@@ -159,6 +159,23 @@ test("a database is called db, and an open transaction tx", () => {
   expect(sources.filter((file) => other.test(text.get(file) ?? ""))).toEqual([]);
 });
 
+test("comments and documents have at most 120 columns", () => {
+  const isLongComment = (line: string) => line.length > 120 && /^\s*(\/\/|\/?\*) /.test(line) && !line.includes("biome-ignore");
+  // Tables, commands and what is generated from a proto file or a chart have lines as long as they need.
+  const prose = (document: string) => document.replace(/^( *)```[\s\S]*?^\1```|^ *\|.*$|^<!-- Made from[\s\S]*/gm, "");
+  const wrong = [
+    ...sources.filter((file) => text.get(file)?.split("\n").some(isLongComment)),
+    ...tracked
+      .filter((file) => file.endsWith(".md") && !file.startsWith("charts/"))
+      .filter((file) =>
+        prose(readFileSync(join(root, file), "utf8"))
+          .split("\n")
+          .some((line) => line.length > 120),
+      ),
+  ];
+  expect(wrong).toEqual([]);
+});
+
 test("nothing is left for later", () => {
   const marker = new RegExp(`\\b(${["TO" + "DO", "FIX" + "ME", "X".repeat(3)].join("|")})\\b`);
   expect(sources.filter((file) => marker.test(text.get(file) ?? ""))).toEqual([]);

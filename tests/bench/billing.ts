@@ -75,7 +75,7 @@ export const rows: Rows = async ({ platform, baselines, token }) => {
       prepare: openAccounts,
       request: (_, i) => charge(account(i)),
       baseline: baselines.insert,
-      aims: { maxCpu: 9 },
+      aims: { maxCpu: 12 },
     },
     { name: "RecordPayment", prepare: openAccounts, request: (_, i) => pay(account(i)) },
     {

@@ -5,21 +5,23 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { createServiceTokens } from "@pm/kit/auth/service-tokens";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { query } from "@pm/stack/native/postgres";
+import { personAt } from "../seed/people.ts";
 import type { Rows } from "./context.ts";
 import type { Row } from "./measure.ts";
 
 const run = randomUUID().slice(0, 8);
 
-let people = 0;
+/** The people with smaller numbers are those of imports and of the million. Nobody is registered twice. */
+let people = 5_000_000;
 
+/**
+ * Somebody whose name, address and day of birth hardly anybody else has. Five thousand people of one name and one
+ * address would be 25,000 pairs that the job must compare, and that no clinic has.
+ */
 function person() {
-  const iteration = people++;
-  return {
-    name: `Bench Person ${iteration}`,
-    email: `bench-${run}-${iteration}@example.com`,
-    address: "1 Main Street, Springfield",
-    dateOfBirth: `${1930 + (iteration % 90)}-0${1 + (iteration % 9)}-1${iteration % 10}`,
-  };
+  const number = people++;
+  const { name, address, dateOfBirth } = personAt(number, 10_000_000).record;
+  return { name, email: `bench-${run}-${number}@example.com`, address: address.text, dateOfBirth };
 }
 
 export const rows: Rows = async ({ platform, baselines, http, token }) => {

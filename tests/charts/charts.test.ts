@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { unpinned, violations } from "./policy.ts";
+import { podsOf, unpinned, violations } from "./policy.ts";
 import { renderReadme } from "./readme.ts";
 import { chart, kubernetesVersion, type Manifest, parse, programs, renderChart, renderKustomization, root, run, whyNot } from "./render.ts";
 import { schemaLocations } from "./schemas.ts";
@@ -244,6 +244,29 @@ describe.skipIf(whyNot("helm"))("the chart", options(whyNot("helm")), () => {
     expect(hsts.exec(config("gateway")["envoy.yaml"] ?? "")?.[1]).toBe("max-age=31536000; includeSubDomains");
     for (const settings of [["publicUrl=http://localhost:4004"], ["publicUrl=https://a.example", "gateway.hstsSeconds=0"]])
       expect(hsts.exec(renderChart([], settings))?.[1], settings.join()).toBe("");
+  });
+
+  test("every pod runs where the values want pods, with their labels: those of Jobs and of helm test too", () => {
+    const pods = podsOf(parse(renderChart(renders.everything)));
+    const placed = {
+      nodeSelector: { "kubernetes.io/arch": "amd64" },
+      tolerations: [{ key: "dedicated", operator: "Exists", effect: "NoSchedule" }],
+      priorityClassName: "high",
+      imagePullSecrets: [{ name: "pull" }],
+    };
+    expect(new Set(pods.map(({ kind }) => kind))).toEqual(new Set(["Deployment", "Job", "CronJob", "Pod"]));
+    for (const { owner, labels, annotations, spec } of pods) {
+      expect(spec, owner).toMatchObject(placed);
+      expect(labels, owner).toMatchObject({ team: "blue" });
+      expect(annotations, owner).toMatchObject({ "example.com/note": "yes" });
+    }
+  });
+
+  test("another tag of the services' images does not replace the gateway, whose image is another", () => {
+    const gateway = (tag: string) =>
+      parse(renderChart([], [`image.tag=${tag}`])).find(({ kind, metadata }) => kind === "Deployment" && metadata.name === "gateway");
+    expect(gateway("1.0.0")?.spec?.template).toBeDefined();
+    expect(gateway("1.0.0")?.spec?.template).toEqual(gateway("1.0.1")?.spec?.template);
   });
 
   test("names every object by the prefix", () => {

@@ -21,7 +21,8 @@ type PodSpec = {
   securityContext?: { runAsNonRoot?: boolean; runAsUser?: number; runAsGroup?: number; seccompProfile?: { type?: string } };
   volumes?: Record<string, unknown>[];
 };
-type Pod = { owner: string; kind: string; labels: Record<string, string>; spec: PodSpec };
+type Metadata = { labels?: Record<string, string>; annotations?: Record<string, string> };
+type Pod = { owner: string; kind: string; spec: PodSpec } & Required<Metadata>;
 
 /** Images that are not pinned by their digest: a tag can be given to another image later. */
 export function unpinned(manifests: Manifest[]): string[] {
@@ -30,17 +31,14 @@ export function unpinned(manifests: Manifest[]): string[] {
 }
 
 /** The pods of the workloads in the manifests. */
-function podsOf(manifests: Manifest[]): Pod[] {
+export function podsOf(manifests: Manifest[]): Pod[] {
   return manifests.flatMap((manifest) => {
-    const owner = `${manifest.kind} ${manifest.metadata.name}`;
-    if (manifest.kind === "Pod") {
-      return [{ owner, kind: manifest.kind, labels: manifest.metadata.labels ?? {}, spec: manifest.spec as unknown as PodSpec }];
-    }
+    const { kind } = manifest;
     // A CronJob has the template of a Job in it.
-    const { spec } = (manifest.spec?.jobTemplate ?? manifest) as Pick<Manifest, "spec">;
-    const template = spec?.template as { metadata?: { labels?: Record<string, string> }; spec?: PodSpec } | undefined;
-    if (!template?.spec?.containers) return [];
-    return [{ owner, kind: manifest.kind, labels: template.metadata?.labels ?? {}, spec: template.spec }];
+    const { spec: outer } = (manifest.spec?.jobTemplate ?? manifest) as Pick<Manifest, "spec">;
+    const { metadata, spec } = ((kind === "Pod" ? manifest : outer?.template) ?? {}) as { metadata?: Metadata; spec?: PodSpec };
+    if (!spec?.containers) return [];
+    return [{ owner: `${kind} ${manifest.metadata.name}`, kind, labels: {}, annotations: {}, ...metadata, spec }];
   });
 }
 

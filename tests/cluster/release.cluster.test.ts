@@ -274,8 +274,7 @@ describe.skipIf(reason !== undefined)("a release", { meta }, () => {
 
   step("leaves nothing behind but the kept Secret when it is uninstalled", async () => {
     await uninstall(namespace);
-    const kinds =
-      "deployments,replicasets,pods,services,jobs,configmaps,serviceaccounts,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers,ingresses,secrets";
+    const kinds = (await run("kubectl", "api-resources", "--namespaced", "--verbs=list", "-o", "name")).trim().replaceAll("\n", ",");
     const left = async () =>
       (await run("kubectl", "-n", namespace, "get", kinds, "-l", "app.kubernetes.io/instance=pms", "-o", "name")).trim().split("\n");
     await until("only the Secret is left", 90, async () => (await left()).join() === "secret/patient-management");

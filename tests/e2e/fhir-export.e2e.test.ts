@@ -107,6 +107,7 @@ test("what is wrong or not supported is refused by name, and ignored if the call
   const ask = (query: string, headers: Record<string, string> = asynchronously) => user.get(`/fhir/R4/Patient/$export${query}`, headers);
   for (const [query, name] of [
     ["?_type=Patient,Observation", "_type"],
+    ["?_type=Patient&_type=RelatedPerson", "_type"],
     ["?_outputFormat=text/csv", "_outputFormat"],
     ["?_since=yesterday", "_since"],
     ["?_typeFilter=Patient%3Factive%3Dtrue", "_typeFilter"],

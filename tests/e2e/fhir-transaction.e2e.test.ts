@@ -1,8 +1,8 @@
 /** Transactions through the gateway: all of the requests are done, or none. */
 import * as fc from "fast-check";
-import type { Bundle, OperationOutcome, Patient } from "fhir/r4.js";
+import type { Bundle, CapabilityStatement, OperationOutcome, Patient } from "fhir/r4.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { admin, platform, startWithAdmin, stopPlatform } from "./admin.ts";
+import { admin, startWithAdmin, stopPlatform } from "./admin.ts";
 import { fhirPatient as patient } from "./client.ts";
 
 beforeAll(startWithAdmin);
@@ -46,6 +46,8 @@ const setGender = [{ op: "add", path: "/gender", value: "female" }];
 const countOf = async (value: string) => ((await admin.send("GET", `/fhir/R4/Patient?${by({ value })}`)).body as Bundle).total;
 
 test("writes are done together and reads after them, with the answers in the order of the requests", async () => {
+  // Through a port-forward, the gateway is at another address than the one that answers name.
+  const { implementation } = (await admin.get("/fhir/R4/metadata")).body as CapabilityStatement;
   const [moved, known, absent] = [identifier(), identifier(), identifier()];
   const [changes, goes, there, replaced] = [
     await create(),
@@ -72,7 +74,7 @@ test("writes are done together and reads after them, with the answers in the ord
   expect(first?.resource).toMatchObject({ gender: "female", meta: { versionId: "2" } });
   expect(patched?.response).toEqual({
     ...{ status: "200 OK", etag: 'W/"2"', lastModified: expect.any(String) },
-    location: `${platform.gatewayUrl}/fhir/R4/Patient/${changes.id}/_history/2`,
+    location: `${implementation?.url}/Patient/${changes.id}/_history/2`,
   });
   expect(made?.resource).toMatchObject({ name: [{ family: "Created" }] });
   expect(found?.resource).toMatchObject({ id: there.id, name: [{ family: "Before" }] });
@@ -107,7 +109,7 @@ test("a request that cannot be done is named, and nothing is done", async () => 
     [post(patient("Wrong", { identifier: [taken] })), 409, ".resource.identifier"],
     [post({ resourceType: "Observation" }), 422, ".resource"],
     [{ resource: { resourceType: "Observation" }, request: { method: "POST", url: "Observation" } }, 422, ".request.url"],
-    [put(`Patient/${nobody}`, patient("Nobody", { id: nobody })), 404, ""],
+    [put(`Patient/${nobody}`, patient("Nobody", { id: nobody })), 405, ""],
     [put(`Patient/${gone.id}`, patient("Gone", { id: gone.id })), 410, ""],
     [put(`Patient/${holder.id}`, patient("Other", { id: nobody })), 400, ".resource.id"],
     [put(`Patient/${holder.id}`, patient("Late", { id: holder.id }), { ifMatch: 'W/"9"' }), 412, ""],
@@ -117,8 +119,8 @@ test("a request that cannot be done is named, and nothing is done", async () => 
     [patch(`Patient/${holder.id}`, [{ op: "test", path: "/gender", value: "other" }]), 422, ""],
     [patch(`Patient/${holder.id}`, "none"), 422, ".resource"],
     [remove(`Patient/${nobody}`), 404, ""],
-    [remove(`Patient/${gone.id}`), 410, ""],
-    [remove(`Patient?${by({ value: nobody })}`), 404, ""],
+    [remove(`Patient/${gone.id}`, { ifMatch: 'W/"1"' }), 412, ""],
+    [remove(`Patient?${by({ value: nobody })}`, { ifMatch: 'W/"1"' }), 412, ""],
     [remove(`Patient/${holder.id}`, { ifMatch: 'W/"7"' }), 412, ""],
     [remove(url), 422, ".request.url"],
     [{ request: { method: "GET", url: "Patient/$export" } }, 422, ".request.url"],
@@ -135,6 +137,32 @@ test("a request that cannot be done is named, and nothing is done", async () => 
   }
   expect((await read(one.id)).body.meta?.versionId).toBe("1");
   expect((await transact(Array(101).fill({ request: { method: "GET", url } }))).status).toBe(400);
+});
+
+test("deleting again changes nothing, by id and by identifier: in a transaction, in a batch and alone", async () => {
+  const known = identifier();
+  const gone = await create({ identifier: [known] });
+  await admin.send("DELETE", `/fhir/R4/Patient/${gone.id}`);
+  for (const url of [`Patient/${gone.id}`, `Patient?${by(known)}`]) {
+    for (const type of ["transaction", "batch"]) {
+      const entry = [remove(url), post(patient("Beside"))];
+      const { status, body } = await admin.send("POST", "/fhir/R4", { resourceType: "Bundle", type, entry }, fhir);
+      const statuses = ((body as Bundle).entry ?? []).map(({ response }) => response?.status);
+      expect([url, type, status, statuses]).toEqual([url, type, 200, ["204 No Content", "201 Created"]]);
+    }
+    expect((await admin.send("DELETE", `/fhir/R4/${url}`)).status).toBe(204);
+  }
+  const stale = await admin.send("DELETE", `/fhir/R4/Patient?${by(known)}`, undefined, { "if-match": 'W/"1"' });
+  expect([stale.status, (await read(gone.id)).status]).toEqual([412, 410]);
+});
+
+test("of deletions at once by the same identifier, all are done", async () => {
+  const known = identifier();
+  const { id } = await create({ identifier: [known] });
+  const alone = Array.from({ length: 6 }, () => admin.send("DELETE", `/fhir/R4/Patient?${by(known)}`));
+  const together = Array.from({ length: 6 }, () => transact([remove(`Patient?${by(known)}`)]));
+  expect((await Promise.all([...alone, ...together])).map(({ status }) => status)).toEqual([...Array(6).fill(204), ...Array(6).fill(200)]);
+  expect((await read(id)).status).toBe(410);
 });
 
 test("two requests that concern the same patient are refused, and both are named", async () => {

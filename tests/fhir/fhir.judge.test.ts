@@ -156,8 +156,8 @@ describe.skipIf("skipped" in withoutHapi)("the FHIR service", { meta: withoutHap
     await signInAgain();
     const client = new FhirKitClient({ baseUrl: base, bearerToken: admin.token });
     expect(await client.capabilityStatement()).toMatchObject({ fhirVersion: "4.0.1" });
-    // It asks three addresses and takes the first answer. The CapabilityStatement is one of them and names no addresses: the
-    // extension for them asks for an address at which people authorize programs, and there is none.
+    // It asks three addresses and takes the first answer. The CapabilityStatement is one of them and names no
+    // addresses: the extension for them asks for an address at which people authorize programs, and there is none.
     const metadata = () => client.smartAuthMetadata();
     const named = { tokenUrl: new URL(`${platform.gatewayUrl}/auth/token`) };
     await vi.waitFor(async () => expect(await metadata()).toMatchObject(named), { timeout: 20_000, interval: 200 });

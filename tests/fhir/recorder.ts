@@ -48,7 +48,7 @@ export async function startRecorder(gatewayUrl: string): Promise<Recorder> {
   return recorder;
 }
 
-/** The resources in an answer: each line of NDJSON, or the whole body. The manifest of an export is plain JSON, and none. */
+/** The resources in an answer: each line of NDJSON, or the whole body. The manifest of an export is JSON, and none. */
 export const resourcesIn = ({ type, body }: Answer): string[] => {
   if (type.startsWith("application/fhir+ndjson")) return body.split("\n").filter((line) => line !== "");
   return type.startsWith("application/fhir+json") && body !== "" ? [body] : [];

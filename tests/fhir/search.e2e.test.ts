@@ -170,6 +170,27 @@ test("a client that polls by _lastUpdated gets what changed since", async () => 
   expect(await found("_lastUpdated=lt2020-01-01")).toEqual([]);
 });
 
+test("a form with many values pages to its end, or is refused at its first page", async () => {
+  const form = { "content-type": "application/x-www-form-urlencoded" };
+  const others = Array.from({ length: 190 }, () => randomUUID());
+  const search = (name: string, values: string[]) =>
+    client.send("POST", `${root}/_search`, new URLSearchParams({ [name]: values.join(","), _count: "1" }).toString(), form);
+  const seen: (string | undefined)[] = [];
+  let { status, body } = await search("_id", [...Object.values(ids).slice(0, 3), ...others]);
+  for (let next: string | undefined = ""; next !== undefined; ) {
+    expect(status).toBe(200);
+    const bundle = body as Bundle;
+    seen.push(...(bundle.entry ?? []).map(({ resource }) => resource?.id));
+    next = bundle.link?.find(({ relation }) => relation === "next")?.url;
+    if (next !== undefined) ({ status, body } = await client.send("GET", next.replace(platform.gatewayUrl, "")));
+  }
+  expect(seen.toSorted()).toEqual(Object.values(ids).slice(0, 3).toSorted());
+  const long = await search("address", ["springfield", "zürich", ...others.map((other) => `${other} ${randomUUID()} ${randomUUID()}`)]);
+  expect([long.status, (long.body as OperationOutcome).issue[0]?.details?.text]).toEqual([400, expect.stringMatching(/too long|link/)]);
+  const many = await search("_id", [...others, ...others]);
+  expect([many.status, (many.body as OperationOutcome).issue[0]?.details?.text]).toEqual([400, expect.stringMatching(/^_id: /)]);
+});
+
 test("merged records are found if they are asked for", async () => {
   const { body } = await client.send("POST", root, person("Twin", "King", "1985-12-10", {}));
   const { id } = body as Patient;

@@ -25,6 +25,10 @@ const envoy = (name: string, more = "") =>
   `envoy_http_downstream_rq_${name}${service("gateway", `,envoy_http_conn_manager_prefix="public"${more}`)}`;
 const revocation = (le: string) => `revocation_lag_seconds_bucket${service("billing", `,le="${le}"`)}`;
 const outbox = `outbox_pending${service("patient")}`;
+const erasures = `erasures_waiting_seconds${service("patient")}`;
+const deadLetters = `consumer_dead_letters_waiting${service("analytics", ',group="analytics"')}`;
+const ledgerPassed = `check_passed${service("billing", ',check="ledger"')}`;
+const overdue = (pod: number) => `reconciliation_overdue_seconds${service("analytics", `,pod="analytics-${pod}"`)}`;
 const lag = (partition: number) =>
   `consumer_lag_events${service("analytics", `,group="analytics",topic="patient.v1",partition="${partition}"`)}`;
 const endpoint = (name: string, cluster: string, more = "") =>
@@ -106,21 +110,9 @@ export const cases: Record<string, Case[]> = {
       silent: { [lag(0)]: "600x15", [lag(1)]: "400x15" },
     },
   ],
-  DeadLettersWaiting: [
-    {
-      at: "2m",
-      labels: { group: "analytics" },
-      fires: { [`consumer_dead_letters_waiting${service("analytics", ',group="analytics"')}`]: "1x5" },
-      silent: { [`consumer_dead_letters_waiting${service("analytics", ',group="analytics"')}`]: "0x5" },
-    },
-  ],
-  ErasuresFailing: [
-    {
-      at: "70m",
-      labels: { service: "patient" },
-      fires: { [`erasures_failing${service("patient")}`]: "1x80" },
-      silent: { [`erasures_failing${service("patient")}`]: "1x50 0x30" },
-    },
+  DeadLettersWaiting: [{ at: "2m", labels: { group: "analytics" }, fires: { [deadLetters]: "1x5" }, silent: { [deadLetters]: "0x5" } }],
+  ErasuresWaiting: [
+    { at: "70m", labels: { service: "patient" }, fires: { [erasures]: "0+60x80" }, silent: { [erasures]: "0+60x55 0x25" } },
   ],
   RevocationsSlow: [
     {
@@ -186,12 +178,19 @@ export const cases: Record<string, Case[]> = {
       silent: { [`reconciliation_findings${service("billing", ',kind="account_without_patient"')}`]: "1 0x5" },
     },
   ],
+  ReconciliationOverdue: [
+    {
+      ...{ at: "140m", labels: { service: "analytics" }, fires: { [overdue(0)]: "0+60x150" } },
+      // One replica compares, and the other one has not since it started.
+      silent: { [overdue(0)]: "0+60x150", [overdue(1)]: "0+60x100 0x50" },
+    },
+  ],
   CheckFailed: [
     {
       at: "1m",
       labels: { service: "billing", check: "ledger" },
-      fires: { [`check_passed${service("billing", ',check="ledger"')}`]: "0x5" },
-      silent: { [`check_passed${service("billing", ',check="ledger"')}`]: "1x5" },
+      fires: { [ledgerPassed]: "0x5" },
+      silent: { [ledgerPassed]: "1x5" },
     },
   ],
   CheckOverdue: [

@@ -69,23 +69,28 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Where a component's pods may run: where the values allow it, spread over nodes and zones. */}}
-{{- define "pm.scheduling" -}}
-{{- with .root.Values.nodeSelector }}
+{{/* Where any pod may run, how urgent it is, and who lets it pull its image. */}}
+{{- define "pm.placement" -}}
+{{- with .Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .root.Values.tolerations }}
+{{- with .Values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .root.Values.priorityClassName }}
+{{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with .root.Values.image.pullSecrets }}
+{{- with .Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}
   {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* The placement of a component's pods, spread over nodes and zones. */}}
+{{- define "pm.scheduling" -}}
+{{- include "pm.placement" .root }}
 topologySpreadConstraints:
   {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - topologyKey: {{ . }}
@@ -121,18 +126,7 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 restartPolicy: {{ .restart | default "OnFailure" }}
 securityContext: {{- include "pm.podSecurity" . | nindent 2 }}
-{{- with .root.Values.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.image.pullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
-{{- end }}
+{{- include "pm.placement" .root }}
 {{- end }}
 
 {{/* The volume with Postgres' CA and the password of a role: pm.databaseVolume (dict "root" $ "role" "patient-owner") */}}
@@ -205,6 +199,31 @@ is of no Deployment has another `owner`, such as `k8s.job.name=patient-migrate`.
 # Kubernetes replaces $(NAME) by the variables above it.
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: {{ printf "service.namespace=patient-management,service.version=%s,sampling.mode=%s,k8s.namespace.name=%s,%s,k8s.container.name=%s,k8s.pod.name=$(K8S_POD_NAME),k8s.pod.uid=$(K8S_POD_UID),k8s.node.name=$(K8S_NODE_NAME)" (include "pm.tag" .root) .root.Values.telemetry.sampling .root.Release.Namespace (.owner | default (printf "k8s.deployment.name=%s" (include "pm.name" .))) .name }}
+{{- end }}
+
+{{/*
+The environment by which a Job sends spans: pm.jobTelemetry (dict "root" $ "name" "migrate" "owner" "k8s.job.name=patient-migrate"),
+with the name of its container. Empty if telemetry is off.
+*/}}
+{{- define "pm.jobTelemetry" -}}
+{{- with .root.Values.telemetry }}
+{{- if .enabled }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: http://{{ .collectorHost }}:{{ .collectorPort }}
+{{ include "pm.resourceAttributes" $ | trim }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What a NetworkPolicy allows to whom sends spans. Empty if telemetry is off. */}}
+{{- define "pm.collectorEgress" -}}
+{{- if .Values.telemetry.enabled }}
+- ports:
+    - port: {{ .Values.telemetry.collectorPort }}
+  {{- with .Values.networkPolicy.collector }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
 {{- end }}
 
 {{/* postgres://patient@host:5432/patient */}}

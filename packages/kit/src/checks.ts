@@ -103,7 +103,25 @@ new Gauge({
   },
 });
 
+/** When the next comparison is to have ended. */
+let dueAt: number | undefined;
+new Gauge({
+  name: "reconciliation_overdue_seconds",
+  help: "For how long this replica knows of no comparison that was due; 0 if none is. The smallest of all replicas is the service's",
+  registers: [metrics],
+  collect() {
+    this.reset();
+    if (dueAt !== undefined) this.set(Math.max(0, Date.now() - dueAt) / 1_000);
+  },
+});
+
+/** Shows at `/metrics`, from now on, for how long a comparison is overdue that is repeated every `everyMs`. */
+export function expectFindings(everyMs: number): void {
+  dueAt = Date.now() + everyMs;
+}
+
 /** Shows at `/metrics` what a comparison found that is repeated every `everyMs`. */
 export function showFindings(found: Record<string, number>, everyMs: number): void {
+  expectFindings(everyMs);
   for (const [kind, value] of Object.entries(found)) findings.set(kind, { value, until: Date.now() + 2 * everyMs });
 }

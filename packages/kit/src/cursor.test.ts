@@ -13,6 +13,13 @@ test("a cursor gives back its position, whatever it holds", () => {
   );
 });
 
+test("a long position becomes a shorter cursor, and comes back as it was", () => {
+  const position = Array.from({ length: 200 }, () => crypto.randomUUID());
+  const cursor = cursors.seal(query, position);
+  expect(cursors.open(query, cursor)).toEqual(position);
+  expect(cursor.length).toBeLessThan(0.75 * JSON.stringify(position).length);
+});
+
 test("cursors that callers hold already are still read", () => {
   expect(cursors.open(query, "bknkN9u9N8LqP0kjlCRKedxIho1yX6FNAqmhM9-piBTaQMs1QIo")).toEqual(["Zoë", 7]);
 });

@@ -2,6 +2,7 @@
  * Cursors and page tokens: the position at which the next page of a list begins, encrypted. A position may contain a
  * name, and cursors end up in URLs, so a signature would not be enough.
  */
+import { deflateSync, inflateSync } from "node:zlib";
 import { createEncryptor } from "./encryption.ts";
 import { AppError } from "./errors.ts";
 
@@ -20,6 +21,14 @@ export type Cursors = {
   open(query: unknown, cursor: string, field?: string): unknown[];
 };
 
+/** A longer position is compressed, because cursors end up in URLs. */
+const maxPlain = 1_000;
+/** What a compressed position begins with. A plain one, which is a list, begins with a bracket. */
+const compressed = 0x78;
+
+const toBytes = (text: string): string | Buffer => (text.length > maxPlain ? deflateSync(text, { level: 9 }) : text);
+const fromBytes = (bytes: Buffer): string => (bytes[0] === compressed ? inflateSync(bytes) : bytes).toString("utf8");
+
 /**
  * @param secret `CURSOR_KEY`, the same in all replicas. After a change of the secret, cursors in use are no longer
  * valid.
@@ -27,10 +36,10 @@ export type Cursors = {
 export function createCursors(secret: string): Cursors {
   const encryptor = createEncryptor(secret, "cursor");
   return {
-    seal: (query, position) => encryptor.encrypt(JSON.stringify(position), JSON.stringify(query)).toString("base64url"),
+    seal: (query, position) => encryptor.encrypt(toBytes(JSON.stringify(position)), JSON.stringify(query)).toString("base64url"),
     open(query, cursor, field = "cursor") {
       try {
-        return JSON.parse(encryptor.decrypt(Buffer.from(cursor, "base64url"), JSON.stringify(query))) as unknown[];
+        return JSON.parse(fromBytes(encryptor.decryptBytes(Buffer.from(cursor, "base64url"), JSON.stringify(query)))) as unknown[];
       } catch (error) {
         const message = "is not a cursor of this list with these filters and this order; ask for the first page again";
         throw new AppError("invalid_argument", `${field}: ${message}.`, { cause: error, errors: [{ path: field, message }] });

@@ -54,6 +54,16 @@ test.each(["ECONNREFUSED", "08006", "57P01", "53300", "28P01"])("a lost database
   expect(error.options.retryAfterSeconds).toBe(1);
 });
 
+test("a wait for a connection that others use does not call the database away, and is worth another try", () => {
+  const error = toAppError(new Error("timeout exceeded when trying to connect"));
+  expect([error.code, error.message, error.options.retryAfterSeconds]).toEqual([
+    "unavailable",
+    "Too many requests are at work: all connections to the database are in use. Try again shortly.",
+    1,
+  ]);
+  expect(toAppError(new Error("timeout expired")).message).toContain("cannot be reached");
+});
+
 test.each(["22021", "22P05"])("a text that Postgres refuses (%s) is the caller's to mend, and is not repeated", (code) => {
   const error = toAppError(Object.assign(new Error("invalid byte sequence in a name"), { code }));
   expect([error.code, error.status, error.isFailure]).toEqual(["invalid_argument", 400, false]);

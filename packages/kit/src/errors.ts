@@ -135,8 +135,13 @@ function isDatabaseUnavailable(error: unknown): boolean {
   const code = "code" in error && typeof error.code === "string" ? error.code : "";
   return (
     /^(08...|57P0[123]|57014|53300|28P01|ECONNREFUSED|ECONNRESET|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT)$/.test(code) ||
-    /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/.test(error.message)
+    /^(Connection terminated|timeout expired|Client has encountered a connection error)/.test(error.message)
   );
+}
+
+/** Whether a request has waited in vain for a connection of the pool. The database may well be there. */
+function isPoolExhausted(error: unknown): boolean {
+  return error instanceof Error && error.message === "timeout exceeded when trying to connect";
 }
 
 /** Whether Postgres refused a text: SQLSTATE 22021 and 22P05, for U+0000 and for half of a surrogate pair. */
@@ -158,6 +163,10 @@ export function toAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   if (isDatabaseUnavailable(error))
     return new AppError("unavailable", "The database cannot be reached. Try again shortly.", { cause: error, retryAfterSeconds: 1 });
+  if (isPoolExhausted(error)) {
+    const message = "Too many requests are at work: all connections to the database are in use. Try again shortly.";
+    return new AppError("unavailable", message, { cause: error, retryAfterSeconds: 1 });
+  }
   if (isTextRefused(error)) {
     const message = "A text has a character that cannot be stored: U+0000, or half of a surrogate pair. Leave it out.";
     return new AppError("invalid_argument", message, { cause: error });

@@ -3,6 +3,7 @@ import { connect, createServer, type Server } from "node:net";
 import { testDatabase } from "@pm/stack/testing";
 import { Pool } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toAppError } from "../src/errors.ts";
 import { createLogger } from "../src/log.ts";
 import { connectionConfig, openDatabase } from "../src/postgres/database.ts";
 
@@ -38,8 +39,20 @@ test("a command waits for Postgres while it is busy", async () => {
   await pool.end();
 });
 
+const open = (at: string) =>
+  openDatabase({ settings: { url: at }, poolSize: 1, applicationName: "busy", log: createLogger("test", "silent") });
+
 test("a request does not", async () => {
-  const db = openDatabase({ settings: { url }, poolSize: 1, applicationName: "busy", log: createLogger("test", "silent") });
-  await expect(db.pool.query("select 1")).rejects.toThrow(/timeout/);
+  const db = open(url);
+  const failure = await db.pool.query("select 1").catch((error: unknown) => error);
+  expect(toAppError(failure).message).toContain("cannot be reached");
+  await db.kysely.destroy();
+});
+
+test("a request waits longer for a connection that others use than for a new one", async () => {
+  const db = open(urls.databaseUrl);
+  const held = await db.pool.connect();
+  setTimeout(() => held.release(), 4_000);
+  expect((await db.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
   await db.kysely.destroy();
 });

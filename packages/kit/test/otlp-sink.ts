@@ -14,6 +14,7 @@ export type SinkSpan = {
   /** Nanoseconds since 1970. */
   start: bigint;
   end: bigint;
+  isError: boolean;
   attributes: Record<string, unknown>;
   resource: Record<string, unknown>;
   links: { traceId: string; spanId: string }[];
@@ -65,7 +66,8 @@ type JsonValue = {
   arrayValue?: { values: JsonValue[] };
 };
 type JsonAttribute = { key: string; value: JsonValue };
-type JsonSpan = Omit<SinkSpan, "start" | "end" | "attributes" | "resource" | "links"> & {
+type JsonSpan = Omit<SinkSpan, "start" | "end" | "isError" | "attributes" | "resource" | "links"> & {
+  status?: { code: number };
   startTimeUnixNano: string;
   endTimeUnixNano: string;
   attributes: JsonAttribute[];
@@ -84,8 +86,9 @@ function fromJson(text: string): SinkSpan[] {
   };
   return resourceSpans.flatMap(({ resource, scopeSpans }) =>
     scopeSpans.flatMap(({ spans }) =>
-      spans.map(({ startTimeUnixNano, endTimeUnixNano, attributes, parentSpanId, links, ...span }) => ({
+      spans.map(({ startTimeUnixNano, endTimeUnixNano, attributes, parentSpanId, links, status, ...span }) => ({
         ...span,
+        isError: status?.code === 2,
         parentSpanId: parentSpanId ?? "",
         start: BigInt(startTimeUnixNano),
         end: BigInt(endTimeUnixNano),
@@ -99,7 +102,7 @@ function fromJson(text: string): SinkSpan[] {
 
 type Field = { number: number; bytes: Uint8Array; number64: bigint };
 
-/** The fields of a message, without a description of it: opentelemetry/proto/trace/v1/trace.proto says what they are. */
+/** The fields of a message, without a description of it: opentelemetry/proto/trace/v1/trace.proto describes them. */
 function fieldsOf(bytes: Uint8Array): Field[] {
   const reader = new BinaryReader(bytes);
   const fields: Field[] = [];
@@ -143,6 +146,7 @@ function fromProtobuf(body: Uint8Array): SinkSpan[] {
       kind: Number(one(span, 6)?.number64 ?? 0n),
       start: one(span, 7)?.number64 ?? 0n,
       end: one(span, 8)?.number64 ?? 0n,
+      isError: one(fieldsOf(one(span, 15)?.bytes ?? new Uint8Array()), 3)?.number64 === 2n,
       attributes: attributesOf(span, 9),
       resource,
       links: all(span, 13)

@@ -1,14 +1,16 @@
 /** Spans of a process, as a collector gets them. */
+import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { trace as api, context } from "@opentelemetry/api";
 import { testDatabase } from "@pm/stack/testing";
 import { sql } from "kysely";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import type { AuditTrail } from "../src/audit/trail.ts";
-import type { Verifier } from "../src/auth/verifier.ts";
+import type { Caller, Verifier } from "../src/auth/verifier.ts";
 import { createBatcher } from "../src/batcher.ts";
-import { AppError } from "../src/errors.ts";
 import { createRestApp, requestContext } from "../src/http/rest.ts";
+import { closeServer, listenHttp } from "../src/http/server.ts";
+import { textStream } from "../src/http/text-stream.ts";
 import { createLogger } from "../src/log.ts";
 import { metrics } from "../src/metrics.ts";
 import { openDatabase } from "../src/postgres/database.ts";
@@ -21,13 +23,22 @@ import { type Sink, startSink } from "./otlp-sink.ts";
 const log = createLogger("traced", "silent");
 const lifecycle = testLifecycle();
 const audit: AuditTrail = { record: async () => undefined };
-const verifier: Verifier = { verify: () => Promise.reject(new AppError("unauthenticated", "Who?")), onRevoked: () => () => undefined };
-const { app, operation } = createRestApp({ service: "auth", title: "T", description: "D", log, lifecycle, verifier, audit });
+const reader = { id: "reader", kind: "user", roles: ["admin"], scopes: new Set(["self"]) } as unknown as Caller;
+const verifier: Verifier = { verify: async () => reader, onRevoked: () => () => undefined };
+const lines: string[] = [];
+const logged = createLogger("traced", "info", { write: (line) => void lines.push(line) });
+const { app, operation } = createRestApp({ service: "auth", title: "T", description: "D", log: logged, lifecycle, verifier, audit });
 let handle: () => Promise<unknown> = async () => undefined;
 operation({ operationId: "login", method: "get", path: "/things/{id}", responses: { 204: { description: "x" } } }, async (c) => {
   await handle();
   return c.json(requestContext(c).traceparent, 200) as never;
 });
+let pieces: () => AsyncIterable<string>;
+operation(
+  { operationId: "me", method: "get", path: "/things:export", responses: { 200: { description: "x" } } },
+  (c) => c.body(textStream(c, pieces()), 200) as never,
+  { streams: true },
+);
 
 let sink: Sink;
 const settings = () => ({
@@ -46,6 +57,7 @@ afterAll(async () => {
 beforeEach(() => {
   sink.spans.length = 0;
   sink.received.length = 0;
+  lines.length = 0;
   handle = async () => undefined;
 });
 
@@ -158,6 +170,47 @@ test("a call to another service is a span with the template of its path, and car
   expect(call?.parentSpanId).toBe(named("GET /things/{id}")?.spanId);
 });
 
+/** Two lines, half a second apart, then the end or an error. */
+async function* slowly(failsAfter = 2) {
+  for (let n = 0; n < 2; n++) {
+    if (n === failsAfter) throw Object.assign(new Error("ada is in the way"), { code: "57P01" });
+    yield `line ${n}\n`;
+    await inSpan(`page ${n}`, {}, () => delay(n * 300));
+  }
+}
+
+async function download(): Promise<string | undefined> {
+  const server = await listenHttp({ app, host: "127.0.0.1", port: 0, log, lifecycle: testLifecycle() });
+  const { port } = server.address() as AddressInfo;
+  const answer = await fetch(`http://127.0.0.1:${port}/things:export`, { headers: { traceparent: sampled() } });
+  const text = await answer.text().catch(() => undefined);
+  await closeServer(server);
+  return text;
+}
+
+test("the span of an answer that is a stream lasts as long as the stream, with all its work below", async () => {
+  pieces = slowly;
+  expect(await download()).toBe("line 0\nline 1\n");
+  await arrived(3);
+  const request = named("GET /things:export");
+  expect(request).toMatchObject({ kind: 2, isError: false, attributes: { "http.response.status_code": 200 } });
+  expect(Number((request?.end ?? 0n) - (request?.start ?? 0n)) / 1e6).toBeGreaterThan(295);
+  expect(["page 0", "page 1"].map((name) => named(name)?.parentSpanId)).toEqual([request?.spanId, request?.spanId]);
+});
+
+test.each([0, 1])("a stream that fails after %i pieces is cut off, and its span and the log say why", async (count) => {
+  const printed = vi.spyOn(console, "error");
+  pieces = () => slowly(count);
+  expect(await download()).toBeUndefined();
+  await expect.poll(() => named("GET /things:export"), { timeout: 5_000 }).toBeDefined();
+  expect(named("GET /things:export")).toMatchObject({ isError: true, attributes: { "error.type": "57P01" } });
+  expect(lines.map((line) => JSON.parse(line))).toContainEqual(
+    expect.objectContaining({ level: "error", operation: "me", traceId, msg: "the answer was cut off" }),
+  );
+  expect(printed).not.toHaveBeenCalled();
+  expect(Buffer.concat(sink.received).toString()).not.toContain("ada");
+});
+
 test("a library that speaks the API of OpenTelemetry adds its spans to ours", async () => {
   handle = async () =>
     api.getTracer("library").startActiveSpan("theirs", async (span) => {
@@ -171,11 +224,9 @@ test("a library that speaks the API of OpenTelemetry adds its spans to ours", as
 });
 
 test("every log line of a request has the id of its trace, sampled or not", async () => {
-  const lines: string[] = [];
-  const traced = createLogger("traced", "info", { write: (line) => void lines.push(line) });
   handle = async () => {
     await delay(1);
-    traced.info("in the middle");
+    logged.info("in the middle");
   };
   await get(unsampled);
   expect(JSON.parse(lines[0] ?? "{}")).toMatchObject({ msg: "in the middle", traceId });
@@ -184,10 +235,14 @@ test("every log line of a request has the id of its trace, sampled or not", asyn
 test("work that no request started is traced by the share, and not sent if it found nothing to do", async () => {
   expect(await inTrace("job", {}, async () => recordedSpan())).toBeUndefined();
   startTracing({ service: "traced", config: { ...settings(), OTEL_TRACES_SAMPLER_ARG: 1 }, log, lifecycle });
-  await inTrace("job idle", { dropsIdle: true }, async () => undefined);
-  await inTrace("job", { dropsIdle: true }, () => inSpan("work", {}, async () => undefined));
-  await arrived(2);
-  expect(sink.spans.map(({ name }) => name)).toEqual(["work", "job"]);
+  const look = (found: string) => () => inSpan(`look for ${found}`, {}, async () => found);
+  const isWorth = (found: string) => found !== "nothing";
+  await inTrace("job idle", {}, look("nothing"), isWorth);
+  await inTrace("job", {}, look("work"), isWorth);
+  await expect(inTrace("job broken", {}, () => Promise.reject(new TypeError("ada")), isWorth)).rejects.toThrow();
+  await arrived(3);
+  expect(sink.spans.map(({ name }) => name)).toEqual(["look for work", "job", "job broken"]);
+  expect(named("job broken")).toMatchObject({ isError: true, attributes: { "error.type": "TypeError" } });
 });
 
 test("a collector that refuses spans or is gone costs spans, which are counted, and memory that is bounded", async () => {

@@ -93,12 +93,12 @@ export const alerts: Alert[] = [
     severity: "warning",
     summary: "Events that {{ $labels.group }} could not apply wait for a decision",
   }),
-  alert("ErasuresFailing", {
-    value: `max by (service) (erasures_failing{${ours}})`,
-    when: "> 0",
-    for: "60m",
+  alert("ErasuresWaiting", {
+    value: `max by (service) (erasures_waiting_seconds{${ours}})`,
+    when: "> 3600",
+    for: "5m",
     severity: "warning",
-    summary: "Erasures of patients fail again and again",
+    summary: "An erasure of a patient has waited for a service for more than an hour",
   }),
   alert("RevocationsSlow", {
     value: `histogram_quantile(0.99, sum by (service, le) (rate(revocation_lag_seconds_bucket{${ours}}[5m])))`,
@@ -148,6 +148,13 @@ export const alerts: Alert[] = [
     for: "0m",
     severity: "warning",
     summary: "The last comparison of {{ $labels.service }} with other services found differences ({{ $labels.kind }})",
+  }),
+  alert("ReconciliationOverdue", {
+    value: `min by (service) (reconciliation_overdue_seconds{${ours}})`,
+    when: "> 7200",
+    for: "10m",
+    severity: "warning",
+    summary: "{{ $labels.service }} could not compare itself with other services for hours",
   }),
   alert("CheckFailed", {
     value: `min by (service, check) (check_passed{${ours}})`,

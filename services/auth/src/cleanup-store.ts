@@ -1,4 +1,5 @@
 /** Deletes rows that nobody needs any more. */
+import type { Step } from "@pm/kit/postgres/leader";
 import type { Client } from "pg";
 
 /** Rows per statement, few enough that nobody waits for their locks. */
@@ -27,14 +28,14 @@ const statements = [
 ];
 
 /**
- * Deletes one batch of each kind. Returns `more` if one of the batches was full.
+ * Deletes one batch of each kind. Returns `more` if one of the batches was full, and `idle` if all were empty.
  * @param idleSeconds a session ends when it is not refreshed for this long
  */
-export async function cleanUp(client: Client, idleSeconds: number): Promise<"more" | "done"> {
+export async function cleanUp(client: Client, idleSeconds: number): Promise<Step> {
   let largest = 0;
   for (const text of statements) {
     const { rowCount } = await client.query(text, text.includes("$1") ? [idleSeconds] : []);
     largest = Math.max(largest, rowCount ?? 0);
   }
-  return largest === batchSize ? "more" : "done";
+  return largest === batchSize ? "more" : largest > 0 ? "done" : "idle";
 }

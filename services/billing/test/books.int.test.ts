@@ -21,7 +21,7 @@ const journal = async () => {
     .split("\n")
     .map((line) => JSON.parse(line) as Line);
 };
-type LedgerAccount = Record<"currencyCode" | "ledgerAccount" | "opening" | "debits" | "closing", string>;
+type LedgerAccount = Record<"currencyCode" | "ledgerAccount" | "opening" | "debits" | "credits" | "closing", string>;
 const ledger = async (query: string) =>
   ((await (await get(`/billing/general-ledger?${query}`)).json()) as { accounts: LedgerAccount[] }).accounts;
 const sumOf = (lines: Line[]) => lines.reduce((sum, { minorUnits }) => sum + BigInt(minorUnits), 0n);
@@ -74,14 +74,41 @@ test("the journal as CSV has a header, whole minor units, and no cell that a spr
   expect(made).toBeDefined();
 });
 
+test("the general ledger as CSV and NDJSON has a line for each currency and ledger account, with the sums of its JSON", async () => {
+  await charge(await newAccount(), 3_400n);
+  const accounts = await ledger(period);
+  const columns = ["currencyCode", "ledgerAccount", "opening", "debits", "credits", "closing"] as const;
+  const csv = await get(`/billing/general-ledger?${period}&format=csv`);
+  expect([csv.headers.get("content-type"), csv.headers.get("content-disposition")]).toEqual([
+    "text/csv; charset=utf-8",
+    `attachment; filename="general-ledger-2020-01-01-${today}.csv"`,
+  ]);
+  const lines = accounts.map((each) => columns.map((column) => each[column]).join(","));
+  expect((await csv.text()).trimEnd().split("\n")).toEqual([columns.join(","), ...lines]);
+  const ndjson = await get(`/billing/general-ledger?${period}&format=ndjson`);
+  expect(ndjson.headers.get("content-type")).toBe("application/x-ndjson");
+  const objects = (await ndjson.text()).trimEnd().split("\n");
+  expect(objects.map((line) => JSON.parse(line))).toEqual(accounts);
+});
+
+test("a format that a page does not have and a parameter that it does not know are refused by name", async () => {
+  const documents = [`invoices/${randomUUID()}`, `credit-notes/${randomUUID()}`, `statements/${randomUUID()}`];
+  for (const path of [...documents, `payers/${randomUUID()}/statement`, "journal", "tax-summary", "general-ledger"]) {
+    const answer = await get(`/billing/${path}?${period}&currency=EUR&format=xml&bogus=1`);
+    const { errors } = (await answer.json()) as { errors: { path: string }[] };
+    const named = errors.map((error) => error.path);
+    expect([path, answer.status, named]).toEqual([path, 400, expect.arrayContaining(["format", "bogus"])]);
+  }
+});
+
 test("a period that is none is refused by field, and only people with billing:read see the books", async () => {
   for (const [query, field] of [
     ["from=2026-02-30&to=2026-03-01", "from"],
     ["from=2026-03-01&to=2026-02-01", "to"],
     ["from=2026-03-01", "to"],
   ])
-    for (const path of ["journal", "general-ledger"]) {
-      const answer = await get(`/billing/${path}?${query}`);
+    for (const path of ["journal", "general-ledger", `statements/${randomUUID()}`, `payers/${randomUUID()}/statement`]) {
+      const answer = await get(`/billing/${path}?${query}${path.startsWith("payers") ? "&currency=EUR" : ""}`);
       expect([answer.status, JSON.stringify(await answer.json())]).toEqual([400, expect.stringContaining(`"${field}"`)]);
     }
   for (const path of ["journal", "general-ledger"])

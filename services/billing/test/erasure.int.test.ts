@@ -235,6 +235,35 @@ test("the account of a restricted patient shows names and texts to administrator
   expect((await client.recordPayment(payment, headers)).payment).toMatchObject({ amount: { minorUnits: 500n }, reference: "" });
 });
 
+test("a restricted account takes what settles it and no new charges, and others in the same batch take theirs", async () => {
+  const { patientId, accountId } = await billed(1);
+  const other = await counter.newAccount();
+  const request = () => ({ requestId: randomUUID() });
+  const charge = (to: string) => client.createCharge({ accountId: to, amount: euros(900n), description: "Visit", ...request() }, headers);
+  const { charge: paid } = await charge(accountId);
+  const { charge: credited } = await charge(accountId);
+  const { charge: writtenOff } = await charge(accountId);
+  await internal.restrictParty({ patientId, erasureId: randomUUID() }, service);
+
+  const charges = await Promise.allSettled([charge(accountId), charge(other), charge(accountId), charge(other)]);
+  expect(charges.map(({ status }) => status)).toEqual(["rejected", "fulfilled", "rejected", "fulfilled"]);
+  const refusal = await failure(charge(accountId));
+  expect([refusal.code, refusal.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([Code.FailedPrecondition, "ACCOUNT_RESTRICTED"]);
+
+  const chargeIds = [paid, credited].map((each) => each?.chargeId ?? "");
+  const { invoice } = await client.createInvoice({ accountId, chargeIds, issue: true, ...request() }, headers);
+  const invoiceId = invoice?.invoiceId ?? "";
+  const reductions = [{ chargeId: credited?.chargeId ?? "" }];
+  await client.createCreditNote({ invoiceId, reductions, reason: "Settled", ...request() }, headers);
+  const { payment } = await client.recordPayment(
+    { accountId, amount: euros(900n), allocations: [{ target: { case: "invoiceId", value: invoiceId } }], ...request() },
+    headers,
+  );
+  await client.writeOff({ target: { case: "chargeId", value: writtenOff?.chargeId ?? "" }, reason: "Settled", ...request() }, headers);
+  expect((await holdsOf(patientId))?.outstanding).toBeUndefined();
+  await client.refundPayment({ paymentId: payment?.paymentId ?? "", amount: euros(100n), reason: "Too much", ...request() }, headers);
+});
+
 test("a payer of a restricted account and of another one keeps their name, and other accounts stay as they are", async () => {
   const [restricted, other] = [await billed(1), await billed(1)];
   await client.updateBillingAccount(
@@ -245,6 +274,42 @@ test("a payer of a restricted account and of another one keeps their name, and o
   expect((await client.getPayer({ payerId: restricted.payerId }, headers)).payer?.name).toContain(restricted.word);
   const { accounts } = await client.listBillingAccounts({ accountIds: [restricted.accountId, other.accountId] }, headers);
   expect(accounts.map(({ name }) => name).sort()).toEqual(["", other.word]);
+});
+
+test("a person who has once paid for somebody else keeps their name, while the patient is restricted and once they are erased", async () => {
+  const [restricted, other] = [await billed(), await counter.newAccount()];
+  const { payerId, word } = restricted;
+  const payFor = (payer: string) =>
+    client.updateBillingAccount(
+      { account: { accountId: other, payerId: payer }, updateMask: { paths: ["payer_id"] }, requestId: randomUUID() },
+      headers,
+    );
+  await payFor(payerId);
+  await client.createCharge({ accountId: other, amount: euros(1n), description: "x", requestId: randomUUID() }, headers);
+  await client.createInvoice({ accountId: other, issue: true, requestId: randomUUID() }, headers);
+  await payFor("");
+  const name = async () => (await client.getPayer({ payerId }, headers)).payer?.name;
+  await internal.restrictParty({ patientId: restricted.patientId, erasureId: randomUUID() }, service);
+  expect(await name()).toContain(word);
+  await erase(restricted.patientId);
+  expect(await name()).toContain(word);
+});
+
+test("a person who pays for two restricted patients is concealed until both are erased, and goes with the last", async () => {
+  const [first, second] = [await billed(), await billed(1)];
+  const { payerId, word } = first;
+  await client.updateBillingAccount({ account: { accountId: second.accountId, payerId }, requestId: randomUUID() }, headers);
+  const nameFor = async (authorization: string) => (await client.getPayer({ payerId }, { headers: { authorization } })).payer?.name;
+  const admin = await issuer.person("admin");
+  for (const { patientId } of [first, second]) await internal.restrictParty({ patientId, erasureId: randomUUID() }, service);
+  expect((await erase(first.patientId)).holds).toBeUndefined();
+  // The law holds the invoices of the second one.
+  expect((await erase(second.patientId)).holds).toMatchObject({ invoiceCount: 3 });
+  expect([await nameFor(counter.clerk), await nameFor(admin)]).toEqual(["", expect.stringContaining(word)]);
+  const old = "set issue_date = issue_date - interval '10 years' where account_id = $1";
+  for (const table of ["invoices", "credit_notes"]) await asOwner(`update ${table} ${old}`, [second.accountId]);
+  expect((await erase(second.patientId)).erased).toMatchObject({ payers: 2n });
+  expect(await nameFor(admin)).toBe("");
 });
 
 test("who reads while an account is restricted gets all of it or none, and nothing once it is", async () => {

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import { BillingAccountStatus, InvoiceStatus, PaymentMethod } from "@pm/proto/billing/v1/billing";
+import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openCounter } from "./testing.ts";
 
@@ -196,4 +197,21 @@ test("a list by patient or by ids leaves an entry that every patient's trail has
   expect(await traced((options) => counter.client.getCharge({ chargeId }, options))).toEqual([
     { action: "charge.read", subject: accountId, patients: [] },
   ]);
+});
+
+test("a charge that was written off goes on no invoice, and one of which a part was left is still invoiced", async () => {
+  const { client, headers, failure } = counter;
+  const { accountId } = await open();
+  const [gone, part] = [await charge(accountId), await charge(accountId)];
+  const writeOff = (chargeId: string, amount = {}) =>
+    client.writeOff({ target: { case: "chargeId", value: chargeId }, reason: "Insolvent", requestId: randomUUID(), ...amount }, headers);
+  await writeOff(gone);
+  await writeOff(part, { amount: euros(400n) });
+  const named = await failure(client.createInvoice({ accountId, chargeIds: [part, gone], requestId: randomUUID() }, headers));
+  expect([named.code, named.rawMessage]).toEqual([Code.InvalidArgument, "charge_ids[1]: was written off"]);
+  const { invoice } = await client.createInvoice({ accountId, requestId: randomUUID() }, headers);
+  expect(invoice?.lines.map(({ chargeId }) => chargeId)).toEqual([part]);
+  expect(invoice).toMatchObject({ outstanding: euros(600n), writtenOff: euros(400n) });
+  const nothing = await failure(client.createInvoice({ accountId, requestId: randomUUID() }, headers));
+  expect(nothing.findDetails(ErrorInfoSchema)[0]?.reason).toBe("NOTHING_TO_INVOICE");
 });

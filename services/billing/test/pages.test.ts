@@ -7,7 +7,14 @@ import { registerTrail } from "@pm/kit/auditor/rest";
 import { createRestApp } from "@pm/kit/http/rest";
 import { createLogger } from "@pm/kit/log";
 import { formatMoney } from "@pm/kit/money";
-import { AddresseeSchema, GetStatementResponseSchema, InvoiceSchema, InvoiceStatus, TransactionSchema } from "@pm/proto/billing/v1/billing";
+import {
+  AddresseeSchema,
+  GetStatementResponseSchema,
+  InvoiceSchema,
+  InvoiceStatus,
+  TransactionSchema,
+  TransactionType,
+} from "@pm/proto/billing/v1/billing";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { invoiceDocument } from "../src/documents/document.ts";
@@ -203,6 +210,23 @@ test("a statement gives each transaction the day that it was in the clinic's zon
   };
   const days = await Promise.all(["UTC", "Europe/Berlin", "America/New_York"].map(dayIn));
   expect(days).toEqual(["31 Dec 2026", "1 Jan 2027", "31 Dec 2026"]);
+});
+
+test("a statement gives a payment the day on which it was made, and when it was posted if that was another day", async () => {
+  const createTime = timestampFromMs(Date.parse("2027-01-05T10:00:00Z"));
+  const statement = create(GetStatementResponseSchema, { fromDate: "2027-01-01", toDate: "2027-01-31" });
+  const paid = (paymentDate: string) =>
+    create(TransactionSchema, { createTime, paymentDate, type: TransactionType.PAYMENT, description: "Transfer" });
+  const parts = (async function* () {
+    yield { statement, transactions: ["2027-01-02", "2027-01-05", ""].map(paid) };
+  })();
+  const { rows } = statementDocument({ statement, parts, linked: [] }, clinic, "UTC").table;
+  const shown = (await Array.fromAsync(rows as AsyncIterable<string[][]>)).flat().slice(1);
+  expect(shown.map((row) => row.slice(0, 2))).toEqual([
+    ["2 Jan 2027", "Payment: Transfer (posted 5 Jan 2027)"],
+    ["5 Jan 2027", "Payment: Transfer"],
+    ["5 Jan 2027", "Payment: Transfer"],
+  ]);
 });
 
 test("a statement says how to pay if any of the linked accounts owes something, and whose sums it has", () => {

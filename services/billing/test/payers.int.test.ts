@@ -178,6 +178,35 @@ test("what a payer owes is summed per currency, over all pages, and never over c
   expect((await failure(client.getPayerBalance({ payerId: randomUUID() }, headers))).code).toBe(Code.NotFound);
 });
 
+test("what is open on a payer's accounts and on the invoices addressed to them are two figures", async () => {
+  const payerId = await newPayer();
+  const accountId = await newAccount();
+  await charge(accountId, 1_000n);
+  await invoiceOf(accountId, true);
+  await setPayer(accountId, payerId);
+  const figures = async () =>
+    (await client.getPayerBalance({ payerId }, headers)).totals.map(({ outstanding, invoiced, accountCount }) => [
+      ...[outstanding?.minorUnits, invoiced?.minorUnits, accountCount],
+    ]);
+  expect(await figures()).toEqual([[1_000n, 0n, 1n]]);
+  await charge(accountId, 500n);
+  await invoiceOf(accountId, false);
+  expect(await figures()).toEqual([[1_500n, 0n, 1n]]);
+  await charge(accountId, 250n);
+  const invoice = await invoiceOf(accountId, true);
+  expect(await figures()).toEqual([[1_750n, 250n, 1n]]);
+  await setPayer(accountId, "");
+  expect(await figures()).toEqual([[0n, 250n, 0n]]);
+  const path = `/billing/payers/${payerId}/statement?from=2020-01-01&to=${new Date().toISOString().slice(0, 10)}&currency=EUR`;
+  const json = await (await page(path, "application/json")).json();
+  expect(PayerStatementJsonSchema.parse(json)).toMatchObject({ statements: [], invoiced: { minorUnits: "250" } });
+  expect(await (await page(path, "text/html")).text()).toContain("Open today on invoices addressed to you: €2.50.");
+  const amount = { currencyCode: "EUR", minorUnits: 250n };
+  const target = { case: "invoiceId" as const, value: invoice?.invoiceId ?? "" };
+  await client.recordPayment({ accountId, amount, allocations: [{ target }], requestId: randomUUID() }, headers);
+  expect(await figures()).toEqual([]);
+});
+
 test("the statement of a payer has their accounts in one currency, each with its own balances, as HTML, PDF and JSON", async () => {
   const payerId = await newPayer();
   const [owing, paid] = [await paidFor(payerId, 1_000n), await paidFor(payerId, 250n)];

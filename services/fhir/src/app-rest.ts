@@ -33,7 +33,7 @@ import { createPatientSearch } from "./patients/search.ts";
 import { registerPatientSearch } from "./patients/search-rest.ts";
 import { createPayments } from "./payments/payment.ts";
 import { createGroups, createPractitioners } from "./people/people.ts";
-import { createAsk } from "./protocol/calls.ts";
+import { createAsk, createAskStream } from "./protocol/calls.ts";
 import { outcomes } from "./protocol/outcome.ts";
 import { describe, type Readers, registerReadable } from "./protocol/readable.ts";
 import { root } from "./protocol/resource.ts";
@@ -70,8 +70,7 @@ export function createFhirApp({ publicUrl, patientUrl, billingUrl, authUrl, anal
   };
   const capabilities = [patientCapability, ...readables.map(describe)];
   registerConformance(rest, { base, capabilities, operations: [matchOperation, everythingOperation, ...exportOperations], auth });
-  const servedTypes = capabilities.map(({ type }) => type);
-  registerExports(rest, { base, servedTypes, exports: createExports(patient, auth) });
+  registerExports(rest, { base, exports: createExports(patient, createAskStream(patientUrl), auth) });
   registerHistory(rest, { base, history: createHistory(patients) });
   const referring = { provenanceOf: provenance.ofPatients, contactsOf: toRelatedPeople };
   registerPatientSearch(rest, { base, search: createPatientSearch(patients, base, referring) });

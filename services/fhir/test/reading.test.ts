@@ -14,7 +14,7 @@ const base = "https://clinic.example/fhir/R4";
 test("a contact is found by its own id only, and not by that of a record which was merged", async () => {
   const record = { id: survivor, version: 2, updatedAt: "2026-11-28T09:30:00.000Z", contacts: [{ id: "1", name: "Ralph King" }] };
   // Patient-service answers the id of a merged record by the record that survived.
-  const { read } = createContacts({ patients: createPatients(async () => Response.json(record)), base });
+  const { read } = createContacts({ patients: createPatients(async () => record), base });
   expect(await read(call, `${survivor}-1`)).toMatchObject({ name: [{ text: "Ralph King" }] });
   for (const id of [`${merged}-1`, `${survivor}-2`, survivor, "1"])
     await expect(read(call, id)).rejects.toMatchObject({ code: "not_found" });
@@ -26,7 +26,7 @@ test("who made a version is read by one call, however many versions there are", 
     asked.push(`${path}?${query}`);
     const version = Number(query?.get("before")) - 1;
     const item = { version, action: "updated", at: "2026-11-28T09:30:00.000Z", by: "service:billing" };
-    return Response.json({ items: version > 5_000 ? [{ ...item, version: 5_000 }] : [item], nextCursor: "more" });
+    return { items: version > 5_000 ? [{ ...item, version: 5_000 }] : [item], nextCursor: "more" };
   };
   const { read } = createProvenance({ asks: { patient }, base }).resource;
   expect(await read(call, `${survivor}-3`)).toMatchObject({ target: [{ reference: `Patient/${survivor}/_history/3` }] });
@@ -34,12 +34,13 @@ test("who made a version is read by one call, however many versions there are", 
   for (const id of [`${survivor}-5001`, survivor, "3"]) await expect(read(call, id)).rejects.toMatchObject({ code: "not_found" });
 });
 
-test("more users than auth names at once are refused, and none is dropped", async () => {
-  const auth: Ask = async (_, __, ___, { query } = {}) =>
-    Response.json({ items: (query?.get("ids") ?? "").split(",").map((id) => ({ id, name: "Florence" })) });
+test("more users than a search takes are refused, and none is dropped", async () => {
+  const auth: Ask = async (_, __, ___, { query } = {}) => ({
+    items: (query?.get("ids") ?? "").split(",").map((id) => ({ id, name: "Florence" })),
+  });
   const { search, definitions } = createPractitioners({ asks: { auth } });
   const idsOf = (count: number) => Array.from({ length: count }, (_, at) => `0193b3f0-8c1a-7b6e-9d2f-${String(at).padStart(12, "0")}`);
-  const find = (count: number) => search(call, readSearch([["_id", idsOf(count).join(",")]], definitions, "lenient"));
+  const find = async (count: number) => search(call, readSearch([["_id", idsOf(count).join(",")]], definitions, "lenient"));
   expect((await find(200)).matches).toHaveLength(200);
   await expect(find(201)).rejects.toMatchObject({ code: "invalid_argument", options: { errors: [{ path: "_id" }] } });
 });

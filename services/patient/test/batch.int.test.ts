@@ -52,6 +52,20 @@ test("operations are done together, with their results in order, as each would b
   }
 });
 
+test("deleting a patient who is deleted already changes nothing, and is refused to whoever may not delete them", async () => {
+  const [gone, stays] = [await create(), await create()];
+  await admin.send("DELETE", `/patients/${gone.id}`);
+  const remove = { method: "delete", id: gone.id };
+  const change = { method: "patch", id: stays.id, body: { sex: "other" } };
+  for (const ifMatch of [undefined, '"2"']) {
+    const { status, body } = await batch([{ ...remove, ifMatch }, change]);
+    expect([status, body.results[0]]).toEqual([200, { status: 204, id: gone.id, version: 2 }]);
+  }
+  expect((await batch([{ ...remove, ifMatch: '"1"' }, change])).status).toBe(412);
+  expect((await batch([remove, change], { who: service.as("user") })).status).toBe(404);
+  expect((await admin.send("GET", `/patients/${gone.id}/history`)).body.items).toHaveLength(2);
+});
+
 test("if one operation cannot be done, none is, and the answer names it", async () => {
   const holder = await create({ email: "held@example.com", identifiers: [{ system: "ssn", value: "held" }] });
   const [one, gone] = [await create(), await create()];

@@ -2,12 +2,14 @@
 import { createHash, randomUUID } from "node:crypto";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { verifyAudit } from "@pm/kit/audit/verify";
+import { metrics } from "@pm/kit/metrics";
 import { tablesWith } from "@pm/kit/test/tables";
 import { ErasureHoldsSchema } from "@pm/proto/billing/v1/internal";
 import { PatientEventSchema } from "@pm/proto/patient/v1/events";
 import { query } from "@pm/stack/native/postgres";
 import { expect, test } from "vitest";
 import type { ErasureInAnalytics } from "../src/erasure/analytics-client.ts";
+import { applyErasure } from "../src/erasure/applying.ts";
 import type { ErasureInBilling } from "../src/erasure/billing-client.ts";
 import { patientsOfThisFile, someBody } from "./testing.ts";
 
@@ -31,8 +33,13 @@ const erasureInBilling: ErasureInBilling = {
   },
 };
 let isAppliedByAnalytics = true;
+/** The events about which analytics was asked. */
+const askedAbout: (string | null)[] = [];
 const erasureInAnalytics: ErasureInAnalytics = {
-  erased: async () => (isAppliedByAnalytics ? { at: new Date(), removed: { events: 2, rollups: 9 } } : undefined),
+  async erased(_, eventId) {
+    askedAbout.push(eventId);
+    return isAppliedByAnalytics ? { at: new Date(), removed: { events: 2, rollups: 9 } } : undefined;
+  },
 };
 const { database, service, admin } = await patientsOfThisFile({ erasureInBilling, erasureInAnalytics });
 const eraser = service.as("admin", { hasSecondFactor: true });
@@ -180,16 +187,43 @@ test("with restrict, only administrators read what is held, and it goes when the
   expect((await admin.send("PUT", `/patients/${id}/hold`, { reason: "too late" })).status).toBe(409);
 });
 
-test("what was begun is completed when billing answers again", async () => {
-  const { id } = await registered();
+/** What Prometheus reads of the oldest erasure that waits. */
+const waitingSeconds = async () => Number(/^erasures_waiting_seconds (\S+)/m.exec(await metrics.metrics())?.[1]);
+
+test("what was begun is completed when billing answers again, and says meanwhile for whom it waits", async () => {
+  const { id, word } = await registered();
   isBillingDown = true;
   await erase(id);
-  await service.eraseDue();
-  expect((await eraser.send("GET", `/patients/${id}/erasure`)).body.state).toBe("erasing");
+  const waiting = async () => (await eraser.send("GET", `/patients/${id}/erasure`)).body;
+  for (let attempts = 1; attempts <= 3; attempts++) {
+    await service.eraseDue();
+    expect(await waiting()).toMatchObject({ state: "erasing", waiting: { attempts, for: [{ service: "billing", reason: "failed" }] } });
+    await asOwner("update erasures set next_attempt_at = now() where patient_id = $1", [id]);
+  }
+  expect(JSON.stringify(await waiting())).not.toContain(word);
+  await asOwner("update erasures set waiting_since = waiting_since - interval '2 hours' where patient_id = $1", [id]);
+  expect(await waitingSeconds()).toBeGreaterThan(7_199);
   isBillingDown = false;
   await erase(id);
   await service.eraseDue();
-  expect((await eraser.send("GET", `/patients/${id}/erasure`)).body.state).toBe("erased");
+  expect(await waiting()).toMatchObject({ state: "erased" });
+  expect(await waiting()).not.toHaveProperty("waiting");
+  expect(await waitingSeconds()).toBe(0);
+});
+
+test("an erasure that a hold stops waits for nobody, and one of which no worker takes care does", async () => {
+  const { id } = await registered();
+  await admin.send("PUT", `/patients/${id}/hold`, { reason: "A court asks for it" });
+  await erase(id, { restrict: true });
+  await service.eraseDue();
+  const { body } = await eraser.send("GET", `/patients/${id}/erasure`);
+  expect(body).toMatchObject({ state: "restricted" });
+  expect(body).not.toHaveProperty("waiting");
+  expect(await waitingSeconds()).toBe(0);
+  await asOwner("update erasures set next_attempt_at = now() - interval '2 hours' where patient_id = $1", [id]);
+  expect(await waitingSeconds()).toBeGreaterThan(7_199);
+  await service.eraseDue();
+  expect(await waitingSeconds()).toBe(0);
 });
 
 test("an erasure is complete when analytics has applied its event, also one that the release before has ended", async () => {
@@ -198,12 +232,32 @@ test("an erasure is complete when analytics has applied its event, also one that
   await erase(id);
   await service.eraseDue();
   const certificate = async () => (await eraser.send("GET", `/patients/${id}/erasure`)).body;
-  expect(await certificate()).toMatchObject({ state: "erasing", removed: [{}, {}, { service: "billing" }] });
+  const waiting = { attempts: 1, for: [{ service: "analytics", reason: "has not applied the event yet" }] };
+  expect(await certificate()).toMatchObject({ state: "erasing", waiting, removed: [{}, {}, { service: "billing" }] });
   await asOwner("update erasures set next_attempt_at = null where patient_id = $1", [id]);
   isAppliedByAnalytics = true;
   await service.eraseDue();
   expect((await certificate()).removed.at(-1)).toMatchObject({ service: "analytics", counts: { events: 2, rollups: 9 } });
   expect(await certificate()).toMatchObject({ state: "erased" });
+});
+
+test("an erasure that is done again after a restore waits for its own event, and not for an earlier one", async () => {
+  const { id } = await registered();
+  await erase(id);
+  await service.eraseDue();
+  const [row] = (await db.pool.query("select * from erasures where patient_id = $1", [id])).rows;
+  isAppliedByAnalytics = false;
+  await applyErasure(db, row, 10);
+  await service.eraseDue();
+  expect((await eraser.send("GET", `/patients/${id}/erasure`)).body).toMatchObject({ id: row.id, state: "erasing" });
+  isAppliedByAnalytics = true;
+  await asOwner("update erasures set next_attempt_at = now() where patient_id = $1", [id]);
+  await service.eraseDue();
+  expect((await eraser.send("GET", `/patients/${id}/erasure`)).body).toMatchObject({ id: row.id, state: "erased" });
+  const sent = "select event_id from outbox where key = $1 and type = 'patient.v1.erased' order by id";
+  const events = (await db.pool.query(sent, [id])).rows.map(({ event_id }) => event_id);
+  expect(events).toHaveLength(2);
+  expect(askedAbout.filter((eventId) => events.includes(eventId))).toEqual([events[0], events[1], events[1]]);
 });
 
 test("32 erasures of one patient at once are one", async () => {

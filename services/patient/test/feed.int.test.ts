@@ -168,7 +168,7 @@ test("a merge names the record that was merged, and an undone one as well", asyn
   expect((await admin.send("POST", `/patients/${survivor.id}:merge`, merge, { "if-match": '"1"' })).status).toBe(200);
   expect((await admin.send("POST", `/patients/${survivor.id}:unmerge`, { duplicateId: duplicate.id })).status).toBe(200);
   expect((await follow({ since: until })).items).toEqual([
-    expect.objectContaining({ id: survivor.id, version: 2, action: "merged", mergedPatientId: duplicate.id }),
+    expect.objectContaining({ id: survivor.id, version: 2, action: "merged", mergedPatientId: duplicate.id, replaces: [duplicate.id] }),
     expect.objectContaining({ id: survivor.id, version: 3, action: "unmerged", unmergedPatientId: duplicate.id }),
   ]);
 });

@@ -11,7 +11,7 @@ import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { defineBulkInput } from "../postgres/bulk.ts";
 import type { Database, DatabaseSettings } from "../postgres/database.ts";
-import { type Leader, runAsLeader } from "../postgres/leader.ts";
+import { type Leader, runAsLeader, type Step } from "../postgres/leader.ts";
 import { recordStatementSince } from "../postgres/statement-spans.ts";
 import type { Queries } from "../postgres/transaction.ts";
 
@@ -187,14 +187,15 @@ const sealStatement = {
 };
 
 /** Seals one block. The leader's lock makes this the only sealer. */
-async function sealBlock(client: Client, log: Logger): Promise<"more" | "done"> {
+async function sealBlock(client: Client, log: Logger): Promise<Step> {
   const started = performance.now();
   const { rows } = await client.query<{ number: bigint; entries: number; hash: Buffer }>({ ...sealStatement, values: [noHash] });
   const [block] = rows;
   if (block) recordStatementSince(sealStatement.name, started);
   // The head in the log is the anchor outside the database: it reveals a chain that was shortened or rebuilt.
   if (block && block.number % 100n === 0n) log.info({ auditHead: `${block.number}:${block.hash.toString("hex")}` }, "audit chain");
-  return block?.entries === blockSize ? "more" : "done";
+  if (!block) return "idle";
+  return block.entries === blockSize ? "more" : "done";
 }
 
 const monthsEveryMs = 3_600_000;

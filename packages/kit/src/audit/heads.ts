@@ -12,6 +12,7 @@ import { Pool } from "pg";
 import { z } from "zod";
 import { commonConfig, databaseConfig, readEnvironment } from "../config.ts";
 import { connectionConfig, databaseSettings } from "../postgres/database.ts";
+import { inCommand } from "../telemetry/command.ts";
 
 const type = "audit-head";
 const prefixBytes = 8;
@@ -127,7 +128,9 @@ export async function runPublishHead(service: string): Promise<void> {
   const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });
   const directory = join(config.AUDIT_HEAD_DIRECTORY, service);
   try {
-    const head = await publishHead(pool, { service, key: createPrivateKey(config.AUDIT_HEAD_KEY), directory, now: new Date() });
+    const head = await inCommand(service, "publish-audit-head", () =>
+      publishHead(pool, { service, key: createPrivateKey(config.AUDIT_HEAD_KEY), directory, now: new Date() }),
+    );
     process.stdout.write(`${JSON.stringify({ service, number: String(head.number), hash: head.hash, time: head.time })}\n`);
   } finally {
     await pool.end();

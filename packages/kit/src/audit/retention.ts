@@ -7,6 +7,7 @@ import { Kysely, PostgresDialect, sql, type Transaction } from "kysely";
 import { Pool } from "pg";
 import { connectionConfig } from "../postgres/database.ts";
 import { readOwnerSettings } from "../postgres/migrate.ts";
+import { inCommand } from "../telemetry/command.ts";
 import { insertIntoAudit } from "./audit.ts";
 import { type DroppedBlocks, dropAction } from "./tombstones.ts";
 
@@ -59,7 +60,7 @@ async function dropMonth<Tables>(
  * The command; `--keep months` says how many whole months stay before this one. Runs as the owner role, like
  * migrations, and prints the months that are gone as JSON.
  */
-export async function runDropMonths(): Promise<void> {
+export async function runDropMonths(service: string): Promise<void> {
   const { keep } = parseArgs({ options: { keep: { type: "string" } } }).values;
   if (!/^\d{1,4}$/.test(keep ?? "")) throw new Error("say how many months stay: --keep 120");
   const pool = new Pool({ ...connectionConfig(readOwnerSettings()), max: 1 });
@@ -67,7 +68,9 @@ export async function runDropMonths(): Promise<void> {
   const now = new Date();
   const before = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - Number(keep)));
   try {
-    const dropped = await dropMonths(db, before, { actor: "operator", requestId: `command-${randomUUID()}` });
+    const dropped = await inCommand(service, "drop-audit-months", () =>
+      dropMonths(db, before, { actor: "operator", requestId: `command-${randomUUID()}` }),
+    );
     process.stdout.write(`${JSON.stringify({ dropped })}\n`);
   } finally {
     await db.destroy();

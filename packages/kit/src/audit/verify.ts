@@ -174,15 +174,16 @@ export async function runAuditVerification(service: string): Promise<void> {
   const note = { pool, check: "audit_chain", log: createLogger(service, config.LOG_LEVEL) } as const;
   const report = await inCommand(service, "verify-audit", async () => {
     const known = expect === undefined ? undefined : await expected(service, expect, key);
-    return noted(
+    const verified = await noted(
       note,
       () => verifyAudit(pool, known),
       ({ intact }) => intact,
     );
+    process.exitCode = verified.intact ? 0 : 1;
+    return verified;
   });
   await pool.end();
   process.stdout.write(`${JSON.stringify(report)}\n`);
-  process.exitCode = report.intact ? 0 : 1;
 }
 
 /** @throws Error if there is no such head, or no key that has signed it */

@@ -191,7 +191,7 @@ export function registerTrail({ operation }: RestApp, { service, db, audit, ofPa
           if (entries.length < exportPageSize) return;
         }
       }
-      return c.body(textStream(text(), c.get("streaming").signal), 200, {
+      return c.body(textStream(c, text()), 200, {
         "content-type": `${format === "csv" ? "text/csv" : "application/x-ndjson"}; charset=utf-8`,
         "content-disposition": `attachment; filename="audit-${service}.${format}"`,
         "cache-control": "private, no-store",

@@ -2,6 +2,7 @@
  * Calls that may outlive their token (imports, exports, watches) end when their caller's session ends. Each gets a
  * signal that aborts then, with the error for the caller as its reason. A token that expires does not abort it.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { HttpBindings } from "@hono/node-server";
 import type { AppError } from "../errors.ts";
 import type { Caller, Verifier } from "./verifier.ts";
@@ -21,6 +22,11 @@ export type Streaming = {
   signal: AbortSignal;
   /** Ends the request with an error. An answer that has begun is cut off, even if nobody reads it. */
   end(error: AppError): void;
+  /**
+   * Cuts the answer off, also if it has not begun.
+   * @throws the error if there is no server
+   */
+  cutOff(error: unknown): Promise<void>;
   /** Calls back when the answer is complete or the client has gone, or immediately if that has happened. */
   onClose(callback: () => void): void;
 };
@@ -36,6 +42,13 @@ export function streamUntilSignedOut(calling: Calling, env: unknown): Streaming 
     end(error) {
       if (answer?.headersSent) answer.destroy();
       controller.abort(error);
+    },
+    async cutOff(error) {
+      if (!answer) throw error;
+      // The server sends the headers as soon as no piece comes at once. It would print an error without our log's care
+      // for its words.
+      while (!answer.headersSent && !answer.destroyed) await nextTurn();
+      answer.destroy();
     },
     onClose(callback) {
       if (answer?.destroyed) callback();

@@ -5,6 +5,7 @@
 import { parseArgs } from "node:util";
 import { databaseConfig, kafkaConfig, readEnvironment, serviceUrl } from "../config.ts";
 import { connectionConfig } from "../postgres/database.ts";
+import { inCommand } from "../telemetry/command.ts";
 import { lookAtBroker, lookAtCertificateFile, lookAtPostgresCertificate } from "./certificates.ts";
 import { type Look, lookAtDatabase } from "./database.ts";
 import { exitCodeOf, type Finding, printFindings } from "./findings.ts";
@@ -47,9 +48,12 @@ async function look(service: string, options?: Options): Promise<Finding[]> {
 export async function runDoctor(service: string, options?: Options): Promise<void> {
   try {
     const { json } = parseArgs({ options: { json: { type: "boolean", default: false } } }).values;
-    const findings = await look(service, options);
+    const findings = await inCommand(service, "doctor", async () => {
+      const found = await look(service, options);
+      process.exitCode = exitCodeOf(found);
+      return found;
+    });
     process.stdout.write(json ? `${JSON.stringify(findings)}\n` : printFindings(findings));
-    process.exitCode = exitCodeOf(findings);
   } catch (error) {
     process.stderr.write(`doctor: ${(error as Error).message}\n`);
     process.exitCode = 2;

@@ -41,10 +41,10 @@ const rules: Rule[] = [
     says: ({ labels }) => `It has stopped calling ${labels.target}, because calls failed.`,
   },
   {
-    metric: "erasures_failing",
-    above: 0,
-    help: runbook("ErasuresFailing"),
-    says: ({ value }) => `Erasures of patients fail again and again: ${value.toLocaleString("en")}.`,
+    metric: "erasures_waiting_seconds",
+    above: 3_600,
+    help: runbook("ErasuresWaiting"),
+    says: ({ value }) => `An erasure of a patient has waited for a service for ${duration(value)}.`,
   },
   {
     metric: "thread_pool_waiting",

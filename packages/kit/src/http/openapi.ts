@@ -5,7 +5,7 @@
 import { OpenAPIRegistry, OpenApiGeneratorV31 } from "@asteasolutions/zod-to-openapi";
 import type { RouteConfig } from "@hono/zod-openapi";
 import { type Access, isForServicesOnly } from "../auth/access.ts";
-import { commonErrors, type DescribedErrors, errorComponentOf } from "./schemas.ts";
+import { commonErrors, type DescribedErrors, errorComponentOf, otherErrorsOf } from "./schemas.ts";
 
 type Answer = RouteConfig["responses"][string];
 
@@ -40,6 +40,8 @@ function createDocument({ title, description, errors }: About) {
   const described = new Set<string>();
   let document: object | undefined;
   registry.registerComponent("securitySchemes", "bearer", { type: "http", scheme: "bearer", bearerFormat: "JWT" });
+  registry.register(errors.name, errors.schema);
+  registry.registerComponent("responses", "Other", otherErrorsOf(errors));
 
   /** Many operations have the same error answers. The document describes each once, among its components. */
   function reference(answer: Answer): Answer {
@@ -56,12 +58,8 @@ function createDocument({ title, description, errors }: About) {
       const security = access === "public" ? [] : [{ bearer: access === "signed-in" ? [] : [access] }];
       const common = commonErrors(route.request, { access, streams });
       const responses = Object.entries({ ...common, ...route.responses }).map(([status, answer]) => [status, reference(answer)]);
-      const fallback = { description: "What went wrong", content: { [errors.mediaType]: { schema: errors.schema } } };
-      registry.registerPath({
-        ...route,
-        security,
-        responses: { ...Object.fromEntries(responses), default: fallback },
-      });
+      const other = { $ref: "#/components/responses/Other" };
+      registry.registerPath({ ...route, security, responses: { ...Object.fromEntries(responses), default: other } });
     },
     generate(): object {
       document ??= new OpenApiGeneratorV31(registry.definitions).generateDocument({

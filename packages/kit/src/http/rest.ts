@@ -128,7 +128,8 @@ export function createRestApp(options: {
     else paths.writtenOut.set(path, [...(paths.writtenOut.get(path) ?? []), method]);
 
     documents.add(route, access, streams);
-    const { headers, ...request } = route.request ?? {};
+    const { headers, query, ...others } = route.request ?? {};
+    const request = { ...others, ...(query && { query: closed(query) }) };
     const { body } = request;
     const middleware = [
       authenticate,
@@ -159,6 +160,11 @@ const anotherSpelling = /\/(?:@|%40|:)|%3a/i;
 function toInternalPath(path: string): string {
   if (path === "/fhir/R4/") return "/fhir/R4";
   return path.replace(/:([a-z][A-Za-z]*)$/, "/@$1").replace(/\/(?:\$|%24)([a-z][A-Za-z-]*)$/, "/@@$1");
+}
+
+/** A parameter that nobody reads is a mistake of its caller, so it is refused, unless a route says `z.looseObject`. */
+function closed<Query>(query: Query): Query | z.ZodObject {
+  return query instanceof z.ZodObject && query.def.catchall === undefined ? query.strict() : query;
 }
 
 /** Sets what handlers read from the context; measures and logs each request when it was answered. */

@@ -50,6 +50,7 @@ const details: Partial<Record<ErrorCode, string>> = {
   request_timeout:
     "The file came too slowly: an import must send at least 1 KiB per second. 2000 patients of the first 2000 lines are stored; 0 of these lines failed. Send the whole file again with the same Idempotency-Key: it goes on behind these lines.",
   unavailable: "The database cannot be reached. Try again shortly.",
+  deadline_exceeded: "The service did not answer in time. Try again; a change may or may not have happened.",
   internal: "Internal error. Try again; if it stays, give the request id to the operator.",
   payload_too_large: "The body is larger than 1 MiB. Send less at once.",
   unsupported_media_type: "Send the body as one of the media types that the API document lists.",
@@ -95,9 +96,23 @@ export function errorComponentOf(answer: object, form: DescribedErrors) {
   const codes = codesOf.get(answer);
   if (!codes) return undefined;
   const name = codes.map((code) => code.replace(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase())).join("Or");
+  return { name, response: { description: titlesOf(codes), content: contentOf(codes, form) } };
+}
+
+/**
+ * The `default` of every operation: what the gateway, or a proxy before it, answers in place of the service. Clients
+ * need a type for it. What the service itself answers has its status in the document.
+ */
+export function otherErrorsOf(form: DescribedErrors) {
+  const description =
+    "Any other error: the gateway answers if a request is malformed (400), too slow (408), too large (413, 431) or too frequent (429), " +
+    "and if the service cannot be reached (503) or takes too long (504).";
+  return { description, content: contentOf(["resource_exhausted", "deadline_exceeded"], form) };
+}
+
+function contentOf(codes: ErrorCode[], form: DescribedErrors) {
   const examples = Object.fromEntries(codes.map((code) => [code, { value: exampleOf(code, form) }]));
-  const content = { [form.mediaType]: { schema: { $ref: `#/components/schemas/${form.name}` }, examples } };
-  return { name, response: { description: titlesOf(codes), content } };
+  return { [form.mediaType]: { schema: { $ref: `#/components/schemas/${form.name}` }, examples } };
 }
 
 /** What every operation with such a request may answer, whatever its handler does. */

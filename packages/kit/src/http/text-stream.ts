@@ -1,15 +1,20 @@
 /** Answers that are made piece by piece. */
 import { AsyncLocalStorage } from "node:async_hooks";
+import { toAppError } from "../errors.ts";
+import { activeSpan } from "../telemetry/active.ts";
+import type { RestContext } from "./rest.ts";
 
 /**
- * A stream that asks for a piece when the reader has taken the one before. It fails when the signal aborts.
+ * The body of an operation that streams. It asks for a piece when the reader has taken the one before, and ends with
+ * the caller's session. If it fails, the answer is cut off, so that nobody takes a part of it for the whole.
  * @param ended called when the pieces end, however they do
  */
 export function textStream(
+  c: RestContext,
   pieces: AsyncIterable<string>,
-  signal: AbortSignal,
   ended: () => Promise<void> = async () => undefined,
 ): ReadableStream<Uint8Array> {
+  const { signal, cutOff } = c.get("streaming");
   // The server asks for pieces outside of the request's trace; the statements behind them belong to it.
   const inRequest = AsyncLocalStorage.snapshot();
   async function* allowed() {
@@ -21,6 +26,9 @@ export function textStream(
         signal.throwIfAborted();
         yield next.value;
       }
+    } catch (error) {
+      inRequest(() => reportFailure(c, signal.reason ?? error));
+      await cutOff(error);
     } finally {
       await inRequest(() => iterator.return?.());
       await inRequest(ended);
@@ -28,4 +36,12 @@ export function textStream(
   }
   signal.throwIfAborted();
   return ReadableStream.from(allowed()).pipeThrough(new TextEncoderStream());
+}
+
+/** The status of the answer was sent before it failed, so only the log and the span say that it did. */
+function reportFailure(c: RestContext, error: unknown): void {
+  const appError = toAppError(error);
+  if (!appError.isFailure) return;
+  activeSpan()?.recordException(error as Error);
+  c.get("log").error({ err: appError, requestId: c.get("requestId"), operation: c.get("operation") }, "the answer was cut off");
 }

@@ -13,7 +13,7 @@ import { Gauge, Histogram, metrics } from "../metrics.ts";
 import { partsOfSize } from "../parts.ts";
 import { defineBulkInput } from "../postgres/bulk.ts";
 import type { Database, DatabaseSettings } from "../postgres/database.ts";
-import { type Leader, runAsLeader } from "../postgres/leader.ts";
+import { type Leader, runAsLeader, type Step } from "../postgres/leader.ts";
 import type { Queries } from "../postgres/transaction.ts";
 import { formatTraceparent, parseTraceparent } from "../telemetry/trace-context.ts";
 import { inSpanOfMany } from "../telemetry/tracing.ts";
@@ -160,7 +160,7 @@ export function startRelay<Tables>(options: {
   pools.add(db.pool);
 
   /** Publishes one batch. Its rows are deleted when the transaction commits, after Kafka's acknowledgement. */
-  async function publishBatch(client: Client): Promise<"more" | "done"> {
+  async function publishBatch(client: Client): Promise<Step> {
     // Not waiting for the disk: rows that come back after a crash of Postgres are sent twice, which consumers must
     // handle anyway.
     await client.query("begin; set local synchronous_commit to off");
@@ -175,7 +175,7 @@ export function startRelay<Tables>(options: {
     await client.query("commit");
     const now = Date.now();
     for (const row of rows) lag.observe(Math.max(0, now - row.created_at.getTime()) / 1_000);
-    return rows.length === batchSize ? "more" : "done";
+    return rows.length === batchSize ? "more" : rows.length > 0 ? "done" : "idle";
   }
 
   /** What consumers do for an event of the same trace comes below the sending of it. Other events keep their own. */

@@ -34,6 +34,8 @@ export function databaseSettings(config: {
 
 /** A service gives up early, so that a request is answered 503 and the work of a leader begins again. */
 const ofService = { connectionTimeoutMillis: 3_000 };
+/** How long a request waits for a connection while others use them all: less than the 15 s of the gateway. */
+const waitMs = 10_000;
 
 /** The settings of one connection, in a pool or outside. Commands wait up to 30 s for a busy server. */
 export function connectionConfig({ url, passwordFile, caFile }: DatabaseSettings): ClientConfig {
@@ -123,14 +125,19 @@ export function openDatabase<Tables>(options: {
   const { settings, poolSize, applicationName, log, lifecycle } = options;
   const config: PoolConfig = {
     ...connectionConfig(settings),
-    ...ofService,
-    max: poolSize,
     application_name: applicationName,
     // A query that takes longer is a mistake or waits for a lock: answer 503 and free the connection.
     statement_timeout: 15_000,
     idle_in_transaction_session_timeout: 30_000,
   };
-  const pool = new Pool(config);
+  // The pool has one limit for two waits: until a connection is there, and until one is free. Its clients know the
+  // first.
+  class ServiceClient extends Client {
+    constructor() {
+      super({ ...config, ...ofService });
+    }
+  }
+  const pool = new Pool({ ...config, Client: ServiceClient, max: poolSize, connectionTimeoutMillis: waitMs });
   // Without a listener, a restart of Postgres would end the process by an error of an idle connection.
   pool.on("error", (error) => log.warn({ err: error }, "an idle database connection was lost"));
   pools.set(applicationName, pool);

@@ -9,6 +9,9 @@ import type { Logger } from "../log.ts";
 import { inTrace } from "../telemetry/tracing.ts";
 import { connectClient, type DatabaseSettings } from "./database.ts";
 
+/** How a step ended: there is more to do, it has done all there was, or it found nothing to do. */
+export type Step = "more" | "done" | "idle";
+
 export type Leader = {
   /** Says that there is work. Cheap; call it after every commit. */
   wake(): void;
@@ -30,7 +33,7 @@ export function runAsLeader(options: {
   pollMs: number;
   /** How long to wait after the first wake, so that a step finds more than one thing to do; 0 by default. */
   lingerMs?: number;
-  step: (client: Client) => Promise<"more" | "done">;
+  step: (client: Client) => Promise<Step>;
   log: Logger;
   lifecycle: Lifecycle;
 }): Leader {
@@ -50,10 +53,15 @@ export function runAsLeader(options: {
     await client.query(`listen ${name}; set enable_seqscan to off`);
     while (!stop.signal.aborted) {
       alarm.reset();
-      const result = await inTrace(`job ${name}`, { dropsIdle: true }, () => step(client));
+      const result = await inTrace(
+        `job ${name}`,
+        {},
+        () => step(client),
+        (step) => step !== "idle",
+      );
       if (failures > 0) log.info({ job: name, failures }, "works again");
       failures = 0;
-      if (result === "done") {
+      if (result !== "more") {
         await alarm.wait(pollMs);
         if (lingerMs > 0) await delay(lingerMs, undefined, { signal: stop.signal }).catch(() => undefined);
       }

@@ -1,7 +1,7 @@
 /** Transactions. If concurrent transactions conflict, the work is done again, a bounded number of times. */
 import { setTimeout as delay } from "node:timers/promises";
 import { Kysely, PostgresDialect } from "kysely";
-import type { ClientBase, PoolClient } from "pg";
+import type { ClientBase, Pool, PoolClient } from "pg";
 import { AppError } from "../errors.ts";
 import type { Database, Statement } from "./database.ts";
 import { inStatement, recordStatement } from "./statement-spans.ts";
@@ -29,6 +29,14 @@ type Retries = {
   isConflict?: (error: unknown) => boolean;
 };
 
+type Options = Retries & {
+  /**
+   * What the work locks, such as an id. Transactions of this process with the same one follow each other. If each
+   * waited for the lock in the database, each would hold a connection, and a busy row would take them all.
+   */
+  turn?: string;
+};
+
 /**
  * Runs `work` in one transaction. After a conflict, `work` runs again from its beginning, so it must have no effect
  * outside the transaction.
@@ -37,30 +45,48 @@ type Retries = {
 export function inTransaction<Tables, Result>(
   db: Database<Tables>,
   work: (tx: Transaction<Tables>) => Promise<Result>,
-  retries?: Retries,
+  { turn, ...retries }: Options = {},
 ): Promise<Result> {
-  return retryConflicts(async () => {
-    const client = await db.pool.connect();
-    let broken: Error | undefined;
-    // Without a listener, a connection that breaks meanwhile would end the process.
-    const noteBroken = (error: Error) => {
-      broken = error;
-    };
-    client.on("error", noteBroken);
-    try {
-      await client.query("begin");
-      const result = await work(createTransaction(client));
-      await client.query("commit");
-      return result;
-    } catch (error) {
-      // A connection that cannot even roll back is not used again.
-      await client.query("rollback").catch(noteBroken);
-      throw error;
-    } finally {
-      client.off("error", noteBroken);
-      client.release(broken);
-    }
-  }, retries);
+  const run = () => retryConflicts(() => tryTransaction(db, work), retries);
+  return turn === undefined ? run() : inTurn(db.pool, turn, run);
+}
+
+/** The last work of every turn, by pool. */
+const turns = new WeakMap<Pool, Map<string, Promise<unknown>>>();
+
+async function inTurn<Result>(pool: Pool, turn: string, work: () => Promise<Result>): Promise<Result> {
+  const last = turns.get(pool) ?? new Map<string, Promise<unknown>>();
+  turns.set(pool, last);
+  const own = (last.get(turn) ?? Promise.resolve()).then(work, work);
+  last.set(turn, own);
+  try {
+    return await own;
+  } finally {
+    if (last.get(turn) === own) last.delete(turn);
+  }
+}
+
+async function tryTransaction<Tables, Result>(db: Database<Tables>, work: (tx: Transaction<Tables>) => Promise<Result>): Promise<Result> {
+  const client = await db.pool.connect();
+  let broken: Error | undefined;
+  // Without a listener, a connection that breaks meanwhile would end the process.
+  const noteBroken = (error: Error) => {
+    broken = error;
+  };
+  client.on("error", noteBroken);
+  try {
+    await client.query("begin");
+    const result = await work(createTransaction(client));
+    await client.query("commit");
+    return result;
+  } catch (error) {
+    // A connection that cannot even roll back is not used again.
+    await client.query("rollback").catch(noteBroken);
+    throw error;
+  } finally {
+    client.off("error", noteBroken);
+    client.release(broken);
+  }
 }
 
 function createTransaction<Tables>(client: PoolClient): Transaction<Tables> {

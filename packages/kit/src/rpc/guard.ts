@@ -18,6 +18,7 @@ import { faultOfText } from "../plain-text.ts";
 import type { RequestContext } from "../request-context.ts";
 import { runWith } from "../telemetry/active.ts";
 import { endRequest, type RequestTrace, startRequest } from "../telemetry/tracing.ts";
+import { messageOf, undecodableJson } from "./messages.ts";
 
 /** Who calls. Health checks and reflection have no caller. */
 export const callerKey = createContextKey<Caller | undefined>(undefined, { description: "caller" });
@@ -183,7 +184,7 @@ function validate(schema: DescMessage, message: Message): void {
   const result = validator.validate(schema, message);
   if (result.kind === "error") throw result.error;
   const violations = result.kind === "invalid" ? result.violations : [];
-  const errors = violations.map((violation) => ({ path: pathToString(violation.field), message: violation.message }));
+  const errors = violations.map((violation) => ({ path: pathToString(violation.field), message: messageOf(violation) }));
   errors.push(...faultsOfTexts(schema, message, ""));
   if (errors.length > 0) throw invalidFields(errors);
 }
@@ -217,9 +218,6 @@ async function* validateEach(schema: DescMessage, messages: AsyncIterable<Messag
   }
 }
 
-/** What protobuf says of a field in JSON that the message does not have. It names the field without its path. */
-const unknownField = /^cannot decode message (\S+) from JSON: key "(.*)" is unknown$/s;
-
 /** Errors that Connect raises itself (an unreadable message, a deadline, too many bytes) are for the caller to read. */
 function fromConnect(error: ConnectError, typeName: string): AppError {
   if (error.cause instanceof AppError) return error.cause;
@@ -229,8 +227,8 @@ function fromConnect(error: ConnectError, typeName: string): AppError {
     const message = isText ? "A text of the message is not UTF-8; send text as UTF-8." : `The message cannot be read as a ${typeName}.`;
     return new AppError("invalid_argument", message, { cause: error });
   }
-  const [, type, field] = unknownField.exec(error.rawMessage) ?? [];
-  if (field !== undefined) return invalidFields([{ path: field, message: `is not a known field of ${type}; check its spelling` }]);
+  const undecodable = undecodableJson(error.rawMessage);
+  if (undecodable) return undecodable;
   const code = codesOfConnect.get(error.code);
   return code ? new AppError(code, error.rawMessage, { cause: error }) : toAppError(error);
 }

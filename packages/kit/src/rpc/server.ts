@@ -10,6 +10,7 @@ import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { getRequestListener } from "@hono/node-server";
 import { Health } from "@pm/proto/grpc/health/v1/health";
+import { accessOf, isForServicesOnly } from "../auth/access.ts";
 import { maxBodyBytes } from "../http/request-input.ts";
 import type { RestApp } from "../http/rest.ts";
 import { closeServer, listen } from "../http/server.ts";
@@ -20,6 +21,7 @@ import type { Guard } from "./guard.ts";
 import { registerHealth } from "./health.ts";
 import { registerReflection } from "./reflection.ts";
 import { createUnaryGrpc, type UnaryGrpc } from "./unary.ts";
+import { answerUnknownMethod } from "./unknown-method.ts";
 
 /** How long calls and streams may go on after the port was closed. */
 const streamGraceMs = 5_000;
@@ -37,7 +39,7 @@ type Handler = (request: http.IncomingMessage, response: http.ServerResponse) =>
 export async function listenRpc(options: {
   /** Registers the services. */
   routes: (router: ConnectRouter) => void;
-  /** The same services, for reflection. */
+  /** The same services, for health and, unless only services may call them, for reflection. */
   services: DescService[];
   rest: RestApp["app"];
   guard: Guard;
@@ -48,11 +50,12 @@ export async function listenRpc(options: {
 }): Promise<http.Server> {
   const { routes, services, rest, guard, host, port, log, lifecycle } = options;
   const unaryGrpc = createUnaryGrpc({ guard, maxTimeoutMs, maxBytes: maxBodyBytes, log });
+  const listener = getRequestListener(rest.fetch);
   const handler = connectNodeAdapter({
     routes(router) {
       routes(unaryGrpc.register(router));
       registerHealth(router, services, lifecycle);
-      registerReflection(router, [...services, Health]);
+      registerReflection(router, [...services.filter(isForCallers), Health]);
     },
     requestGate: guard.gate,
     interceptors: [guard.interceptor],
@@ -61,8 +64,11 @@ export async function listenRpc(options: {
     jsonOptions,
     // Inside a cluster, compressing costs more than sending; at the edge, Envoy compresses.
     compressMinBytes: 64 * 1024 * 1024,
-    // The two libraries describe the same objects of Node by types that differ in one callback.
-    fallback: getRequestListener(rest.fetch) as NonNullable<Parameters<typeof connectNodeAdapter>[0]["fallback"]>,
+    fallback(request, response) {
+      // Node describes requests of HTTP/2 by other types, with the same members.
+      const both = [request as http.IncomingMessage, response as http.ServerResponse] as const;
+      if (!answerUnknownMethod(...both, log)) void listener(...both);
+    },
   });
   const forHttp2 = createHttp2Server(handler as Handler, unaryGrpc, log);
   const http1 = createHttp1Server(handler as Handler, forHttp2.server);
@@ -81,6 +87,13 @@ export async function listenRpc(options: {
     clearTimeout(limit);
   });
   return http1;
+}
+
+function isForCallers({ typeName, methods }: DescService): boolean {
+  return methods.some(({ name }) => {
+    const access = accessOf(`${typeName}/${name}`);
+    return access !== undefined && !isForServicesOnly(access);
+  });
 }
 
 /** Answers unary gRPC calls itself, and leaves every other stream to Connect. It does not listen. */

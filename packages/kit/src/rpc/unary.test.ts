@@ -5,9 +5,11 @@ import { setTimeout as delay } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type HandlerContext } from "@connectrpc/connect";
-import { compressionGzip, createGrpcTransport } from "@connectrpc/connect-node";
+import { compressionGzip, createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { BillingService, GetBillingAccountRequestSchema } from "@pm/proto/billing/v1/billing";
+import { BillingInternalService } from "@pm/proto/billing/v1/internal";
 import { ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
+import { ServerReflection, type ServerReflectionRequest } from "@pm/proto/grpc/reflection/v1/reflection";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { testLifecycle } from "../../test/lifecycle.ts";
 import type { AuditEntry } from "../audit/audit.ts";
@@ -58,7 +60,7 @@ beforeAll(async () => {
         },
       }),
     ...{
-      services: [BillingService],
+      services: [BillingService, BillingInternalService],
       rest: rest.app,
       guard: createGuard({ log, verifier, audit }),
       host: "127.0.0.1",
@@ -132,6 +134,68 @@ test("a call is answered with the request's id in a header and status 0 in a tra
 
 test("a compressed call is answered too", async () => {
   expect(await client(true).getBillingAccount(get, signedIn)).toMatchObject({ account: { accountId } });
+});
+
+test("a method that does not exist is unimplemented in the caller's protocol, for calls and for streams", async () => {
+  const grpc = await send(frame(message), { ":path": "/billing.v1.BillingService/Nope" });
+  expect([grpc.code, grpc.message, grpc.headers[":status"]]).toEqual([12, "There is no such method here.", 200]);
+  const json = await fetch(`${url}/billing.v1.BillingService/Nope`, {
+    ...{ method: "POST", headers: { "content-type": "application/json", "x-request-id": "request-12" }, body: "{}" },
+  });
+  expect([json.status, json.headers.get("x-request-id"), await json.json()]).toMatchObject([
+    501,
+    "request-12",
+    { code: "unimplemented", message: "There is no such method here." },
+  ]);
+  const { getBillingAccount, watchAccount } = BillingService.method;
+  const transports = [
+    createGrpcTransport({ baseUrl: url }),
+    createGrpcWebTransport({ baseUrl: url, httpVersion: "1.1" }),
+    createConnectTransport({ baseUrl: url, httpVersion: "1.1" }),
+    createConnectTransport({ baseUrl: url, httpVersion: "2", useBinaryFormat: false }),
+  ];
+  for (const transport of transports) {
+    const call = () => transport.unary({ ...getBillingAccount, name: "Nope" }, undefined, undefined, signedIn.headers, {});
+    const read = async () => {
+      const { message: messages } = await transport.stream(
+        { ...watchAccount, name: "Nope" },
+        ...([undefined, undefined, signedIn.headers, (async function* () {})()] as const),
+      );
+      for await (const _ of messages);
+    };
+    for (const ask of [call, read]) {
+      const error = ConnectError.from(await ask().catch((thrown: unknown) => thrown));
+      expect([error.code, error.rawMessage, error.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([
+        Code.Unimplemented,
+        "There is no such method here.",
+        "UNIMPLEMENTED",
+      ]);
+    }
+  }
+  expect((await fetch(`${url}/billing.v1.BillingService/Nope`)).status).toBe(404);
+});
+
+test("reflection describes what callers may call, and nothing that only services may", async () => {
+  const reflection = createClient(ServerReflection, createGrpcTransport({ baseUrl: url }));
+  const ask = async (messageRequest: ServerReflectionRequest["messageRequest"]) => {
+    const question = (async function* () {
+      yield { host: "", messageRequest };
+    })();
+    for await (const answer of reflection.serverReflectionInfo(question)) return answer.messageResponse;
+    return expect.fail("no answer");
+  };
+  const { value } = await ask({ case: "listServices", value: "*" });
+  expect(value).toMatchObject({
+    service: [
+      { name: "billing.v1.BillingService" },
+      { name: "grpc.health.v1.Health" },
+      { name: "grpc.reflection.v1.ServerReflection" },
+      { name: "grpc.reflection.v1alpha.ServerReflection" },
+    ],
+  });
+  for (const symbol of ["billing.v1.BillingInternalService", "billing.v1.ErasePartyRequest"])
+    expect((await ask({ case: "fileContainingSymbol", value: symbol })).case).toBe("errorResponse");
+  expect((await ask({ case: "fileContainingSymbol", value: "billing.v1.BillingService" })).case).toBe("fileDescriptorResponse");
 });
 
 test("errors have a code, a reason and a domain, and who is not signed in learns nothing about the message", async () => {
@@ -217,6 +281,34 @@ test("a field that a message does not have is refused by its name, in the JSON o
   expect(await send(frame(latin1('{"accountNumber":"1"}')), { "content-type": "application/grpc+json" })).toMatchObject({
     ...{ code: Code.InvalidArgument, message: expect.stringMatching(/^accountNumber: is not a known field/) },
   });
+});
+
+test("a value of another type is refused by the name of its field, in plain words", async () => {
+  const whole = "must be a whole number in the range of its type";
+  for (const [body, field, description] of [
+    ['{"amount":{"minorUnits":12.5}}', "minor_units", whole],
+    ['{"amount":{"minorUnits":"many"}}', "minor_units", whole],
+    ['{"tax":{"rateBasisPoints":1.5}}', "rate_basis_points", whole],
+    ['{"description":5}', "description", "must be a text"],
+  ] as const) {
+    const { status, text } = await post("application/json", body, {}, "CreateCharge");
+    const { code, message: told, details } = JSON.parse(text) as { code: string; message: string; details: { debug?: unknown }[] };
+    expect([status, code, told]).toEqual([400, "invalid_argument", `${field}: ${description}`]);
+    expect(details).toContainEqual(expect.objectContaining({ debug: { fieldViolations: [{ field, description }] } }));
+  }
+});
+
+test("a text that has not the form of a date or a currency is told what is expected", async () => {
+  const body = JSON.stringify({
+    ...{ accountId, requestId: randomUUID(), description: "Visit" },
+    ...{ amount: { minorUnits: "1", currencyCode: "eu" }, serviceDate: "yesterday" },
+  });
+  const { details } = JSON.parse((await post("application/json", body, {}, "CreateCharge")).text) as { details: { debug?: unknown }[] };
+  const fieldViolations = [
+    { field: "amount.currency_code", description: "must be a currency of ISO 4217, such as EUR" },
+    { field: "service_date", description: "must be a date as YYYY-MM-DD" },
+  ];
+  expect(details).toContainEqual(expect.objectContaining({ debug: { fieldViolations } }));
 });
 
 test("a message in JSON beyond the bounds of fields and levels is refused by them", async () => {

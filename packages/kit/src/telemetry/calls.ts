@@ -18,15 +18,18 @@ export const traceCalls: Interceptor = (next) => (request) => {
 export type CallInit = Omit<RequestInit, "headers"> & { headers?: Record<string, string> };
 
 /**
- * `fetch`, or `send` instead of it, within the trace of the moment.
+ * `fetch` within the trace of the moment.
  * @param route the template of the path, because the path may hold ids
  */
-export function fetchTraced(
+export const fetchTraced = (route: string, url: string, init: CallInit = {}): Promise<Response> => callTraced(route, url, init, fetch);
+
+/** A call by `send`, which sends as `fetch` does, within the trace of the moment. */
+export function callTraced<Answer extends { status: number }>(
   route: string,
   url: string,
-  init: CallInit = {},
-  send: (url: string, init: CallInit) => Promise<Response> = fetch,
-): Promise<Response> {
+  init: CallInit,
+  send: (url: string, init: CallInit) => Promise<Answer>,
+): Promise<Answer> {
   const { method = "GET" } = init;
   const attributes = { "http.request.method": method, "url.template": route, "server.address": new URL(url).hostname };
   return inSpan(`${method} ${route}`, { kind: SpanKind.CLIENT, attributes }, async (span) => {

@@ -1,10 +1,12 @@
 /** Commands that an operator runs. */
+import { SpanStatusCode } from "@opentelemetry/api";
 import { readEnvironment, telemetryConfig } from "../config.ts";
 import { createLogger } from "../log.ts";
 import { inTrace, startTracing } from "./tracing.ts";
 
 /**
  * Does the work of a command as one trace, and sends its spans before it returns, if the environment names a collector.
+ * A command whose work sets an exit code other than 0 has failed.
  */
 export async function inCommand<Result>(service: string, name: string, work: () => Promise<Result>): Promise<Result> {
   const config = { ...readEnvironment(telemetryConfig), OTEL_TRACES_SAMPLER_ARG: 1 };
@@ -12,9 +14,16 @@ export async function inCommand<Result>(service: string, name: string, work: () 
   const onClose = (_: string, close: () => unknown) => {
     sent = close;
   };
-  startTracing({ service, config, log: createLogger(service, "warn"), lifecycle: { onClose } });
+  // Standard output is for what the command prints, which programs read.
+  startTracing({ service, config, log: createLogger(service, "warn", process.stderr), lifecycle: { onClose } });
   try {
-    return await inTrace(`command ${name}`, {}, work);
+    return await inTrace(`command ${name}`, {}, async (span) => {
+      const result = await work();
+      const code = Number(process.exitCode ?? 0);
+      span?.setAttribute("process.exit.code", code);
+      if (code !== 0) span?.setAttribute("error.type", String(code)).setStatus({ code: SpanStatusCode.ERROR });
+      return result;
+    });
   } finally {
     await sent();
   }

@@ -113,8 +113,9 @@ function post(url: URL, body: string, milliseconds: number): Promise<number> {
   const bytes = Buffer.from(body);
   const headers = { "content-type": "application/json", "content-length": bytes.byteLength };
   return new Promise((resolve, reject) => {
+    const signal = AbortSignal.timeout(Math.max(1, Math.ceil(milliseconds)));
     const agent = agents[protocol as keyof typeof agents];
-    const sent = request(url, { method: "POST", headers, agent, signal: AbortSignal.timeout(milliseconds) }, (answer) => {
+    const sent = request(url, { method: "POST", headers, agent, signal }, (answer) => {
       answer.resume();
       answer.on("error", reject);
       answer.once("end", () => resolve(answer.statusCode ?? 0));

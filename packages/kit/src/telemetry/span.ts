@@ -33,10 +33,9 @@ export class RecordedSpan implements Span {
   name: string;
   endedAt = 0;
   isError = false;
-  hasChildren = false;
   droppedLinks = 0;
   #attributeCount = 0;
-  readonly #whenEnded: (span: RecordedSpan) => void;
+  readonly whenEnded: (span: RecordedSpan) => void;
 
   constructor(options: {
     name: string;
@@ -51,7 +50,7 @@ export class RecordedSpan implements Span {
     this.context = options.context;
     this.parentSpanId = options.parentSpanId;
     this.kind = options.kind ?? SpanKind.INTERNAL;
-    this.#whenEnded = options.whenEnded;
+    this.whenEnded = options.whenEnded;
     if (options.attributes) this.setAttributes(options.attributes);
     for (const link of options.links ?? []) this.addLink(link);
   }
@@ -117,7 +116,7 @@ export class RecordedSpan implements Span {
   end(): void {
     if (!this.isRecording()) return;
     this.endedAt = clock.now();
-    this.#whenEnded(this);
+    this.whenEnded(this);
   }
 }
 

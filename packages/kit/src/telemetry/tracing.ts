@@ -75,34 +75,31 @@ type Details = Pick<SpanOptions, "kind" | "attributes">;
 
 /** Begins a span below the one of the moment. */
 function startChild(name: string, parent: RecordedSpan, details: Details): RecordedSpan {
-  parent.hasChildren = true;
-  return startSpan(name, parent.context, details);
+  return startSpan(name, parent.context, details, parent.whenEnded);
 }
+
+const send = (span: RecordedSpan): void => recorder?.whenEnded(span);
 
 /** Begins a span below `parent`, or a trace without one. The caller ends it. */
 function startSpan(
   name: string,
   parent: SpanContext | undefined,
   details: Pick<SpanOptions, "kind" | "attributes" | "links">,
+  whenEnded = send,
 ): RecordedSpan {
   const context = { traceId: parent?.traceId ?? newTraceId(), spanId: newSpanId(), traceFlags: TraceFlags.SAMPLED };
-  const whenEnded = (span: RecordedSpan) => recorder?.whenEnded(span);
   return new RecordedSpan({ name, context, parentSpanId: parent?.spanId, ...details, whenEnded });
 }
 
 /** Ends the span when the work has ended. The span of work that fails says by which kind of error. */
-async function record<Result>(
-  span: RecordedSpan,
-  work: (span: RecordedSpan) => Promise<Result>,
-  isWorth: (span: RecordedSpan) => boolean = () => true,
-): Promise<Result> {
+async function record<Result>(span: RecordedSpan, work: (span: RecordedSpan) => Promise<Result>): Promise<Result> {
   try {
     return await runWith(span, () => work(span));
   } catch (error) {
     span.recordException(error as Error);
     throw error;
   } finally {
-    if (isWorth(span)) span.end();
+    span.end();
   }
 }
 
@@ -122,18 +119,46 @@ export function recordPast(name: string, details: Details, milliseconds: number,
   span.end();
 }
 
+/** Of work that may turn out to be not worth it, so many spans wait for its end. If there are more, it is. */
+const maxHeld = 100;
+
+function createHolding() {
+  let held: RecordedSpan[] | undefined = [];
+  const release = (): void => {
+    held?.forEach(send);
+    held = undefined;
+  };
+  return {
+    release,
+    add(span: RecordedSpan): void {
+      if (held) held.push(span);
+      else send(span);
+      if (held?.length === maxHeld) release();
+    },
+  };
+}
+
 /**
  * Does work that no request started, such as that of a worker: a share of it is traced.
- * @param details.dropsIdle whether a span is dropped that has no other below it, because the work found nothing to do
+ * @param isWorth whether the work did something. If it did not, none of its spans is sent; one that fails is always
+ * sent
  */
-export function inTrace<Result>(
+export async function inTrace<Result>(
   name: string,
-  details: Details & { dropsIdle?: boolean },
+  details: Details,
   work: (span?: RecordedSpan) => Promise<Result>,
+  isWorth: (result: Result) => boolean = () => true,
 ): Promise<Result> {
   if (!recorder || Math.random() >= recorder.rate) return runWith(undefined, work);
-  const { dropsIdle = false, ...rest } = details;
-  return record(startSpan(name, undefined, rest), work, (span) => !dropsIdle || span.hasChildren || span.isError);
+  const holding = createHolding();
+  let isIdle = false;
+  try {
+    const result = await record(startSpan(name, undefined, details, holding.add), work);
+    isIdle = !isWorth(result);
+    return result;
+  } finally {
+    if (!isIdle) holding.release();
+  }
 }
 
 /**

@@ -893,13 +893,14 @@ export declare type GetPayerBalanceRequest = Message<"billing.v1.GetPayerBalance
 export declare const GetPayerBalanceRequestSchema: GenMessage<GetPayerBalanceRequest>;
 
 /**
- * The sums of a payer's accounts in one currency.
+ * The sums of a payer in one currency.
  *
  * @generated from message billing.v1.PayerTotal
  */
 export declare type PayerTotal = Message<"billing.v1.PayerTotal"> & {
   /**
-   * The open amount of all charges.
+   * The open amount of all charges on the accounts that they pay for today, invoiced or not, and whoever is named on the
+   * invoices.
    *
    * @generated from field: common.v1.Money outstanding = 1;
    */
@@ -913,11 +914,18 @@ export declare type PayerTotal = Message<"billing.v1.PayerTotal"> & {
   credit?: Money | undefined;
 
   /**
-   * The number of accounts.
+   * The number of accounts that they pay for today.
    *
    * @generated from field: int64 account_count = 3;
    */
   accountCount: bigint;
+
+  /**
+   * What is open on the issued invoices that are addressed to them, whoever pays for the accounts today.
+   *
+   * @generated from field: common.v1.Money invoiced = 4;
+   */
+  invoiced?: Money | undefined;
 };
 
 /**
@@ -940,7 +948,8 @@ export declare type GetPayerBalanceResponse = Message<"billing.v1.GetPayerBalanc
   payer?: Payer | undefined;
 
   /**
-   * The sums of all accounts of the payer: one for each currency, in the order of its codes.
+   * The sums of all accounts of the payer, and of the open invoices addressed to them: one for each currency, in the order
+   * of its codes.
    *
    * @generated from field: repeated billing.v1.PayerTotal totals = 2;
    */
@@ -1097,6 +1106,14 @@ export declare type Transaction = Message<"billing.v1.Transaction"> & {
    * @generated from field: string request_id = 14;
    */
   requestId: string;
+
+  /**
+   * Of a payment, the day on which it was made, `YYYY-MM-DD`. Empty for other kinds, and for payments that were recorded
+   * before they had a day.
+   *
+   * @generated from field: string payment_date = 15;
+   */
+  paymentDate: string;
 };
 
 /**
@@ -2343,7 +2360,8 @@ export declare type CreateInvoiceRequest = Message<"billing.v1.CreateInvoiceRequ
   accountId: string;
 
   /**
-   * The charges, UUIDs. If there are none, the oldest 500 charges of the account that are on no invoice.
+   * The charges, UUIDs. If there are none, the oldest 500 charges of the account that are on no invoice and of which
+   * something is left.
    *
    * @generated from field: repeated string charge_ids = 2;
    */
@@ -3964,8 +3982,9 @@ export declare const BillingService: GenService<{
     output: typeof GetPayerBalanceResponseSchema;
   },
   /**
-   * Charges an account. Credit from earlier overpayments settles the charge at once, oldest payment first. Scope
-   * `billing:write`.
+   * Charges an account. Credit from earlier overpayments settles the charge at once, oldest payment first. An account
+   * whose patient is being erased takes no charges: it fails with FAILED_PRECONDITION and the reason ACCOUNT_RESTRICTED.
+   * Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.CreateCharge
    */

@@ -28,7 +28,10 @@ const { check } = createConsistency({
   offsets: () => offsetsOf(kafka, [...streams]),
 });
 
-const report = await inCommand("analytics", "check-consistency", () => check(60_000));
+const report = await inCommand("analytics", "check-consistency", async () => {
+  const checked = await check(60_000);
+  process.exitCode = checked.drift === 0 && checked.settled ? 0 : 1;
+  return checked;
+});
 process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
 await db.kysely.destroy();
-process.exitCode = report.drift === 0 && report.settled ? 0 : 1;

@@ -59,7 +59,8 @@ const problemPages = {
 };
 const file = z.string().openapi({ example: "…" });
 
-const dashboardQuery = z.object({
+// A page for people: portals and mail programs add parameters of their own to its address.
+const dashboardQuery = z.looseObject({
   from: z.string().max(20).optional().openapi({ example: "2026-11-01", description: "The first day." }),
   to: z.string().max(20).optional().openapi({ example: "2026-11-30", description: "The last day." }),
   interval: z.string().max(10).optional().openapi({ example: "week", description: "`day`, `week` or `month`." }),

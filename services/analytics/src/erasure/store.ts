@@ -23,8 +23,13 @@ export async function countErasures(db: Db): Promise<number> {
 
 type ErasureRow = Selectable<Tables["erasures"]>;
 
-/** What was removed of a patient; undefined if they are not erased. */
-export async function findErasure(db: Queries, patientId: string): Promise<ErasureRow | undefined> {
-  const [row] = await db.query<ErasureRow>({ name: "erasure_find", text: "select * from erasures where patient_id = $1" }, [patientId]);
+const findStatement = {
+  name: "erasure_find",
+  text: "select * from erasures where patient_id = $1 and ($2::uuid is null or exists (select from events where event_id = $2))",
+};
+
+/** What was removed of a patient; undefined if they are not erased, or the event that says so was not applied yet. */
+export async function findErasure(db: Queries, patientId: string, eventId: string | undefined): Promise<ErasureRow | undefined> {
+  const [row] = await db.query<ErasureRow>(findStatement, [patientId, eventId ?? null]);
   return row;
 }

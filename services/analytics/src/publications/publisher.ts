@@ -4,6 +4,7 @@
  */
 import { addDays, type Instant, type LocalDate, localDateAt, startOfDay } from "@pm/kit/calendar";
 import type { Logger } from "@pm/kit/log";
+import type { Step } from "@pm/kit/postgres/leader";
 import { inTransaction } from "@pm/kit/postgres/transaction";
 import { mondayOf } from "../calendar.ts";
 import { type LoggedEvent, readEvent } from "../ingest/event.ts";
@@ -29,7 +30,7 @@ import {
 
 type Publisher = {
   /** Makes the oldest publication that is due and missing, if there is one. */
-  step(): Promise<"more" | "done">;
+  step(): Promise<Step>;
 };
 
 type Options = { db: AnalyticsDatabase; groupId: string; clinicTimeZone: string; now: () => Instant; log: Logger };
@@ -47,7 +48,7 @@ export function createPublisher(options: Options): Publisher {
     async step() {
       const previous = await lastPublication(db.kysely);
       const week = previous ? addDays(previous.week, 7) : await firstWeek(options);
-      if (week === undefined || now() < dueAt(week, clinicTimeZone)) return "done";
+      if (week === undefined || now() < dueAt(week, clinicTimeZone)) return "idle";
       const publication = { week, until: new Date(startOfDay(addDays(week, 7), clinicTimeZone)), seq: await settledSeq(db, groupId) };
       const figures = await inTransaction(db, ({ kysely }) => publish(kysely, publication, previous));
       if (figures) log.info({ week, shown: figures.filter(({ shown }) => shown).length, of: figures.length }, "a week was published");

@@ -15,7 +15,7 @@ const resourceLimits = { maxOldGenerationSizeMb: 112, maxYoungGenerationSizeMb: 
 
 type Rebuilder = {
   /** Does the open rebuild, if there is one. Only one process at a time may call this. @throws Error if it failed */
-  step(): Promise<"done">;
+  step(): Promise<"done" | "idle">;
   /** Ends the thread. The rebuild stays open, and begins again with the next step of any process. */
   stop(): Promise<void>;
 };
@@ -24,7 +24,7 @@ export function createRebuilder(db: Db, task: Task): Rebuilder {
   let worker: Worker | undefined;
   return {
     async step() {
-      if (!(await openRebuild(db))) return "done";
+      if (!(await openRebuild(db))) return "idle";
       const thread = new Worker(new URL(import.meta.url), { workerData: task, resourceLimits });
       worker = thread;
       await new Promise<void>((resolve, reject) => {

@@ -31,7 +31,8 @@ const linkBody = {
     "application/x-www-form-urlencoded": { schema: LinkForm.partial().openapi("LinkAnswer", { example: linkExample }) },
   },
 };
-const linkQuery = z.object({ token: z.string().default("").openapi({ example: linkExample.token }) });
+// Mail programs add parameters of their own to links.
+const linkQuery = z.looseObject({ token: z.string().default("").openapi({ example: linkExample.token }) });
 const page = (description: string) => ({ description, content: { "text/html": { schema: z.string() } } });
 /** Programs get a problem, people get the page. Both say what is wrong. */
 const invalid = {

@@ -3,4 +3,4 @@
  */
 import { runDropMonths } from "@pm/kit/audit/retention";
 
-await runDropMonths();
+await runDropMonths("auth");

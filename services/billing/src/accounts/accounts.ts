@@ -84,7 +84,7 @@ export function createAccounts(options: OpeningOptions & { cursors: Cursors }): 
             return create(UpdateBillingAccountResponseSchema, { account: toAccount(row) });
           });
         },
-        retries,
+        { ...retries, turn: wanted.accountId.toLowerCase() },
       );
       committed([wanted.accountId]);
       return answer;

@@ -24,7 +24,7 @@ export function createPayerBalance({ db, cursors, payers }: { db: BillingDatabas
     const payer = await payers.get(request.payerId);
     const { payerId } = payer;
     const totals = await totalsOfPayer(db, payerId);
-    if (totals.some(({ outstanding, credit }) => outstanding > maxSum || credit > maxSum))
+    if (totals.some(({ outstanding, credit, invoiced }) => [outstanding, credit, invoiced].some((sum) => sum > maxSum)))
       throw new AppError("failed_precondition", `A sum is above ${maxSum} minor units, the most that an answer holds. List the accounts.`, {
         reason: "BALANCE_LIMIT",
       });
@@ -37,9 +37,10 @@ export function createPayerBalance({ db, cursors, payers }: { db: BillingDatabas
     });
     return create(GetPayerBalanceResponseSchema, {
       payer,
-      totals: totals.map(({ currency, outstanding, credit, accounts: accountCount }) => ({
+      totals: totals.map(({ currency, outstanding, credit, invoiced, accounts: accountCount }) => ({
         outstanding: toMoney(outstanding, currency),
         credit: toMoney(credit, currency),
+        invoiced: toMoney(invoiced, currency),
         accountCount,
       })),
       accounts,

@@ -169,20 +169,33 @@ export function listAccounts(
 }
 
 const totalsOfPayerStatement: Statement = {
-  name: "accounts_totals_of_payer",
+  name: "payer_totals",
   // As text, because sums of bigint can be larger than a bigint.
-  text: `select currency, sum(receivable)::text as outstanding, sum(credit)::text as credit, count(*) as accounts
-    from accounts where payer_id = $1 group by currency order by currency`,
+  text: `
+    with on_accounts as (
+      select currency, sum(receivable) as outstanding, sum(credit) as credit, count(*) as accounts from accounts where payer_id = $1 group by currency
+    ), on_invoices as (
+      select currency, sum(amount - settled - reduced - written_off) as invoiced
+      from invoices join charges on invoice_id = invoices.id join accounts on accounts.id = invoices.account_id
+      where addressee ->> 'payerId' = $1::uuid::text and invoices.status = 'ISSUED' and charges.voided_at is null
+      group by currency having sum(amount - settled - reduced - written_off) > 0
+    )
+    select currency, coalesce(outstanding, 0)::text as outstanding, coalesce(credit, 0)::text as credit, coalesce(invoiced, 0)::text as invoiced,
+      coalesce(accounts, 0) as accounts
+    from on_accounts full join on_invoices using (currency) order by currency`,
 };
 
-/** The sums of a payer's accounts, one for each currency. */
+/** The sums of a payer's accounts, and of the open invoices addressed to them, one for each currency. */
 export async function totalsOfPayer(
   db: Queries,
   payerId: string,
-): Promise<{ currency: string; outstanding: bigint; credit: bigint; accounts: bigint }[]> {
-  type Total = { currency: string; outstanding: string; credit: string; accounts: bigint };
+): Promise<{ currency: string; outstanding: bigint; credit: bigint; invoiced: bigint; accounts: bigint }[]> {
+  type Total = { currency: string; outstanding: string; credit: string; invoiced: string; accounts: bigint };
   const rows = await db.query<Total>(totalsOfPayerStatement, [payerId]);
-  return rows.map((row) => ({ ...row, outstanding: BigInt(row.outstanding), credit: BigInt(row.credit) }));
+  return rows.map((row) => ({
+    ...row,
+    ...{ outstanding: BigInt(row.outstanding), credit: BigInt(row.credit), invoiced: BigInt(row.invoiced) },
+  }));
 }
 
 const versionsStatement: Statement = { name: "account_versions", text: "select id, version from accounts where id = any($1::uuid[])" };

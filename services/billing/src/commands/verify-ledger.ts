@@ -13,13 +13,14 @@ import { verifyLedger } from "../ledger/verification-store.ts";
 const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig });
 const log = createLogger("billing", config.LOG_LEVEL);
 const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });
-const verification = await inCommand("billing", "verify-ledger", () =>
-  noted(
+const verification = await inCommand("billing", "verify-ledger", async () => {
+  const verified = await noted(
     { pool, check: "ledger", log },
     () => verifyLedger(pool),
     ({ holds }) => holds,
-  ),
-);
+  );
+  process.exitCode = verified.holds ? 0 : 1;
+  return verified;
+});
 await pool.end();
 process.stdout.write(`${JSON.stringify(verification)}\n`);
-process.exitCode = verification.holds ? 0 : 1;

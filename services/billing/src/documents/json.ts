@@ -38,12 +38,13 @@ export async function* payerStatementJson(
   of: Days & { payer: Payer; currencyCode: string; statement: PayerStatement },
 ): AsyncGenerator<string> {
   const { payer, currencyCode, fromDate, toDate, statement } = of;
-  const { sums, outstanding, credit, transactionCount } = statement;
+  const { sums, outstanding, credit, invoiced, transactionCount } = statement;
   const all = create(GetStatementResponseSchema, { fromDate, toDate, ...sums, transactionCount });
   const beginning = {
     ...{ payer: toJson(PayerSchema, payer), currencyCode },
     ...(toJson(GetStatementResponseSchema, all) as object),
     ...{ outstanding: toJson(MoneySchema, outstanding), credit: toJson(MoneySchema, credit) },
+    invoiced: toJson(MoneySchema, invoiced),
   };
   yield beginningOf(JSON.stringify(beginning), "statements");
   let current: GetStatementResponse | undefined;

@@ -11,7 +11,7 @@ import { CreditNoteSchema, GetStatementResponseSchema, InvoiceSchema, PayerSchem
 import type { Concealing } from "../erasure/concealing.ts";
 import type { Invoices } from "../invoices/invoices.ts";
 import type { Reductions } from "../invoices/reductions.ts";
-import type { Statements } from "../ledger/statements.ts";
+import { requirePeriod, type Statements } from "../ledger/statements.ts";
 import { type Links, linkedPatients } from "../links/links.ts";
 import type { Payers } from "../payers/payers.ts";
 import { type Clinic, creditNoteDocument, invoiceDocument, type PrintableDocument } from "./document.ts";
@@ -152,9 +152,8 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
       ...(format !== "json" && { "content-disposition": `inline; filename="${document.fileName}.${format}"` }),
       ...(format === "html" && { "content-security-policy": contentSecurityPolicy }),
     };
-    const { signal } = c.get("streaming");
     if (format === "pdf") return c.body(ReadableStream.from(await pdfPool.render(document, now())), 200, headers);
-    return c.body(textStream(format === "json" ? json() : toHtml(document), signal), 200, headers);
+    return c.body(textStream(c, format === "json" ? json() : toHtml(document)), 200, headers);
   }
 
   const streams = { streams: true };
@@ -179,6 +178,7 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
 
   show(showStatement, async (c) => {
     const { from: fromDate, to: toDate, ...query } = c.req.valid("query");
+    requirePeriod({ from: fromDate, to: toDate });
     const format = formatOf(c, query.format);
     const accountId = c.req.valid("param").accountId.toLowerCase();
     const caller = c.get("caller");
@@ -196,6 +196,7 @@ export function registerDocuments({ operation }: RestApp, rules: Rules): void {
 
   show(showPayerStatement, async (c) => {
     const { from: fromDate, to: toDate, currency: currencyCode, ...query } = c.req.valid("query");
+    requirePeriod({ from: fromDate, to: toDate });
     const format = formatOf(c, query.format);
     const caller = c.get("caller");
     const payer = await concealing.conceal(caller, PayerSchema, await payers.get(c.req.valid("param").payerId));

@@ -135,6 +135,7 @@ const TransactionSchema = z
     ),
     allocations: z.array(AllocationSchema).optional(),
     requestId: id,
+    paymentDate: day.optional().openapi({ description: "Of a payment, the day on which it was made." }),
   })
   .openapi("Transaction");
 
@@ -206,6 +207,7 @@ export const PayerStatementJsonSchema = z
     ...sums,
     outstanding: money.openapi({ description: "What is open after the period on the accounts that owe." }),
     credit: money.openapi({ description: "The credit of the others, which settles nothing on these." }),
+    invoiced: money.openapi({ description: "What is open now on the invoices that are addressed to the payer, whoever pays today." }),
     statements: z.array(StatementJsonSchema),
   })
   .openapi("PayerStatement", { description: "The sums of all its statements, then the statement of each account." });

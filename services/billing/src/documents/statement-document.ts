@@ -68,7 +68,7 @@ export function payerStatementDocument(
   clinic: Clinic,
   clinicTimeZone: string,
 ): PrintableDocument {
-  const { sums, outstanding, credit, accountIds, parts } = statement;
+  const { sums, outstanding, credit, invoiced, accountIds, parts } = statement;
   async function* rows(): AsyncGenerator<string[][]> {
     let current: GetStatementResponse | undefined;
     for await (const { statement: ofAccount, transactions } of parts) {
@@ -103,6 +103,7 @@ export function payerStatementDocument(
     ],
     notes: [
       ...(outstanding.minorUnits > 0n ? [clinic.paymentDetails] : []),
+      `Open today on invoices addressed to you: ${formatMoney(invoiced)}.`,
       ...(outstanding.minorUnits > 0n && credit.minorUnits > 0n ? ["The credit of one account settles nothing on another."] : []),
     ],
     fileName: `statement-${outstanding.currencyCode}-${fromDate}-${toDate}`,
@@ -120,13 +121,12 @@ function broughtForward(what: string, { fromDate, openingBalance }: GetStatement
   return [readableDate(fromDate), what, "", formatMoney(openingBalance)];
 }
 
-function transactionRow({ createTime, type, description, amount, balance }: Transaction, clinicTimeZone: string): string[] {
-  return [
-    readableDate(createTime ? localDateAt(timestampMs(createTime), clinicTimeZone) : ""),
-    [movements[type], description].filter(Boolean).join(": "),
-    formatMoney(amount),
-    formatMoney(balance),
-  ];
+/** A payment has the day on which it was made; the order and the balance are those of the days of posting. */
+function transactionRow({ createTime, paymentDate, type, description, amount, balance }: Transaction, clinicTimeZone: string): string[] {
+  const posted = createTime ? localDateAt(timestampMs(createTime), clinicTimeZone) : "";
+  const what = [movements[type], description].filter(Boolean).join(": ");
+  const day = paymentDate || posted;
+  return [readableDate(day), day === posted ? what : `${what} (posted ${readableDate(posted)})`, formatMoney(amount), formatMoney(balance)];
 }
 
 function statementTotals(sums: StatementSums): PrintableDocument["totals"] {

@@ -68,16 +68,19 @@ export async function restrictAccount(
   return row?.id;
 }
 
-// People who pay for restricted accounts alone are part of these, as they go when those are erased.
+// People who pay, or have paid, for restricted accounts alone are part of these, as they go when those are erased
+// (`erase_payers`).
 const restrictedStatement: Statement = {
   name: "erasure_restricted",
   text: `
     select id from accounts where id = any($1::uuid[]) and restricted_at is not null
     union all
     select id from payers p where id = any($1::uuid[]) and kind = 'PERSON'
-      and exists (select from accounts a where a.restricted_at is not null and (a.payer_id = p.id
+      and exists (select from accounts a where a.restricted_at is not null and a.erased_at is null and (a.payer_id = p.id
         or exists (select from invoices i where i.account_id = a.id and i.addressee->>'payerId' = p.id::text)))
-      and not exists (select from accounts a where a.payer_id = p.id and a.restricted_at is null and a.erased_at is null)`,
+      and not exists (select from accounts a where a.payer_id = p.id and a.restricted_at is null and a.erased_at is null)
+      and not exists (select from invoices i join accounts a on a.id = i.account_id
+        where i.addressee->>'payerId' = p.id::text and a.restricted_at is null and a.erased_at is null)`,
 };
 
 /** Those of these accounts and payers whose names and texts are for administrators only. */

@@ -35,7 +35,7 @@ import { lockAccounts } from "../accounts/store.ts";
 import { daysOf, today } from "../dates.ts";
 import { toOutboxEvent } from "../events.ts";
 import { once, type RequestKey, requireEtag, retries } from "../idempotency/idempotency.ts";
-import type { ChargeRow } from "../ledger/store.ts";
+import { type ChargeRow, leftOn } from "../ledger/store.ts";
 import { readPage } from "../paging.ts";
 import type { BillingDatabase, Row } from "../tables.ts";
 import { invoiceEtag, toInvoice } from "./messages.ts";
@@ -182,7 +182,7 @@ async function createInvoice(
       if (!account) throw accountNotFound();
       return once(tx, { key, output: CreateInvoiceResponseSchema, now: at, subject: () => account.id, context }, () => work(tx, account));
     },
-    retries,
+    { ...retries, turn: request.accountId.toLowerCase() },
   );
   committed([]);
   return answer;
@@ -197,25 +197,24 @@ export async function changeInvoice<Output extends DescMessage>(
   context: RequestContext,
   work: (tx: Queries, account: Row<"accounts">, invoice: InvoiceRow) => Promise<MessageShape<Output>>,
 ): Promise<MessageShape<Output>> {
-  const answered = await inTransaction(
+  const { account_id: accountId } = await findOrThrow(db, invoiceId);
+  const answer = await inTransaction(
     db,
     async (tx) => {
-      const { account_id: accountId } = await findOrThrow(tx, invoiceId);
       const [account] = await lockAccounts(tx, [accountId]);
       // Read again, because it may have changed before it was locked.
       const invoice = await findOrThrow(tx, invoiceId);
       if (!account) throw invoiceNotFound();
-      const answer = await once(tx, { key, output, now: now(), subject: () => accountId, context }, async () => {
+      return once(tx, { key, output, now: now(), subject: () => accountId, context }, async () => {
         requireNotClosed(account);
         requireEtag(etag, invoiceEtag(invoice), "invoice");
         return work(tx, account, invoice);
       });
-      return { answer, accountId };
     },
-    retries,
+    { ...retries, turn: accountId },
   );
-  committed([answered.accountId]);
-  return answered.answer;
+  committed([accountId]);
+  return answer;
 }
 
 async function issue(
@@ -244,7 +243,7 @@ export async function findOrThrow(db: Queries, id: string): Promise<InvoiceRow> 
   return invoice;
 }
 
-/** The charges must exist, be on no invoice, and not be voided. */
+/** The charges must exist, be on no invoice, and not be voided or written off as a whole. */
 function requireInvoiceable(charges: ChargeRow[], named: string[]): void {
   if (charges.length === 0 && named.length === 0)
     throw notPossible("NOTHING_TO_INVOICE", "The account has no charges that are on no invoice.");
@@ -254,6 +253,7 @@ function requireInvoiceable(charges: ChargeRow[], named: string[]): void {
     const path = `charge_ids[${index}]`;
     if (!charge) return [{ path, message: "is no charge of this account" }];
     if (charge.voided_at) return [{ path, message: "was voided" }];
+    if (charge.written_off > 0n && leftOn(charge) === 0n) return [{ path, message: "was written off" }];
     return charge.invoice_id ? [{ path, message: `is on the invoice ${charge.invoice_id}` }] : [];
   });
   if (wrong.length > 0) throw invalidFields(wrong);

@@ -87,8 +87,14 @@ export function createReductions(options: InvoiceOptions & { cursors: Cursors })
       ),
 
     async writeOff(request, key, context) {
-      const answer = await inTransaction(db, (tx) => writeOff(tx, options, request, key, context), retries);
-      committed([answer.accountId]);
+      const { target } = request;
+      const id = target.value?.toLowerCase() ?? "";
+      const owner = target.case === "invoiceId" ? await findOrThrow(db, id) : (await findOwners(db, [id], []))[0];
+      if (!owner) throw new AppError("not_found", "There is no such charge.", { reason: "CHARGE_NOT_FOUND" });
+      const { account_id: accountId } = owner;
+      const work = { request, key, context, accountId };
+      const answer = await inTransaction(db, (tx) => writeOff(tx, options, work), { ...retries, turn: accountId });
+      committed([accountId]);
       return answer;
     },
 
@@ -128,6 +134,13 @@ async function credit(
 ): Promise<CreateCreditNoteResponse> {
   if (invoice.status !== "ISSUED")
     throw notPossible("INVOICE_NOT_ISSUED", "Only an issued invoice is credited. Discount a draft, or void it.");
+  if (request.reductions.length === 0 && invoice.total > 0n && invoice.credited + invoice.written_off === invoice.total)
+    throw notPossible(
+      "INVOICE_CREDITED",
+      invoice.written_off > 0n
+        ? "Nothing is left of the invoice: what was not credited was written off."
+        : "The invoice is credited in full already.",
+    );
   const { reason } = request;
   const { currency } = account;
   const everything: Target[] = [{ invoiceId: invoice.id }];
@@ -161,16 +174,13 @@ async function credit(
 async function writeOff(
   tx: Queries,
   { now, newId }: InvoiceOptions,
-  request: WriteOffRequest,
-  key: RequestKey,
-  context: RequestContext,
+  { request, key, context, accountId }: { request: WriteOffRequest; key: RequestKey; context: RequestContext; accountId: string },
 ): Promise<WriteOffResponse> {
   const { target, reason } = request;
   const id = target.value?.toLowerCase() ?? "";
+  const [account] = await lockAccounts(tx, [accountId]);
+  if (!account) throw new Error("the account of a charge is gone");
   const invoice = target.case === "invoiceId" ? await findOrThrow(tx, id) : undefined;
-  const accountId = invoice?.account_id ?? (await findOwners(tx, [id], []))[0]?.account_id;
-  const [account] = accountId ? await lockAccounts(tx, [accountId]) : [];
-  if (!account) throw new AppError("not_found", "There is no such charge.", { reason: "CHARGE_NOT_FOUND" });
   return once(tx, { key, output: WriteOffResponseSchema, now: now(), subject: () => account.id, context }, async () => {
     if (invoice && invoice.status !== "ISSUED")
       throw notPossible("INVOICE_NOT_ISSUED", "Only what is open on an issued invoice is written off.");

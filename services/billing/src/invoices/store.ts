@@ -112,7 +112,8 @@ export function listInvoices(
 
 const uninvoicedStatement: Statement = {
   name: "charges_uninvoiced_of",
-  text: `select ${chargeColumns} from charges where account_id = $1 and invoice_id is null and voided_at is null and reduced < amount
+  text: `select ${chargeColumns} from charges where account_id = $1 and invoice_id is null and voided_at is null
+    and reduced + written_off < amount
     order by sequence limit $2`,
 };
 const namedStatement: Statement = {
@@ -121,7 +122,8 @@ const namedStatement: Statement = {
 };
 
 /**
- * The charges for an invoice: those that are named, in any state; or, if none is, the oldest that are on no invoice.
+ * The charges for an invoice: those that are named, in any state; or, if none is, the oldest that are on no invoice and
+ * of which something is left.
  */
 export function chargesFor(tx: Queries, accountId: string, named: string[], limit: number): Promise<ChargeRow[]> {
   return named.length > 0 ? tx.query(namedStatement, [accountId, named]) : tx.query(uninvoicedStatement, [accountId, limit]);

@@ -93,7 +93,8 @@ function emptyBatch(accounts: Map<string, Row<"accounts">>): Batch {
     const { id, status, currency, receivable, credit, revenue, cash, merged_into: mergedInto } = account;
     const { bad_debt: badDebt, tax_payable: taxPayable, transaction_count: transactionCount } = account;
     const balances = { receivable, credit, revenue, cash, badDebt, taxPayable };
-    const state = { id, status, currency, ...balances, transactionCount, mergedInto };
+    const isRestricted = account.restricted_at !== null;
+    const state = { id, status, currency, ...balances, transactionCount, mergedInto, isRestricted };
     books.set(id, { account: state, charges: new Map(), payments: new Map(), allocations: [] });
   }
   return {

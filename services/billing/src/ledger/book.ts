@@ -14,6 +14,8 @@ type AccountState = Balances & {
   transactionCount: bigint;
   /** The account of the survivor, if the patient's record was merged. */
   mergedInto?: string | null;
+  /** Whether the erasure of its patient has begun. */
+  isRestricted?: boolean;
 };
 export type ChargeState = {
   id: string;

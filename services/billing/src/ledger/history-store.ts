@@ -11,6 +11,8 @@ export type TransactionRow = Row<"transactions"> & {
   entries: string;
   /** A charge and an amount for each allocation, in the same form; null if there are none. */
   allocations: string | null;
+  /** Of a payment. */
+  payment_date: string | null;
 };
 
 // As text: as sorted and summed JSON, entries and allocations take Postgres twice as long, and a statement has
@@ -18,7 +20,8 @@ export type TransactionRow = Row<"transactions"> & {
 export const transactionColumns = `t.id, t.account_id, t.sequence, t.type, t.amount, t.balance, t.charge_id, t.payment_id, t.refund_id, t.description,
   t.request_id, t.created_at,
   (select string_agg(ledger_account || ' ' || amount, ',') from entries where transaction_id = t.id) as entries,
-  (select string_agg(charge_id || ' ' || amount, ',') from allocations where transaction_id = t.id) as allocations`;
+  (select string_agg(charge_id || ' ' || amount, ',') from allocations where transaction_id = t.id) as allocations,
+  case when t.type = 'PAYMENT' then (select payment_date from payments where id = t.payment_id) end as payment_date`;
 
 const pageStatement: Statement = {
   name: "transactions_page",

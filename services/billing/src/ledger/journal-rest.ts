@@ -19,10 +19,11 @@ const minorUnits = z
   .string()
   .openapi({ description: "Minor units, as text: a sum may exceed what a JSON number holds.", example: "12500" });
 
+const fileFormats = ["csv", "ndjson"] as const;
 const file = {
   query: z.object({
     ...period,
-    format: z.enum(["csv", "ndjson"]).default("csv").openapi({ description: "The form of the file.", example: "csv" }),
+    format: z.enum(fileFormats).default("csv").openapi({ description: "The form of the file.", example: "csv" }),
   }),
 };
 const fileContent = { "text/csv": { schema: z.string() }, "application/x-ndjson": { schema: z.string() } };
@@ -76,9 +77,21 @@ const readGeneralLedger = createRoute({
   operationId: "readGeneralLedger",
   tags: ["Books"],
   summary: "Sum up every ledger account for a period",
-  description: "Over all billing accounts, by currency. Debits are positive, so revenue and credit have negative balances.",
-  request: { query: z.object(period) },
-  responses: { 200: jsonAnswer(LedgerSchema, "The ledger accounts"), ...errorAnswers() },
+  description: `Over all billing accounts, by currency. Debits are positive, so revenue and credit have negative balances. A file has one line
+for each currency and ledger account, which together identify it, with the same fields.`,
+  request: {
+    query: z.object({
+      ...period,
+      format: z
+        .enum(["json", ...fileFormats])
+        .default("json")
+        .openapi({ description: "The form of the answer: one JSON object, or a file.", example: "csv" }),
+    }),
+  },
+  responses: {
+    200: { description: "The ledger accounts", content: { ...jsonAnswer(LedgerSchema, "").content, ...fileContent } },
+    ...errorAnswers(),
+  },
 });
 
 type Rules = {
@@ -94,7 +107,6 @@ export function registerBooks({ operation }: RestApp, { books, concealed, audit,
     exportJournal,
     async (c) => {
       const { from, to, format } = c.req.valid("query");
-      const { signal } = c.get("streaming");
       const entry = { ...requestContext(c), action: "journal.exported", subject: "journal", details: { from, to, format } };
       const caller = c.get("caller");
       const lines = books.journal({ from, to }, format, async (accountIds) => {
@@ -102,7 +114,7 @@ export function registerBooks({ operation }: RestApp, { books, concealed, audit,
         return { concealed: await concealed(caller, accountIds) };
       });
       await audit.record(entry);
-      return c.body(textStream(lines, signal), 200, fileHeaders(`journal-${from}-${to}`, format));
+      return c.body(textStream(c, lines), 200, fileHeaders(`journal-${from}-${to}`, format));
     },
     { streams: true },
   );
@@ -116,8 +128,10 @@ export function registerBooks({ operation }: RestApp, { books, concealed, audit,
   });
 
   operation(readGeneralLedger, async (c) => {
-    const { from, to } = c.req.valid("query");
-    return c.json(await books.generalLedger({ from, to }), 200);
+    const { from, to, format } = c.req.valid("query");
+    if (format === "json") return c.json(await books.generalLedger({ from, to }), 200);
+    const text = await books.generalLedgerFile({ from, to }, format);
+    return c.body(text, 200, fileHeaders(`general-ledger-${from}-${to}`, format));
   });
 }
 

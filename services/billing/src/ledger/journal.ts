@@ -5,7 +5,7 @@
 import { addDays, localDateAt, startOfDay } from "@pm/kit/calendar";
 import { stringify } from "csv-stringify/sync";
 import type { BillingDatabase } from "../tables.ts";
-import { type JournalEntry, pageOfJournal, sumsOfPeriod, type TaxSum, taxOfPeriod } from "./journal-store.ts";
+import { type JournalEntry, type LedgerSum, pageOfJournal, sumsOfPeriod, type TaxSum, taxOfPeriod } from "./journal-store.ts";
 import { requirePeriod } from "./statements.ts";
 
 /** Days of the clinic, both included. */
@@ -33,6 +33,8 @@ export type Books = {
    */
   journal(period: Days, format: Format, beforePage: BeforePage): AsyncGenerator<string>;
   generalLedger(period: Days): Promise<GeneralLedger>;
+  /** The same as a file, one line for each currency and ledger account. */
+  generalLedgerFile(period: Days, format: Format): Promise<string>;
   /** A file. */
   taxSummary(period: Days, format: Format): Promise<string>;
 };
@@ -51,6 +53,7 @@ const journalColumns = [
   "currencyCode",
   "minorUnits",
 ];
+const ledgerColumns = ["currencyCode", "ledgerAccount", "opening", "debits", "credits", "closing"];
 const taxColumns = ["currencyCode", "taxCode", "taxRateBasisPoints", "type", "count", "netMinorUnits", "taxMinorUnits", "grossMinorUnits"];
 
 export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clinicTimeZone: string }): Books {
@@ -75,7 +78,7 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
   }
 
   async function* linesOf(period: { from: Date; to: Date }, format: Format, beforePage: BeforePage): AsyncGenerator<string> {
-    if (format === "csv") yield `${journalColumns.join(",")}\n`;
+    if (format === "csv") yield headOf(journalColumns);
     for await (const page of entries(period)) {
       const { concealed } = await beforePage(page.map((entry) => entry.account_id));
       const lines = page.map((entry) => toLine(concealed.has(entry.account_id) ? { ...entry, description: "" } : entry, clinicTimeZone));
@@ -87,22 +90,31 @@ export function createBooks({ db, clinicTimeZone }: { db: BillingDatabase; clini
     journal: (period, format, beforePage) => linesOf(momentsOf(period), format, beforePage),
 
     async generalLedger(period) {
-      const sums = await sumsOfPeriod(db, momentsOf(period));
-      return {
-        ...period,
-        accounts: sums.map(({ currency, ledger_account, opening, debits, credits }) => ({
-          ...{ currencyCode: currency, ledgerAccount: ledger_account },
-          ...{ opening: String(opening), debits: String(debits), credits: String(credits) },
-          closing: String(opening + debits - credits),
-        })),
-      };
+      const lines = (await sumsOfPeriod(db, momentsOf(period))).map(toLedgerLine);
+      const accounts = lines.map(({ opening, debits, credits, closing, ...account }) => ({
+        ...account,
+        ...{ opening: String(opening), debits: String(debits), credits: String(credits), closing: String(closing) },
+      }));
+      return { ...period, accounts };
+    },
+
+    async generalLedgerFile(period, format) {
+      return toFile((await sumsOfPeriod(db, momentsOf(period))).map(toLedgerLine), ledgerColumns, format);
     },
 
     async taxSummary(period, format) {
       const sums = await taxOfPeriod(db, momentsOf(period));
-      return `${format === "csv" ? `${taxColumns.join(",")}\n` : ""}${toText(sums.map(toTaxLine), taxColumns, format)}`;
+      return toFile(sums.map(toTaxLine), taxColumns, format);
     },
   };
+}
+
+function toFile(lines: Record<string, unknown>[], columns: string[], format: Format): string {
+  return `${format === "csv" ? headOf(columns) : ""}${toText(lines, columns, format)}`;
+}
+
+function headOf(columns: string[]): string {
+  return `${columns.join(",")}\n`;
 }
 
 /** Lines without a head. Whole numbers that JSON readers would round are texts in NDJSON. */
@@ -112,6 +124,10 @@ function toText(lines: Record<string, unknown>[], columns: string[], format: For
   const textOf = (value: unknown) => (typeof value === "bigint" ? String(value) : value);
   const toObject = (line: object) => Object.fromEntries(Object.entries(line).map(([column, value]) => [column, textOf(value)]));
   return lines.map((line) => `${JSON.stringify(toObject(line))}\n`).join("");
+}
+
+function toLedgerLine({ currency, ledger_account, opening, debits, credits }: LedgerSum) {
+  return { currencyCode: currency, ledgerAccount: ledger_account, opening, debits, credits, closing: opening + debits - credits };
 }
 
 function toTaxLine({ currency, code, rate, type, count, gross, tax }: TaxSum) {

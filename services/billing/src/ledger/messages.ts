@@ -117,6 +117,7 @@ export function toTransaction(row: TransactionRow, currency: string): Transactio
       ),
     allocations: toAllocations(byCharge(amountsIn(row.allocations).map(({ of, amount }) => ({ chargeId: of, amount }))), currency),
     requestId: row.request_id,
+    paymentDate: row.payment_date ?? "",
   });
 }
 

@@ -67,6 +67,12 @@ export function post(book: Book, command: Command): Posting {
       "ACCOUNT_SUSPENDED",
       "The account is suspended: it takes payments and no charges. Set its status to ACTIVE to charge it.",
     );
+  // What is open holds the erasure, so nothing may be added to it.
+  if (command.kind === "charge" && account.isRestricted)
+    throw refused(
+      "ACCOUNT_RESTRICTED",
+      "The patient of this account is being erased: it takes no new charges, only what settles it, such as payments and credit notes.",
+    );
   if ("currency" in command && command.currency !== undefined && command.currency !== account.currency)
     throw wrongCurrency(account.currency);
 

@@ -20,6 +20,7 @@ import {
 import type { Money } from "@pm/proto/common/v1/money";
 import { accountNotFound } from "../accounts/accounts.ts";
 import { toAccount, toMoney } from "../accounts/messages.ts";
+import { totalsOfPayer } from "../accounts/store.ts";
 import { bytesOf, maxAnswerBytes, maxRows } from "../paging.ts";
 import type { BillingDatabase } from "../tables.ts";
 import type { TransactionKind } from "./history-store.ts";
@@ -45,6 +46,8 @@ export type PayerStatement = {
   /** What is open after the period on the accounts that owe, and the credit of the others. */
   outstanding: Money;
   credit: Money;
+  /** What is open now on the invoices that are addressed to the payer. */
+  invoiced: Money;
   accountIds: string[];
   transactionCount: bigint;
   parts: AsyncGenerator<StatementPart>;
@@ -107,10 +110,12 @@ export function createStatements(options: { db: BillingDatabase; cursors: Cursor
       const rows = await statementsOfPayer(db, { payerId, currency }, momentsOf(days), maxAccounts + 1);
       if (rows.length > maxAccounts) throw tooMany(`More than ${maxAccounts} accounts have a part in it. Choose a shorter period.`);
       const statements = rows.map((row) => ({ row, statement: toStatement(row, days) }));
+      const total = (await totalsOfPayer(db, payerId)).find((each) => each.currency === currency);
       return {
         sums: sumsOf(rows, currency),
         outstanding: totalOf(rows, currency, ({ closing }) => (closing > 0n ? closing : 0n)),
         credit: totalOf(rows, currency, ({ closing }) => (closing < 0n ? -closing : 0n)),
+        invoiced: toMoney(within(total?.invoiced ?? 0n), currency),
         accountIds: rows.map(({ id }) => id),
         transactionCount: rows.reduce((count, row) => count + row.up_to - row.after, 0n),
         parts: partsOf(db, statements),
@@ -186,12 +191,14 @@ function toStatement(row: StatementRow, days: Days): GetStatementResponse {
 
 /** @throws AppError failed_precondition if the sum is more than an answer holds */
 function totalOf(rows: StatementRow[], currency: string, amountOf: (row: StatementRow) => bigint): Money {
-  const sum = rows.reduce((total, row) => total + amountOf(row), 0n);
-  if (sum > maxSum || sum < -maxSum)
-    throw tooMany(
-      `A sum of the period is above ${maxSum} minor units, the most that an answer holds. Choose a shorter period, or list the transactions.`,
-    );
-  return toMoney(sum, currency);
+  return toMoney(within(rows.reduce((total, row) => total + amountOf(row), 0n)), currency);
+}
+
+function within(sum: bigint): bigint {
+  if (sum <= maxSum && sum >= -maxSum) return sum;
+  throw tooMany(
+    `A sum of the period is above ${maxSum} minor units, the most that an answer holds. Choose a shorter period, or list the transactions.`,
+  );
 }
 
 function sumsOf(rows: StatementRow[], currency: string): StatementSums {

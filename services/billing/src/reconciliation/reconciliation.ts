@@ -4,7 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
-import { showFindings } from "@pm/kit/checks";
+import { expectFindings, showFindings } from "@pm/kit/checks";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import type { DatabaseSettings } from "@pm/kit/postgres/database";
@@ -160,12 +160,13 @@ export function startReconciling(options: {
 }): void {
   const { reconciliation, everyMs, ...rest } = options;
   let due = Date.now() + firstAfterMs;
+  expectFindings(everyMs);
   runAsLeader({
     ...rest,
     name: "billing_reconciliation",
     pollMs: firstAfterMs,
     async step() {
-      if (Date.now() < due) return "done";
+      if (Date.now() < due) return "idle";
       const report = await reconciliation.run({ repair: true, maxSuspended });
       const { patientsWithoutAccount, activeWithoutPatient } = report;
       // What this run repaired is shown until the next one. Accounts that an earlier run suspended do not count.

@@ -57,8 +57,7 @@ export function createProvenance({ asks, base }: { asks: { patient: Ask }; base:
       ...(page.cursor !== undefined && { cursor: page.cursor }),
       ...(page.before !== undefined && { before: String(page.before) }),
     });
-    const answer = await asks.patient(call, "/patients/{id}/history", `/patients/${patientId}/history`, { query });
-    return (await answer.json()) as History;
+    return (await asks.patient(call, "/patients/{id}/history", `/patients/${patientId}/history`, { query })) as History;
   }
 
   async function read(call: Call, id: string): Promise<fhir.Provenance> {

@@ -27,7 +27,7 @@ export function createTrails(asks: Record<Source, Ask>) {
   async function read(call: Call, source: Source, filter: Filter & { id?: string; limit?: string; cursor?: string }): Promise<Entry[]> {
     const path = `/audit/${source}`;
     const answer = await asks[source](call, path, path, { query: new URLSearchParams(filter) });
-    return ((await answer.json()) as { items: Entry[] }).items;
+    return (answer as { items: Entry[] }).items;
   }
 
   return {

@@ -8,11 +8,13 @@ import { toFhir } from "../patients/mapping.ts";
 import { PatchSchema, patched } from "../patients/patching.ts";
 import type { Patient } from "../patients/patient.ts";
 import {
+  asUpdateOfNobody,
   type Identifier,
-  noSuchIdentifier,
+  type Named,
   type PatientRules,
   requireIdentifier,
   requireIdOfUrl,
+  requireNoVersion,
   requireSamePatient,
   rewrite,
 } from "../patients/patients.ts";
@@ -32,7 +34,10 @@ type Write = {
   current?: Patient | undefined;
   ifMatch?: string | undefined;
 };
-/** `written` is for the paths of errors. An entry whose patient is there already has no operation. */
+/**
+ * `written` is for the paths of errors. An entry has no operation if its patient is there already, or nobody is to be
+ * deleted.
+ */
 type Change = { operation?: Operation; written?: Written };
 export type Plan = Write & Change;
 
@@ -82,30 +87,53 @@ function patchOf({ resource }: fhir.BundleEntry): PatchOperation[] {
   }
 }
 
+/** An entry that writes, before its patient was looked for. */
+function writeOf(index: number, entry: fhir.BundleEntry): Write {
+  const request = entry.request as fhir.BundleEntryRequest;
+  const { method, ifNoneExist } = request;
+  const { id, condition = method === "POST" && ifNoneExist !== undefined ? ifNoneExistOf(ifNoneExist) : undefined } = addressOf(request);
+  const ifMatch = request.ifMatch === undefined ? undefined : toIfMatch(request.ifMatch, "request.ifMatch");
+  return { index, entry, id, condition, ifMatch };
+}
+
+/** Whether the entry writes the patient with its id, and so needs them. A deletion does not. */
+const needsPatient = ({ entry, id }: Write): boolean => id !== undefined && entry.request?.method !== "DELETE";
+
 export function createPlanning(rules: PatientRules) {
-  async function writeOf(call: Call, index: number, entry: fhir.BundleEntry): Promise<Write> {
-    const request = entry.request as fhir.BundleEntryRequest;
-    const { method, ifNoneExist } = request;
-    const { id, condition = method === "POST" && ifNoneExist !== undefined ? ifNoneExistOf(ifNoneExist) : undefined } = addressOf(request);
-    const ifMatch = request.ifMatch === undefined ? undefined : toIfMatch(request.ifMatch, "request.ifMatch");
-    if (id !== undefined) {
-      const current = method === "DELETE" ? undefined : await rules.get(call, id);
-      return { index, entry, id: current?.id ?? id, current, ifMatch };
+  /**
+   * The entry with its patient. One who is not among those who were named may have come since, and else is an error.
+   */
+  async function withPatient(call: Call, write: Write, named: Named): Promise<Write> {
+    const { entry, id = "", condition } = write;
+    if (condition) {
+      const current = named.holderOf(condition);
+      return { ...write, id: current?.id, current };
     }
-    const current = condition && (await rules.find(call, condition));
-    if (!current && method === "DELETE") throw noSuchIdentifier();
-    return { index, entry, id: current?.id, condition, current, ifMatch };
+    if (!needsPatient(write)) return write;
+    const read = () => (entry.request?.method === "PUT" ? rules.get(call, id).catch(asUpdateOfNobody) : rules.get(call, id));
+    const current = named.withId(id) ?? (await read());
+    return { ...write, id: current.id, current };
   }
 
   return async (call: Call, entries: fhir.BundleEntry[]): Promise<Plan[]> => {
-    const writes: Write[] = [];
-    for (const [index, entry] of entries.entries()) {
-      const { method, url } = entry.request as fhir.BundleEntryRequest;
+    const drafts = entries.flatMap((entry, index) => {
       try {
-        if (method === "GET") requireServed(url);
-        else writes.push(await writeOf(call, index, entry));
+        const { method, url } = entry.request as fhir.BundleEntryRequest;
+        if (method !== "GET") return [writeOf(index, entry)];
+        requireServed(url);
+        return [];
       } catch (error) {
         throw asErrorOfEntry(index, error);
+      }
+    });
+    const ids = drafts.filter(needsPatient).map(({ id = "" }) => id);
+    const named = await rules.findAll(call, ids, drafts.flatMap(({ condition }) => condition ?? [])); // biome-ignore format: one thing
+    const writes: Write[] = [];
+    for (const draft of drafts) {
+      try {
+        writes.push(await withPatient(call, draft, named));
+      } catch (error) {
+        throw asErrorOfEntry(draft.index, error);
       }
     }
     requireDifferentPatients(writes);
@@ -154,7 +182,11 @@ function referencesOf(writes: Write[], entries: fhir.BundleEntry[]): References 
 function changeOf({ entry, id, condition, current, ifMatch }: Write, references: References): Change {
   const method = entry.request?.method;
   const found = condition && current && `"${current.version}"`;
-  if (method === "DELETE") return { operation: { method: "delete", id: id ?? "", ifMatch: ifMatch ?? found } };
+  if (method === "DELETE") {
+    if (id !== undefined) return { operation: { method: "delete", id, ifMatch: ifMatch ?? found } };
+    requireNoVersion(ifMatch);
+    return {};
+  }
   if (method === "PATCH" && current) {
     const written = rewrite(current, withReferences(patched(toFhir(current), patchOf(entry)), references));
     const operation = { method: "replace" as const, id: current.id, ifMatch: ifMatch ?? `"${current.version}"` };

@@ -43,7 +43,7 @@ export function createTransactions({ base, patients, rules }: { base: string; pa
     return asErrorOfEntry(index, new AppError(code, message, { ...options, ...(inResource && { errors: inResource }), cause: error }));
   }
 
-  async function writeAll(call: Call, entries: fhir.BundleEntry[]): Promise<[Plan, OperationResult][]> {
+  async function writeAll(call: Call, entries: fhir.BundleEntry[]): Promise<[Plan, Done][]> {
     for (let tries = 1; ; tries++) {
       const plans = await planAll(call, entries);
       const writes = plans.flatMap((plan) => (plan.operation ? [{ plan, operation: plan.operation }] : []));
@@ -74,11 +74,14 @@ export function createTransactions({ base, patients, rules }: { base: string; pa
   };
 }
 
-/** The patient of a conditional create who was there already. */
-const foundBy = ({ current }: Plan): OperationResult => {
-  if (!current) throw new Error("an entry without an operation has a patient");
-  return { status: 200, id: current.id, version: current.version, patient: current };
-};
+/** What was done by an entry, or was so already. */
+type Done = Omit<OperationResult, "id" | "version"> & { id?: string; version?: number };
+
+/**
+ * An entry without an operation: the patient of a conditional create was there already, or nobody was to be deleted.
+ */
+const foundBy = ({ current }: Plan): Done =>
+  current ? { status: 200, id: current.id, version: current.version, patient: current } : { status: 204 };
 
 /** Which operation patient-service names. */
 function placeIn(error: unknown): number | undefined {
@@ -88,8 +91,8 @@ function placeIn(error: unknown): number | undefined {
   return place === undefined ? undefined : Number(place);
 }
 
-function answerOf(base: string, { status, id, version, patient }: OperationResult, wanted: Preferences["return"]): fhir.BundleEntry {
-  const response: fhir.BundleEntryResponse = { status: statusLine(status), etag: etagOf(version) };
+function answerOf(base: string, { status, id, version, patient }: Done, wanted: Preferences["return"]): fhir.BundleEntry {
+  const response: fhir.BundleEntryResponse = { status: statusLine(status), ...(version !== undefined && { etag: etagOf(version) }) };
   if (!patient) return { response };
   const resource = toFhir(patient);
   const hint = toHints([`Patient/${id} is stored as version ${version}.`], "information");

@@ -53,7 +53,7 @@ export function registerConformance({ operation }: RestApp, { base, capabilities
 
   operation(readSmartConfiguration, async (c) => {
     const path = "/.well-known/oauth-authorization-server";
-    const metadata = (await (await auth(callOf(c), path, path)).json()) as Record<string, unknown> & { token_endpoint: string };
+    const metadata = (await auth(callOf(c), path, path)) as Record<string, unknown> & { token_endpoint: string };
     const known = Object.fromEntries(smartFields.map((name) => [name, metadata[name]]));
     return c.json({ ...known, token_endpoint: metadata.token_endpoint, capabilities: ["client-confidential-asymmetric"] }, 200);
   });

@@ -2,7 +2,6 @@
  * The operation that gives all that is known of a patient (http://hl7.org/fhir/R4/patient-operation-everything.html).
  */
 import { createRoute } from "@hono/zod-openapi";
-import { invalidFields } from "@pm/kit/errors";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import { params, tags } from "../patients/rest.ts";
@@ -11,12 +10,13 @@ import { callOf } from "../protocol/calls.ts";
 import { preferencesOf } from "../protocol/conditions.ts";
 import { readParameters } from "../protocol/parameters.ts";
 import { answerWith, BundleSchema, fhirAnswer, requireJson, resourceSchema, root } from "../protocol/resource.ts";
-import { ignoreOrRefuse, readSearch, type Search } from "../protocol/search-parameters.ts";
+import { describeParameters, ignoreOrRefuse, readSearch, type Search, sinceOf } from "../protocol/search-parameters.ts";
 import { type Asked, type createEverything, type EverythingType, everythingTypes } from "./everything.ts";
 
-const parameter = (name: string, description: string) => ({ name, in: "query" as const, description, schema: { type: "string" as const } });
-const definitions = { _since: { type: "date" }, _type: { type: "token" } } as const;
-const defaultCount = 50;
+const definitions = {
+  _type: { type: "token", documentation: `Types of resources, with commas between: ${everythingTypes.join(", ")}.` },
+  _since: { type: "date", documentation: "Only what changed from this instant on. What does not say when it changed is always there." },
+} as const;
 
 const description = `The patient first, then their contacts, accounts, charges, invoices and payments, and who made their versions. Pages by
 the link \`next\`. What the caller may not read is left out, and an OperationOutcome in the Bundle says so.`;
@@ -30,11 +30,7 @@ const readEverything = createRoute({
   method: "get",
   path: `${root}/Patient/{id}/$everything`,
   tags,
-  parameters: [
-    parameter("_type", `Types of resources, with commas between: ${everythingTypes.join(", ")}.`),
-    parameter("_since", "Only what changed from this instant on. What does not say when it changed is always there."),
-    parameter("_count", `How many resources a page has: ${defaultCount}, or at most 200.`),
-  ],
+  parameters: describeParameters(definitions, ["_count"]),
   summary: "Read all that is known of a patient",
   description,
   request: { params },
@@ -60,18 +56,13 @@ const readEverythingByForm = createRoute({
 });
 
 function askedOf(search: Search): Asked {
-  const valuesOf = (name: string) => search.criteria.filter((one) => one.name === name).flatMap(({ values }) => values);
-  const [sinceText, ...more] = valuesOf("_since");
-  const since = sinceText === undefined ? undefined : new Date(sinceText);
-  if (more.length > 0 || (since && Number.isNaN(since.getTime())))
-    throw invalidFields([{ path: "_since", message: "must be one instant such as 2026-01-28T09:30:00Z" }]);
-  const asked = valuesOf("_type");
+  const asked = search.criteria.filter(({ name }) => name === "_type").flatMap(({ values }) => values);
   const isServed = (type: string): type is EverythingType => (everythingTypes as string[]).includes(type);
   const inclusions = [...search.include.map((one) => `_include=${one}`), ...search.revinclude.map((one) => `_revinclude=${one}`)];
   const sorts = search.sort.map(({ name }) => `_sort=${name}`);
   ignoreOrRefuse(search, [...asked.filter((type) => !isServed(type)).map((type) => `_type=${type}`), ...inclusions, ...sorts]);
   const types = asked.length > 0 ? asked.filter(isServed) : everythingTypes;
-  return { types, since, count: Math.max(search.count, 1), cursor: search.cursor };
+  return { types, since: sinceOf(search), count: Math.max(search.count, 1), cursor: search.cursor };
 }
 
 type Parts = { base: string; everything: ReturnType<typeof createEverything> };

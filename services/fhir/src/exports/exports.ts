@@ -17,6 +17,9 @@ const resourcesOf: Record<string, (patient: Patient) => FhirResource[]> = {
 };
 export const exportedTypes = Object.keys(resourcesOf);
 
+/** The files that an export may have. */
+export const fileNames = [...exportedTypes, "deletions", "outcomes"];
+
 export const ndjson = "application/fhir+ndjson";
 const formats = new Set([ndjson, "application/ndjson", "ndjson"]);
 
@@ -29,21 +32,19 @@ export type Asked = { request: string; types: string[]; notExported: string[]; s
 /** Parameters that narrow an export, which a caller may ask this server to ignore by `handling=lenient`. */
 const unsupported = ["_elements", "_typeFilter", "includeAssociatedData", "patient", "organizeOutputBy", "allowPartialManifests", "_until"];
 
-type Reading = { handling: "strict" | "lenient"; servedTypes: string[] };
-
 /**
  * Reads the parameters of a kick-off request.
  * @param path that of the request below the base
- * @param servedTypes those that this server has, exported or not
  * @throws AppError invalid_argument
  */
-export function readRequest(path: string, given: URLSearchParams, { handling, servedTypes }: Reading): Asked {
+export function readRequest(path: string, given: URLSearchParams, handling: "strict" | "lenient"): Asked {
   const wrong: FieldError[] = [];
   const types = given.getAll("_type").flatMap((text) => text.split(",")).filter(Boolean); // biome-ignore format: one list
   const notExported = types.filter((type) => !exportedTypes.includes(type));
-  const unknown = notExported.filter((type) => !servedTypes.includes(type));
-  if (unknown.length > 0 && handling !== "lenient")
-    wrong.push({ path: "_type", message: `has types that are not exported here: ${unknown.join(", ")}; use ${exportedTypes.join(", ")}` });
+  if (notExported.length > 0 && handling !== "lenient") {
+    const message = `has types that are not exported here; use ${exportedTypes.join(", ")}, or send Prefer: handling=lenient to have them left out`;
+    wrong.push({ path: "_type", message });
+  }
   const [format = ndjson] = given.getAll("_outputFormat");
   // A client may leave the plus as it is, and in a query it means a space.
   if (!formats.has(format.replace(" ", "+"))) wrong.push({ path: "_outputFormat", message: `must be ${[...formats].join(", ")}` });
@@ -71,7 +72,7 @@ export function readStatus(request: string): Asked {
   const [path = "", query] = request.split("?", 2);
   if (!/^(Patient\/|Group\/[\w.-]{1,64}\/)?\$export$/.test(path))
     throw invalidFields([{ path: "request", message: "is part of the address that Content-Location of $export gave; send it as it was" }]);
-  return readRequest(path, new URLSearchParams(query), { handling: "lenient", servedTypes: [] });
+  return readRequest(path, new URLSearchParams(query), "lenient");
 }
 
 /** The manifest of a complete export. Deletions are listed for a client that has an export from before. */

@@ -9,7 +9,7 @@ import type { Operation } from "../protocol/capability.ts";
 import { preferencesOf } from "../protocol/conditions.ts";
 import { idOf, requireJson, root } from "../protocol/resource.ts";
 import type { Exports } from "./client.ts";
-import { exportedTypes, fileOf, manifestOf, ndjson, outcomesFile, readRequest, readStatus, statusUrl } from "./exports.ts";
+import { exportedTypes, fileNames, fileOf, manifestOf, ndjson, outcomesFile, readRequest, readStatus, statusUrl } from "./exports.ts";
 
 const definition = (level: string) => `http://hl7.org/fhir/uv/bulkdata/OperationDefinition/${level}`;
 export const exportOperations: Operation[] = [
@@ -96,8 +96,13 @@ const readExport = createRoute({
   ...{ operationId: "readExport", method: "get", path: `${root}/exports/{id}`, tags, summary: "Read the manifest of an export" },
   request: {
     params,
-    query: z.object({
-      request: z.string().openapi({ description: "Part of the address that $export gave.", example: "Patient/$export?_type=Patient" }),
+    // Clients of FHIR add parameters to every address, such as _format.
+    query: z.looseObject({
+      request: z.string().openapi({
+        pattern: "^(Patient/|Group/[A-Za-z0-9_.-]{1,64}/)?\\$export(\\?[\\s\\S]*)?$",
+        description: "Part of the address that $export gave.",
+        example: "Patient/$export?_type=Patient",
+      }),
     }),
   },
   responses: { 200: jsonAnswer(ManifestSchema, "The manifest"), ...errorAnswers("not_found") },
@@ -117,23 +122,23 @@ const readExportFile = createRoute({
   ...{ operationId: "readExportFile", method: "get", path: `${root}/exports/{id}/{file}`, tags, summary: "Read a file of an export" },
   description: `A resource in each line. \`deletions\` has a Bundle of type transaction in each line, with the deletion of a patient. Two files at a
 time; a third is 429. It ends with the caller's session.`,
-  request: { params: params.extend({ file: z.string().openapi({ example: "Patient" }) }) },
+  request: { params: params.extend({ file: z.string().openapi({ pattern: `^(${fileNames.join("|")})$`, example: "Patient" }) }) },
   responses: {
     200: { description: "NDJSON", content: { [ndjson]: { schema: z.string().openapi({ example: '{"resourceType":"Patient"}\n' }) } } },
     ...errorAnswers("not_found", "failed_precondition", "resource_exhausted"),
   },
 });
 
-/** `base` is the URL of this API, as clients call it, and `servedTypes` are the types that it has. */
-type Parts = { base: string; servedTypes: string[]; exports: Exports };
+/** `base` is the URL of this API, as clients call it. */
+type Parts = { base: string; exports: Exports };
 
-export function registerExports({ operation }: RestApp, { base, servedTypes, exports }: Parts): void {
+export function registerExports({ operation }: RestApp, { base, exports }: Parts): void {
   async function start(c: RestContext, path: string, team?: string) {
     requireJson(c);
     // An export that ignored a parameter would look complete, so ignoring has to be asked for.
     const { handling, isAsync } = preferencesOf(c, "strict");
     if (!isAsync) throw invalidFields([{ path: "prefer", message: "must be respond-async" }]);
-    const asked = readRequest(path, new URL(c.req.url).searchParams, { handling, servedTypes });
+    const asked = readRequest(path, new URL(c.req.url).searchParams, handling);
     const created = await exports.create(callOf(c), { team, since: asked.since });
     return c.body(null, 202, { "content-location": statusUrl(base, created, asked) });
   }
@@ -168,7 +173,7 @@ export function registerExports({ operation }: RestApp, { base, servedTypes, exp
         for await (const lines of pages)
           yield lines.flatMap(toResources).map((resource) => `${JSON.stringify(resource)}\n`).join(""); // biome-ignore format: one chain
       }
-      return c.body(textStream(text(), signal), 200, { "content-type": ndjson }) as never;
+      return c.body(textStream(c, text()), 200, { "content-type": ndjson }) as never;
     },
     { streams: true },
   );

@@ -55,9 +55,9 @@ export const wholeBodyOf = (body: PatientBody) => ({ ...removed, ...body });
 
 export function createPatients(ask: Ask) {
   const one = (id: string) => `/patients/${encodeURIComponent(id)}`;
-  const read = async <Body>(answer: Promise<Response>) => (await (await answer).json()) as Body;
+  const read = async <Body>(answer: Promise<unknown>) => (await answer) as Body;
 
-  async function write(written: Written, send: (body: PatientBody) => Promise<Response>): Promise<Patient> {
+  async function write(written: Written, send: (body: PatientBody) => Promise<unknown>): Promise<Patient> {
     try {
       return await read<Patient>(send(bodyOf(written)));
     } catch (error) {

@@ -1,12 +1,11 @@
 /** The versions of patients (http://hl7.org/fhir/R4/http.html#history). */
 import { createRoute, z } from "@hono/zod-openapi";
-import { invalidFields } from "@pm/kit/errors";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import { historyBundle } from "../protocol/bundle.ts";
 import { callOf } from "../protocol/calls.ts";
 import { answerRead, answerWith, BundleSchema, fhirAnswer, formOf, requireJson, root } from "../protocol/resource.ts";
-import { dateOf, describeParameters, readSearch } from "../protocol/search-parameters.ts";
+import { describeParameters, readSearch, sinceOf } from "../protocol/search-parameters.ts";
 import type { createHistory, History, HistoryQuery } from "./history.ts";
 import { toFhir } from "./mapping.ts";
 import { PatientSchema, params, tags } from "./rest.ts";
@@ -50,15 +49,14 @@ next \`_since\`. \`_sort=_lastUpdated\` for the oldest first, as FHIR R5 has it.
 type Asked = { query: HistoryQuery; understood: [string, string][] };
 
 function queryOf(c: RestContext): Asked {
-  const { count, criteria, cursor, sort, understood } = readSearch(new URL(c.req.url).searchParams, definitions, "lenient");
-  const since = criteria.find(({ name }) => name === "_since")?.values[0];
-  const instant = since === undefined ? undefined : dateOf("_since", since);
-  if (instant && instant.prefix !== "eq") throw invalidFields([{ path: "_since", message: "must be an instant, without a prefix" }]);
+  const search = readSearch(new URL(c.req.url).searchParams, definitions, "lenient");
+  const { count, cursor, sort, understood } = search;
+  const since = sinceOf(search);
   const oldestFirst = sort.some(({ name, descending }) => name === "_lastUpdated" && !descending);
   const query = {
     count: Math.max(count, 1),
     oldestFirst,
-    ...(instant && { since: instant.start.toISOString() }),
+    ...(since && { since: since.toISOString() }),
     ...(cursor !== undefined && { cursor }),
   };
   return { query, understood };

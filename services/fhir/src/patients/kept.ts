@@ -95,12 +95,24 @@ function differences(theirs: Json, ours: Json, path: string[]): Difference[] {
 }
 
 function keepEntries(theirs: Fields[], ours: Fields[] = [], path: string[]): Kept {
+  const known = byId(ours);
   return theirs.flatMap((entry): Kept => {
-    const mapped = ours.find(({ id }) => id === entry.id);
+    const mapped = known.get(entry.id);
     if (!mapped) return [[[...path, "+"], null, entry]];
     return differences(entry, mapped, [...path, String(entry.id)]).map((part): Part => [...part, bondOf(mapped)]);
   });
 }
+
+/** Entries by their ids. A resource may have thousands, of which none may look through all others. */
+export const byId = <Entry extends { id?: unknown }>(entries: Entry[]): Map<unknown, Entry> =>
+  new Map(entries.toReversed().map((entry) => [entry.id, entry]));
+
+const sorted = (fields: Fields): Fields => Object.fromEntries(Object.entries(fields).sort(([one], [other]) => (one < other ? -1 : 1)));
+/** The same text for values that are equal. */
+const keyOf = (value: Json): string => JSON.stringify(value, (_, inner: Json) => (isObject(inner) ? sorted(inner) : inner));
+
+/** By its key, the first place of each. */
+const placesOf = (keys: string[]): Map<string, number> => new Map(keys.map((key, place): [string, number] => [key, place]).reverse());
 
 /**
  * Parts with the bonds and in the order that are stored, where these hold: a client that writes what it has read
@@ -108,19 +120,23 @@ function keepEntries(theirs: Fields[], ours: Fields[] = [], path: string[]): Kep
  */
 export function withBondsOf(stored: Kept, parts: Kept, ours: Fields): Kept {
   const isBound = createBondCheck();
+  const places = placesOf(stored.map((one) => keyOf(one.slice(0, 3))));
+  const entries = new Map(
+    [...entryLists].map((name) => {
+      const list = own(ours, name);
+      return [name, Array.isArray(list) ? byId(list as Fields[]) : undefined];
+    }),
+  );
   const bound = parts.map((part): Part => {
-    const same = stored.find((one) => isEqual(one.slice(0, 3), part.slice(0, 3)));
+    const same = stored[places.get(keyOf(part.slice(0, 3))) ?? -1];
     if (same?.[3] === undefined || part[3] === undefined) return part;
     const [[name = "", id]] = part;
-    const list = own(ours, name);
-    const value = entryLists.has(name) && Array.isArray(list) ? list.find((one) => one?.id === id) : elementOf(ours, name);
-    return isBound(same[3], value) ? same : part;
+    const list = entries.get(name);
+    return isBound(same[3], list ? list.get(id) : elementOf(ours, name)) ? same : part;
   });
+  const ranks = placesOf(stored.map(keyOf));
   // What adds to lists stays in the order of the lists, and has no place among the others.
-  const rankOf = (part: Part): number => {
-    const place = stored.findIndex((one) => isEqual(one, part));
-    return part[0].at(-1) === "+" ? stored.length + 1 : place === -1 ? stored.length : place;
-  };
+  const rankOf = (part: Part): number => (part[0].at(-1) === "+" ? stored.length + 1 : (ranks.get(keyOf(part)) ?? stored.length));
   const ranked = bound.map((part) => ({ part, rank: rankOf(part) }));
   return ranked.sort((one, other) => one.rank - other.rank).map(({ part }) => part);
 }

@@ -21,11 +21,13 @@ import type { Contact, ContactPoint, Identifier, Language, Name, Patient, Patien
 /** An object without the fields that are undefined. */
 type Defined<T> = { [Key in keyof T]: Exclude<T[Key], undefined> };
 export function compact<T extends object>(fields: T): Defined<T> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Defined<T>;
+  const defined: Partial<T> = {};
+  for (const name in fields) if (fields[name] !== undefined) defined[name] = fields[name];
+  return defined as Defined<T>;
 }
 
 /** Ids of elements are unique in a resource, ours in a list. */
-const elementId = (kind: string, { id }: { id?: string }): { id?: string } => (id === undefined ? {} : { id: `${kind}-${id}` });
+const elementId = (kind: string, { id }: { id?: string }): string | undefined => (id === undefined ? undefined : `${kind}-${id}`);
 
 const words = (text: string | undefined): string[] | undefined => text?.split(" ");
 
@@ -33,7 +35,7 @@ function toIdentifier(identifier: Identifier): fhir.Identifier {
   const { system, value, type, period } = identifier;
   const code = type === undefined ? undefined : identifierTypes.codes[type];
   return compact({
-    ...elementId("identifier", identifier),
+    id: elementId("identifier", identifier),
     // Our word for the number is the only one without a code there.
     type: code === undefined ? (type && { text: type }) || undefined : { coding: [{ system: identifierTypes.system, code }] },
     system: toSystemUri(system),
@@ -47,7 +49,7 @@ const absent = { url: absentUrl, valueCode: "unknown" };
 function toName(name: Name): fhir.HumanName {
   const { use, text, prefix, given, family, suffix, period } = name;
   return compact({
-    ...elementId("name", name),
+    id: elementId("name", name),
     // US Core asks for a part of a name, or for why there is none.
     extension: family === undefined && given === undefined ? [absent] : undefined,
     use: use && nameUses[use as keyof typeof nameUses],
@@ -64,7 +66,7 @@ const toTelecom =
   (system: "phone" | "email") =>
   (point: ContactPoint): fhir.ContactPoint =>
     compact({
-      ...elementId(system, point),
+      id: elementId(system, point),
       system,
       value: point.value,
       use: point.use && phoneUses[point.use as keyof typeof phoneUses],
@@ -74,7 +76,7 @@ const toTelecom =
 function toAddress(place: Place): fhir.Address {
   const { use, text, street, city, state, zipCode, country, period } = place;
   return compact({
-    ...elementId("address", place),
+    id: elementId("address", place),
     use: use && placeUses[use as keyof typeof placeUses],
     text,
     line: street === undefined ? undefined : [street],
@@ -89,7 +91,7 @@ function toAddress(place: Place): fhir.Address {
 function toContact(contact: Contact): fhir.PatientContact {
   const { name, relationship, phone, address } = contact;
   return compact({
-    ...elementId("contact", contact),
+    id: elementId("contact", contact),
     relationship: relationship === undefined ? undefined : [{ text: relationship }],
     name: { text: name },
     telecom: phone === undefined ? undefined : [{ system: "phone" as const, value: phone }],
@@ -99,7 +101,7 @@ function toContact(contact: Contact): fhir.PatientContact {
 
 const toCommunication = (entry: Language): fhir.PatientCommunication =>
   compact({
-    ...elementId("language", entry),
+    id: elementId("language", entry),
     language: { coding: [{ system: languageSystem, code: entry.language }] },
     preferred: entry.preferred,
   });

@@ -18,9 +18,9 @@ function scene({ stored, findsLate = false }: { stored?: Patient; findsLate?: bo
       seen.push(`${method} ${route}`);
       expect(path).not.toContain(identifier.value);
       const isFirst = seen.length === 1;
-      if (route === "/patients:search") return Response.json({ items: stored && !(findsLate && isFirst) ? [stored] : [] });
+      if (route === "/patients:search") return { items: stored && !(findsLate && isFirst) ? [stored] : [] };
       if (method === "POST" && stored) throw new AppError("already_exists", "Another patient has it.", { reason: "IDENTIFIER_TAKEN" });
-      return Response.json({ ...patient, ...(sent as object) });
+      return { ...patient, ...(sent as object) };
     }),
   );
   return { seen, update: (resource: Resource, headers = {}) => rules.updateWhere(call, identifier, resource, headers) };

@@ -19,7 +19,20 @@ export type Stored = { patient: Patient; isNew: boolean };
 /** How often a write is tried again that lost a race, unless its caller named the version that they change. */
 export const maxTries = 5;
 
+const hasLost = (error: unknown): boolean => error instanceof AppError && error.code === "aborted";
 const isNotFound = (error: unknown): boolean => error instanceof AppError && error.code === "not_found";
+
+/** An update does not create a patient, because ids are given here. FHIR has a status of its own for that. */
+export function asUpdateOfNobody(error: unknown): never {
+  if (!isNotFound(error)) throw error;
+  throw new AppError("method_not_allowed", "There is no such patient. Ids are given here: create one by POST.", { cause: error });
+}
+
+/** An identifier as patient-service has it. */
+const storedName = ({ system, value }: Identifier): string => `${fromSystemUri(system) ?? system}|${value.trim()}`.normalize();
+
+/** Those whom a Bundle names, of those whom the caller may see. */
+export type Named = { withId: (id: string) => Patient | undefined; holderOf: (identifier: Identifier) => Patient | undefined };
 
 /** Reading, by id and by identifier. */
 function createReads(patients: Patients) {
@@ -33,6 +46,10 @@ function createReads(patients: Patients) {
     throw new AppError("gone", `Patient/${id} was deleted. Version ${latest.version} says when.`, { cause: error });
   }
 
+  async function named(call: Call, field: "id" | "identifier", anyOf: string[], states: ("living" | "merged")[]): Promise<Patient[]> {
+    return anyOf.length === 0 ? [] : (await patients.search(call, { where: [{ field, anyOf }], states, limit: anyOf.length })).items;
+  }
+
   return {
     goneIfDeleted,
 
@@ -43,9 +60,19 @@ function createReads(patients: Patients) {
     },
 
     /** The patient with an identifier, of those whom the caller may see. No two have the same. */
-    async find(call: Call, { system, value }: Identifier): Promise<Patient | undefined> {
-      const where = [{ field: "identifier", anyOf: [`${fromSystemUri(system) ?? system}|${value}`] }];
-      return (await patients.search(call, { where, limit: 1 })).items[0];
+    find: async (call: Call, identifier: Identifier) => (await named(call, "identifier", [storedName(identifier)], ["living"]))[0],
+
+    /** All patients whom a Bundle names by their ids or identifiers, in one request for each of the two. */
+    async findAll(call: Call, ids: string[], identifiers: Identifier[]): Promise<Named> {
+      const [byId, byIdentifier] = await Promise.all([
+        named(call, "id", ids, ["living", "merged"]),
+        named(call, "identifier", identifiers.map(storedName), ["living"]),
+      ]);
+      const holders = byIdentifier.flatMap((patient) =>
+        (patient.identifiers ?? []).map(({ system, value }) => [`${system}|${value}`, patient] as const),
+      );
+      const [known, held] = [new Map(byId.map((patient) => [patient.id, patient])), new Map<string, Patient>(holders)];
+      return { withId: (id) => known.get(id.toLowerCase()), holderOf: (identifier) => held.get(storedName(identifier)) };
     },
   };
 }
@@ -53,7 +80,7 @@ function createReads(patients: Patients) {
 export type PatientRules = ReturnType<typeof createPatientRules>;
 
 export function createPatientRules(patients: Patients) {
-  const { get, find, goneIfDeleted } = createReads(patients);
+  const { get, find, findAll, goneIfDeleted } = createReads(patients);
 
   const create = async (call: Call, resource: fhir.Patient): Promise<Stored> => ({
     patient: await patients.create(call, readPatient(resource)),
@@ -77,6 +104,7 @@ export function createPatientRules(patients: Patients) {
   return {
     get,
     find,
+    findAll,
     goneIfDeleted,
     create,
 
@@ -90,10 +118,7 @@ export function createPatientRules(patients: Patients) {
 
     async update(call: Call, id: string, resource: fhir.Patient, headers: Headers): Promise<Stored> {
       requireIdOfUrl(resource, id);
-      const current = await get(call, id).catch((error: unknown) => {
-        if (!isNotFound(error)) throw error;
-        throw new AppError("method_not_allowed", "There is no such patient. Ids are given here: create one by POST.", { cause: error });
-      });
+      const current = await get(call, id).catch(asUpdateOfNobody);
       return replace(call, current, resource, headers);
     },
 
@@ -118,8 +143,7 @@ export function createPatientRules(patients: Patients) {
         try {
           return await replace(call, current, resource, ifMatch);
         } catch (error) {
-          const hasLost = error instanceof AppError && error.code === "aborted";
-          if (!hasLost || headers["if-match"] !== undefined || tries >= maxTries) throw error;
+          if (!hasLost(error) || headers["if-match"] !== undefined || tries >= maxTries) throw error;
         }
       }
     },
@@ -133,10 +157,17 @@ export function createPatientRules(patients: Patients) {
       });
     },
 
+    /** Deletes the patient with an identifier. If nobody has it, that is done already. */
     async removeWhere(call: Call, identifier: Identifier, headers: Headers): Promise<void> {
-      const found = await find(call, identifier);
-      if (!found) throw noSuchIdentifier();
-      await patients.remove(call, found.id, { "if-match": `"${found.version}"`, ...headers });
+      for (let tries = 1; ; tries++) {
+        const found = await find(call, identifier);
+        if (!found) return requireNoVersion(headers["if-match"]);
+        try {
+          return await patients.remove(call, found.id, { "if-match": `"${found.version}"`, ...headers });
+        } catch (error) {
+          if (!hasLost(error) || headers["if-match"] !== undefined || tries >= maxTries) throw error;
+        }
+      }
     },
   };
 }
@@ -145,7 +176,11 @@ export function createPatientRules(patients: Patients) {
 export const rewrite = (current: Patient, resource: fhir.Patient): Written =>
   readPatient(resource, { body: current, links: toFhir(current).link });
 
-export const noSuchIdentifier = (): AppError => new AppError("not_found", "No patient whom you may see has this identifier.");
+/** @throws AppError precondition_failed: there is no version of nobody */
+export function requireNoVersion(ifMatch: string | undefined): void {
+  if (ifMatch === undefined) return;
+  throw new AppError("precondition_failed", "No patient has this identifier, so none has the version of If-Match.");
+}
 
 export function requireIdOfUrl({ id: given }: fhir.Patient, id: string): void {
   if (given === id) return;
@@ -161,10 +196,9 @@ export function requireSamePatient({ id }: fhir.Patient, found: Patient | undefi
   const refuse = (message: string): never => {
     throw new AppError("precondition_failed", message);
   };
-  if (found) {
-    if (id !== undefined && id !== found.id) refuse(`The condition means Patient/${found.id}, and the body another patient.`);
-  } else if (ifMatch !== undefined) refuse("No patient has this identifier, so none has the version of If-Match.");
-  else if (id !== undefined) refuse("No patient has this identifier. Leave the id out to create one.");
+  if (!found) requireNoVersion(ifMatch);
+  if (found && id !== undefined && id !== found.id) refuse(`The condition means Patient/${found.id}, and the body another patient.`);
+  if (!found && id !== undefined) refuse("No patient has this identifier. Leave the id out to create one.");
 }
 
 /** Without it in the body, the index would not keep two requests at once apart, and the next one would find nobody. */

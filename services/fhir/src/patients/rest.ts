@@ -9,10 +9,11 @@ import { capability } from "../protocol/capability.ts";
 import { conditionOf, conditionPattern, ifMatchOf, ifNoneExistOf } from "../protocol/conditions.ts";
 import { answerRead, answerWritten, fhirAnswer, fhirBody, formOf, idOf, requireJson, resourceSchema, root } from "../protocol/resource.ts";
 import { describeSearch } from "../protocol/search-parameters.ts";
+import { patientSearch } from "./criteria.ts";
 import { examplePatient, toFhir } from "./mapping.ts";
 import { PatchSchema } from "./patching.ts";
 import type { PatientRules, Stored } from "./patients.ts";
-import { link, patientSearch, provenance, relatedPerson } from "./search.ts";
+import { link, provenance, relatedPerson } from "./search.ts";
 
 export const PatientSchema = resourceSchema("Patient", examplePatient);
 export const tags = ["Patient"];

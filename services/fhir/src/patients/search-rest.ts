@@ -5,10 +5,11 @@ import { errorAnswers } from "@pm/kit/http/schemas";
 import { searchset } from "../protocol/bundle.ts";
 import { callOf } from "../protocol/calls.ts";
 import { preferencesOf } from "../protocol/conditions.ts";
-import { answerWith, BundleSchema, fhirAnswer, requireJson, root } from "../protocol/resource.ts";
+import { answerWith, BundleSchema, fhirAnswer, queryOf, requireJson, root } from "../protocol/resource.ts";
 import { describeParameters, readSearch } from "../protocol/search-parameters.ts";
+import { patientSearch } from "./criteria.ts";
 import { tags } from "./rest.ts";
-import { type createPatientSearch, patientSearch } from "./search.ts";
+import type { createPatientSearch } from "./search.ts";
 
 const description = `Pages by the link \`next\`, which keeps its place while others write; that of a form has none of its criteria. Unknown parameters are ignored, and the answer says so;
 with \`Prefer: handling=strict\` they are 400.`;
@@ -52,7 +53,6 @@ export function registerPatientSearch(
     const bundle = searchset(base, `${base}/Patient`, asked, { ...found, isCarried: isForm });
     return answerWith(c, { ...bundle, ...(lastUpdated !== undefined && { meta: { lastUpdated } }) });
   }
-  const queryOf = (c: RestContext) => new URL(c.req.url).searchParams;
 
   operation(searchPatients, (c) => {
     requireJson(c);

@@ -1,25 +1,14 @@
-/** The search parameters of Patient, and the search of patient-service that each is (`POST /patients:search`). */
-import { invalidFields } from "@pm/kit/errors";
+/** The search for patients: a page of those who meet its criteria, and what refers to them. */
+import { AppError } from "@pm/kit/errors";
 import type * as fhir from "fhir/r4.js";
+import { tooLongToPage } from "../protocol/bundle.ts";
 import type { Call } from "../protocol/calls.ts";
-import {
-  type Criterion,
-  type Definition,
-  type Definitions,
-  dateOf,
-  ignoreOrRefuse,
-  referenceOf,
-  type Search,
-  tokenOf,
-} from "../protocol/search-parameters.ts";
+import { ignoreOrRefuse, type Search } from "../protocol/search-parameters.ts";
 import type { Patients } from "./client.ts";
-import { fromSystemUri } from "./codes.ts";
+import { type Condition, conditionsOf, type State, scopeOf, statesOf } from "./criteria.ts";
 import { toFhir } from "./mapping.ts";
 import type { Patient } from "./patient.ts";
 
-/** A condition of patient-service: the field has one of these values, or says something at all. */
-type Condition = { field: string; is?: string; anyOf?: string[]; missing?: boolean };
-type State = "living" | "merged";
 type Query = {
   where?: Condition[];
   states?: State[];
@@ -28,39 +17,8 @@ type Query = {
   limit: number;
   cursor?: string;
   carry?: true;
-  count?: "exact";
+  count?: "exact" | "none";
 };
-
-const text = { type: "string", modifiers: ["exact", "contains"] } as const;
-
-/** By its name in FHIR: its definition, and the field of ours that it asks for. */
-const parameters = {
-  _id: { type: "token", field: "id" },
-  _lastUpdated: { type: "date", field: "updatedAt", documentation: "With ge, what is found misses nothing that is being written." },
-  active: { type: "token", documentation: "false finds records that were merged into others. Without it, the others are found." },
-  identifier: { type: "token", field: "identifier" },
-  name: { ...text, field: "name" },
-  family: { ...text, field: "family" },
-  given: { ...text, field: "given" },
-  birthdate: { type: "date", field: "dateOfBirth" },
-  gender: { type: "token", field: "sex" },
-  deceased: { type: "token", field: "deceased" },
-  email: { type: "token", field: "email" },
-  phone: { type: "token", field: "phone" },
-  telecom: { type: "token" },
-  address: { ...text, field: "address" },
-  "address-city": { ...text, field: "city" },
-  "address-state": { ...text, field: "state" },
-  "address-postalcode": { ...text, field: "zipCode" },
-  "address-country": { ...text, field: "country" },
-  link: {
-    type: "reference",
-    field: "linkedTo",
-    documentation: "The records that were merged into this one, and the one that it was merged into.",
-  },
-} as const satisfies Record<string, Definition & { field?: string }>;
-type Name = keyof typeof parameters;
-export const patientSearch: Definitions = parameters;
 
 /** The references that a search follows, from patients and to them. */
 export const link = "Patient:link";
@@ -75,125 +33,6 @@ type Referring = {
 
 /** Most records that a page includes by their links. */
 const maxLinked = 200;
-
-/** Nobody's id. */
-const nobody: Condition = { field: "id", anyOf: ["nobody"] };
-const wrong = (path: string, message: string): never => {
-  throw invalidFields([{ path, message }]);
-};
-
-const fieldOf = (name: Name): string => {
-  const parameter = parameters[name];
-  return "field" in parameter ? parameter.field : "email";
-};
-
-/** The codes of tokens whose system is given by FHIR, or by nobody. */
-const codesOf = (values: string[]): string[] => values.map((value) => tokenOf(value).code ?? value);
-
-function identifiersOf(values: string[]): Condition[] {
-  const known = values.flatMap((value) => {
-    const { system, code = "" } = tokenOf(value);
-    if (system === undefined) return [code];
-    const name = fromSystemUri(system);
-    // Every identifier has a system.
-    return name ? [`${name}|${code}`] : [];
-  });
-  return known.length > 0 ? [{ field: "identifier", anyOf: known }] : [nobody];
-}
-
-/** `phone|…`, `email|…`, or whichever it looks like. */
-function telecomOf(name: string, values: string[]): Condition[] {
-  const tokens = values.map((value) => tokenOf(value));
-  const kinds = new Set(tokens.map(({ system, code = "" }) => system || (code.includes("@") ? "email" : "phone")));
-  const [kind = ""] = kinds;
-  if (kinds.size > 1) wrong(name, "must have phone numbers or e-mail addresses, not both; use phone and email");
-  if (kind !== "email" && kind !== "phone") return [nobody];
-  return [{ field: kind, is: "exact", anyOf: tokens.map(({ code = "" }) => code) }];
-}
-
-/** Days are compared as FHIR compares spans of time, by patient-service. */
-function birthdatesOf(name: string, values: string[]): Condition[] {
-  const anyOf = values.map((value) => {
-    const { prefix, text } = dateOf(name, value);
-    if (prefix === "ap") wrong(name, "takes eq, ne, gt, lt, ge, le, sa and eb; write the days between which you mean");
-    return `${prefix}${text.slice(0, 10)}`;
-  });
-  return [{ field: "dateOfBirth", anyOf }];
-}
-
-function updatesOf(name: string, values: string[]): Condition[] {
-  if (values.length > 1) wrong(name, "takes one value; repeat the parameter for a second bound");
-  const { prefix, start, end } = dateOf(name, values[0] ?? "");
-  const at = (op: string, instant: Date): Condition => ({ field: "updatedAt", anyOf: [`${op}${instant.toISOString()}`] });
-  switch (prefix) {
-    case "eq":
-      return [at("ge", start), at("lt", end)];
-    case "gt":
-    case "sa":
-      return [at("ge", end)];
-    case "ge":
-      return [at("ge", start)];
-    case "lt":
-    case "eb":
-      return [at("lt", start)];
-    case "le":
-      return [at("lt", end)];
-    default:
-      return wrong(name, "takes eq, gt, lt, ge, le, sa and eb");
-  }
-}
-
-const gendersOf = (values: string[]): Condition[] => {
-  const known = codesOf(values).filter((code) => ["male", "female", "other", "unknown"].includes(code));
-  return known.length > 0 ? [{ field: "sex", anyOf: known }] : [nobody];
-};
-
-function linksOf(values: string[], base: string): Condition[] {
-  const ids = values.flatMap((value) => referenceOf(value, "Patient", base) ?? []);
-  return ids.length > 0 ? [{ field: "linkedTo", anyOf: ids }] : [nobody];
-}
-
-function conditionsOf({ name, modifier, values }: Criterion, base: string): Condition[] {
-  const field = fieldOf(name as Name);
-  if (modifier === "missing") {
-    const missing = values[0] === "true";
-    // Every resource says these.
-    if (name === "_id" || name === "_lastUpdated" || name === "active") return missing ? [nobody] : [];
-    return name === "telecom" ? wrong(`${name}:missing`, "is not known here; use phone:missing or email:missing") : [{ field, missing }];
-  }
-  switch (name as Name) {
-    case "active":
-      return [];
-    case "identifier":
-      return identifiersOf(values);
-    case "telecom":
-      return telecomOf(name, values);
-    case "birthdate":
-      return birthdatesOf(name, values);
-    case "_lastUpdated":
-      return updatesOf(name, values);
-    case "gender":
-      return gendersOf(values);
-    case "link":
-      return linksOf(values, base);
-    case "_id":
-    case "deceased":
-      return [{ field, anyOf: codesOf(values) }];
-    case "email":
-    case "phone":
-      return [{ field, is: "exact", anyOf: codesOf(values) }];
-    default:
-      return [{ field, ...(modifier !== undefined && { is: modifier }), anyOf: values }];
-  }
-}
-
-/** Records that were merged are found if somebody asks for them. */
-function statesOf(criteria: Criterion[]): State[] {
-  const active = criteria.filter(({ name, modifier }) => name === "active" && modifier === undefined).map(({ values }) => codesOf(values));
-  for (const values of active) if (values.some((value) => value !== "true" && value !== "false")) wrong("active", "must be true or false");
-  if (active.length === 0) return criteria.some(({ name }) => name === "link" || name === "_id") ? ["living", "merged"] : ["living"];
-  return (["living", "merged"] as const).filter((state) => active.every((values) => values.includes(String(state === "living"))));
-}
 
 const sorts: Record<string, string> = {
   _lastUpdated: "updatedAt",
@@ -231,9 +70,19 @@ export type FoundPatients = {
   lastUpdated: string | undefined;
 };
 
-/** A search for patients in no state finds nobody. */
-const asked = (where: Condition[], states: State[]): Pick<Query, "where" | "states"> =>
-  states.length > 0 ? { where, states } : { where: [...where, nobody], states: ["living"] };
+/**
+ * An error of patient-service in the words of the search: it names conditions by their places, and the cursor of a form
+ * `where`.
+ */
+function inSearch(error: unknown, names: string[]): unknown {
+  if (!(error instanceof AppError) || !error.options.errors) return error;
+  if (error.options.reason === "TOO_LONG_TO_CARRY") return tooLongToPage();
+  const errors = error.options.errors.map(({ path, message }) => {
+    const [, place] = /^where\[(\d+)\]/.exec(path) ?? [];
+    return { path: names[Number(place)] ?? path, message };
+  });
+  return new AppError(error.code, errors.map((one) => `${one.path}: ${one.message}`).join("; "), { ...error.options, errors });
+}
 
 /** @param base the URL of this API, as clients call it */
 export function createPatientSearch(patients: Patients, base: string, { provenanceOf, contactsOf }: Referring) {
@@ -262,13 +111,14 @@ export function createPatientSearch(patients: Patients, base: string, { provenan
     const { criteria, count, cursor, total: wanted } = search;
     const isCount = search.summary === "count" || count === 0;
     const states = statesOf(criteria);
-    const where = criteria.flatMap((criterion) => conditionsOf(criterion, base));
+    const asked = criteria.flatMap((criterion) => conditionsOf(criterion, base).map((condition) => ({ ...criterion, condition })));
+    const where = asked.map(({ condition }) => condition);
     const [sort, updatedAfter] = [sortOf(search), startOf(where)];
     const others = search.include.filter((one) => one !== link && one !== `${link}:Patient`).map((one) => `_include=${one}`);
     const backwards = search.revinclude.filter((one) => one !== provenance && one !== relatedPerson).map((one) => `_revinclude=${one}`);
     ignoreOrRefuse(search, [...others, ...backwards]);
     // A cursor of a form carries these, and stands alone.
-    const conditions = criteria.length > 0 || cursor === undefined ? asked(where, states) : {};
+    const conditions = criteria.length > 0 || cursor === undefined ? scopeOf(where, states) : {};
     const query: Query = {
       ...conditions,
       limit: isCount ? 1 : count,
@@ -276,9 +126,11 @@ export function createPatientSearch(patients: Patients, base: string, { provenan
       ...(updatedAfter !== undefined && { updatedAfter }),
       ...(sort !== undefined && { sort }),
       ...(cursor !== undefined && { cursor }),
-      ...((isCount || wanted === "accurate") && { count: "exact" }),
+      ...(isCount || wanted === "accurate" ? { count: "exact" } : wanted !== "estimate" && { count: "none" }),
     };
-    const page = await patients.search(call, query);
+    const page = await patients.search(call, query).catch((error: unknown) => {
+      throw inSearch(error, asked.map(({ name }) => name)); // biome-ignore format: one thing
+    });
     const matches = isCount ? [] : page.items.map(toFhir);
     const isWhole = cursor === undefined && page.nextCursor === undefined;
     const total = page.total ?? (isWhole ? page.items.length : wanted === "estimate" ? page.totalEstimate : undefined);

@@ -16,7 +16,7 @@ import {
   wordOf,
 } from "./codes.ts";
 import { faultsOf } from "./elements.ts";
-import { isEqual, type Kept, keep, mayBeKept, otherId, readKept, withBondsOf } from "./kept.ts";
+import { byId, isEqual, type Kept, keep, mayBeKept, otherId, readKept, withBondsOf } from "./kept.ts";
 import { compact, toElements } from "./mapping.ts";
 import type { Contact, ContactPoint, Identifier, Language, Name, PatientBody, Place } from "./patient.ts";
 
@@ -123,6 +123,7 @@ function entriesOf<Element extends Entry, Ours extends Entry>(
   });
   const form = new RegExp(`^${kind}-([\\w-]{1,36})$`);
   const used = new Set<string>();
+  const newId = createNewId(used, stored);
   const own = mapped.map(({ element }) => {
     const id = form.exec(element.id ?? "")?.[1];
     if (id === undefined || used.has(id)) return undefined;
@@ -131,18 +132,21 @@ function entriesOf<Element extends Entry, Ours extends Entry>(
   });
   return mapped.map(({ entry, element, index }, at) => {
     const equal = stored.find(({ id, ...rest }) => !used.has(id ?? "") && isEqual(rest, entry));
-    const id = own[at] ?? equal?.id ?? newId(used, stored);
+    const id = own[at] ?? equal?.id ?? newId();
     used.add(id);
     return { ours: { id, ...entry }, element, index, elementId: `${kind}-${id}` };
   });
 }
 
 /** Among stored entries a new one gets an id that no entry had before it, and in a new list the next number. */
-function newId(used: Set<string>, stored: Entry[]): string {
-  let [id, next] = ["", 1];
-  do id = stored.length > 0 ? crypto.randomUUID().slice(0, 8) : String(next++);
-  while (used.has(id));
-  return id;
+function createNewId(used: Set<string>, stored: Entry[]): () => string {
+  let next = 1;
+  return () => {
+    let id: string;
+    do id = stored.length > 0 ? crypto.randomUUID().slice(0, 8) : String(next++);
+    while (used.has(id));
+    return id;
+  };
 }
 
 /** What is right by itself and cannot be stored. */
@@ -218,10 +222,10 @@ function keptOf(resource: fhir.Patient, body: PatientBody, lists: Lists, stored:
   // Last, because the other parts are found by our ids.
   for (const [kind, list] of Object.entries(lists)) {
     const name = listNames[kind as keyof Lists];
-    const entries = (mapped[name] ?? []) as Entry[];
+    const entries = byId((mapped[name] ?? []) as Entry[]);
     for (const { element, elementId } of list)
       if (element.id !== undefined && element.id !== elementId)
-        parts.push(otherId(name, elementId, element.id, entries.find(({ id }) => id === elementId))); // biome-ignore format: one thing
+        parts.push(otherId(name, elementId, element.id, entries.get(elementId))); // biome-ignore format: one thing
   }
   return withBondsOf(stored, parts, mapped);
 }

@@ -1,17 +1,14 @@
 /** Users as Practitioners and teams as Groups: what entries, versions and shares refer to. */
-import { AppError, invalidFields } from "@pm/kit/errors";
+import { AppError } from "@pm/kit/errors";
 import type { Ask, Call } from "../protocol/calls.ts";
 import { idsOf, requireOne, uuidOf } from "../protocol/criteria.ts";
 import { nothing, readable, unlessAbsent } from "../protocol/readable.ts";
 import { type Person, type Team, toGroup, toPractitioner } from "./mapping.ts";
 
-/** The most that auth names at once. */
-const maxPeople = 200;
-
 export function createPractitioners({ asks }: { asks: { auth: Ask } }) {
   async function named(call: Call, ids: string[]): Promise<Person[]> {
     const query = new URLSearchParams({ ids: ids.join(",") });
-    return ((await (await asks.auth(call, "/auth/people", "/auth/people", { query })).json()) as { items: Person[] }).items;
+    return ((await asks.auth(call, "/auth/people", "/auth/people", { query })) as { items: Person[] }).items;
   }
 
   return readable<"Practitioner">({
@@ -30,7 +27,6 @@ export function createPractitioners({ asks }: { asks: { auth: Ask } }) {
     async search(call, search) {
       requireOne(search, "_id");
       const ids = idsOf(search) ?? [];
-      if (ids.length > maxPeople) throw invalidFields([{ path: "_id", message: `takes at most ${maxPeople} ids at once` }]);
       return ids.length === 0 ? nothing : { matches: (await named(call, ids)).map(toPractitioner) };
     },
   });
@@ -38,7 +34,7 @@ export function createPractitioners({ asks }: { asks: { auth: Ask } }) {
 
 export function createGroups({ asks }: { asks: { auth: Ask } }) {
   const get = async (call: Call, id: string): Promise<Team> =>
-    (await (await asks.auth(call, "/auth/teams/{id}", `/auth/teams/${uuidOf(id)}`)).json()) as Team;
+    (await asks.auth(call, "/auth/teams/{id}", `/auth/teams/${uuidOf(id)}`)) as Team;
 
   return readable<"Group">({
     type: "Group",
@@ -56,7 +52,7 @@ export function createGroups({ asks }: { asks: { auth: Ask } }) {
       }
       const query = new URLSearchParams({ limit: String(search.count), ...(search.cursor !== undefined && { cursor: search.cursor }) });
       const answer = await asks.auth(call, "/auth/teams", "/auth/teams", { query });
-      const { items, nextCursor } = (await answer.json()) as { items: Team[]; nextCursor?: string };
+      const { items, nextCursor } = answer as { items: Team[]; nextCursor?: string };
       return { matches: items.map(toGroup), next: nextCursor };
     },
   });

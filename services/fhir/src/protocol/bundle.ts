@@ -1,4 +1,5 @@
 /** Bundles of what a search or a history finds, with links to their pages (http://hl7.org/fhir/R4/bundle.html). */
+import { AppError } from "@pm/kit/errors";
 import type { Bundle, BundleEntry, BundleLink, FhirResource, OperationOutcome, OperationOutcomeIssue } from "fhir/r4.js";
 import { toHints } from "./outcome.ts";
 import type { Search } from "./search-parameters.ts";
@@ -8,6 +9,9 @@ const linkTo = (url: string, parameters: [string, string][]): string => {
   return query === "" ? url : `${url}?${query}`;
 };
 
+/** The gateway takes 15 kB of headers: the address, the token and what clients and proxies add. */
+const maxLink = 10_000;
+
 type Asked = { understood: [string, string][]; cursor?: string | undefined };
 
 /** A page's own link, and that of the next page. The cursor keeps its place while others write. */
@@ -15,10 +19,18 @@ function linksOf(url: string, { understood, cursor }: Asked, next: string | unde
   const self = linkTo(url, cursor === undefined ? understood : [...understood, ["_cursor", cursor]]);
   if (next === undefined) return [{ relation: "self", url: self }];
   const kept = understood.filter(([name]) => !isCarried || keptWithCarriedSearch.has(name));
+  const following = linkTo(url, [...kept, ["_cursor", next]]);
+  if (following.length > maxLink) throw tooLongToPage();
   return [
     { relation: "self", url: self },
-    { relation: "next", url: linkTo(url, [...kept, ["_cursor", next]]) },
+    { relation: "next", url: following },
   ];
+}
+
+/** The next page would have an address that no server takes. Nobody is to learn that in the middle of the pages. */
+export function tooLongToPage(): AppError {
+  const message = "The search has more than one page and is too long for the link to the next one. Send fewer values, or a higher _count.";
+  return new AppError("invalid_argument", message, { errors: [{ path: "", message }] });
 }
 
 /**

@@ -1,4 +1,5 @@
 /** Errors as FHIR has them: an OperationOutcome, for every error of every path. */
+import type { IncomingHttpHeaders } from "node:http";
 import { z } from "@hono/zod-openapi";
 import { AppError, type ErrorCode, type FieldError, isErrorCode } from "@pm/kit/errors";
 import type { DescribedErrors } from "@pm/kit/http/schemas";
@@ -93,21 +94,23 @@ const ProblemSchema = z.object({
   errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
 });
 
+/** An answer of another service that was read as a whole. */
+export type Answer = { status: number; headers: IncomingHttpHeaders; text: string };
+
 /**
  * The error behind a problem (RFC 9457) of another service, so that its caller reads here what they would read there.
  */
-export async function fromProblem(response: Response, route: string): Promise<AppError> {
-  const text = await response.text();
+export function fromProblem({ status, headers, text }: Answer, route: string): AppError {
   const problem = ProblemSchema.safeParse(toJson(text)).data;
-  const cause = new Error(`${route} answered ${response.status}`);
+  const cause = new Error(`${route} answered ${status}`);
   if (!problem || !isErrorCode(problem.code)) return new AppError("internal", "Internal error. Try again.", { cause });
   const { code, detail, reason, metadata, errors } = problem;
-  const retryAfter = response.headers.get("retry-after");
+  const retryAfter = headers["retry-after"];
   return new AppError(code, detail, {
     ...(errors && { errors }),
     ...(reason !== undefined && { reason }),
     ...(metadata && { metadata }),
-    ...(retryAfter && { retryAfterSeconds: Number(retryAfter) }),
+    ...(retryAfter !== undefined && { retryAfterSeconds: Number(retryAfter) }),
   });
 }
 

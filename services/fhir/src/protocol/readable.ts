@@ -8,7 +8,7 @@ import { searchset } from "./bundle.ts";
 import { type Call, callOf } from "./calls.ts";
 import { type Capability, capability } from "./capability.ts";
 import { preferencesOf } from "./conditions.ts";
-import { answerRead, answerWith, BundleSchema, fhirAnswer, idOf, requireJson, resourceSchema, root } from "./resource.ts";
+import { answerRead, answerWith, BundleSchema, fhirAnswer, idOf, queryOf, requireJson, resourceSchema, root } from "./resource.ts";
 import {
   type Definitions,
   describeParameters,
@@ -115,8 +115,6 @@ export function registerReadable({ operation }: RestApp, base: string, readers: 
     return answerWith(c, await found(c, [...queryOf(c), ...new URLSearchParams(await c.req.text())]));
   });
 }
-
-const queryOf = (c: RestContext) => new URL(c.req.url).searchParams;
 
 function requireUnsorted({ sort }: Search): void {
   if (sort.length > 0) throw invalidFields([{ path: "_sort", message: "is not known here; the newest come first" }]);

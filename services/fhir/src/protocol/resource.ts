@@ -72,9 +72,15 @@ const versionHeaders = ({ meta }: Versioned) => ({
   ...(meta?.lastUpdated !== undefined && { "last-modified": new Date(meta.lastUpdated).toUTCString() }),
 });
 
+/** The parameters in the address of a request. A whole `URL` would cost more to build. */
+export function queryOf(c: RestContext): URLSearchParams {
+  const { url } = c.req;
+  return new URLSearchParams(url.includes("?") ? url.slice(url.indexOf("?")) : "");
+}
+
 /** A resource in the form that `_elements` or `_summary` asks for. */
 export const formOf = <Resource extends FhirResource>(c: RestContext, resource: Resource): Resource =>
-  subset(resource, readSearch(new URL(c.req.url).searchParams, {}, "lenient"));
+  subset(resource, readSearch(queryOf(c), {}, "lenient"));
 
 /** A resource that was read, or 304 if the caller has this version. */
 export function answerRead(c: RestContext, resource: Versioned): never {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { searchset, subset } from "./bundle.ts";
-import { dateOf, describeParameters, readSearch, referenceOf, tokenOf } from "./search-parameters.ts";
+import { dateOf, describeParameters, readSearch, referenceOf, sinceOf, tokenOf } from "./search-parameters.ts";
 
 const definitions = {
   family: { type: "string", modifiers: ["exact", "contains"] },
@@ -102,6 +102,17 @@ test("a reference may be an id, a type with an id, or a URL of this server", () 
   ).toEqual(["1", "1", "1", undefined, undefined]);
 });
 
+test("_since is one instant, or a day, without a prefix", () => {
+  const since = (query: string) => sinceOf(readSearch(new URLSearchParams(query), { _since: { type: "date" } }, "lenient"))?.toISOString();
+  expect([since("_count=1"), since("_since=2026-01-28"), since("_since=2026-01-28T09:30:00%2B02:00")]).toEqual([
+    undefined,
+    "2026-01-28T00:00:00.000Z",
+    "2026-01-28T07:30:00.000Z",
+  ]);
+  for (const wrong of ["_since=gt2026-01-28", "_since=2026-01-28,2026-01-29", "_since=2026-01-28&_since=2026-01-29", "_since=2026-02-30"])
+    expect(fieldsOf(() => since(wrong))).toEqual(["_since"]);
+});
+
 test("a page links to itself and to the next one by what was understood", () => {
   const url = "https://clinic.example/fhir/R4/Patient";
   const search = read("family=King&colour=red&_count=1&_cursor=abc");
@@ -138,4 +149,14 @@ test("a resource of which some elements were asked for says so", () => {
     meta: { versionId: "1", tag: [{ system: "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", code: "SUBSETTED" }] },
   });
   expect(subset(patient, { elements: [], summary: "false" })).toBe(patient);
+});
+
+test("what a form has room for and no search needs is refused by name, without delay", () => {
+  const many = (length: number) => Array.from({ length }, (_, at) => `x${at}`).join(",");
+  expect(read(`family=${many(200)}&_elements=${many(200)}`).criteria[0]?.values).toHaveLength(200);
+  for (const name of ["family", "_elements"])
+    expect(() => read(`${name}=${many(201)}`)).toThrow(
+      expect.objectContaining({ message: expect.stringMatching(new RegExp(`^${name}: `)) }),
+    );
+  expect(() => read("_include=a&".repeat(90_000))).toThrow("at most 200 parameters");
 });

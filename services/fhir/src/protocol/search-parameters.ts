@@ -1,5 +1,5 @@
 /** Reads the parameters of a search (http://hl7.org/fhir/R4/search.html). */
-import { type FieldError, invalidFields } from "@pm/kit/errors";
+import { AppError, type FieldError, invalidFields } from "@pm/kit/errors";
 import type { CapabilityStatementRestResourceSearchParam as SearchParam } from "fhir/r4.js";
 
 /** A parameter of a resource: its type, the modifiers that it takes, and what it does, for the CapabilityStatement. */
@@ -30,6 +30,13 @@ export type Search = {
 
 const defaultCount = 50;
 const maxCount = 200;
+/**
+ * A form has room for tens of thousands of values, and each may be a request to another service or a step for every
+ * resource.
+ */
+const maxParameters = 200;
+const maxValues = 200;
+const tooMany = `has more than ${maxValues} values; ask for fewer at once`;
 const totals = ["none", "estimate", "accurate"] as const;
 const summaries = ["true", "text", "data", "count", "false"] as const;
 const wordFormat = (words: readonly string[]): Format => ({
@@ -77,7 +84,9 @@ export function readSearch(given: Iterable<[string, string]>, definitions: Defin
     ...{ criteria: [], count: defaultCount, sort: [], summary: "false", elements: [] },
     ...{ include: [], revinclude: [], understood: [], ignored: [], handling },
   };
-  for (const [parameter, text] of given) {
+  const parameters = [...given];
+  if (parameters.length > maxParameters) throw new AppError("invalid_argument", `A search has at most ${maxParameters} parameters.`);
+  for (const [parameter, text] of parameters) {
     if (formatParameters.has(parameter) || text === "") continue;
     const [name = ""] = parameter.split(":");
     const control = Object.hasOwn(controls, parameter) ? controls[parameter] : undefined;
@@ -90,6 +99,7 @@ export function readSearch(given: Iterable<[string, string]>, definitions: Defin
     if (message !== undefined) wrong.push({ path: parameter, message });
     if (parameter !== "_cursor") search.understood.push([parameter, text]);
   }
+  if (search.elements.length > maxValues) wrong.push({ path: "_elements", message: tooMany });
   if (handling === "strict") wrong.push(...search.ignored.map(notKnown));
   if (wrong.length > 0) throw invalidFields(wrong);
   return search;
@@ -120,17 +130,20 @@ function readCriterion(search: Search, definition: Definition, parameter: string
     const known = [...(definition.modifiers ?? []), "missing"].map((one) => `:${one}`).join(", ");
     return `has a modifier that is not known here; it takes ${known}`;
   } else if (!isIn(formatOf(definition), text)) return formatOf(definition).message;
-  search.criteria.push({ name, ...(modifier !== undefined && { modifier }), values: valuesOf(text) });
+  const values = valuesOf(text);
+  if (values.length > maxValues) return tooMany;
+  search.criteria.push({ name, ...(modifier !== undefined && { modifier }), values });
   return undefined;
 }
 
-type Control = Format & { read: (text: string, before: Search) => Partial<Search> };
+type Control = Format & { documentation?: string; read: (text: string, before: Search) => Partial<Search> };
 const sortKey = "-?[A-Za-z_][A-Za-z_-]*";
 
 /** The parameters that are the same for all resources. */
 const controls: Record<string, Control> = {
   _count: {
     ...{ pattern: "^[0-9]{0,9}$", message: "must be a number" },
+    documentation: `How many resources a page has: ${defaultCount}, or at most ${maxCount}.`,
     read: (text) => ({ count: Math.min(Number(text), maxCount) }),
   },
   _sort: {
@@ -142,7 +155,8 @@ const controls: Record<string, Control> = {
   _elements: { ...textFormat, read: (text, { elements }) => ({ elements: [...elements, ...text.split(",")] }) },
   _include: { ...textFormat, read: (text, { include }) => ({ include: [...include, text] }) },
   _revinclude: { ...textFormat, read: (text, { revinclude }) => ({ revinclude: [...revinclude, text] }) },
-  _cursor: { ...textFormat, read: (cursor) => ({ cursor }) },
+  // Cursors consist of what an address has without escapes.
+  _cursor: { pattern: "^[A-Za-z0-9._~-]*$", message: "must be that of a link, as it was", read: (cursor) => ({ cursor }) },
 };
 
 /** `system|code`, `|code` (no system), `system|` (any code) or `code` (any system). */
@@ -175,6 +189,16 @@ export function dateOf(name: string, value: string): DateCriterion {
   throw invalidFields([{ path: name, message: datesFormat.message }]);
 }
 
+/** From when on, by `_since`. @throws AppError invalid_argument */
+export function sinceOf({ criteria }: Search): Date | undefined {
+  const [first, ...more] = criteria.filter(({ name }) => name === "_since").flatMap(({ values }) => values);
+  if (first === undefined) return undefined;
+  const { prefix, start } = dateOf("_since", first);
+  if (more.length > 0 || prefix !== "eq")
+    throw invalidFields([{ path: "_since", message: "must be one instant such as 2026-01-28T09:30:00Z, without a prefix" }]);
+  return start;
+}
+
 function spanOf({ year, month, day, time }: Record<string, string | undefined>): { start: Date; end: Date } | undefined {
   const text = `${year}-${month ?? "01"}-${day ?? "01"}`;
   const zoned = time === undefined ? "T00:00Z" : /[Z+-]/.test(time.slice(1)) ? time : `${time}Z`;
@@ -198,7 +222,7 @@ export const describeSearch = (definitions: Definitions): SearchParam[] =>
  * @param shared those that are the same for all resources and mean something here; by default all
  */
 export const describeParameters = (definitions: Definitions, shared = Object.keys(controls)) =>
-  [...Object.entries(definitions), ...shared.map((name): [string, Partial<Definition>] => [name, {}])].map(
+  [...Object.entries(definitions), ...shared.map((name): [string, Partial<Definition>] => [name, controls[name] ?? {}])].map(
     ([name, { type, documentation }]) => ({
       ...{ name, in: "query" as const },
       schema: { type: "string" as const, pattern: (controls[name] ?? (type === "date" ? datesFormat : textFormat)).pattern },

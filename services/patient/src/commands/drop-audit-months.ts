@@ -4,4 +4,4 @@
  */
 import { runDropMonths } from "@pm/kit/audit/retention";
 
-await runDropMonths();
+await runDropMonths("patient");

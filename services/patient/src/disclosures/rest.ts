@@ -99,7 +99,7 @@ export function registerDisclosures({ operation }: RestApp, { disclosures }: { d
       };
       const text = format === "csv" ? toCsv(pieces) : toHtml(patientId, pieces);
       const policy = format === "html" && { "content-security-policy": contentSecurityPolicy };
-      return c.body(textStream(text, c.get("streaming").signal), 200, { ...headers, ...name, ...policy });
+      return c.body(textStream(c, text), 200, { ...headers, ...name, ...policy });
     },
     { streams: true },
   );

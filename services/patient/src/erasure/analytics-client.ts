@@ -3,8 +3,11 @@ import { fetchTraced } from "@pm/kit/telemetry/calls";
 import { z } from "zod";
 
 export type ErasureInAnalytics = {
-  /** When analytics has erased a patient, and what; undefined if it has not yet. */
-  erased(patientId: string): Promise<{ at: Date; removed: Record<string, number> } | undefined>;
+  /**
+   * When analytics has erased a patient, and what; undefined if it has not applied the event yet that tells it (null:
+   * any).
+   */
+  erased(patientId: string, eventId: string | null): Promise<{ at: Date; removed: Record<string, number> } | undefined>;
 };
 
 const timeoutMs = 5_000;
@@ -14,8 +17,9 @@ type Options = { analyticsUrl: string; serviceToken: () => Promise<string> };
 
 export function createErasureInAnalytics({ analyticsUrl, serviceToken }: Options): ErasureInAnalytics {
   return {
-    async erased(patientId) {
-      const response = await fetchTraced("/erasures/{patientId}", `${analyticsUrl}/erasures/${patientId}`, {
+    async erased(patientId, eventId) {
+      const query = eventId === null ? "" : `?eventId=${eventId}`;
+      const response = await fetchTraced("/erasures/{patientId}", `${analyticsUrl}/erasures/${patientId}${query}`, {
         headers: { authorization: `Bearer ${await serviceToken()}` },
         signal: AbortSignal.timeout(timeoutMs),
       });

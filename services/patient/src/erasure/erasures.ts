@@ -25,6 +25,7 @@ import {
   readHold,
   recordsOf,
 } from "./store.ts";
+import type { Wait } from "./tables.ts";
 
 /** What was removed from the live stores of a service, how many of what, and when. */
 type Removal = { service: "patient" | "billing" | "analytics"; at: Date; counts: Record<string, number> };
@@ -39,6 +40,8 @@ export type Certificate = {
   requestedAt: Date;
   completedAt?: Date;
   holds: Hold[];
+  /** The services that were asked in vain, and how often somebody has tried. */
+  waiting?: { since: Date; attempts: number; for: Wait[] };
   removed: Removal[];
 };
 
@@ -218,6 +221,7 @@ function toCertificate(row: ErasureRow, holds: Hold[]): Certificate {
     requestedAt: row.requested_at,
     ...(isErased && { completedAt: new Date(last) }),
     holds,
+    ...(row.waiting_since && { waiting: { since: row.waiting_since, attempts: row.attempts, for: row.waits_for } }),
     removed: removed.flatMap(({ at, ...removal }) => (at ? [{ ...removal, at }] : [])),
   };
 }

@@ -24,7 +24,7 @@ function fromMessage({ patientId, erasureId, reason, requestedBy, requestTime }:
 }
 
 /** The last event of the patient, and the message that the patient was erased. */
-export function eventsOf(erasure: KeptErasure, version: number, traceparent: string): OutboxEvent[] {
+export function eventsOf(erasure: KeptErasure, version: number, traceparent: string): [OutboxEvent, OutboxEvent] {
   const { id, patient_id: key, requested_at } = erasure;
   const payload = toBinary(ErasureSchema, toMessage(erasure));
   return [

@@ -69,8 +69,9 @@ const endLegalHold = createRoute({
   responses: { 204: { description: "Ended" }, ...errorAnswers("not_found") },
 });
 
-const toErasure = ({ requestedAt, completedAt, removed, ...certificate }: Certificate) => ({
+const toErasure = ({ requestedAt, completedAt, waiting, removed, ...certificate }: Certificate) => ({
   ...certificate,
+  ...(waiting && { waiting: { ...waiting, since: waiting.since.toISOString() } }),
   requestedAt: requestedAt.toISOString(),
   ...(completedAt && { completedAt: completedAt.toISOString() }),
   removed: removed.map(({ at, ...removal }) => ({ ...removal, at: at.toISOString() })),

@@ -46,6 +46,21 @@ export const ErasureSchema = z
     requestedAt: z.iso.datetime(),
     completedAt: z.iso.datetime().optional(),
     holds: HoldsSchema,
+    waiting: z
+      .object({
+        since: z.iso.datetime(),
+        attempts: z.int().openapi({ description: "How often the services were asked since." }),
+        for: z.array(z.object({ service: z.enum(["patient", "billing", "analytics"]), reason: z.string() })),
+      })
+      .optional()
+      .openapi({
+        description: "The services that have not done their part yet, and why. They are asked again and again.",
+        example: {
+          since: "2026-05-20T09:30:01.120Z",
+          attempts: 3,
+          for: [{ service: "analytics", reason: "has not applied the event yet" }],
+        },
+      }),
     removed: z
       .array(
         z.object({ service: z.enum(["patient", "billing", "analytics"]), at: z.iso.datetime(), counts: z.record(z.string(), z.int()) }),

@@ -5,6 +5,7 @@ import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import type { Selectable } from "kysely";
 import type { PatientDatabase } from "../database.ts";
 import type { PatientRecord, Tables } from "../tables.ts";
+import type { Wait } from "./tables.ts";
 
 export type ErasureRow = Selectable<Tables["erasures"]>;
 export type HoldRow = Selectable<Tables["legal_holds"]>;
@@ -65,19 +66,20 @@ export type NewErasure = Pick<ErasureRow, "id" | "patient_id" | "reason" | "requ
   /** The version about which it was decided. Undefined if it is done again, whatever the version is. */
   version?: bigint;
   /** What others learn: the last event of the patient, and that they were erased. */
-  eventsAt: (version: number) => OutboxEvent[];
+  eventsAt: (version: number) => [OutboxEvent, OutboxEvent];
 };
 
 /** For one that is there already: everybody is asked again. */
 const againStatement = {
   name: "erasure_again",
-  text: "update erasures set billing_erased_at = null, analytics_erased_at = null, next_attempt_at = now() where patient_id = $1",
+  text: `update erasures set billing_erased_at = null, analytics_erased_at = null, next_attempt_at = now(), event_id = $2
+    where patient_id = $1`,
 };
 
 const insertStatement = {
   name: "erasure_insert",
-  text: `insert into erasures (id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record, next_attempt_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, now()) on conflict (patient_id) do nothing returning id`,
+  text: `insert into erasures (id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record, event_id, next_attempt_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now()) on conflict (patient_id) do nothing returning id`,
 };
 
 type Locked = { version: bigint; merged_into: string | null };
@@ -114,12 +116,14 @@ export async function beginErasure(tx: Queries, erasure: NewErasure, { again = f
   const { id, patient_id, reason, requested_by, request_id, requested_at, wordsOf, keeps_record, eventsAt } = erasure;
   const [patient] = await tx.query<Locked>(lockStatement, [patient_id]);
   const words = wordsOf(await recordsOf(tx, patient_id));
-  const values = [id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record];
+  const events = eventsAt(Number(patient?.version ?? 0n) + 1);
+  const [{ eventId }] = events;
+  const values = [id, patient_id, reason, requested_by, request_id, requested_at, words, keeps_record, eventId];
   const [begun] = await tx.query(insertStatement, values);
   if (!begun && !again) return;
-  if (!begun) await tx.query(againStatement, [patient_id]);
+  if (!begun) await tx.query(againStatement, [patient_id, eventId]);
   await tx.query(eraseStatement, [patient_id]);
-  await insertOutboxEvents(tx, eventsAt(Number(patient?.version ?? 0n) + 1));
+  await insertOutboxEvents(tx, events);
 }
 
 /** Erases the record of a patient who was restricted until now. */
@@ -155,28 +159,24 @@ export async function noteAnalyticsErased(db: Queries, id: string, at: Date, rem
   await db.query({ name: "erasure_analytics", text }, [id, at, JSON.stringify(removed)]);
 }
 
+// Holds end by themselves after years, or when somebody pays.
 const settleStatement = {
   name: "erasure_settle",
-  text: `update erasures set attempts = 0, next_attempt_at = case
-    when analytics_erased_at is null then now() + make_interval(secs => $3)
-    when record_erased_at is null or billing_erased_at is null then now() + make_interval(secs => $2) end where id = $1`,
+  text: `
+    update erasures set waits_for = $2,
+      waiting_since = case when $2::jsonb <> '[]' then coalesce(waiting_since, now()) end,
+      attempts = case when $2::jsonb <> '[]' then attempts else 0 end,
+      next_attempt_at = case when $2::jsonb <> '[]' then now() + make_interval(secs => least(300, 2 ^ least(attempts, 12)))
+        when record_erased_at is null or billing_erased_at is null then now() + interval '1 hour' end
+    where id = $1`,
 };
 
-type Pauses = { held: number; untilApplied: number };
-
 /**
- * Ends an erasure that is complete. Another one is looked at again after some seconds: sooner if analytics has not
- * applied the event yet than if something is held.
+ * Ends an erasure that is complete. One that something holds is looked at again after an hour, and one that waits for
+ * services after seconds: later every time, up to five minutes.
  */
-export async function settleErasure(db: Queries, id: string, seconds: Pauses): Promise<void> {
-  await db.query(settleStatement, [id, seconds.held, seconds.untilApplied]);
-}
-
-/** Puts off an erasure that failed, longer every time, up to an hour. */
-export async function postponeErasure(db: Queries, id: string): Promise<void> {
-  const text =
-    "update erasures set next_attempt_at = now() + make_interval(secs => least(3600, 2 ^ least(attempts, 12))) where id = $1 and next_attempt_at is not null";
-  await db.query({ name: "erasure_postpone", text }, [id]);
+export async function settleErasure(db: Queries, id: string, waits: Wait[]): Promise<void> {
+  await db.query(settleStatement, [id, JSON.stringify(waits)]);
 }
 
 /** Erasures of a person's records that are not complete are due now. */
@@ -187,11 +187,16 @@ export async function hurryErasures(db: Queries, patientId: string): Promise<voi
   await db.query({ name: "erasures_hurry", text }, [patientId]);
 }
 
-/** How many erasures have failed three times and more. */
-export async function countFailing(db: Queries): Promise<number> {
-  const text = "select count(*)::int as n from erasures where next_attempt_at is not null and attempts >= 3";
-  const [row] = await db.query<{ n: number }>({ name: "erasures_failing", text }, []);
-  return row?.n ?? 0;
+const waitingStatement = {
+  name: "erasures_waiting",
+  text: `select coalesce(extract(epoch from now() - min(coalesce(waiting_since, next_attempt_at))), 0)::float8 as seconds
+    from erasures where next_attempt_at is not null and (waiting_since is not null or next_attempt_at < now())`,
+};
+
+/** How long the oldest erasure has waited for services, or for the worker. */
+export async function longestWait(db: Queries): Promise<number> {
+  const [row] = await db.query<{ seconds: number }>(waitingStatement, []);
+  return row?.seconds ?? 0;
 }
 
 /** Whoever erases the record has finished then, or waits until the hold is placed. */

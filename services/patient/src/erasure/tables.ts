@@ -1,6 +1,9 @@
 /** The tables of erasures and of what stops them. */
 import type { Generated } from "kysely";
 
+/** A service that has not done its part yet, and why. The reason has no words of an error, which may name somebody. */
+export type Wait = { service: "patient" | "billing" | "analytics"; reason: string };
+
 export type ErasureTables = {
   legal_holds: { patient_id: string; reason: string; placed_by: string; placed_at: Date };
   erasures: {
@@ -21,5 +24,9 @@ export type ErasureTables = {
     analytics_removed: Generated<Record<string, number>>;
     attempts: Generated<number>;
     next_attempt_at: Date | null;
+    /** Of the latest event that tells others; null in erasures of the release before. */
+    event_id: string | null;
+    waiting_since: Date | null;
+    waits_for: Generated<Wait[]>;
   };
 };

@@ -2,33 +2,41 @@
  * Completes erasures: in billing and analytics, and of records as soon as nothing holds them. One replica does it for
  * all.
  */
+import { Code, ConnectError } from "@connectrpc/connect";
 import type { Logger } from "@pm/kit/log";
 import { Gauge, metrics } from "@pm/kit/metrics";
+import type { Step } from "@pm/kit/postgres/leader";
 import type { PatientDatabase } from "../database.ts";
 import type { ErasureInAnalytics } from "./analytics-client.ts";
 import type { ErasureInBilling } from "./billing-client.ts";
 import { holdsOfRecord } from "./holds.ts";
 import {
-  countFailing,
   type ErasureRow,
   eraseRecord,
   findErasable,
   leaseErasures,
+  longestWait,
   noteAnalyticsErased,
   noteBillingErased,
-  postponeErasure,
   settleErasure,
 } from "./store.ts";
+import type { Wait } from "./tables.ts";
 
 const batchSize = 20;
-/** Holds end by themselves after years, or when somebody pays. Analytics applies an event within seconds. */
-const pauseSeconds = { held: 3_600, untilApplied: 2 };
 
-const failing = new Gauge({
-  name: "erasures_failing",
-  help: "Erasures of patients that have failed three times and more",
+/** The databases of this process: only tests have more than one. */
+const databases = new Set<PatientDatabase>();
+new Gauge({
+  name: "erasures_waiting_seconds",
+  help: "How long the oldest erasure of a patient has waited for a service; 0 if none does",
   registers: [metrics],
+  async collect() {
+    this.set(Math.max(0, ...(await Promise.all([...databases].map((db) => longestWait(db).catch(() => 0))))));
+  },
 });
+
+/** Why the part of a service is not done; undefined if it is, or something holds it. */
+type Waiting = string | undefined;
 
 type Options = {
   db: PatientDatabase;
@@ -40,41 +48,54 @@ type Options = {
 };
 
 /** Gives one step for `runAsLeader`. */
-export function createErasureWorker({ db, billing, analytics, retentionYears, now, log }: Options): () => Promise<"more" | "done"> {
-  async function complete(erasure: ErasureRow): Promise<void> {
-    const { id, patient_id } = erasure;
-    const patient = await findErasable(db, patient_id, retentionYears);
+export function createErasureWorker({ db, billing, analytics, retentionYears, now, log }: Options): () => Promise<Step> {
+  databases.add(db);
+
+  async function eraseHere(erasure: ErasureRow): Promise<Waiting> {
+    const patient = await findErasable(db, erasure.patient_id, retentionYears);
     const isHeld = patient !== undefined && holdsOfRecord(patient, now()).length > 0;
     if (!erasure.record_erased_at && !isHeld) await eraseRecord(db, erasure);
-    // One of them that does not answer does not hold up the other.
-    const answers = await Promise.allSettled([eraseInBilling(erasure), confirmByAnalytics(erasure)]);
-    for (const answer of answers) if (answer.status === "rejected") throw answer.reason;
-    await settleErasure(db, id, pauseSeconds);
+    return undefined;
   }
 
-  async function eraseInBilling({ id, patient_id, billing_erased_at }: ErasureRow): Promise<void> {
-    if (billing_erased_at) return;
+  async function eraseInBilling({ id, patient_id, billing_erased_at }: ErasureRow): Promise<Waiting> {
+    if (billing_erased_at) return undefined;
     // What billing must keep is for administrators only, until it is erased.
     await billing.restrict(patient_id, id);
     // Somebody may have placed a hold by now.
-    if ((await findErasable(db, patient_id, retentionYears))?.isOnHold) return;
+    if ((await findErasable(db, patient_id, retentionYears))?.isOnHold) return undefined;
     const answer = await billing.erase(patient_id, id);
     if ("at" in answer) await noteBillingErased(db, id, answer.at, answer.removed);
+    return undefined;
   }
 
-  async function confirmByAnalytics({ id, patient_id, analytics_erased_at }: ErasureRow): Promise<void> {
-    const answer = analytics_erased_at ? undefined : await analytics.erased(patient_id);
-    if (answer) await noteAnalyticsErased(db, id, answer.at, answer.removed);
+  async function confirmByAnalytics({ id, patient_id, event_id, analytics_erased_at }: ErasureRow): Promise<Waiting> {
+    if (analytics_erased_at) return undefined;
+    const answer = await analytics.erased(patient_id, event_id);
+    if (!answer) return "has not applied the event yet";
+    await noteAnalyticsErased(db, id, answer.at, answer.removed);
+    return undefined;
+  }
+
+  /** Does the part of a service, and says why it is to be done again. */
+  async function attempt(service: Wait["service"], erasure: ErasureRow, part: (erasure: ErasureRow) => Promise<Waiting>): Promise<Wait[]> {
+    const reason = await part(erasure).catch((error: unknown) => {
+      log.warn({ err: error, erasureId: erasure.id, waitsFor: service }, "an erasure was not completed; trying again");
+      return error instanceof ConnectError ? `failed (${Code[error.code]})` : "failed";
+    });
+    return reason === undefined ? [] : [{ service, reason }];
+  }
+
+  async function complete(erasure: ErasureRow): Promise<void> {
+    const here = await attempt("patient", erasure, eraseHere);
+    // One of them that does not answer does not hold up the other.
+    const others = [attempt("billing", erasure, eraseInBilling), attempt("analytics", erasure, confirmByAnalytics)];
+    await settleErasure(db, erasure.id, [...here, ...(await Promise.all(others)).flat()]);
   }
 
   return async () => {
     const due = await leaseErasures(db, batchSize);
-    for (const erasure of due)
-      await complete(erasure).catch(async (error: unknown) => {
-        log.warn({ err: error, erasureId: erasure.id }, "an erasure was not completed; trying again");
-        await postponeErasure(db, erasure.id);
-      });
-    failing.set(await countFailing(db));
-    return due.length === batchSize ? "more" : "done";
+    for (const erasure of due) await complete(erasure);
+    return due.length === batchSize ? "more" : due.length > 0 ? "done" : "idle";
   };
 }

@@ -123,7 +123,7 @@ export function registerExports({ operation }: RestApp, { exports, transfers }: 
         if (!first.done) yield first.value;
         yield* pages;
       }
-      return c.body(textStream(text(), streaming.signal, ended), 200, { "content-type": `${mediaTypes.ndjson}; charset=utf-8` }) as never;
+      return c.body(textStream(c, text(), ended), 200, { "content-type": `${mediaTypes.ndjson}; charset=utf-8` }) as never;
     } catch (error) {
       await ended();
       throw error;

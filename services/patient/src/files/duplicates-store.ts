@@ -5,6 +5,20 @@ import type { Queries } from "@pm/kit/postgres/transaction";
 /** How many patients may be the same person as that of a line. */
 export type LineDuplicates = { line: number; possibleDuplicates: number };
 
+/** A line whose patient may be registered already, and the id that the patient would get. */
+export type LikeOthers = LineDuplicates & { id: string };
+
+/** Looks for such lines among those of a step. */
+export type FindDuplicates = {
+  /** As of what is stored before them. */
+  now(): Promise<LikeOthers[]>;
+  /**
+   * For lines that are refused. It looks before the lock, and what it gives finds under the lock those who were stored
+   * meanwhile too.
+   */
+  beforeLock(): Promise<(tx: Queries) => Promise<LikeOthers[]>>;
+};
+
 /** A report has so many. */
 const maxReported = 10_000;
 

@@ -1,6 +1,6 @@
 /**
- * Imports: any number of patients in one request, in memory that does not grow with them. Each batch of lines is one transaction
- * together with how far the import is, so that the same file under the same key continues where it stopped.
+ * Imports: any number of patients in one request, in memory that does not grow with them. Each batch of lines is one
+ * transaction together with how far the import is, so that the same file under the same key continues where it stopped.
  */
 import { createHash, randomUUIDv7 } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -28,7 +28,7 @@ import { advanceImport, beginImport, cancelledReason, type Imported, type Import
 import type { ImportMode } from "./tables.ts";
 import { createUpdates, errorsOfLine, identifierNames } from "./update.ts";
 
-/** A batch is written when it has this many lines, or its lines and errors this many bytes: usual lines have a third of it. */
+/** A batch is written when it has this many lines, or its lines and errors this many bytes: usual ones have a third. */
 const batchSize = 1_000;
 const batchBytes = 1024 * 1024;
 /** What an error weighs, with the object that holds it. */
@@ -104,9 +104,9 @@ export function createImports(options: Options) {
     isRunning: () => running > 0,
 
     /**
-     * Imports lines. With a key, a request that was cut off can be sent again, whole, and continues where it stopped; a finished
-     * one gives its report again. If the signal aborts, what was stored stays and nothing follows; the error says how far it came.
-     * @throws AppError idempotency_key_reused if the key was used for another file, failed_precondition if it is being imported now
+     * Imports lines. With a key, a request that was cut off can be sent again, whole, and continues where it stopped; a
+     * finished one gives its report again. If the signal aborts, what was stored stays; the error says how far it came.
+     * @throws AppError idempotency_key_reused: the key has another file; failed_precondition: it is being imported now
      */
     async run(call: Call, file: ImportFile, run: Run): Promise<ImportReport> {
       running += 1;
@@ -253,10 +253,9 @@ function createWriter(options: Options, call: Call, run: Run & { columnOf: Impor
       const written = batch;
       writing = written;
       batch = newBatch();
-      const look = run.duplicates === "refuse" ? "everywhere" : "closely";
-      const found = () => findDuplicates(written.newcomers, options.duplicates, look);
+      const duplicates = findDuplicates(written.newcomers, options.duplicates, run.duplicates);
       progress = collect(written, options.now())
-        .then(() => advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, findDuplicates: found }))
+        .then(() => advanceImport(db, { ...written, ...position, ...who, ...stepOptions, before, duplicates }))
         .finally(committed)
         .then((after) => {
           reached = after;
@@ -273,8 +272,8 @@ function createWriter(options: Options, call: Call, run: Run & { columnOf: Impor
 }
 
 /**
- * A batch of a slow upload waits for its lines. Its patients have the time at which they are written, since nobody who follows by
- * instants looks for those that are older (`readCompleteUntil`).
+ * A batch of a slow upload waits for its lines. Its patients have the time at which they are written, since nobody who
+ * follows by instants looks for those that are older (`readCompleteUntil`).
  */
 async function collect({ made, patients }: Batch, at: Date): Promise<void> {
   for (const [index, make] of made.entries()) {

@@ -186,7 +186,7 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
         // With the signal, the import ends also while it waits for more of the file.
         const lines = readFile(format, file.pipeThrough(new TransformStream(), { signal }), charset, options);
         const report = await imports.run(callOf(c), lines, { key, dryRun, mode, duplicates, transferId, signal });
-        return c.body(textStream(reportText(report), signal, ended), 200, { "content-type": "application/json" }) as never;
+        return c.body(textStream(c, reportText(report), ended), 200, { "content-type": "application/json" }) as never;
       } catch (error) {
         await ended();
         throw error;
@@ -217,7 +217,7 @@ export function registerFiles({ operation }: RestApp, { imports, lists, transfer
         "content-type": `${mediaTypes[format]}; charset=utf-8`,
         "content-disposition": `attachment; filename="patients.${format}"`,
       };
-      return c.body(textStream(text(), streaming.signal, ended), 200, headers) as never;
+      return c.body(textStream(c, text(), ended), 200, headers) as never;
     },
     { streams: true },
   );

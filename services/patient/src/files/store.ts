@@ -8,7 +8,7 @@ import { type Conflict, isIdentifierRace, taken } from "../patients/taken-store.
 import { type CollectedPatients, insertCollected, insertInTurn } from "../patients/write-store.ts";
 import { recordNumberSystem } from "../tables.ts";
 import { takenKeys } from "./dry-run-store.ts";
-import { type LineDuplicates, noteDuplicates, refusedDuplicate } from "./duplicates-store.ts";
+import { type FindDuplicates, type LikeOthers, noteDuplicates, refusedDuplicate } from "./duplicates-store.ts";
 import type { ImportMode } from "./tables.ts";
 
 /** `prefixHash` covers the first `lines` lines. */
@@ -151,8 +151,6 @@ export type Imported = {
   getsNumber: boolean;
 };
 
-type FoundDuplicates = (LineDuplicates & { id: string })[];
-
 /** The next lines of an import: patients to create, and lines that are wrong. */
 export type Step = {
   viewer: Viewer;
@@ -171,8 +169,7 @@ export type Step = {
   patients: CollectedPatients;
   failures: { line: number; errors: FieldError[] }[];
   columnOf?: ((path: string) => string | undefined) | undefined;
-  /** Looks for lines whose patients may be registered already. */
-  findDuplicates: () => Promise<FoundDuplicates>;
+  duplicates: FindDuplicates;
   refusesDuplicates: boolean;
 };
 
@@ -184,15 +181,17 @@ export type Step = {
 export async function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
   // Before the transaction, so that the caller's other requests do not wait for its end.
   const asked = await ask(db, step, step.imported);
-  if (step.refusesDuplicates && !step.dryRun)
-    return insertInTurn(db, async (tx) => storeStep(tx, step, { asked, duplicates: await step.findDuplicates() }));
-  const duplicates = await step.findDuplicates();
+  if (step.refusesDuplicates && !step.dryRun) {
+    const found = await step.duplicates.beforeLock();
+    return insertInTurn(db, async (tx) => storeStep(tx, step, { asked, duplicates: await found(tx) }));
+  }
+  const duplicates = await step.duplicates.now();
   return inTransaction(db, (tx) => storeStep(tx, step, { asked, duplicates }), { isConflict: isIdentifierRace });
 }
 
 type Verdicts = Map<string, Verdict["kind"]>;
 
-type Known = { asked: Verdicts; duplicates: FoundDuplicates };
+type Known = { asked: Verdicts; duplicates: LikeOthers[] };
 
 async function storeStep(tx: Queries, step: Step, { asked, duplicates }: Known): Promise<ImportProgress> {
   const { before, imported, patients, dryRun } = step;

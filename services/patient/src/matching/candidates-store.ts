@@ -46,6 +46,50 @@ export const findByBirthKey = createFindByKeys(
   false,
 );
 
+/** Says which transactions a look-up does not see: those that are in flight now, and later ones. */
+export async function readSnapshot(db: Queries): Promise<string> {
+  const [row] = await db.query<{ snapshot: string }>(
+    { name: "match_snapshot", text: "select pg_current_snapshot()::text as snapshot" },
+    [],
+  );
+  if (!row) throw new Error("a snapshot has no row");
+  return row.snapshot;
+}
+
+// Numbers that are not given yet are of another server, from which a backup was restored.
+const writtenSinceStatement = {
+  name: "match_written_since",
+  text: `
+    select id, match_keys as keys from patients where deleted_at is null and match_keys is not null
+      and changed_xid = any(array(select pg_snapshot_xip($1::text::pg_snapshot)))
+    union all
+    select id, match_keys from patients where deleted_at is null and match_keys is not null
+      and changed_xid >= pg_snapshot_xmax($1::text::pg_snapshot) and changed_xid < pg_snapshot_xmax(pg_current_snapshot())`,
+};
+
+/**
+ * By any of their keys, among those who were written by transactions that a snapshot does not have. It reads them once.
+ */
+export async function findWrittenSince(db: Queries, snapshot: string): Promise<FindByKeys> {
+  const idsByKey = new Map<number, string[]>();
+  for (const { id, keys } of await db.query<{ id: string; keys: number[] }>(writtenSinceStatement, [snapshot]))
+    for (const key of keys) {
+      const ids = idsByKey.get(key);
+      if (ids) ids.push(id);
+      else idsByKey.set(key, [id]);
+    }
+  const idsOf = (keys: Keys) => {
+    const [first = [], ...others] = keys
+      .slice(1, -1)
+      .split(",")
+      .map((key) => idsByKey.get(Number(key)) ?? []);
+    return first.filter((id) => others.every((ids) => ids.includes(id)));
+  };
+  const find = async (_: Queries, asked: Keys[]) =>
+    new Map(asked.map((keys) => [keys, idsOf(keys)] as const).filter(([, ids]) => ids.length > 0));
+  return Object.assign(find, { findsByTwo: true });
+}
+
 /**
  * Finds who shares keys with whom, and remembers for an hour which keys too many patients share. Those who have two
  * such keys together may be few enough.

@@ -10,7 +10,7 @@ import { fold } from "../patients/folding.ts";
 import { phoneWords } from "../patients/phone.ts";
 import { partOfRecord } from "../patients/record.ts";
 import type { Grade, Patient } from "../tables.ts";
-import { createSharers, type FindByKeys, findByAnyKey, findByWords, readCandidates } from "./candidates-store.ts";
+import { createSharers, type FindByKeys, findByAnyKey, findByWords, readCandidates, readSnapshot } from "./candidates-store.ts";
 import { compare } from "./comparisons.ts";
 import { type Frequencies, gradeOf, type Model, type Reason, type Scored, scoreOf } from "./model.ts";
 
@@ -95,6 +95,9 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
       }
       return found;
     },
+
+    /** What a look-up from now on sees; `findWrittenSince` finds the rest. */
+    snapshot: () => readSnapshot(db),
 
     /** Whether too many patients share a key for it to say anything. */
     isCommon: sharers.isCommon,

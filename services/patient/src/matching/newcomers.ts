@@ -1,8 +1,9 @@
 /** New patients who may be registered already. */
 import { AppError } from "@pm/kit/errors";
+import type { Queries } from "@pm/kit/postgres/transaction";
 import type { Duplicates, Look, Newcomer } from "../patients/registration.ts";
 import type { SearchWords } from "../tables.ts";
-import { findByAnyKey, findByBirthKey, maxSharers } from "./candidates-store.ts";
+import { findByAnyKey, findByBirthKey, findWrittenSince, maxSharers } from "./candidates-store.ts";
 import type { Candidate, Matching } from "./matching.ts";
 
 /** So many candidates a refusal shows at most. */
@@ -22,7 +23,7 @@ export function createDuplicates(matching: Matching, toBody: (candidate: Candida
     everywhere: { findByKeys: findByAnyKey, keysOf: ({ keys }: SearchWords) => keys, keptUnder: ({ keys }: SearchWords) => keys },
   };
 
-  const find = (newcomers: Newcomer[], { findByKeys, keysOf }: (typeof looks)[Look]) =>
+  const find = (newcomers: Newcomer[], { findByKeys, keysOf }: Pick<(typeof looks)[Look], "findByKeys" | "keysOf">) =>
     matching.find(
       newcomers.map(({ viewer, record, words }) => ({ viewer, part: record, keys: keysOf(words) })),
       findByKeys,
@@ -55,20 +56,41 @@ export function createDuplicates(matching: Matching, toBody: (candidate: Candida
     );
   }
 
+  async function refusal({ actor, requestId }: Newcomer, candidates: Candidate[]): Promise<AppError> {
+    await matching.shown({ actorId: actor, requestId }, candidates);
+    const message =
+      "This person may be registered already: see `candidates`. Look at them; if this is somebody else, send the request with duplicates=allow.";
+    return new AppError("already_exists", message, { reason: "POSSIBLE_DUPLICATE", members: { candidates: candidates.map(toBody) } });
+  }
+
   return {
     async count(newcomers, look) {
       const [found, earlier] = await Promise.all([find(newcomers, looks[look]), countEarlier(newcomers, looks[look])]);
       return newcomers.map((_, index) => (found[index]?.length ?? 0) + (earlier[index] ?? 0));
     },
 
-    async refusal(newcomer) {
-      const [found = []] = await find([newcomer], looks.everywhere);
-      if (found.length === 0) return undefined;
-      const candidates = found.slice(0, maxShown);
-      await matching.shown({ actorId: newcomer.actor, requestId: newcomer.requestId }, candidates);
-      const message =
-        "This person may be registered already: see `candidates`. Look at them; if this is somebody else, send the request with duplicates=allow.";
-      return new AppError("already_exists", message, { reason: "POSSIBLE_DUPLICATE", members: { candidates: candidates.map(toBody) } });
+    async search(newcomers) {
+      const snapshot = await matching.snapshot();
+      const [found, earlier] = await Promise.all([find(newcomers, looks.everywhere), countEarlier(newcomers, looks.everywhere)]);
+
+      /** With those who were stored since, the best first. */
+      async function complete(tx: Queries, some: Newcomer[]): Promise<Candidate[][]> {
+        const since = await find(some, { ...looks.everywhere, findByKeys: await findWrittenSince(tx, snapshot) });
+        return some.map((newcomer, index) => {
+          const late = since[index] ?? [];
+          const ids = new Set(late.map(({ patient }) => patient.id));
+          const before = found[newcomers.indexOf(newcomer)] ?? [];
+          return [...before.filter(({ patient }) => !ids.has(patient.id)), ...late].sort((a, b) => b.score - a.score);
+        });
+      }
+
+      return {
+        counts: async (tx) => (await complete(tx, newcomers)).map(({ length }, index) => length + (earlier[index] ?? 0)),
+        async refusal(tx, newcomer) {
+          const [candidates = []] = await complete(tx, [newcomer]);
+          return candidates.length > 0 ? refusal(newcomer, candidates.slice(0, maxShown)) : undefined;
+        },
+      };
     },
   };
 }

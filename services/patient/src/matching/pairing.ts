@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import type { DatabaseSettings } from "@pm/kit/postgres/database";
-import { runAsLeader } from "@pm/kit/postgres/leader";
+import { runAsLeader, type Step } from "@pm/kit/postgres/leader";
 import { type Queries, queriesOn } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
 import { keysVersion } from "../patients/blocking-keys.ts";
@@ -65,7 +65,7 @@ export function startPairing({ db, settings, log, lifecycle, ...options }: Optio
 type Client = Parameters<typeof queriesOn>[0];
 type StepOptions = Pick<Options, "model" | "frequencies" | "isRewritten" | "log">;
 
-function createStep({ isRewritten, log, ...options }: StepOptions): (client: Client) => Promise<"more" | "done"> {
+function createStep({ isRewritten, log, ...options }: StepOptions): (client: Client) => Promise<Step> {
   const version = `${options.model.version}/${keysVersion}`;
   const scorePairs = createPairScoring(options);
   const sharers = createSharers();
@@ -117,7 +117,7 @@ function createStep({ isRewritten, log, ...options }: StepOptions): (client: Cli
   }
 
   return async (client) => {
-    if (!isRewritten()) return "done";
+    if (!isRewritten()) return "idle";
     const db = queriesOn(client);
     const stored = await readProgress(db);
     const { server } = await readHorizon(db);
@@ -126,10 +126,10 @@ function createStep({ isRewritten, log, ...options }: StepOptions): (client: Cli
       await writeProgress(db, await passOn(client, progress, progress.afterId));
       return "more";
     }
-    if (await isBusy(db)) return "done";
+    if (await isBusy(db)) return "idle";
     const next = await follow(db, progress);
     if (next) await writeProgress(db, next);
-    return next ? "more" : "done";
+    return next ? "more" : "idle";
   };
 }
 

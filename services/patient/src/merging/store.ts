@@ -15,7 +15,8 @@ export async function lockRecords(tx: Queries, ids: string[]): Promise<void> {
 /**
  * By the clock, because a sequence goes back with a restore, and billing would take what follows for late messages.
  * Each is higher than the one before, whatever the clock says. For an hour after its migration, the sequence is ahead,
- * for the version before has it.
+ * for the version before has it: only a restore within that hour may give a number twice, and billing would ignore what
+ * has it until the link changes again.
  */
 const revisionAfter = (last: string) =>
   `greatest(${last} + 1, nextval('patient_link_revisions'), (extract(epoch from clock_timestamp()) * 1000000)::bigint)`;

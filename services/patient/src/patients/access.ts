@@ -12,7 +12,11 @@ import { type Found, findPatient } from "./store.ts";
  * failed_precondition if it is to be written and was merged
  */
 export async function findFor(db: Queries, call: Call, id: string, needed: AccessLevel): Promise<Found> {
-  const found = isUuid(id) ? await findPatient(db, id, viewerOf(call.caller)) : undefined;
+  return requireLevel(isUuid(id) ? await findPatient(db, id, viewerOf(call.caller)) : undefined, id, needed);
+}
+
+/** The same for a patient who was looked for already. */
+export function requireLevel(found: Found | undefined, id: string, needed: AccessLevel): Found {
   if (!found) throw notFound(id);
   if (found.mergedInto && needed !== "read") throw merged(found.id, found.mergedInto);
   if (allows(found.level, needed)) return found;

@@ -70,7 +70,7 @@ const batchPatients = createRoute({
   summary: "Write many patients, all or none",
   description: `Up to ${maxOperations} operations in one transaction, with their results in order. Each is written as it would be alone, with its version,
 audit entry and event, and one patient has at most one operation. Deletions are done first, then creations, then changes, so that an
-operation may take the identifier of a patient whom another one deletes. If an operation cannot be done, none is: \`metadata.operation\` is
+operation may take the identifier of a patient whom another one deletes. Deleting one who is deleted already changes nothing. If an operation cannot be done, none is: \`metadata.operation\` is
 its place, and the paths of \`errors\` begin with it. Nobody looks for duplicates; ask \`POST /patients:match\` before. The answer that is
 repeated for an idempotency key has the versions that were written then.`,
   request: {

@@ -2,41 +2,33 @@
 import { randomUUIDv7 } from "node:crypto";
 import { insertAuditEntries } from "@pm/kit/audit/audit";
 import { AppError, invalidFields } from "@pm/kit/errors";
-import { matchesIfMatch } from "@pm/kit/http/etag";
 import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
-import { isUuid } from "@pm/kit/uuid";
-import { headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
 import { type BatchedWrite, recordNumberSystem } from "../tables.ts";
-import { findFor, notFound } from "./access.ts";
+import {
+  at,
+  type Context,
+  type Creations,
+  claimantOf,
+  newcomersOf,
+  type Operation,
+  type Options,
+  type Plan,
+  type Planned,
+  planAll,
+  planLocked,
+} from "./batch-planning.ts";
 import { type Result, replay, resultsOf } from "./batch-replay.ts";
-import { type BatchKey, claimKey, findKey, insertWords, keepResults, lockPatients } from "./batch-store.ts";
+import { type BatchKey, claimKey, findKey, insertWords, keepResults } from "./batch-store.ts";
 import { changePatient } from "./change-store.ts";
 import { claimsOf } from "./conflicts.ts";
-import { registeredEvent } from "./events.ts";
-import { rulesAt } from "./fields.ts";
-import { hasRecordNumber, withRecordNumber } from "./identifiers.ts";
-import { changed, changeOf, later, lostRace, type Next } from "./patients.ts";
-import { diffRecords, emailKeyOf, newRecord, patchedRecord, replacedRecord } from "./record.ts";
-import type { RegistrationOptions } from "./registration.ts";
+import { withRecordNumber } from "./identifiers.ts";
+import { changed, changeOf } from "./patients.ts";
 import { searchWords } from "./search.ts";
-import type { Found } from "./store.ts";
 import { findConflict, findHolder, isIdentifierRace, taken } from "./taken-store.ts";
-import { collectPatients, insertCollected, type NewPatient, sha256 } from "./write-store.ts";
-
-export type Operation =
-  | { method: "create"; body: unknown }
-  | { method: "replace" | "patch"; id: string; ifMatch?: string | undefined; body: unknown }
-  | { method: "delete"; id: string; ifMatch?: string | undefined };
+import { collectPatients, insertCollected, sha256 } from "./write-store.ts";
 
 type Answer = { results: Result[]; repeated: boolean };
-
-/** An operation that was checked. `next` is undefined for a patient that stays as it is. */
-type Plan = { index: number } & (
-  | { kind: "create"; patient: NewPatient; isNumbered: boolean }
-  | { kind: "change"; found: Found; next: Next | undefined; at: Date }
-);
-type Options = Pick<RegistrationOptions, "db" | "billing" | "recordNumbers" | "conflicts" | "now" | "settings" | "committed">;
 
 /** Two batches that write the same addresses in another order may still deadlock; then one of them is done again. */
 const tries = 8;
@@ -60,13 +52,14 @@ export function createBatches(options: Options) {
 
   async function write(call: Call, operations: Operation[], key: BatchKey | undefined): Promise<Answer> {
     const newcomers = await newcomersOf(options, call, operations);
+    const planned = await planAll(db, { ...options, creations: newcomers }, call, operations);
     let write = () =>
       withNumbers(options, newcomers, (creations) =>
-        inTransaction(db, (tx) => apply(tx, { ...options, creations }, call, operations, key), { tries, isConflict }),
+        inTransaction(db, (tx) => apply(tx, { ...options, creations }, call, { operations, planned }, key), { tries, isConflict }),
       );
     // What a refusal tells of patients whom the caller may not see is counted for each operation.
     if (!viewerOf(call.caller).seesAll)
-      for (const plan of await planAll(db, { ...options, creations: newcomers }, call, operations)) {
+      for (const plan of planned) {
         const [id, record, before] = claimantOf(plan);
         const inner = write;
         write = () => conflicts.counted(call, id, claimsOf(record, settings, before), inner);
@@ -122,43 +115,6 @@ function requireOnce(operations: Operation[]): void {
   if (problems.length > 0) throw invalidFields(problems);
 }
 
-/** An error, as that of one operation. */
-async function at<Value>(index: number, work: () => Value | Promise<Value>): Promise<Value> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    const { errors, metadata } = error.options;
-    const paths = errors?.map(({ path, message }) => ({ path: `operations[${index}].body${path && `.${path}`}`, message }));
-    throw new AppError(error.code, `operations[${index}]: ${error.message}`, {
-      ...error.options,
-      metadata: { ...metadata, operation: String(index) },
-      ...(paths && { errors: paths }),
-    });
-  }
-}
-
-type Newcomer = { patient: NewPatient; isNumbered: boolean };
-/** Those whom operations create, by the places of these. */
-type Creations = Map<number, Newcomer>;
-
-async function newcomersOf({ now, settings }: Options, call: Call, operations: Operation[]): Promise<Creations> {
-  const newcomers: Creations = new Map();
-  for (const [index, operation] of operations.entries()) {
-    if (operation.method !== "create") continue;
-    const moment = now();
-    const id = randomUUIDv7();
-    const record = await at(index, () => newRecord(operation.body, rulesAt(moment.getTime(), settings)));
-    const who = { actor: call.actorId, requestId: call.requestId, action: "registered" as const };
-    const event = registeredEvent(id, moment, call.traceparent, record);
-    const emailKey = emailKeyOf(record, settings);
-    const billingAt = new Date(moment.getTime() + headStartMs);
-    const patient = { ...who, id, at: moment, record, emailKey, words: searchWords(record), event, billingAt };
-    newcomers.set(index, { patient, isNumbered: hasRecordNumber(record) });
-  }
-  return newcomers;
-}
-
 /**
  * Gives record numbers to those who have none. They are taken before the transaction, which must not wait for another
  * connection.
@@ -184,50 +140,17 @@ async function withNumbers<Result>(
   }
 }
 
-type Context = Options & { creations: Creations };
-
-/** Checks operations and makes what they write, one after the other: they share a connection. */
-async function planAll(tx: Queries, options: Context, call: Call, operations: Operation[]): Promise<Plan[]> {
-  const plans: Plan[] = [];
-  for (const [index, operation] of operations.entries()) plans.push(await at(index, () => planOf(tx, options, call, operation, index)));
-  return plans;
-}
-
-async function planOf(tx: Queries, { now, settings, creations }: Context, call: Call, operation: Operation, index: number): Promise<Plan> {
-  if (operation.method === "create") return { index, kind: "create", ...(creations.get(index) as Newcomer) };
-  const { method, id, ifMatch } = operation;
-  const found = await findFor(tx, call, id, method === "delete" ? "manage" : "write");
-  if (ifMatch !== undefined && !matchesIfMatch(ifMatch, `"${found.version}"`)) throw lostRace(found.version);
-  if (found.deletedAt) throw notFound(id);
-  const moment = later(now(), found);
-  if (method === "delete")
-    return { index, kind: "change", found, next: { action: "deleted", record: found.record, deleted: true }, at: moment };
-  const rules = rulesAt(moment.getTime(), settings);
-  const record = (method === "replace" ? replacedRecord : patchedRecord)(operation.body, found.record, rules);
-  const isSame = diffRecords(found.record, record).length === 0;
-  return { index, kind: "change", found, next: isSame ? undefined : { action: "updated", record, deleted: false }, at: moment };
-}
-
-/** Who is to have a record, which it is, and which they have. */
-function claimantOf(plan: Plan) {
-  if (plan.kind === "create") return [undefined, plan.patient.record, undefined] as const;
-  const { found, next } = plan;
-  return [found.id, next?.record ?? found.record, found.record] as const;
-}
-
 /** The transaction. Patients are locked first, deletions make room for creations, and these for changes. */
 async function apply(
   tx: Queries,
   options: Context,
   call: Call,
-  operations: Operation[],
+  planned: Planned,
   key: BatchKey | undefined,
 ): Promise<{ used: BatchedWrite[] } | { results: Result[] }> {
   const used = key && (await claimKey(tx, key));
   if (used) return { used: resultsOf(used, key) };
-  const ids = operations.flatMap((operation) => (operation.method === "create" || !isUuid(operation.id) ? [] : [operation.id]));
-  await lockPatients(tx, ids);
-  const plans = await planAll(tx, options, call, operations);
+  const plans = await planLocked(tx, options, call, planned);
   const creations = plans.filter((plan) => plan.kind === "create");
   const changes = plans.filter((plan) => plan.kind === "change").sort((a, b) => (a.found.id < b.found.id ? -1 : 1));
   const records = plans.flatMap((plan) =>
@@ -276,6 +199,7 @@ function change(
 ): Promise<Result> {
   const { id, version } = found;
   return at(index, async () => {
+    if (!next && found.deletedAt) return { status: 204, id, version };
     if (!next) {
       await insertAuditEntries(tx, [{ ...call, action: "patient.read", subject: id, details: { version } }]);
       return { status: 200, id, version, patient: found };

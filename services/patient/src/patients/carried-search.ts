@@ -1,6 +1,6 @@
 /** Cursors that carry their search, so that the next page is asked for by the cursor alone. */
 import type { Cursors } from "@pm/kit/cursor";
-import { invalidFields } from "@pm/kit/errors";
+import { AppError, invalidFields } from "@pm/kit/errors";
 
 /** A cursor that carries its search begins so. No other cursor has a dot. */
 const prefix = "s.";
@@ -32,5 +32,6 @@ export function openCarried<Asked extends object>(
 export function sealCarried(cursors: Cursors, actorId: string, asked: object, nextCursor: string): string {
   const sealed = prefix + cursors.seal(bindingOf(actorId), [asked, nextCursor]);
   if (sealed.length <= maxCarried) return sealed;
-  throw invalidFields([{ path: "where", message: "has too many values for a cursor that carries them; ask for fewer at once" }]);
+  const message = "has too many values for a cursor that carries them; ask for fewer at once";
+  throw new AppError("invalid_argument", `where: ${message}`, { reason: "TOO_LONG_TO_CARRY", errors: [{ path: "where", message }] });
 }

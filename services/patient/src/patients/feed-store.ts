@@ -5,6 +5,7 @@ import type { PatientDatabase } from "../database.ts";
 import type { Action, PatientRecord } from "../tables.ts";
 import type { Access, Condition } from "./access-store.ts";
 import { type Horizon, isOfServer, margin, type Since } from "./changes-store.ts";
+import { replacesAtVersion } from "./history-store.ts";
 
 /** Which numbers of transactions an answer is about, the first one included, and a condition on times within them. */
 export type Range = { first: string; end: string };
@@ -68,6 +69,7 @@ export type FeedRow = {
   record: PatientRecord;
   createdAt: Date;
   otherId: string | null;
+  replaces: string[];
   xid: string;
 };
 
@@ -114,7 +116,8 @@ export async function readFeed(db: PatientDatabase, request: FeedRequest): Promi
     )
     select v.patient_id as id, v.version, v.action, v.changed_at as at, v.changed_by as by, v.record, p.created_at as "createdAt",
       v.changed_xid::text as xid, (select duplicate_id from patient_merges m where m.survivor_id = v.patient_id
-        and case v.action when 'merged' then m.survivor_version when 'unmerged' then m.undone_version end = v.version) as "otherId"
+        and case v.action when 'merged' then m.survivor_version when 'unmerged' then m.undone_version end = v.version) as "otherId",
+      ${sql.raw(replacesAtVersion("v.patient_id", "v.version"))} as replaces
     from page join patient_versions v using (patient_id, version) join patients p on p.id = page.patient_id order by ${orderOf("v")}`.execute(
     db.kysely,
   );

@@ -19,7 +19,8 @@ export type FeedQuery = PageRequest & {
 
 type Entry = { id: string; version: number; action: Action; at: Date; by: string };
 /** A version. `otherId` is the record that was merged into this one, or is not any more. */
-export type FeedEntry = Entry & ({ record: PatientRecord; createdAt: Date; otherId: string | undefined } | { record: undefined });
+export type FeedEntry = Entry &
+  ({ record: PatientRecord; createdAt: Date; otherId: string | undefined; replaces: string[] } | { record: undefined });
 
 /**
  * `until`: where the next answer begins. Before `completeUntil`, nothing can be missing from this answer and those
@@ -65,8 +66,8 @@ export function createFeed({ db, cursors }: { db: PatientDatabase; cursors: Curs
  * A version whose content was erased, because another record that was merged into this one meanwhile was erased, is
  * left out.
  */
-function toEntry({ id, version, action, at, by, record, createdAt, otherId }: FeedRow): FeedEntry[] {
+function toEntry({ id, version, action, at, by, record, createdAt, otherId, replaces }: FeedRow): FeedEntry[] {
   const entry = { id, version: Number(version), action, at, by };
   if (action === "deleted" || action === "erased") return [{ ...entry, record: undefined }];
-  return Object.keys(record).length === 0 ? [] : [{ ...entry, record, createdAt, otherId: otherId ?? undefined }];
+  return Object.keys(record).length === 0 ? [] : [{ ...entry, record, createdAt, otherId: otherId ?? undefined, replaces }];
 }

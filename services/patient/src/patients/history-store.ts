@@ -29,7 +29,7 @@ export async function readVersions(
  * The records that led to a version of a record: those that were merged into it by then, and what had been merged into
  * those.
  */
-const replacesAtVersion = (id: string, version: string) => `array(
+export const replacesAtVersion = (id: string, version: string) => `array(
   with recursive led as (
     select m.duplicate_id as id, m.duplicate_version as version from patient_merges m
     where m.survivor_id = ${id} and m.survivor_version <= ${version} and (m.undone_version is null or m.undone_version > ${version})

@@ -41,7 +41,8 @@ export type Filters = Omit<StoredFilters, "city"> & {
 export type PageQuery = Filters &
   PageRequest & {
     sort?: Sort | undefined;
-    count?: "exact" | undefined;
+    /** Whether the total is counted. "none" leaves its estimate out too. */
+    count?: "exact" | "none" | undefined;
   };
 type Purpose = "listed" | "exported";
 
@@ -128,8 +129,8 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       const rows = await read(call, plan, await branchesOf(plan, expected), limit, purpose);
       const { items, ...next } = toPage(rows, limit, ({ tier, sort_key, id }) => cursors.seal(bound, [tier, sort_key, id, plan.horizon]));
       const more = rows.length > limit;
-      const wantsTotal = cursor === undefined && purpose === "listed";
-      const total = wantsTotal && count ? (more ? await countRows(db, everyMatch(plan)) : rows.length) : undefined;
+      const wantsTotal = cursor === undefined && purpose === "listed" && count !== "none";
+      const total = wantsTotal && count === "exact" ? (more ? await countRows(db, everyMatch(plan)) : rows.length) : undefined;
       const estimate = wantsTotal && more ? Math.max(await expected.visible("beginning"), rows.length) : rows.length;
       return {
         items: items.map(toPatient),
@@ -195,8 +196,11 @@ type Expected = { matches: (tier: Tier) => Promise<number>; visible: (tier: Tier
 /** A branch, and how many of its matches the caller may see; 0 if nobody asked. */
 type PlannedBranch = Branch & { expected: number };
 
-const isSearchOnly = ({ q, sort, deleted, limit, cursor, count, ...others }: PageQuery): boolean =>
-  !deleted && Object.values(others).every((value) => value === undefined);
+const isSearchOnly = ({ q, sort, deleted, where, limit, cursor, count, ...others }: PageQuery): boolean =>
+  (where ? isEverybody(where) : !deleted) && Object.values(others).every((value) => value === undefined);
+
+/** A search by fields that names none, as of somebody who reads all pages. */
+const isEverybody = ({ conditions, states }: Where): boolean => conditions.length === 0 && states.join() === "living";
 
 /** Each is asked once, when it is needed. Of words alone the sample says it, of everything else the planner. */
 function expectedRows(db: PatientDatabase, { filter, match, access }: Plan, frequencies: WordFrequencies | undefined): Expected {
@@ -221,7 +225,9 @@ async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch
   const mayWalk = isOrder && !isSorted && !access.seesFew && !isRare;
   const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier)));
   const branches: PlannedBranch[] = [];
-  const expectedOf = async (tier: Tier) => (mayWalk && tier !== "similar" ? await expected.visible(tier) : 0);
+  // It decides which tiers share a statement.
+  const isOne = tiers.length === 1;
+  const expectedOf = async (tier: Tier) => (!isOne && mayWalk && tier !== "similar" ? await expected.visible(tier) : 0);
   for (let tier = after?.tier ?? 0; tier < tiers.length; tier++) {
     const [before, name = "beginning"] = [tiers[tier - 1], tiers[tier]];
     if (name === "whole" && !(await walks("beginning"))) {

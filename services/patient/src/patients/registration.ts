@@ -2,6 +2,7 @@
 import { randomUUIDv7 } from "node:crypto";
 import { createBatcher } from "@pm/kit/batcher";
 import { AppError } from "@pm/kit/errors";
+import type { Queries } from "@pm/kit/postgres/transaction";
 import { type BillingAccounts, headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
@@ -37,8 +38,15 @@ export type Look = "closely" | "everywhere";
 export type Duplicates = {
   /** How many there are of each, with those of the others before it. */
   count(newcomers: Newcomer[], look: Look): Promise<number[]>;
-  /** Why somebody cannot be registered; undefined if nobody is like them. */
-  refusal(newcomer: Newcomer): Promise<AppError | undefined>;
+  /**
+   * Looks everywhere, before the lock of `insertInTurn`, since that takes long. Under the lock, `tx` has whom others
+   * stored meanwhile.
+   */
+  search(newcomers: Newcomer[]): Promise<{
+    counts(tx: Queries): Promise<number[]>;
+    /** Why one of them cannot be registered; undefined if nobody is like them. */
+    refusal(tx: Queries, newcomer: Newcomer): Promise<AppError | undefined>;
+  }>;
 };
 
 export type RegistrationOptions = {
@@ -75,15 +83,16 @@ async function store(
   const together = registrations.filter((each) => each.duplicates !== "refuse");
   const stored = together.length > 0 ? await insertPatients(db, together) : [];
   const outcomes = new Map<Registration, Outcome>(stored.map((creation, index) => [together[index] as Registration, creation]));
-  for (const each of registrations)
-    if (!outcomes.has(each))
-      outcomes.set(
-        each,
-        await insertUnlessRefused(db, each, () => duplicates.refusal(each)).catch((refusal: unknown) => ({
-          kind: "refused" as const,
-          refusal,
-        })),
-      );
+  const refusing = registrations.filter((each) => each.duplicates === "refuse");
+  const found = await duplicates.search(refusing);
+  for (const each of refusing)
+    outcomes.set(
+      each,
+      await insertUnlessRefused(db, each, (tx) => found.refusal(tx, each)).catch((refusal: unknown) => ({
+        kind: "refused" as const,
+        refusal,
+      })),
+    );
   return registrations.map((each) => outcomes.get(each) as Outcome);
 }
 

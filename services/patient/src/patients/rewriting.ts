@@ -7,7 +7,7 @@ import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
 import { Gauge, metrics } from "@pm/kit/metrics";
 import type { DatabaseSettings } from "@pm/kit/postgres/database";
-import { runAsLeader } from "@pm/kit/postgres/leader";
+import { runAsLeader, type Step } from "@pm/kit/postgres/leader";
 import { type Queries, queriesOn } from "@pm/kit/postgres/transaction";
 import type { PatientDatabase } from "../database.ts";
 import { countOldWords, hasOldWords, readOldWords, rewriteWords } from "./rewriting-store.ts";
@@ -46,7 +46,7 @@ export function startRewriting({ db, settings, log, lifecycle }: Options): { isD
   return { isDone: () => isDone };
 }
 
-function createStep(log: Logger): (client: Queries) => Promise<"more" | "done"> {
+function createStep(log: Logger): (client: Queries) => Promise<Step> {
   let [after, total, done] = [firstId, 0, 0];
 
   async function begin(client: Queries): Promise<void> {
@@ -69,7 +69,7 @@ function createStep(log: Logger): (client: Queries) => Promise<"more" | "done"> 
     const last = old.at(-1);
     if (!last) {
       after = firstId;
-      return "done";
+      return "idle";
     }
     await rewriteWords(
       client,

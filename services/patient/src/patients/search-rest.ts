@@ -74,7 +74,9 @@ year, after \`eq\`, \`ne\`, \`gt\`, \`ge\`, \`lt\`, \`le\`, \`sa\` or \`eb\`, as
         description: `Whether \`nextCursor\` carries this search, encrypted. The next page is then asked for by \`cursor\` without \`where\`, \`states\`,
 \`updatedAfter\` and \`sort\`, such as by a link that is to have no names.`,
       }),
-    count: z.enum(["exact"]).optional().openapi({ description: "Adds `total` to the first page." }),
+    count: z.enum(["exact", "none"]).optional().openapi({
+      description: "`exact` adds `total` to the first page, `none` leaves `totalEstimate` out.",
+    }),
   })
   .openapi("PatientSearch", { example });
 

@@ -195,11 +195,29 @@ const findStatement = {
     ) found where level is not null`,
 };
 
+type FoundRow = PatientRow & Pick<Found, "owner" | "level">;
+const toFound = (row: FoundRow): Found => ({ ...toPatient(row), owner: row.owner, level: row.level });
+
 /** Finds a patient for a change or a question, also a deleted one. What follows is audited, finding it is not. */
 export async function findPatient(db: Queries, id: string, viewer: Viewer): Promise<Found | undefined> {
-  const values = [id, viewer.id, viewer.seesAll, viewer.principals];
-  const [row] = await db.query<PatientRow & Pick<Found, "owner" | "level">>(findStatement, values);
-  return row && { ...toPatient(row), owner: row.owner, level: row.level };
+  const [row] = await db.query<FoundRow>(findStatement, [id, viewer.id, viewer.seesAll, viewer.principals]);
+  return row && toFound(row);
+}
+
+const findAllStatement = {
+  name: "patients_find_all",
+  text: `select * from (
+      select ${patientColumns}, ${replacesColumn}, b.account_id, p.registered_by as owner, ${accessLevel("p", "a")} as level
+      from (select $2::text as actor, $3::boolean as sees_all, $4::text[] as principals) a cross join unnest($1::uuid[]) as asked(id)
+      cross join lateral (select * from patients where id = asked.id offset 0) p
+      left join lateral (select account_id from patient_billing where patient_id = p.id offset 0) b on true offset 0
+    ) found where level is not null`,
+};
+
+/** Several patients at once, by their ids. */
+export async function findPatients(db: Queries, ids: string[], viewer: Viewer): Promise<Map<string, Found>> {
+  const rows = ids.length > 0 ? await db.query<FoundRow>(findAllStatement, [ids, viewer.id, viewer.seesAll, viewer.principals]) : [];
+  return new Map(rows.map((row) => [row.id, toFound(row)]));
 }
 
 const survivorStatement = {

@@ -245,9 +245,10 @@ const turns = new WeakMap<PatientDatabase, Promise<unknown>>();
 /**
  * Runs a transaction that creates patients unless somebody is like them. Nobody else creates any this way meanwhile, on
  * any replica. So of requests and imports that arrive together with one person, one creates the patient and the others
- * meet them. A request that does not refuse duplicates does not wait here. Requests of one process queue before they
- * take a connection. Otherwise those that wait for the lock would hold every connection, and the one that has the lock
- * could not look for duplicates.
+ * meet them. A request that does not refuse duplicates does not wait here. Look for duplicates before, and here only
+ * among those who were stored meanwhile: to look among all for a thousand lines takes seconds. Requests of one process
+ * queue before they take a connection. Otherwise those that wait for the lock would hold every connection, and the one
+ * that has the lock could not read candidates.
  */
 export function insertInTurn<Result>(db: PatientDatabase, work: (tx: Queries) => Promise<Result>): Promise<Result> {
   const locked = (tx: Queries) => tx.query(lockStatement, []).then(() => work(tx));
@@ -263,13 +264,13 @@ export function insertInTurn<Result>(db: PatientDatabase, work: (tx: Queries) =>
 export function insertUnlessRefused<Refusal>(
   db: PatientDatabase,
   patient: NewPatient,
-  refusal: () => Promise<Refusal | undefined>,
+  refusal: (tx: Queries) => Promise<Refusal | undefined>,
 ): Promise<Creation | { kind: "refused"; refusal: Refusal }> {
   const collected = collectPatients([patient]);
   return insertInTurn(db, async (tx) => {
     const repeated = (await findUsedKeys(tx, [patient])).get(patient.id);
     if (repeated) return repeated;
-    const found = await refusal();
+    const found = await refusal(tx);
     if (found !== undefined) return { kind: "refused" as const, refusal: found };
     const [creation] = await insertOnce(tx, [patient], collected);
     if (!creation) throw new Error("a patient got no answer");

@@ -106,7 +106,7 @@ export function startNumbering(options: Options & { settings: DatabaseSettings; 
       if (last === undefined) {
         if (given > 0) log.info({ patients: given }, "patients without a record number got one");
         given = 0;
-        return "done";
+        return "idle";
       }
       await delay((performance.now() - started) * (1 / shareOfCore - 1), undefined, { signal: stop.signal }).catch(() => undefined);
       return "more";

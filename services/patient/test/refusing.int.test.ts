@@ -1,0 +1,83 @@
+/**
+ * Creates and imports that refuse duplicates: they look before they take the lock of newcomers, and still miss nobody.
+ */
+
+import { randomUUID } from "node:crypto";
+import { query } from "@pm/stack/native/postgres";
+import { expect, test } from "vitest";
+import { patientsOfThisFile } from "./testing.ts";
+
+const { database, service, admin } = await patientsOfThisFile({ settings: { emailRequired: false, addressRequired: false } });
+const rows = async (text: string) => (await service.db.pool.query(text)).rows;
+
+const somebody = () => {
+  const word = randomUUID().replaceAll("-", "");
+  return { firstName: `Q${word.slice(0, 9)}`, lastName: `Z${word.slice(9, 18)}`, dateOfBirth: "1961-07-14" };
+};
+const refusing = {
+  create: (body: object) => admin.send("POST", "/patients?duplicates=refuse", body),
+  import: (body: object) =>
+    service
+      .as("admin")
+      .send("POST", "/patients:import?duplicates=refuse", JSON.stringify(body), { "content-type": "application/x-ndjson" }),
+};
+/** Whether a patient was stored. */
+const isStored = async (sent: ReturnType<(typeof refusing)["create"]>) => {
+  const { status, body } = await sent;
+  expect([200, 201, 409]).toContain(status);
+  return status === 201 || body.created === 1;
+};
+
+const newcomers = "hashtextextended('newcomers', 0)";
+/** Who has the lock of newcomers, or waits for it. */
+const locks = (granted: boolean) =>
+  rows(`select 1 from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
+    and (classid::bigint << 32 | objid::bigint) = ${newcomers} and granted = ${granted}`);
+const looking = () => rows(`select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%match_keys @>%'`);
+/** Lets somebody use a connection of the owner while requests run. */
+const asOwner = <Result>(work: (run: (text: string) => Promise<unknown>) => Promise<Result>) =>
+  query(database.migrationDatabaseUrl, (connection) => work((text) => connection.query(text)));
+
+for (const [kind, send] of Object.entries(refusing))
+  test(`while a refusing ${kind} looks for duplicates, nobody else waits for it`, async () => {
+    const sent = await asOwner(async (run) => {
+      await run("begin");
+      await run("lock table patients in access exclusive mode");
+      const sent = isStored(send(somebody()));
+      await expect.poll(looking, { timeout: 10_000 }).toHaveLength(1);
+      expect(await locks(true)).toEqual([]);
+      await run("commit");
+      return { sent };
+    });
+    expect(await sent.sent).toBe(true);
+  });
+
+for (const [kind, send] of Object.entries(refusing)) {
+  test(`a refusing ${kind} meets whoever was stored after it looked, and stores who is like nobody`, async () => {
+    const [person, other] = [somebody(), somebody()];
+    const sent = await asOwner(async (run) => {
+      await run(`select pg_advisory_lock(${newcomers})`);
+      const sent = [isStored(send(person)), isStored(refusing.import(other))];
+      await expect.poll(() => locks(false), { timeout: 10_000 }).not.toEqual([]);
+      expect((await admin.send("POST", "/patients?duplicates=allow", person)).status).toBe(201);
+      return sent;
+    });
+    expect(await Promise.all(sent)).toEqual([false, true]);
+  });
+
+  test(`a refusing ${kind} meets whoever was being written when it looked`, async () => {
+    const person = somebody();
+    const { body } = await admin.send("POST", "/patients", person);
+    await admin.send("DELETE", `/patients/${body.id}`);
+    const sent = await asOwner(async (run) => {
+      await run(`select pg_advisory_lock(${newcomers})`);
+      await run("begin");
+      await run(`update patients set deleted_at = null, version = version + 1 where id = '${body.id}'`);
+      const sent = isStored(send(person));
+      await expect.poll(() => locks(false), { timeout: 10_000 }).toHaveLength(1);
+      await run("commit");
+      return { sent };
+    });
+    expect(await sent.sent).toBe(false);
+  });
+}
