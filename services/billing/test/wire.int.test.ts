@@ -113,7 +113,7 @@ test("a wrong request names every wrong field, with a reason", async () => {
   expect(await (await post("CreateBillingAccount", unknownCurrency, await issuer.service("patient"))).text()).toContain("ISO 4217");
   expect(await (await post("CreateBillingAccount", "{")).json()).toMatchObject({
     code: "invalid_argument",
-    details: [{ debug: { reason: "INVALID_ARGUMENT" } }],
+    details: [{ debug: { reason: "INVALID_ARGUMENT" } }, { debug: { fieldViolations: [{ description: "is not valid JSON" }] } }],
   });
   expect((await post("GetBillingAccount", JSON.stringify({ accountId: randomUUID() }))).status).toBe(404);
 });

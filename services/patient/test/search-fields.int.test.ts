@@ -227,17 +227,15 @@ test("every condition finds whom the records say, in every order, for whoever ma
   );
 });
 
-test("folding in SQL is folding here", { timeout: 60_000 }, async () => {
-  const scripts = /^[\p{sc=Latn}\p{sc=Grek}\p{sc=Cyrl}\p{sc=Hebr}\p{sc=Arab}\p{sc=Han}\p{sc=Hiragana}\p{N} '.-]*$/u;
-  const texts = fc.sample(
-    fc.oneof(
-      fc.string({ unit: "grapheme" }),
-      fc.constantFrom("ΣΊΣΥΦΟΣ", "İstanbul", "Ǆ", "ﬁ", "Đặng", "Łódź", "Þór", "Æsir", "مُحَمَّد", "שָׁלוֹם", "か\u3099", "Йод"),
-    ),
-    2_000,
-  );
-  const known = texts.map((text) => text.normalize()).filter((text) => scripts.test(text));
-  expect(known.length).toBeGreaterThan(100);
+test("folding in SQL is folding here, for each letter alone, within a word and at its end", { timeout: 60_000 }, async () => {
+  // Postgres takes case and marks from its ICU, which may be years old: Ᲊ is of 2024, and ͺ is a mark without a letter.
+  const letter = String.raw`[[[\p{sc=Latn}\p{sc=Grek}\p{sc=Cyrl}\p{sc=Hebr}\p{sc=Arab}\p{sc=Han}\p{sc=Hiragana}]&&\p{L}&&[A-\u9fff]]--[ͺ\u1c89]]`;
+  const isName = new RegExp(String.raw`^(${letter}[\u0300-\u036f]*|[\p{Nd} '.\-])*$`, "v");
+  const characters = Array.from({ length: 0x11_0000 }, (_, code) => code).filter((code) => code < 0xd800 || code > 0xdfff);
+  const words = ["ΣΊΣΥΦΟΣ", "İstanbul", "Đặng", "Łódź", "Þór", "Æsir", "مُحَمَّد", "שָׁלוֹם", "か\u3099", "Йод"];
+  const texts = characters.map((code) => String.fromCodePoint(code)).flatMap((each) => [each, `a${each}b`, `ab${each}`]);
+  const known = [...texts.map((text) => text.normalize()).filter((text) => isName.test(text)), ...words.map((word) => word.normalize())];
+  expect(known.length).toBeGreaterThan(90_000);
   const { rows } = await service.db.pool.query(
     "select folded(text) as folded from unnest($1::text[]) with ordinality t(text, n) order by n",
     [known],
