@@ -1,52 +1,14 @@
 /** One request, followed from the gateway to analytics by the spans that a collector gets. */
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Sink, type SinkSpan, startSink } from "@pm/kit/test/otlp-sink";
-import { type Platform, startPlatform } from "@pm/stack/platform";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Client, logIn, type PatientAnswer, person } from "../e2e/client.ts";
+import { type PatientAnswer, person } from "../e2e/client.ts";
+import { admin, dataDir, newTrace, pathTo, platform, sink, spansOf, startTraced, stopTraced, untilPaths, untilSpan } from "./collected.ts";
 
-let sink: Sink;
-let platform: Platform;
-let admin: Client;
-const dataDir = mkdtempSync(join(tmpdir(), "pm-traces-"));
-
-beforeAll(async () => {
-  sink = await startSink();
-  platform = await startPlatform({
-    dataDir,
-    durable: false,
-    env: { all: { OTEL_EXPORTER_OTLP_ENDPOINT: sink.url } },
-    gateway: { TRACING: "on", COLLECTOR_PORT: String(sink.port), TRACES_PER_MILLION: "1000000" },
-  });
-  admin = await logIn(platform);
-});
-afterAll(async () => {
-  await platform?.stop();
-  await sink?.close();
-  rmSync(dataDir, { recursive: true, force: true });
-});
-
-const spansOf = (traceId: string) => sink.spans.filter((span) => span.traceId === traceId);
-const newTrace = (flags = "00") => {
-  const traceId = randomUUID().replaceAll("-", "");
-  return { traceId, headers: { traceparent: `00-${traceId}-00f067aa0ba902b7-${flags}` } };
-};
-
-/** The spans of a trace from the root to the leaf, as `service: name`. */
-function pathTo(leaf: SinkSpan): string[] {
-  const parent = spansOf(leaf.traceId).find(({ spanId }) => spanId === leaf.parentSpanId);
-  return [...(parent ? pathTo(parent) : []), `${leaf.resource["service.name"]}: ${leaf.name}`];
-}
-
-async function untilSpan(traceId: string, name: string): Promise<SinkSpan> {
-  const find = () => spansOf(traceId).find((span) => span.name === name);
-  await expect.poll(find, { timeout: 20_000, message: () => spansOf(traceId).map(pathTo).join("\n") } as object).toBeDefined();
-  return find() as SinkSpan;
-}
+beforeAll(() => startTraced());
+afterAll(stopTraced);
 
 test("one create is one trace, from the gateway over billing and Kafka to analytics", async () => {
   const { traceId, headers } = newTrace();
@@ -62,7 +24,7 @@ test("one create is one trace, from the gateway over billing and Kafka to analyt
     [...create, "patient: batch billing_account_ids", "patient: billing_save"],
     [...send, "analytics: process patient.v1"],
   ];
-  for (const path of paths) await expect.poll(() => spansOf(traceId).map(pathTo), { timeout: 20_000 }).toContainEqual(path);
+  await untilPaths(traceId, paths);
   const [request] = spansOf(traceId).filter(({ name }) => name === "POST /patients");
   expect(request?.attributes).toMatchObject({ "http.route": "/patients", "http.request.header.x-request-id": ["request-of-a-create"] });
   const process = await untilSpan(traceId, "process patient.v1");
@@ -73,8 +35,7 @@ test("the gateway keeps the id of a trace, and decides itself whether it is reco
   for (const flags of ["00", "01"]) {
     const { traceId, headers } = newTrace(flags);
     await admin.get("/patients?limit=1", headers);
-    const path = ["gateway: GET patients.read", "patient: GET /patients"];
-    await expect.poll(() => spansOf(traceId).map(pathTo), { timeout: 20_000 }).toContainEqual(path);
+    await untilPaths(traceId, [["gateway: GET patients.read", "patient: GET /patients"]]);
   }
 });
 
