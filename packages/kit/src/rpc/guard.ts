@@ -137,8 +137,8 @@ function startReport(context: HandlerContext, requestId: string, trace: RequestT
       if (appError?.isFailure && appError.code !== "deadline_exceeded") log.error({ err: error, requestId, method }, "call failed");
       log.info({ requestId, method, status, ms: Math.round(milliseconds * 10) / 10 }, "call");
     });
-    // gRPC and Connect write the same codes in two ways.
-    const code = system === "grpc" ? status.toUpperCase() : status;
+    // gRPC and Connect write the same codes in two ways: CANCELLED and canceled.
+    const code = system === "grpc" ? status.toUpperCase().replace("CANCELED", "CANCELLED") : status;
     measureRpc({ system, method, code }, { span: trace.span, seconds: milliseconds / 1_000 });
     const attributes = { "rpc.system.name": system, "rpc.method": method, "rpc.response.status_code": code };
     const metadata = { "rpc.request.metadata.x-request-id": [requestId] };
@@ -227,6 +227,8 @@ function fromConnect(error: ConnectError, typeName: string): AppError {
     const message = isText ? "A text of the message is not UTF-8; send text as UTF-8." : `The message cannot be read as a ${typeName}.`;
     return new AppError("invalid_argument", message, { cause: error });
   }
+  // A gateway whose caller goes away resets the stream, with whatever code.
+  if (error.rawMessage.startsWith("http/2 stream closed")) return new AppError("cancelled", "The caller has gone away.", { cause: error });
   const undecodable = undecodableJson(error.rawMessage);
   if (undecodable) return undecodable;
   const code = codesOfConnect.get(error.code);

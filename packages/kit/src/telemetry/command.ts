@@ -18,7 +18,10 @@ export async function inCommand<Result>(service: string, name: string, work: () 
   startTracing({ service, config, log: createLogger(service, "warn", process.stderr), lifecycle: { onClose } });
   try {
     return await inTrace(`command ${name}`, {}, async (span) => {
-      const result = await work();
+      const result = await work().catch((error: unknown) => {
+        span?.setAttribute("process.exit.code", 1);
+        throw error;
+      });
       const code = Number(process.exitCode ?? 0);
       span?.setAttribute("process.exit.code", code);
       if (code !== 0) span?.setAttribute("error.type", String(code)).setStatus({ code: SpanStatusCode.ERROR });

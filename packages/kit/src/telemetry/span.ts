@@ -123,5 +123,7 @@ export class RecordedSpan implements Span {
 /** `error.type`: the code of an error, such as an SQLSTATE or one of `AppError`, else the name of its class. */
 export function errorTypeOf(error: unknown): string {
   if (!(error instanceof Error)) return "_OTHER";
+  // Its code is a number of another time, 0 for most.
+  if (error instanceof DOMException) return error.name;
   return "code" in error && error.code !== undefined ? String(error.code) : error.name;
 }
