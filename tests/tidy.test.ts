@@ -160,7 +160,7 @@ test("a database is called db, and an open transaction tx", () => {
 });
 
 test("comments and documents have at most 120 columns", () => {
-  const isLongComment = (line: string) => line.length > 120 && /^\s*(\/\/|\/?\*) /.test(line) && !line.includes("biome-ignore");
+  const isLongComment = (line: string) => line.length > 120 && /^\s*(\/\/|\/?\*\*?) /.test(line) && !line.includes("biome-ignore");
   // Tables, commands and what is generated from a proto file or a chart have lines as long as they need.
   const prose = (document: string) => document.replace(/^( *)```[\s\S]*?^\1```|^ *\|.*$|^<!-- Made from[\s\S]*/gm, "");
   const wrong = [

@@ -129,7 +129,7 @@ export function createRestApp(options: {
 
     documents.add(route, access, streams);
     const { headers, query, ...others } = route.request ?? {};
-    const request = { ...others, ...(query && { query: closed(query) }) };
+    const request = { ...others, ...(query && { query: refuseUnknown(query) }) };
     const { body } = request;
     const middleware = [
       authenticate,
@@ -162,8 +162,11 @@ function toInternalPath(path: string): string {
   return path.replace(/:([a-z][A-Za-z]*)$/, "/@$1").replace(/\/(?:\$|%24)([a-z][A-Za-z-]*)$/, "/@@$1");
 }
 
-/** A parameter that nobody reads is a mistake of its caller, so it is refused, unless a route says `z.looseObject`. */
-function closed<Query>(query: Query): Query | z.ZodObject {
+/**
+ * A parameter that a route does not declare is a mistake of its caller. A route that takes any says `z.looseObject`, or
+ * declares none: those of FHIR read theirs themselves.
+ */
+function refuseUnknown<Query>(query: Query): Query | z.ZodObject {
   return query instanceof z.ZodObject && query.def.catchall === undefined ? query.strict() : query;
 }
 

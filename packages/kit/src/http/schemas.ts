@@ -79,7 +79,8 @@ function answerOf(codes: ErrorCode[]): ErrorAnswer {
 }
 
 /**
- * The error answers of a route, by status, each with an example: `responses: { 200: …, ...errorAnswers("not_found") }`.
+ * The error answers of a route, by status, each with an example:
+ * `responses: { 200: …, ...errorAnswers("not_found") }`.
  * Routes list what their handlers throw. What can go wrong before a handler runs is added by `operation`
  * (`commonErrors`).
  */

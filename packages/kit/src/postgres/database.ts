@@ -130,8 +130,7 @@ export function openDatabase<Tables>(options: {
     statement_timeout: 15_000,
     idle_in_transaction_session_timeout: 30_000,
   };
-  // The pool has one limit for two waits: until a connection is there, and until one is free. Its clients know the
-  // first.
+  // The pool's limit is for a free connection. A new one has a shorter limit, which its client sets.
   class ServiceClient extends Client {
     constructor() {
       super({ ...config, ...ofService });

@@ -1,6 +1,6 @@
 /**
- * Calls of methods that do not exist. Connect leaves them to whatever else the port serves, whose 404 only browsers
- * understand. Here they are answered in the caller's protocol.
+ * Calls of methods that do not exist. Connect leaves them to the REST app, whose 404 has no status that a client of
+ * gRPC reads. Here they are answered in the caller's protocol.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { codeToHttpStatus, endStreamFlag, endStreamToJson, errorToJson } from "@connectrpc/connect/protocol-connect";

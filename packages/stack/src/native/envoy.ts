@@ -147,7 +147,7 @@ const readiness = (options: EnvoyOptions) => ({
 });
 
 /**
- * Rewrites addresses of this machine for a container: `…_HOST` is where Envoy calls, `…ADDRESS` is where it listens.
+ * Rewrites addresses of this machine for a container: Envoy calls `…_HOST`, and listens at `…ADDRESS`.
  */
 function seenFromContainer(variables: Record<string, string>): Record<string, string> {
   const translate = (name: string, value: string) => {

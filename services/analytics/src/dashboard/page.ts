@@ -147,5 +147,5 @@ ${currencies.length > 1 ? html`<label>Currency <select name="currency">${currenc
 </form>
 <p class="note screen">${links.map((each, index) => html`${index === 0 ? "" : " · "}${each}`)}
 ${requestedInterval === query.interval ? "" : html` · Shown by ${query.interval}: the period is too long for one bar a ${requestedInterval}.`}
-${query.unused.length === 0 ? "" : html` · The address has no usable value for ${query.unused.join(", ")}, so the page shows the usual one.`}</p>`;
+${query.unused.length === 0 ? "" : html` · The page does not use these values of its address: ${query.unused.join(", ")}.`}</p>`;
 }

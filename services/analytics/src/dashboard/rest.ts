@@ -165,6 +165,7 @@ export function registerDashboard(
       const query = usableQuery(c.req.valid("query"), { detail, clinicTimeZone, now: now() });
       const { etag, show } = await planPage(query, { reports, charts, release });
       if (matchesIfNoneMatch(c.req.header("if-none-match"), etag)) return c.body(null, 304, { ...pageHeaders, etag });
+      // What was not used says nothing of what was read.
       const { unused: _, ...details } = query;
       const entry = { ...requestContext(c), actorId: viewer.caller.id, action: "report.read", subject: "dashboard", details };
       if (detail) await audit.record(entry);

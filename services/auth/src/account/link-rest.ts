@@ -1,6 +1,7 @@
 /** Over HTTP, without a session: signing up, resetting a password, and the pages and forms of mailed links. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { fieldPath, invalidFields, toAppError, toProblem } from "@pm/kit/errors";
+import { invalidFields, toAppError, toProblem } from "@pm/kit/errors";
+import { toInvalidFields } from "@pm/kit/http/request-input";
 import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers, jsonAnswer, jsonBody, ProblemSchema } from "@pm/kit/http/schemas";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
@@ -159,7 +160,7 @@ async function answerLink(c: RestContext, title: string, act: (answer: z.infer<t
   const sent = c.req.valid((isForm ? "form" : "json") as never) as Partial<z.infer<typeof LinkAnswer>>;
   try {
     const parsed = LinkAnswer.safeParse(sent);
-    if (!parsed.success) throw invalidFields(parsed.error.issues.map(({ path, message }) => ({ path: fieldPath(path), message })));
+    if (!parsed.success) throw toInvalidFields(parsed.error);
     await act(parsed.data);
   } catch (error) {
     const known = toAppError(error);

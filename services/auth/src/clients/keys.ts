@@ -32,17 +32,18 @@ function publicPart({ kty, kid, alg, use, crv, x, y, n, e }: JWK): JWK {
   return { kty, ...Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined)) } as JWK;
 }
 
-const numbersOf: Record<string, readonly ["n", "e"] | readonly ["x", "y"] | readonly ["x"]> = {
+/** What a public key of each type consists of (RFC 7518, 6.2 and 6.3; RFC 8037, 2). */
+const publicMembers: Record<string, ("n" | "e" | "x" | "y")[]> = {
   RSA: ["n", "e"],
   EC: ["x", "y"],
   OKP: ["x"],
 };
 const coordinateBytes: Record<string, number> = { "P-256": 32, "P-384": 48, Ed25519: 32 };
 
-/** What is wrong with the numbers of a key, each by itself. */
-function faultsOfNumbers(key: JWK, path: string): FieldError[] {
+/** What is wrong with the members of a key, each by itself. */
+function faultsOfMembers(key: JWK, path: string): FieldError[] {
   const length = coordinateBytes[key.crv ?? ""];
-  return (numbersOf[key.kty ?? ""] ?? []).flatMap((name) => {
+  return (publicMembers[key.kty ?? ""] ?? []).flatMap((name) => {
     if (!key[name]) return [{ path: `${path}.${name}`, message: "is required" }];
     if (key.kty === "RSA" || Buffer.from(key[name], "base64url").length === length) return [];
     return [{ path: `${path}.${name}`, message: `must have ${length} bytes, as base64url` }];
@@ -59,10 +60,10 @@ async function faultsOf(key: JWK, path: string): Promise<FieldError[]> {
   if (key.alg !== undefined && !algorithms.includes(key.alg))
     return fault(`has an alg that such a key cannot have; take ${algorithms.join(", ")}`);
   if (key.use !== undefined && key.use !== "sig") return fault("must be for signatures (use: sig)");
-  const faults = faultsOfNumbers(key, path);
+  const faults = faultsOfMembers(key, path);
   if (faults.length > 0) return faults;
   const imported = await importJWK(key, key.alg ?? algorithms[0]).catch(() => undefined);
-  if (!imported || imported instanceof Uint8Array) return fault("is not a valid key: its numbers belong to no key of its kind");
+  if (!imported || imported instanceof Uint8Array) return fault("is not a valid key: no key of its type has these members");
   const { modulusLength = 2_048 } = imported.algorithm as { modulusLength?: number };
   return modulusLength < 2_048 || modulusLength > 4_096 ? fault("must have 2,048 to 4,096 bits") : [];
 }

@@ -96,6 +96,7 @@ const deletePatientWhere = createRoute({
   path: `${root}/Patient`,
   tags,
   summary: "Delete the patient with an identifier",
+  description: "204 too if nobody has it. With `If-Match`, 412 if nobody has it, or if the version is another one.",
   request: { query: condition },
   responses: { 204: { description: "Deleted" }, ...errorAnswers("not_found", "aborted") },
 });

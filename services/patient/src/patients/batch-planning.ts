@@ -31,7 +31,7 @@ export type Plan = { index: number } & (
 export type Options = Pick<RegistrationOptions, "db" | "billing" | "recordNumbers" | "conflicts" | "now" | "settings" | "committed">;
 
 /** An error, as that of one operation. */
-export async function at<Value>(index: number, work: () => Value | Promise<Value>): Promise<Value> {
+export async function asOperation<Value>(index: number, work: () => Value | Promise<Value>): Promise<Value> {
   try {
     return await work();
   } catch (error) {
@@ -56,7 +56,7 @@ export async function newcomersOf({ now, settings }: Options, call: Call, operat
     if (operation.method !== "create") continue;
     const moment = now();
     const id = randomUUIDv7();
-    const record = await at(index, () => newRecord(operation.body, rulesAt(moment.getTime(), settings)));
+    const record = await asOperation(index, () => newRecord(operation.body, rulesAt(moment.getTime(), settings)));
     const who = { actor: call.actorId, requestId: call.requestId, action: "registered" as const };
     const event = registeredEvent(id, moment, call.traceparent, record);
     const emailKey = emailKeyOf(record, settings);
@@ -75,7 +75,8 @@ export type Planned = { operations: Operation[]; planned: Plan[] };
 export async function planAll(db: Queries, options: Context, call: Call, operations: Operation[]): Promise<Plan[]> {
   const found = await findPatients(db, idsOf(operations), viewerOf(call.caller));
   const plans: Plan[] = [];
-  for (const [index, operation] of operations.entries()) plans.push(await at(index, () => planOf(options, found, operation, index)));
+  for (const [index, operation] of operations.entries())
+    plans.push(await asOperation(index, () => planOf(options, found, operation, index)));
   return plans;
 }
 
@@ -84,7 +85,8 @@ const idsOf = (operations: Operation[]): string[] =>
 
 /**
  * What was planned before the patients were locked, with the numbers of those who are created. If one of the patients
- * has changed since, everything is planned again: the others may have been shared otherwise by the same hand.
+ * has changed since, everything is planned again: a share is no new version, and whoever changed one of them may have
+ * ended the share of another.
  */
 export async function planLocked(tx: Queries, options: Context, call: Call, { operations, planned }: Planned): Promise<Plan[]> {
   const versions = await lockPatients(tx, idsOf(operations));

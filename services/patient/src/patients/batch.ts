@@ -6,7 +6,7 @@ import { inTransaction, type Queries } from "@pm/kit/postgres/transaction";
 import { type Call, viewerOf } from "../caller.ts";
 import { type BatchedWrite, recordNumberSystem } from "../tables.ts";
 import {
-  at,
+  asOperation,
   type Context,
   type Creations,
   claimantOf,
@@ -181,7 +181,7 @@ async function create(tx: Queries, call: Call, plans: (Plan & { kind: "create" }
     if (conflict === undefined) continue;
     if (!isNumbered && conflict !== "email" && conflict.system === recordNumberSystem) throw new NumberTaken();
     const holder = await findHolder(tx, patient.id, patient.record, conflict, viewerOf(call.caller));
-    await at(index, () => {
+    await asOperation(index, () => {
       throw taken(conflict, holder);
     });
   }
@@ -198,7 +198,7 @@ function change(
   { index, found, next, at: moment }: Plan & { kind: "change" },
 ): Promise<Result> {
   const { id, version } = found;
-  return at(index, async () => {
+  return asOperation(index, async () => {
     if (!next && found.deletedAt) return { status: 204, id, version };
     if (!next) {
       await insertAuditEntries(tx, [{ ...call, action: "patient.read", subject: id, details: { version } }]);

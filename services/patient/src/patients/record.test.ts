@@ -19,7 +19,6 @@ const problems = (wrong: unknown) => {
 };
 
 test.each([
-  ["a surname alone is a name", { name: null, lastName: "Cher" }, undefined],
   ["no name", { name: null }, "name: is required, or firstName or lastName"],
   ["no e-mail", { email: null }, "email: is required, unless the clinic sets EMAIL_REQUIRED=false"],
   ["no address", { address: null }, "address: is required, unless the clinic sets ADDRESS_REQUIRED=false"],
@@ -31,10 +30,12 @@ test.each([
     { address: { street: "1 Main St", country: "US" } },
     "address.country: stands in a list: send addresses, whose first entry is this address, with its country",
   ],
-])("%s: the answer says what to do", (_, change, message) => {
-  const act = () => newRecord({ ...body, ...change }, rules);
-  if (message === undefined) expect(act).not.toThrow();
-  else expect(act).toThrow(message);
+])("%s is refused with what to do", (_, change, message) => {
+  expect(() => newRecord({ ...body, ...change }, rules)).toThrow(expect.objectContaining({ message }));
+});
+
+test("a surname alone is a name", () => {
+  expect(newRecord({ ...body, name: null, lastName: "Cher" }, rules)).toMatchObject({ name: "Cher", lastName: "Cher" });
 });
 
 test.each(["Cher", "O'Neill", "Jean-Luc d'Arc", "José", "Nguyễn Thị Ánh", "王小明", "محمد", "X Æ A-12", "de la Cruz, Jr.", "Ó"])(

@@ -70,44 +70,43 @@ type RegistrationChoices = { key: string | undefined; duplicates: DuplicateMode 
 /** `possibleDuplicates`: undefined if nobody has looked. */
 type Registered = Patient & { possibleDuplicates: number | undefined; repeated: boolean };
 
-/** Stores patients together, but one after the other those who are to be refused if somebody is like them. */
-async function store(
-  { db, duplicates }: Pick<RegistrationOptions, "db" | "duplicates">,
-  registrations: Registration[],
-): Promise<Outcome[]> {
+type Store = (options: Pick<RegistrationOptions, "db" | "duplicates">, registrations: Registration[]) => Promise<Outcome[]>;
+
+/** Stores patients together, and counts who is like those whose callers want to be warned. */
+const storeTogether: Store = async ({ db, duplicates }, registrations) => {
   const watched = registrations.filter((each) => each.duplicates === "warn");
   const counts = watched.length > 0 ? await duplicates.count(watched, "closely") : [];
   watched.forEach((each, index) => {
     each.possibleDuplicates = counts[index];
   });
-  const together = registrations.filter((each) => each.duplicates !== "refuse");
-  const stored = together.length > 0 ? await insertPatients(db, together) : [];
-  const outcomes = new Map<Registration, Outcome>(stored.map((creation, index) => [together[index] as Registration, creation]));
-  const refusing = registrations.filter((each) => each.duplicates === "refuse");
-  const found = await duplicates.search(refusing);
-  for (const each of refusing)
-    outcomes.set(
-      each,
-      await insertUnlessRefused(db, each, (tx) => found.refusal(tx, each)).catch((refusal: unknown) => ({
-        kind: "refused" as const,
-        refusal,
-      })),
-    );
-  return registrations.map((each) => outcomes.get(each) as Outcome);
-}
+  return insertPatients(db, registrations);
+};
+
+/** Stores patients one after the other, each unless somebody is like them. */
+const storeUnlessAlike: Store = async ({ db, duplicates }, registrations) => {
+  const found = await duplicates.search(registrations);
+  const outcomes: Outcome[] = [];
+  for (const each of registrations) {
+    const outcome = insertUnlessRefused(db, each, (tx) => found.refusal(tx, each));
+    outcomes.push(await outcome.catch((refusal: unknown) => ({ kind: "refused" as const, refusal })));
+  }
+  return outcomes;
+};
 
 export function createRegistration(options: RegistrationOptions) {
   const { db, billing, recordNumbers, conflicts, now, settings, committed } = options;
-  async function run(registrations: Registration[]): Promise<Outcome[]> {
+  const by = (store: Store) => async (registrations: Registration[]) => {
     const outcomes = await store(options, registrations);
     committed();
     return outcomes;
-  }
+  };
   // The next patients wait until the accounts of these are open. So more of them share a statement and a call to
   // billing.
-  const creations = createBatcher<Registration, Outcome>({ name: "patient_creates", maxSize: maxBatch, linger: billing.settled, run });
+  const creations = createBatcher<Registration, Outcome>({
+    ...{ name: "patient_creates", maxSize: maxBatch, linger: billing.settled, run: by(storeTogether) },
+  });
   // Those who refuse duplicates wait for imports that do, and nobody else waits for them.
-  const refusals = createBatcher<Registration, Outcome>({ name: "patient_refusals", maxSize: maxBatch, run });
+  const refusals = createBatcher<Registration, Outcome>({ name: "patient_refusals", maxSize: maxBatch, run: by(storeUnlessAlike) });
 
   const replays = createBatcher<Replay, Patient | undefined>({
     name: "patient_replays",

@@ -239,25 +239,15 @@ const lockStatement = {
   name: "patients_lock_newcomers",
   text: "select pg_advisory_xact_lock(hashtextextended('newcomers', 0))",
 };
-/** The last queued transaction of each database. */
-const turns = new WeakMap<PatientDatabase, Promise<unknown>>();
-
 /**
  * Runs a transaction that creates patients unless somebody is like them. Nobody else creates any this way meanwhile, on
  * any replica. So of requests and imports that arrive together with one person, one creates the patient and the others
  * meet them. A request that does not refuse duplicates does not wait here. Look for duplicates before, and here only
- * among those who were stored meanwhile: to look among all for a thousand lines takes seconds. Requests of one process
- * queue before they take a connection. Otherwise those that wait for the lock would hold every connection, and the one
- * that has the lock could not read candidates.
+ * among those who were stored meanwhile: to look among all for a thousand lines takes seconds.
  */
 export function insertInTurn<Result>(db: PatientDatabase, work: (tx: Queries) => Promise<Result>): Promise<Result> {
   const locked = (tx: Queries) => tx.query(lockStatement, []).then(() => work(tx));
-  const result = (turns.get(db) ?? Promise.resolve()).then(() => inTransaction(db, locked, { isConflict: isIdentifierRace }));
-  turns.set(
-    db,
-    result.catch(() => undefined),
-  );
-  return result;
+  return inTransaction(db, locked, { isConflict: isIdentifierRace, turn: "newcomers" });
 }
 
 /** Creates a patient unless `refusal` says why not. */
