@@ -1,7 +1,7 @@
 /** Transactions, audit entries and outbox events over a real Postgres. */
 import { randomUUID } from "node:crypto";
 import { testDatabase } from "@pm/stack/testing";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { type AuditTables, createAuditTables, insertAuditEntries } from "../src/audit/audit.ts";
 import { AppError } from "../src/errors.ts";
 import { createOutboxTable, eventType, insertOutboxEvents, type OutboxTables } from "../src/kafka/outbox.ts";
@@ -37,6 +37,26 @@ afterAll(async () => {
 const values = async () => (await db.pool.query("select value from numbers order by id")).rows.map(({ value }) => value);
 const add = (tx: Transaction<Tables>, id: number) =>
   tx.query({ name: "add", text: "update numbers set value = value + 1 where id = $1" }, [id]);
+
+test("work waits for the work of its turn before it, for ten seconds at most", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  const first = Promise.withResolvers<void>();
+  const done: string[] = [];
+  const inTurn = (name: string) => inTransaction(db, async () => void done.push(name), { turn: "a" });
+  const running = inTransaction(db, () => first.promise, { turn: "a" });
+  const late = inTurn("late").catch((error: unknown) => error);
+  vi.advanceTimersByTime(9_000);
+  const inTime = inTurn("in time");
+  const other = inTransaction(db, async () => void done.push("other"), { turn: "b" });
+  await other;
+  vi.advanceTimersByTime(2_000);
+  first.resolve();
+  await running;
+  expect(await late).toMatchObject({ code: "unavailable", options: { retryAfterSeconds: 1 } });
+  await inTime;
+  expect(done).toEqual(["other", "in time"]);
+  vi.useRealTimers();
+});
 
 test("named statements and built queries of one transaction commit together, and are taken back together", async () => {
   const both = async (tx: Transaction<Tables>) => {

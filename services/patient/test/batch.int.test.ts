@@ -116,6 +116,37 @@ test("if one operation cannot be done, none is, and the answer names it", async 
     expect((await batch(wrong)).status).toBe(400);
 });
 
+test("a batch that waits for a patient writes by what holds when it gets them: a share that has ended, and a merge", async () => {
+  const colleague = service.as("user");
+  const [shared, merged, survivor] = [await create(), await create(), await create()];
+  await admin.send("PUT", `/patients/${shared.id}/access`, { users: [colleague.caller.id], teams: [] });
+  const holder = await service.db.pool.connect();
+  await holder.query("begin");
+  await holder.query("select 1 from patients where id = any($1) order by id for update", [[shared.id, merged.id]]);
+  const waiting = [
+    batch([{ method: "patch", id: shared.id, body: { sex: "other" } }], { who: colleague }),
+    batch([{ method: "patch", id: merged.id, body: { sex: "other" } }]),
+    batch([{ method: "patch", id: merged.id, body: {} }]),
+  ];
+  const locked = async () => {
+    const { rows } = await service.db.pool.query(
+      "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%for update'",
+    );
+    return rows.length;
+  };
+  await expect.poll(locked, { timeout: 10_000 }).toBe(3);
+  await holder.query("delete from patient_access where patient_id = $1", [shared.id]);
+  await holder.query("update patients set merged_into = $2, deleted_at = now() where id = $1", [merged.id, survivor.id]);
+  await holder.query("commit");
+  holder.release();
+  const answers = await Promise.all(waiting);
+  expect(answers.map(({ status, body }) => [status, body.reason ?? body.code])).toEqual([
+    [404, "not_found"],
+    [409, "MERGED"],
+    [409, "MERGED"],
+  ]);
+});
+
 test("a create that meets an identifier says whose it is, if the caller may see them, and nothing otherwise", async () => {
   const holder = await create({ identifiers: [{ system: "ssn", value: "met" }] });
   const stranger = service.as("user");

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { expect, test } from "vitest";
+import { columnOf, readHeader } from "../src/files/columns.ts";
 import { type Client, patientsOfThisFile } from "./testing.ts";
 
 const { admin: strict } = await patientsOfThisFile();
@@ -53,6 +54,9 @@ test("an error names the column as the file writes it, and the field", async () 
     [3, { sex: "Gender" }],
   ]);
   expect((await strict.send("GET", `/patients/imports/${importId}/errors`)).text).toContain('\n3,Gender,"must be one of');
+  const header = readHeader(["Name", "Stadt", "contacts", "addresses"], { map: new Map([["Stadt", "address.city"]]) });
+  const meant = ["contacts[0].name", "addresses[0].city", "address.city", "name"].map((path) => columnOf(header, path));
+  expect(meant).toEqual(["contacts", "addresses", "Stadt", "Name"]);
 });
 
 test("a record number, names and an address of other systems are stored as such", async () => {

@@ -37,6 +37,11 @@ export type Streaming = {
 export function streamUntilSignedOut(calling: Calling, env: unknown): Streaming {
   const answer = (env as Partial<HttpBindings> | undefined)?.outgoing;
   const controller = new AbortController();
+  // An answer by HTTP/2 has no property that says so.
+  let isOver = answer?.destroyed ?? false;
+  answer?.once("close", () => {
+    isOver = true;
+  });
   const streaming: Streaming = {
     signal: controller.signal,
     end(error) {
@@ -47,11 +52,11 @@ export function streamUntilSignedOut(calling: Calling, env: unknown): Streaming 
       if (!answer) throw error;
       // The server sends the headers as soon as no piece comes at once. It would print an error without our log's care
       // for its words.
-      while (!answer.headersSent && !answer.destroyed) await nextTurn();
+      while (!answer.headersSent && !isOver) await nextTurn();
       answer.destroy();
     },
     onClose(callback) {
-      if (answer?.destroyed) callback();
+      if (isOver) callback();
       else answer?.once("close", callback);
     },
   };

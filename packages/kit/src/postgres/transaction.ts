@@ -51,13 +51,22 @@ export function inTransaction<Tables, Result>(
   return turn === undefined ? run() : inTurn(db.pool, turn, run);
 }
 
+/** How long work waits for its turn. The gateway answers after 15 seconds. */
+const maxWaitMs = 10_000;
+
 /** The last work of every turn, by pool. */
 const turns = new WeakMap<Pool, Map<string, Promise<unknown>>>();
 
 async function inTurn<Result>(pool: Pool, turn: string, work: () => Promise<Result>): Promise<Result> {
   const last = turns.get(pool) ?? new Map<string, Promise<unknown>>();
   turns.set(pool, last);
-  const own = (last.get(turn) ?? Promise.resolve()).then(work, work);
+  const deadline = performance.now() + maxWaitMs;
+  // Nothing is done for a caller who has given up.
+  const inTime = () => {
+    if (performance.now() < deadline) return work();
+    throw new AppError("unavailable", "Too many requests wait for the same record. Try again shortly.", { retryAfterSeconds: 1 });
+  };
+  const own = (last.get(turn) ?? Promise.resolve()).then(inTime, inTime);
   last.set(turn, own);
   try {
     return await own;

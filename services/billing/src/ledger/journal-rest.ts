@@ -131,6 +131,8 @@ export function registerBooks({ operation }: RestApp, { books, concealed, audit,
     const { from, to, format } = c.req.valid("query");
     if (format === "json") return c.json(await books.generalLedger({ from, to }), 200);
     const text = await books.generalLedgerFile({ from, to }, format);
+    const details = { from, to, format };
+    await audit.record({ ...requestContext(c), action: "general_ledger.exported", subject: "general ledger", details });
     return c.body(text, 200, fileHeaders(`general-ledger-${from}-${to}`, format));
   });
 }

@@ -7,7 +7,8 @@ const words = {
   C: `account.opened authn_token_created authz_client_created authz_team_created charge.created export.created import.begun invoice.created
     patient.imported patient.registered payer.created payment.recorded user_created`,
   R: `account.read account.watched accounts.listed audit.disclosures_read audit.emergencies_listed audit.exported audit.read
-    audit.verified charge.read charges.listed credit_note.read credit_notes.listed dead-letter.read dead-letters.listed invoice.read
+    audit.verified charge.read charges.listed credit_note.read credit_notes.listed dead-letter.read dead-letters.listed
+    general_ledger.exported invoice.read
     invoices.listed journal.exported journal.page_exported patient.changes_read patient.conflict_told patient.duplicates_listed
     patient.emergency_opened patient.erasure_previewed patient.erasure_read patient.exported patient.history_read patient.hold_read
     patient.listed patient.matched patient.read patient.sharing_read patient.version_read payer.read payer_balance.read

@@ -221,7 +221,7 @@ function toCertificate(row: ErasureRow, holds: Hold[]): Certificate {
     requestedAt: row.requested_at,
     ...(isErased && { completedAt: new Date(last) }),
     holds,
-    ...(row.waiting_since && { waiting: { since: row.waiting_since, attempts: row.attempts, for: row.waits_for } }),
+    ...(row.waiting_since && !isErased && { waiting: { since: row.waiting_since, attempts: row.attempts, for: row.waits_for } }),
     removed: removed.flatMap(({ at, ...removal }) => (at ? [{ ...removal, at }] : [])),
   };
 }

@@ -147,16 +147,19 @@ export function leaseErasures(db: Queries, limit: number): Promise<ErasureRow[]>
   return db.query<ErasureRow>(leaseStatement, [limit]);
 }
 
+/** An erasure that was asked for again meanwhile has another event, and waits for the answers about that one. */
+const isOfEvent = "event_id is not distinct from $4";
+
 /** Notes what billing has erased. */
-export async function noteBillingErased(db: Queries, id: string, at: Date, removed: Record<string, number>): Promise<void> {
-  const text = "update erasures set billing_erased_at = $2, billing_removed = $3 where id = $1";
-  await db.query({ name: "erasure_billing", text }, [id, at, JSON.stringify(removed)]);
+export async function noteBillingErased(db: Queries, asked: ErasureRow, at: Date, removed: Record<string, number>): Promise<void> {
+  const text = `update erasures set billing_erased_at = $2, billing_removed = $3 where id = $1 and ${isOfEvent}`;
+  await db.query({ name: "erasure_billing", text }, [asked.id, at, JSON.stringify(removed), asked.event_id]);
 }
 
 /** Notes what analytics has erased. */
-export async function noteAnalyticsErased(db: Queries, id: string, at: Date, removed: Record<string, number>): Promise<void> {
-  const text = "update erasures set analytics_erased_at = $2, analytics_removed = $3 where id = $1";
-  await db.query({ name: "erasure_analytics", text }, [id, at, JSON.stringify(removed)]);
+export async function noteAnalyticsErased(db: Queries, asked: ErasureRow, at: Date, removed: Record<string, number>): Promise<void> {
+  const text = `update erasures set analytics_erased_at = $2, analytics_removed = $3 where id = $1 and ${isOfEvent}`;
+  await db.query({ name: "erasure_analytics", text }, [asked.id, at, JSON.stringify(removed), asked.event_id]);
 }
 
 // Holds end by themselves after years, or when somebody pays.

@@ -58,22 +58,24 @@ export function createErasureWorker({ db, billing, analytics, retentionYears, no
     return undefined;
   }
 
-  async function eraseInBilling({ id, patient_id, billing_erased_at }: ErasureRow): Promise<Waiting> {
+  async function eraseInBilling(erasure: ErasureRow): Promise<Waiting> {
+    const { id, patient_id, billing_erased_at } = erasure;
     if (billing_erased_at) return undefined;
     // What billing must keep is for administrators only, until it is erased.
     await billing.restrict(patient_id, id);
     // Somebody may have placed a hold by now.
     if ((await findErasable(db, patient_id, retentionYears))?.isOnHold) return undefined;
     const answer = await billing.erase(patient_id, id);
-    if ("at" in answer) await noteBillingErased(db, id, answer.at, answer.removed);
+    if ("at" in answer) await noteBillingErased(db, erasure, answer.at, answer.removed);
     return undefined;
   }
 
-  async function confirmByAnalytics({ id, patient_id, event_id, analytics_erased_at }: ErasureRow): Promise<Waiting> {
+  async function confirmByAnalytics(erasure: ErasureRow): Promise<Waiting> {
+    const { patient_id, event_id, analytics_erased_at } = erasure;
     if (analytics_erased_at) return undefined;
     const answer = await analytics.erased(patient_id, event_id);
     if (!answer) return "has not applied the event yet";
-    await noteAnalyticsErased(db, id, answer.at, answer.removed);
+    await noteAnalyticsErased(db, erasure, answer.at, answer.removed);
     return undefined;
   }
 

@@ -205,7 +205,7 @@ export function readHeader(names: string[], { map = new Map() }: CsvOptions): He
 
 /** The column that a field came from, as the file writes it; undefined where several may be meant, or none. */
 export function columnOf({ columns, names }: Header, path: string): string | undefined {
-  const meanings = [path, path.replace("identifiers.", ""), path.replace(/^.*\./, ""), path.replace(/\[.*$/, "")];
+  const meanings = [path, path.replace("identifiers.", ""), path.replace(/\[.*$/, ""), path.replace(/^.*\./, "")];
   const index = meanings.map((meaning) => columns.indexOf(meaning)).find((found) => found !== -1);
   return index === undefined ? undefined : names[index]?.trim().slice(0, 100);
 }

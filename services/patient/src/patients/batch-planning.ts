@@ -7,7 +7,6 @@ import { isUuid } from "@pm/kit/uuid";
 import { headStartMs } from "../billing/accounts.ts";
 import { type Call, viewerOf } from "../caller.ts";
 import { notFound, requireLevel } from "./access.ts";
-import { lockPatients } from "./batch-store.ts";
 import { registeredEvent } from "./events.ts";
 import { rulesAt } from "./fields.ts";
 import { hasRecordNumber } from "./identifiers.ts";
@@ -68,10 +67,7 @@ export async function newcomersOf({ now, settings }: Options, call: Call, operat
 }
 
 export type Context = Options & { creations: Creations };
-/** Operations, and what they are to write of the patients as they were then. */
-export type Planned = { operations: Operation[]; planned: Plan[] };
-
-/** Checks operations and makes what they write. */
+/** Checks operations against the patients as they are now, and makes what they write. */
 export async function planAll(db: Queries, options: Context, call: Call, operations: Operation[]): Promise<Plan[]> {
   const found = await findPatients(db, idsOf(operations), viewerOf(call.caller));
   const plans: Plan[] = [];
@@ -80,20 +76,9 @@ export async function planAll(db: Queries, options: Context, call: Call, operati
   return plans;
 }
 
-const idsOf = (operations: Operation[]): string[] =>
+/** The patients whom operations change. */
+export const idsOf = (operations: Operation[]): string[] =>
   operations.flatMap((operation) => (operation.method === "create" || !isUuid(operation.id) ? [] : [operation.id]));
-
-/**
- * What was planned before the patients were locked, with the numbers of those who are created. If one of the patients
- * has changed since, everything is planned again: a share is no new version, and whoever changed one of them may have
- * ended the share of another.
- */
-export async function planLocked(tx: Queries, options: Context, call: Call, { operations, planned }: Planned): Promise<Plan[]> {
-  const versions = await lockPatients(tx, idsOf(operations));
-  const isCurrent = planned.every((plan) => plan.kind === "create" || versions.get(plan.found.id) === plan.found.version);
-  if (!isCurrent) return planAll(tx, options, call, operations);
-  return planned.map((plan) => (plan.kind === "create" ? { ...plan, ...(options.creations.get(plan.index) as Newcomer) } : plan));
-}
 
 function planOf({ now, settings, creations }: Context, patients: Map<string, Found>, operation: Operation, index: number): Plan {
   if (operation.method === "create") return { index, kind: "create", ...(creations.get(index) as Newcomer) };

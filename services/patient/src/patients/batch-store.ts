@@ -40,16 +40,12 @@ export async function keepResults(tx: Queries, { actor, key }: BatchKey, results
 
 const lockStatement = {
   name: "batches_lock",
-  text: "select id, version from patients where id = any($1::uuid[]) order by id for update",
+  text: "select id from patients where id = any($1::uuid[]) order by id for update",
 };
 
-/**
- * Locks patients in the order of their ids, so that two batches wait for each other instead of deadlocking.
- * @returns the version that each of them has and keeps
- */
-export async function lockPatients(tx: Queries, ids: string[]): Promise<Map<string, number>> {
-  const rows = ids.length > 0 ? await tx.query<{ id: string; version: unknown }>(lockStatement, [ids]) : [];
-  return new Map(rows.map(({ id, version }) => [id, Number(version)]));
+/** Locks patients in the order of their ids, so that two batches wait for each other instead of deadlocking. */
+export async function lockPatients(tx: Queries, ids: string[]): Promise<void> {
+  if (ids.length > 0) await tx.query(lockStatement, [ids]);
 }
 
 const wordsStatement = {

@@ -10,16 +10,15 @@ import {
   type Context,
   type Creations,
   claimantOf,
+  idsOf,
   newcomersOf,
   type Operation,
   type Options,
   type Plan,
-  type Planned,
   planAll,
-  planLocked,
 } from "./batch-planning.ts";
 import { type Result, replay, resultsOf } from "./batch-replay.ts";
-import { type BatchKey, claimKey, findKey, insertWords, keepResults } from "./batch-store.ts";
+import { type BatchKey, claimKey, findKey, insertWords, keepResults, lockPatients } from "./batch-store.ts";
 import { changePatient } from "./change-store.ts";
 import { claimsOf } from "./conflicts.ts";
 import { withRecordNumber } from "./identifiers.ts";
@@ -52,14 +51,13 @@ export function createBatches(options: Options) {
 
   async function write(call: Call, operations: Operation[], key: BatchKey | undefined): Promise<Answer> {
     const newcomers = await newcomersOf(options, call, operations);
-    const planned = await planAll(db, { ...options, creations: newcomers }, call, operations);
     let write = () =>
       withNumbers(options, newcomers, (creations) =>
-        inTransaction(db, (tx) => apply(tx, { ...options, creations }, call, { operations, planned }, key), { tries, isConflict }),
+        inTransaction(db, (tx) => apply(tx, { ...options, creations }, call, operations, key), { tries, isConflict }),
       );
     // What a refusal tells of patients whom the caller may not see is counted for each operation.
     if (!viewerOf(call.caller).seesAll)
-      for (const plan of planned) {
+      for (const plan of await planAll(db, { ...options, creations: newcomers }, call, operations)) {
         const [id, record, before] = claimantOf(plan);
         const inner = write;
         write = () => conflicts.counted(call, id, claimsOf(record, settings, before), inner);
@@ -145,12 +143,14 @@ async function apply(
   tx: Queries,
   options: Context,
   call: Call,
-  planned: Planned,
+  operations: Operation[],
   key: BatchKey | undefined,
 ): Promise<{ used: BatchedWrite[] } | { results: Result[] }> {
   const used = key && (await claimKey(tx, key));
   if (used) return { used: resultsOf(used, key) };
-  const plans = await planLocked(tx, options, call, planned);
+  await lockPatients(tx, idsOf(operations));
+  // Whatever was found before may have changed: a merge and the end of a share leave the version as it was.
+  const plans = await planAll(tx, options, call, operations);
   const creations = plans.filter((plan) => plan.kind === "create");
   const changes = plans.filter((plan) => plan.kind === "change").sort((a, b) => (a.found.id < b.found.id ? -1 : 1));
   const records = plans.flatMap((plan) =>
