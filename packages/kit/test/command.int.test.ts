@@ -30,12 +30,12 @@ function runCommand(work: string, endpoint = sink.url): Promise<{ code: number; 
 test.each([
   ["ends well", "", 0, { "process.exit.code": 0 }],
   ["sets another exit code", "process.exitCode = 1;", 1, { "process.exit.code": 1, "error.type": "1" }],
-  ["throws", "throw Object.assign(new Error('ada is in the way'), { code: '57P01' });", 1, { "error.type": "57P01" }],
+  ["throws", "throw Object.assign(new Error('zoe is in the way'), { code: '57P01' });", 1, { "error.type": "57P01" }],
 ])("a command that %s is a trace, which is sent before it ends", async (_, work, code, attributes) => {
   expect((await runCommand(work)).code).toBe(code);
   expect(sink.spans).toMatchObject([{ name: "command look", kind: 1, parentSpanId: "", isError: code !== 0, attributes }]);
   expect(sink.spans[0]?.resource["service.name"]).toBe("billing");
-  expect(Buffer.concat(sink.received).toString()).not.toContain("ada");
+  expect(Buffer.concat(sink.received).toString()).not.toContain("zoe");
 });
 
 test("a command whose collector is away prints its result and nothing else", async () => {

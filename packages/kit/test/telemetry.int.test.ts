@@ -64,8 +64,8 @@ beforeEach(() => {
 const [traceId, otherId] = ["a".repeat(32), "b".repeat(32)];
 const sampled = (id = traceId) => `00-${id}-${"1".repeat(16)}-01`;
 const unsampled = `00-${traceId}-${"1".repeat(16)}-00`;
-const get = (traceparent?: string, path = "/things/7?name=ada") =>
-  app.request(path, { headers: { "x-request-id": "request-1", baggage: "name=ada", ...(traceparent && { traceparent }) } });
+const get = (traceparent?: string, path = "/things/7?name=zoe") =>
+  app.request(path, { headers: { "x-request-id": "request-1", baggage: "name=zoe", ...(traceparent && { traceparent }) } });
 const arrived = (count: number) => expect.poll(() => sink.spans.length, { timeout: 5_000 }).toBeGreaterThanOrEqual(count);
 const named = (name: string) => sink.spans.find((span) => span.name === name);
 
@@ -85,25 +85,25 @@ test("a sampled request is a span with its route, without its path, query and ba
     resource: { "service.name": "traced", "service.namespace": "patient-management", "k8s.pod.name": "traced-0" },
   });
   expect(await answer.json()).toBe(`00-${traceId}-${sink.spans[0]?.spanId}-01`);
-  expect(Buffer.concat(sink.received).toString()).not.toMatch(/ada|things\/7/);
+  expect(Buffer.concat(sink.received).toString()).not.toMatch(/zoe|things\/7/);
 });
 
 test("a request that is not sampled, and one of a probe, is no span", async () => {
   const answer = await get(unsampled);
   expect(await answer.json()).toBe(unsampled);
   await app.request("/health/live", { headers: { traceparent: sampled() } });
-  await app.request("/nothing/ada", { headers: { traceparent: sampled(otherId) } });
+  await app.request("/nothing/zoe", { headers: { traceparent: sampled(otherId) } });
   await arrived(1);
   expect(sink.spans.map(({ name, traceId }) => [name, traceId])).toEqual([["GET", otherId]]);
 });
 
 test("work that fails says by which kind of error, and never its message", async () => {
-  handle = () => inSpan("work", {}, () => Promise.reject(Object.assign(new Error("ada is in the way"), { code: "23505" })));
+  handle = () => inSpan("work", {}, () => Promise.reject(Object.assign(new Error("zoe is in the way"), { code: "23505" })));
   expect((await get(sampled())).status).toBe(500);
   await arrived(2);
   expect(named("work")?.attributes).toEqual({ "error.type": "23505" });
   expect(named("GET /things/{id}")?.attributes).toMatchObject({ "error.type": "500" });
-  expect(Buffer.concat(sink.received).toString()).not.toContain("ada");
+  expect(Buffer.concat(sink.received).toString()).not.toContain("zoe");
 });
 
 test("a batch is a span of the first sampled request, links to all, and is linked from those of other traces", async () => {
@@ -134,11 +134,11 @@ test("statements are spans by their names, alone, in transactions and by kysely,
   });
   const statement = { name: "find_thing", text: "select $1::text" };
   handle = async () => {
-    await db.query(statement, ["ada"]);
+    await db.query(statement, ["zoe"]);
     await inTransaction(db, async ({ query, kysely }) => {
-      await query(statement, ["ada"]);
-      await kysely.selectFrom("pg_class").select("relname").where("relname", "=", "ada").execute();
-      await sql`select ${"ada"}`.execute(kysely);
+      await query(statement, ["zoe"]);
+      await kysely.selectFrom("pg_class").select("relname").where("relname", "=", "zoe").execute();
+      await sql`select ${"zoe"}`.execute(kysely);
     });
   };
   expect((await get(sampled())).status).toBe(200);
@@ -151,7 +151,7 @@ test("statements are spans by their names, alone, in transactions and by kysely,
   for (const { parentSpanId, attributes, start, end } of statements) {
     expect([parentSpanId, attributes["db.system.name"], start <= end]).toEqual([request?.spanId, "postgresql", true]);
   }
-  expect(Buffer.concat(sink.received).toString()).not.toContain("ada");
+  expect(Buffer.concat(sink.received).toString()).not.toContain("zoe");
 });
 
 test("a call to another service is a span with the template of its path, and carries the trace", async () => {
@@ -173,7 +173,7 @@ test("a call to another service is a span with the template of its path, and car
 /** Two lines, half a second apart, then the end or an error. */
 async function* slowly(failsAfter = 2) {
   for (let n = 0; n < 2; n++) {
-    if (n === failsAfter) throw Object.assign(new Error("ada is in the way"), { code: "57P01" });
+    if (n === failsAfter) throw Object.assign(new Error("zoe is in the way"), { code: "57P01" });
     yield `line ${n}\n`;
     await inSpan(`page ${n}`, {}, () => delay(n * 300));
   }
@@ -208,7 +208,7 @@ test.each([0, 1])("a stream that fails after %i pieces is cut off, and its span 
     expect.objectContaining({ level: "error", operation: "me", traceId, msg: "the answer was cut off" }),
   );
   expect(printed).not.toHaveBeenCalled();
-  expect(Buffer.concat(sink.received).toString()).not.toContain("ada");
+  expect(Buffer.concat(sink.received).toString()).not.toContain("zoe");
 });
 
 test("a library that speaks the API of OpenTelemetry adds its spans to ours", async () => {
@@ -239,7 +239,7 @@ test("work that no request started is traced by the share, and not sent if it fo
   const isWorth = (found: string) => found !== "nothing";
   await inTrace("job idle", {}, look("nothing"), isWorth);
   await inTrace("job", {}, look("work"), isWorth);
-  await expect(inTrace("job broken", {}, () => Promise.reject(new TypeError("ada")), isWorth)).rejects.toThrow();
+  await expect(inTrace("job broken", {}, () => Promise.reject(new TypeError("zoe")), isWorth)).rejects.toThrow();
   await arrived(3);
   expect(sink.spans.map(({ name }) => name)).toEqual(["look for work", "job", "job broken"]);
   expect(named("job broken")).toMatchObject({ isError: true, attributes: { "error.type": "TypeError" } });
