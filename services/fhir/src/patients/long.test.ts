@@ -38,6 +38,8 @@ test.each(shapes)("of %s, eight times as many take about eight times as long to 
     return Math.min(...times);
   };
   measure(1_000);
-  // The square would be 64 times as long.
-  expect(measure(8_000) / measure(1_000)).toBeLessThan(32);
+  // The square would be 64 times as long, each time. Garbage may fall into one of them.
+  let least = Number.POSITIVE_INFINITY;
+  for (let tries = 0; tries < 3 && least >= 32; tries++) least = Math.min(least, measure(8_000) / measure(1_000));
+  expect(least).toBeLessThan(32);
 });
