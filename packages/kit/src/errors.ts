@@ -46,12 +46,14 @@ const errorDomain = "patient-management";
 /** One wrong field: `path` as the caller wrote it (`address.zipCode`, `items[3].email`), `message` with the fix. */
 export type FieldError = { path: string; message: string };
 
+/** The path of a field within the one at `path`: the name of a field, or the place in a list. */
+export function stepTo(path: string, step: PropertyKey): string {
+  if (typeof step === "number") return `${path}[${step}]`;
+  return path === "" ? String(step) : `${path}.${String(step)}`;
+}
+
 /** A field by the names and places that lead to it: `identifiers[0].value`. */
-export const fieldPath = (steps: readonly PropertyKey[]): string =>
-  steps.reduce<string>((path, step) => {
-    if (typeof step === "number") return `${path}[${step}]`;
-    return path === "" ? String(step) : `${path}.${String(step)}`;
-  }, "");
+export const fieldPath = (steps: readonly PropertyKey[]): string => steps.reduce<string>(stepTo, "");
 
 type AppErrorOptions = {
   /** For the log only. */

@@ -3,7 +3,7 @@
  * UTF-8 with U+FFFD, and half of a surrogate pair cannot be stored. Both are refused by an error that names the field.
  */
 import { isUtf8 } from "node:buffer";
-import { type AppError, invalidFields } from "./errors.ts";
+import { type AppError, invalidFields, stepTo } from "./errors.ts";
 import { requireExactNumbers } from "./exact-json.ts";
 import { requireBounds } from "./json-bounds.ts";
 
@@ -111,8 +111,8 @@ function findText(json: string, isWrong: (text: string) => boolean): string | un
     const entries = Object.entries(value);
     if (entries.some(([name]) => isWrong(name))) return path;
     // The last one in is the next one out, so they are added in reverse order.
-    const stepOf = (name: string) => (Array.isArray(value) ? `[${name}]` : path === "" ? name : `.${name}`);
-    for (const [name, inner] of entries.reverse()) waiting.push({ path: path + stepOf(name), value: inner });
+    for (const [name, inner] of entries.reverse())
+      waiting.push({ path: stepTo(path, Array.isArray(value) ? Number(name) : name), value: inner });
   }
   return undefined;
 }

@@ -9,7 +9,7 @@ import { searchset } from "../protocol/bundle.ts";
 import { callOf } from "../protocol/calls.ts";
 import { preferencesOf } from "../protocol/conditions.ts";
 import { readParameters } from "../protocol/parameters.ts";
-import { answerWith, BundleSchema, fhirAnswer, requireJson, resourceSchema, root } from "../protocol/resource.ts";
+import { answerWith, BundleSchema, fhirAnswer, queryOf, requireJson, resourceSchema, root } from "../protocol/resource.ts";
 import { describeParameters, ignoreOrRefuse, readSearch, type Search, sinceOf } from "../protocol/search-parameters.ts";
 import { type Asked, type createEverything, type EverythingType, everythingTypes } from "./everything.ts";
 
@@ -71,7 +71,7 @@ type Parts = { base: string; everything: ReturnType<typeof createEverything> };
 export function registerEverything({ operation }: RestApp, { base, everything }: Parts): void {
   async function answer(c: RestContext, id: string, input: [string, string][] = []) {
     requireJson(c);
-    const search = readSearch([...new URL(c.req.url).searchParams, ...input], definitions, preferencesOf(c).handling);
+    const search = readSearch([...queryOf(c), ...input], definitions, preferencesOf(c).handling);
     const { matches, notes, next } = await everything(callOf(c), id, askedOf(search));
     return answerWith(c, searchset(base, `${base}/Patient/${id}/$everything`, search, { matches, notes, next }));
   }

@@ -7,7 +7,7 @@ import { textStream } from "@pm/kit/http/text-stream";
 import { callOf } from "../protocol/calls.ts";
 import type { Operation } from "../protocol/capability.ts";
 import { preferencesOf } from "../protocol/conditions.ts";
-import { idOf, requireJson, root } from "../protocol/resource.ts";
+import { idOf, queryOf, requireJson, root } from "../protocol/resource.ts";
 import type { Exports } from "./client.ts";
 import { exportedTypes, fileNames, fileOf, manifestOf, ndjson, outcomesFile, readRequest, readStatus, statusUrl } from "./exports.ts";
 
@@ -138,7 +138,7 @@ export function registerExports({ operation }: RestApp, { base, exports }: Parts
     // An export that ignored a parameter would look complete, so ignoring has to be asked for.
     const { handling, isAsync } = preferencesOf(c, "strict");
     if (!isAsync) throw invalidFields([{ path: "prefer", message: "must be respond-async" }]);
-    const asked = readRequest(path, new URL(c.req.url).searchParams, handling);
+    const asked = readRequest(path, queryOf(c), handling);
     const created = await exports.create(callOf(c), { team, since: asked.since });
     return c.body(null, 202, { "content-location": statusUrl(base, created, asked) });
   }

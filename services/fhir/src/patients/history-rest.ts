@@ -4,7 +4,7 @@ import type { RestApp, RestContext } from "@pm/kit/http/rest";
 import { errorAnswers } from "@pm/kit/http/schemas";
 import { historyBundle } from "../protocol/bundle.ts";
 import { callOf } from "../protocol/calls.ts";
-import { answerRead, answerWith, BundleSchema, fhirAnswer, formOf, requireJson, root } from "../protocol/resource.ts";
+import { answerRead, answerWith, BundleSchema, fhirAnswer, formOf, queryOf, requireJson, root } from "../protocol/resource.ts";
 import { describeParameters, readSearch, sinceOf } from "../protocol/search-parameters.ts";
 import type { createHistory, History, HistoryQuery } from "./history.ts";
 import { toFhir } from "./mapping.ts";
@@ -48,8 +48,8 @@ next \`_since\`. \`_sort=_lastUpdated\` for the oldest first, as FHIR R5 has it.
 
 type Asked = { query: HistoryQuery; understood: [string, string][] };
 
-function queryOf(c: RestContext): Asked {
-  const search = readSearch(new URL(c.req.url).searchParams, definitions, "lenient");
+function askedOf(c: RestContext): Asked {
+  const search = readSearch(queryOf(c), definitions, "lenient");
   const { count, cursor, sort, understood } = search;
   const since = sinceOf(search);
   const oldestFirst = sort.some(({ name, descending }) => name === "_lastUpdated" && !descending);
@@ -75,14 +75,14 @@ export function registerHistory(
 
   operation(readHistoryOfPatients, async (c) => {
     requireJson(c);
-    const asked = queryOf(c);
+    const asked = askedOf(c);
     return answer(c, "Patient/_history", asked, await history.ofAll(callOf(c), asked.query));
   });
 
   operation(readPatientHistory, async (c) => {
     requireJson(c);
     const { id } = c.req.valid("param");
-    const asked = queryOf(c);
+    const asked = askedOf(c);
     return answer(c, `Patient/${id}/_history`, asked, await history.ofPatient(callOf(c), id, asked.query));
   });
 

@@ -79,6 +79,16 @@ function createReads(patients: Patients) {
 
 export type PatientRules = ReturnType<typeof createPatientRules>;
 
+/** Tries again while others write the patient first, unless the caller has said which version they mean. */
+async function untilWon<Result>(headers: Headers, attempt: () => Promise<Result>): Promise<Result> {
+  for (let tries = 1; ; tries++)
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!hasLost(error) || headers["if-match"] !== undefined || tries >= maxTries) throw error;
+    }
+}
+
 export function createPatientRules(patients: Patients) {
   const { get, find, findAll, goneIfDeleted } = createReads(patients);
 
@@ -135,17 +145,12 @@ export function createPatientRules(patients: Patients) {
       return createOr(call, resource, identifier, replaceFound);
     },
 
-    async patch(call: Call, id: string, operations: Operation[], headers: Headers): Promise<Stored> {
-      for (let tries = 1; ; tries++) {
+    patch(call: Call, id: string, operations: Operation[], headers: Headers): Promise<Stored> {
+      return untilWon(headers, async () => {
         const current = await get(call, id);
         const resource = patched(toFhir(current), operations);
-        const ifMatch = { "if-match": `"${current.version}"`, ...headers };
-        try {
-          return await replace(call, current, resource, ifMatch);
-        } catch (error) {
-          if (!hasLost(error) || headers["if-match"] !== undefined || tries >= maxTries) throw error;
-        }
-      }
+        return replace(call, current, resource, { "if-match": `"${current.version}"`, ...headers });
+      });
     },
 
     /** Deletes a patient. One who was deleted before stays deleted. */
@@ -158,16 +163,12 @@ export function createPatientRules(patients: Patients) {
     },
 
     /** Deletes the patient with an identifier. If nobody has it, that is done already. */
-    async removeWhere(call: Call, identifier: Identifier, headers: Headers): Promise<void> {
-      for (let tries = 1; ; tries++) {
+    removeWhere(call: Call, identifier: Identifier, headers: Headers): Promise<void> {
+      return untilWon(headers, async () => {
         const found = await find(call, identifier);
         if (!found) return requireNoVersion(headers["if-match"]);
-        try {
-          return await patients.remove(call, found.id, { "if-match": `"${found.version}"`, ...headers });
-        } catch (error) {
-          if (!hasLost(error) || headers["if-match"] !== undefined || tries >= maxTries) throw error;
-        }
-      }
+        return patients.remove(call, found.id, { "if-match": `"${found.version}"`, ...headers });
+      });
     },
   };
 }

@@ -7,7 +7,18 @@ import type { Operation } from "rfc6902";
 import { callOf } from "../protocol/calls.ts";
 import { capability } from "../protocol/capability.ts";
 import { conditionOf, conditionPattern, ifMatchOf, ifNoneExistOf } from "../protocol/conditions.ts";
-import { answerRead, answerWritten, fhirAnswer, fhirBody, formOf, idOf, requireJson, resourceSchema, root } from "../protocol/resource.ts";
+import {
+  answerRead,
+  answerWritten,
+  fhirAnswer,
+  fhirBody,
+  formOf,
+  idOf,
+  queryOf,
+  requireJson,
+  resourceSchema,
+  root,
+} from "../protocol/resource.ts";
 import { describeSearch } from "../protocol/search-parameters.ts";
 import { patientSearch } from "./criteria.ts";
 import { examplePatient, toFhir } from "./mapping.ts";
@@ -118,7 +129,7 @@ export const patientCapability = capability(
   },
 );
 
-const conditionIn = (c: RestContext) => conditionOf(new URL(c.req.url).searchParams);
+const conditionIn = (c: RestContext) => conditionOf(queryOf(c));
 
 /** @param base the URL of this API, as clients call it */
 export function registerPatients({ operation }: RestApp, { base, patients }: { base: string; patients: PatientRules }): void {

@@ -239,6 +239,7 @@ const lockStatement = {
   name: "patients_lock_newcomers",
   text: "select pg_advisory_xact_lock(hashtextextended('newcomers', 0))",
 };
+
 /**
  * Runs a transaction that creates patients unless somebody is like them. Nobody else creates any this way meanwhile, on
  * any replica. So of requests and imports that arrive together with one person, one creates the patient and the others
