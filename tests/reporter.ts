@@ -9,8 +9,7 @@ declare module "vitest" {
 
 /**
  * Ends a run with a line for each failure, lines for what was skipped, and `N passed, N failed` alone on the last one,
- * so that the end of a log says what went wrong. A file that could not be loaded and an error outside of tests count as
- * failed.
+ * so that the end of a log says what went wrong. A file that could not be loaded and an error outside of tests fail.
  */
 export default class LastLineReporter implements Reporter {
   private isWhole = true;
@@ -40,10 +39,7 @@ export default class LastLineReporter implements Reporter {
   }
 }
 
-/**
- * One line for each suite of which tests were skipped, for each skipped test outside of suites, and for what a test
- * left out.
- */
+/** A line for each suite with skipped tests, for each skipped test outside of suites, and for what a test left out. */
 function skips(modules: readonly TestModule[]): string[] {
   const counts = new Map<string, number>();
   const count = (where: string, why: string) => {

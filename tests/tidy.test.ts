@@ -33,10 +33,7 @@ test("no service imports another, and packages import no service", () => {
   expect(wrong).toEqual([]);
 });
 
-/**
- * The role of a file, by its name. `rest`, `rpc` and `store` may also be suffixes (`users-rest.ts`,
- * `history-store.ts`).
- */
+/** The role of a file, by its name. `rest`, `rpc` and `store` may be suffixes (`users-rest.ts`). */
 type Role = "main" | "command" | "door" | "rules" | "store" | "base" | "migration";
 
 function roleOf(file: string): Role {

@@ -55,8 +55,7 @@ export class ClusterStack extends Stack {
     });
     this.cluster.grantClusterAdmin("Admins", settings.adminRoleArn);
 
-    // Nodes are ready only with a network, so these come first. The network enforces NetworkPolicies, which the chart
-    // needs.
+    // Nodes are ready only with a network, so these come first. It enforces the NetworkPolicies of the chart.
     const { clusterName } = this.cluster;
     const system = (account: string) => ({ clusterName, namespace: "kube-system", account });
     const network = this.addOn("vpc-cni", {

@@ -53,8 +53,7 @@ export class KafkaStack extends Stack {
     });
     const configuration = new CfnConfiguration(this, "Configuration", {
       name: settings.name,
-      // As in k8s/strimzi. Brokers admit who has no rule until there are rules for everything, which the Job of k8s/msk
-      // makes.
+      // As in k8s/strimzi. Brokers admit who has no rule until the Job of k8s/msk has made rules for everything.
       serverProperties: ["auto.create.topics.enable=false", "default.replication.factor=3", "min.insync.replicas=2"].join("\n"),
     });
     const profile = profiles[settings.profile];

@@ -1,7 +1,4 @@
-/**
- * A network over three zones: load balancers in public subnets, nodes in private ones, databases in ones without a way
- * out.
- */
+/** A network over three zones: load balancers in public subnets, nodes in private ones, databases in isolated ones. */
 import { CfnOutput, RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
 import {
   FlowLogDestination,

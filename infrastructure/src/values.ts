@@ -1,8 +1,7 @@
 /**
  * `npm run infrastructure:values -- outputs.json`: turns what `cdk deploy --outputs-file outputs.json` writes into
  * `values-aws.yaml` for the chart and `secrets-aws.yaml` for External Secrets, in the current folder. Where Kafka is
- * MSK, `--brokers` has the addresses that CloudFormation does not tell, and `kafka-aws.yaml` the certificates of its
- * clients.
+ * MSK, `--brokers` has the addresses that CloudFormation does not tell, and `kafka-aws.yaml` its clients' certificates.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";

@@ -1,7 +1,6 @@
 // Runs before `npm start`, `npm test` and the like. Installs the packages if they are missing or older than the lock
 // file. Plain JavaScript without dependencies, because a fresh clone has none. It has to run on any Node that the
-// machine may have: the packages bring the Node that runs everything else (npm puts node_modules/.bin first on the
-// PATH).
+// machine may have: the packages bring the Node that runs everything else (npm puts node_modules/.bin first on PATH).
 import { spawnSync } from "node:child_process";
 import { existsSync, statSync, utimesSync } from "node:fs";
 import { join } from "node:path";

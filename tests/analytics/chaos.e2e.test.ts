@@ -40,10 +40,7 @@ afterAll(async () => {
 const patients = 600;
 const workers = 6;
 
-/**
- * Repeats a request until its answer has this status. A killed process may swallow an answer, so each request has an
- * id.
- */
+/** Repeats a request until its answer has this status. A killed process swallows answers, so each request has an id. */
 async function certainly(method: string, path: string, body: object | undefined, status: number): Promise<unknown> {
   const headers = { "idempotency-key": randomUUID() };
   for (let tries = 0; ; tries++) {
@@ -87,8 +84,7 @@ async function live(index: number): Promise<void> {
 test("consumers killed with -9, a broker that restarts, rebalances and redeliveries: each event is counted once, and nothing drifts", {
   timeout: 400_000,
 }, async () => {
-  // Publish every other batch again, like a relay that was killed after Kafka's acknowledgement and before its own
-  // commit.
+  // Publish every other batch again, like a relay killed between Kafka's acknowledgement and its own commit.
   const kafka = createKafka({ brokers: platform.kafka.brokers, clientId: "chaos" }, log);
   const sender = createSender(kafka);
   closers.push(() => sender.close());

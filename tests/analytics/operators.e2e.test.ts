@@ -66,8 +66,7 @@ test("an event that cannot be counted waits with those behind it, is inspected, 
 }, async () => {
   const created = await (await logIn(platform)).send("POST", "/patients", person());
   expect(created.status, created.text).toBe(201);
-  // Nothing is wrong yet. The check waits for a service that refuses connections, as it has to in a pod that has just
-  // started.
+  // Nothing is wrong yet. The check waits for a service that refuses connections, as it must in a new pod.
   await platform.services.patient.stop();
   const wall = createServer((socket) => socket.destroy()).listen(platform.ports.patient, "127.0.0.1");
   const checking = run("check-consistency.ts");

@@ -1,7 +1,6 @@
 /**
- * Imports that send a byte at a time, to occupy the platform for ever. Several users send as many as they can.
- * Meanwhile other requests are answered as fast as before, and each of these imports ends by itself. All through the
- * gateway.
+ * Imports that send a byte at a time, to occupy the platform for ever. Several users send all they can. Meanwhile other
+ * requests are answered as fast as before, and these imports end by themselves. All through the gateway.
  */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";

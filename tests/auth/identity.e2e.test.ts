@@ -1,7 +1,4 @@
-/**
- * Logging out works in every service, key rotations go unnoticed, and no log contains a secret. All through the
- * gateway.
- */
+/** A log-out works everywhere, key rotations go unnoticed, and no log contains a secret. All through the gateway. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

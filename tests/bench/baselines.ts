@@ -100,8 +100,7 @@ function withoutServers(): Pick<Baselines, "argon2" | "signature"> {
       name: "argon2id alone",
       concurrency: hashesAtOnce,
       async prepare() {
-        // Auth lowers the priority of its hashing threads. Do the same here, or a busy machine would favour the
-        // baseline.
+        // Auth lowers the priority of its hashing threads. Do so here, or a busy machine would favour the baseline.
         await createPasswords({ concurrency: hashesAtOnce, maxQueue: 0 });
         stored = await hash("a password", argon2Options);
       },

@@ -1,7 +1,4 @@
-/**
- * A ledger of a million entries over two years: charges that are paid at once, so that `ledger:verify` holds for it
- * too.
- */
+/** A ledger of a million entries over two years: charges paid at once, so that `ledger:verify` holds. */
 import pg from "pg";
 
 const accounts = 1_000;
@@ -18,8 +15,7 @@ export async function fillLedger(ownerUrl: string): Promise<string[]> {
     await client.query(`create temporary table plan on commit drop as
       select gen_random_uuid() as account_id, number, case when number = 1 then ${transactionsOfOne} else ${transactionsEach} end as count
       from generate_series(1, ${accounts + 1}) as number`);
-    // Their patients do not exist. Suspend the accounts now, or reconciliation does it one by one during the
-    // measurement.
+    // Their patients do not exist. Suspend the accounts now, or reconciliation does it during the measurement.
     await client.query(`insert into accounts (id, patient_id, currency, status, name, email, revenue, cash, transaction_count, created_at, updated_at)
       select account_id, gen_random_uuid(), 'EUR', 'SUSPENDED', 'Bench', 'bench@example.com', count / 2 * 1000, count / 2 * 1000, count, now() - interval '2 years', now() from plan`);
     await client.query(`create temporary table step on commit drop as

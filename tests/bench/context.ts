@@ -67,10 +67,7 @@ export function createContext(platform: Platform): BenchContext {
   return { platform, processes, baselines: createBaselines(platform), token, http };
 }
 
-/**
- * One request by undici's lowest interface. Its streams and promises would use as much of the two cores as a service
- * does.
- */
+/** One request by undici's lowest interface. Its streams and promises would use as much of the cores as a service. */
 function send(pool: Pool, options: Dispatcher.DispatchOptions): Promise<{ code: number; text: string }> {
   return new Promise((resolve, reject) => {
     let code = 0;

@@ -13,10 +13,7 @@ import type { Row } from "./measure.ts";
 import { residentMiB } from "./processes.ts";
 
 const patients = Number(process.env.BENCH_PATIENTS || 1_000_000);
-/**
- * A request of the ingest row publishes so many events. They take long enough that half a second of lingering hardly
- * counts.
- */
+/** A request of the ingest row publishes so many events that half a second of lingering hardly counts. */
 const eventsAtOnce = 20_000;
 /** A relay sends at most so many at a time. */
 const eventsPerSend = 500;

@@ -17,10 +17,7 @@ const maxSearches = 3;
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
-/**
- * Seeds the patients once: their records only, without the events and accounts that would follow from a million
- * patients.
- */
+/** Seeds the patients once: records only, without the events and accounts that a million patients would bring. */
 function createSeed({ platform, baselines }: BenchContext) {
   const { migrationDatabaseUrl } = platform.databases.patient;
   let seeded: Promise<void> | undefined;

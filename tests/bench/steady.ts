@@ -68,10 +68,7 @@ export const rows: Rows = async (context) => {
   let wanted = Number.NaN;
   let before: Outbox | undefined;
 
-  /**
-   * Some seconds at a rate: whether creates were answered as fast as they were sent, and events left as fast as they
-   * came.
-   */
+  /** Some seconds at a rate: whether creates were answered as fast as sent, and events left as fast as they came. */
   async function holds(perSecond: number): Promise<boolean> {
     pacer.start(perSecond);
     const start = await readOutbox(context);

@@ -39,10 +39,7 @@ function expectGolden(file: string, text: string): void {
   expect(text).toBe(readFileSync(file, "utf8"));
 }
 
-/**
- * Leaves out what each render makes anew (secrets) and what has tests of its own (the gateway's configuration,
- * dashboards).
- */
+/** Leaves out what is new in each render (secrets) and what has its own tests (the gateway, dashboards). */
 function stable(yaml: string): string {
   return yaml
     .replace(/^( {2}[a-z-]+: )"[A-Za-z0-9+/]+={0,2}"$/gm, '$1"<generated>"')

@@ -1,8 +1,7 @@
 /**
  * JSON schemas for kubeconform. They come from KUBECONFORM_SCHEMA_LOCATION, otherwise from the API server at KUBECONFIG
  * (the operators' types too, if their definitions are installed), otherwise from a package and from the definitions of
- * definitions.ts, or of the folder CRD_DIRECTORY. The schemas are closed: a field that the type does not have is an
- * error.
+ * definitions.ts, or of the folder CRD_DIRECTORY. The schemas are closed: a field that a type lacks is an error.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

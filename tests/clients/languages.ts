@@ -8,10 +8,7 @@ import { downloadJars, javaProgram, missingForJars, requireJavac } from "@pm/sta
 import { installPythonPackages } from "@pm/stack/programs/python";
 import { GRPC_JAVA } from "@pm/stack/versions";
 
-/**
- * Generates and compiles a client into an empty folder, and returns the command that runs it. The signal ends the
- * tools.
- */
+/** Generates and compiles a client in an empty folder. Returns the command to run it. The signal ends the tools. */
 type Build = (folder: string, signal: AbortSignal) => Promise<string[]>;
 
 export type Language = {
@@ -51,8 +48,7 @@ const go: Language = {
   async install(progress) {
     const program = await findGo();
     if (program === undefined) throw new Error('Go 1.26 or newer is missing (program "go")');
-    // Go's own caches make a later build quick. Modules are read-only by default, and then nobody could delete the
-    // cache.
+    // Go's caches make a later build quick. Modules are read-only by default, and nobody could delete the cache.
     const caches = { GOMODCACHE: join(cacheDir(), "go-modules"), GOCACHE: join(cacheDir(), "go-builds"), GOFLAGS: "-modcacherw" };
     const path = [...(program === "go" ? [] : [dirname(program)]), process.env.PATH].join(delimiter);
     const env = { ...process.env, ...caches, PATH: path, CGO_ENABLED: "0" };

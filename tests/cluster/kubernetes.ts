@@ -67,8 +67,7 @@ export async function forward(namespace: string, target: string, port: number): 
       });
       child.stderr?.on("data", (chunk: Buffer) => {
         said += chunk.toString();
-        // When its pod is gone, kubectl only reports that and keeps running. End it, so that a new one chooses another
-        // pod.
+        // When its pod is gone, kubectl only says so and goes on. End it, so that a new one chooses another pod.
         if (/lost connection|container not running|network namespace/.test(said)) child.kill();
       });
       child.on("exit", () => reject(new Error(`port-forward ${target}: ${said}`)));

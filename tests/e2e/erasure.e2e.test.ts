@@ -1,7 +1,4 @@
-/**
- * A patient is erased from everywhere: from every live database, whatever fails meanwhile, and after a restore of a
- * backup too.
- */
+/** A patient is erased everywhere: in every live database, whatever fails meanwhile, and after a restore too. */
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -165,8 +165,7 @@ describe("bad input", () => {
   });
 
   test("a body over 1 MiB is 413, and the connection that brought it is closed", async () => {
-    // Use a separate connection: the gateway closes it before it has read everything, and a pooled one could serve the
-    // next request.
+    // Use a separate connection: the gateway closes it before it has read all. A pooled one could get the next request.
     const body = JSON.stringify({ ...person(), name: "x".repeat(1_100_000) });
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       const headers = { authorization: `Bearer ${admin.token}`, "content-type": "application/json", "content-length": body.length };

@@ -1,7 +1,7 @@
 /**
- * Every operation that takes text refuses broken text: bytes that are not UTF-8, halves of surrogate pairs, compressed
- * bodies and other character sets, in bodies, paths and queries. The services' OpenAPI documents and the proto list the
- * operations.
+ * Every operation that takes text refuses broken text: bytes that are not UTF-8,
+ * halves of surrogate pairs, compressed bodies and other character sets, in bodies,
+ * paths and queries. The OpenAPI documents and the proto list the operations.
  */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";

@@ -1,7 +1,6 @@
 /**
  * Imports files that were damaged: those of the tests of imports, and exports of what is stored, with bytes cut out,
- * doubled and replaced. Whatever a file is, the answer is a report about its lines, or says what is wrong with the
- * file.
+ * doubled and replaced. Whatever a file is, the answer is a report about its lines, or says what is wrong with it.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

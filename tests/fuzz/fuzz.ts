@@ -4,8 +4,7 @@
  * connect.ts calls billing by its proto, and files.ts imports damaged files. Exits with 1 if something is found.
  *
  *   FUZZ_MINUTES   for everything together, 8 by default
- *   FUZZ_SEED      one run for every change, so that a finding is that of the change; `random` explores, and prints its
- *   seed
+ *   FUZZ_SEED      always the same run, so that a finding is that of a change; `random` explores, and prints its seed
  */
 import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";

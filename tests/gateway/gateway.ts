@@ -1,7 +1,4 @@
-/**
- * A real Envoy with the real template, in front of servers that answer with what reached them. Tokens have real
- * signatures.
- */
+/** A real Envoy with the real template, in front of servers that answer with what reached them, and signed tokens. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

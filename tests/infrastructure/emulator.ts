@@ -1,7 +1,6 @@
 /**
  * Deploys the stacks of infrastructure/ to an emulator of AWS, as far as it has their types: ministack, or the one at
- * LOCALSTACK_ENDPOINT. emulator_client.py makes, updates and deletes them, and asks EKS, RDS and EC2 what became of
- * them.
+ * LOCALSTACK_ENDPOINT. emulator_client.py makes, updates and deletes them, and asks EKS, RDS and EC2 about them.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

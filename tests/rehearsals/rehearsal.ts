@@ -1,7 +1,4 @@
-/**
- * How a runbook is rehearsed: a fault from outside, until its alert fires and its query shows the cause; then the way
- * back.
- */
+/** How a runbook is rehearsed: a fault from outside, its alert, a query that shows the cause, and the repair. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ServiceName } from "@pm/stack/names";
 import pg from "pg";

@@ -135,10 +135,7 @@ async function copy(
   await pipeline(Readable.from(text()), client.query(copyFrom(`copy ${table} (${columns}) from stdin`)));
 }
 
-/**
- * Drops the indexes that no constraint needs and returns their definitions. Creating them again is quicker than
- * updating them.
- */
+/** Drops the indexes that no constraint needs, and gives their definitions: creating is quicker than updating. */
 async function takeIndexes(client: Client): Promise<string[]> {
   const { rows } = await client.query<{ name: string; definition: string }>(
     `select i.indexrelid::regclass::text as name, pg_get_indexdef(i.indexrelid) as definition from pg_index i

@@ -49,8 +49,7 @@ for (const state of ["waiting", "running"] as const)
  * @param options.name in metrics and spans; lower case letters and underscores
  * @param options.run gets one to `maxSize` items and returns one result for each, in the same order
  * @param options.maxInFlight how many calls may be in progress at a time; 1 by default
- * @param options.linger is awaited after a successful call, before the next one, so that more items collect; must not
- * reject
+ * @param options.linger is awaited after a successful call, so that more items collect for the next; must not reject
  */
 export function createBatcher<Item, Result>(options: {
   name: string;
@@ -109,8 +108,7 @@ export function createBatcher<Item, Result>(options: {
         queue.push({ item, resolve, reject, span: recordedSpan() });
         if (scheduled || started.size >= maxInFlight) return;
         scheduled = true;
-        // Waits for the end of this turn of the event loop, so that requests that were read from several sockets share
-        // a batch.
+        // Waits for the end of this turn of the event loop, so that requests read from several sockets share a batch.
         setImmediate(() => {
           scheduled = false;
           start();

@@ -109,8 +109,7 @@ export function readEnvironment<Shape extends z.ZodRawShape>(
   for (const name of Object.keys(shape)) {
     const file = filesReadLater.has(`${name}_FILE`) ? undefined : environment[`${name}_FILE`];
     try {
-      // An empty variable counts as missing, because shells and charts set variables to empty texts instead of leaving
-      // them out.
+      // An empty variable counts as missing: shells and charts set variables to empty texts where there is no value.
       values[name] = (file ? readFileSync(file, "utf8").trim() : environment[name]) || undefined;
     } catch {
       problems.push(`${name}_FILE: the file ${file} cannot be read`);

@@ -12,8 +12,7 @@ export const cursorPattern = /^[A-Za-z0-9_-]+$/;
 export type Cursors = {
   /**
    * Makes a cursor.
-   * @param query whatever must be the same for the next page (filters, order, caller); not part of the cursor, but
-   * bound to it
+   * @param query whatever must be the same for the next page (filters, order, caller); bound to the cursor, not in it
    * @param position JSON values that say where the next page begins
    */
   seal(query: unknown, position: unknown[]): string;
@@ -29,10 +28,7 @@ const compressed = 0x78;
 const toBytes = (text: string): string | Buffer => (text.length > maxPlain ? deflateSync(text, { level: 9 }) : text);
 const fromBytes = (bytes: Buffer): string => (bytes[0] === compressed ? inflateSync(bytes) : bytes).toString("utf8");
 
-/**
- * @param secret `CURSOR_KEY`, the same in all replicas. After a change of the secret, cursors in use are no longer
- * valid.
- */
+/** @param secret `CURSOR_KEY`, the same in all replicas. If it changes, cursors in use become invalid. */
 export function createCursors(secret: string): Cursors {
   const encryptor = createEncryptor(secret, "cursor");
   return {

@@ -1,7 +1,4 @@
-/**
- * Encryption of values at rest and in cookies: AES-256-GCM, with a key of its own for each purpose, all derived from
- * one secret.
- */
+/** Encryption of values at rest and in cookies: AES-256-GCM, with a key for each purpose, derived from one secret. */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 
 export type Encryptor = {

@@ -98,19 +98,13 @@ export class AppError extends Error {
     return codes[this.code].title;
   }
 
-  /**
-   * Whether an operator should look at it: not mistakes of the caller, and not what is refused on purpose, as in a
-   * flood.
-   */
+  /** Whether an operator should look: not at a caller's mistake, nor at what is refused on purpose, as in a flood. */
   get isFailure(): boolean {
     return this.code === "internal" || (this.status >= 500 && this.cause !== undefined);
   }
 }
 
-/**
- * Callers choose the number and the names of wrong fields. Both are bounded, so that an error is never larger than its
- * request.
- */
+/** Callers choose number and names of wrong fields. Both are bounded, so that no error is larger than its request. */
 const maxErrors = 20;
 const maxPathLength = 200;
 
@@ -129,8 +123,7 @@ export function invalidFields(wrong: FieldError[]): AppError {
 
 /**
  * Whether Postgres could not be reached, or went away during a statement: SQLSTATE classes 08 and 57P, 53300, a
- * statement that took too long (57014), a password that was changed in Postgres but not here yet (28P01), and socket
- * errors.
+ * statement that took too long (57014), a password changed in Postgres but not here yet (28P01), and socket errors.
  */
 function isDatabaseUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;

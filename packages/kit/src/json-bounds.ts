@@ -1,7 +1,6 @@
 /**
  * Bounds of JSON from callers, counted in its text before it is parsed. A megabyte can have 200,000 fields, and each
- * costs far more than its bytes in what follows: objects, checks, errors. The largest request of ours has a third of
- * the fields.
+ * costs far more than its bytes: objects, checks, errors. Our largest request has a third of the fields.
  */
 import { invalidFields } from "./errors.ts";
 

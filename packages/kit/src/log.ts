@@ -4,10 +4,7 @@ import { activeTraceId } from "./telemetry/active.ts";
 
 export type { Logger };
 
-/**
- * How long a line below "warn" waits for others, in milliseconds: one write per request costs more than the line is
- * worth.
- */
+/** How long a line below "warn" waits for others (ms): a write per request costs more than a line is worth. */
 const lingerMs = 100;
 const warning = 40;
 
@@ -37,10 +34,7 @@ function standardOutput(): DestinationStream {
   return stream;
 }
 
-/**
- * The logger of a process. Fields that could hold secrets or personal data are dropped, even if they are passed by
- * mistake.
- */
+/** The logger of a process. It drops fields that could hold secrets or personal data, if one is passed by mistake. */
 export function createLogger(service: string, level: string, output: DestinationStream = standardOutput()): Logger {
   const options: LoggerOptions = {
     level,

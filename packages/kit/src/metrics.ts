@@ -113,10 +113,7 @@ export const watchThreads = (pool: string, read: () => Threads): void => void po
 
 const requestIdForm = /^[\w-]{8,64}$/;
 
-/**
- * The caller's `x-request-id` if it looks like one, else a new one. It appears in logs and answers, so it may be
- * nothing else.
- */
+/** The caller's `x-request-id` if it has the form of one, else a new one: it appears in logs and answers. */
 export function requestIdFrom(header: string | null | undefined): string {
   return header && requestIdForm.test(header) ? header : randomUUID();
 }

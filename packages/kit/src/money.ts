@@ -1,7 +1,4 @@
-/**
- * Amounts of money as people read them. Amounts are whole minor units; their digits are cut, never divided, so nothing
- * is rounded.
- */
+/** Money as people read it. Amounts are whole minor units; digits are cut, never divided, so nothing is rounded. */
 import { LRUCache } from "lru-cache";
 import { currencies } from "./currencies.ts";
 

@@ -1,7 +1,4 @@
-/**
- * Splits items, in their order, into parts of at most `maxSize` each. An item that is larger alone is a part of its
- * own.
- */
+/** Splits items, in order, into parts of at most `maxSize`. An item that is larger alone is a part of its own. */
 export function partsOfSize<Item>(items: Item[], maxSize: number, sizeOf: (item: Item) => number): Item[][] {
   const parts: Item[][] = [];
   let room = 0;

@@ -12,10 +12,7 @@ const turning = /[\u202a-\u202e\u2066-\u2069]/;
  */
 const visible = /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb\u{16fe4}\u{1d159}]/u;
 
-/**
- * What is wrong with a text of a caller, for their eyes; undefined if nothing is. Whether it may be empty is another
- * rule.
- */
+/** Tells a caller what is wrong with their text; undefined if nothing is. Whether it may be empty is another rule. */
 export function faultOfText(text: string): string | undefined {
   if (text === "" || ascii.test(text)) return undefined;
   if (control.test(text)) return "must not have control characters";

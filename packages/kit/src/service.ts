@@ -1,7 +1,4 @@
-/**
- * What every service starts with. A service's main.ts adds its own parts, then listens; all of it closes in the reverse
- * order.
- */
+/** What every service starts with. Its main.ts adds its own parts, then listens; all closes in the reverse order. */
 import type { z } from "zod";
 import { startAuditSealer } from "./audit/audit.ts";
 import { type AuditTrail, createAuditTrail } from "./audit/trail.ts";
@@ -70,9 +67,8 @@ export function startService<Tables>(options: {
 const unknownRevocations: KnownRevocations = { isRevoked: () => false, onRevoked: () => () => undefined };
 
 /**
- * Verifies the signature and the expiry of tokens, for a service that passes each request on with its caller's token.
- * The services behind it know which sessions have ended and refuse their tokens, so this one needs neither Kafka nor a
- * secret.
+ * Verifies signature and expiry of tokens, for a service that passes each request on with its caller's token. The
+ * services behind it know which sessions have ended, so this one needs neither Kafka nor a secret.
  */
 export function createPassingVerifier(config: Config<typeof tokenConfig> & { AUTH_URL: string }): Verifier {
   const { AUTH_URL: authUrl, AUTH_ISSUER: issuer, AUTH_AUDIENCE: audience } = config;

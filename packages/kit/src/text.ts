@@ -13,8 +13,7 @@ const surrogateEscape = /\\u[dD][89a-fA-F]/;
 
 /**
  * The text of a JSON body, for a parser.
- * @throws AppError that names a field whose text is not UTF-8 or whose number would be rounded, or says which bound the
- * body exceeds
+ * @throws AppError that names a field whose text is not UTF-8 or whose number would be rounded, or the exceeded bound
  */
 export function decodeJson(bytes: Uint8Array): string {
   let text: string;
@@ -91,10 +90,7 @@ function wrong(path: string, message: string): AppError {
   return invalidFields([{ path, message }]);
 }
 
-/**
- * The path of the first wrong text in JSON, or of the object with a wrong name; undefined if there is none, or if it is
- * not JSON.
- */
+/** The path of the first wrong text in JSON, or of the object with a wrong name; undefined if none, or no JSON. */
 function findText(json: string, isWrong: (text: string) => boolean): string | undefined {
   let root: unknown;
   try {

@@ -1,7 +1,6 @@
 /**
  * What callers and operators read when a value is wrong: messages that follow the name of a field, such as "limit: must
- * be at least 1". Importing this file replaces the messages of Zod, everywhere. A message that a schema has itself
- * stays.
+ * be at least 1". Importing this file replaces the messages of Zod, everywhere. A schema's own message stays.
  */
 import { z } from "zod";
 

@@ -86,8 +86,7 @@ test("every committed row arrives once and in order per key, with two relays, la
   expect(new Set(seen.map((event) => event.id))).toEqual(new Set(written));
   expect(seen.every((event) => event.ceType === "relayed.v1.Written")).toBe(true);
   for (const key of keys) {
-    // A batch whose acknowledgement was lost may be sent again; what counts is the order in which each event first
-    // arrives.
+    // A batch whose acknowledgement was lost may be sent again; what counts is when each event first arrives.
     const firstSeen = [...new Set(seen.filter((event) => event.key === key).map((event) => event.n))];
     expect(firstSeen).toEqual([...firstSeen].sort((a, b) => a - b));
   }

@@ -8,10 +8,7 @@ import { isAlive } from "./programs/processes.ts";
  */
 const held = new Set<string>();
 
-/**
- * Takes a lock file for this process. Returns the function that releases it, or the pid of the living process that
- * holds it.
- */
+/** Takes a lock file for this process. Returns a function to release it, or the pid of the process that holds it. */
 export function takeLock(path: string): (() => void) | number {
   mkdirSync(dirname(path), { recursive: true });
   // Write our pid to a file of our own and link it: the lock appears with its content, so it never has no owner.
@@ -40,10 +37,7 @@ export function takeLock(path: string): (() => void) | number {
   }
 }
 
-/**
- * Runs `work` while this process holds the lock. Waits for the lock, and calls `onWait` once if another process holds
- * it.
- */
+/** Runs `work` while this process holds the lock. Waits for it, and calls `onWait` once if another process has it. */
 export async function withLock<T>(path: string, work: () => Promise<T>, onWait: () => void): Promise<T> {
   for (let waited = false; ; waited = true) {
     const release = takeLock(path);

@@ -50,10 +50,7 @@ type PlatformOptions = {
 };
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-/**
- * Every service that starts reads `auth.v1` from its beginning, so the topic has to reach back as far as a session can
- * live.
- */
+/** A service that starts reads `auth.v1` from its beginning, so the topic reaches back as far as a session can live. */
 const TOPICS: Topic[] = [
   // This bounds how long Kafka still has what an erasure removes elsewhere (docs/privacy.md).
   ...["patient.v1", "billing.v1", "patient.v1.dead", "billing.v1.dead"].map((topic) => ({
@@ -158,10 +155,7 @@ async function startServices(layers: Layers, optionsOf: (name: ServiceName) => S
   return Object.fromEntries(SERVICES.map((name, index) => [name, started[index]])) as Platform["services"];
 }
 
-/**
- * Like Promise.all, but waits for all promises before it throws the first error. Only then the caller knows what to
- * stop.
- */
+/** Like Promise.all, but waits for all before it throws the first error: only then is it known what to stop. */
 async function all<T extends readonly unknown[]>(promises: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
   const errors: unknown[] = [];
   await Promise.all(promises.map((promise) => promise.catch((error: unknown) => errors.push(error))));

@@ -29,10 +29,7 @@ export type Service = {
 
 export type ServiceOptions = Output & {
   name: string;
-  /**
-   * The service's variables (docs/configuration.md) except PORT. Of our own environment the service only gets PATH and
-   * the like.
-   */
+  /** The service's variables (docs/configuration.md) except PORT. Of our environment it only gets PATH and the like. */
   env: Record<string, string>;
   port: number;
   /** An abort stops the service and throws if the service is not ready yet. */
@@ -122,10 +119,7 @@ async function ready(url: string): Promise<void> {
   if (answer.status !== 200) throw new Error(`/health/ready answered ${answer.status}: ${text.slice(0, 200)}`);
 }
 
-/**
- * The variables that every program expects. The rest of our environment stays here: a service must not get the shell's
- * DATABASE_URL.
- */
+/** The variables that every program expects. No others of ours: a service must not get the shell's DATABASE_URL. */
 function inherited(): Record<string, string> {
   const names = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "NODE_OPTIONS", "SYSTEMROOT"];
   return Object.fromEntries(names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name] as string]])));

@@ -50,10 +50,7 @@ Environment variables:
   PM_CACHE_DIR     the folder of downloads (~/.cache/patient-management)`;
 
 const DATA = resolve(process.env.PM_DATA_DIR || join(ROOT, ".data"));
-/**
- * The terminal sends a signal to all of us, and npm passes it on: a second signal within this time is the same
- * keypress.
- */
+/** The terminal signals all of us, and npm passes it on: a second signal within this time is the same keypress. */
 const SAME_KEY_MS = 1_000;
 const WATCH_MS = 500;
 
@@ -179,8 +176,7 @@ async function forget(): Promise<void> {
     const { id } = JSON.parse(readFileSync(secrets, "utf8")) as { id: string };
     await removeVolumes([`pm-${id}-postgres`, `pm-${id}-kafka`]);
   }
-  // A Postgres that runs elsewhere keeps its data, which is encrypted with these secrets. Its first admin has this
-  // password.
+  // A Postgres elsewhere keeps its data, which is encrypted with these secrets. Its first admin has this password.
   const stays = process.env.POSTGRES_URL ? ["lock", "secrets.json"] : ["lock"];
   for (const name of readdirSync(DATA)) if (!stays.includes(name)) rmSync(join(DATA, name), { recursive: true, force: true });
   const kept = ["POSTGRES_URL", "KAFKA_BROKERS"].filter((name) => process.env[name]);

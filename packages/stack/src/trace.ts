@@ -43,8 +43,7 @@ export function readSpans(text: string): Span[] {
 const requestIds = ["http.request.header.x-request-id", "rpc.request.metadata.x-request-id", "guid:x-request-id"];
 
 /**
- * The traces of a request, each as lines of text. A batch that carried the request for the trace of another request is
- * shown too.
+ * The traces of a request, each as lines of text. A batch of another request's trace that carried it is shown too.
  * @param wanted the request's `x-request-id`, or the id of a trace
  */
 export function printTraces(spans: Span[], wanted: string): string[] {

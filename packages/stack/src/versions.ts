@@ -112,10 +112,7 @@ export const GRPC_JAVA = {
   } as Record<string, { classifier: string; sha256: string }>,
 };
 
-/**
- * For a judge of the OpenAPI documents: the generator, and the dependencies that its Java clients name in their
- * pom.xml.
- */
+/** For a judge of the OpenAPI documents: the generator, and the dependencies in its Java clients' pom.xml. */
 export const OPENAPI_GENERATOR = {
   version: "7.25.0",
   artifacts: [

@@ -74,10 +74,7 @@ async function refusal(env: Record<string, string>, args: string[] = []): Promis
   return run.text();
 }
 
-/**
- * Waits until all processes have ended. The last one is the guard of child.ts, which outlives the process that it
- * guards.
- */
+/** Waits until all processes have ended. The last is the guard of child.ts, which outlives what it guards. */
 const gone = (processes: number[]) =>
   until(
     () => !processes.some(isAlive),

@@ -1,7 +1,4 @@
-/**
- * Roll-ups are a function of the set of events: however these come, and whether they are added up as they come or from
- * the log.
- */
+/** Roll-ups are a function of the set of events: however they come, and whether added as they come or from the log. */
 
 import type { ConsumedEvent } from "@pm/kit/kafka/event";
 import { createLogger } from "@pm/kit/log";

@@ -95,8 +95,7 @@ async function pollHealth(url: string, forMs: number): Promise<number[]> {
 test("under a flood of logins health answers within 50 ms (p99), and who does not fit in is refused at once", {
   timeout: 60_000,
 }, async () => {
-  // About 700 answers each. Of fewer, p99 would be one or two moments, such as the one in which 64 connections are
-  // opened.
+  // About 700 answers each. Of fewer, p99 would be one or two moments, such as when 64 connections are opened.
   const forMs = 20_000;
   const end = performance.now() + forMs;
   const statuses = new Set<number>();

@@ -69,10 +69,7 @@ type Methods = Partial<ServiceImpl<typeof BillingService>>;
 type Unary = (request: unknown, context: HandlerContext) => Promise<object>;
 type Streaming = (request: unknown, context: HandlerContext) => AsyncIterable<object>;
 
-/**
- * The same methods, whose answers do not have the names and texts of restricted accounts unless the caller may read
- * them.
- */
+/** The same methods, but the names and texts of restricted accounts are only for those who may read them. */
 function concealingAnswers(methods: Methods, { conceal }: Concealing): Methods {
   const concealing = BillingService.methods.map(({ localName, output, methodKind }) => {
     const made = methods[localName as keyof Methods];

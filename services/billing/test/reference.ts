@@ -16,10 +16,7 @@ const enumType = 5;
 const serviceType = 6;
 const member = 2;
 
-/**
- * Renders a proto file as Markdown: methods, messages and enums with their comments, and messages that it has of its
- * package.
- */
+/** Renders a proto file as Markdown: methods, messages and enums with comments, and used messages of its package. */
 export function renderReference(path: string): string {
   const bytes = execFileSync("buf", ["build", "--as-file-descriptor-set", "-o", "-"], { maxBuffer: 64 * 1024 * 1024 });
   const files = fromBinary(FileDescriptorSetSchema, bytes).file;

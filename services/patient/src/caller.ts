@@ -11,10 +11,7 @@ export function callOf(c: RestContext): Call {
   return { ...requestContext(c), caller: c.get("caller") };
 }
 
-/**
- * `patient:all` lifts the access rule. Otherwise a caller sees what they own, and what is shared with them or their
- * teams.
- */
+/** `patient:all` lifts the access rule. Others see what they own, and what is shared with them or their teams. */
 export function viewerOf(caller: Caller): Viewer {
   const principals = [`user:${caller.id}`, ...caller.teams.map((team) => `team:${team}`)];
   return { id: caller.id, seesAll: caller.scopes.has("patient:all"), principals };

@@ -24,10 +24,7 @@ export const recordSettings = (config: z.infer<z.ZodObject<typeof clinicConfig>>
   phoneRegion: config.PHONE_REGION as CountryCode,
 });
 
-/**
- * How the clinic writes days: it decides what 01/02/1985 is in a search. With `YMD`, which has no such form, it is
- * either.
- */
+/** How the clinic writes days: it decides what 01/02/1985 is in a search. `YMD` has no such form: it is either. */
 const dateOrders = ["YMD", "DMY", "MDY"] as const;
 export type DateOrder = (typeof dateOrders)[number];
 

@@ -4,8 +4,5 @@ import type { Tables } from "./tables.ts";
 
 export type PatientDatabase = Database<Tables>;
 
-/**
- * Who reads, for the access rule: they see everything, or what they own and what is shared with one of their
- * principals.
- */
+/** Who reads, for the access rule: they see all, or what is theirs or shared with one of their principals. */
 export type Viewer = { id: string; seesAll: boolean; principals: string[] };

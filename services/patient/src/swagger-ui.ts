@@ -1,7 +1,4 @@
-/**
- * The interactive documentation of all APIs: Swagger UI from npm, served from here, so that it works without the
- * internet.
- */
+/** The interactive documentation of all APIs: Swagger UI from npm, served from here, so that it works offline. */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";

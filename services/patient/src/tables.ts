@@ -13,10 +13,7 @@ export type Sex = (typeof sexes)[number];
 
 export type Address = { text: string; street?: string; city?: string; state?: string; zipCode?: string };
 
-/**
- * The system of the record numbers that the platform gives. A patient may have more of it, such as after a change of
- * software.
- */
+/** The system of the platform's own record numbers. A patient may have several, as after a change of software. */
 export const recordNumberSystem = "mrn";
 
 export const identifierTypes = ["record-number", "national-id", "insurance", "passport", "driving-licence", "other"] as const;
@@ -110,10 +107,7 @@ export type PatientRecord = {
   registeredDate: string;
 } & Details;
 
-/**
- * The parts that have no column of their own, as they are stored. A date of birth whose day is not known is there as it
- * was written.
- */
+/** The parts without a column of their own, as stored. A date of birth without a known day is there as written. */
 export type StoredDetails = Details & { dateOfBirth?: string };
 
 /** The first day that a date of any precision can be. Lists are ordered and filtered by it. */

@@ -1,7 +1,4 @@
-/**
- * Identifiers of patients over a real Postgres: whom they belong to, how they are found, and the platform's record
- * numbers.
- */
+/** Identifiers of patients on a real Postgres: whose they are, how they are found, and our record numbers. */
 
 import { randomUUID } from "node:crypto";
 import { createLogger } from "@pm/kit/log";

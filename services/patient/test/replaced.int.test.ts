@@ -1,7 +1,4 @@
-/**
- * A record says which ones were merged into it, as those say into which one: now, in its versions, in lists and in
- * exports.
- */
+/** A record says which ones were merged into it, and those say into which: now, in versions, lists and exports. */
 import { expect, test } from "vitest";
 import { patientsOfThisFile, someBody } from "./testing.ts";
 

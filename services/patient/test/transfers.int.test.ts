@@ -1,7 +1,4 @@
-/**
- * How many imports and exports run at a time, how fast they must be and when they end: two replicas over a real
- * Postgres.
- */
+/** How many imports and exports run at once, how fast they must be and when they end: two replicas on real Postgres. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";

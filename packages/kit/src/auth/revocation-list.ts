@@ -25,10 +25,7 @@ export function createRevocationList() {
 
   return {
     isRevoked,
-    /**
-     * Adds revocations. One whose tokens have all expired is not kept, but it ends calls, which may outlive their
-     * token.
-     */
+    /** Adds revocations. One whose tokens have all expired is not kept, but it ends calls, which may outlive them. */
     add({ sessions: ended = [], users: disabled = [] }: Partial<RevocationSnapshot>): void {
       const now = Date.now();
       for (const { id, until } of ended) {

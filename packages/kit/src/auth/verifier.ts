@@ -42,10 +42,7 @@ export type Bearer = { sessionId: string | undefined; userId: string; issuedAt: 
 /** Whose tokens were revoked. Every request asks, so it answers from memory. */
 export type KnownRevocations = {
   isRevoked(bearer: Bearer): boolean;
-  /**
-   * Calls `end` once, when the bearer's session ends, or immediately if it has ended. Returns a function that stops
-   * waiting.
-   */
+  /** Calls `end` once, when the bearer's session ends, or at once if it has. Returns a function to stop waiting. */
   onRevoked(bearer: Bearer, end: () => void): () => void;
 };
 

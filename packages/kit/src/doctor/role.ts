@@ -4,10 +4,7 @@ import { type Kysely, sql } from "kysely";
 /** Tables and columns that a look reads. */
 export type Reads = { [table: string]: string[] };
 
-/**
- * What every doctor reads: the names of migrations, and what the audit chain is computed from: its hashes are of whole
- * entries.
- */
+/** What every doctor reads: the names of migrations, and whole audit entries, because the chain has their hashes. */
 const everywhere: Reads = {
   kysely_migration: ["name"],
   audit_entries: ["id", "occurred_at", "actor", "action", "subject", "request_id", "details"],

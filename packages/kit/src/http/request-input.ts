@@ -88,10 +88,7 @@ export function requireUtf8Target(path: string): MiddlewareHandler {
   };
 }
 
-/**
- * Validates the headers that a route declares. To find them, Hono's validator would copy all headers into a web
- * `Headers`.
- */
+/** Validates the headers that a route declares. Hono's validator would copy all into a web `Headers` first. */
 export function validateHeaders(schema: z.ZodObject): MiddlewareHandler {
   const names = Object.keys(schema.shape);
   return async (c, next) => {

@@ -219,8 +219,7 @@ function answerErrors(
   { service, log, audit, errors }: { service: string; log: Logger; audit: AuditTrail | undefined; errors: ErrorForm },
 ): void {
   app.onError(async (error, c) => {
-    // A stream that was ended may fail with any error. The caller reads why it was ended, or an error that says more of
-    // it.
+    // A stream that was ended may fail with any error. The caller reads why it was ended, or an error that says more.
     const { streaming } = c.var as Partial<RestEnv["Variables"]>;
     const reason: unknown = streaming?.signal.reason;
     const told = reason === undefined || error.cause === reason ? error : reason;
@@ -238,10 +237,7 @@ function answerErrors(
   });
 }
 
-/**
- * Where a path is written out, an operation with a parameter in its place answers for other paths: `duplicates` is no
- * id.
- */
+/** A path that is written out is not one of an operation with a parameter in its place: `duplicates` is no id. */
 function refuseOtherMethods({ writtenOut }: Paths): MiddlewareHandler<RestEnv> {
   return (c, next) => {
     const allowed = writtenOut.get(c.req.path);

@@ -80,19 +80,15 @@ function answerOf(codes: ErrorCode[]): ErrorAnswer {
 
 /**
  * The error answers of a route, by status, each with an example:
- * `responses: { 200: …, ...errorAnswers("not_found") }`.
- * Routes list what their handlers throw. What can go wrong before a handler runs is added by `operation`
- * (`commonErrors`).
+ * `responses: { 200: …, ...errorAnswers("not_found") }`. Routes list what their handlers throw. What can go wrong
+ * before a handler runs is added by `operation` (`commonErrors`).
  */
 export function errorAnswers<Code extends ErrorCode>(...codes: Code[]): ErrorAnswers<Code> {
   const byStatus = Map.groupBy(codes, (code) => new AppError(code, "").status);
   return Object.fromEntries([...byStatus].map(([status, all]) => [status, answerOf(all)])) as ErrorAnswers<Code>;
 }
 
-/**
- * An answer of `errorAnswers` as a component of a document, with an example for each code; undefined for every other
- * answer.
- */
+/** An answer of `errorAnswers` as a document's component, with an example per code; undefined for other answers. */
 export function errorComponentOf(answer: object, form: DescribedErrors) {
   const codes = codesOf.get(answer);
   if (!codes) return undefined;

@@ -26,8 +26,7 @@ export async function listenHttp(options: {
 }
 
 export function listen(server: Server, host: string, port: number): Promise<void> {
-  // Envoy closes idle connections after 60 s. Ours stay open for longer, or Envoy would send a request into a closing
-  // one.
+  // Envoy closes idle connections after 60 s. Ours stay open longer, or Envoy would send a request into a closing one.
   server.keepAliveTimeout = 75_000;
   server.headersTimeout = 80_000;
   // An import may take longer than the five minutes that Node allows a whole request. The gateway ends silent ones.

@@ -15,8 +15,7 @@ import { type Apply, type ConsumedEvent, reasonOf } from "./event.ts";
 
 type Applier = {
   /**
-   * Applies the events of one partition, in order, or makes them dead letters. Waits for as long as the database is
-   * away.
+   * Applies the events of one partition, in order, or makes them dead letters. Waits while the database is away.
    * @param throwIfStopped throws when this member has to leave its batch unfinished
    */
   apply(events: ConsumedEvent[], throwIfStopped: () => void): Promise<void>;
@@ -61,8 +60,7 @@ export function createApplier<Tables>(options: {
     noteDeadLetters(await inTransaction(db, (tx) => applyIn(tx, { groupId, events, apply })));
   }
 
-  // A transaction costs about as much for one event as for a hundred, so events of all partitions that are waiting
-  // share one.
+  // A transaction costs about as much for one event as for a hundred, so waiting events of all partitions share one.
   const applications = createBatcher<ConsumedEvent[], void>({
     name: "applied_events",
     maxSize: partitionsTogether,
@@ -72,10 +70,7 @@ export function createApplier<Tables>(options: {
     },
   });
 
-  /**
-   * Halves the events until it has found those that cannot be applied, so that one bad event costs its neighbours few
-   * transactions.
-   */
+  /** Halves the events until it finds those that cannot be applied, so that a bad event costs few transactions. */
   async function applyApart(events: ConsumedEvent[], throwIfStopped: () => void): Promise<void> {
     const [first] = events;
     if (first && events.length === 1) return applyAlone(first, throwIfStopped);

@@ -282,8 +282,7 @@ export function openPositions(kafka: Kafka, groupId: string, topics: string[]): 
         return groups.flatMap(({ topic, partitions }) =>
           partitions.map(({ partition, offset }) => {
             const { low, high } = ends.get(`${topic}/${partition}`) ?? { low: 0n, high: 0n };
-            // It is -1 before the first commit, and less than the first offset if Kafka has deleted what was not
-            // applied.
+            // -1 before the first commit; less than the first offset if Kafka has deleted what was not applied.
             const committed = BigInt(offset);
             return { topic, partition, next: committed > low ? committed : low, end: high };
           }),

@@ -18,10 +18,7 @@ import { type Apply, type ConsumedEvent, toEvent } from "./event.ts";
 import { watchLag } from "./lag.ts";
 
 const heartbeatMs = 2_000;
-/**
- * How many partitions' events share a transaction, and how many events of each: a fetch brings as many, and no
- * remainder.
- */
+/** How many partitions' events share a transaction, and how many events of each: a fetch brings exactly these. */
 const partitionsTogether = 8;
 const batchSize = 1_500;
 
@@ -135,8 +132,5 @@ function takeEvents({ topic, partition, messages }: EachBatchPayload["batch"]): 
   });
 }
 
-/**
- * Thrown when this member has to leave its batch unfinished. The member that gets the partition next does the batch
- * again.
- */
+/** Thrown when this member must leave its batch unfinished. The next member of the partition does the batch again. */
 class Stopped extends Error {}

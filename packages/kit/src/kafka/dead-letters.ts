@@ -45,8 +45,7 @@ export type DeadLetters = {
   /** @throws AppError not_found */
   get(id: string): Promise<DeadLetter & { payload: Buffer }>;
   /**
-   * Applies the waiting letters of this letter's key, first to last, and returns how many. Stops at the first that
-   * fails again.
+   * Applies the waiting letters of this letter's key, in order, and returns how many. Stops where one fails again.
    * @throws AppError failed_precondition with the reason if one fails, not_found
    */
   replay(id: string): Promise<number>;

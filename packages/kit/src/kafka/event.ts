@@ -67,10 +67,7 @@ export function toEvent(topic: string, partition: number, message: KafkaMessage)
   return event;
 }
 
-/**
- * A message without a usable id is known by its place, so that it becomes a dead letter once, however often it is
- * delivered.
- */
+/** A message without a usable id is known by its place, so that it becomes one dead letter, however often it comes. */
 function placeAsId(topic: string, partition: number, offset: string): string {
   const hash = createHash("sha256").update(`${topic}/${partition}/${offset}`).digest("hex");
   return `${hash.slice(0, 8)}-${hash.slice(8, 12)}-8${hash.slice(13, 16)}-8${hash.slice(17, 20)}-${hash.slice(20, 32)}`;

@@ -94,10 +94,7 @@ export function watchLag(options: { kafka: Kafka; groupId: string; topics: strin
 export type EndHistory = {
   /** Notes where the partition ends at this time. */
   note(end: bigint, at: number): void;
-  /**
-   * When an end beyond this offset was first seen; undefined if none was. Call it with growing offsets: it forgets
-   * earlier ends.
-   */
+  /** When an end beyond this offset was first seen, if one was. Offsets must grow: it forgets earlier ends. */
   firstSeenBeyond(offset: bigint): number | undefined;
 };
 

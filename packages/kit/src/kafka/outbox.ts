@@ -161,8 +161,7 @@ export function startRelay<Tables>(options: {
 
   /** Publishes one batch. Its rows are deleted when the transaction commits, after Kafka's acknowledgement. */
   async function publishBatch(client: Client): Promise<Step> {
-    // Not waiting for the disk: rows that come back after a crash of Postgres are sent twice, which consumers must
-    // handle anyway.
+    // Do not wait for the disk: rows that a crash of Postgres brings back are sent twice, which consumers handle.
     await client.query("begin; set local synchronous_commit to off");
     const { rows } = await client.query<OutboxRow>({
       name: "outbox_take",

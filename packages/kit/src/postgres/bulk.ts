@@ -87,10 +87,7 @@ export type Rows<Row> = {
 };
 
 type BulkInput<Row> = {
-  /**
-   * What a statement selects from: `unnest($1::uuid[], …) as input("id", …)`. `first` is the number of its first
-   * parameter.
-   */
+  /** What a statement selects from: `unnest($1::uuid[], …) as input("id", …)`. `first` numbers its first parameter. */
   source(alias: string, first?: number): string;
   /** The number of parameters: one for each column. */
   readonly count: number;

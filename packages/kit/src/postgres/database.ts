@@ -1,7 +1,4 @@
-/**
- * Postgres: one pool per process, with kysely for queries that are built from parts and named statements for the hot
- * path.
- */
+/** Postgres: one pool per process, with kysely for queries built from parts and named statements for the hot path. */
 import { readFileSync } from "node:fs";
 import { Kysely, PostgresDialect } from "kysely";
 import { Client, type ClientConfig, Pool, type PoolConfig, types } from "pg";
@@ -10,8 +7,7 @@ import type { Logger } from "../log.ts";
 import { Gauge, metrics } from "../metrics.ts";
 import { inStatement, recordStatement } from "./statement-spans.ts";
 
-// int8 is read as bigint, because a number would round it, and date as "YYYY-MM-DD", because a Date depends on a time
-// zone.
+// int8 is read as bigint, which does not round, and date as "YYYY-MM-DD", because a Date depends on a time zone.
 types.setTypeParser(types.builtins.INT8, BigInt);
 types.setTypeParser(types.builtins.DATE, (value) => value);
 
@@ -142,8 +138,7 @@ export function openDatabase<Tables>(options: {
   pools.set(applicationName, pool);
   const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }), log: recordStatement });
   lifecycle?.onClose("database", () => kysely.destroy());
-  // A connection that is released without an error has just had an answer. Under load, the probe need not wait for a
-  // connection.
+  // A connection that is released without an error has just had an answer. Under load, the probe need not wait for one.
   let answeredAt = Number.NEGATIVE_INFINITY;
   pool.on("release", (error) => {
     if (!error) answeredAt = performance.now();

@@ -103,10 +103,7 @@ export function runAsLeader(options: {
   };
 }
 
-/**
- * Tries instead of waiting for the lock: a waiting statement would hold a snapshot, which keeps vacuum from removing
- * rows.
- */
+/** Tries for the lock without waiting: a waiting statement holds a snapshot, which keeps vacuum from removing rows. */
 async function takeLock(client: Client, name: string, signal: AbortSignal): Promise<void> {
   for (;;) {
     const { rows } = await client.query("select pg_try_advisory_lock(hashtextextended($1, 0)) as locked", [name]);

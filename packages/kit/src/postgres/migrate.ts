@@ -15,9 +15,8 @@ import { connectionConfig, type DatabaseSettings } from "./database.ts";
 type AfterMigrations<Tables> = (db: Kysely<Tables>, log: Logger) => Promise<void>;
 
 /**
- * Brings a database to the newest schema: applies every file of a folder, in the order of their names. Each file
- * exports `up` and no `down`, because schemas only go forward. A lock makes two Jobs at the same time safe. Runs as the
- * owner role.
+ * Brings a database to the newest schema: applies every file of a folder, in order of names. Each file exports `up` and
+ * no `down`, because schemas only go forward. A lock makes two Jobs at once safe. Runs as the owner role.
  * @throws the error of the migration that failed; its transaction is rolled back
  */
 async function migrate<Tables>(

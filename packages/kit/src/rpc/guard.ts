@@ -46,10 +46,7 @@ const openServices = new Set(["grpc.health.v1.Health", "grpc.reflection.v1.Serve
  */
 type SecondScopes = ReadonlyMap<string, Scope>;
 
-/**
- * The gate runs before a message is read, so that errors tell a stranger nothing about its content; the interceptor
- * after.
- */
+/** The gate runs before a message is read, so errors tell strangers nothing of its content; the interceptor after. */
 export type Guard = { gate: (context: HandlerContext) => Promise<void>; interceptor: Interceptor };
 
 export function createGuard(options: { log: Logger; verifier: Verifier; audit: AuditTrail; secondScopes?: SecondScopes }): Guard {
@@ -68,8 +65,7 @@ export function createGuard(options: { log: Logger; verifier: Verifier; audit: A
     values.set(traceKey, trace);
     const report = startReport(context, requestId, trace, log);
     values.set(reportKey, report);
-    // If something outside the handler fails (an unreadable message, a deadline), the signal aborts with the error that
-    // is sent.
+    // If something other than the handler fails (a deadline), the signal aborts with the error that is sent.
     context.signal.addEventListener("abort", () => {
       const { reason } = context.signal;
       if (!(reason instanceof ConnectError)) return;
@@ -189,10 +185,7 @@ function validate(schema: DescMessage, message: Message): void {
   if (errors.length > 0) throw invalidFields(errors);
 }
 
-/**
- * The rules for text that people read hold for each text of a message, so that no field can be forgotten in a proto
- * file.
- */
+/** The rules for text that people read hold for each text of a message, so that no proto file can forget a field. */
 function faultsOfTexts(schema: DescMessage, message: Message, prefix: string): FieldError[] {
   return schema.fields.flatMap((field) => {
     const fields = message as unknown as Record<string, unknown>;

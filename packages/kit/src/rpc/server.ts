@@ -113,10 +113,7 @@ function createHttp2Server(handler: Handler, unaryGrpc: UnaryGrpc, log: Logger) 
   return { server, sessions };
 }
 
-/**
- * The server that listens, so that closing it waits for its requests. It hands connections of HTTP/2 to the other
- * server.
- */
+/** The server that listens, so that closing it waits for its requests. It hands HTTP/2 connections to the other one. */
 function createHttp1Server(handler: Handler, http2Server: http2.Http2Server): http.Server {
   const server = http.createServer(handler);
   const [serveHttp1] = server.listeners("connection") as [(socket: Socket) => void];

@@ -1,8 +1,7 @@
 /**
  * Unary gRPC calls, straight from an HTTP/2 stream to the method and back (docs/decisions/0008-unary-grpc.md). Connect
  * leads every call through a dozen async generators that are made for streams, which costs more than the rest of a read
- * together. Connect still answers what is rare (streams, compression, JSON, other protocols), and its pieces are used
- * here.
+ * together. Connect still answers what is rare (streams, compression, JSON, other protocols), and this uses its pieces.
  */
 import http2 from "node:http2";
 import { create, type DescMessage, type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";

@@ -140,8 +140,7 @@ function createHolding() {
 
 /**
  * Does work that no request started, such as that of a worker: a share of it is traced.
- * @param isWorth whether the work did something. If it did not, none of its spans is sent; one that fails is always
- * sent
+ * @param isWorth whether the work did something. If not, none of its spans is sent; one that fails is always sent
  */
 export async function inTrace<Result>(
   name: string,

@@ -60,10 +60,7 @@ type ContainerOptions = Output & {
   ports?: Record<number, number>;
   /** The container shares the network of this machine. Then there are no `ports` to map. */
   hostNetwork?: boolean;
-  /**
-   * A named volume, and where it is mounted. The container gets the same name. Without it the data is removed with the
-   * container.
-   */
+  /** A named volume, and where it is mounted. The container gets its name. Without it, data goes with the container. */
   volume?: { name: string; path: string } | undefined;
   files?: { source: string; target: string }[];
   sharedMemoryBytes?: number;

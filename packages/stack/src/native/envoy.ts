@@ -37,10 +37,7 @@ const RESOURCE = { OTEL_RESOURCE_ATTRIBUTES: "service.namespace=patient-manageme
  */
 const ARGS = ["--disable-hot-restart", "--log-level", "warn", "--concurrency", "1", "--file-flush-interval-msec", "1000"];
 
-/**
- * Starts Envoy and returns when it is ready. Throws with the output of `envoy --mode validate` if the configuration is
- * invalid.
- */
+/** Starts Envoy and returns when it is ready. Throws what `envoy --mode validate` says of a wrong configuration. */
 export async function startEnvoy(options: EnvoyOptions): Promise<Envoy> {
   const progress = options.progress ?? (() => undefined);
   const program = (await chooseRuntime()) === "native" ? await installEnvoy(progress) : undefined;
@@ -48,8 +45,7 @@ export async function startEnvoy(options: EnvoyOptions): Promise<Envoy> {
   const removeFolder = () => rmSync(folder, { recursive: true, force: true });
   try {
     const config = join(folder, "envoy.yaml");
-    // Except on Linux a container is not in this machine's network: it calls the machine by a name and listens on all
-    // addresses.
+    // Except on Linux a container is not in this machine's network: it calls this one by a name and listens everywhere.
     const isElsewhere = program === undefined && process.platform !== "linux";
     const variables = isElsewhere ? seenFromContainer(options.variables) : options.variables;
     writeFileSync(config, fillIn(readFileSync(options.template, "utf8"), variables, basename(options.template)));

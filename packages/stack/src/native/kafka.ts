@@ -146,10 +146,7 @@ async function withAdmin<T>(brokers: string[], work: (admin: Admin) => Promise<T
   }
 }
 
-/**
- * Writes the cluster id into a new data folder. Renames the folder when it is complete, so that a broken start leaves
- * nothing.
- */
+/** Writes the cluster id into a new data folder. Renames it when complete, so that a broken start leaves nothing. */
 async function formatData(jars: string, properties: string, home: string, progress: Progress): Promise<void> {
   if (existsSync(join(home, "data"))) return;
   progress("kafka: making a new data folder");

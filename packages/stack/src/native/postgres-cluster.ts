@@ -35,9 +35,8 @@ export function binariesDir(): string {
 type Account = { ids: { uid?: number; gid?: number }; prefix: string[] };
 
 /**
- * Postgres refuses to run as root. If we are root, it runs as `postgres` or `nobody`, provided that this user may enter
- * the clone and the data folder. If not (a clone in root's home), it runs in a user namespace: with root's rights, but
- * another uid.
+ * Postgres refuses to run as root. If we are root, it runs as `postgres` or `nobody` where they may enter the clone
+ * and the data folder. If not (a clone in root's home), it runs in a user namespace, as root with another uid.
  */
 export async function accountFor(home: string): Promise<Account> {
   if (process.getuid?.() !== 0) return { ids: {}, prefix: [] };

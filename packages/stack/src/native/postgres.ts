@@ -56,10 +56,7 @@ const QUIET = ["log_error_verbosity=terse", "log_parameter_max_length=0", "log_p
  */
 const NOT_DURABLE = ["fsync=off", "full_page_writes=off"];
 
-/**
- * Sorting and upper case by Unicode, whatever locales the machine has. A server that runs elsewhere may have another
- * default.
- */
+/** Sorting and upper case by Unicode, whatever locales the machine has. A server elsewhere may have another default. */
 const LOCALE = "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'";
 /** Extensions that a service's migrations need. Only a superuser may create them. */
 const EXTENSIONS: Record<string, string[]> = { patient: ["pg_trgm", "citext"], auth: ["pg_trgm", "citext"] };

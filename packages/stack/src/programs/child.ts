@@ -225,8 +225,5 @@ function createGuard() {
   };
 }
 
-/**
- * The guard of this process. Callers also register processes that are no children of this one, such as frozen Postgres
- * backends.
- */
+/** The guard of this process. Callers also register processes of others, such as frozen Postgres backends. */
 export const guard = createGuard();

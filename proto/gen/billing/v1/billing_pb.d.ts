@@ -899,8 +899,8 @@ export declare const GetPayerBalanceRequestSchema: GenMessage<GetPayerBalanceReq
  */
 export declare type PayerTotal = Message<"billing.v1.PayerTotal"> & {
   /**
-   * The open amount of all charges on the accounts that they pay for today, invoiced or not, and whoever is named on the
-   * invoices.
+   * The open amount of all charges on the accounts that they pay for
+   * today, invoiced or not, and whoever is named on the invoices.
    *
    * @generated from field: common.v1.Money outstanding = 1;
    */
@@ -1756,8 +1756,8 @@ export declare type RefundPaymentRequest = Message<"billing.v1.RefundPaymentRequ
   paymentId: string;
 
   /**
-   * More than zero and at most 10^12 minor units. If it is not set, everything that is left of the payment, without a
-   * limit.
+   * More than zero and at most 10^12 minor units. If it is not
+   * set, everything that is left of the payment, without a limit.
    *
    * @generated from field: common.v1.Money amount = 2;
    */
@@ -3845,15 +3845,15 @@ export enum InvoiceStatus {
 export declare const InvoiceStatusSchema: GenEnum<InvoiceStatus>;
 
 /**
- * Billing accounts of patients, with a double-entry ledger. Every call has the header `Authorization: Bearer <access
- * token>`.
+ * Billing accounts of patients, with a double-entry ledger. Every
+ * call has the header `Authorization: Bearer <access token>`.
  *
  * Every mutation has a `request_id`. The same request with the same id gets the same answer again and changes nothing;
  * another request with a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
  *
- * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`. An invalid request also has
- * a google.rpc.BadRequest that names every wrong field. Times are UTC; dates are days in the clinic's time zone,
- * `YYYY-MM-DD`.
+ * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`.
+ * An invalid request also has a google.rpc.BadRequest that names every wrong field. Times
+ * are UTC; dates are days in the clinic's time zone, `YYYY-MM-DD`.
  *
  * @generated from service billing.v1.BillingService
  */
@@ -3882,9 +3882,9 @@ export declare const BillingService: GenService<{
     output: typeof BatchCreateBillingAccountsResponseSchema;
   },
   /**
-   * Gets an account by its id or by its patient, with the accounts that are linked to it. The patient of a merged record
-   * has the account of its survivor. Scope `billing:read`, or `patient:read` for patients whom the caller
-   * may see.
+   * Gets an account by its id or by its patient, with the accounts that are
+   * linked to it. The patient of a merged record has the account of its survivor.
+   * Scope `billing:read`, or `patient:read` for patients whom the caller may see.
    *
    * @generated from rpc billing.v1.BillingService.GetBillingAccount
    */
@@ -3915,12 +3915,10 @@ export declare const BillingService: GenService<{
     output: typeof UpdateBillingAccountResponseSchema;
   },
   /**
-   * Streams an account: its present state at once, then its state after every change, with the transactions since the
-   * last
-   * message. To continue after a break, call again with the last `position`: no transaction is missed or repeated. The
-   * stream
-   * ends with UNAVAILABLE when the service shuts down and with UNAUTHENTICATED when the token ends. Scope
-   * `billing:read`.
+   * Streams an account: its present state at once, then its state after every change, with the
+   * transactions since the last message. To continue after a break, call again with the last
+   * `position`: no transaction is missed or repeated. The stream ends with UNAVAILABLE when
+   * the service shuts down and with UNAUTHENTICATED when the token ends. Scope `billing:read`.
    *
    * @generated from rpc billing.v1.BillingService.WatchAccount
    */
@@ -3930,8 +3928,8 @@ export declare const BillingService: GenService<{
     output: typeof WatchAccountResponseSchema;
   },
   /**
-   * Creates a payer: somebody who pays for patients. UpdateBillingAccount makes them the payer of an account. Scope
-   * `billing:write`.
+   * Creates a payer: somebody who pays for patients. UpdateBillingAccount
+   * makes them the payer of an account. Scope `billing:write`.
    *
    * @generated from rpc billing.v1.BillingService.CreatePayer
    */
@@ -3971,8 +3969,8 @@ export declare const BillingService: GenService<{
     output: typeof UpdatePayerResponseSchema;
   },
   /**
-   * Gets what is owed on the accounts of a payer: each account with its balance, and sums per currency. Scope
-   * `billing:read`.
+   * Gets what is owed on the accounts of a payer: each account
+   * with its balance, and sums per currency. Scope `billing:read`.
    *
    * @generated from rpc billing.v1.BillingService.GetPayerBalance
    */

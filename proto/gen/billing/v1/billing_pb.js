@@ -687,15 +687,15 @@ export const InvoiceStatus = /*@__PURE__*/
   tsEnum(InvoiceStatusSchema);
 
 /**
- * Billing accounts of patients, with a double-entry ledger. Every call has the header `Authorization: Bearer <access
- * token>`.
+ * Billing accounts of patients, with a double-entry ledger. Every
+ * call has the header `Authorization: Bearer <access token>`.
  *
  * Every mutation has a `request_id`. The same request with the same id gets the same answer again and changes nothing;
  * another request with a used id fails with ALREADY_EXISTS and the reason REQUEST_ID_REUSED.
  *
- * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`. An invalid request also has
- * a google.rpc.BadRequest that names every wrong field. Times are UTC; dates are days in the clinic's time zone,
- * `YYYY-MM-DD`.
+ * Every error has a google.rpc.ErrorInfo with a reason and the domain `patient-management`.
+ * An invalid request also has a google.rpc.BadRequest that names every wrong field. Times
+ * are UTC; dates are days in the clinic's time zone, `YYYY-MM-DD`.
  *
  * @generated from service billing.v1.BillingService
  */

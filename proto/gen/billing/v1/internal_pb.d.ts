@@ -351,9 +351,9 @@ export declare const BillingInternalService: GenService<{
     output: typeof GetErasureHoldsResponseSchema;
   },
   /**
-   * Lets only administrators read the names and free texts of a patient's account, because the erasure of the patient has
-   * begun. Others see it as it will be when it is erased. May be repeated. For patient-service only. Scope
-   * `internal:erasure`.
+   * Lets only administrators read the names and free texts of a patient's account,
+   * because the erasure of the patient has begun. Others see it as it will be when it
+   * is erased. May be repeated. For patient-service only. Scope `internal:erasure`.
    *
    * @generated from rpc billing.v1.BillingInternalService.RestrictParty
    */
@@ -363,9 +363,9 @@ export declare const BillingInternalService: GenService<{
     output: typeof RestrictPartyResponseSchema;
   },
   /**
-   * Erases the names and free texts of a patient's account; its amounts stay, and it is closed for ever. If something is
-   * held, nothing is erased, and the answer says what. May be repeated. For patient-service only. Scope
-   * `internal:erasure`.
+   * Erases the names and free texts of a patient's account; its amounts stay, and
+   * it is closed for ever. If something is held, nothing is erased, and the answer
+   * says what. May be repeated. For patient-service only. Scope `internal:erasure`.
    *
    * @generated from rpc billing.v1.BillingInternalService.EraseParty
    */

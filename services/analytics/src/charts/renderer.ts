@@ -39,8 +39,7 @@ export type Charts = {
   draw(chart: Chart): Promise<string>;
 };
 
-// 20 MiB stay in use, and drawing leaves as much again between two garbage collections. With 64 MiB, collections were
-// too frequent.
+// 20 MiB stay in use, and drawing leaves as much again between garbage collections: 64 MiB made these too frequent.
 const resourceLimits = { maxOldGenerationSizeMb: 96 };
 
 export function createCharts(lifecycle: Pick<Lifecycle, "onClose">): Charts {

@@ -1,7 +1,6 @@
 /**
  * Draws a chart as SVG, by ECharts. The same data gives the same bytes. The SVG has neither scripts nor style
- * attributes, so it fits into a page with a strict Content-Security-Policy. `renderer.ts` runs this file in a thread of
- * its own.
+ * attributes, so it fits into a page with a strict Content-Security-Policy. `renderer.ts` runs this file in a thread.
  */
 import { BarChart, LineChart } from "echarts/charts";
 import { GridComponent, LegendComponent } from "echarts/components";
@@ -75,10 +74,7 @@ function seriesOf({ categories, series, horizontal = false }: Chart) {
   });
 }
 
-/**
- * Removes what differs from run to run, what scripts would use, and style attributes. Adds the title and the
- * description.
- */
+/** Removes what differs from run to run, what scripts would use, and style attributes. Adds title and description. */
 function tidy(svg: string, title: string, description: string): string {
   const ids = new Map<string, string>();
   const slug = title

@@ -14,10 +14,7 @@ const maxIntervals = 62;
 
 const intervals = ["day", "week", "month"] as const;
 
-/**
- * The query with a usable value in place of each wrong one, and the names of the wrong ones: the page says which it did
- * not use.
- */
+/** The query with a usable value in place of each wrong one, and the names of these, which the page shows. */
 export function usableQuery(asked: Asked, viewer: { detail: boolean; clinicTimeZone: string; now: Instant }): PageQuery {
   const { detail, clinicTimeZone, now } = viewer;
   const day = (text: string | undefined) => (text && isPeriod({ from: text }) ? text : undefined);

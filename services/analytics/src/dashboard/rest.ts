@@ -155,8 +155,7 @@ export function registerDashboard(
   operation(dashboard, async (c) => {
     let viewer: Viewer | undefined;
     try {
-      // Browsers say what a request is for: `document` if the person has opened the page, `empty` if a script fetches
-      // it.
+      // Browsers say what a request is for: `document` if a person opens the page, `empty` if a script fetches it.
       const isAct = c.req.header("sec-fetch-dest") !== "empty";
       viewer = await sessions.viewer(getCookie(c, cookieName), clientRequestOf(c), { isAct });
       if (!viewer) return c.body(signInPage({ release, next: searchOf(c), email: "" }), 200, pageHeaders);

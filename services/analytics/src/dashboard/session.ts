@@ -147,8 +147,7 @@ export function createDashboardSessions(options: {
       if (!held) return undefined;
       const isFresh = held.expiresAt - now() > refreshBeforeMs;
       const isToReport = isAct && now() - held.actedAt > reportActAfterMs;
-      // Undefined if the token was revoked, or its signing key was removed: auth decides whether the session gets
-      // another.
+      // Undefined if the token was revoked or its signing key removed: auth decides whether the session gets another.
       const caller = isFresh ? await callerOf(held.token).catch(unlessUnauthenticated) : undefined;
       if (caller && !isToReport) return { caller };
       const fresh = await renew(held, request, isAct).catch((error: unknown) => {

@@ -101,10 +101,7 @@ function addAgingFacts({ at: chargedAt, currency, changes }: OpenCharge, facts: 
   }
 }
 
-/**
- * The currency that an account without transactions was changed to last; undefined if it never was. Events are in
- * order.
- */
+/** The currency that an account without transactions was last changed to; undefined if never. Events are in order. */
 function currencyOf(events: LoggedBillingEvent[]): string | undefined {
   const last = events.findLast(({ change }) => change.case === "accountCurrencyChanged")?.change;
   return last?.case === "accountCurrencyChanged" ? last.value.currencyCode : undefined;

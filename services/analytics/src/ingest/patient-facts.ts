@@ -35,10 +35,7 @@ export function addPatientFacts(patientId: string, events: Iterable<LoggedEvent>
 /** What new events make of each patient: all events of the patient before and after them. */
 type Change = { patientId: string; before: LoggedEvent[]; after: LoggedEvent[] };
 
-/**
- * The patients that new events touch. `known` are the events from before of all these patients; it may have the new
- * ones too.
- */
+/** The patients that new events touch. `known` are all earlier events of these; it may have the new ones too. */
 export function* changesOf(fresh: LoggedEvent[], known: LoggedEvent[]): Generator<Change> {
   const freshIds = new Set(fresh.map((event) => event.id));
   const older = groupByPatient(known.filter((event) => !freshIds.has(event.id)));

@@ -51,8 +51,7 @@ function profileFrom(versions: LoggedPatientEvent[]): Profile | undefined {
     if (change.case !== "registered" && change.value.registeredDate !== "") registeredDate = change.value.registeredDate;
     if (change.value.demographics) demographics = change.value.demographics;
   }
-  // Also of events that are not stripped yet, so that an erasure moves the patient to "unknown", and nothing moves
-  // after it.
+  // Also of events not stripped yet, so that an erasure moves the patient to "unknown", and nothing moves later.
   if (versions.some(({ change }) => change.case === "erased")) demographics = undefined;
   const registeredAt = registration.value.registeredAt ? timestampMs(registration.value.registeredAt) : (versions[0]?.at ?? 0);
   const place = (name: string | undefined) => (name ?? "").normalize("NFC").replace(/\s+/g, " ").trim();

@@ -92,10 +92,7 @@ export function settledSeq(db: AnalyticsDatabase, groupId: string): Promise<bigi
   });
 }
 
-/**
- * Patients with events in one stream and none in the other, newest first: their ids begin with the time of
- * registration.
- */
+/** Patients with events in one stream and none in the other, newest first: ids begin with the time of registration. */
 export async function unmatchedPatients(db: AnalyticsDatabase, present: Stream, missing: Stream, limit: number): Promise<string[]> {
   const rows = await db.query<{ subject: string }>(
     {

@@ -39,7 +39,6 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )`.execute(db);
   await sql`grant select, insert, update, delete on publication_accounts to analytics`.execute(db);
 
-  // A publication reads the events of its week, and those that came late. The index takes seconds for millions of
-  // events.
+  // A publication reads the events of its week, and late ones. The index takes seconds for millions of events.
   await sql`create index events_by_time on events (occurred_at, seq)`.execute(db);
 }

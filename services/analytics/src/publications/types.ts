@@ -1,10 +1,7 @@
 /** The figures of publications. A week is named by its Monday. */
 import type { LocalDate } from "@pm/kit/calendar";
 
-/**
- * A number of one measure and value: what was counted after the week `since`, up to which it was shown; null is the
- * beginning.
- */
+/** A number of one measure and value: what was counted after the week `since`, the last one shown; null: the start. */
 export type Figure = { measure: string; value: string; amount: bigint; since: LocalDate | null; shown: boolean };
 
 /** An amount that an account adds, in minor units of a currency. An account is known by its patient. */

@@ -1,7 +1,6 @@
 /**
- * Reports for callers without analytics:detail: published figures, and sums of them. They ask for nothing else, so no
- * report tells more than the publications do. A sum counts a figure in the week that shows it, and may be of weeks
- * before.
+ * Reports for callers without analytics:detail: published figures, and sums of them. They ask nothing else, so no
+ * report tells more than the publications. A sum counts a figure in the week that shows it, and may be of weeks before.
  */
 import { addDays, type LocalDate } from "@pm/kit/calendar";
 import { agingBuckets, countOf, type Dimension, eachMoneyFlow, failureReasons, measures, patientFlows } from "../measures.ts";

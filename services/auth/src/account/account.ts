@@ -43,10 +43,7 @@ export function createAccounts(options: {
 }): Accounts {
   const { db, unitOfWork, passwords, credentials, sessions, throttle, messages, afterResponse } = options;
 
-  /**
-   * Changes the address, with the token of a link if a mail confirmed it. Links that went to the old address become
-   * invalid.
-   */
+  /** Changes the address, with the token of a link if a mail confirmed it. Links to the old address become invalid. */
   async function setEmail(me: Me, email: string, context: ClientContext, token?: string): Promise<void> {
     const oldEmail = await unitOfWork.run(context, async (change) => {
       if (token !== undefined) await useLink(change.tx, token, "email_change");

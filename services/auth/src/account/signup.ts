@@ -23,10 +23,7 @@ type SignupPolicy = "off" | "mail" | "open";
 export type Signup = {
   /** Answers the same whether the address has an account or not. @throws AppError permission_denied if signup is off */
   signup(account: { email: string; password: string; name: string }, context: ClientContext): Promise<void>;
-  /**
-   * Sets the password of an invited account. For a signup, it creates the account if the password is the one of the
-   * signup.
-   */
+  /** Sets the password of an invited account. For a signup, it creates the account if the password is the signup's. */
   acceptInvite(token: string, password: string, context: ClientContext): Promise<void>;
 };
 

@@ -22,8 +22,7 @@ async function createFirstAdmin({ db, unitOfWork, passwords }: Parts, email: str
 
 /**
  * Creates the first administrator as soon as the database answers. The service is ready afterwards. Without a given
- * password, it prints a random one to standard error, once. It does not log the password, because logs may be kept and
- * shipped.
+ * password, it prints a random one to standard error, once. It does not log it, because logs may be kept and shipped.
  */
 export function startFirstAdmin(options: Parts & { email: string; password: string | undefined; log: Logger; lifecycle: Lifecycle }): void {
   const { email, log, lifecycle } = options;

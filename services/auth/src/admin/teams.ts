@@ -14,10 +14,7 @@ export type Teams = {
   get(id: string): Promise<TeamRow>;
   create(name: string, context: ClientContext): Promise<TeamRow>;
   rename(id: string, name: string, context: ClientContext): Promise<TeamRow>;
-  /**
-   * Deletes the team and ends its members' sessions and its API clients' tokens: they no longer see what only the team
-   * sees.
-   */
+  /** Deletes the team and ends its members' sessions and its API clients' tokens: they lose what only the team sees. */
   remove(id: string, context: ClientContext): Promise<void>;
   /** Tokens name the new team from the next refresh on. */
   addMember(id: string, userId: string, context: ClientContext): Promise<void>;

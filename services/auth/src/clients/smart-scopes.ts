@@ -1,15 +1,9 @@
-/**
- * The scopes that FHIR clients ask for (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html), in our
- * own.
- */
+/** FHIR clients' scopes (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html), in terms of ours. */
 
 const patients = ["patient:read", "patient:all"];
 const money = ["billing:read", "patient:all"];
 
-/**
- * What reading each type needs, and no more. `patient:all` says which patients, so it comes with what tells of
- * patients.
- */
+/** What reading each type needs, and no more. `patient:all` says which patients; it comes with what tells of them. */
 const reading = new Map([
   ...["Patient", "RelatedPerson", "Provenance"].map((type) => [type, patients] as const),
   ...["Account", "ChargeItem", "Invoice", "PaymentReconciliation"].map((type) => [type, money] as const),

@@ -28,10 +28,7 @@ export type ClientChange = Partial<Values & { disabled_at: Date | null }>;
 
 const jsonOf = (jwks: JSONWebKeySet | null) => jwks && JSON.stringify(jwks);
 
-/**
- * Returns the id. @throws AppError already_exists for the name of another client, invalid_argument for a team that does
- * not exist
- */
+/** Returns the id. @throws AppError already_exists for another client's name, invalid_argument for an unknown team */
 export async function insertClient({ kysely }: AuthTransaction, { jwks, ...client }: Values): Promise<string> {
   const query = kysely.insertInto("api_clients").values({ ...client, jwks: jsonOf(jwks) });
   return (await query.returning("id").executeTakeFirstOrThrow().catch(wrongValue)).id;

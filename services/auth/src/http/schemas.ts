@@ -24,8 +24,7 @@ export const Email = z
   .pipe(z.email().max(254))
   .openapi({
     ...{ type: "string", description: "An e-mail address.", maxLength: 254, example: "ada.lovelace@example.com" },
-    // What zod takes, without look-aheads, which not all regular expressions know. The format `email` would promise
-    // less.
+    // What zod takes, without look-aheads, which not every engine has. The format `email` would promise less.
     pattern: "^([A-Za-z0-9_'+-]+\\.)*[A-Za-z0-9_'+-]*[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9-]*\\.)+[A-Za-z]{2,}$",
   });
 /** A password that is checked. The rules for choosing one may have changed since it was set. */

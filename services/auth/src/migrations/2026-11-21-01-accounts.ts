@@ -57,8 +57,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index sessions_by_expiry on sessions (expires_at)`.execute(db);
 
   // Only the hash of a refresh token is stored. A used token stays, so that a second use reveals a theft.
-  // `sealed_answer` is the response that it was exchanged for, encrypted with a key that is derived from the token
-  // itself.
+  // `sealed_answer` is the response that it was exchanged for, encrypted with a key derived from the token.
   await sql`
     create table refresh_tokens (
       hash bytea primary key,

@@ -37,8 +37,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index links_by_user on links (user_id)`.execute(db);
   await sql`create index links_by_expiry on links (expires_at)`.execute(db);
 
-  // Failed attempts as leaky buckets. The table is unlogged: counting does not wait for the disk, and starts anew after
-  // a crash.
+  // Failed attempts as leaky buckets. Unlogged: counting does not wait for the disk, and starts anew after a crash.
   await sql`
     create unlogged table throttles (
       key bytea primary key,

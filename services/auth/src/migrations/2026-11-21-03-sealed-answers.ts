@@ -1,7 +1,4 @@
-/**
- * An index for the encrypted responses whose grace time is over, so that cleaning up finds them. There are few at any
- * time.
- */
+/** An index of encrypted responses whose grace time is over, so that cleaning up finds them. There are always few. */
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {

@@ -10,8 +10,7 @@ import { type Counted, forgiveClauses, forgiveValues } from "./throttle-store.ts
 
 // Each account is locked against changes until its session is stored. A change of the account at the same moment
 // (disabled, new password, new roles) either comes first, and no session is stored, or comes second and finds the
-// session to revoke. Accounts are locked one by one, in the order of the input: a join might be planned as a scan of
-// all of them.
+// session to revoke. Accounts are locked one by one, in the order of the input: a join might be a scan of all.
 const storeSessionsStatement = {
   name: "store_sessions",
   text: `
@@ -45,10 +44,7 @@ export type NewSession = {
   userId: string;
   /** The hash that the password was checked against. If the password has changed since then, no session is stored. */
   passwordHash: string;
-  /**
-   * The version of the account that the access token was made from. If the account has changed since then, no session
-   * is stored.
-   */
+  /** The version of the account that the access token was made from. If it has changed since, no session is stored. */
   version: string;
   address: string;
   userAgent: string;
@@ -61,10 +57,7 @@ export type NewSession = {
   attempt: Counted | undefined;
 };
 
-/**
- * Stores sessions, each with its first refresh token, event and audit entry. The answer is false for an account that
- * has changed.
- */
+/** Stores sessions, each with its first refresh token, event and audit entry. False for an account that has changed. */
 export async function storeSessions(db: AuthDatabase, sessions: NewSession[]): Promise<boolean[]> {
   const input = sessions.map((session) => ({
     event_id: session.event.eventId,
@@ -99,10 +92,7 @@ const failureStatement = {
     ${insertIntoAudit} values ('anonymous', $7, $8, $9, $10)`,
 };
 
-/**
- * Records a failed attempt to sign in. It is one statement, which takes the same time whether the account exists or
- * not.
- */
+/** Records a failed sign-in. It is one statement, which takes the same time whether the account exists or not. */
 export async function recordFailure(
   db: AuthDatabase,
   failure: { event: OutboxEvent; action: string; subject: string; requestId: string; details: Record<string, unknown> },
@@ -125,10 +115,7 @@ export type PresentedToken = Pick<Account, "id" | "roles" | "disabled" | "teams"
   sealed_answer: Buffer | null;
 };
 
-/**
- * @param limits a session ends after `idleSeconds` without use; the response to a token is replayed for
- * `graceSeconds`
- */
+/** @param limits a session ends after `idleSeconds` without use; a token's response is replayed for `graceSeconds` */
 export async function findRefreshToken(
   db: AuthDatabase,
   hash: Buffer,

@@ -26,10 +26,7 @@ export type CountedRow = {
 
 const leaked = (row: string, at: string) =>
   `greatest(0, ${row}.level - greatest(0, extract(epoch from ${at} - ${row}.updated_at)::float8) / ${row}.leak_seconds)`;
-/**
- * How many of the attempts that arrived together would be let in one by one. The last of them is the one that overfills
- * the bucket.
- */
+/** How many of the attempts that arrived together would be let in one by one. The last of them overfills the bucket. */
 const fitting = (count: string, level: string, row: string) =>
   `case when ${row}.max_delay_seconds > 0 then least(${count}, greatest(1, floor(${row}.capacity - ${level}) + 1)) else ${count} end`;
 const blockedUntil = (level: string, row: string, otherwise: string) =>
@@ -124,10 +121,7 @@ export async function forgive(db: AuthDatabase, values: ForgiveValues): Promise<
   await db.query(forgiveStatement, values);
 }
 
-/**
- * The buckets of several attempts, each once, with how many attempts have it, in the order in which all statements take
- * their rows.
- */
+/** The buckets of several attempts, with their numbers of attempts, in the order in which all statements lock rows. */
 export function groupBuckets<Keyed extends { key: Buffer }>(attempts: Keyed[][]): (Keyed & { position: number; count: number })[] {
   const found = new Map<string, Keyed & { position: number; count: number }>();
   for (const buckets of attempts)

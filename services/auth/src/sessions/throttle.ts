@@ -86,8 +86,7 @@ export function createThrottle(options: { db: AuthDatabase; secret: Uint8Array; 
       .update(JSON.stringify([kind, ...parts]))
       .digest();
 
-  // Sign-ins arrive in bursts, and those from one address wait for each other at its bucket. One statement for all
-  // waits less.
+  // Sign-ins come in bursts, and those from one address wait at its bucket. One statement for all waits less.
   const batcher = createBatcher<Counting, Outcome>({
     name: "login_attempts",
     maxSize: 64,
@@ -173,18 +172,14 @@ async function countTogether(db: AuthDatabase, countings: Counting[]): Promise<O
   return outcomes;
 }
 
-/**
- * Decides which attempts are admitted. The surplus is what refused attempts counted in buckets that did not refuse
- * them.
- */
+/** Decides which attempts are let in. The surplus is what refused ones counted in buckets that did not refuse them. */
 function judge(countings: Counting[], buckets: { key: Buffer }[], row: CountedRow | undefined) {
   const counted = new Map(row?.counted?.map((bucket) => [bucket.key, { ...bucket, admitted: 0 }]));
   const countedIn = (key: Buffer) => counted.get(key.toString("hex"));
 
   function waitAt({ key, limit }: Bucket): number {
     const bucket = countedIn(key);
-    // A block that ended while the statement ran has no seconds left, but nothing was counted, so the attempt waits a
-    // second.
+    // A block that ended meanwhile has no seconds left, but nothing was counted, so the attempt waits a second.
     if (!bucket) return Math.max(1, row?.blocked?.[key.toString("hex")] ?? 0);
     const isFull = limit.maxDelaySeconds > 0 && bucket.admitted > 0 && bucket.level + bucket.admitted > bucket.capacity;
     return isFull ? Math.max(1, bucket.wait) : 0;

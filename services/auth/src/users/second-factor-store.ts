@@ -37,10 +37,7 @@ export async function takeRecoveryCode({ kysely }: AuthDatabase, userId: string,
   return taken !== undefined;
 }
 
-/**
- * Stores a secret that is not in use yet, in place of an earlier one. Returns false if the user has a second factor in
- * use.
- */
+/** Stores a secret that is not in use yet, in place of an earlier one. Returns false if one is in use. */
 export async function storeSecret(tx: AuthTransaction, userId: string, secret: Buffer): Promise<boolean> {
   const stored = await tx.kysely
     .insertInto("second_factors")

@@ -54,10 +54,7 @@ export function createSecondFactors(options: {
   const { db, encryptor, policy, issuer, now } = options;
   const totp = (secret: Secret, label = "") => new TOTP({ issuer, label, secret, algorithm: "SHA1", digits: 6, period: periodSeconds });
 
-  /**
-   * The time step of a code, or undefined for a wrong code. Clocks differ, so the steps before and after the present
-   * one count.
-   */
+  /** The time step of a code, or undefined for a wrong code. Clocks differ, so the steps before and after count too. */
   function stepOf(sealed: Buffer, userId: string, code: string): number | undefined {
     const secret = Secret.fromBase32(encryptor.decrypt(sealed, userId));
     const delta = totp(secret).validate({ token: code, window: 1, timestamp: now() });

@@ -125,10 +125,7 @@ function emailTaken(error: unknown): unknown {
   return new AppError("already_exists", `email: ${message}`, { errors: [{ path: "email", message }], cause: error });
 }
 
-/**
- * How many administrators besides `without` can sign in. Locks them, so that two administrators cannot remove each
- * other.
- */
+/** How many administrators besides `without` can sign in. Locks them, so that two cannot remove each other. */
 export async function otherActiveAdmins(tx: AuthTransaction, without: string): Promise<number> {
   const rows = await tx.kysely
     .selectFrom("users")

@@ -71,10 +71,7 @@ export function createOpening(options: OpeningOptions): Opening {
   };
 }
 
-/**
- * @throws AppError invalid_argument if a code is no currency of ISO 4217 today. Amounts in withdrawn ones stay
- * readable.
- */
+/** @throws AppError invalid_argument if a code is no currency of ISO 4217 today. Withdrawn ones stay readable. */
 export function requireCurrency(code: string, path: string): void {
   requireCurrencies([{ currencyCode: code }], () => path);
 }
@@ -108,10 +105,7 @@ function toNewAccount({ defaultCurrency, now }: OpeningOptions, request: Account
   };
 }
 
-/**
- * Opens all in one statement. If that fails, any of them may be the cause, so each is opened alone and gets its own
- * answer.
- */
+/** Opens all in one statement. If that fails, any may be the cause, so each is opened alone and gets its own answer. */
 async function openTogetherOrAlone(options: OpeningOptions, wanted: NewAccount[]): Promise<(AccountKey | AppError)[]> {
   const together = await openWanted(options, wanted).catch(() => undefined);
   if (together) return together;

@@ -1,7 +1,4 @@
-/**
- * `node services/billing/src/commands/doctor.ts [--json]`: says what is wrong with the running service, and proves its
- * ledger.
- */
+/** `node services/billing/src/commands/doctor.ts [--json]`: says what is wrong with the service and its ledger. */
 import { join } from "node:path";
 import { runDoctor } from "@pm/kit/doctor/doctor";
 import { verifyLedger } from "../ledger/verification-store.ts";

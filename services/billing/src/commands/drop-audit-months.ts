@@ -1,7 +1,4 @@
-/**
- * `node services/billing/src/commands/drop-audit-months.ts --keep 120`: drops months of the audit trail beyond
- * retention.
- */
+/** `node services/billing/src/commands/drop-audit-months.ts --keep 120`: drops audit months beyond retention. */
 import { runDropMonths } from "@pm/kit/audit/retention";
 
 await runDropMonths("billing");

@@ -9,8 +9,7 @@ import { verificationReads } from "../ledger/verification-store.ts";
 /** Of tables that may be large and in use while they are created. */
 const indexes = {
   accounts_restricted: "on accounts (id) where restricted_at is not null",
-  // The invoices of a payer: those that are addressed to them, and those without a number on accounts that they pay
-  // for.
+  // The invoices of a payer: those addressed to them, and those without a number on accounts that they pay for.
   invoices_by_payer: "on invoices ((addressee ->> 'payerId'), id)",
   invoices_without_number: "on invoices (account_id, id) where number is null",
   requests_of_subject: "on requests (subject) where subject is not null",

@@ -1,7 +1,4 @@
-/**
- * `node services/billing/src/commands/publish-audit-head.ts`: signs the head of the audit chain and writes it to a
- * directory.
- */
+/** `node services/billing/src/commands/publish-audit-head.ts`: writes the audit chain's signed head to a folder. */
 import { runPublishHead } from "@pm/kit/audit/heads";
 
 await runPublishHead("billing");

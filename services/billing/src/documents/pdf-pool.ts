@@ -50,8 +50,7 @@ export function createPdfPool({ log, lifecycle }: { log: Logger; lifecycle: Pick
         pool.run({ ...task, document: await withAllRows(document) }, { transferList: [task.reader] }),
       );
     } catch (error) {
-      // The thread has ended. Tinypool starts the next one for the next call only, so those who wait now would wait
-      // for it.
+      // The thread has ended. Tinypool starts another for the next call only, so those who wait now would wait for it.
       if (pool.threads.length === 0) pool.cancelPendingTasks();
       throw error;
     } finally {

@@ -27,10 +27,7 @@ import { findRestricted } from "./store.ts";
 type Reader = { scopes: ReadonlySet<string> };
 
 export type Concealing = {
-  /**
-   * The same message, without the names and texts that the caller may not read. It may be incomplete, as handlers
-   * return it.
-   */
+  /** The message without names and texts that the caller may not read. It may be incomplete, as handlers return it. */
   conceal<Answer extends object>(caller: Reader, schema: DescMessage, answer: Answer): Promise<Answer>;
   /** The same for the parts of a statement, one by one as they are read. */
   parts<Part extends object>(caller: Reader, parts: AsyncIterable<Part>): AsyncGenerator<Part>;

@@ -68,8 +68,7 @@ export async function restrictAccount(
   return row?.id;
 }
 
-// People who pay, or have paid, for restricted accounts alone are part of these, as they go when those are erased
-// (`erase_payers`).
+// Whoever pays or paid for restricted accounts alone is restricted too: they are erased together (`erase_payers`).
 const restrictedStatement: Statement = {
   name: "erasure_restricted",
   text: `

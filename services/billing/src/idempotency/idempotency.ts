@@ -1,7 +1,4 @@
-/**
- * Every mutation has a request id, which belongs to one request for ever: a repeated request gets the answer of the
- * first one.
- */
+/** Every mutation has a request id, which belongs to one request for ever: a repeated request gets the first answer. */
 import { createHash } from "node:crypto";
 import { type DescMessage, type DescMethod, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { type AuditEntry, insertAuditEntries } from "@pm/kit/audit/audit";
@@ -45,8 +42,7 @@ export function repeatedRead(key: RequestKey, subject: string, { actorId, reques
 /**
  * Runs the work of a request and stores the answer; a repeated request gets the stored answer instead, and leaves an
  * audit entry. The caller holds the lock of what the work changes.
- * @param request.subject the id of what the answer shows, an account or a payer: for the audit entry, and for an
- * erasure
+ * @param request.subject the id of what the answer shows, an account or a payer: for audit and erasure
  */
 export async function once<Output extends DescMessage>(
   tx: Queries,

@@ -22,10 +22,7 @@ import { taxIn } from "./tax.ts";
 export type Batch = {
   /** By the ids of the accounts. */
   books: Map<string, Book>;
-  /**
-   * Rows by their ids, as they were loaded or created. The books know what is settled, allocated and refunded of them
-   * now.
-   */
+  /** Rows by id, as loaded or created. The books know what is settled, allocated and refunded of them now. */
   charges: Map<string, ChargeRow>;
   payments: Map<string, PaymentRow>;
   newCharges: Map<string, Writes["newCharges"][number]>;
@@ -36,8 +33,7 @@ export type Batch = {
 };
 
 /**
- * Loads what the requests may change. Of an account with a long history, that is only the oldest open items that they
- * reach.
+ * Loads what the requests may change. Of an account with a long history, only the oldest open items that they reach.
  * @param accountIds the account of each request
  * @param accounts the locked accounts, by their ids
  */

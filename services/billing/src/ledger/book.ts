@@ -1,10 +1,7 @@
 /** The book of an account: the state that postings read and change, without a database. */
 import { taxIn } from "./tax.ts";
 
-/**
- * The ledger accounts of a patient, each positive on its normal side: `receivable + cash + badDebt = revenue + credit +
- * taxPayable`.
- */
+/** Ledger accounts, each positive on its normal side: `receivable + cash + badDebt = revenue + credit + taxPayable`. */
 export type Balances = { receivable: bigint; credit: bigint; revenue: bigint; cash: bigint; badDebt: bigint; taxPayable: bigint };
 
 type AccountState = Balances & {
@@ -43,10 +40,7 @@ export type Book = {
   /** By id: open charges, the charges that commands name, and the charges that the named payments settle. */
   charges: Map<string, ChargeState>;
   payments: Map<string, PaymentState>;
-  /**
-   * All allocations of the charges to void or reduce and of the payments to refund or reallocate; perhaps not those of
-   * others.
-   */
+  /** All allocations of charges to void or reduce and payments to refund or reallocate; perhaps not of others. */
   allocations: AllocationState[];
 };
 

@@ -15,8 +15,7 @@ export type TransactionRow = Row<"transactions"> & {
   payment_date: string | null;
 };
 
-// As text: as sorted and summed JSON, entries and allocations take Postgres twice as long, and a statement has
-// thousands.
+// As text: entries and allocations as sorted, summed JSON take Postgres twice as long; a statement has thousands.
 export const transactionColumns = `t.id, t.account_id, t.sequence, t.type, t.amount, t.balance, t.charge_id, t.payment_id, t.refund_id, t.description,
   t.request_id, t.created_at,
   (select string_agg(ledger_account || ' ' || amount, ',') from entries where transaction_id = t.id) as entries,

@@ -1,7 +1,4 @@
-/**
- * The books of a period: the journal, entry by entry, the general ledger, account by account, and the tax, rate by
- * rate.
- */
+/** The books of a period: the journal by entries, the general ledger by accounts, and the tax by rates. */
 import { addDays, localDateAt, startOfDay } from "@pm/kit/calendar";
 import { stringify } from "csv-stringify/sync";
 import type { BillingDatabase } from "../tables.ts";
@@ -28,8 +25,7 @@ type BeforePage = (accountIds: string[]) => Promise<{ concealed: Set<string> }>;
 export type Books = {
   /**
    * Lines of a file, as fast as its reader.
-   * @param beforePage gets the accounts of each page before it is sent, and returns those whose descriptions are left
-   * out
+   * @param beforePage gets the accounts of each page before it is sent; returns those whose descriptions are left out
    */
   journal(period: Days, format: Format, beforePage: BeforePage): AsyncGenerator<string>;
   generalLedger(period: Days): Promise<GeneralLedger>;

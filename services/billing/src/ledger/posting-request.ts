@@ -34,10 +34,7 @@ export type NewReallocation = { paymentId: string; allocations: NewAllocation[] 
 export type NewRefund = { paymentId: string; amount: Amount | undefined; reason: string };
 export type NewVoid = { chargeId: string; reason: string };
 
-/**
- * A request on its way into a batch. The day of a service or a payment is known by then, and a charge has its tax in
- * it.
- */
+/** A request on its way to a batch. The day of a service or payment is known by then, and a charge includes its tax. */
 export type PostingRequest = { key: RequestKey; context: RequestContext } & (
   | { kind: "charge"; request: NewCharge }
   | { kind: "payment"; request: NewPayment }

@@ -19,8 +19,7 @@ export type StatementRow = Row<"accounts"> & {
 };
 
 // Within an account, time never runs against the sequence, so a period is a range of sequence numbers. Transactions
-// never change, and all up to the last one were committed with it. So whatever is read of a range later belongs to one
-// snapshot.
+// never change, and all up to the last one were committed with it. So what is read of a range later is of one snapshot.
 const statementRows = `
   select accounts.*, after, up_to, opening, closing, sums from accounts
   cross join lateral (

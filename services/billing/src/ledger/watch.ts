@@ -1,7 +1,6 @@
 /**
  * The stream of an account. A commit in this process wakes it; for the commits of other replicas, one query per second
- * asks for the versions of all accounts that are watched here. So no transaction sends notifications, and Kafka is not
- * needed.
+ * asks for the versions of all accounts that are watched here. So no transaction notifies, and Kafka is not needed.
  *
  * What a caller gets depends only on the ledger and on their `position`. After a break, another replica, or the same
  * one after a restart, continues the stream without a gap.
@@ -143,10 +142,7 @@ async function* stream(
   }
 }
 
-/**
- * Waits until the watcher is woken or the caller goes away, but no longer than until the caller's rights are due to be
- * checked.
- */
+/** Waits until the watcher is woken or the caller goes, but at most until the caller's rights are to be checked. */
 function waitForChange(watcher: Watcher, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {

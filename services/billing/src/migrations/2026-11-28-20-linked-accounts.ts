@@ -1,7 +1,4 @@
-/**
- * Accounts of records that were merged in patient-service: they keep their ledgers, and lead to the account of the
- * survivor.
- */
+/** Accounts of records that were merged in patient-service: they keep their ledgers, and lead to the survivor's. */
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {

@@ -1,7 +1,4 @@
-/**
- * Accounts of patients whose erasure waits for a hold: only administrators read their names and texts
- * (docs/privacy.md).
- */
+/** Accounts of patients whose erasure is held: only administrators read their names and texts (docs/privacy.md). */
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<unknown>): Promise<void> {

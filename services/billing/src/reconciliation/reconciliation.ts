@@ -47,10 +47,7 @@ type ReconciliationOptions = {
 /** The patient of a younger account may have been registered after the page of patients was read. */
 const graceMs = 5 * 60_000;
 
-/**
- * Patients who are looked up at once. Patient-service reads them by one statement, and one statement opens their
- * accounts.
- */
+/** Patients who are looked up at once. One statement of patient-service reads them, and one opens their accounts. */
 const patientsAtOnce = 100;
 
 export function createReconciliation(options: ReconciliationOptions): Reconciliation {
@@ -107,8 +104,7 @@ async function compare(db: BillingDatabase, patients: Patients, oldEnough: Date)
 
 /**
  * Opens the missing accounts if there is a context; without one it only looks. Gives the patients who need an account:
- * deleted patients do not. If patient-service has stored an account id for a patient, the lost account is opened under
- * it.
+ * deleted patients do not. If patient-service has an account id for a patient, the lost account is opened under it.
  */
 async function openMissing(
   { accounts, patients }: ReconciliationOptions,
@@ -141,15 +137,11 @@ async function suspend(accounts: Accounts, accountId: string, context: RequestCo
 const firstAfterMs = 60_000;
 /**
  * The most accounts that are suspended without an operator. After patient-service's database was restored to an earlier
- * day, there would be thousands, and the clinic could not charge them any more. Then an operator decides, by the
- * command.
+ * day, there would be thousands, and the clinic could no longer charge them. Then an operator decides, by the command.
  */
 const maxSuspended = 100;
 
-/**
- * Reconciles periodically, in one of all replicas. The first time is not at the start, because other services may be
- * starting too.
- */
+/** Reconciles periodically, in one replica. The first time is not at the start: other services may be starting too. */
 export function startReconciling(options: {
   reconciliation: Reconciliation;
   everyMs: number;

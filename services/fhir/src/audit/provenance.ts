@@ -69,10 +69,7 @@ export function createProvenance({ asks, base }: { asks: { patient: Ask }; base:
   }
 
   return {
-    /**
-     * For `_revinclude=Provenance:target`: those of all versions of these patients that the caller may see, at most 200
-     * of each.
-     */
+    /** For `_revinclude=Provenance:target`: those of all versions that the caller may see, 200 per patient at most. */
     async ofPatients(call: Call, patientIds: string[]): Promise<fhir.Provenance[]> {
       const found = await Promise.all(
         patientIds.map(async (id) => (await history(call, id, { limit: pageSize })).items.map((version) => toProvenance(id, version))),

@@ -11,10 +11,7 @@ export type Send = (method: string, path: string, headers: Headers, resource?: o
 /** What a request of an entry may be about: a resource, and no export. */
 const isServed = (path: string): boolean => /^[A-Z][A-Za-z]*([/?]|$)/.test(path) && !/\/(\$|%24)export([/?]|$)/.test(path);
 
-/**
- * The path of a request as it will be sent, in which `..` and the like mean nothing any more; undefined unless it is
- * served.
- */
+/** The path of a request as it will be sent, with `..` and the like resolved; undefined unless it is served. */
 export function pathOf(given: string): string | undefined {
   const url = given.replace(/^\//, "");
   // A URL that begins so is relative, so it has no host.

@@ -34,10 +34,7 @@ type Write = {
   current?: Patient | undefined;
   ifMatch?: string | undefined;
 };
-/**
- * `written` is for the paths of errors. An entry has no operation if its patient is there already, or nobody is to be
- * deleted.
- */
+/** `written` is for the paths of errors. An entry has no operation if its patient exists, or none is to be deleted. */
 type Change = { operation?: Operation; written?: Written };
 export type Plan = Write & Change;
 

@@ -12,10 +12,7 @@ export type Match = { patient: fhir.Patient; score: number; grade: Candidate["gr
 const maxCandidates = 50;
 const defaultCandidates = 10;
 
-/**
- * Ours says how much more likely one person is than two, as a power of two. FHIR's is between 0 and 1: how likely that
- * is.
- */
+/** Ours: how much more likely one person is than two, as a power of two. FHIR's: how likely one is, from 0 to 1. */
 function likelihood(score: number): number {
   const odds = 2 ** score;
   return Number.isFinite(odds) ? Number((odds / (1 + odds)).toFixed(6)) : 1;

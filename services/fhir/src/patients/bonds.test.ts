@@ -50,10 +50,7 @@ const stored = ({ names = [], phones, ...body }: PatientBody): PatientBody => ({
   ...(phones && { phones: phones.map((phone) => ({ ...phone, value: e164(phone.value) })) }),
 });
 
-/**
- * What another client or a merge makes of a record: entries that change, go, come, or change their places and their
- * ids.
- */
+/** What another client or a merge makes of a record: entries that change, go, come, or change places and ids. */
 type Change = (body: PatientBody) => PatientBody;
 const id = fc.constantFrom("1", "2", "3", "9a8b7c6d");
 const place = fc.nat({ max: 3 });

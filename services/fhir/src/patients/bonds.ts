@@ -1,26 +1,19 @@
 /**
  * The bond between a part of a resource that is kept (`kept.ts`) and the value of ours that it belongs to: a digest of
- * that value. Patient-service writes some values in another way than they were sent, so the bond leaves open what it
- * changes.
+ * that value. Patient-service writes some values differently, so the bond leaves open what it changes.
  */
 import { hash } from "node:crypto";
 
 type Fields = Record<string, unknown>;
 
-/**
- * What a bond leaves open: `p` the country code of numbers, `t` the text that is made of the parts of a name or an
- * address.
- */
+/** What a bond leaves open: `p` the country code of numbers, `t` the text made of the parts of a name or address. */
 type Open = { p: boolean; t: boolean };
 
 const isPhone = ({ system }: Fields) => system === "phone";
 const isInternational = (value: unknown) => typeof value === "string" && /^\+[1-9]\d+$/.test(value);
 const hasParts = (fields: Fields) => ["given", "family", "line", "city", "state", "postalCode"].some((name) => name in fields);
 
-/**
- * Fewer digits end too many numbers. With more, a number in its country and the same one with its country code would
- * differ.
- */
+/** Fewer digits end too many numbers. With more, a number would differ from the same one with its country code. */
 const lastDigits = (value: string) => value.replace(/(;ext=|ext|x|#).*$/i, "").replace(/\D/g, "").slice(-7); // biome-ignore format: one chain
 
 function normal(value: unknown, open: Open): unknown {

@@ -82,8 +82,7 @@ export function createPatients(ask: Ask) {
       }
     },
     create: (call: Call, written: Written, headers: Headers = {}) =>
-      // FHIR has no answer for "perhaps the same person", so a create does not ask. The work list of duplicates has it
-      // later.
+      // FHIR has no answer for "perhaps the same person", so a create does not ask. Duplicates are listed later.
       write(written, (body) =>
         ask(call, "/patients", "/patients", { method: "POST", query: new URLSearchParams("duplicates=allow"), headers, body }),
       ),

@@ -45,10 +45,7 @@ const PathSchema = z.array(z.string()).refine(mayBeKept);
 const TheirsSchema = z.unknown().refine((theirs) => (theirs ?? null) !== null && isWithin(theirs));
 const PartSchema = z.tuple([PathSchema, z.unknown(), TheirsSchema, z.string().optional()]);
 
-/**
- * What is stored as a text. Anybody who may change the record may change it too, so what is no part of ours is left
- * out.
- */
+/** What is stored as text. Whoever may change the record may change it too, so what is no part of ours is left out. */
 export function readKept(text: string | undefined): Kept {
   try {
     const parts: Json = text === undefined ? [] : JSON.parse(text);
@@ -66,10 +63,7 @@ export const isEqual = (one: Json, other: Json): boolean => {
   return keys.length === Object.keys(other).length && keys.every((key) => Object.hasOwn(other, key) && isEqual(one[key], other[key]));
 };
 
-/**
- * What `theirs` says and `ours` does not. Entries of lists have the same ids in both; one that ours lacks is kept as a
- * whole.
- */
+/** What `theirs` says and `ours` does not. Entries have the same ids in both lists; one that ours lacks stays whole. */
 export function keep(theirs: Fields, ours: Fields): Kept {
   return Object.entries(theirs).flatMap(([name, value]) => {
     if (entryLists.has(name)) return keepEntries(value as Fields[], ours[name] as Fields[] | undefined, [name]);

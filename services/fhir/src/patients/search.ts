@@ -42,10 +42,7 @@ const sorts: Record<string, string> = {
   family: "name",
 };
 
-/**
- * The order of a page. A further key has no effect where the first one is not equal, and patient-service has no second
- * one.
- */
+/** The order of a page. A further key matters only where the first is equal, and patient-service has no second one. */
 function sortOf(search: Search): string | undefined {
   const [key, ...others] = search.sort;
   const field = key && sorts[key.name];
@@ -70,10 +67,7 @@ export type FoundPatients = {
   lastUpdated: string | undefined;
 };
 
-/**
- * An error of patient-service in the words of the search: it names conditions by their places, and the cursor of a form
- * `where`.
- */
+/** An error of patient-service in words of the search: it names conditions by place, and a form's cursor `where`. */
 function inSearch(error: unknown, names: string[]): unknown {
   if (!(error instanceof AppError) || !error.options.errors) return error;
   if (error.options.reason === "TOO_LONG_TO_CARRY") return tooLongToPage();
@@ -86,10 +80,7 @@ function inSearch(error: unknown, names: string[]): unknown {
 
 /** @param base the URL of this API, as clients call it */
 export function createPatientSearch(patients: Patients, base: string, { provenanceOf, contactsOf }: Referring) {
-  /**
-   * The records that these lead to or that lead to these, of those whom the caller may see and that are no matches
-   * themselves.
-   */
+  /** The records that these lead to or that lead to these, if the caller may see them and they are no matches. */
   async function linkedTo(call: Call, matches: fhir.Patient[]): Promise<fhir.Patient[]> {
     const linked = matches.flatMap(({ link: links = [] }) => links.flatMap(({ other }) => other.reference?.replace("Patient/", "") ?? []));
     const ids = [...new Set(linked)].filter((id) => !matches.some((match) => match.id === id));

@@ -29,10 +29,7 @@ export type Written = {
 };
 
 type Entry = { id?: string | undefined };
-/**
- * An entry of ours, the element that it comes from with its place in the list of the resource, and the id that it is
- * read by.
- */
+/** An entry of ours, its element with its place in the resource's list, and the id that it is read by. */
 type Mapped<Ours> = { ours: Ours; element: Entry; index: number; elementId: string };
 
 const join = (words: string[] | undefined): string | undefined => words?.join(" ");
@@ -107,10 +104,7 @@ function byUse<Ours extends { use?: string }>(entries: Mapped<Ours>[]): Mapped<O
   return entries.toSorted((one, other) => isOld(one) - isOld(other) || rank(one) - rank(other));
 }
 
-/**
- * Our ids in those of elements, `name-2` → `2`, where they are ours. An entry without one gets the id of an equal
- * stored one.
- */
+/** Our ids in those of elements, `name-2` → `2`. An entry without one of ours gets the id of an equal stored one. */
 function entriesOf<Element extends Entry, Ours extends Entry>(
   kind: string,
   elements: Element[],

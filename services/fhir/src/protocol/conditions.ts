@@ -17,10 +17,7 @@ export function ifMatchOf(c: RestContext): Record<string, string> {
   return given === undefined ? {} : { "if-match": toIfMatch(given, "If-Match") };
 }
 
-/**
- * Whether the caller has this version already, by `If-None-Match` or, without it, `If-Modified-Since` (RFC
- * 9110, 13.2.2).
- */
+/** Whether the caller has this version, by `If-None-Match` or, without it, `If-Modified-Since` (RFC 9110, 13.2.2). */
 export function isKnown(c: RestContext, version: string, lastUpdated: string): boolean {
   const ifNoneMatch = c.req.header("if-none-match");
   if (ifNoneMatch !== undefined) return matchesIfNoneMatch(ifNoneMatch, etagOf(version));
@@ -54,10 +51,7 @@ export const ifNoneExistOf = (given: string) => conditionOf(new URLSearchParams(
 const part = "[^|,\\u0000-\\u001F\\u007F-\\u009F]+";
 export const conditionPattern = `^${part}\\|${part}$`;
 
-/**
- * Which resource a conditional request means: `identifier=system|value` and nothing else, because an index decides
- * races.
- */
+/** Which resource a conditional request means: only `identifier=system|value`, because an index decides races. */
 export function conditionOf(query: URLSearchParams): { system: string; value: string } {
   const [first, ...others] = [...query].filter(([name]) => !name.startsWith("_"));
   const [name, text = ""] = first ?? [];

@@ -24,10 +24,7 @@ function valuesOf<Value>(search: Search, names: string[], read: (value: string) 
 /** The ids that `_id` names. Ids that are none of ours match nothing. */
 export const idsOf = (search: Search): string[] | undefined => valuesOf(search, ["_id"], (id) => (isUuid(id) ? [id.toLowerCase()] : []));
 
-/**
- * The one resource to which a parameter refers, `""` if none can be meant. @throws AppError invalid_argument for
- * several
- */
+/** The one resource that a parameter means, `""` if there can be none. @throws AppError invalid_argument for several */
 export function referenceIn(search: Search, base: string, type: string, ...names: string[]): string | undefined {
   const ids = valuesOf(search, names, (value) => {
     const id = referenceOf(value, type, base);

@@ -160,10 +160,7 @@ function unseen(error: unknown): undefined {
   return error instanceof AppError && error.code === "permission_denied" ? undefined : unlessAbsent(error);
 }
 
-/**
- * Throws every error but that of what is not there for the caller: a search leaves it out, where reading it is an
- * error.
- */
+/** Throws every error but that of what is not there for the caller: a search leaves that out, a read does not. */
 export function unlessAbsent(error: unknown): undefined {
   if (error instanceof AppError && (error.code === "not_found" || error.code === "gone")) return;
   throw error;

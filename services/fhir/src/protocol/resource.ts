@@ -1,7 +1,4 @@
-/**
- * Answers with resources: their media type, their version in the headers, and the forms in which callers may ask for
- * them.
- */
+/** Answers with resources: media type, version in the headers, and the forms in which callers may ask for them. */
 import { z } from "@hono/zod-openapi";
 import { AppError } from "@pm/kit/errors";
 import { preferredType } from "@pm/kit/http/accept";

@@ -30,10 +30,7 @@ export type Search = {
 
 const defaultCount = 50;
 const maxCount = 200;
-/**
- * A form has room for tens of thousands of values, and each may be a request to another service or a step for every
- * resource.
- */
+/** A form has room for tens of thousands of values. Each may cost a request to a service or a step per resource. */
 const maxParameters = 200;
 const maxValues = 200;
 const tooMany = `has more than ${maxValues} values; ask for fewer at once`;
@@ -46,10 +43,7 @@ const wordFormat = (words: readonly string[]): Format => ({
 /** Parameters of how an answer is written (`resource.ts` reads them). */
 export const formatParameters = new Set(["_format", "_pretty"]);
 
-/**
- * What a text must look like: the pattern, which documents show, and in words. An empty parameter is one that is left
- * out.
- */
+/** What a text must look like: the pattern, for documents, and in words. An empty parameter counts as left out. */
 type Format = { pattern: string; message: string };
 const textFormat: Format = { pattern: "^[^\\u0000-\\u001F\\u007F-\\u009F]*$", message: "must not have control characters" };
 
@@ -75,8 +69,7 @@ const unescaped = (text: string): string => text.replace(/\\([|$])/g, "$1");
 
 /**
  * @param given the parameters of the URL, and of the form of `_search`
- * @throws AppError invalid_argument: a value or a modifier that is wrong always, an unknown parameter in strict
- * handling
+ * @throws AppError invalid_argument for a wrong value or modifier; in strict handling, for an unknown parameter too
  */
 export function readSearch(given: Iterable<[string, string]>, definitions: Definitions, handling: "strict" | "lenient"): Search {
   const wrong: FieldError[] = [];

@@ -1,8 +1,7 @@
 /**
  * Every patient ends with exactly one billing account. A create asks billing at once, together with other creates of
  * the same moment, and waits for a short while. What does not succeed then, the worker completes. No database
- * connection is held while billing is asked, and a circuit breaker keeps a billing that is down or frozen from slowing
- * creates.
+ * connection is held meanwhile, and a circuit breaker keeps a billing that is down or frozen from slowing creates.
  */
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
@@ -36,10 +35,7 @@ const leaseSeconds = 20;
 type Request = { patient: PendingPatient; token: string | undefined; traceparent: string };
 
 export type BillingAccounts = {
-  /**
-   * Opens an account. Gives its id, or undefined if that fails or takes too long: then the worker opens it. Never
-   * rejects.
-   */
+  /** Opens an account. Gives its id; undefined if that fails or is slow; then the worker does it. Never rejects. */
   open(request: Request): Promise<string | undefined>;
   /** Resolves when billing has opened the accounts that were asked for just now, or after `lingerMs`. Never rejects. */
   settled(): Promise<void>;
@@ -221,8 +217,7 @@ function createWorker({ db, ask, log, breaker }: Options & { breaker: CircuitBre
           log.warn({ err: error }, "pending billing accounts could not be looked for; trying again");
           return 0;
         });
-        // The accounts of an import cost several times what its patients do, and nobody waits for them: most are opened
-        // after it.
+        // The accounts of an import cost several times what its patients do. Nobody waits: most are opened later.
         const pauseMs = isImporting() ? pauseWhileImportingMs : found < workerBatch ? workerPauseMs : 0;
         if (pauseMs > 0) await delay(pauseMs * (0.75 + Math.random() / 2), undefined, { signal: stop.signal }).catch(() => undefined);
       }

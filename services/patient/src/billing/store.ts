@@ -41,10 +41,7 @@ const leaseStatement = {
     select p.id as "patientId", p.name, coalesce(p.email, p.shared_email) as email, leased.traceparent from leased join patients p on p.id = leased.patient_id order by p.id`,
 };
 
-/**
- * Takes patients whose account is due. If this process dies, they are due again after `leaseSeconds`, which is longer
- * than a call.
- */
+/** Takes patients whose account is due, again after `leaseSeconds` (more than a call) if this process dies. */
 export function leasePending(db: PatientDatabase, limit: number, leaseSeconds: number): Promise<PendingPatient[]> {
   return db.query<PendingPatient>(leaseStatement, [limit, leaseSeconds]);
 }

@@ -1,7 +1,4 @@
-/**
- * `node services/patient/src/commands/export-erasures.ts`: prints everybody who was erased, one per line, for a file
- * (docs/privacy.md).
- */
+/** `node services/patient/src/commands/export-erasures.ts`: prints who was erased, one per line (docs/privacy.md). */
 import { databaseConfig, readEnvironment } from "@pm/kit/config";
 import { createLogger } from "@pm/kit/log";
 import { databaseSettings, openDatabase } from "@pm/kit/postgres/database";

@@ -1,7 +1,6 @@
 /**
  * `npm run match:train -- file model.json`: learns from a file of patients, CSV or NDJSON, how much each field says,
- * and writes the model for MATCH_MODEL_FILE. A column or field `person`, if there is one, tells which records are of
- * one person.
+ * and writes the model for MATCH_MODEL_FILE. A column or field `person`, if any, tells which records are of one person.
  */
 import { createReadStream, writeFileSync } from "node:fs";
 import { Readable } from "node:stream";

@@ -3,10 +3,7 @@ import { fetchTraced } from "@pm/kit/telemetry/calls";
 import { z } from "zod";
 
 export type ErasureInAnalytics = {
-  /**
-   * When analytics has erased a patient, and what; undefined if it has not applied the event yet that tells it (null:
-   * any).
-   */
+  /** When analytics has erased a patient, and what; undefined until it has applied the event (null: any). */
   erased(patientId: string, eventId: string | null): Promise<{ at: Date; removed: Record<string, number> } | undefined>;
 };
 

@@ -1,7 +1,4 @@
-/**
- * Completes erasures: in billing and analytics, and of records as soon as nothing holds them. One replica does it for
- * all.
- */
+/** Completes erasures: in billing and analytics, and of records as soon as nothing holds them. One replica does it. */
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Logger } from "@pm/kit/log";
 import { Gauge, metrics } from "@pm/kit/metrics";

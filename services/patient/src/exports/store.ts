@@ -138,10 +138,7 @@ export type DeletedRow = { id: string; version: bigint; deleted_at: Date };
 
 type Page = { scope: Scope; viewer: Viewer; access: Condition; after: string | undefined; limit: number; call: RequestContext };
 
-/**
- * Whether a snapshot has what a transaction wrote. Versions from before transactions were noted have 0, which every
- * snapshot has.
- */
+/** Whether a snapshot has what a transaction wrote. Versions without a noted transaction have 0, which all have. */
 const isIn = (xid: RawBuilder<unknown>, snapshot: string) => sql`pg_visible_in_snapshot(${xid}, ${snapshot}::pg_snapshot)`;
 
 /** Whether the export before had it not. */
@@ -170,10 +167,7 @@ function mayBeNew({ sinceSnapshot, changedAfter }: Scope): Condition {
   return changedAfter === null ? sql`true` : sql`p.updated_at > ${changedAfter}`;
 }
 
-/**
- * `patients p`, each with its version `v` at the cutoff, and `m`: the latest merge of the record into another one, or
- * its end.
- */
+/** `patients p`, each with version `v` at the cutoff, and `m`: the record's latest merge into another, or its end. */
 function atCutoff({ scope, access, after }: Page, shared: Condition): RawBuilder<unknown> {
   const { snapshot, team } = scope;
   const ofTeam = team === null ? sql`true` : sql`p.id in (select patient_id from patient_access where principal = ${`team:${team}`})`;

@@ -1,7 +1,4 @@
-/**
- * The columns of CSV: under which names they come, also from other systems, and what they mean in the body of a
- * patient.
- */
+/** The columns of CSV: their names, also in other systems, and what they mean in the body of a patient. */
 import { invalidFields } from "@pm/kit/errors";
 import { isUuid } from "@pm/kit/uuid";
 import { countries } from "../patients/countries.ts";

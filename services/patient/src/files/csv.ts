@@ -139,10 +139,7 @@ function delimiterOf(text: string, isLast: boolean): string | undefined {
   return delimiters[counts.indexOf(Math.max(...counts))];
 }
 
-/**
- * Reads one file, piece by piece. The first record is the header, which shows the delimiter; the others must have as
- * many cells.
- */
+/** Reads one file, piece by piece. The first record, the header, shows the delimiter; others need as many cells. */
 export function createCsvReader() {
   let delimiter: string | undefined;
   let rest = "";

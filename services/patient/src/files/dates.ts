@@ -33,10 +33,7 @@ function readAs(cell: string, format: DateFormat): string | undefined {
   return year && Number(month) <= 12 && Number(day) <= 31 ? `${year}-${month.padStart(2, "0")}-${day.padStart(2, "0")}` : undefined;
 }
 
-/**
- * A cell as an ISO date, or what to do about it. What is no date at all stays as it is: the record says what is wrong
- * with it.
- */
+/** A cell as an ISO date, or what to do about it. What is no date at all stays: the record says what is wrong. */
 export function readDate(cell: string, format?: DateFormat): { date: string } | { problem: string } {
   const [, date] = iso.exec(cell) ?? [];
   if (date !== undefined) return { date };

@@ -12,10 +12,7 @@ export type LikeOthers = LineDuplicates & { id: string };
 export type FindDuplicates = {
   /** As of what is stored before them. */
   now(): Promise<LikeOthers[]>;
-  /**
-   * For lines that are refused. It looks before the lock, and what it gives finds under the lock those who were stored
-   * meanwhile too.
-   */
+  /** For lines that are refused. It looks before the lock; under it, the result finds those stored meanwhile too. */
   beforeLock(): Promise<(tx: Queries) => Promise<LikeOthers[]>>;
 };
 

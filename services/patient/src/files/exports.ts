@@ -1,7 +1,4 @@
-/**
- * Exports: every patient that a caller may see and asked for, as a stream that is as fast as its reader and no bigger
- * in memory.
- */
+/** Exports: every patient that a caller may see and asked for, streamed in little memory, as fast as it is read. */
 import type { Call } from "../caller.ts";
 import type { Filters, Lists, PatientPage } from "../patients/list.ts";
 

@@ -39,10 +39,7 @@ export function fillLists(fields: Fields, added: Entries): void {
   }
 }
 
-/**
- * Where an entry belongs: identifiers are told apart by what they are, others by their use. Without a use it is the
- * first.
- */
+/** Where an entry belongs: identifiers are told apart by kind, others by use. Without a use it is the first. */
 function placeOf(name: ListName, list: Entry[], entry: Entry): number {
   if (name === "identifiers") return list.findIndex(({ system, value }) => system === entry.system && value === entry.value);
   if (entry.use === undefined) return 0;

@@ -1,7 +1,4 @@
-/**
- * The operations on imports that run or ran: how far they are, what was wrong, and their end. A caller sees their own
- * for a week.
- */
+/** Imports that run or ran: how far they are, what was wrong, and their end. Callers see their own for a week. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { AppError } from "@pm/kit/errors";
 import type { RestApp } from "@pm/kit/http/rest";

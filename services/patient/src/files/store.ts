@@ -175,8 +175,7 @@ export type Step = {
 
 /**
  * Creates patients and notes how far the import is, in one transaction.
- * @throws AppError failed_precondition where another request has advanced this import in the meantime, or it was
- * cancelled
+ * @throws AppError failed_precondition if another request has advanced this import meanwhile, or it was cancelled
  */
 export async function advanceImport(db: PatientDatabase, step: Step): Promise<ImportProgress> {
   // Before the transaction, so that the caller's other requests do not wait for its end.

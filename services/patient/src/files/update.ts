@@ -1,7 +1,4 @@
-/**
- * Lines of an import that change patients. Each change is a PATCH: with its access rule, its conflicts and its audit
- * entries.
- */
+/** Lines of an import that change patients. Each is a PATCH: with its access rule, conflicts and audit entries. */
 import { type AuditTrail, recordRefusal } from "@pm/kit/audit/trail";
 import { AppError, type FieldError, invalidFields } from "@pm/kit/errors";
 import { isUuid } from "@pm/kit/uuid";
@@ -58,10 +55,7 @@ const somebody: PatientRecord = {
 type Run = { importId: string; mode: ImportMode; dryRun: boolean };
 
 export function createUpdates({ db, merge, now, settings }: Options, call: Call, { importId, mode, dryRun }: Run) {
-  /**
-   * The patient whom a line means. Undefined if the line is to create one. A line with an id means that patient or
-   * nobody.
-   */
+  /** The patient whom a line means. Undefined if it is to create one. One with an id means that patient or nobody. */
   async function find({ id, identifiers }: ReturnType<typeof keysOf>): Promise<string | undefined> {
     const viewer = viewerOf(call.caller);
     if (id !== undefined) {
@@ -104,10 +98,7 @@ export function createUpdates({ db, merge, now, settings }: Options, call: Call,
 /** Errors that cost a line and not the import. */
 const ofLine = ["invalid_argument", "not_found", "permission_denied", "already_exists", "aborted", "resource_exhausted"];
 
-/**
- * What is wrong with a line. Whom the caller may not change is in the audit trail. @throws errors that are not the
- * line's
- */
+/** What is wrong with a line. Whom the caller may not change is in the audit trail. @throws other errors */
 export async function errorsOfLine(audit: AuditTrail, call: Call, error: unknown): Promise<FieldError[]> {
   if (!(error instanceof AppError) || !(ofLine.includes(error.code) || error.options.reason === "MERGED")) throw error;
   const recorded = await recordRefusal(audit, call, "patient.importPatients", error);

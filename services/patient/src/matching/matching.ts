@@ -81,10 +81,7 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
   return {
     version: model.version,
 
-    /**
-     * The candidates for each of several people, by shared keys alone. Nobody is shown them before somebody has audited
-     * it.
-     */
+    /** The candidates for each of several people, by shared keys alone. The caller audits before showing them. */
     async find(asked: Asked[], findByKeys: FindByKeys): Promise<Candidate[][]> {
       const found: Candidate[][] = [];
       // Some at a time, since each may have hundreds to be compared with.

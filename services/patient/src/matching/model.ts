@@ -26,10 +26,7 @@ const unknownFrequencies: Frequencies = { patients: 0, countOf: () => 0 };
 export type Reason = { field: Field | "identifiers" | "household"; level: string; weight: number };
 export type Scored = { score: number; reasons: Reason[] };
 
-/**
- * Names of so few people say little about how frequent a name is, so this many stand beside them with names as in the
- * training.
- */
+/** Names of few people say little about frequencies, so this many stand beside them with names as in the training. */
 const peopleBeside = 1_000;
 
 /** What the equality of a name says: the more people have it, the less. */

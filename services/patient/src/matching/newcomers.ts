@@ -29,10 +29,7 @@ export function createDuplicates(matching: Matching, toBody: (candidate: Candida
       findByKeys,
     );
 
-  /**
-   * How many of those before each are like them, and the viewer's to see: whom they register themselves, unless they
-   * see all.
-   */
+  /** How many of those before each are like them, and the viewer's to see: whom they register, unless they see all. */
   async function countEarlier(newcomers: Newcomer[], { keysOf, keptUnder }: (typeof looks)[Look]): Promise<number[]> {
     const byKey = new Map<number, number[]>();
     const earlier = newcomers.map(({ viewer, words, actor }, index) => {

@@ -30,10 +30,7 @@ function jaroOf(one: string, other: string): number {
   return (common.length / one.length + common.length / other.length + (common.length - moved / 2) / common.length) / 3;
 }
 
-/**
- * Whether one text becomes the other by one letter that is changed, left out or added, or by two neighbours that change
- * places.
- */
+/** Whether one letter changed, left out or added, or two neighbours swapped, make one text the other. */
 export function isOneEditAway(one: string, other: string): boolean {
   const [short, long] = one.length <= other.length ? [one, other] : [other, one];
   if (long.length - short.length > 1) return false;
@@ -47,10 +44,7 @@ export function isOneEditAway(one: string, other: string): boolean {
 const jaroWinklerOfWords = (one: string, other: string): number =>
   one === other ? 1 : Math.abs(one.length - other.length) > 4 ? 0 : jaroWinkler(one, other);
 
-/**
- * How much of the shorter list of words is in the longer one, whatever their order. `weightOf` says how much a word
- * counts.
- */
+/** How much of the shorter list of words is in the longer one, in any order. `weightOf` says how much a word counts. */
 export function sharedWords(one: string[], other: string[], weightOf: (word: string) => number): number {
   const [short, long] = one.length <= other.length ? [one, other] : [other, one];
   let [shared, whole] = [0, 0];

@@ -14,10 +14,7 @@ import { type Frequencies, type Model, scoreOf } from "./model.ts";
 const maxBlock = 200;
 const chancePairs = 200_000;
 const maxRounds = 200;
-/**
- * A file may have no families. So, before thresholds are decided, each person gets so many relatives at home, and so
- * many twins.
- */
+/** A file may have no families. So, before thresholds are decided, people get so many relatives at home, and twins. */
 const relatives = 2;
 const twins = 0.01;
 /**
@@ -121,10 +118,7 @@ function likelihood(comparison: Comparison, shares: Shares): number {
   return product;
 }
 
-/**
- * Expectation maximisation over the comparisons, each with how often it was met. Gives `m`, and how many are of one
- * person.
- */
+/** Expectation maximisation over comparisons and how often each was met. Gives `m`, and how many are of one person. */
 function maximise(counted: [Comparison, number][], u: Shares): { m: Shares; matches: number } {
   const whole = counted.reduce((sum, [, count]) => sum + count, 0);
   let [m, others, share] = [firstGuess(), u, 0.1];

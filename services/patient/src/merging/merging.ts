@@ -200,10 +200,7 @@ async function unmerge(
   return { patient, restored, changedSince: diffRecords(undone.left.record, survivor.record) };
 }
 
-/**
- * Many may merge the same records at once. A third patient may take an identifier of a record that is about to get it
- * back.
- */
+/** Many may merge the same records at once, and a third patient may take an identifier that a record is to get back. */
 const retries = { tries: 8, isConflict: isIdentifierRace };
 
 type Next = {

@@ -42,8 +42,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index patients_city on patients (lower(city), id) where deleted_at is null`.execute(db);
   await sql`create index patients_registered_by on patients (registered_by, id)`.execute(db);
   await sql`create index patients_deleted on patients (id) where deleted_at is not null`.execute(db);
-  // The words that a search finds a patient by. search.ts makes them, so that they are the same in every locale of a
-  // server.
+  // The words that a search finds a patient by. search.ts makes them, so that they are the same in every locale.
   await sql`create index patients_words on patients using gin (words) where deleted_at is null`.execute(db);
   await sql`alter table patients alter words set statistics 200`.execute(db);
   await sql`grant select, insert, update on patients to ${role}`.execute(db);
@@ -101,8 +100,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index idempotency_keys_by_age on idempotency_keys (created_at)`.execute(db);
   await sql`grant select, insert, delete on idempotency_keys to ${role}`.execute(db);
 
-  // How far an import is, so that the same file under the same key continues where it stopped. `prefix_hash` covers the
-  // lines done.
+  // How far an import is, so that the same file and key continue where it stopped. `prefix_hash` covers the lines done.
   await sql`
     create table imports (
       id uuid primary key,

@@ -2,8 +2,7 @@
  * A patient can be without e-mail and address, and patients can share an e-mail.
  *
  * `email_key` decides whether an e-mail is another patient's (packages/kit/src/email.ts), where the clinic wants it to
- * be one patient's (`EMAIL_UNIQUE`). The migrate command builds its unique index and computes the keys of patients that
- * exist.
+ * be one patient's (`EMAIL_UNIQUE`). The migrate command builds its unique index and computes missing keys.
  *
  * The version before finds conflicts by `patients_email` and cannot create patients without that index. So an e-mail
  * that others may have too is in `shared_email`, where that index does not see it. When no such version runs, the index

@@ -1,7 +1,6 @@
 /**
  * What a record has beyond its columns, as answers show it: nothing is looked for by it, and few records have it. Null
- * for most. A date of birth whose day is not known is here as it was written, and its first possible day is in the
- * column.
+ * for most. A date of birth without a known day is here as written, and its first possible day is in the column.
  */
 import { type Kysely, sql } from "kysely";
 

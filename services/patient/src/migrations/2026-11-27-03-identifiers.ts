@@ -1,8 +1,7 @@
 /**
  * Identifiers of patients, such as record numbers and insurance numbers. What a record has beside its columns is in
  * `details`. The keys of living patients' identifiers are in a table of their own, whose primary key decides who has an
- * identifier: an index on `patients` would be as expensive to write, and to build it for a million patients would lock
- * them out.
+ * identifier: an index on `patients` would be as expensive to write, and building it would lock out a million patients.
  */
 import { type Kysely, sql } from "kysely";
 

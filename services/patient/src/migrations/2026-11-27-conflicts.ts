@@ -1,7 +1,6 @@
 /**
- * When each caller was told last that a patient whom they may not see has an e-mail address: at most twenty times an
- * hour. Whoever asks locks their row, so that many questions at once, also to several replicas, are answered one after
- * the other.
+ * When each caller was told last that a patient whom they may not see has an e-mail address: at most 20 times an hour.
+ * Whoever asks locks their row, so that many questions at once, also to several replicas, are answered one by one.
  */
 import { type Kysely, sql } from "kysely";
 

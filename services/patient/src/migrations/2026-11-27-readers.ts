@@ -3,8 +3,7 @@
  * during a rollout.
  *
  * `patients.registered_by` has the owner, who is the user who registered the patient until an administrator names
- * another one. The column keeps its name, because the version before reads it. The first version of a patient says who
- * registered it.
+ * another. The column keeps its name, because the version before reads it. The first version has who registered it.
  */
 import { type Kysely, sql } from "kysely";
 

@@ -1,7 +1,6 @@
 /**
  * Imports and exports that run. A caller has a few slots of each kind, which all replicas share. Each is a lease that
- * its process renews, so that a killed process frees it. The first import in a slot leaves a row, which the next ones
- * take over.
+ * its process renews, so that a killed process frees it. The first import in a slot leaves a row for the next ones.
  */
 import { type Kysely, sql } from "kysely";
 

@@ -1,7 +1,6 @@
 /**
- * Which transaction wrote each version, so that a client that follows every version misses none (decision 0029).
- * Versions from before have the number 0, which is before every transaction. The migrate command builds the index
- * (indexes-store.ts).
+ * Which transaction wrote each version, so that a client that follows every version misses none (decision 0029). Older
+ * versions have 0, which is before every transaction. The migrate command builds the index (indexes-store.ts).
  */
 import { type Kysely, sql } from "kysely";
 

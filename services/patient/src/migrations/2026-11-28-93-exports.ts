@@ -6,9 +6,8 @@ const role = sql.ref("patient");
 export async function up(db: Kysely<unknown>): Promise<void> {
   // Also merges that were undone: an older export has them.
   await sql`create index patient_merges_duplicate on patient_merges (duplicate_id, id)`.execute(db);
-  // `snapshot` says which versions an export has, `cutoff` when that was. `since_snapshot` is the one of the export
-  // before, if somebody has its cutoff as `since`; otherwise `changed_after` says what is left out. Replicas share all
-  // of it.
+  // `snapshot` says which versions an export has, `cutoff` when that was. `since_snapshot` is that of the export
+  // before, if its cutoff is the `since`; otherwise `changed_after` says what is left out. Replicas share all of it.
   await sql`
     create table patient_exports (
       id uuid primary key,

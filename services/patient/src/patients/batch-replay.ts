@@ -19,10 +19,7 @@ export function resultsOf(used: UsedKey, { hash }: BatchKey): BatchedWrite[] {
   throw new AppError("idempotency_key_reused", "Idempotency-Key: was used for another body. Use a new key for a new request.");
 }
 
-/**
- * What a batch wrote: the versions of those patients whom the caller may still see, and of others only that they were
- * written.
- */
+/** What a batch wrote: the versions of patients whom the caller may still see; of others, only that it wrote them. */
 export async function replay(db: PatientDatabase, call: Call, results: BatchedWrite[]): Promise<Result[]> {
   const accounts = await readAccounts(db, [...new Set(results.map(({ id }) => id))]);
   const who = { actor: call.actorId, requestId: call.requestId };

@@ -15,10 +15,7 @@ const keyStatement = {
 export type BatchKey = { actor: string; key: string; hash: string; batchId: string };
 export type UsedKey = { hash: string; results: BatchedWrite[] | null };
 
-/**
- * Takes a key for a batch. If it is taken already, gives the request that it belongs to; waits for one that is under
- * way.
- */
+/** Takes a key for a batch. If it is taken, gives the request that it belongs to; waits for one under way. */
 export async function claimKey(tx: Queries, { actor, key, hash, batchId }: BatchKey): Promise<UsedKey | undefined> {
   if ((await tx.query(claimStatement, [actor, key, hash, batchId])).length > 0) return undefined;
   const used = await findKey(tx, { actor, key });

@@ -113,10 +113,7 @@ function requireOnce(operations: Operation[]): void {
   if (problems.length > 0) throw invalidFields(problems);
 }
 
-/**
- * Gives record numbers to those who have none. They are taken before the transaction, which must not wait for another
- * connection.
- */
+/** Gives record numbers to those without one, before the transaction, which must not wait for another connection. */
 async function withNumbers<Result>(
   { recordNumbers }: Options,
   newcomers: Creations,

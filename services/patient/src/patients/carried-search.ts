@@ -13,8 +13,7 @@ type Opened<Asked> = { asked: Asked; cursor: string | undefined; isCarried: bool
 
 /**
  * The search of a request and the cursor of its list: from a cursor that carries both, or as they were sent.
- * @throws AppError invalid_argument if the cursor was not made for this caller, or a search was sent beside the one it
- * carries
+ * @throws AppError invalid_argument if the cursor is not this caller's, or a search was sent beside the one it carries
  */
 export function openCarried<Asked extends object>(
   cursors: Cursors,

@@ -14,10 +14,7 @@ export type Change = NewVersion & {
   version: number;
   /** Its record. If it got a record number meanwhile, the change has to be made again with it. */
   before: PatientRecord;
-  /**
-   * Whether the e-mail stays. Then its key does: what was found twice when keys were computed has none, and is still
-   * changed.
-   */
+  /** Whether the e-mail stays. Then its key does, or its lack if it was found twice when keys were computed. */
   keepsEmail: boolean;
   deleted: boolean;
   /** The names of what changed. */

@@ -12,10 +12,7 @@ import type { Condition } from "./access-store.ts";
  */
 export type Since = { at: string; xid?: string | undefined; server?: string | undefined };
 
-/**
- * Where an answer ends: before the oldest write in flight. `next`: numbers from here on are not given to finished
- * transactions.
- */
+/** An answer ends before the oldest write in flight. `next`: no finished transaction has a number from here on. */
 export type Horizon = { at: string; xid: string; next: string; server: string };
 
 /** The server and its timeline, as SQL: numbers of transactions of another one mean something else. */

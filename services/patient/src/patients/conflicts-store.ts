@@ -91,10 +91,7 @@ const newcomersStatement = {
 
 type CallerRow = { caller: string; told: number[]; remaining: number; seconds: number };
 
-/**
- * Answers the questions one after the other, in their order. Callers who see all patients are told as often as they
- * ask.
- */
+/** Answers the questions one by one, in order. Callers who see all patients are told as often as they ask. */
 export async function askAboutConflicts(db: Queries, questions: Question[]): Promise<Verdict[]> {
   const claims = questions.flatMap((question, index) => {
     return question.viewer.seesAll ? [] : question.claims.map((claim) => ({ ...question, claim, index }));

@@ -14,8 +14,7 @@ type Keyless = { id: string; email: string; key: string; living: boolean };
 
 /**
  * Gives the patients that have none the keys of their e-mails, while others read and write. Patients whom the index of
- * the version before kept apart, and who have the same address in two spellings, stay as they are. Their ids are the
- * result.
+ * the version before kept apart, and who have the same address in two spellings, stay as they are. Gives their ids.
  * @throws Error with counts and ids if patients share an address otherwise
  */
 export async function assignEmailKeys(db: Kysely<Tables>): Promise<string[]> {

@@ -1,7 +1,4 @@
-/**
- * Events of the topic `patient.v1`, ready for the outbox. They have what readers count by, and nothing that names a
- * person.
- */
+/** Events of the topic `patient.v1`, ready for the outbox. They have what readers count by, and name nobody. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { createEvent, eventType, type OutboxEvent } from "@pm/kit/kafka/outbox";

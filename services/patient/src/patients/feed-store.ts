@@ -15,8 +15,7 @@ export type FeedPosition = { xid: string; id: string; version: string };
 
 /**
  * The first transaction that is not older than an instant. Versions are in the order of their transactions, and their
- * times nearly are: so halving finds it by some forty look-ups in the index. Versions from before the numbers were kept
- * have 0.
+ * times nearly are: so halving finds it by some forty look-ups in the index. Versions from before have 0.
  */
 async function transactionAt(db: PatientDatabase, at: string, back: string, { next }: Horizon): Promise<string> {
   const statement = {

@@ -22,10 +22,7 @@ type Entry = { id: string; version: number; action: Action; at: Date; by: string
 export type FeedEntry = Entry &
   ({ record: PatientRecord; createdAt: Date; otherId: string | undefined; replaces: string[] } | { record: undefined });
 
-/**
- * `until`: where the next answer begins. Before `completeUntil`, nothing can be missing from this answer and those
- * before it.
- */
+/** `until`: where the next answer begins. Nothing before `completeUntil` is missing from this and earlier answers. */
 export type Feed = Page<FeedEntry> & { until: string; completeUntil: Date };
 
 /** What all pages of an answer share. */
@@ -62,10 +59,7 @@ export function createFeed({ db, cursors }: { db: PatientDatabase; cursors: Curs
   };
 }
 
-/**
- * A version whose content was erased, because another record that was merged into this one meanwhile was erased, is
- * left out.
- */
+/** A version is left out if its content was erased with another record, which was merged into this one meanwhile. */
 function toEntry({ id, version, action, at, by, record, createdAt, otherId, replaces }: FeedRow): FeedEntry[] {
   const entry = { id, version: Number(version), action, at, by };
   if (action === "deleted" || action === "erased") return [{ ...entry, record: undefined }];

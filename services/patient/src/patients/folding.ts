@@ -7,10 +7,7 @@
 const letters: Record<string, string> = { ß: "ss", ø: "o", ł: "l", đ: "d", ð: "d", þ: "th", æ: "ae", œ: "oe", ı: "i", ς: "σ" };
 const otherLetters = /[ßøłđðþæœıς]/g;
 
-/**
- * In these scripts people leave marks out. In others a mark is a letter or makes another one: राम is not रीमा, か is not
- * が.
- */
+/** In these scripts people leave marks out. In others a mark is or makes a letter: राम is not रीमा, か is not が. */
 const marked = /([[\p{sc=Latn}\p{sc=Grek}\p{sc=Cyrl}\p{sc=Hebr}\p{sc=Arab}]&&\p{L}])\p{M}+/gv;
 
 /** Most names are ASCII, and folding runs for every patient that is written. */

@@ -25,10 +25,7 @@ export async function readVersions(
   return rows.map((row) => ({ ...row, version: Number(row.version) }));
 }
 
-/**
- * The records that led to a version of a record: those that were merged into it by then, and what had been merged into
- * those.
- */
+/** The records that led to a version of a record: those merged into it by then, and those merged into these before. */
 export const replacesAtVersion = (id: string, version: string) => `array(
   with recursive led as (
     select m.duplicate_id as id, m.duplicate_version as version from patient_merges m

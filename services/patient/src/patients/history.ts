@@ -69,10 +69,7 @@ export function createHistory({ db, cursors }: { db: PatientDatabase; cursors: C
   };
 }
 
-/**
- * A version by which a patient was deleted has the record that it was deleted with, which is that of the version
- * before.
- */
+/** A version by which a patient was deleted has the record that it was deleted with: that of the version before. */
 const isEmpty = ({ action, record }: PastVersion): boolean => action === "deleted" || Object.keys(record).length === 0;
 
 function gone({ version, action, at }: PastVersion): AppError {

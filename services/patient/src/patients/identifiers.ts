@@ -1,7 +1,4 @@
-/**
- * What patients are called in other systems and on documents: record numbers, national ids, insurance numbers,
- * passports.
- */
+/** What patients are called by other systems and papers: record numbers, national ids, insurance numbers, passports. */
 import type { FieldError } from "@pm/kit/errors";
 import { type Identifier, type IdentifierKey, identifierName, identifierTypes, type PatientRecord, recordNumberSystem } from "../tables.ts";
 import { type Entry, list, normalText, oneOf, period, type Reader, withIds } from "./reading.ts";

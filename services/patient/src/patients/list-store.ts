@@ -99,10 +99,7 @@ function identifierCondition({ system, value }: IdentifierKey, deleted: Filters[
 
 export const both = (one: Condition, other: Condition): Condition => sql`${one} and ${other}`;
 
-/**
- * How many rows the planner expects. That takes a fraction of a millisecond, while counting takes as long as there are
- * rows.
- */
+/** How many rows the planner expects. That takes less than a millisecond, while counting reads all rows. */
 export async function estimateRows(db: PatientDatabase, condition: Condition): Promise<number> {
   type Plan = { "QUERY PLAN": [{ Plan: { "Plan Rows": number } }] };
   const { rows } = await sql<Plan>`explain (format json) select 1 from patients p where ${condition}`.execute(db.kysely);
@@ -169,8 +166,7 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
           branches.map((branch) => sql`(${branchOf(request, branch)})`),
           sql` union all `,
         )}) tiers limit ${limit + 1}`;
-  // Accounts are looked up for the page only: a search may find thousands, of which the order by name picks the first
-  // ones.
+  // Accounts are looked up for the page only: a search may find thousands, of which the order by name picks the first.
   const statement = sql<ListedRow>`
     with page as materialized (${matches}), audited as (
       ${sql.raw(insertIntoAudit)}

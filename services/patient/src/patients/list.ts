@@ -160,10 +160,7 @@ type Plan = {
   /** Whether words alone decide who matches. */
   isSearchOnly: boolean;
   filter: Condition;
-  /**
-   * Of a search by fields: whether an index finds those whom it is about, or patients are looked through in the order
-   * of the list.
-   */
+  /** Of a search by fields: whether an index finds whom it is about, or the list is looked through. */
   fields: "found" | "walked" | undefined;
   match: Match;
   /** The tiers of the search, one after the other. */

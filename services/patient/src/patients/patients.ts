@@ -110,8 +110,7 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
   }
 
   /**
-   * Makes the next version by `decide`, which gives undefined if nothing is to change. With `ifMatch`, a lost race is
-   * an error.
+   * Makes the next version by `decide`; undefined changes nothing. With `ifMatch`, a lost race is an error.
    * @param needed what a caller must be allowed to do
    */
   async function change(
@@ -147,10 +146,7 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
     patch: (call: Call, id: string, body: unknown, ifMatch?: string) =>
       edit(call, id, ifMatch, (current, rules) => patchedRecord(body, current, rules)),
 
-    /**
-     * Patches a patient by a line of an import, which may depend on what is there. A preview changes nothing; it is a
-     * read.
-     */
+    /** Patches a patient by a line of an import, which may depend on what is there. A preview is a read. */
     async merge(call: Call, id: string, bodyFor: (current: PatientRecord) => unknown, isPreview: boolean): Promise<Merge> {
       let merged: Merge = { changes: [], claims: [] };
       await edit(call, id, undefined, (current, rules) => {
@@ -170,8 +166,7 @@ function createChanges({ db, audit, conflicts, now, settings, committed }: Optio
 
     /**
      * Brings a deleted patient back, with what a patch changes of the record: somebody else may have got its e-mail or
-     * an identifier meanwhile. One that is not deleted stays as it is; a patch that it does not follow already is
-     * refused.
+     * an identifier meanwhile. One that is not deleted stays; a patch that it does not follow already is refused.
      */
     restore: (call: Call, id: string, body: unknown, ifMatch?: string) =>
       change(call, id, "write", ifMatch, (found, at) => {

@@ -3,10 +3,7 @@ import type { FieldError } from "@pm/kit/errors";
 import { faultOfText } from "@pm/kit/plain-text";
 import type { Period } from "../tables.ts";
 
-/**
- * Reads one value. If it is wrong, adds a problem and gives undefined. `current` is what the record has, where that
- * matters.
- */
+/** Reads a value. If it is wrong, adds a problem and gives undefined. `current` is what the record has, if needed. */
 export type Reader<T> = (value: unknown, path: string, problems: FieldError[], current?: unknown) => T | undefined;
 
 export const text =

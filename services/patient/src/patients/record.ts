@@ -17,10 +17,7 @@ export function emailKeyOf({ email }: PatientRecord, { emailUnique }: RecordSett
   return emailUnique && email !== undefined ? emailKey(email) : undefined;
 }
 
-/**
- * The parts that older clients do not know. So they stay if a body does not have them, also in a PUT. Null removes
- * them.
- */
+/** The parts that older clients do not know. So they stay if a body lacks them, also in a PUT. Null removes them. */
 function toDetails(fields: Fields, current: PatientRecord | undefined): Details {
   const kept = (field: "deceased" | "maritalStatus" | "generalPractitioner" | "managingSite" | "fhirElements") =>
     fields[field] === undefined ? current?.[field] : (fields[field] ?? undefined);

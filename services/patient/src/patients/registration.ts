@@ -28,10 +28,7 @@ const maxNumbers = 5;
 /** A new patient, and who is to learn about whom. */
 export type Newcomer = Pick<NewPatient, "record" | "words" | "actor" | "requestId"> & { viewer: Viewer };
 
-/**
- * Where to look: among those who were born on the same day and have names that sound alike, or among all who share a
- * key.
- */
+/** Where to look: among those born on the same day with names that sound alike, or among all who share a key. */
 export type Look = "closely" | "everywhere";
 
 /** Looks for patients who may be the same person as somebody new. */
@@ -100,8 +97,7 @@ export function createRegistration(options: RegistrationOptions) {
     committed();
     return outcomes;
   };
-  // The next patients wait until the accounts of these are open. So more of them share a statement and a call to
-  // billing.
+  // The next patients wait until these have accounts, so that more of them share a statement and a call to billing.
   const creations = createBatcher<Registration, Outcome>({
     ...{ name: "patient_creates", maxSize: maxBatch, linger: billing.settled, run: by(storeTogether) },
   });
@@ -119,8 +115,7 @@ export function createRegistration(options: RegistrationOptions) {
     if (creation.hash !== patient.idempotency?.hash)
       throw new AppError("idempotency_key_reused", "Idempotency-Key: was used for another body. Use a new key for a new request.");
     const first = await replays.add({ id: creation.patientId, actor: call.actorId, requestId: call.requestId });
-    // The first request under this key was refused for its e-mail or an identifier. The same request gets the same
-    // answer.
+    // The first request under this key was refused for its e-mail or an identifier. Repeated, it gets the same answer.
     if (!first) throw taken(await findConflict(db, patient.id, patient.record));
     return first;
   }

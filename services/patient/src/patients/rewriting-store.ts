@@ -1,7 +1,4 @@
-/**
- * Rows whose words and keys are to be rewritten: those that the version before wrote. They have no keys of their
- * version.
- */
+/** Rows whose words and keys are to be rewritten: those of the version before, which have no `keys_version`. */
 import { defineBulkInput } from "@pm/kit/postgres/bulk";
 import type { Queries } from "@pm/kit/postgres/transaction";
 import { type PatientRecord, recordNumberSystem, type SearchWords } from "../tables.ts";

@@ -28,10 +28,7 @@ export type Match = "everybody" | "nobody" | { id: string } | { words?: WordQuer
 /** How near a match is to what was asked: each word as it is, the beginnings of words, or words that are like them. */
 export type Tier = "whole" | "beginning" | "similar";
 
-/**
- * A misspelled word is taken for this many words at most: those that are most like it. Beside other words fewer will
- * do.
- */
+/** A misspelled word is taken for this many words at most, those most like it. Beside other words fewer will do. */
 const maxMeanings = 10;
 const maxMeaningsBesideOthers = 3;
 

@@ -36,10 +36,7 @@ const namesOf = ({ name, firstName, lastName, names = [] }: PatientRecord): stri
   ...names.slice(1).flatMap(({ text, given, family }) => [text, given ?? "", family ?? ""]),
 ];
 
-/**
- * The words of a record: of all its names, e-mails, phone numbers and identifiers; and the keys by which it is
- * compared.
- */
+/** The words of a record (names, e-mails, phone numbers, identifiers), and the keys by which it is compared. */
 export function searchWords(record: PatientRecord): SearchWords {
   const { email, emails, phoneNumber, phones, identifiers = [] } = record;
   const names = [...new Set(nameWords(namesOf(record).join(" ")))];
@@ -62,10 +59,7 @@ function emailWords(email: string): string[] {
   return [address, ...split(address.slice(0, address.indexOf("@")))];
 }
 
-/**
- * An identifier as a whole and in parts, however it is separated, and without the zeros at its beginning if it is a
- * number.
- */
+/** An identifier as a whole and in parts, however it is separated, and without leading zeros if it is a number. */
 function identifierWords(value: string): string[] {
   const parts = split(fold(value));
   const whole = parts.join("");

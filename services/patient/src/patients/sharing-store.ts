@@ -127,10 +127,7 @@ const transferStatement = {
       array(select id from moved) as ids from counted`,
 };
 
-/**
- * Makes one user the owner of up to `limit` records of another one, deleted ones included, with an audit entry for
- * each.
- */
+/** Makes a user the owner of up to `limit` records of another, deleted ones too, with an audit entry for each. */
 export async function transferPatients(
   db: PatientDatabase,
   { from, to, limit, actor, requestId }: Who & { from: string; to: string; limit: number },

@@ -13,10 +13,7 @@ type Principals = { users: string[]; teams: string[] };
 /** Ids of users and teams who may read and write, and of those who may only read. */
 export type Grantees = Principals & { readers: Principals };
 
-/**
- * `registeredBy` is the user who registered the patient. `owner` is the same one, unless an administrator has named
- * another.
- */
+/** `registeredBy` is the user who registered the patient. `owner` is the same until an administrator names another. */
 export type Sharing = Grantees & { registeredBy: string; owner: string };
 
 /** How many records a transfer gives away at once: rows with many indexes, in a second at most. */

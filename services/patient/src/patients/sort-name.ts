@@ -2,10 +2,7 @@
 import type { PatientRecord } from "../tables.ts";
 import { endsName, isTitle } from "./titles.ts";
 
-/**
- * Sorts before every character (Unicode Technical Standard 35, merged comparisons), so "Lee, Zoe" comes before "Leeds,
- * Adam".
- */
+/** Sorts before every character (Unicode's UTS 35, merged comparisons), so "Lee, Zoe" comes before "Leeds, Adam". */
 const separator = "\uFFFE";
 
 export function sortName({ name, firstName, lastName }: PatientRecord): string {

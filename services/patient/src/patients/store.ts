@@ -226,10 +226,7 @@ const survivorStatement = {
     where p.id = $1 and p.merged_into is not null and ${visible("p", "a")}`,
 };
 
-/**
- * The record that a merged one leads to. Undefined if it is not merged, or the viewer may not see it; both take as
- * long.
- */
+/** The record that a merged one leads to. Undefined if not merged, or not the viewer's to see; both take as long. */
 export async function findSurvivor(db: Queries, id: string, viewer: Viewer): Promise<string | undefined> {
   const [row] = await db.query<{ id: string }>(survivorStatement, [id, viewer.id, viewer.seesAll, viewer.principals]);
   return row?.id;

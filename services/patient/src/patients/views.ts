@@ -85,10 +85,7 @@ function differences(given: Fields, list: Fields): string[] {
   return wrong;
 }
 
-/**
- * The lists after a write. The first entries follow when the flat fields are complete (`toLists`). Undefined if there
- * are none.
- */
+/** The lists after a write. The first entries follow the complete flat fields (`toLists`). Undefined for none. */
 export type Pending = Record<Kind, AnyEntry[]> | undefined;
 
 /**

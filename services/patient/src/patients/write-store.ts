@@ -269,10 +269,7 @@ export function insertUnlessRefused<Refusal>(
   });
 }
 
-/**
- * Creates patients, apart from those in `except`. Gives the ids of the others that were not created, with what was
- * taken.
- */
+/** Creates patients but those in `except`. Gives the ids of others that were not created, with what was taken. */
 export async function insertCollected(db: Queries, patients: CollectedPatients, except: string[] = []): Promise<Map<string, Conflict>> {
   type Row = { id: string; system: string | null };
   const rows = patients.length === 0 ? [] : await db.query<Row>(createStatement, [...patients.values(), except]);

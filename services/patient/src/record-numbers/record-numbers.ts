@@ -82,8 +82,7 @@ const shareOfCore = 0.2;
 
 /**
  * Gives a number to each patient who was registered before there were record numbers, or by a replica of the version
- * before. It walks through the patients once after each start, and then looks at new ones: ids have the order of
- * registration.
+ * before. It walks through the patients once after each start, then looks at new ones, whose ids come later.
  */
 export function startNumbering(options: Options & { settings: DatabaseSettings; log: Logger; lifecycle: Lifecycle }): void {
   const { db, settings, log, lifecycle } = options;

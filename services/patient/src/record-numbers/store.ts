@@ -26,10 +26,7 @@ const isNumbered = `coalesce(details->'identifiers', '[]') @> '[{"system": "${re
 /** How many patients are looked at for a batch. Most of them may have a number. */
 const lookedAt = 2_000;
 
-/**
- * The next patients without a number, at most `count`, and the last one that was looked at. Undefined if there are no
- * more patients.
- */
+/** The next patients without a number, at most `count`, and the last one looked at. Undefined if there are no more. */
 export async function findUnnumbered(client: Client, after: string, count: number): Promise<{ ids: string[]; last: string | undefined }> {
   const text = `
     with seen as materialized (
