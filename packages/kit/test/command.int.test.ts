@@ -17,7 +17,7 @@ beforeEach(() => {
 function runCommand(work: string, endpoint = sink.url): Promise<{ code: number; printed: string }> {
   const script = `
     import { inCommand } from "@pm/kit/telemetry/command";
-    await inCommand("billing", "look", async () => { ${work} });
+    await inCommand("billing", "look", async () => { ${work} }, (code = 0) => code);
     process.stdout.write("the result");`;
   const env = { PATH: process.env.PATH, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint };
   return new Promise((resolve) => {
@@ -29,7 +29,7 @@ function runCommand(work: string, endpoint = sink.url): Promise<{ code: number; 
 
 test.each([
   ["ends well", "", 0, { "process.exit.code": 0 }],
-  ["sets another exit code", "process.exitCode = 1;", 1, { "process.exit.code": 1, "error.type": "1" }],
+  ["has another exit code", "return 1;", 1, { "process.exit.code": 1, "error.type": "1" }],
   ["throws", "throw Object.assign(new Error('zoe is in the way'), { code: '57P01' });", 1, { "error.type": "57P01" }],
 ])("a command that %s is a trace, which is sent before it ends", async (_, work, code, attributes) => {
   expect((await runCommand(work)).code).toBe(code);

@@ -172,16 +172,12 @@ export async function runAuditVerification(service: string): Promise<void> {
   const { expect, key } = parseArgs({ options: { expect: { type: "string" }, key: { type: "string" } } }).values;
   const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });
   const note = { pool, check: "audit_chain", log: createLogger(service, config.LOG_LEVEL) } as const;
-  const report = await inCommand(service, "verify-audit", async () => {
+  const isIntact = (found: { intact: boolean }) => found.intact;
+  const verify = async () => {
     const known = expect === undefined ? undefined : await expected(service, expect, key);
-    const verified = await noted(
-      note,
-      () => verifyAudit(pool, known),
-      ({ intact }) => intact,
-    );
-    process.exitCode = verified.intact ? 0 : 1;
-    return verified;
-  });
+    return noted(note, () => verifyAudit(pool, known), isIntact);
+  };
+  const report = await inCommand(service, "verify-audit", verify, (found) => (isIntact(found) ? 0 : 1));
   await pool.end();
   process.stdout.write(`${JSON.stringify(report)}\n`);
 }

@@ -48,11 +48,7 @@ async function look(service: string, options?: Options): Promise<Finding[]> {
 export async function runDoctor(service: string, options?: Options): Promise<void> {
   try {
     const { json } = parseArgs({ options: { json: { type: "boolean", default: false } } }).values;
-    const findings = await inCommand(service, "doctor", async () => {
-      const found = await look(service, options);
-      process.exitCode = exitCodeOf(found);
-      return found;
-    });
+    const findings = await inCommand(service, "doctor", () => look(service, options), exitCodeOf);
     process.stdout.write(json ? `${JSON.stringify(findings)}\n` : printFindings(findings));
   } catch (error) {
     process.stderr.write(`doctor: ${(error as Error).message}\n`);

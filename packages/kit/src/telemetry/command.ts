@@ -6,9 +6,14 @@ import { inTrace, startTracing } from "./tracing.ts";
 
 /**
  * Does the work of a command as one trace, and sends its spans before it returns, if the environment names a collector.
- * A command whose work sets an exit code other than 0 has failed.
+ * The process exits with what `exitCodeOf` gives for the result. A code other than 0 is a failure.
  */
-export async function inCommand<Result>(service: string, name: string, work: () => Promise<Result>): Promise<Result> {
+export async function inCommand<Result>(
+  service: string,
+  name: string,
+  work: () => Promise<Result>,
+  exitCodeOf: (result: Result) => number = () => 0,
+): Promise<Result> {
   const config = { ...readEnvironment(telemetryConfig), OTEL_TRACES_SAMPLER_ARG: 1 };
   let sent: () => unknown = () => undefined;
   const onClose = (_: string, close: () => unknown) => {
@@ -22,7 +27,8 @@ export async function inCommand<Result>(service: string, name: string, work: () 
         span?.setAttribute("process.exit.code", 1);
         throw error;
       });
-      const code = Number(process.exitCode ?? 0);
+      const code = exitCodeOf(result);
+      process.exitCode = code;
       span?.setAttribute("process.exit.code", code);
       if (code !== 0) span?.setAttribute("error.type", String(code)).setStatus({ code: SpanStatusCode.ERROR });
       return result;

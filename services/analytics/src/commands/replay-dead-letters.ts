@@ -20,10 +20,7 @@ const [topic] = process.argv.slice(2);
 const entry = { actorId: "service:analytics", action: "dead-letters.replayed", subject: topic ?? "all topics" };
 await insertAuditEntries(db, [{ ...entry, requestId: `command-${randomUUID()}` }]);
 const deadLetters = createDeadLetters({ db, groupId: "analytics", apply: applyEvents });
-const result = await inCommand("analytics", "replay-dead-letters", async () => {
-  const replayed = await deadLetters.replayAll(topic);
-  process.exitCode = replayed.waiting === 0 ? 0 : 1;
-  return replayed;
-});
+const exitCodeOf = ({ waiting }: { waiting: number }) => (waiting === 0 ? 0 : 1);
+const result = await inCommand("analytics", "replay-dead-letters", () => deadLetters.replayAll(topic), exitCodeOf);
 process.stdout.write(`${JSON.stringify(result)}\n`);
 await db.kysely.destroy();

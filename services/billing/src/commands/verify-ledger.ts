@@ -13,14 +13,8 @@ import { verifyLedger } from "../ledger/verification-store.ts";
 const config = readEnvironment({ LOG_LEVEL: commonConfig.LOG_LEVEL, ...databaseConfig });
 const log = createLogger("billing", config.LOG_LEVEL);
 const pool = new Pool({ ...connectionConfig(databaseSettings(config)), max: 1 });
-const verification = await inCommand("billing", "verify-ledger", async () => {
-  const verified = await noted(
-    { pool, check: "ledger", log },
-    () => verifyLedger(pool),
-    ({ holds }) => holds,
-  );
-  process.exitCode = verified.holds ? 0 : 1;
-  return verified;
-});
+const holds = (found: { holds: boolean }) => found.holds;
+const verify = () => noted({ pool, check: "ledger", log }, () => verifyLedger(pool), holds);
+const verification = await inCommand("billing", "verify-ledger", verify, (found) => (holds(found) ? 0 : 1));
 await pool.end();
 process.stdout.write(`${JSON.stringify(verification)}\n`);
