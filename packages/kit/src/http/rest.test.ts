@@ -106,8 +106,10 @@ operation(
 );
 
 const TotalsSchema = z.object({ count: z.int() }).openapi("ThingTotals");
-operation({ operationId: "deletePatient", method: "delete", path: "/things/all", responses: { 204: { description: "Deleted" } } }, (c) =>
-  c.body(null, 204),
+operation(
+  { operationId: "deletePatient", method: "delete", path: "/things/all", responses: { 204: { description: "Deleted" } } },
+  (c) => c.body(null, 204),
+  { orWithSlash: true },
 );
 operation(
   { operationId: "readPatientTotals", method: "get", path: "/things:totals", responses: { 200: jsonAnswer(TotalsSchema, "Totals") } },
@@ -239,6 +241,13 @@ test("a path that is written out has its own methods, and no id of a path with a
   for (const method of ["GET", "HEAD"]) expect((await send(method, "/things/all", { as: "reader" })).status).toBe(405);
   expect((await send("PUT", "/things/all", { as: "writer" })).headers.get("allow")).toBe("DELETE");
   expect((await send("PUT", "/things/7", { as: "writer" })).headers.get("allow")).toBe("GET");
+});
+
+test("a path with a slash at its end is another one, unless its operation says otherwise", async () => {
+  const headers = { authorization: "Bearer writer" };
+  expect((await app.request("/things/all/", { method: "DELETE", headers })).status).toBe(204);
+  expect((await app.request("/things/all/", { headers })).headers.get("allow")).toBe("DELETE");
+  expect((await app.request("/things/1/", { headers })).status).toBe(404);
 });
 
 test("wrong method 405 with Allow, wrong path 404, wrong type 415, too large 413, all as problems with the request id", async () => {

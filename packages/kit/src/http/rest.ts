@@ -56,9 +56,12 @@ export type RestApp = {
    * in an AIP-136 custom method, `/patients/{id}:restore`, or in an operation of FHIR, `/Patient/$match`.
    * @param options.streams its body may have any size, and it may run for longer than the caller's token is valid, but
    * not for longer than their session
+   * @param options.orWithSlash its path, without parameters, may also end in a slash
    */
-  operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: { streams?: boolean }): void;
+  operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, options?: OperationOptions): void;
 };
+
+type OperationOptions = { streams?: boolean; orWithSlash?: boolean };
 
 /**
  * A path that is written out, by its text, or one with parameters, by its pattern; and the methods of its operations.
@@ -79,12 +82,14 @@ export function createRestApp(options: {
 }): RestApp {
   const { service, log, lifecycle, verifier, audit, errors = problems } = options;
   const paths: Paths = { writtenOut: new Map(), patterns: [] };
+  const withSlash = new Set<string>();
   const documents = createDocuments({ ...options, errors });
   const app = new OpenAPIHono<RestEnv>({
     getPath: (request) => {
       const start = request.url.indexOf("/", request.url.indexOf("://") + 3);
       const end = request.url.indexOf("?", start);
       const path = request.url.slice(start, end === -1 ? undefined : end);
+      if (withSlash.has(path)) return path.slice(0, -1);
       return anotherSpelling.test(path) ? "/@" : toInternalPath(path);
     },
     defaultHook: (result) => {
@@ -105,7 +110,11 @@ export function createRestApp(options: {
     return c.json(documents.complete());
   });
 
-  function operation<R extends Route>(route: R, handler: RouteHandler<R, RestEnv>, { streams = false } = {}): void {
+  function operation<R extends Route>(
+    route: R,
+    handler: RouteHandler<R, RestEnv>,
+    { streams = false, orWithSlash = false }: OperationOptions = {},
+  ): void {
     const name = `${service}.${route.operationId}`;
     const access = accessOf(name);
     if (access === undefined) throw new Error(`${name} is not in the access table (packages/kit/src/auth/access.ts)`);
@@ -126,6 +135,7 @@ export function createRestApp(options: {
     const pattern = path.replace(/[.@]/g, "\\$&").replace(/\{[^}]+\}/g, "[^@/][^/]*");
     if (path.includes("{")) paths.patterns.push({ path: new RegExp(`^${pattern}$`), method });
     else paths.writtenOut.set(path, [...(paths.writtenOut.get(path) ?? []), method]);
+    if (orWithSlash) withSlash.add(`${path}/`);
 
     documents.add(route, access, streams);
     const { headers, query, ...others } = route.request ?? {};
@@ -155,10 +165,8 @@ const anotherSpelling = /\/(?:@|%40|:)|%3a/i;
 /**
  * Inside, a custom method is a path segment of its own, because a parameter of the router ends at a slash. An operation
  * of FHIR is one already, `/Patient/$match`, and needs another mark, because its own one means something to the router.
- * Clients of FHIR write its base, to which they send Bundles, with a slash or without.
  */
 function toInternalPath(path: string): string {
-  if (path === "/fhir/R4/") return "/fhir/R4";
   return path.replace(/:([a-z][A-Za-z]*)$/, "/@$1").replace(/\/(?:\$|%24)([a-z][A-Za-z-]*)$/, "/@@$1");
 }
 

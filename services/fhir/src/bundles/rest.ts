@@ -83,16 +83,22 @@ export function registerBundles({ app, operation }: RestApp, transactions: Trans
     };
   };
 
-  operation(processBundle, async (c) => {
-    requireJson(c);
-    const { type, entry: entries = [] } = c.req.valid("json") as unknown as Bundle & { type: "batch" | "transaction" };
-    const send = sendAs(c);
-    const onFailure = (error: unknown) => c.get("log").error({ requestId: c.get("requestId"), err: error }, "an entry of a Bundle failed");
-    const written = type === "transaction" ? await transactions.write(callOf(c), entries, preferencesOf(c).return) : undefined;
-    const entry: BundleEntry[] = [];
-    for (const [index, one] of entries.entries()) entry.push(written?.get(index) ?? (await carryOut(one, send, onFailure)));
-    return answerWith(c, { resourceType: "Bundle", type: `${type}-response` as const, ...(entry.length > 0 && { entry }) });
-  });
+  operation(
+    processBundle,
+    async (c) => {
+      requireJson(c);
+      const { type, entry: entries = [] } = c.req.valid("json") as unknown as Bundle & { type: "batch" | "transaction" };
+      const send = sendAs(c);
+      const onFailure = (error: unknown) =>
+        c.get("log").error({ requestId: c.get("requestId"), err: error }, "an entry of a Bundle failed");
+      const written = type === "transaction" ? await transactions.write(callOf(c), entries, preferencesOf(c).return) : undefined;
+      const entry: BundleEntry[] = [];
+      for (const [index, one] of entries.entries()) entry.push(written?.get(index) ?? (await carryOut(one, send, onFailure)));
+      return answerWith(c, { resourceType: "Bundle", type: `${type}-response` as const, ...(entry.length > 0 && { entry }) });
+    },
+    // Some clients write the base with a slash.
+    { orWithSlash: true },
+  );
 }
 
 /** A patch is no resource, so a Bundle has it in a Binary. What is no patch is refused as the body of a PATCH. */
