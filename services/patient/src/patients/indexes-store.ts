@@ -14,8 +14,6 @@ const indexes = {
   patients_sort_name: `on patients ((coalesce(sort_name, name) collate "und-x-icu"), id) where deleted_at is null`,
   patients_city_key: "on patients (city_key, id) where deleted_at is null",
   patients_merged: "on patients (merged_into) where merged_into is not null",
-  // The version before looks for rows that it has to rewrite here.
-  patients_old_words: "on patients (id) where words_version is null",
   // Those whose words and keys are to be rewritten.
   patients_old_keys: "on patients (id) where keys_version is null",
   // Creates look for those who may be the same person here. A look-up of one number takes microseconds.
@@ -26,6 +24,14 @@ const indexes = {
 
 export async function createIndexes(db: Kysely<Tables>, log: Logger): Promise<void> {
   await createIndexesConcurrently(db, indexes, log);
-  // Of the version before. `patients_changes` answers what it answered.
-  await sql`drop index concurrently if exists patients_changed`.execute(db);
+  for (const name of await unused(db)) await sql`drop index concurrently if exists ${sql.ref(name)}`.execute(db);
+}
+
+/**
+ * Indexes of earlier versions, without which a create costs less. Those of the name and the city serve lists until all
+ * rows are rewritten (rewriting.ts).
+ */
+async function unused(db: Kysely<Tables>): Promise<string[]> {
+  const { rows } = await sql`select from patients where keys_version is null limit 1`.execute(db);
+  return ["patients_changed", "patients_old_words", ...(rows.length === 0 ? ["patients_name", "patients_city"] : [])];
 }

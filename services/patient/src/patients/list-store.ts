@@ -6,7 +6,7 @@ import { type RawBuilder, sql } from "kysely";
 import type { PatientDatabase } from "../database.ts";
 import type { IdentifierKey } from "../tables.ts";
 import type { Access, Condition } from "./access-store.ts";
-import { type PatientRow, patientColumns, replacesColumn } from "./store.ts";
+import { accountColumn, type PatientRow, patientColumns, replacesColumn } from "./store.ts";
 
 export const sortFields = ["createdAt", "name", "dateOfBirth", "registeredDate", "updatedAt"] as const;
 type SortField = (typeof sortFields)[number];
@@ -166,7 +166,8 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
           branches.map((branch) => sql`(${branchOf(request, branch)})`),
           sql` union all `,
         )}) tiers limit ${limit + 1}`;
-  // Accounts are looked up for the page only: a search may find thousands, of which the order by name picks the first.
+  // Accounts and merged records are looked up for the page only: a search may find thousands, of which the order by name
+  // picks the first ones, and Postgres would plan the look-up for each tier.
   const statement = sql<ListedRow>`
     with page as materialized (${matches}), audited as (
       ${sql.raw(insertIntoAudit)}
@@ -176,7 +177,7 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
     ), shown as (
       ${sql.raw(insertPatientsOf("audited", `select id from page limit ${limit}`))}
     )
-    select page.*, (select account_id from patient_billing where patient_id = page.id) as account_id from page`;
+    select p.*, ${sql.raw(accountColumn)}, ${sql.raw(replacesColumn)} from page p`;
   if (!isNamed) return (await statement.execute(db.kysely)).rows;
   // Postgres plans it each time, but reads and analyses its text only once per connection.
   const { sql: text, parameters } = statement.compile(db.kysely);
@@ -199,7 +200,7 @@ function branchOf({ limit, access, after, sort, asBefore }: ListRequest, branch:
     : branch.first
       ? sql`and (${tier} > ${after.tier} or (${tier} = ${after.tier} and ${later}))`
       : sql`and ${later}`;
-  const selected = sql`${sql.raw(patientColumns)}, ${sql.raw(replacesColumn)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
+  const selected = sql`${sql.raw(patientColumns)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
   if (!collects || access.seesFew || !access.estimate)
     return sql`select ${selected} from patients p where ${condition} and ${access.read} ${from} order by ${order} limit ${limit + 1}`;
   // A caller who sees many, but not all: whether a match is visible is checked from the first match on, until the page

@@ -18,8 +18,9 @@ export const recordColumns = `p.name, p.first_name, p.last_name, coalesce(p.emai
 
 export const patientColumns = `p.id, p.version, ${recordColumns}, p.created_at, p.updated_at, p.deleted_at, p.merged_into`;
 
-/** The records that lead to a patient `p`. Few do, and an index has only those. */
-export const replacesColumn = "array(select id from patients m where m.merged_into = p.id order by id) as replaces";
+/** The records that lead to a patient `p`, null if there are none: a merge makes a new version of its survivor. */
+export const replacesColumn = `case when p.version > 1
+  then array(select id from patients m where m.merged_into = p.id order by id) end as replaces`;
 
 /** The billing account of a patient `p`, null until billing has opened it. */
 export const accountColumn = "(select account_id from patient_billing where patient_id = p.id) as account_id";
@@ -78,7 +79,7 @@ type Unread =
 export type PatientRow = Omit<PatientsTable, Unread> & {
   account_id: string | null;
   /** Only if the statement selects it. */
-  replaces?: string[];
+  replaces?: string[] | null;
 };
 
 export type RecordRow = Omit<PatientRow, "id" | "version" | "account_id" | "created_at" | "updated_at" | "deleted_at" | "merged_into">;
