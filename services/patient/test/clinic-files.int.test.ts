@@ -88,6 +88,45 @@ test("a file of Synthea gives names, maiden names and identifiers, and names the
   });
 });
 
+test("the table of patients of OpenEMR is read, and the report names the columns that are left out", async () => {
+  const body = await send(admin, sample("openemr-patient-data.csv").toString());
+  expect(body).toMatchObject({ created: 1, failed: 0 });
+  expect(body.ignoredColumns).toEqual(expect.arrayContaining(["id", "occupation", "pharmacy_id", "monthly_income", "birth_fname"]));
+  expect(await found("identifier=mrn|OE-10")).toMatchObject({
+    names: [{ prefix: "Ms.", given: "Nora B.", family: "Vik" }],
+    ...{ dateOfBirth: "1980-01-31", sex: "female", maritalStatus: "domestic-partner", email: "nora.vik@openemr.example" },
+    addresses: [{ street: "1 Way", city: "San Luis", state: "CA", zipCode: "92101", country: "US" }],
+    phones: [{ value: "+16195551111" }, { use: "home" }, { use: "work" }, { use: "mobile" }],
+    identifiers: [{ system: "driving-licence" }, { system: "us-ssn" }, { value: "OE-10" }, { system: "openemr-pid", value: "5" }],
+  });
+});
+
+test("persons of OpenMRS and registrations of Bahmni are read", async () => {
+  expect(await send(admin, sample("openmrs-person.csv").toString())).toMatchObject({
+    ...{ created: 1, failed: 0, ignoredColumns: ["cause_of_death", "county_district"] },
+  });
+  expect(await found("identifier=mrn|100-8")).toMatchObject({
+    names: [{ prefix: "Sra.", given: "Ana María", family: "García Pérez" }],
+    ...{ dateOfBirth: "1976-01-01", dateOfBirthEstimated: true, sex: "female" },
+    addresses: [{ street: "1 Calle Mayor, 2.º", city: "Quito", state: "Pichincha", zipCode: "170101", country: "EC" }],
+  });
+  expect(await send(admin, sample("openmrs-bahmni.csv").toString())).toMatchObject({
+    ...{ created: 1, failed: 0, ignoredColumns: ["Address.Tehsil", "Address.District"] },
+  });
+  expect(await found("identifier=mrn|GAN-200001")).toMatchObject({
+    ...{ firstName: "Asha Devi", lastName: "Vik", registeredDate: "2024-05-12", address: { city: "Ganiyari", state: "Chhattisgarh" } },
+  });
+});
+
+test("each tracked entity of DHIS2 is a patient, and its kind is no identifier", async () => {
+  expect(await send(admin, sample("dhis2-tracked-entities.csv").toString())).toMatchObject({
+    ...{ created: 2, failed: 0, ignoredColumns: ["Created", "Org unit", "Org unit name", "Tracked entity", "Inactive"] },
+  });
+  expect(await found("identifier=dhis2-tracked-entity|fSofnQR6lAU")).toMatchObject({
+    ...{ name: "Gertrude Ryder", sex: "female", dateOfBirth: "1983-03-25", address: { text: "56 Upper Road" } },
+  });
+});
+
 test("every patient of a Synthea run goes in and comes out, with all that a record has a field for", async () => {
   const { admin } = await patientsOfThisFile({ settings });
   const file = gunzipSync(sample("synthea-patients.csv.gz")).toString();

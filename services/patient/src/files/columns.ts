@@ -64,7 +64,9 @@ const word =
   };
 const sexCodes = { f: "female", m: "male", o: "other", u: "unknown" };
 /** Of the letters of HL7, those that have one meaning in all its versions. */
-const maritalCodes = { s: "never-married", m: "married", d: "divorced", w: "widowed", single: "unmarried" };
+const maritalCodes = {
+  ...{ s: "never-married", m: "married", d: "divorced", w: "widowed", single: "unmarried", "domestic partner": "domestic-partner" },
+};
 
 const added =
   (list: ListName, entry: (cell: string) => Record<string, unknown>): Put =>
@@ -86,7 +88,7 @@ const list =
   };
 
 const countryNames = new Intl.DisplayNames("en", { type: "region" });
-const countryCodes = new Map([...countries].map((code) => [countryNames.of(code)?.toLowerCase(), code]));
+const countryCodes = new Map([...countries].map((code) => [countryNames.of(code)?.toLowerCase(), code])).set("usa", "US").set("uk", "GB");
 
 const flagOrDate: Put = (row, cell, dateFormat) => (/\d{2}/.test(cell) ? date("deceased") : flag("deceased"))(row, cell, dateFormat);
 
@@ -98,14 +100,14 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   id: { put: id },
   name: { names: "full name, patient name", put: field("name") },
   firstName: { names: "first, given, given name, given names, fname, forename", put: appended("fields", "firstName", " ") },
-  lastName: { names: "last, family, family name, surname, lname", put: field("lastName") },
+  lastName: { names: "last, family, family name, surname, lname", put: appended("fields", "lastName", " ") },
   email: { names: "e-mail address, mail", put: field("email") },
   phoneNumber: { names: "phone, telephone, tel, telephone number, phone contact", put: field("phoneNumber") },
   dateOfBirth: { names: "dob, birth date, birthday, born", put: date("dateOfBirth") },
   address: { names: "full address, postal address", put: appended("address", "text", ", ") },
   street: { names: "address 1, address line 1, street address", put: appended("address", "street", ", ") },
-  city: { names: "town, city village, municipality", put: appended("address", "city", ", ") },
-  state: { names: "state province, province, region", put: appended("address", "state", ", ") },
+  city: { names: "town, city village, address village, municipality", put: appended("address", "city", ", ") },
+  state: { names: "state province, address state, province, region", put: appended("address", "state", ", ") },
   zipCode: { names: "zip, postal code, postcode", put: appended("address", "zipCode", " ") },
   sex: { names: "gender", put: word("sex", sexCodes) },
   registeredDate: { names: "registration date, date of registration, enrollment date", put: date("registeredDate") },
@@ -117,7 +119,10 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   billingAccountId: {},
   dateOfBirthEstimated: { names: "birthdate estimated, birth date estimated", put: flag("dateOfBirthEstimated") },
   deceased: { names: "dead", put: flagOrDate },
-  mrn: { names: "medical record number, record number, identifier, openmrs id, pubpid, unique id", put: identifier(recordNumberSystem) },
+  mrn: {
+    names: "medical record number, record number, registration number, identifier, openmrs id, pubpid, unique id",
+    put: identifier(recordNumberSystem),
+  },
   maritalStatus: { names: "marital, civil status", put: word("maritalStatus", maritalCodes) },
   generalPractitioner: { names: "gp, family doctor", put: field("generalPractitioner") },
   managingSite: { put: field("managingSite") },
@@ -127,6 +132,7 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   middleName: { names: "middle, mname, middle names", put: appended("fields", "firstName", " ") },
   prefix: { names: "title", put: added("names", (prefix) => ({ prefix })) },
   suffix: { put: added("names", (suffix) => ({ suffix })) },
+  secondLastName: { names: "family name 2, second surname", put: appended("fields", "lastName", " ") },
   maidenName: { names: "maiden, birth name", put: added("names", (family) => ({ use: "maiden", family })) },
   address2: { names: "address line 2", put: appended("address", "street", ", ") },
   country: {
@@ -141,19 +147,19 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   passport: { names: "passport number", put: identifier("passport", "passport") },
   driversLicense: { names: "drivers, driving licence", put: identifier("driving-licence", "driving-licence") },
   insuranceNumber: { put: identifier("insurance", "insurance") },
-  trackedEntity: { names: "tracked entity instance", put: identifier("dhis2-tracked-entity") },
+  trackedEntity: { names: "tracked entity instance, instance", put: identifier("dhis2-tracked-entity") },
   patientId: { put: identifier("openmrs-patient-id") },
   pid: { put: identifier("openemr-pid") },
   uuid: { put: identifier("uuid") },
-  deathDate: { names: "date of death", put: date("deceased") },
+  deathDate: { names: "date of death, deceased date", put: date("deceased") },
 };
 
 /**
  * Columns of other systems that a record has no field for. A report names them, since what they say is not imported.
  */
 const fieldless =
-  "race, ethnicity, birthplace, county, fips, lat, lon, healthcare expenses, healthcare coverage, income, status, " +
-  "language, org unit, org unit name, program, created, stored by";
+  "race, ethnicity, birthplace, county, county district, address district, address tehsil, fips, lat, lon, healthcare expenses, " +
+  "healthcare coverage, income, status, language, cause of death, org unit, org unit name, program, created, inactive, stored by";
 
 /** What makes names alike: "Date of Birth", "date_of_birth" and "dateOfBirth" are one. */
 const alike = (name: string) =>
@@ -170,8 +176,17 @@ const known = new Map<string, string>([
   ...fieldless.split(", ").map((name) => [alike(name), leftOut] as const),
 ]);
 
-/** Its `Id` is no id of ours. */
-const isSynthea = (header: string[]) => ["birthdate", "deathdate", "ssn", "drivers"].every((name) => header.includes(name));
+/**
+ * Files of other systems, known by columns that they `have`, in which others mean something else than in most files. Of
+ * one with a hundred columns, those that are not known are left out too.
+ */
+const systems: { [name: string]: { have: string[]; mean: Record<string, string>; leavesOut?: true } } = {
+  Synthea: { have: ["birthdate", "deathdate", "ssn", "drivers"], mean: { id: "identifiers.synthea" } },
+  // Its table `patient_data`. The id is that of a row, and the status the marital one.
+  OpenEMR: { have: ["fname", "lname", "dob", "pubpid"], mean: { id: leftOut, status: "maritalStatus" }, leavesOut: true },
+  // There a tracked entity is the kind of an instance.
+  DHIS2: { have: ["instance", "trackedentity"], mean: { trackedentity: leftOut } },
+};
 
 /** The columns of a header; undefined where nothing is to be read. */
 export type Header = { columns: (string | undefined)[]; names: string[]; ignored: string[] };
@@ -181,9 +196,9 @@ export type Header = { columns: (string | undefined)[]; names: string[]; ignored
  */
 export function readHeader(names: string[], { map = new Map() }: CsvOptions): Header {
   const likes = names.map(alike);
-  const mapped = new Map([...map].map(([name, meaning]) => [alike(name), meaning]));
-  if (isSynthea(likes)) mapped.set("id", mapped.get("id") ?? "identifiers.synthea");
-  const found = likes.map((name) => mapped.get(name) ?? known.get(name));
+  const system = Object.values(systems).find(({ have }) => have.every((name) => likes.includes(name)));
+  const mapped = new Map([...Object.entries(system?.mean ?? {}), ...[...map].map(([name, meaning]) => [alike(name), meaning] as const)]);
+  const found = likes.map((name) => mapped.get(name) ?? known.get(name) ?? (system?.leavesOut && leftOut));
   const problems = found.flatMap((column, index) => {
     const path = `header.${names[index]?.slice(0, 50)}`;
     if (likes[index] === "" || column === leftOut) return [];
