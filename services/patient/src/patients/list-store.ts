@@ -166,8 +166,8 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
           branches.map((branch) => sql`(${branchOf(request, branch)})`),
           sql` union all `,
         )}) tiers limit ${limit + 1}`;
-  // Accounts and merged records are looked up for the page only: a search may find thousands, of which the order by name
-  // picks the first ones, and Postgres would plan the look-up for each tier.
+  // Accounts and merged records are looked up for the page only: a search may find thousands, of which the order by
+  // name picks the first ones, and Postgres would plan the look-up for each tier.
   const statement = sql<ListedRow>`
     with page as materialized (${matches}), audited as (
       ${sql.raw(insertIntoAudit)}
