@@ -121,7 +121,7 @@ export function conditionsOf({ name, modifier, values }: Criterion, base: string
   if (modifier === "missing") {
     const missing = values[0] === "true";
     // Every resource says these.
-    if (name === "_id" || name === "_lastUpdated" || name === "active") return missing ? [nobody] : [];
+    if (["_id", "_lastUpdated", "active", "gender"].includes(name)) return missing ? [nobody] : [];
     return name === "telecom" ? wrong(`${name}:missing`, "is not known here; use phone:missing or email:missing") : [{ field, missing }];
   }
   switch (name as Name) {
