@@ -92,7 +92,10 @@ test("what the caller may not see, and what does not exist, is an OperationOutco
   expect(await refused(`Invoice/${randomUUID()}`)).toEqual([404, "not-found"]);
   expect(await refused("Invoice/x")).toEqual([404, "not-found"]);
   expect(await refused("ChargeItem")).toEqual([400, "invalid"]);
-  expect(await refused(`ChargeItem?patient=${ids.patient}&_cursor=x`)).toEqual([400, "invalid"]);
+  for (const path of [`ChargeItem?patient=${ids.patient}&_cursor=x`, "Patient?_cursor=x", "Patient/_history?_cursor=x"]) {
+    const { status, text } = await send(platform.gatewayUrl, get(`/fhir/R4/${path}`));
+    expect([status, text]).toEqual([400, expect.stringContaining('"_cursor: ')]);
+  }
   expect(await refused(`ChargeItem?patient=${ids.patient}&occurrence=yesterday`)).toEqual([400, "invalid"]);
   expect(await refused(`Invoice?_sort=date`)).toEqual([400, "invalid"]);
 });

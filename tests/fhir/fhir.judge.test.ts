@@ -144,6 +144,18 @@ describe.skipIf("skipped" in withoutHapi)("the FHIR service", { meta: withoutHap
     }
   });
 
+  test("a patient without a sex and without a part of a name is a patient of US Core", async () => {
+    const [address] = patients[0]?.address ?? [];
+    const nameless = { resourceType: "Patient", name: [{ text: "Ada" }], birthDate: "1985-12-10", address: [address] };
+    const created = await admin.send("POST", "/Patient", nameless, json);
+    expect(created.status, created.text).toBe(201);
+    const read = await admin.get(`/Patient/${(created.body as Patient).id}`);
+    expect(read.body).toMatchObject({ gender: "unknown" });
+    expect(await hapi.validate(read.text)).toEqual([]);
+    const silent = { ...(read.body as Patient), gender: undefined, extension: undefined };
+    expect(JSON.stringify(await hapi.validate(JSON.stringify(silent)))).toMatch(/Patient\.gender.*us-core-6|us-core-6.*Patient\.gender/);
+  });
+
   test("HAPI's client does what programs do, after its own check of the server", async () => {
     await signInAgain();
     const steps = await hapi.useServer(base, admin.token);

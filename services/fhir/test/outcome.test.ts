@@ -1,5 +1,6 @@
 /** Errors, with nothing behind this service. */
 import { expect, test } from "vitest";
+import { fromProblem } from "../src/protocol/outcome.ts";
 import { testApp } from "./testing.ts";
 
 test("an error says by diagnostics what is wrong and where, because some clients show nothing else", async () => {
@@ -16,4 +17,10 @@ test("an error says by diagnostics what is wrong and where, because some clients
       expression: ["Patient.identifier[0].system"],
     },
   ]);
+});
+
+test("what another service says of its cursor is said of _cursor", () => {
+  const errors = [{ path: "cursor", message: "is not a cursor of this list; ask for the first page again" }];
+  const text = JSON.stringify({ code: "invalid_argument", detail: "cursor: is wrong.", errors });
+  expect(fromProblem({ status: 400, headers: {}, text }, "/patients:search").options.errors).toMatchObject([{ path: "_cursor" }]);
 });

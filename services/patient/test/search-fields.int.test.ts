@@ -131,7 +131,7 @@ function isTrue(item: Item, { field, is = "start", anyOf = [], missing }: Condit
     return missing === (field in values ? values[field] === undefined : field !== "dateOfBirth" && textsOf(item, field).length === 0);
   }
   return anyOf.some((asked) => {
-    if (field === "sex") return item.sex === asked;
+    if (field === "sex") return (item.sex ?? "unknown") === asked;
     if (field === "id") return item.id === asked;
     if (field === "deceased") return String(item.deceased !== undefined && item.deceased !== false) === asked;
     if (field === "dateOfBirth") return isBorn(item.dateOfBirth, asked);

@@ -5,7 +5,7 @@
  */
 import { invalidFields } from "@pm/kit/errors";
 import type { Ask, Call } from "../protocol/calls.ts";
-import { type Entry, type Source, sources } from "./mapping.ts";
+import { type Entry, partsOf, type Source } from "./mapping.ts";
 
 export type Filter = Partial<Record<"patient" | "actor" | "action" | "from" | "to", string>>;
 export type Found = { source: Source; entry: Entry };
@@ -16,11 +16,12 @@ type Position = Map<Source, string | undefined>;
 const toCursor = (position: Position): string => [...position].map(([source, before]) => `${source}-${before}`).join(".");
 
 function fromCursor(cursor: string): Position {
-  const parts = cursor.split(".").map((part) => /^([a-z]+)-([1-9]\d{0,17})$/.exec(part));
-  const position = new Map(parts.map((part) => [sources.find((one) => one === part?.[1]), part?.[2]] as const));
-  if ([...position].some(([source, before]) => source === undefined || before === undefined))
-    throw invalidFields([{ path: "_cursor", message: "is not a cursor of this search; search again" }]);
-  return position as Position;
+  const parts = cursor.split(".").map((part) => {
+    const place = partsOf(part);
+    if (!place) throw invalidFields([{ path: "_cursor", message: "is not a cursor of this search; search again" }]);
+    return [place.source, place.entryId] as const;
+  });
+  return new Map(parts);
 }
 
 export function createTrails(asks: Record<Source, Ask>) {

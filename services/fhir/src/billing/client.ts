@@ -23,7 +23,7 @@ export async function answered<Answer>(answer: Promise<Answer>): Promise<Answer>
   } catch (error) {
     const { code, rawMessage } = ConnectError.from(error);
     const meant = codes.get(code);
-    throw meant === undefined ? error : new AppError(meant, rawMessage, { cause: error });
+    throw meant === undefined ? error : new AppError(meant, rawMessage.replace(/^page_token:/, "_cursor:"), { cause: error });
   }
 }
 

@@ -4,6 +4,7 @@ import { toDecimal } from "@pm/kit/money";
 import type { Tax } from "@pm/proto/billing/v1/events";
 import type { Money } from "@pm/proto/common/v1/money";
 import type * as fhir from "fhir/r4.js";
+import type { Span } from "../protocol/criteria.ts";
 import { ours } from "../protocol/resource.ts";
 
 /** An amount with the digits of its currency: `12.50`. A double would lose its last zero, and of large ones a digit. */
@@ -51,7 +52,7 @@ export const toPayer = (payerId: string, name?: string): fhir.Reference => ({
 });
 
 /** A span of time as billing takes it. */
-export const timesOf = ({ from, to }: { from: Date | undefined; to: Date | undefined }) => ({
+export const timesOf = ({ from, to }: Span) => ({
   ...(from && { startTime: timestampFromDate(from) }),
   ...(to && { endTime: timestampFromDate(to) }),
 });

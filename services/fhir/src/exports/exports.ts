@@ -8,7 +8,7 @@ import type { Bundle, FhirResource } from "fhir/r4.js";
 import { toFhir } from "../patients/mapping.ts";
 import type { Patient } from "../patients/patient.ts";
 import { toHints } from "../protocol/outcome.ts";
-import { formatParameters } from "../protocol/search-parameters.ts";
+import { formatParameters, instantOf } from "../protocol/search-parameters.ts";
 import type { Export } from "./client.ts";
 
 /** The resources that each patient of an export becomes, by their type. */
@@ -45,12 +45,12 @@ export function readRequest(path: string, given: URLSearchParams, handling: "str
     const message = `has types that are not exported here; use ${exportedTypes.join(", ")}, or send Prefer: handling=lenient to have them left out`;
     wrong.push({ path: "_type", message });
   }
-  const [format = ndjson] = given.getAll("_outputFormat");
-  // A client may leave the plus as it is, and in a query it means a space.
-  if (!formats.has(format.replace(" ", "+"))) wrong.push({ path: "_outputFormat", message: `must be ${[...formats].join(", ")}` });
-  const [since] = given.getAll("_since");
-  if (since !== undefined && Number.isNaN(Date.parse(since.replace(" ", "+"))))
-    wrong.push({ path: "_since", message: "must be an instant such as 2026-01-28T09:30:00Z" });
+  // A client may leave a plus as it is, and in a query it means a space.
+  const [format = ndjson, sinceText] = ["_outputFormat", "_since"].map((name) => given.get(name)?.replace(" ", "+"));
+  if (!formats.has(format)) wrong.push({ path: "_outputFormat", message: `must be ${[...formats].join(", ")}` });
+  const since = sinceText === undefined ? undefined : instantOf(sinceText);
+  if (sinceText !== undefined && !since)
+    wrong.push({ path: "_since", message: "must be an instant with its time zone, such as 2026-01-28T09:30:00Z" });
   for (const name of given.keys()) {
     if (["_type", "_outputFormat", "_since"].includes(name) || formatParameters.has(name) || handling === "lenient") continue;
     const hint = unsupported.includes(name) ? "is not supported" : "is not known";
@@ -60,17 +60,20 @@ export function readRequest(path: string, given: URLSearchParams, handling: "str
   const query = given.toString();
   const request = query === "" ? path : `${path}?${query}`;
   const exported = types.length === 0 ? exportedTypes : exportedTypes.filter((type) => types.includes(type));
-  return { request, types: exported, notExported, since: since?.replace(" ", "+") };
+  return { request, types: exported, notExported, since: since?.toISOString() };
 }
 
 /** The address at which a client asks whether an export is complete. */
 export const statusUrl = (base: string, { exportId }: Export, { request }: Asked): string =>
   `${base}/exports/${exportId}?${new URLSearchParams({ request })}`;
 
+/** What the address of a request may be, below the base. */
+export const requestPattern = "^(Patient/|Group/[A-Za-z0-9_.-]{1,64}/)?\\$export(\\?[\\s\\S]*)?$";
+
 /** What was asked for, by that address. */
 export function readStatus(request: string): Asked {
   const [path = "", query] = request.split("?", 2);
-  if (!/^(Patient\/|Group\/[\w.-]{1,64}\/)?\$export$/.test(path))
+  if (!new RegExp(requestPattern).test(request))
     throw invalidFields([{ path: "request", message: "is part of the address that Content-Location of $export gave; send it as it was" }]);
   return readRequest(path, new URLSearchParams(query), "lenient");
 }

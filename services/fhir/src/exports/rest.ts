@@ -9,7 +9,18 @@ import type { Operation } from "../protocol/capability.ts";
 import { preferencesOf } from "../protocol/conditions.ts";
 import { idOf, queryOf, requireJson, root } from "../protocol/resource.ts";
 import type { Exports } from "./client.ts";
-import { exportedTypes, fileNames, fileOf, manifestOf, ndjson, outcomesFile, readRequest, readStatus, statusUrl } from "./exports.ts";
+import {
+  exportedTypes,
+  fileNames,
+  fileOf,
+  manifestOf,
+  ndjson,
+  outcomesFile,
+  readRequest,
+  readStatus,
+  requestPattern,
+  statusUrl,
+} from "./exports.ts";
 
 const definition = (level: string) => `http://hl7.org/fhir/uv/bulkdata/OperationDefinition/${level}`;
 export const exportOperations: Operation[] = [
@@ -99,7 +110,7 @@ const readExport = createRoute({
     // Clients of FHIR add parameters to every address, such as _format.
     query: z.looseObject({
       request: z.string().openapi({
-        pattern: "^(Patient/|Group/[A-Za-z0-9_.-]{1,64}/)?\\$export(\\?[\\s\\S]*)?$",
+        pattern: requestPattern,
         description: "Part of the address that $export gave.",
         example: "Patient/$export?_type=Patient",
       }),

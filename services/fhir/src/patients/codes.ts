@@ -59,4 +59,3 @@ export function fromSystemUri(uri: string): string | undefined {
 
 export const registeredDateUrl = `${ours}/StructureDefinition/registered-date`;
 export const estimatedUrl = `${ours}/StructureDefinition/birth-date-estimated`;
-export const absentUrl = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";

@@ -1,5 +1,6 @@
 /** The search parameters of Patient, and the conditions of patient-service that each is (`POST /patients:search`). */
 import { invalidFields } from "@pm/kit/errors";
+import { boundsOf } from "../protocol/criteria.ts";
 import { type Criterion, type Definition, type Definitions, dateOf, referenceOf, tokenOf } from "../protocol/search-parameters.ts";
 import { fromSystemUri } from "./codes.ts";
 
@@ -83,26 +84,11 @@ function birthdatesOf(name: string, values: string[]): Condition[] {
   return [{ field: "dateOfBirth", anyOf }];
 }
 
-function updatesOf(name: string, values: string[]): Condition[] {
-  if (values.length > 1) wrong(name, "takes one value; repeat the parameter for a second bound");
-  const { prefix, start, end } = dateOf(name, values[0] ?? "");
-  const at = (op: string, instant: Date): Condition => ({ field: "updatedAt", anyOf: [`${op}${instant.toISOString()}`] });
-  switch (prefix) {
-    case "eq":
-      return [at("ge", start), at("lt", end)];
-    case "gt":
-    case "sa":
-      return [at("ge", end)];
-    case "ge":
-      return [at("ge", start)];
-    case "lt":
-    case "eb":
-      return [at("lt", start)];
-    case "le":
-      return [at("lt", end)];
-    default:
-      return wrong(name, "takes eq, gt, lt, ge, le, sa and eb");
-  }
+function updatesOf(criterion: Criterion): Condition[] {
+  const { from, to } = boundsOf(criterion);
+  const at = (op: string, instant: Date | undefined): Condition[] =>
+    instant ? [{ field: "updatedAt", anyOf: [`${op}${instant.toISOString()}`] }] : [];
+  return [...at("ge", from), ...at("lt", to)];
 }
 
 const gendersOf = (values: string[]): Condition[] => {
@@ -116,12 +102,13 @@ function linksOf(values: string[], base: string): Condition[] {
 }
 
 /** @param base the URL of this API, as clients call it */
-export function conditionsOf({ name, modifier, values }: Criterion, base: string): Condition[] {
+export function conditionsOf(criterion: Criterion, base: string): Condition[] {
+  const { name, modifier, values } = criterion;
   const field = fieldOf(name as Name);
   if (modifier === "missing") {
     const missing = values[0] === "true";
     // Every resource says these.
-    if (name === "_id" || name === "_lastUpdated" || name === "active") return missing ? [nobody] : [];
+    if (["_id", "_lastUpdated", "active", "gender"].includes(name)) return missing ? [nobody] : [];
     return name === "telecom" ? wrong(`${name}:missing`, "is not known here; use phone:missing or email:missing") : [{ field, missing }];
   }
   switch (name as Name) {
@@ -134,7 +121,7 @@ export function conditionsOf({ name, modifier, values }: Criterion, base: string
     case "birthdate":
       return birthdatesOf(name, values);
     case "_lastUpdated":
-      return updatesOf(name, values);
+      return updatesOf(criterion);
     case "gender":
       return gendersOf(values);
     case "link":

@@ -3,7 +3,6 @@
  */
 import type * as fhir from "fhir/r4.js";
 import {
-  absentUrl,
   estimatedUrl,
   identifierTypes,
   languageSystem,
@@ -17,6 +16,7 @@ import {
 } from "./codes.ts";
 import { putBack, readKept } from "./kept.ts";
 import type { Contact, ContactPoint, Identifier, Language, Name, Patient, PatientBody, Place } from "./patient.ts";
+import { sayUnknown } from "./unknown.ts";
 
 /** An object without the fields that are undefined. */
 type Defined<T> = { [Key in keyof T]: Exclude<T[Key], undefined> };
@@ -44,14 +44,10 @@ function toIdentifier(identifier: Identifier): fhir.Identifier {
   });
 }
 
-const absent = { url: absentUrl, valueCode: "unknown" };
-
 function toName(name: Name): fhir.HumanName {
   const { use, text, prefix, given, family, suffix, period } = name;
   return compact({
     id: elementId("name", name),
-    // US Core asks for a part of a name, or for why there is none.
-    extension: family === undefined && given === undefined ? [absent] : undefined,
     use: use && nameUses[use as keyof typeof nameUses],
     text,
     family,
@@ -127,8 +123,6 @@ export function toElements(body: PatientBody): Omit<fhir.Patient, "resourceType"
     name: nonEmpty(names.map(toName)),
     telecom: nonEmpty([...phones.map(toTelecom("phone")), ...emails.map(toTelecom("email"))]),
     gender: sex as fhir.Patient["gender"],
-    // US Core asks for a gender, or for why there is none.
-    _gender: sex === undefined ? { extension: [absent] } : undefined,
     birthDate: dateOfBirth,
     _birthDate: dateOfBirthEstimated === undefined ? undefined : { extension: [{ url: estimatedUrl, valueBoolean: dateOfBirthEstimated }] },
     ...toDeceased(deceased),
@@ -146,17 +140,19 @@ const linkTo = (id: string, type: "replaced-by" | "replaces"): fhir.PatientLink 
 /** The resource of a patient as they are, or were in a version. */
 export function toFhir(patient: Patient): fhir.Patient {
   const { id, version, updatedAt, mergedInto, replaces = [], fhirElements } = patient;
+  const elements = toElements(patient);
+  const { name: names } = elements;
   const resource: fhir.Patient = {
     resourceType: "Patient",
     id,
     meta: { versionId: String(version), lastUpdated: updatedAt },
-    ...toElements(patient),
+    ...elements,
     ...(mergedInto !== undefined && { active: false }),
     ...((mergedInto !== undefined || replaces.length > 0) && {
       link: [...(mergedInto === undefined ? [] : [linkTo(mergedInto, "replaced-by")]), ...replaces.map((one) => linkTo(one, "replaces"))],
     }),
   };
-  return putBack(resource, readKept(fhirElements));
+  return sayUnknown(putBack(resource, readKept(fhirElements)), names);
 }
 
 export const examplePatient = toFhir({

@@ -17,7 +17,8 @@ type Query = {
   limit: number;
   cursor?: string;
   carry?: true;
-  count?: "exact";
+  /** Without it, patient-service estimates how many there are. */
+  count?: "exact" | "none";
 };
 
 /** The references that a search follows, from patients and to them. */
@@ -117,8 +118,7 @@ export function createPatientSearch(patients: Patients, base: string, { provenan
       ...(updatedAfter !== undefined && { updatedAfter }),
       ...(sort !== undefined && { sort }),
       ...(cursor !== undefined && { cursor }),
-      // `count: "none"` would save the estimate, but a patient-service of the version before refuses it.
-      ...((isCount || wanted === "accurate") && { count: "exact" }),
+      ...(isCount || wanted === "accurate" ? { count: "exact" } : wanted !== "estimate" && { count: "none" }),
     };
     const page = await patients.search(call, query).catch((error: unknown) => {
       throw inSearch(error, asked.map(({ name }) => name)); // biome-ignore format: one thing

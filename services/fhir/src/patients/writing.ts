@@ -19,6 +19,7 @@ import { faultsOf } from "./elements.ts";
 import { byId, isEqual, type Kept, keep, mayBeKept, otherId, readKept, withBondsOf } from "./kept.ts";
 import { compact, toElements } from "./mapping.ts";
 import type { Contact, ContactPoint, Identifier, Language, Name, PatientBody, Place } from "./patient.ts";
+import { withoutUnknown } from "./unknown.ts";
 
 /** What a resource becomes: the body for patient-service, and what of the resource has no field there. */
 export type Written = {
@@ -162,10 +163,11 @@ function refusals(resource: fhir.Patient, links: fhir.PatientLink[] | undefined)
  * @param current what is stored, for an update: its ids of entries stay with equal ones, and its links may be repeated
  * @throws AppError unprocessable that names every element which is no FHIR or cannot be stored
  */
-export function readPatient(resource: fhir.Patient, current?: { body: PatientBody; links: fhir.PatientLink[] | undefined }): Written {
-  const faults = faultsOf(resource);
-  const wrong = faults.length > 0 ? faults : refusals(resource, current?.links);
+export function readPatient(given: fhir.Patient, current?: { body: PatientBody; links: fhir.PatientLink[] | undefined }): Written {
+  const faults = faultsOf(given);
+  const wrong = faults.length > 0 ? faults : refusals(given, current?.links);
   if (wrong.length > 0) throw unprocessable(wrong);
+  const resource = withoutUnknown(given, current?.body);
   const stored = current?.body ?? {};
   const { telecom = [] } = resource;
   const lists = {

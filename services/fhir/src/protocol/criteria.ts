@@ -55,22 +55,35 @@ export function textIn(search: Search, name: string, system: string): string | u
   return texts && (texts[0] ?? "");
 }
 
-export type Span = { from: Date | undefined; to: Date | undefined };
+export type Span = { from?: Date | undefined; to?: Date | undefined };
 
-/** From when until before when a date may be. @throws AppError invalid_argument for what is no single span */
-export function spanOf(search: Search, ...names: string[]): Span {
-  let [from, to]: [number, number] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
-  for (const { name, values } of criteriaOf(search, ...names)) {
-    const [value = "", ...more] = values;
-    if (more.length > 0) throw invalidFields([{ path: name, message: "takes one date; repeat the parameter for a span" }]);
-    const { prefix, start, end } = dateOf(name, value);
-    if (prefix === "ne" || prefix === "ap")
+/** From when until before when a date may be, by one criterion. @throws AppError invalid_argument for no single span */
+export function boundsOf({ name, values: [value = "", ...more] }: Criterion): Span {
+  if (more.length > 0) throw invalidFields([{ path: name, message: "takes one date; repeat the parameter for a span" }]);
+  const { prefix, start, end } = dateOf(name, value);
+  switch (prefix) {
+    case "eq":
+      return { from: start, to: end };
+    case "ge":
+      return { from: start };
+    case "gt":
+    case "sa":
+      return { from: end };
+    case "le":
+      return { to: end };
+    case "lt":
+    case "eb":
+      return { to: start };
+    default:
       throw invalidFields([{ path: name, message: `takes eq, ge, gt, le, lt, sa and eb, but not ${prefix}` }]);
-    if (prefix === "eq" || prefix === "ge") from = Math.max(from, start.getTime());
-    if (prefix === "gt" || prefix === "sa") from = Math.max(from, end.getTime());
-    if (prefix === "eq" || prefix === "le") to = Math.min(to, end.getTime());
-    if (prefix === "lt" || prefix === "eb") to = Math.min(to, start.getTime());
   }
+}
+
+/** From when until before when a date may be, by all criteria. @throws AppError invalid_argument for no single span */
+export function spanOf(search: Search, ...names: string[]): Span {
+  const bounds = criteriaOf(search, ...names).map(boundsOf);
+  const from = Math.max(...bounds.map((one) => one.from?.getTime() ?? Number.NEGATIVE_INFINITY));
+  const to = Math.min(...bounds.map((one) => one.to?.getTime() ?? Number.POSITIVE_INFINITY));
   const dateAt = (time: number) => (Number.isFinite(time) ? new Date(time) : undefined);
   return { from: dateAt(from), to: dateAt(to) };
 }

@@ -107,7 +107,7 @@ export function fromProblem({ status, headers, text }: Answer, route: string): A
   const { code, detail, reason, metadata, errors } = problem;
   const retryAfter = headers["retry-after"];
   return new AppError(code, detail, {
-    ...(errors && { errors }),
+    ...(errors && { errors: errors.map(({ path, message }) => ({ path: path === "cursor" ? "_cursor" : path, message })) }),
     ...(reason !== undefined && { reason }),
     ...(metadata && { metadata }),
     ...(retryAfter !== undefined && { retryAfterSeconds: Number(retryAfter) }),

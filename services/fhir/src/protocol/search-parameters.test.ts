@@ -89,7 +89,7 @@ test.each([
   expect(dateOf("birthdate", text)).toMatchObject({ prefix, start: new Date(start), end: new Date(end) });
 });
 
-test.each(["2026-02-30", "xx2026", "yesterday", "2026-1"])("%s is no date", (text) => {
+test.each(["2026-02-30", "0000", "xx2026", "yesterday", "2026-1"])("%s is no date", (text) => {
   expect(fieldsOf(() => dateOf("birthdate", text))).toEqual(["birthdate"]);
 });
 

@@ -171,7 +171,7 @@ export function referenceOf(value: string, type: string, base: string): string |
 export type DateCriterion = { prefix: Prefix; text: string; start: Date; end: Date };
 
 const dateForm =
-  /^(?<prefix>[a-z]{2})?(?<year>\d{4})(?:-(?<month>\d{2})(?:-(?<day>\d{2})(?<time>T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})?)?)?)?$/;
+  /^(?<prefix>[a-z]{2})?(?<year>(?!0000)\d{4})(?:-(?<month>\d{2})(?:-(?<day>\d{2})(?<time>T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})?)?)?)?$/;
 
 /** `ge2026-05`. @throws AppError invalid_argument by the name of the parameter */
 export function dateOf(name: string, value: string): DateCriterion {
@@ -190,6 +190,13 @@ export function sinceOf({ criteria }: Search): Date | undefined {
   if (more.length > 0 || prefix !== "eq")
     throw invalidFields([{ path: "_since", message: "must be one instant such as 2026-01-28T09:30:00Z, without a prefix" }]);
   return start;
+}
+
+/** An instant as FHIR has it, with its seconds and time zone. Undefined for what is none. */
+export function instantOf(text: string): Date | undefined {
+  const groups = dateForm.exec(text)?.groups;
+  if (!groups || groups.prefix !== undefined || !/:\d{2}:\d{2}(\.\d+)?[Z+-]/.test(groups.time ?? "")) return undefined;
+  return spanOf(groups)?.start;
 }
 
 function spanOf({ year, month, day, time }: Record<string, string | undefined>): { start: Date; end: Date } | undefined {

@@ -45,7 +45,7 @@ A phone number is read as in a record.`,
             .openapi({
               description: `One of these is enough. \`identifier\`: \`system|value\`, \`system|\` or a value of any system. \`dateOfBirth\`: a day, month or
 year, after \`eq\`, \`ne\`, \`gt\`, \`ge\`, \`lt\`, \`le\`, \`sa\` or \`eb\`, as FHIR compares dates that are ranges. \`updatedAt\`: an instant after
-\`gt\`, \`ge\`, \`lt\` or \`le\`. \`deceased\`: \`true\` or \`false\`.`,
+\`gt\`, \`ge\`, \`lt\` or \`le\`. \`deceased\`: \`true\` or \`false\`. \`sex\`: \`unknown\` also finds who has none.`,
             }),
           missing: z.boolean().optional().openapi({ description: "Instead of `anyOf`: whether the record says nothing in this field." }),
         }),

@@ -203,7 +203,7 @@ async function partOf(db: PatientDatabase, where: Where, asked: WhereCondition, 
     return { condition: asked.missing ? isMissing(asked.field) : sql`not ${isMissing(asked.field)}`, isIndexed: false };
   if ("texts" in asked) return textPart(db, asked, hasWords);
   if ("identifiers" in asked) return identifierPart(asked.identifiers, where, hasWords);
-  if ("sexes" in asked) return { condition: sql`p.sex = any(${asked.sexes}::text[])`, isIndexed: false };
+  if ("sexes" in asked) return { condition: sql`coalesce(p.sex, 'unknown') = any(${asked.sexes}::text[])`, isIndexed: false };
   if ("flags" in asked) return { condition: any(asked.flags.map((flag) => sql`${hasDied} = ${flag}`)), isIndexed: false };
   if ("dates" in asked) return { condition: any(asked.dates.map(bornOn)), isIndexed: asked.dates.every(({ op }) => op !== "ne") };
   if ("instants" in asked)
