@@ -13,6 +13,7 @@ import type { Logger } from "@pm/kit/log";
 import { traceCalls } from "@pm/kit/telemetry/calls";
 import { parseTraceparent, traceparentFrom } from "@pm/kit/telemetry/trace-context";
 import { inSpanOfMany } from "@pm/kit/telemetry/tracing";
+import { within } from "@pm/kit/within";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { BrokenCircuitError } from "cockatiel";
 import type { PatientDatabase } from "../database.ts";
@@ -80,15 +81,6 @@ const isRefusal = (error: unknown): boolean => error instanceof ConnectError && 
 
 /** Billing does not work. An error of our own database says nothing about billing. */
 const isFailure = (error: unknown): boolean => error instanceof ConnectError && !isRefusal(error);
-
-/** The result of a promise, or undefined if it takes longer. */
-function within<T>(milliseconds: number, promise: Promise<T>): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, milliseconds, undefined);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
 
 type Options = { db: PatientDatabase; ask: AskBilling; log: Logger };
 
