@@ -6,11 +6,10 @@
  */
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import { createBatcher } from "@pm/kit/batcher";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
-import { traceCalls } from "@pm/kit/telemetry/calls";
+import { transportTo } from "@pm/kit/rpc/client";
 import { parseTraceparent, traceparentFrom } from "@pm/kit/telemetry/trace-context";
 import { inSpanOfMany } from "@pm/kit/telemetry/tracing";
 import { within } from "@pm/kit/within";
@@ -53,7 +52,7 @@ export type AskBilling = (
 ) => Promise<string[]>;
 
 export function createAskBilling(options: { billingUrl: string; serviceToken: () => Promise<string> }): AskBilling {
-  const client = createClient(BillingService, createGrpcTransport({ baseUrl: options.billingUrl, interceptors: [traceCalls] }));
+  const client = createClient(BillingService, transportTo(options.billingUrl));
   return async (patients, { timeoutMs, token, traceparent }) => {
     try {
       const headers = {
