@@ -124,7 +124,7 @@ type Asked<Answer> = {
 
 /**
  * Shows metrics that a query fills, asked for at every scrape. What is not known in time is left out, because 0 would
- * say that all is well. Nothing is asked again before it has answered, so that a database that is busy gets no more work.
+ * say that all is well. Nothing is asked again before it has answered, so a database that is busy gets no more work.
  */
 export function showAsked<Answer>(ask: () => Promise<Answer | undefined>, shown: Asked<Answer>[]): void {
   let asking: Promise<Answer | undefined> | undefined;
