@@ -5,7 +5,7 @@
 import { type Generated, type Kysely, sql } from "kysely";
 import type { Pool } from "pg";
 import type { Logger } from "./log.ts";
-import { Gauge, metrics } from "./metrics.ts";
+import { Gauge, metrics, showAsked } from "./metrics.ts";
 
 /** The table of `createCheckResults` in the table types of a service. */
 export type CheckTables = { check_results: { name: string; passed: boolean; finished_at: Generated<Date> } };
@@ -59,34 +59,37 @@ export async function noted<Result>(
   }
 }
 
-/** The databases of this process, of which only tests have more than one, and the checks that somebody runs. */
-const shown = new Map<Pool, readonly string[] | undefined>();
-const gauges = {
-  check_passed: { help: "1 if the last check found nothing wrong, else 0", value: "passed::int::float8", isOfExpected: false },
-  check_age_seconds: {
-    help: "Time since the last check, of those that are expected to run",
-    value: "extract(epoch from clock_timestamp() - finished_at)::float8",
-    isOfExpected: true,
-  },
-};
-for (const [name, { help, value, isOfExpected }] of Object.entries(gauges))
-  new Gauge({
-    ...{ name, help, labelNames: ["check"], registers: [metrics] },
-    async collect() {
-      this.reset();
-      for (const [pool, expected] of shown) {
-        const results = pool.query<{ name: string; value: number }>(`select name, ${value} as value from check_results`);
-        for (const row of (await results.catch(() => ({ rows: [] }))).rows)
-          if (!isOfExpected || !expected || expected.includes(row.name)) this.set({ check: row.name }, row.value);
-      }
+/** The database of this process, of which only tests have more, and the checks that somebody runs. */
+let shown: { pool: Pool; expected: readonly string[] | undefined } | undefined;
+const lastResults = `select name, passed::int::float8 as passed, extract(epoch from clock_timestamp() - finished_at)::float8 as age
+  from check_results`;
+type LastResult = { name: string; passed: number; age: number };
+showAsked(
+  async () => (await shown?.pool.query<LastResult>(lastResults))?.rows,
+  [
+    {
+      name: "check_passed",
+      help: "1 if the last check found nothing wrong, else 0",
+      samples: (results) => results.map(({ name, passed }) => ({ labels: { check: name }, value: passed })),
     },
-  });
+    {
+      name: "check_age_seconds",
+      help: "Time since the last check, of those that are expected to run",
+      samples: (results) =>
+        results
+          .filter(({ name }) => shown?.expected?.includes(name) ?? true)
+          .map(({ name, age }) => ({ labels: { check: name }, value: age })),
+    },
+  ],
+);
 
 /**
  * Shows at `/metrics` what came out of the last checks.
  * @param expected those that run regularly; all by default. One that does not run is never overdue.
  */
-export const showChecks = (pool: Pool, expected?: readonly string[]): void => void shown.set(pool, expected);
+export function showChecks(pool: Pool, expected?: readonly string[]): void {
+  shown = { pool, expected };
+}
 
 /** What the last comparison of this process found. Another replica may be the one that compares from `until` on. */
 const findings = new Map<string, { value: number; until: number }>();

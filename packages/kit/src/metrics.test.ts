@@ -1,6 +1,6 @@
 import { TraceFlags, trace } from "@opentelemetry/api";
 import { expect, test } from "vitest";
-import { measureHttp, measureRpc, metrics } from "./metrics.ts";
+import { measureHttp, measureRpc, metrics, showAsked } from "./metrics.ts";
 
 const spanOf = (traceFlags: TraceFlags) => trace.wrapSpanContext({ traceId: "a".repeat(32), spanId: "b".repeat(16), traceFlags });
 const measured = { span: spanOf(TraceFlags.NONE), seconds: 0.003 };
@@ -35,4 +35,33 @@ test("whatever methods clients send, a histogram has a bounded number of series"
   expect((await linesOf("http_server_request_duration_seconds_count")).filter((line) => line.includes("unknown"))).toEqual([
     expect.stringContaining('http_request_method="_OTHER"'),
   ]);
+});
+
+test("what is not known when Prometheus asks is left out, and the rest is answered within its patience", async () => {
+  let answer = Promise.resolve(3);
+  let asked = 0;
+  const ask = () => {
+    asked += 1;
+    return answer;
+  };
+  showAsked(ask, [
+    { name: "asked_size", help: "A gauge", samples: (value) => [{ value }] },
+    { name: "asked_total", help: "A counter", type: "counter", samples: (value) => [{ labels: { kind: "a" }, value }] },
+  ]);
+  expect(await linesOf("asked_")).toEqual(["asked_size 3", 'asked_total{kind="a"} 3']);
+  expect(asked).toBe(1);
+  answer = Promise.reject(new Error("no database"));
+  expect(await linesOf("asked_")).toEqual([]);
+
+  const slow = Promise.withResolvers<number>();
+  answer = slow.promise;
+  const began = performance.now();
+  const scrapes = await Promise.all([linesOf("asked_"), linesOf("asked_"), linesOf("nodejs_version_info")]);
+  expect(performance.now() - began).toBeLessThan(3_000);
+  expect(scrapes).toEqual([[], [], [expect.any(String)]]);
+  // All of them, and the next, wait for the same answer.
+  const next = linesOf("asked_size");
+  expect(asked).toBe(3);
+  slow.resolve(4);
+  expect(await next).toEqual(["asked_size 4"]);
 });

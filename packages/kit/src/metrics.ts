@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { type Span, TraceFlags } from "@opentelemetry/api";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { within } from "./within.ts";
 
 export { Counter, Gauge, Histogram };
 
@@ -110,6 +111,42 @@ for (const [state, help] of Object.entries(states))
 
 /** Shows at `/metrics` how busy a pool of threads is. */
 export const watchThreads = (pool: string, read: () => Threads): void => void pools.set(pool, read);
+
+/** Less than the ten seconds after which Prometheus gives up, and has none of the metrics. */
+const patienceMs = 2_000;
+
+type Asked<Answer> = {
+  name: string;
+  help: string;
+  type?: "gauge" | "counter";
+  samples: (answer: Answer) => { labels?: Record<string, string>; value: number }[];
+};
+
+/**
+ * Shows metrics that a query fills, asked for at every scrape. What is not known in time is left out, because 0 would
+ * say that all is well. Nothing is asked again before it has answered, so a database that is busy gets no more work.
+ */
+export function showAsked<Answer>(ask: () => Promise<Answer | undefined>, shown: Asked<Answer>[]): void {
+  let asking: Promise<Answer | undefined> | undefined;
+  const read = () => {
+    asking ??= ask()
+      .catch(() => undefined)
+      .finally(() => {
+        asking = undefined;
+      });
+    return within(patienceMs, asking);
+  };
+  for (const { samples, ...rest } of shown) {
+    const metric = {
+      ...{ type: "gauge", aggregator: "sum", ...rest },
+      async get() {
+        const answer = await read();
+        return { ...this, values: answer === undefined ? [] : samples(answer) };
+      },
+    };
+    metrics.registerMetric(metric as unknown as Gauge);
+  }
+}
 
 const requestIdForm = /^[\w-]{8,64}$/;
 

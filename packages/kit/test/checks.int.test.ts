@@ -126,3 +126,26 @@ test("a statement waits for a connection only if another has to give its one bac
   await Promise.all([...served, ...queued]);
   await small.kysely.destroy();
 });
+
+test("while all connections are used, their number is answered in time and what the database would say is left out", async () => {
+  const used = openDatabase({ settings: { url: database.databaseUrl }, poolSize: 2, applicationName: "used", log });
+  const ofUsed = async (name: string) => (await valuesOf(name))['db_client_connection_pool_name="used"'];
+  showChecks(used.pool);
+  showStatistics(used.pool);
+  expect(await valuesOf("check_passed")).toMatchObject({ 'check="ledger"': 1 });
+  const holders = await Promise.all([used.pool.connect(), used.pool.connect()]);
+  for (let scrape = 1; scrape <= 2; scrape++) {
+    const began = performance.now();
+    const names = ["check_passed", "check_age_seconds", "postgres_lock_waits", "postgres_transactions_total"];
+    expect(await Promise.all(names.map(valuesOf))).toEqual([{}, {}, {}, {}]);
+    expect(performance.now() - began).toBeLessThan(3_000);
+    // One statement for the checks and one for the statistics, however often they are asked for.
+    expect(await ofUsed("db_client_connection_pending_requests")).toBe(2);
+  }
+  for (const holder of holders) holder.release();
+  await expect.poll(() => valuesOf("check_passed")).toMatchObject({ 'check="ledger"': 1 });
+  await used.pool.end();
+  expect(await valuesOf("check_passed")).toEqual({});
+  showChecks(pool);
+  showStatistics(pool);
+}, 30_000);

@@ -212,6 +212,13 @@ test("what was begun is completed when billing answers again, and says meanwhile
   expect(await waitingSeconds()).toBe(0);
 });
 
+test("while the database does not say for how long erasures wait, no time is shown", async () => {
+  await asOwner("revoke select on erasures from patient");
+  expect(await waitingSeconds()).toBeNaN();
+  await asOwner("grant select on erasures to patient");
+  expect(await waitingSeconds()).toBe(0);
+});
+
 test("an erasure that a hold stops waits for nobody, and one of which no worker takes care does", async () => {
   const { id } = await registered();
   await admin.send("PUT", `/patients/${id}/hold`, { reason: "A court asks for it" });

@@ -8,7 +8,7 @@ import { createAuthority, issue } from "../../../../k8s/secrets/certificates.mts
 import { lookAtBroker, lookAtCertificateFile, lookAtPostgresCertificate } from "./certificates.ts";
 import { duration, exitCodeOf, type Finding, printFindings } from "./findings.ts";
 import { readSamples } from "./samples.ts";
-import { judge } from "./service.ts";
+import { judge, judgeTogether } from "./service.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "pm-doctor-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -60,6 +60,18 @@ outbox_oldest_seconds 59`;
     "One event waits that the consumer group analytics could not apply.",
     "It has stopped calling billing, because calls failed.",
   ]);
+});
+
+test("a comparison is overdue if no replica of the service has made it, and then by the smallest time of all", () => {
+  const pods = (...seconds: number[]) => seconds.map((value) => readSamples(`reconciliation_overdue_seconds ${value}`));
+  expect(judgeTogether("billing", pods(10_800, 7_800, 90_000))).toEqual([
+    {
+      ...{ state: "wrong", part: "billing", help: "docs/runbooks/ReconciliationOverdue.md" },
+      says: "A comparison with other services has been overdue for 2 hours.",
+    },
+  ]);
+  expect(judgeTogether("billing", pods(10_800, 0))).toEqual([]);
+  expect(judgeTogether("auth", [[], []])).toEqual([]);
 });
 
 test("every document that it names exists", () => {

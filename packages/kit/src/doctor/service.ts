@@ -66,9 +66,30 @@ const rules: Rule[] = [
   },
 ];
 
+/** Rules of a service as a whole, by the smallest value of its pods: one of them compares for all. */
+const rulesOfAll: Rule[] = [
+  {
+    metric: "reconciliation_overdue_seconds",
+    above: 7_200,
+    help: runbook("ReconciliationOverdue"),
+    says: ({ value }) => `A comparison with other services has been overdue for ${duration(value)}.`,
+  },
+];
+
+/** What the metrics of all pods that answered say together. */
+export function judgeTogether(part: string, pods: Sample[][]): Finding[] {
+  const smallest = rulesOfAll.flatMap(({ metric }) => {
+    const found = pods.flat().filter(({ name }) => name === metric);
+    return found.sort((a, b) => a.value - b.value).slice(0, 1);
+  });
+  return judgeBy(rulesOfAll, part, smallest);
+}
+
 /** What the metrics of one pod say is wrong. */
-export function judge(part: string, samples: Sample[]): Finding[] {
-  return rules.flatMap(({ metric, above, help, says }) => {
+export const judge = (part: string, samples: Sample[]): Finding[] => judgeBy(rules, part, samples);
+
+function judgeBy(by: Rule[], part: string, samples: Sample[]): Finding[] {
+  return by.flatMap(({ metric, above, help, says }) => {
     const found = samples.filter(({ name, value }) => name === metric && value > above);
     const alike = Map.groupBy(found, ({ labels: { partition: _, ...labels } }) => JSON.stringify(labels));
     return [...alike.values()].map((series) => {
@@ -90,15 +111,16 @@ const ask = (url: string) => fetch(url, { signal: AbortSignal.timeout(5_000) });
 /** @param url of the service inside: `http://patient-headless:4000` */
 export async function lookAtService(service: string, url: string): Promise<Finding[]> {
   try {
-    const pods = await addressesOf(url);
-    return (await Promise.all(pods.map((pod) => lookAtPod(service, pod)))).flat();
+    const pods = await Promise.all((await addressesOf(url)).map((pod) => lookAtPod(service, pod)));
+    const ofAll = pods.map(({ samples }) => samples);
+    return [...pods.flatMap(({ found }) => found), ...judgeTogether(service, ofAll)];
   } catch (error) {
     const says = `No pod is ready: ${new URL(url).hostname} has no address (${reasonOf(error)}).`;
     return [{ state: "wrong", part: service, says, help: runbook("ServiceDown") }];
   }
 }
 
-async function lookAtPod(service: string, url: string): Promise<Finding[]> {
+async function lookAtPod(service: string, url: string): Promise<{ found: Finding[]; samples: Sample[] }> {
   const wrong = (says: string, name: string): Finding[] => [{ state: "wrong", part: service, says, help: runbook(name) }];
   try {
     const [health, metrics] = await Promise.all([ask(`${url}/health/ready`), ask(`${url}/metrics`)]);
@@ -110,11 +132,11 @@ async function lookAtPod(service: string, url: string): Promise<Finding[]> {
       found.unshift(...wrong(`It runs and is not ready: it waits for ${missing.join(" and ")}.`, "ReplicasMissing"));
     if (version !== process.version)
       found.push(...wrong(`It runs on Node ${version}, and this release on ${process.version}: start it again.`, "ReplicasMissing"));
-    return found.length > 0
-      ? found
-      : [{ state: "well", part: service, says: `It is ready at ${url}, and keeps up. It runs on Node ${version}.` }];
+    if (found.length === 0)
+      found.push({ state: "well", part: service, says: `It is ready at ${url}, and keeps up. It runs on Node ${version}.` });
+    return { found, samples };
   } catch (error) {
-    return wrong(`It does not answer at ${url} (${reasonOf(error)}).`, "ServiceDown");
+    return { found: wrong(`It does not answer at ${url} (${reasonOf(error)}).`, "ServiceDown"), samples: [] };
   }
 }
 

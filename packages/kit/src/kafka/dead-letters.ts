@@ -4,7 +4,7 @@
  * replays or discards them, first to last.
  */
 import { AppError } from "../errors.ts";
-import { Gauge, metrics } from "../metrics.ts";
+import { showAsked } from "../metrics.ts";
 import type { Database } from "../postgres/database.ts";
 import { inTransaction, type Queries } from "../postgres/transaction.ts";
 import {
@@ -63,18 +63,16 @@ export type DeadLetters = {
 
 /** The groups of this process, each with the number of its waiting letters. */
 const groups = new Map<string, () => Promise<number>>();
-new Gauge({
-  name: "consumer_dead_letters_waiting",
-  help: "Dead letters that nobody has replayed or discarded",
-  labelNames: ["group"],
-  registers: [metrics],
-  async collect() {
-    for (const [group, waiting] of groups) {
-      const count = await waiting().catch(() => undefined);
-      if (count !== undefined) this.set({ group }, count);
-    }
-  },
-});
+showAsked(
+  () => Promise.all([...groups].map(async ([group, waiting]) => ({ labels: { group }, value: await waiting() }))),
+  [
+    {
+      name: "consumer_dead_letters_waiting",
+      help: "Dead letters that nobody has replayed or discarded",
+      samples: (counts) => counts,
+    },
+  ],
+);
 
 export function createDeadLetters<Tables>(options: { db: Database<Tables>; groupId: string; apply: Apply<Tables> }): DeadLetters {
   const { db, groupId, apply } = options;

@@ -9,7 +9,7 @@ import { type Generated, type GeneratedAlways, type Kysely, type Selectable, sql
 import type { Client, Pool } from "pg";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
-import { Gauge, Histogram, metrics } from "../metrics.ts";
+import { Histogram, metrics, showAsked } from "../metrics.ts";
 import { partsOfSize } from "../parts.ts";
 import { defineBulkInput } from "../postgres/bulk.ts";
 import type { Database, DatabaseSettings } from "../postgres/database.ts";
@@ -115,28 +115,25 @@ const lag = new Histogram({
 
 const messaging = { "messaging.system": "kafka" };
 
-/** The pools of the relays in this process: only tests have more than one. */
-const pools = new Set<Pool>();
-new Gauge({
-  name: "outbox_oldest_seconds",
-  help: "Age of the oldest outbox row that is not yet published; 0 if there is none",
-  registers: [metrics],
-  async collect() {
-    const oldest = "select extract(epoch from clock_timestamp() - created_at)::float8 as age from outbox order by id limit 1";
-    const results = await Promise.all([...pools].map((pool) => pool.query(oldest).catch(() => undefined)));
-    this.set(Math.max(0, ...results.map((result) => result?.rows[0]?.age ?? 0)));
-  },
-});
-new Gauge({
-  name: "outbox_pending",
-  help: "Outbox rows not yet published, counted up to 10,000",
-  registers: [metrics],
-  async collect() {
-    const counted = "select count(*)::int as pending from (select 1 from outbox limit 10000) rows";
-    const results = await Promise.all([...pools].map((pool) => pool.query(counted).catch(() => undefined)));
-    this.set(results.reduce((sum, result) => sum + (result?.rows[0].pending ?? 0), 0));
-  },
-});
+/** Only tests have relays of several databases in a process, and show the last one. */
+let shown: Pool | undefined;
+const waitingRows = `select count(*)::int as pending, coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest
+  from (select created_at from outbox order by id limit 10000) rows`;
+showAsked(
+  async () => (await shown?.query<{ pending: number; oldest: number }>(waitingRows))?.rows[0],
+  [
+    {
+      name: "outbox_oldest_seconds",
+      help: "Age of the oldest outbox row that is not yet published; 0 if there is none",
+      samples: ({ oldest }) => [{ value: Math.max(0, oldest) }],
+    },
+    {
+      name: "outbox_pending",
+      help: "Outbox rows not yet published, counted up to 10,000",
+      samples: ({ pending }) => [{ value: pending }],
+    },
+  ],
+);
 
 /**
  * Starts the relay of a service; call its `wake` after every commit that wrote an outbox row. Every replica starts one.
@@ -157,7 +154,7 @@ export function startRelay<Tables>(options: {
 }): Leader {
   const { db, settings, sender, service, lingerMs = 100, log, lifecycle } = options;
 
-  pools.add(db.pool);
+  shown = db.pool;
 
   /** Publishes one batch. Its rows are deleted when the transaction commits, after Kafka's acknowledgement. */
   async function publishBatch(client: Client): Promise<Step> {

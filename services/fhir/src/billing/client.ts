@@ -1,8 +1,7 @@
 /** What this service asks of billing, as the caller. */
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AppError, type ErrorCode } from "@pm/kit/errors";
-import { traceCalls } from "@pm/kit/telemetry/calls";
+import { transportTo } from "@pm/kit/rpc/client";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { type Call, timeoutMs } from "../protocol/calls.ts";
 
@@ -30,7 +29,7 @@ export async function answered<Answer>(answer: Promise<Answer>): Promise<Answer>
 export type Billing = ReturnType<typeof createBilling>;
 
 export function createBilling(baseUrl: string) {
-  return createClient(BillingService, createGrpcTransport({ baseUrl, interceptors: [traceCalls] }));
+  return createClient(BillingService, transportTo(baseUrl));
 }
 
 /** The options of a call as the caller. */

@@ -5,13 +5,13 @@
  */
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import { createBatcher } from "@pm/kit/batcher";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
-import { traceCalls } from "@pm/kit/telemetry/calls";
+import { transportTo } from "@pm/kit/rpc/client";
 import { parseTraceparent, traceparentFrom } from "@pm/kit/telemetry/trace-context";
 import { inSpanOfMany } from "@pm/kit/telemetry/tracing";
+import { within } from "@pm/kit/within";
 import { BillingService } from "@pm/proto/billing/v1/billing";
 import { BrokenCircuitError } from "cockatiel";
 import type { PatientDatabase } from "../database.ts";
@@ -48,7 +48,7 @@ export type AskBilling = (
 ) => Promise<string[]>;
 
 export function createAskBilling(options: { billingUrl: string; serviceToken: () => Promise<string> }): AskBilling {
-  const client = createClient(BillingService, createGrpcTransport({ baseUrl: options.billingUrl, interceptors: [traceCalls] }));
+  const client = createClient(BillingService, transportTo(options.billingUrl));
   return async (patients, { timeoutMs, token, traceparent }) => {
     try {
       const headers = {
@@ -76,15 +76,6 @@ const isRefusal = (error: unknown): boolean => error instanceof ConnectError && 
 
 /** Billing does not work. An error of our own database says nothing about billing. */
 const isFailure = (error: unknown): boolean => error instanceof ConnectError && !isRefusal(error);
-
-/** The result of a promise, or undefined if it takes longer. */
-function within<T>(milliseconds: number, promise: Promise<T>): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, milliseconds, undefined);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
 
 type Options = { db: PatientDatabase; ask: AskBilling; log: Logger };
 

@@ -5,10 +5,9 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { Lifecycle } from "@pm/kit/lifecycle";
 import type { Logger } from "@pm/kit/log";
-import { traceCalls } from "@pm/kit/telemetry/calls";
+import { transportTo } from "@pm/kit/rpc/client";
 import { traceparentFrom } from "@pm/kit/telemetry/trace-context";
 import { inTrace } from "@pm/kit/telemetry/tracing";
 import { BillingInternalService } from "@pm/proto/billing/v1/internal";
@@ -25,8 +24,7 @@ const leaseSeconds = 60;
 export type SendLink = (link: Link) => Promise<void>;
 
 export function createSendLink(options: { billingUrl: string; serviceToken: () => Promise<string> }): SendLink {
-  const transport = createGrpcTransport({ baseUrl: options.billingUrl, interceptors: [traceCalls] });
-  const client = createClient(BillingInternalService, transport);
+  const client = createClient(BillingInternalService, transportTo(options.billingUrl));
   return async ({ patientId, survivorId, revision }) => {
     const headers = { authorization: `Bearer ${await options.serviceToken()}`, traceparent: traceparentFrom(undefined) };
     const how = { headers, timeoutMs: deadlineMs };

@@ -1,8 +1,7 @@
 /** What patient-service asks billing when a patient is erased. */
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
-import { traceCalls } from "@pm/kit/telemetry/calls";
+import { transportTo } from "@pm/kit/rpc/client";
 import { traceparentFrom } from "@pm/kit/telemetry/trace-context";
 import { BillingInternalService, type ErasureHolds } from "@pm/proto/billing/v1/internal";
 
@@ -18,8 +17,7 @@ export type ErasureInBilling = {
 const timeoutMs = 10_000;
 
 export function createErasureInBilling(options: { billingUrl: string; serviceToken: () => Promise<string> }): ErasureInBilling {
-  const transport = createGrpcTransport({ baseUrl: options.billingUrl, interceptors: [traceCalls] });
-  const client = createClient(BillingInternalService, transport);
+  const client = createClient(BillingInternalService, transportTo(options.billingUrl));
 
   async function ask<T>(call: (how: { headers: Record<string, string>; timeoutMs: number }) => Promise<T>): Promise<T> {
     try {

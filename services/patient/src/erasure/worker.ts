@@ -1,7 +1,7 @@
 /** Completes erasures: in billing and analytics, and of records as soon as nothing holds them. One replica does it. */
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Logger } from "@pm/kit/log";
-import { Gauge, metrics } from "@pm/kit/metrics";
+import { showAsked } from "@pm/kit/metrics";
 import type { Step } from "@pm/kit/postgres/leader";
 import type { PatientDatabase } from "../database.ts";
 import type { ErasureInAnalytics } from "./analytics-client.ts";
@@ -21,16 +21,18 @@ import type { Wait } from "./tables.ts";
 
 const batchSize = 20;
 
-/** The databases of this process: only tests have more than one. */
-const databases = new Set<PatientDatabase>();
-new Gauge({
-  name: "erasures_waiting_seconds",
-  help: "How long the oldest erasure of a patient has waited for a service; 0 if none does",
-  registers: [metrics],
-  async collect() {
-    this.set(Math.max(0, ...(await Promise.all([...databases].map((db) => longestWait(db).catch(() => 0))))));
-  },
-});
+/** Only tests have several databases in a process, and show the last one. */
+let shown: PatientDatabase | undefined;
+showAsked(
+  async () => shown && longestWait(shown),
+  [
+    {
+      name: "erasures_waiting_seconds",
+      help: "How long the oldest erasure of a patient has waited for a service; 0 if none does",
+      samples: (seconds) => [{ value: seconds }],
+    },
+  ],
+);
 
 /** Why the part of a service is not done; undefined if it is, or something holds it. */
 type Waiting = string | undefined;
@@ -46,7 +48,7 @@ type Options = {
 
 /** Gives one step for `runAsLeader`. */
 export function createErasureWorker({ db, billing, analytics, retentionYears, now, log }: Options): () => Promise<Step> {
-  databases.add(db);
+  shown = db;
 
   async function eraseHere(erasure: ErasureRow): Promise<Waiting> {
     const patient = await findErasable(db, erasure.patient_id, retentionYears);
