@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import { verifyAudit } from "@pm/kit/audit/verify";
 import { type Platform, startPlatform } from "@pm/stack/platform";
 import { installPostgresClient } from "@pm/stack/programs/postgres-client";
+import type { OperationOutcome } from "fhir/r4.js";
 import { Secret, TOTP } from "otpauth";
 import { Pool } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -159,6 +160,21 @@ test("after an erasure no dump of any database has a value of the patient, and t
     expect(await verifyAudit(pool), service).toMatchObject({ intact: true });
     await pool.end();
   }
+});
+
+test("a record that a hold keeps from its erasure is deleted by nobody over FHIR, alone or in a transaction", async () => {
+  const { id } = await somebody();
+  await ask("PUT", `/patients/${id}/hold`, { reason: "A court asks for it" });
+  expect((await ask("POST", `/patients/${id}:erase`, { reason: "They asked", restrict: true })).state).toBe("restricted");
+  const transaction = { resourceType: "Bundle", type: "transaction", entry: [{ request: { method: "DELETE", url: `Patient/${id}` } }] };
+  const answers = [
+    await admin.send("GET", `/fhir/R4/Patient/${id}`),
+    await admin.send("DELETE", `/fhir/R4/Patient/${id}`),
+    await admin.send("POST", "/fhir/R4", transaction, { "content-type": "application/fhir+json" }),
+  ];
+  expect(answers.map(({ status }) => status)).toEqual([200, 410, 410]);
+  const [, ...refusals] = answers.map(({ body }) => (body as OperationOutcome).issue?.[0]?.details?.text);
+  expect(refusals).toEqual(Array(2).fill(expect.stringContaining(`Patient/${id} was erased. Version 3 says when.`)));
 });
 
 test("an erasure goes on after billing and patient-service were killed", async () => {

@@ -1,13 +1,17 @@
 /** Somebody else pays: payers, the accounts that they pay for, and the documents that are addressed to them. */
 import { randomUUID } from "node:crypto";
 import { Code } from "@connectrpc/connect";
+import type { Queries } from "@pm/kit/postgres/transaction";
 import { InvoiceStatus, PayerKind } from "@pm/proto/billing/v1/billing";
 import { BadRequestSchema, ErrorInfoSchema } from "@pm/proto/google/rpc/error_details";
+import { query } from "@pm/stack/native/postgres";
 import { afterAll, expect, test } from "vitest";
+import { totalsOfPayer } from "../src/accounts/store.ts";
 import { CreditNoteJsonSchema, InvoiceJsonSchema, PayerStatementJsonSchema } from "../src/documents/schemas.ts";
 import { openCounter } from "./testing.ts";
 
-const { billing, issuer, clerk, headers, opener, client, newAccount, newPatient, rows, failure, post, close } = await openCounter();
+const { billing, issuer, clerk, headers, opener, client, newAccount, newPatient, rows, failure, post, close, migrationDatabaseUrl } =
+  await openCounter();
 afterAll(close);
 
 const insurer = {
@@ -205,6 +209,51 @@ test("what is open on a payer's accounts and on the invoices addressed to them a
   const target = { case: "invoiceId" as const, value: invoice?.invoiceId ?? "" };
   await client.recordPayment({ accountId, amount, allocations: [{ target }], requestId: randomUUID() }, headers);
   expect(await figures()).toEqual([]);
+});
+
+test("what is open on a payer's invoices is summed over the charges that are open, however many are paid", async () => {
+  const [payerId, accountId] = [await newPayer(), await newAccount()];
+  await setPayer(accountId, payerId);
+  await charge(accountId, 400n);
+  const invoice = await invoiceOf(accountId, true);
+  await rows(
+    `with paid as materialized (
+      select n, gen_random_uuid() as id, gen_random_uuid() as charge, gen_random_uuid() as invoice from generate_series(1, 5000) n
+    ), transactions_added as (
+      insert into transactions (id, account_id, sequence, type, amount, balance, charge_id, description, request_id, created_at)
+      select id, $1, n + 1, 'CHARGE', 100, 100, charge, '', id, now() from paid
+    ), invoices_added as (
+      insert into invoices (id, account_id, number, status, total, issue_date, due_date, created_at, addressee)
+      select paid.invoice, $1, 'PAID-' || n, 'ISSUED', 100, current_date, current_date, now(), addressee
+      from paid, invoices where invoices.id = $2
+    )
+    insert into charges (id, account_id, sequence, transaction_id, amount, settled, description, service_date, invoice_id, created_at)
+    select charge, $1, n + 1, id, 100, 100, '', current_date, invoice, now() from paid`,
+    [accountId, invoice?.invoiceId],
+  );
+  await query(migrationDatabaseUrl, (connection) => connection.query("analyze invoices, charges, accounts"));
+  type Plan = {
+    "Relation Name"?: string;
+    "Actual Rows": number;
+    "Actual Loops": number;
+    "Rows Removed by Filter"?: number;
+    Plans?: Plan[];
+  };
+  const plans: Plan[] = [];
+  const explain: Queries["query"] = async ({ text }, values) => {
+    const [row] = await rows(`explain (analyze, format json) ${text}`, values);
+    plans.push(row["QUERY PLAN"][0].Plan);
+    return [];
+  };
+  await totalsOfPayer({ query: explain }, payerId);
+  const chargesRead = (plan: Plan): number =>
+    (plan["Relation Name"] === "charges" ? plan["Actual Loops"] * (plan["Actual Rows"] + (plan["Rows Removed by Filter"] ?? 0)) : 0) +
+    (plan.Plans ?? []).reduce((sum, part) => sum + chargesRead(part), 0);
+  // Also those of other payers, since Postgres may begin with all that are open.
+  const [read] = plans.map(chargesRead);
+  expect(read).toBeGreaterThan(0);
+  expect(read).toBeLessThan(50);
+  expect((await client.getPayerBalance({ payerId }, headers)).totals).toMatchObject([{ invoiced: { minorUnits: 400n } }]);
 });
 
 test("the statement of a payer has their accounts in one currency, each with its own balances, as HTML, PDF and JSON", async () => {

@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { query } from "@pm/stack/native/postgres";
 import { expect, test } from "vitest";
+import { findByAnyKey, findWrittenSince, maxWritten, readSnapshot } from "../src/matching/candidates-store.ts";
 import { patientsOfThisFile } from "./testing.ts";
 
 const { database, service, admin } = await patientsOfThisFile({ settings: { emailRequired: false, addressRequired: false } });
@@ -21,6 +22,15 @@ const refusing = {
       .as("admin")
       .send("POST", "/patients:import?duplicates=refuse", JSON.stringify(body), { "content-type": "application/x-ndjson" }),
 };
+/** Runs something while a request waits for the lock, after it has looked. Gives the answer to the request. */
+const whileWaiting = <Answer>(send: () => Promise<Answer>, work: () => Promise<unknown>) =>
+  asOwner(async (run) => {
+    await run(`select pg_advisory_lock(${newcomers})`);
+    const sent = send();
+    await expect.poll(() => locks(false), { timeout: 10_000 }).toHaveLength(1);
+    await work();
+    return { sent };
+  }).then(({ sent }) => sent);
 /** Whether a patient was stored. */
 const isStored = async (sent: ReturnType<(typeof refusing)["create"]>) => {
   const { status, body } = await sent;
@@ -81,3 +91,55 @@ for (const [kind, send] of Object.entries(refusing)) {
     expect(await sent.sent).toBe(false);
   });
 }
+
+test("a refusal names nobody who was deleted, or hidden from the caller, while the request waited, and shows others as they are", async () => {
+  const [person, caller, owner] = [somebody(), service.as("user"), service.as("user")];
+  const create = async (by = owner) => (await by.send("POST", "/patients?duplicates=allow", person)).body.id;
+  const share = (id: string, users: string[]) => owner.send("PUT", `/patients/${id}/access`, { users, teams: [] });
+  const [deleted, hidden, changed] = [await create(caller), await create(), await create(caller)];
+  await share(hidden, [caller.caller.id]);
+  const refused = () => caller.send("POST", "/patients?duplicates=refuse", person);
+  const namesOf = ({ body }: Awaited<ReturnType<typeof refused>>) =>
+    body.candidates.map(({ patient }: { patient: { id: string; version: number } }) => [patient.id, patient.version]);
+  expect(namesOf(await refused()).toSorted()).toEqual([deleted, hidden, changed].map((id) => [id, 1]).toSorted());
+
+  const answer = await whileWaiting(refused, async () => {
+    expect((await caller.send("DELETE", `/patients/${deleted}`)).status).toBe(204);
+    expect((await share(hidden, [])).status).toBe(200);
+    expect((await caller.send("PATCH", `/patients/${changed}`, { sex: "female" })).status).toBe(200);
+  });
+  expect(namesOf(answer)).toEqual([[changed, 2]]);
+});
+
+for (const [kind, send] of Object.entries(refusing))
+  test(`a refusing ${kind} stores somebody if whoever was like them is deleted while it waits`, async () => {
+    const person = somebody();
+    const { body } = await admin.send("POST", "/patients", person);
+    expect(
+      await whileWaiting(
+        () => isStored(send(person)),
+        () => admin.send("DELETE", `/patients/${body.id}`),
+      ),
+    ).toBe(true);
+  });
+
+test("however many were stored while a refusing create waited, it reads few of them, and meets whoever is like it", async () => {
+  const person = somebody();
+  const { body } = await admin.send("POST", "/patients", somebody());
+  const snapshot = await readSnapshot(service.db);
+  const sent = await whileWaiting(
+    () => isStored(refusing.create(person)),
+    async () => {
+      await admin.send("POST", "/patients?duplicates=allow", person);
+      expect(await findWrittenSince(service.db, snapshot)).not.toBe(findByAnyKey);
+      await query(database.migrationDatabaseUrl, (connection) =>
+        connection.query(
+          `insert into patients select (jsonb_populate_record(p, jsonb_build_object('id', gen_random_uuid(), 'changed_xid', pg_current_xact_id()::text))).*
+         from patients p, generate_series(1, ${maxWritten}) where p.id = '${body.id}'`,
+        ),
+      );
+      expect(await findWrittenSince(service.db, snapshot)).toBe(findByAnyKey);
+    },
+  );
+  expect(sent).toBe(false);
+});

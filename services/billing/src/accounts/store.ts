@@ -177,8 +177,9 @@ const totalsOfPayerStatement: Statement = {
     ), on_invoices as (
       select currency, sum(amount - settled - reduced - written_off) as invoiced
       from invoices join charges on invoice_id = invoices.id join accounts on accounts.id = invoices.account_id
-      where addressee ->> 'payerId' = $1::uuid::text and invoices.status = 'ISSUED' and charges.voided_at is null
-      group by currency having sum(amount - settled - reduced - written_off) > 0
+      where addressee ->> 'payerId' = $1::uuid::text and invoices.status = 'ISSUED'
+        and charges.voided_at is null and settled + reduced + written_off < amount
+      group by currency
     )
     select currency, coalesce(outstanding, 0)::text as outstanding, coalesce(credit, 0)::text as credit, coalesce(invoiced, 0)::text as invoiced,
       coalesce(accounts, 0) as accounts

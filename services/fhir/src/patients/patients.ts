@@ -43,7 +43,8 @@ function createReads(patients: Patients) {
     if (!isNotFound(error)) throw error;
     const latest = await latestOf(call, id);
     if (latest?.action !== "deleted" && latest?.action !== "erased") throw error;
-    throw new AppError("gone", `Patient/${id} was deleted. Version ${latest.version} says when.`, { cause: error });
+    const [message, reason] = [`Patient/${id} was ${latest.action}. Version ${latest.version} says when.`, latest.action.toUpperCase()];
+    throw new AppError("gone", message, { reason, cause: error });
   }
 
   async function named(call: Call, field: "id" | "identifier", anyOf: string[], states: ("living" | "merged")[]): Promise<Patient[]> {
@@ -153,11 +154,14 @@ export function createPatientRules(patients: Patients) {
       });
     },
 
-    /** Deletes a patient. One who was deleted before stays deleted. */
+    /**
+     * Deletes a patient. One who was deleted before stays deleted. One whose erasure waits for a hold is still there
+     * for administrators, who are not told that a deletion was done.
+     */
     async remove(call: Call, id: string, headers: Headers): Promise<void> {
       await patients.remove(call, id, headers).catch(async (error: unknown) => {
         await goneIfDeleted(call, id, error).catch((found: unknown) => {
-          if (!(found instanceof AppError && found.code === "gone")) throw found;
+          if (!(found instanceof AppError && found.options.reason === "DELETED")) throw found;
         });
       });
     },

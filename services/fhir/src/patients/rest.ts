@@ -97,8 +97,9 @@ const deletePatient = createRoute({
   path: `${root}/Patient/{id}`,
   tags,
   summary: "Delete a patient",
+  description: "204 too if they are deleted already. 410 for administrators if the patient's erasure waits for a hold: the record stays.",
   request: { params },
-  responses: { 204: { description: "Deleted" }, ...errorAnswers("not_found", "aborted") },
+  responses: { 204: { description: "Deleted" }, ...errorAnswers("not_found", "gone", "aborted") },
 });
 
 const deletePatientWhere = createRoute({

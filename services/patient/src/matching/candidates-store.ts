@@ -56,24 +56,32 @@ export async function readSnapshot(db: Queries): Promise<string> {
   return row.snapshot;
 }
 
-// Numbers that are not given yet are of another server, from which a backup was restored.
+/** How many patients are read at most who were written meanwhile. They are read under a lock. */
+export const maxWritten = 5_000;
+
+// Numbers that are not given yet are of another server, from which a backup was restored. The order tells Postgres to
+// look into the index of these numbers. Deleted patients count too, so that a deletion of very many is not read either.
+const writtenSince = (isSince: string) => `
+  (select id, case when deleted_at is null then match_keys end as keys from patients where ${isSince}
+    order by changed_xid limit ${maxWritten + 1})`;
 const writtenSinceStatement = {
   name: "match_written_since",
-  text: `
-    select id, match_keys as keys from patients where deleted_at is null and match_keys is not null
-      and changed_xid = any(array(select pg_snapshot_xip($1::text::pg_snapshot)))
+  text: `${writtenSince("changed_xid = any(array(select pg_snapshot_xip($1::text::pg_snapshot)))")}
     union all
-    select id, match_keys from patients where deleted_at is null and match_keys is not null
-      and changed_xid >= pg_snapshot_xmax($1::text::pg_snapshot) and changed_xid < pg_snapshot_xmax(pg_current_snapshot())`,
+    ${writtenSince("changed_xid >= pg_snapshot_xmax($1::text::pg_snapshot) and changed_xid < pg_snapshot_xmax(pg_current_snapshot())")}
+    limit ${maxWritten + 1}`,
 };
 
 /**
  * By any of their keys, among those who were written by transactions that a snapshot does not have. It reads them once.
+ * If they are too many, it looks among all patients instead.
  */
 export async function findWrittenSince(db: Queries, snapshot: string): Promise<FindByKeys> {
+  const written = await db.query<{ id: string; keys: number[] | null }>(writtenSinceStatement, [snapshot]);
+  if (written.length > maxWritten) return findByAnyKey;
   const idsByKey = new Map<number, string[]>();
-  for (const { id, keys } of await db.query<{ id: string; keys: number[] }>(writtenSinceStatement, [snapshot]))
-    for (const key of keys) {
+  for (const { id, keys } of written)
+    for (const key of keys ?? []) {
       const ids = idsByKey.get(key);
       if (ids) ids.push(id);
       else idsByKey.set(key, [id]);

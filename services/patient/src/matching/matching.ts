@@ -1,5 +1,6 @@
 /** Who may be the same person as somebody: candidates by shared keys, each with a score, a grade and the reasons. */
 import type { AuditTrail } from "@pm/kit/audit/trail";
+import type { Queries } from "@pm/kit/postgres/transaction";
 import { type Call, viewerOf } from "../caller.ts";
 import type { RecordSettings } from "../config.ts";
 import type { PatientDatabase, Viewer } from "../database.ts";
@@ -51,15 +52,15 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
   const scored = createScoring(model);
   const anyPrecision = { ...settings, dateOfBirthPrecision: "year" as const };
   const sharers = createSharers();
-  const sharersOf = (asked: Asked[], findByKeys: FindByKeys) =>
+  const sharersOf = (asked: Asked[], findByKeys: FindByKeys, queries: Queries = db) =>
     sharers.of(
-      db,
+      queries,
       asked.map(({ keys }) => keys),
       findByKeys,
     );
 
-  async function graded(asked: (Asked & { ids: string[] })[]): Promise<Candidate[][]> {
-    const visible = await readCandidates(db, asked);
+  async function graded(asked: (Asked & { ids: string[] })[], queries: Queries = db): Promise<Candidate[][]> {
+    const visible = await readCandidates(queries, asked);
     if (visible.size === 0) return asked.map(() => []);
     const counts = await frequencies();
     const features = memoizeFeatures();
@@ -81,14 +82,18 @@ export function createMatching({ db, audit, model, frequencies, now, settings }:
   return {
     version: model.version,
 
-    /** The candidates for each of several people, by shared keys alone. The caller audits before showing them. */
-    async find(asked: Asked[], findByKeys: FindByKeys): Promise<Candidate[][]> {
+    /**
+     * The candidates for each of several people, by shared keys alone, and among those with the ids in `known`. Nobody
+     * is shown them before somebody has audited it.
+     */
+    async find(asked: (Asked & { known?: string[] })[], findByKeys: FindByKeys, queries?: Queries): Promise<Candidate[][]> {
       const found: Candidate[][] = [];
       // Some at a time, since each may have hundreds to be compared with.
       for (let at = 0; at < asked.length; at += maxAtOnce) {
         const some = asked.slice(at, at + maxAtOnce);
-        const ids = await sharersOf(some, findByKeys);
-        found.push(...(await graded(some.map((each, index) => ({ ...each, ids: ids[index] ?? [] })))));
+        const ids = await sharersOf(some, findByKeys, queries);
+        const compared = some.map((each, index) => ({ ...each, ids: [...new Set([...(each.known ?? []), ...(ids[index] ?? [])])] }));
+        found.push(...(await graded(compared, queries)));
       }
       return found;
     },

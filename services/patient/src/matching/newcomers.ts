@@ -70,15 +70,16 @@ export function createDuplicates(matching: Matching, toBody: (candidate: Candida
       const snapshot = await matching.snapshot();
       const [found, earlier] = await Promise.all([find(newcomers, looks.everywhere), countEarlier(newcomers, looks.everywhere)]);
 
-      /** With those who were stored since, the best first. */
+      /**
+       * Those who were found, as they are now, with those who were stored since. Who was deleted meanwhile, or is no
+       * longer the viewer's to see, is not among them.
+       */
       async function complete(tx: Queries, some: Newcomer[]): Promise<Candidate[][]> {
-        const since = await find(some, { ...looks.everywhere, findByKeys: await findWrittenSince(tx, snapshot) });
-        return some.map((newcomer, index) => {
-          const late = since[index] ?? [];
-          const ids = new Set(late.map(({ patient }) => patient.id));
-          const before = found[newcomers.indexOf(newcomer)] ?? [];
-          return [...before.filter(({ patient }) => !ids.has(patient.id)), ...late].sort((a, b) => b.score - a.score);
+        const asked = some.map((newcomer) => {
+          const known = (found[newcomers.indexOf(newcomer)] ?? []).map(({ patient }) => patient.id);
+          return { viewer: newcomer.viewer, part: newcomer.record, keys: newcomer.words.keys, known };
         });
+        return matching.find(asked, await findWrittenSince(tx, snapshot), tx);
       }
 
       return {
