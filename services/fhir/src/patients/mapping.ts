@@ -16,7 +16,7 @@ import {
 } from "./codes.ts";
 import { putBack, readKept } from "./kept.ts";
 import type { Contact, ContactPoint, Identifier, Language, Name, Patient, PatientBody, Place } from "./patient.ts";
-import { sayUnknown } from "./unknown.ts";
+import { sayUnknown, withFormerReasons } from "./unknown.ts";
 
 /** An object without the fields that are undefined. */
 type Defined<T> = { [Key in keyof T]: Exclude<T[Key], undefined> };
@@ -152,7 +152,8 @@ export function toFhir(patient: Patient): fhir.Patient {
       link: [...(mergedInto === undefined ? [] : [linkTo(mergedInto, "replaced-by")]), ...replaces.map((one) => linkTo(one, "replaces"))],
     }),
   };
-  return sayUnknown(putBack(resource, readKept(fhirElements)), names);
+  const kept = readKept(fhirElements);
+  return sayUnknown(putBack(withFormerReasons(resource, kept), kept), names);
 }
 
 export const examplePatient = toFhir({

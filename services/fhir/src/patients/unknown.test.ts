@@ -1,6 +1,7 @@
 /** What is not known of a patient, where US Core asks for it. */
 import type { Patient as Resource } from "fhir/r4.js";
 import { expect, test } from "vitest";
+import { bondOf } from "./bonds.ts";
 import { toFhir } from "./mapping.ts";
 import type { PatientBody } from "./patient.ts";
 import { readPatient } from "./writing.ts";
@@ -70,4 +71,35 @@ test.each([
 ])("a patient stays readable whatever is kept: %s", (fhirElements) => {
   expect(stored({ ...textAlone, fhirElements })).toMatchObject({ id: "1" });
   expect(stored({ fhirElements })).toMatchObject({ id: "1" });
+});
+
+test("a patch of one reason changes no other", () => {
+  const { name = [], extension } = structuredClone(
+    stored({
+      names: [
+        { id: "1", text: "Ada" },
+        { id: "2", text: "Augusta" },
+      ],
+    }),
+  );
+  Object.assign(name[0]?.extension?.[0] ?? {}, { valueCode: "asked-declined" });
+  expect([name[1]?.extension, extension]).toEqual([[reason()], [reason()]]);
+});
+
+test("what the version before kept of a name as text alone, and of a gender, is still read", () => {
+  const former = { id: "name-1", text: "Ada", extension: [reason()] };
+  const kept = [
+    [["name", "name-1", "id"], "name-1", "own", bondOf(former)],
+    [["name", "name-1", "extension", "0", "valueCode"], "unknown", "asked-declined", bondOf(former)],
+    [["_gender", "extension", "0", "valueCode"], "unknown", "masked", bondOf(undefined)],
+  ];
+  expect(stored({ ...textAlone, fhirElements: JSON.stringify(kept) })).toMatchObject({
+    ...{ name: [{ id: "own", text: "Ada", extension: [reason("asked-declined")] }], gender: "unknown" },
+    _gender: { extension: [reason("masked")] },
+  });
+});
+
+test("the reason of a gender that the version before showed is not stored", () => {
+  const { body, kept } = readPatient({ resourceType: "Patient", _gender: { extension: [reason()] } });
+  expect([body.sex, kept]).toEqual([undefined, []]);
 });
