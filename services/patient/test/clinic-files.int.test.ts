@@ -91,12 +91,14 @@ test("a file of Synthea gives names, maiden names and identifiers, and names the
 test("the table of patients of OpenEMR is read, and the report names the columns that are left out", async () => {
   const body = await send(admin, sample("openemr-patient-data.csv").toString());
   expect(body).toMatchObject({ created: 1, failed: 0 });
-  expect(body.ignoredColumns).toEqual(expect.arrayContaining(["id", "occupation", "pharmacy_id", "monthly_income", "birth_fname"]));
+  expect(body.ignoredColumns).toEqual(
+    expect.arrayContaining(["id", "phone_contact", "occupation", "pharmacy_id", "monthly_income", "birth_fname"]),
+  );
   expect(await found("identifier=mrn|OE-10")).toMatchObject({
     names: [{ prefix: "Ms.", given: "Nora B.", family: "Vik" }],
     ...{ dateOfBirth: "1980-01-31", sex: "female", maritalStatus: "domestic-partner", email: "nora.vik@openemr.example" },
     addresses: [{ street: "1 Way", city: "San Luis", state: "CA", zipCode: "92101", country: "US" }],
-    phones: [{ value: "+16195551111" }, { use: "home" }, { use: "work" }, { use: "mobile" }],
+    phones: [{ use: "home", value: "+16195552222" }, { use: "work" }, { use: "mobile" }],
     identifiers: [{ system: "driving-licence" }, { system: "us-ssn" }, { value: "OE-10" }, { system: "openemr-pid", value: "5" }],
   });
 });

@@ -147,7 +147,7 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
   passport: { names: "passport number", put: identifier("passport", "passport") },
   driversLicense: { names: "drivers, driving licence", put: identifier("driving-licence", "driving-licence") },
   insuranceNumber: { put: identifier("insurance", "insurance") },
-  trackedEntity: { names: "tracked entity instance, instance", put: identifier("dhis2-tracked-entity") },
+  trackedEntity: { names: "tracked entity instance", put: identifier("dhis2-tracked-entity") },
   patientId: { put: identifier("openmrs-patient-id") },
   pid: { put: identifier("openemr-pid") },
   uuid: { put: identifier("uuid") },
@@ -159,7 +159,7 @@ const columns: { [column: string]: { names?: string; put?: Put } } = {
  */
 const fieldless =
   "race, ethnicity, birthplace, county, county district, address district, address tehsil, fips, lat, lon, healthcare expenses, " +
-  "healthcare coverage, income, status, language, cause of death, org unit, org unit name, program, created, inactive, stored by";
+  "healthcare coverage, income, status, language, cause of death, org unit, org unit name, program, created, stored by";
 
 /** What makes names alike: "Date of Birth", "date_of_birth" and "dateOfBirth" are one. */
 const alike = (name: string) =>
@@ -182,10 +182,14 @@ const known = new Map<string, string>([
  */
 const systems: { [name: string]: { have: string[]; mean: Record<string, string>; leavesOut?: true } } = {
   Synthea: { have: ["birthdate", "deathdate", "ssn", "drivers"], mean: { id: "identifiers.synthea" } },
-  // Its table `patient_data`. The id is that of a row, and the status the marital one.
-  OpenEMR: { have: ["fname", "lname", "dob", "pubpid"], mean: { id: leftOut, status: "maritalStatus" }, leavesOut: true },
+  // Its table `patient_data`. The id is that of a row, the status the marital one, and `phone_contact` somebody else's.
+  OpenEMR: {
+    have: ["fname", "lname", "dob", "pubpid"],
+    mean: { id: leftOut, status: "maritalStatus", phonecontact: leftOut },
+    leavesOut: true,
+  },
   // There a tracked entity is the kind of an instance.
-  DHIS2: { have: ["instance", "trackedentity"], mean: { trackedentity: leftOut } },
+  DHIS2: { have: ["instance", "trackedentity"], mean: { instance: "trackedEntity", trackedentity: leftOut, inactive: leftOut } },
 };
 
 /** The columns of a header; undefined where nothing is to be read. */

@@ -24,14 +24,6 @@ const indexes = {
 
 export async function createIndexes(db: Kysely<Tables>, log: Logger): Promise<void> {
   await createIndexesConcurrently(db, indexes, log);
-  for (const name of await unused(db)) await sql`drop index concurrently if exists ${sql.ref(name)}`.execute(db);
-}
-
-/**
- * Indexes of earlier versions, without which a create costs less. Those of the name and the city serve lists until all
- * rows are rewritten (rewriting.ts).
- */
-async function unused(db: Kysely<Tables>): Promise<string[]> {
-  const { rows } = await sql`select from patients where keys_version is null limit 1`.execute(db);
-  return ["patients_changed", "patients_old_words", ...(rows.length === 0 ? ["patients_name", "patients_city"] : [])];
+  // Of earlier versions: `patients_changes` and `patients_old_keys` answer what they answered.
+  for (const name of ["patients_changed", "patients_old_words"]) await sql`drop index concurrently if exists ${sql.ref(name)}`.execute(db);
 }

@@ -198,12 +198,18 @@ function isMissing(field: WhereCondition["field"]): Condition {
   return sql`(${sql.join([...absent, ...nowhere], sql` and `)})`;
 }
 
+/** Without a sex, it is unknown. Apart from that the condition is one of which Postgres knows how many fulfil it. */
+function hasSex(sexes: string[]): Condition {
+  const isOne = sql`p.sex = any(${sexes}::text[])`;
+  return sexes.includes("unknown") ? sql`(${isOne} or p.sex is null)` : isOne;
+}
+
 async function partOf(db: PatientDatabase, where: Where, asked: WhereCondition, hasWords: boolean): Promise<Part> {
   if ("missing" in asked)
     return { condition: asked.missing ? isMissing(asked.field) : sql`not ${isMissing(asked.field)}`, isIndexed: false };
   if ("texts" in asked) return textPart(db, asked, hasWords);
   if ("identifiers" in asked) return identifierPart(asked.identifiers, where, hasWords);
-  if ("sexes" in asked) return { condition: sql`coalesce(p.sex, 'unknown') = any(${asked.sexes}::text[])`, isIndexed: false };
+  if ("sexes" in asked) return { condition: hasSex(asked.sexes), isIndexed: false };
   if ("flags" in asked) return { condition: any(asked.flags.map((flag) => sql`${hasDied} = ${flag}`)), isIndexed: false };
   if ("dates" in asked) return { condition: any(asked.dates.map(bornOn)), isIndexed: asked.dates.every(({ op }) => op !== "ne") };
   if ("instants" in asked)
