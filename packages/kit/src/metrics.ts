@@ -114,6 +114,8 @@ export const watchThreads = (pool: string, read: () => Threads): void => void po
 
 /** Less than the ten seconds after which Prometheus gives up, and has none of the metrics. */
 const patienceMs = 2_000;
+/** A connection whose server has vanished gives no answer for a quarter of an hour. */
+const giveUpMs = 30_000;
 
 type Asked<Answer> = {
   name: string;
@@ -129,11 +131,12 @@ type Asked<Answer> = {
 export function showAsked<Answer>(ask: () => Promise<Answer | undefined>, shown: Asked<Answer>[]): void {
   let asking: Promise<Answer | undefined> | undefined;
   const read = () => {
-    asking ??= ask()
-      .catch(() => undefined)
-      .finally(() => {
-        asking = undefined;
-      });
+    asking ??= within(
+      giveUpMs,
+      ask().catch(() => undefined),
+    ).finally(() => {
+      asking = undefined;
+    });
     return within(patienceMs, asking);
   };
   for (const { samples, ...rest } of shown) {
