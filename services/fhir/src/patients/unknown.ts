@@ -41,11 +41,13 @@ export function sayUnknown(resource: fhir.Patient, names: fhir.HumanName[] = [])
  * kept then belongs to them. Otherwise it would find no place.
  */
 export function withFormerReasons(resource: fhir.Patient, kept: Kept): fhir.Patient {
+  if (kept.length === 0) return resource;
   const isBound = createBondCheck();
   for (const name of resource.name ?? []) {
+    if (hasPart(name)) continue;
     const former = { ...name, extension: [unknown()] };
     const isKept = kept.some(([[list, id], , , bond]) => list === "name" && id === name.id && bond !== undefined && isBound(bond, former));
-    if (isKept && !hasPart(name)) name.extension = former.extension;
+    if (isKept) name.extension = former.extension;
   }
   const isKept = kept.some(([[element], ours]) => element === "_gender" && ours !== null);
   if (isKept && resource.gender === undefined) resource._gender = { extension: [unknown()] };
