@@ -23,7 +23,7 @@ export async function createCheckResults(db: Kysely<unknown>, role: string): Pro
 
 type Check = "audit_chain" | "ledger";
 
-/** Counts checks as run now, so that their age is noticed even if nobody ever runs one; part of a migration. */
+/** Notes checks as run now. So their age grows and is noticed, even if they never run. Part of a migration. */
 export async function expectChecks(db: Kysely<unknown>, checks: Check[]): Promise<void> {
   for (const check of checks)
     await sql`insert into check_results (name, passed) values (${check}, true) on conflict (name) do nothing`.execute(db);

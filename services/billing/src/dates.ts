@@ -8,8 +8,8 @@ export function today(now: Date, clinicTimeZone: string): LocalDate {
 }
 
 /**
- * The latest day of a service or a payment: today. If the clinic has the default zone, nobody may have said
- * where it is: then it is tomorrow, because east of Greenwich that day has already begun.
+ * The latest day of a service or a payment: today. With the default zone, the clinic may be in any zone: then it is
+ * tomorrow, a day that may have begun east of Greenwich.
  */
 export function latestDay(now: Date, clinicTimeZone: string): LocalDate {
   const day = today(now, clinicTimeZone);

@@ -1,7 +1,7 @@
 /**
- * Pages of lists by REST. Callers ask with `limit` and `cursor`, and get `items` and
- * the `nextCursor` to ask with next. Lists are read with one row more than a page
- * shows, which tells whether there is a next page. Lists by gRPC have page tokens.
+ * Pages of lists by REST. Callers ask with `limit` and `cursor`, and get `items` and the `nextCursor` to ask with next.
+ * A list is read with one row more than its page shows, which tells whether a page follows. Lists by gRPC have page
+ * tokens instead.
  */
 import { z } from "@hono/zod-openapi";
 import { cursorPattern } from "../cursor.ts";

@@ -68,7 +68,7 @@ showAsked(
   [
     {
       name: "consumer_dead_letters_waiting",
-      help: "Dead letters that nobody has replayed or discarded",
+      help: "Dead letters that are neither replayed nor discarded",
       samples: (counts) => counts,
     },
   ],

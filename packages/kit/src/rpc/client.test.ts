@@ -92,7 +92,7 @@ test("a server that accepts no connection is given up in seconds, and asked anew
   const [line] = (await once(frozen.stdout, "data")) as [Buffer];
   const port = Number(line);
   frozen.kill("SIGSTOP");
-  // The kernel accepts for it until its queue is full, and answers nobody then.
+  // The kernel opens connections for the frozen process until its queue is full. Later attempts get no answer.
   const queued = Array.from({ length: 4 }, () => connect({ port, host: "127.0.0.1" }).on("error", () => undefined));
   await delay(200);
   const client = createClient(Health, transportTo(`http://127.0.0.1:${port}`));

@@ -899,8 +899,8 @@ export declare const GetPayerBalanceRequestSchema: GenMessage<GetPayerBalanceReq
  */
 export declare type PayerTotal = Message<"billing.v1.PayerTotal"> & {
   /**
-   * The open amount of all charges on the accounts that they pay for
-   * today, invoiced or not, and whoever is named on the invoices.
+   * The open amount of all charges on the accounts that they pay for today. It has charges that are not invoiced,
+   * and those on invoices that are addressed to somebody else.
    *
    * @generated from field: common.v1.Money outstanding = 1;
    */

@@ -156,8 +156,7 @@ export type Rules = { settings: RecordSettings; today: LocalDate; latest: LocalD
 
 /**
  * Today in the clinic's zone, and the latest day that is not in the future. They are the same day, unless the clinic
- * has the default zone: then nobody may have said where it is, and a day counts as begun as soon as it has begun
- * anywhere. Zones are up to 14 hours ahead of UTC.
+ * has the default zone: then it may be in any zone, and the latest day is that of the easternmost one, UTC+14.
  */
 export function rulesAt(now: Instant, settings: RecordSettings): Rules {
   const today = localDateAt(now, settings.clinicTimeZone);
