@@ -1,6 +1,7 @@
 /**
- * Batches work that is cheaper together. Items that arrive during a call wait for the next call. A single item does not
- * wait; under load, batches grow by themselves, so that many items share a commit, a round trip or a remote call.
+ * Batches work that is cheaper together. Items that arrive during a call wait for the next call. A caller who is alone
+ * does not wait; under load, batches grow by themselves, so that many items share a commit, a round trip or a remote
+ * call.
  */
 import { Gauge, Histogram, metrics } from "./metrics.ts";
 import type { RecordedSpan } from "./telemetry/span.ts";
@@ -50,6 +51,9 @@ for (const state of ["waiting", "running"] as const)
  * @param options.run gets one to `maxSize` items and returns one result for each, in the same order
  * @param options.maxInFlight how many calls may be in progress at a time; 1 by default
  * @param options.linger is awaited after a successful call, so that more items collect for the next; must not reject
+ * @param options.gatherMs after a successful call, the next one waits until as many items wait as were in that call or
+ * waited when it ended, and no longer than this. Callers who send one item after the other so stay together, instead of
+ * falling into groups that take turns, and a caller who is alone never waits. For one call at a time.
  */
 export function createBatcher<Item, Result>(options: {
   name: string;
@@ -57,11 +61,13 @@ export function createBatcher<Item, Result>(options: {
   maxSize: number;
   maxInFlight?: number;
   linger?: () => Promise<void>;
+  gatherMs?: number;
 }): Batcher<Item, Result> {
-  const { name, run, maxSize, maxInFlight = 1, linger } = options;
+  const { name, run, maxSize, maxInFlight = 1, linger, gatherMs } = options;
   const queue: Entry<Item, Result>[] = [];
   const started = new Set<{ at: number }>();
   let scheduled = false;
+  let gathering: { count: number; end: () => void } | undefined;
   let whenIdle: (() => void)[] = [];
   saturation.set(name, () => ({ waiting: queue.length, running: started.size }));
 
@@ -76,12 +82,27 @@ export function createBatcher<Item, Result>(options: {
         entry.resolve(results[index] as Result);
       });
       if (linger) await linger();
+      if (gatherMs) await gather(Math.min(entries.length + queue.length, maxSize), gatherMs);
     } catch (error) {
       for (const entry of entries) entry.reject(error);
     } finally {
       started.delete(call);
       start();
     }
+  }
+
+  /** Waits until so many items wait, or for so many milliseconds. */
+  function gather(count: number, milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        gathering = undefined;
+        clearTimeout(timer);
+        resolve();
+      };
+      const timer = setTimeout(end, milliseconds);
+      if (queue.length < count) gathering = { count, end };
+      else end();
+    });
   }
 
   /** The batch is one piece of work for all its requests. From each of their traces a link leads to it. */
@@ -106,6 +127,7 @@ export function createBatcher<Item, Result>(options: {
     add: (item) =>
       new Promise((resolve, reject) => {
         queue.push({ item, resolve, reject, span: recordedSpan() });
+        if (gathering && queue.length >= gathering.count) gathering.end();
         if (scheduled || started.size >= maxInFlight) return;
         scheduled = true;
         // Waits for the end of this turn of the event loop, so that requests read from several sockets share a batch.

@@ -3,7 +3,7 @@
  * the same moment, and waits for a short while. What does not succeed then, the worker completes. No database
  * connection is held meanwhile, and a circuit breaker keeps a billing that is down or frozen from slowing creates.
  */
-import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createBatcher } from "@pm/kit/batcher";
 import type { Lifecycle } from "@pm/kit/lifecycle";
@@ -20,8 +20,6 @@ import { type Account, hasPending, leasePending, type PendingPatient, postponePe
 
 /** How long the answer of a create waits for its account. */
 const patienceMs = 300;
-/** How long the next patients wait for a call to billing that is under way: about as long as one takes. */
-const lingerMs = 5;
 /** How long the worker leaves a new patient to the request that created it. Longer than a call's deadline. */
 export const headStartMs = 5_000;
 const deadlineMs = 1_000;
@@ -37,8 +35,6 @@ type Request = { patient: PendingPatient; token: string | undefined; traceparent
 export type BillingAccounts = {
   /** Opens an account. Gives its id; undefined if that fails or is slow; then the worker does it. Never rejects. */
   open(request: Request): Promise<string | undefined>;
-  /** Resolves when billing has opened the accounts that were asked for just now, or after `lingerMs`. Never rejects. */
-  settled(): Promise<void>;
 };
 
 /** Asks billing for accounts: one call for all, ids in the order of the patients. */
@@ -140,11 +136,6 @@ function createOpening({ db, ask, breaker }: Omit<Options, "log"> & { breaker: C
         patienceMs,
         openOne(request).catch(() => undefined),
       );
-    },
-    async settled() {
-      // Patients who were just created are asked for within this turn of the event loop.
-      await turn();
-      await within(lingerMs, opener.idle());
     },
   };
 }

@@ -25,6 +25,9 @@ import { type Found, findSurvivor, type Reading, readPatients, readRestricted } 
 /** How many reads share one statement at most. */
 const maxBatch = 64;
 
+/** How long the next reads wait, at most, for readers who come back. It must not be felt. */
+const gatherMs = 2;
+
 /** A change without a precondition that loses a race is made again over what the winner left, this often in all. */
 const maxTries = 5;
 
@@ -44,7 +47,7 @@ export function createPatients(options: Options) {
 function createReading(db: PatientDatabase) {
   const readings = createBatcher<Reading, Patient | undefined>({
     name: "patient_reads",
-    maxSize: maxBatch,
+    ...{ maxSize: maxBatch, gatherMs },
     run: (readings) => readPatients(db, readings),
   });
 

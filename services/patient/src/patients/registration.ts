@@ -22,6 +22,12 @@ import { type Creation, insertPatients, insertUnlessRefused, type NewPatient, sh
 /** How many requests share one statement at most. */
 const maxBatch = 64;
 
+/**
+ * How long the next patients wait, at most, for those who create one after the other: until these have accounts and
+ * answers, and the next requests are here. Then they share a statement and a call to billing.
+ */
+const gatherMs = 20;
+
 /** How many record numbers a create tries, if imports bring those that it got. */
 const maxNumbers = 5;
 
@@ -97,10 +103,7 @@ export function createRegistration(options: RegistrationOptions) {
     committed();
     return outcomes;
   };
-  // The next patients wait until these have accounts, so that more of them share a statement and a call to billing.
-  const creations = createBatcher<Registration, Outcome>({
-    ...{ name: "patient_creates", maxSize: maxBatch, linger: billing.settled, run: by(storeTogether) },
-  });
+  const creations = createBatcher<Registration, Outcome>({ name: "patient_creates", maxSize: maxBatch, gatherMs, run: by(storeTogether) });
   // Those who refuse duplicates wait for imports that do, and nobody else waits for them.
   const refusals = createBatcher<Registration, Outcome>({ name: "patient_refusals", maxSize: maxBatch, run: by(storeUnlessAlike) });
 

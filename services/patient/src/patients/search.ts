@@ -21,7 +21,7 @@ const unspaced = /^[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}\p{M}]{
 
 function nameWords(name: string): string[] {
   const words: string[] = [];
-  for (const token of fold(name).split(/\s+/)) {
+  for (const token of new Set(fold(name).split(/\s+/))) {
     const parts = split(token);
     words.push(...parts);
     if (parts.length > 1) words.push(parts.join(""));
