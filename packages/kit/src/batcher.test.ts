@@ -23,7 +23,6 @@ test("items that arrive while a call is under way go together with the next one,
   const others = [batcher.add(2), batcher.add(3)];
   await turn();
   expect(calls.map((call) => call.items)).toEqual([[1]]);
-  expect(batcher.waiting()).toBe(2);
   expect(batcher.runningMs()).toBeGreaterThan(0);
   calls[0]?.finish();
   expect(await first).toBe(2);
@@ -138,20 +137,4 @@ test("a call that can take no more does not wait, however many are to come back"
   });
   expect(await Promise.all([1, 2, 3, 4, 5].map((item) => batcher.add(item).then(() => batcher.add(item))))).toEqual([1, 2, 3, 4, 5]);
   expect(sizes).toEqual([2, 2, 2, 2, 2]);
-});
-
-test("a batcher is idle when nothing waits and nothing is under way", async () => {
-  const { batcher, calls } = heldBatcher(1);
-  await batcher.idle();
-  const results = [batcher.add(1), batcher.add(2)];
-  let isIdle = false;
-  const idle = batcher.idle().then(() => (isIdle = true));
-  await turn();
-  calls[0]?.finish();
-  await results[0];
-  await turn();
-  expect(isIdle).toBe(false);
-  calls[1]?.finish();
-  await idle;
-  expect(await Promise.all(results)).toEqual([2, 4]);
 });

@@ -10,12 +10,8 @@ import { inSpanOfMany, recordedSpan } from "./telemetry/tracing.ts";
 type Batcher<Item, Result> = {
   /** Adds an item to the next batch. Rejects with the error that `run` threw for its batch. */
   add(item: Item): Promise<Result>;
-  /** How many items wait for their batch to start. */
-  waiting(): number;
   /** Milliseconds since the oldest call in progress began; 0 if there is none. */
   runningMs(): number;
-  /** Resolves when nothing waits and no call is in progress. */
-  idle(): Promise<void>;
 };
 
 type Entry<Item, Result> = {
@@ -52,8 +48,8 @@ for (const state of ["waiting", "running"] as const)
  * @param options.maxInFlight how many calls may be in progress at a time; 1 by default
  * @param options.linger is awaited after a successful call, so that more items collect for the next; must not reject
  * @param options.gatherMs after a successful call, the next one waits until as many items wait as were in that call or
- * waited when it ended, and no longer than this. Callers who send one item after the other so stay together, instead of
- * falling into groups that take turns, and a caller who is alone never waits. For one call at a time.
+ * waited when it ended, and no longer than this. Then callers who send one item after the other stay together, instead
+ * of falling into groups that take turns. A caller who is alone never waits. Only if `maxInFlight` is 1.
  */
 export function createBatcher<Item, Result>(options: {
   name: string;
@@ -68,7 +64,6 @@ export function createBatcher<Item, Result>(options: {
   const started = new Set<{ at: number }>();
   let scheduled = false;
   let gathering: { count: number; end: () => void } | undefined;
-  let whenIdle: (() => void)[] = [];
   saturation.set(name, () => ({ waiting: queue.length, running: started.size }));
 
   async function runBatch(entries: Entry<Item, Result>[]): Promise<void> {
@@ -118,9 +113,6 @@ export function createBatcher<Item, Result>(options: {
 
   function start(): void {
     while (queue.length > 0 && started.size < maxInFlight) void runBatch(queue.splice(0, maxSize));
-    if (started.size > 0) return;
-    for (const resolve of whenIdle) resolve();
-    whenIdle = [];
   }
 
   return {
@@ -136,15 +128,9 @@ export function createBatcher<Item, Result>(options: {
           start();
         });
       }),
-    waiting: () => queue.length,
     runningMs() {
       const [oldest] = started;
       return oldest ? performance.now() - oldest.at : 0;
     },
-    idle: () =>
-      new Promise((resolve) => {
-        if (queue.length === 0 && started.size === 0) resolve();
-        else whenIdle.push(resolve);
-      }),
   };
 }

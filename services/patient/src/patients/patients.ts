@@ -25,7 +25,7 @@ import { type Found, findSurvivor, type Reading, readPatients, readRestricted } 
 /** How many reads share one statement at most. */
 const maxBatch = 64;
 
-/** How long the next reads wait, at most, for readers who come back. It must not be felt. */
+/** After a batch of reads, the next ones wait this long at most for its callers to come back. People do not feel it. */
 const gatherMs = 2;
 
 /** A change without a precondition that loses a race is made again over what the winner left, this often in all. */

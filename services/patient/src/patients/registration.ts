@@ -23,8 +23,8 @@ import { type Creation, insertPatients, insertUnlessRefused, type NewPatient, sh
 const maxBatch = 64;
 
 /**
- * How long the next patients wait, at most, for those who create one after the other: until these have accounts and
- * answers, and the next requests are here. Then they share a statement and a call to billing.
+ * After a batch, the next patients wait this long at most for its callers, who first get accounts and answers and then
+ * send their next requests. So all share the next statement and the next call to billing.
  */
 const gatherMs = 20;
 
