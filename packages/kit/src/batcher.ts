@@ -88,6 +88,7 @@ export function createBatcher<Item, Result>(options: {
 
   /** Waits until so many items wait, or for so many milliseconds. */
   function gather(count: number, milliseconds: number): Promise<void> {
+    if (queue.length >= count) return Promise.resolve();
     return new Promise((resolve) => {
       const end = () => {
         gathering = undefined;
@@ -95,8 +96,7 @@ export function createBatcher<Item, Result>(options: {
         resolve();
       };
       const timer = setTimeout(end, milliseconds);
-      if (queue.length < count) gathering = { count, end };
-      else end();
+      gathering = { count, end };
     });
   }
 
