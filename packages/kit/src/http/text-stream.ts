@@ -24,7 +24,7 @@ export function textStream(
         const next = await inRequest(() => iterator.next());
         if (next.done) return;
         signal.throwIfAborted();
-        yield next.value;
+        yield Buffer.from(next.value);
       }
     } catch (error) {
       inRequest(() => reportFailure(c, signal.reason ?? error));
@@ -35,7 +35,7 @@ export function textStream(
     }
   }
   signal.throwIfAborted();
-  return ReadableStream.from(allowed()).pipeThrough(new TextEncoderStream());
+  return ReadableStream.from(allowed());
 }
 
 /** The status of the answer was sent before it failed, so only the log and the span say that it did. */

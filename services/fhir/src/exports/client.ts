@@ -4,6 +4,13 @@ import type { Ask, AskStream, Call } from "../protocol/calls.ts";
 /** An export as patient-service has it: the patients as they were at the cutoff. */
 export type Export = { exportId: string; cutoff: string; since?: string; patients: number; expiresAt: string };
 
+const newline = 0x0a;
+/**
+ * A name in another script makes a text twice as large. A text of all lines that arrive at once would then be too large
+ * for V8's young generation, and stay in memory until the old one is collected.
+ */
+const linesAtOnce = 32;
+
 export type Exports = ReturnType<typeof createExports>;
 
 export function createExports(ask: Ask, askStream: AskStream, askAuth: Ask) {
@@ -24,7 +31,7 @@ export function createExports(ask: Ask, askStream: AskStream, askAuth: Ask) {
       await ask(call, "/patients/exports/{id}", one(id), { method: "DELETE" });
     },
 
-    /** The lines of a stream, as many at a time as arrive. */
+    /** The lines of a stream, a few at a time. */
     async lines(call: Call, id: string, stream: "patients" | "deletions", signal: AbortSignal): Promise<AsyncGenerator<string[]>> {
       return splitLines(await askStream(call, `/patients/exports/{id}/${stream}`, `${one(id)}/${stream}`, signal));
     },
@@ -32,10 +39,19 @@ export function createExports(ask: Ask, askStream: AskStream, askAuth: Ask) {
 }
 
 async function* splitLines(body: ReadableStream<Uint8Array>): AsyncGenerator<string[]> {
-  let rest = "";
-  for await (const text of body.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop() ?? "";
+  let rest: Uint8Array = new Uint8Array();
+  for await (const chunk of body) {
+    const bytes = Buffer.concat([rest, chunk]);
+    let lines: string[] = [];
+    let start = 0;
+    for (let end = bytes.indexOf(newline); end !== -1; end = bytes.indexOf(newline, start)) {
+      lines.push(bytes.toString("utf8", start, end));
+      start = end + 1;
+      if (lines.length < linesAtOnce) continue;
+      yield lines;
+      lines = [];
+    }
     if (lines.length > 0) yield lines;
+    rest = bytes.subarray(start);
   }
 }

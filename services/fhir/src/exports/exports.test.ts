@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { createExports } from "./client.ts";
 import { readRequest, readStatus } from "./exports.ts";
 
 const sinceOf = (text: string) => readRequest("$export", new URLSearchParams(text), "strict").since;
@@ -29,4 +30,18 @@ test("what was asked for is read from the address that it stands in", () => {
   expect(readStatus("Group/cardiology/$export").request).toBe("Group/cardiology/$export");
   for (const wrong of ["", "Patient", "Group//$export", "x/$export", "$export/x"])
     expect(() => readStatus(wrong)).toThrow(expect.objectContaining({ code: "invalid_argument" }));
+});
+
+test("lines arrive whole, wherever their stream is cut", async () => {
+  const lines = Array.from({ length: 100 }, (_, line) => `{"name":"Bảo Hoa ${line}"}`);
+  const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(""));
+  for (const size of [1, 7, 1_000, bytes.length]) {
+    const chunks = Array.from({ length: Math.ceil(bytes.length / size) }, (_, chunk) => bytes.subarray(chunk * size, (chunk + 1) * size));
+    const never = () => Promise.reject(new Error("asks for the stream only"));
+    const exports = createExports(never, async () => ReadableStream.from(chunks), never);
+    const read: string[] = [];
+    const call = { authorization: "", requestId: "" };
+    for await (const few of await exports.lines(call, "1", "patients", AbortSignal.abort())) read.push(...few);
+    expect(read).toEqual(lines);
+  }
 });
