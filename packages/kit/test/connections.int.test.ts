@@ -56,3 +56,9 @@ test("a request waits longer for a connection that others use than for a new one
   expect((await db.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
   await db.kysely.destroy();
 });
+
+test("no plan of a service is compiled, however many rows Postgres expects", async () => {
+  const db = open(urls.databaseUrl);
+  expect((await db.pool.query("show jit")).rows).toEqual([{ jit: "off" }]);
+  await db.kysely.destroy();
+});

@@ -55,3 +55,28 @@ test("whether matches are gathered or walked to, pages have each of them once, i
   const { body: first } = await admin.send("GET", "/patients?q=common");
   expect(first.totalEstimate).toBeGreaterThan(5_000);
 });
+
+test("Postgres plans searches by words a few times per connection, and not once more for other words", async () => {
+  const kinds: ((index: number) => string)[] = [
+    (index) => `person${index}`,
+    (index) => `common person${index}`,
+    (index) => `nobody${index}@example.com`,
+    (index) => `+1217555${1_000 + index}`,
+  ];
+  for (const term of kinds) {
+    const plans = async () => {
+      const { rows } = await service.db.pool.query<{ name: string; custom: string; kept: string }>(
+        "select name, custom_plans as custom, generic_plans as kept from pg_prepared_statements where name like 'patients_list_%'",
+      );
+      return new Map(rows.map(({ name, custom, kept }) => [name, { custom: Number(custom), kept: Number(kept) }]));
+    };
+    // One after the other, they use the same connection.
+    for (let index = 0; index < 8; index++) await admin.send("GET", `/patients?q=${encodeURIComponent(term(index))}`);
+    const before = await plans();
+    for (let index = 8; index < 12; index++) await admin.send("GET", `/patients?q=${encodeURIComponent(term(index))}`);
+    const after = await plans();
+    const added = (what: "custom" | "kept") =>
+      [...after].reduce((sum, [name, counts]) => sum + counts[what] - (before.get(name)?.[what] ?? 0), 0);
+    expect({ custom: added("custom"), kept: added("kept") }, term(0)).toEqual({ custom: 0, kept: 4 });
+  }
+});

@@ -134,6 +134,8 @@ export type Branch = {
   first?: Condition;
   /** Whether all matches are looked up and then sorted, instead of being met on the way along an index. */
   collects: boolean;
+  /** Whether its condition says "for any words", so that one plan per connection is right. */
+  isForAnyWords: boolean;
 };
 
 export type ListRequest = {
@@ -159,13 +161,15 @@ export type ListRequest = {
 export async function readList(db: PatientDatabase, request: ListRequest): Promise<ListedRow[]> {
   const { actorId, requestId, purpose, limit, branches, isNamed } = request;
   const [only] = branches;
+  // A plan is kept for any words only if it is one for any limit too.
+  const most = branches.every((branch) => branch.isForAnyWords) ? sql`(select ${limit + 1}::int)` : sql`${limit + 1}`;
   const matches =
     branches.length === 1 && only
-      ? branchOf(request, only)
+      ? branchOf(request, only, most)
       : sql`select * from (${sql.join(
-          branches.map((branch) => sql`(${branchOf(request, branch)})`),
+          branches.map((branch) => sql`(${branchOf(request, branch, most)})`),
           sql` union all `,
-        )}) tiers limit ${limit + 1}`;
+        )}) tiers limit ${most}`;
   // Accounts and merged records are looked up for the page only: a search may find thousands, of which the order by
   // name picks the first ones, and Postgres would plan the look-up for each tier.
   const statement = sql<ListedRow>`
@@ -179,12 +183,13 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
     )
     select p.*, ${sql.raw(accountColumn)}, ${sql.raw(replacesColumn)} from page p`;
   if (!isNamed) return (await statement.execute(db.kysely)).rows;
-  // Postgres plans it each time, but reads and analyses its text only once per connection.
+  // Postgres reads and analyses its text once per connection. It plans each time, except for any words.
   const { sql: text, parameters } = statement.compile(db.kysely);
   return db.query({ name: `patients_list_${hash("md5", text)}`, text }, [...parameters]);
 }
 
-function branchOf({ limit, access, after, sort, asBefore }: ListRequest, branch: Branch): RawBuilder<unknown> {
+/** @param most how many rows it gives */
+function branchOf({ access, after, sort, asBefore }: ListRequest, branch: Branch, most: RawBuilder<unknown>): RawBuilder<unknown> {
   const { condition, collects } = branch;
   const key = sortKeyOf(sort, collects, asBefore);
   const [direction, beyond] = sort.startsWith("-") ? [sql`desc`, sql`<`] : [sql`asc`, sql`>`];
@@ -202,12 +207,12 @@ function branchOf({ limit, access, after, sort, asBefore }: ListRequest, branch:
       : sql`and ${later}`;
   const selected = sql`${sql.raw(patientColumns)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
   if (!collects || access.seesFew || !access.estimate)
-    return sql`select ${selected} from patients p where ${condition} and ${access.read} ${from} order by ${order} limit ${limit + 1}`;
+    return sql`select ${selected} from patients p where ${condition} and ${access.read} ${from} order by ${order} limit ${most}`;
   // A caller who sees many, but not all: whether a match is visible is checked from the first match on, until the page
   // is full. `offset 0` keeps the order of these steps.
   return sql`select ${selected} from (
       select p.id from (
         select p.id, p.registered_by from patients p where ${condition} ${from} order by ${order} offset 0
-      ) p where ${access.read} limit ${limit + 1}
+      ) p where ${access.read} limit ${most}
     ) first cross join lateral (select * from patients p where p.id = first.id offset 0) p`;
 }

@@ -201,7 +201,7 @@ const isEverybody = ({ conditions, states }: Where): boolean => conditions.lengt
 
 /** Each is asked once, when it is needed. Of words alone the sample says it, of everything else the planner. */
 function expectedRows(db: PatientDatabase, { filter, match, access }: Plan, frequencies: WordFrequencies | undefined): Expected {
-  const conditionOf = (tier: Tier) => both(filter, tierCondition(match, tier, { usesIndex: true }));
+  const conditionOf = (tier: Tier) => both(filter, tierCondition(match, tier, { by: "index" }));
   const looked = typeof match === "object" && "words" in match && !match.born ? match.words?.looked : undefined;
   const { estimate } = access;
   const matches = memoize(2, async (tier: Tier) => {
@@ -221,6 +221,9 @@ async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch
   const isOrder = fields !== undefined || sort === "createdAt" || sort === "-createdAt";
   const mayWalk = isOrder && !isSorted && !access.seesFew && !isRare;
   const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier)));
+  // Of a day of birth, and of a caller who sees few patients, another index may find fewer.
+  const isForAnyWords = plan.isSearchOnly && !access.seesFew && typeof match === "object" && "words" in match && !match.born;
+  const by = isForAnyWords ? "index for any words" : "index";
   const branches: PlannedBranch[] = [];
   // It decides which tiers share a statement.
   const isOne = tiers.length === 1;
@@ -229,14 +232,14 @@ async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch
     const [before, name = "beginning"] = [tiers[tier - 1], tiers[tier]];
     if (name === "whole" && !(await walks("beginning"))) {
       // Whole words begin as they were asked, so one look finds both tiers.
-      const first = tierCondition(match, name, { usesIndex: true });
-      const condition = both(filter, tierCondition(match, "beginning", { usesIndex: true }));
-      branches.push({ tier, first, collects: true, condition, expected: await expectedOf("beginning") });
+      const first = tierCondition(match, name, { by });
+      const condition = both(filter, tierCondition(match, "beginning", { by }));
+      branches.push({ tier, first, collects: true, isForAnyWords, condition, expected: await expectedOf("beginning") });
       tier++;
     } else {
       const isWalked = await walks(name);
-      const condition = tierCondition(match, name, { before, usesIndex: !isWalked });
-      branches.push({ tier, collects: !isWalked, condition: both(filter, condition), expected: await expectedOf(name) });
+      const condition = both(filter, tierCondition(match, name, { before, by: isWalked ? "walk" : by }));
+      branches.push({ tier, collects: !isWalked, isForAnyWords: isForAnyWords && !isWalked, condition, expected: await expectedOf(name) });
     }
   }
   return branches;
