@@ -5,7 +5,7 @@ import { Pool } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { toAppError } from "../src/errors.ts";
 import { createLogger } from "../src/log.ts";
-import { connectionConfig, openDatabase } from "../src/postgres/database.ts";
+import { connectClient, connectionConfig, openDatabase } from "../src/postgres/database.ts";
 
 const busyMs = 5_000;
 const urls = await testDatabase("connections");
@@ -57,8 +57,10 @@ test("a request waits longer for a connection that others use than for a new one
   await db.kysely.destroy();
 });
 
-test("no plan of a service is compiled, however many rows Postgres expects", async () => {
+test("no plan is compiled, however many rows Postgres expects", async () => {
   const db = open(urls.databaseUrl);
-  expect((await db.pool.query("show jit")).rows).toEqual([{ jit: "off" }]);
+  const leader = await connectClient({ url: urls.databaseUrl }, "leader");
+  for (const client of [db.pool, leader]) expect((await client.query("show jit")).rows).toEqual([{ jit: "off" }]);
+  await leader.end();
   await db.kysely.destroy();
 });

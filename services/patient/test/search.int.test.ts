@@ -56,6 +56,14 @@ test("whether matches are gathered or walked to, pages have each of them once, i
   expect(first.totalEstimate).toBeGreaterThan(5_000);
 });
 
+/** How often Postgres planned each statement of lists, and used a plan that it kept, on the pool's last connection. */
+async function plans() {
+  const { rows } = await service.db.pool.query<{ name: string; custom: string; kept: string }>(
+    "select name, custom_plans as custom, generic_plans as kept from pg_prepared_statements where name like 'patients_list_%'",
+  );
+  return new Map(rows.map(({ name, custom, kept }) => [name, { custom: Number(custom), kept: Number(kept) }]));
+}
+
 test("Postgres plans searches by words a few times per connection, and not once more for other words", async () => {
   const kinds: ((index: number) => string)[] = [
     (index) => `person${index}`,
@@ -64,12 +72,6 @@ test("Postgres plans searches by words a few times per connection, and not once 
     (index) => `+1217555${1_000 + index}`,
   ];
   for (const term of kinds) {
-    const plans = async () => {
-      const { rows } = await service.db.pool.query<{ name: string; custom: string; kept: string }>(
-        "select name, custom_plans as custom, generic_plans as kept from pg_prepared_statements where name like 'patients_list_%'",
-      );
-      return new Map(rows.map(({ name, custom, kept }) => [name, { custom: Number(custom), kept: Number(kept) }]));
-    };
     // One after the other, they use the same connection.
     for (let index = 0; index < 8; index++) await admin.send("GET", `/patients?q=${encodeURIComponent(term(index))}`);
     const before = await plans();
@@ -79,4 +81,17 @@ test("Postgres plans searches by words a few times per connection, and not once 
       [...after].reduce((sum, [name, counts]) => sum + counts[what] - (before.get(name)?.[what] ?? 0), 0);
     expect({ custom: added("custom"), kept: added("kept") }, term(0)).toEqual({ custom: 0, kept: 4 });
   }
+});
+
+test("callers cannot make more statements by another limit or order", async () => {
+  const names = async () => [...(await plans()).keys()].sort();
+  const search = (term: string, more: string) => admin.send("GET", `/patients?q=${term}&${more}`);
+  const terms = ["person1", "common+person2", "persn3"];
+  for (const term of terms) await search(term, "limit=3");
+  const before = await names();
+  for (const term of terms) {
+    for (const limit of [1, 2, 5, 50, 199]) await search(term, `limit=${limit}`);
+    for (const sort of ["name", "-name", "dateOfBirth", "updatedAt"]) await search(term, `limit=3&sort=${sort}`);
+  }
+  expect(await names()).toEqual(before);
 });

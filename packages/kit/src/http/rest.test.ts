@@ -10,6 +10,7 @@ import { createLogger } from "../log.ts";
 import { entityTags, matchesIfMatch, matchesIfNoneMatch } from "./etag.ts";
 import { createRestApp, requestContext } from "./rest.ts";
 import { errorAnswers, jsonAnswer, ProblemSchema } from "./schemas.ts";
+import { textStream } from "./text-stream.ts";
 
 const callers: Record<string, Scope[]> = { reader: ["patient:read"], writer: ["patient:read", "patient:write"] };
 const verifier: Verifier = {
@@ -120,11 +121,23 @@ operation(
   (c) => c.body(null, 204),
 );
 
-let cancelled = 0;
+const ended: string[] = [];
+async function* pieces() {
+  try {
+    for (;;) yield "piece";
+  } finally {
+    ended.push("pieces");
+  }
+}
 const text = { description: "Pieces", content: { "text/plain": { schema: z.string() } } };
 operation(
   { operationId: "exportPatients", method: "get", path: "/things:export", responses: { 200: text } },
-  (c) => c.body(new ReadableStream({ cancel: () => void cancelled++ }), 200, { "content-type": "text/plain" }) as never,
+  (c) =>
+    c.body(
+      textStream(c, pieces(), async () => void ended.push("stream")),
+      200,
+      { "content-type": "text/plain" },
+    ) as never,
   { streams: true },
 );
 
@@ -480,6 +493,7 @@ test("an entity tag has quotes, and a list of them has commas", () => {
 
 test("a HEAD has the header of a stream, whose source is told that nobody reads it", async () => {
   const answer = await send("HEAD", "/things:export", { as: "reader" });
-  expect([answer.status, answer.headers.get("content-type"), answer.body, cancelled]).toEqual([200, "text/plain", null, 1]);
+  expect([answer.status, answer.headers.get("content-type"), answer.body]).toEqual([200, "text/plain", null]);
+  expect(ended).toEqual(["pieces", "stream"]);
   expect((await send("HEAD", "/things/7", { as: "reader" })).status).toBe(200);
 });

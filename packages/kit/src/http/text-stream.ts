@@ -17,7 +17,7 @@ export function textStream(
   const { signal, cutOff } = c.get("streaming");
   // The server asks for pieces outside of the request's trace; the statements behind them belong to it.
   const inRequest = AsyncLocalStorage.snapshot();
-  async function* allowed() {
+  async function* allowed(): AsyncGenerator<Uint8Array, void, void> {
     const iterator = pieces[Symbol.asyncIterator]();
     try {
       for (;;) {
@@ -35,7 +35,18 @@ export function textStream(
     }
   }
   signal.throwIfAborted();
-  return ReadableStream.from(allowed());
+  const bytes = allowed();
+  // It asks for the first piece at once. Pieces that never began would not end if nobody reads the stream.
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await bytes.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await bytes.return();
+    },
+  });
 }
 
 /** The status of the answer was sent before it failed, so only the log and the span say that it did. */

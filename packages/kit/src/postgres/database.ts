@@ -54,6 +54,9 @@ export function connectionConfig({ url, passwordFile, caFile }: DatabaseSettings
     }),
     keepAlive: true,
     connectionTimeoutMillis: 30_000,
+    // Postgres compiles plans that it expects to be expensive, such as searches among five million patients. That takes
+    // longer than the statements do.
+    options: "-c jit=off",
   };
 }
 
@@ -125,8 +128,6 @@ export function openDatabase<Tables>(options: {
     // A query that takes longer is a mistake or waits for a lock: answer 503 and free the connection.
     statement_timeout: 15_000,
     idle_in_transaction_session_timeout: 30_000,
-    // Compiling a plan takes longer than these statements take. Postgres would do it among five million patients.
-    options: "-c jit=off",
   };
   // The pool's limit is for a free connection. A new one has a shorter limit, which its client sets.
   class ServiceClient extends Client {

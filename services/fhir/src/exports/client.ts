@@ -6,8 +6,8 @@ export type Export = { exportId: string; cutoff: string; since?: string; patient
 
 const newline = 0x0a;
 /**
- * A name in another script makes a text twice as large. A text of all lines that arrive at once would then be too large
- * for V8's young generation, and stay in memory until the old one is collected.
+ * V8 stores a text with a letter beyond Latin-1 in two bytes a letter. All lines that arrive at once (64 KiB) in one
+ * such text would be too large for its young generation, and stay in memory until the old one is collected.
  */
 const linesAtOnce = 32;
 

@@ -59,7 +59,7 @@ type Answer = { status?: number; headers?: Record<string, string> };
 /** A resource as an answer. Its type is that of no route, because Hono only knows the types of plain JSON. */
 export function answerWith(c: RestContext, resource: FhirResource, { status = 200, headers = {} }: Answer = {}): never {
   const pretty = c.req.queries("_pretty")?.[0] === "true" ? 2 : undefined;
-  // Bytes, because Node is slow to write a long text with a name in another script.
+  // Bytes, because Node is slow to write a long text with a letter beyond Latin-1.
   const body = Buffer.from(JSON.stringify(resource, undefined, pretty));
   return c.body(body, status as 200, { "content-type": mediaType, ...headers }) as never;
 }

@@ -134,7 +134,7 @@ export type Branch = {
   first?: Condition;
   /** Whether all matches are looked up and then sorted, instead of being met on the way along an index. */
   collects: boolean;
-  /** Whether its condition says "for any words", so that one plan per connection is right. */
+  /** Whether its condition hides its words from the planner (`HowFound`). */
   isForAnyWords: boolean;
 };
 
@@ -152,7 +152,7 @@ export type ListRequest = {
   asBefore: boolean;
   /**
    * Whether the statement gets a name, so that Postgres parses it once per connection. Only for requests with a few
-   * dozen different texts, because each stays on each connection.
+   * dozen different texts, because each stays on each connection. So no value that callers choose stands in the text.
    */
   isNamed: boolean;
 };
@@ -161,7 +161,7 @@ export type ListRequest = {
 export async function readList(db: PatientDatabase, request: ListRequest): Promise<ListedRow[]> {
   const { actorId, requestId, purpose, limit, branches, isNamed } = request;
   const [only] = branches;
-  // A plan is kept for any words only if it is one for any limit too.
+  // Postgres keeps a plan only if the limit is hidden as well.
   const most = branches.every((branch) => branch.isForAnyWords) ? sql`(select ${limit + 1}::int)` : sql`${limit + 1}`;
   const matches =
     branches.length === 1 && only
@@ -173,17 +173,18 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
   // Accounts and merged records are looked up for the page only: a search may find thousands, of which the order by
   // name picks the first ones, and Postgres would plan the look-up for each tier.
   const statement = sql<ListedRow>`
-    with page as materialized (${matches}), audited as (
+    with page as materialized (${matches}), shown_ids as materialized (select id from page limit ${limit}), audited as (
       ${sql.raw(insertIntoAudit)}
       select ${actorId}, ${`patient.${purpose}`}, 'patients', ${requestId},
-        jsonb_build_object('ids', coalesce((select jsonb_agg(id) from (select id from page limit ${limit}) shown), '[]'))
+        jsonb_build_object('ids', coalesce((select jsonb_agg(id) from shown_ids), '[]'))
       ${sql.raw(returningEntry)}
     ), shown as (
-      ${sql.raw(insertPatientsOf("audited", `select id from page limit ${limit}`))}
+      ${sql.raw(insertPatientsOf("audited", "select id from shown_ids"))}
     )
     select p.*, ${sql.raw(accountColumn)}, ${sql.raw(replacesColumn)} from page p`;
   if (!isNamed) return (await statement.execute(db.kysely)).rows;
-  // Postgres reads and analyses its text once per connection. It plans each time, except for any words.
+  // Postgres reads and analyses its text once per connection. It decides itself whether it keeps a plan too: for
+  // branches "for any words" it does.
   const { sql: text, parameters } = statement.compile(db.kysely);
   return db.query({ name: `patients_list_${hash("md5", text)}`, text }, [...parameters]);
 }
@@ -193,7 +194,8 @@ function branchOf({ access, after, sort, asBefore }: ListRequest, branch: Branch
   const { condition, collects } = branch;
   const key = sortKeyOf(sort, collects, asBefore);
   const [direction, beyond] = sort.startsWith("-") ? [sql`desc`, sql`<`] : [sql`asc`, sql`>`];
-  // The greatest of an id and itself is the id, but no index has it in order. To write each id as a text takes longer.
+  // `greatest(id, id)` is the id, but no index has this expression, so Postgres does not walk along the primary key.
+  // `id::text` would do the same and takes longer.
   const id = collects ? sql`greatest(p.id, p.id)` : sql`p.id`;
   const keys = key ? sql`${key} ${direction}, p.id ${direction}` : sql`${id} ${direction}`;
   const [own, next] = [sql.lit(branch.tier), sql.lit(branch.tier + 1)];

@@ -96,6 +96,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       sort: sort ?? "createdAt",
       asBefore,
       isSearchOnly: isSearchOnly(query),
+      isNamed: isSearchOnly(query) && (sort === undefined || sort.endsWith("createdAt")),
       filter: since && horizon ? both(filters, changedCondition(since, horizon)) : filters,
       fields: searched && (searched.isIndexed ? "found" : "walked"),
       ...matchesOf(query.q === undefined ? "everybody" : readSearch(query.q, { ...search, asBefore }), sort === undefined),
@@ -104,7 +105,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
 
   /** The rows of a page and one more. Tiers share a statement, up to the first one that most likely fills the page. */
   async function read(call: Call, plan: Plan, branches: PlannedBranch[], limit: number, purpose: Purpose): Promise<ListedRow[]> {
-    const { access, after, sort, asBefore, isSearchOnly: isNamed } = plan;
+    const { access, after, sort, asBefore, isNamed } = plan;
     const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore, isNamed };
     const enough = branches.findIndex(({ expected }) => expected > enoughMatches) + 1 || branches.length;
     const rows: ListedRow[] = [];
@@ -159,6 +160,8 @@ type Plan = {
   asBefore: boolean;
   /** Whether words alone decide who matches. */
   isSearchOnly: boolean;
+  /** Whether the statement is one of a few dozen, which get a name. */
+  isNamed: boolean;
   filter: Condition;
   /** Of a search by fields: whether an index finds whom it is about, or the list is looked through. */
   fields: "found" | "walked" | undefined;
@@ -221,8 +224,9 @@ async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch
   const isOrder = fields !== undefined || sort === "createdAt" || sort === "-createdAt";
   const mayWalk = isOrder && !isSorted && !access.seesFew && !isRare;
   const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier)));
-  // Of a day of birth, and of a caller who sees few patients, another index may find fewer.
-  const isForAnyWords = plan.isSearchOnly && !access.seesFew && typeof match === "object" && "words" in match && !match.born;
+  // With a day of birth, or for a caller who sees few patients, another index may find fewer rows. Postgres must then
+  // see the words to choose.
+  const isForAnyWords = plan.isNamed && !access.seesFew && typeof match === "object" && "words" in match && !match.born;
   const by = isForAnyWords ? "index for any words" : "index";
   const branches: PlannedBranch[] = [];
   // It decides which tiers share a statement.

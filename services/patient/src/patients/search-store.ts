@@ -30,8 +30,8 @@ export type Tier = "whole" | "beginning" | "similar";
 
 /**
  * How Postgres finds the matches of a tier: in the index of words, or by looking at one patient after the other. "for
- * any words": it does not see the words when it plans, so that it expects the same of all plans, and after five of them
- * keeps one for each connection. To plan a search takes a third of its time.
+ * any words": Postgres does not see the words when it plans. So all plans have the same expected cost, and after five
+ * of them each connection keeps one. Planning takes a third of a search.
  */
 type HowFound = {
   by: "index" | "index for any words" | "walk";
@@ -64,7 +64,8 @@ function similarQuery({ parts }: WordQuery): Condition {
 }
 
 function wordCondition(words: WordQuery, tier: Tier, { before, by }: HowFound): Condition {
-  const hasWords = (query: string) => sql`p.words @@ ${by === "index for any words" ? sql`(select ${query}::tsquery)` : sql`${query}::tsquery`}`;
+  const hasWords = (query: string) =>
+    sql`p.words @@ ${by === "index for any words" ? sql`(select ${query}::tsquery)` : sql`${query}::tsquery`}`;
   const [whole, beginning] = [hasWords(words.whole), hasWords(words.beginning)];
   if (tier === "whole") return whole;
   if (tier === "beginning") return before === "whole" ? sql`${beginning} and (${whole}) is not true` : beginning;
