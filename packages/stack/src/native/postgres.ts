@@ -45,10 +45,10 @@ type PostgresOptions = Output & {
 
 /**
  * For a million patients, where the defaults are made for the smallest machines. Shared buffers hold the table of
- * patients; memory is only taken as they fill. Checkpoints are further apart, because after each one writes have to
- * write whole pages.
+ * patients (650 MB); memory is only taken as they fill. Checkpoints are further apart, because after each one writes
+ * have to write whole pages.
  */
-const SETTINGS = ["max_connections=300", "timezone=UTC", "log_timezone=UTC", "shared_buffers=512MB", "max_wal_size=2GB"];
+const SETTINGS = ["max_connections=300", "timezone=UTC", "log_timezone=UTC", "shared_buffers=1GB", "max_wal_size=2GB"];
 /** Parameters of statements, and the rows that an error shows, are personal data. */
 const QUIET = ["log_error_verbosity=terse", "log_parameter_max_length=0", "log_parameter_max_length_on_error=0"];
 /**
