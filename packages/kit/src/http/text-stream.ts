@@ -36,7 +36,8 @@ export function textStream(
   }
   signal.throwIfAborted();
   const bytes = allowed();
-  // It asks for the first piece at once. Pieces that never began would not end if nobody reads the stream.
+  // The stream asks for its first piece at once. A client may leave before it reads any, and only a generator that has
+  // begun runs its `finally` when it is ended.
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       const { done, value } = await bytes.next();

@@ -96,7 +96,6 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       sort: sort ?? "createdAt",
       asBefore,
       isSearchOnly: isSearchOnly(query),
-      isNamed: isSearchOnly(query) && (sort === undefined || sort.endsWith("createdAt")),
       filter: since && horizon ? both(filters, changedCondition(since, horizon)) : filters,
       fields: searched && (searched.isIndexed ? "found" : "walked"),
       ...matchesOf(query.q === undefined ? "everybody" : readSearch(query.q, { ...search, asBefore }), sort === undefined),
@@ -105,8 +104,8 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
 
   /** The rows of a page and one more. Tiers share a statement, up to the first one that most likely fills the page. */
   async function read(call: Call, plan: Plan, branches: PlannedBranch[], limit: number, purpose: Purpose): Promise<ListedRow[]> {
-    const { access, after, sort, asBefore, isNamed } = plan;
-    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore, isNamed };
+    const { access, after, sort, asBefore } = plan;
+    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore, isNamed: isNamed(plan) };
     const enough = branches.findIndex(({ expected }) => expected > enoughMatches) + 1 || branches.length;
     const rows: ListedRow[] = [];
     for (const group of [branches.slice(0, enough), branches.slice(enough)])
@@ -160,8 +159,6 @@ type Plan = {
   asBefore: boolean;
   /** Whether words alone decide who matches. */
   isSearchOnly: boolean;
-  /** Whether the statement is one of a few dozen, which get a name. */
-  isNamed: boolean;
   filter: Condition;
   /** Of a search by fields: whether an index finds whom it is about, or the list is looked through. */
   fields: "found" | "walked" | undefined;
@@ -202,6 +199,9 @@ const isSearchOnly = ({ q, sort, deleted, where, limit, cursor, count, ...others
 /** A search by fields that names none, as of somebody who reads all pages. */
 const isEverybody = ({ conditions, states }: Where): boolean => conditions.length === 0 && states.join() === "living";
 
+/** Whether the statement is one of a few dozen, which get a name. */
+const isNamed = ({ isSearchOnly, sort }: Plan): boolean => isSearchOnly && sort.endsWith("createdAt");
+
 /** Each is asked once, when it is needed. Of words alone the sample says it, of everything else the planner. */
 function expectedRows(db: PatientDatabase, { filter, match, access }: Plan, frequencies: WordFrequencies | undefined): Expected {
   const conditionOf = (tier: Tier) => both(filter, tierCondition(match, tier, { by: "index" }));
@@ -226,7 +226,7 @@ async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch
   const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier)));
   // With a day of birth, or for a caller who sees few patients, another index may find fewer rows. Postgres must then
   // see the words to choose.
-  const isForAnyWords = plan.isNamed && !access.seesFew && typeof match === "object" && "words" in match && !match.born;
+  const isForAnyWords = isNamed(plan) && !access.seesFew && typeof match === "object" && "words" in match && !match.born;
   const by = isForAnyWords ? "index for any words" : "index";
   const branches: PlannedBranch[] = [];
   // It decides which tiers share a statement.
