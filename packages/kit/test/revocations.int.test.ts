@@ -82,6 +82,21 @@ test("an empty topic is enough to be ready", async () => {
   await expect.poll(isReady, { timeout: 20_000 }).toBe(true);
 });
 
+test("a process is ready although Kafka does not say at once where the topic ends", async () => {
+  let failures = 2;
+  const admin = () => {
+    if (failures-- > 0) throw new Error("the leader has moved");
+    return kafka.admin();
+  };
+  const { isReady } = follow({
+    kafka: Object.assign(Object.create(kafka), { admin }),
+    topic: await freshTopic("auth.v1"),
+    fetchSnapshot: authIsDown,
+  });
+  await expect.poll(isReady, { timeout: 20_000 }).toBe(true);
+  expect(failures).toBeLessThan(0);
+});
+
 test("of a disabled user the tokens of before are refused, and those of later are not", async () => {
   const topic = await freshTopic("auth.v1");
   const at = Date.now();

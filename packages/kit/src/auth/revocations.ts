@@ -66,8 +66,8 @@ export function followRevocations(options: {
     isInformed = true;
   };
 
-  followTopic({ service, kafka, topic, add, onCaughtUp: inform, log, lifecycle });
   const stop = new AbortController();
+  followTopic({ service, kafka, topic, add, onCaughtUp: inform, log, lifecycle, stopped: stop.signal });
   const polling = (async () => {
     let failures = 0;
     while (!stop.signal.aborted) {
@@ -114,8 +114,9 @@ function followTopic(options: {
   onCaughtUp: () => void;
   log: Logger;
   lifecycle: Lifecycle;
+  stopped: AbortSignal;
 }): void {
-  const { service, kafka, topic, add, onCaughtUp, log, lifecycle } = options;
+  const { service, kafka, topic, add, onCaughtUp, log, lifecycle, stopped } = options;
   const positions = new Map<string, bigint>();
   let ends: { place: string; end: bigint }[] | undefined;
 
@@ -124,9 +125,17 @@ function followTopic(options: {
   }
 
   async function noteEnds(): Promise<void> {
-    const offsets = [...(await offsetsOf(kafka, [topic]))];
-    // An empty partition gives no batch, so nothing is waited for there.
-    ends = offsets.filter(([, { low, high }]) => low !== high).map(([place, { high }]) => ({ place, end: high }));
+    while (ends === undefined && !stopped.aborted) {
+      try {
+        const offsets = [...(await offsetsOf(kafka, [topic]))];
+        // An empty partition gives no batch, so nothing is waited for there.
+        ends = offsets.filter(([, { low, high }]) => low !== high).map(([place, { high }]) => ({ place, end: high }));
+      } catch (error) {
+        // kafkajs gives up at the first error, such as a leader that has just moved.
+        log.debug({ err: error }, "the ends of the topic are not known; trying again");
+        await delay(500, undefined, { signal: stopped }).catch(() => undefined);
+      }
+    }
     noteProgress();
   }
 
@@ -153,7 +162,7 @@ function followTopic(options: {
     eachBatch,
     log,
     lifecycle,
-    onJoined: () => void noteEnds().catch((error: unknown) => log.debug({ err: error }, "the ends of the topic are not known")),
+    onJoined: () => void noteEnds(),
   });
 }
 
