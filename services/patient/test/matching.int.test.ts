@@ -10,27 +10,12 @@ import { readModel } from "../src/matching/model-file.ts";
 import { startPairing } from "../src/matching/pairing.ts";
 import { settlePairs } from "../src/matching/pairs-store.ts";
 import { createWordCounts } from "../src/patients/word-frequencies-store.ts";
-import { type Client, patientsOfThisFile } from "./testing.ts";
+import { type Client, patientsOfThisFile, stranger } from "./testing.ts";
 
 const { database, service, admin } = await patientsOfThisFile();
 const lifecycle = testLifecycle();
 afterAll(() => lifecycle.shutdown("test"));
 
-const syllables = "bra chu di fle go hul ja kem lo mur ni pax qui ros tev wyn".split(" ");
-let people = 0;
-/** Somebody like nobody else in this file. */
-function somebody(fields: Record<string, unknown> = {}): Record<string, unknown> {
-  const number = ++people;
-  const word = () => [...randomUUID().slice(0, 4)].map((digit) => syllables[Number.parseInt(digit, 16)]).join("");
-  return {
-    firstName: word(),
-    lastName: word(),
-    email: `${randomUUID()}@example.com`,
-    address: { street: `${number} ${word()}`, city: word(), zipCode: String(10_000 + number * 739) },
-    dateOfBirth: `19${10 + (number % 80)}-0${1 + (number % 9)}-1${number % 10}`,
-    ...fields,
-  };
-}
 const create = async (body: object, { as = admin, query = "" }: { as?: Client; query?: string } = {}) => {
   const { status, body: answer } = await as.send("POST", `/patients${query}`, body);
   expect({ status, answer }).toMatchObject({ status: 201 });
@@ -46,7 +31,7 @@ const levelsOf = (candidate: { reasons: { field: string; level: string }[] } | u
 const twice = (body: Record<string, unknown>) => ({ ...body, email: `${randomUUID()}@example.com` });
 
 test("somebody is found by swapped names, typing errors, a nickname, transposed digits of a date, and says why", async () => {
-  const person = somebody({ firstName: "William" });
+  const person = stranger({ firstName: "William" });
   const { id } = await create(person);
   const { lastName, dateOfBirth, address } = person as { lastName: string; dateOfBirth: string; address: object };
   const [year, month, day] = dateOfBirth.split("-") as [string, string, string];
@@ -70,7 +55,7 @@ test("somebody is found by swapped names, typing errors, a nickname, transposed 
 
 test("an identifier or a whole e-mail finds somebody, and an identifier of one system is certain", async () => {
   const passport = { system: "passport-de", value: randomUUID().slice(0, 8) };
-  const { id, email } = await create(somebody({ identifiers: [passport] }));
+  const { id, email } = await create(stranger({ identifiers: [passport] }));
   expect(await match({ identifiers: [passport], firstName: "Otto", lastName: "Anders" })).toMatchObject([
     { grade: "certain", patient: { id } },
   ]);
@@ -79,7 +64,7 @@ test("an identifier or a whole e-mail finds somebody, and an identifier of one s
 });
 
 test("people of one home are no candidates, and twins are never certain", async () => {
-  const mother = somebody({ firstName: "Margarethe", dateOfBirth: "1960-05-02" });
+  const mother = stranger({ firstName: "Margarethe", dateOfBirth: "1960-05-02" });
   await create(mother);
   const home = { lastName: mother.lastName, address: mother.address };
   expect(await match({ ...home, firstName: "Bruno", dateOfBirth: "1991-11-23" })).toEqual([]);
@@ -97,7 +82,7 @@ test("nothing to compare, and unknown fields, are 400 with the fix", async () =>
 
 test("whom the caller may not see is neither shown nor counted, nor is a deleted patient", async () => {
   const [owner, other] = [service.as("user"), service.as("user")];
-  const person = somebody();
+  const person = stranger();
   const { id } = await create(person, { as: owner });
   expect(await match(person, owner)).toMatchObject([{ patient: { id } }]);
   expect(await match(person, other)).toEqual([]);
@@ -113,7 +98,7 @@ test("whom the caller may not see is neither shown nor counted, nor is a deleted
 });
 
 test("a create warns by default, allows without looking, and refuses with the candidates", async () => {
-  const person = somebody();
+  const person = stranger();
   const { id, possibleDuplicates } = await create(person);
   expect(possibleDuplicates).toBe(0);
   expect(await create(twice(person))).toMatchObject({ possibleDuplicates: 1 });
@@ -124,12 +109,12 @@ test("a create warns by default, allows without looking, and refuses with the ca
   const shown = refused.body.candidates.map(({ patient }: { patient: { id: string } }) => patient);
   expect(shown).toContainEqual((await admin.send("GET", `/patients/${id}`)).body);
   expect(refused.body.candidates[0]).toMatchObject({ grade: "certain", score: expect.any(Number), reasons: expect.any(Array) });
-  expect(await create(somebody(), { query: "?duplicates=refuse" })).not.toHaveProperty("possibleDuplicates");
+  expect(await create(stranger(), { query: "?duplicates=refuse" })).not.toHaveProperty("possibleDuplicates");
   expect((await admin.send("POST", "/patients?duplicates=maybe", person)).status).toBe(400);
 });
 
 test("a warning counts who was born on that day and has names that sound alike, and a refusal finds others too", async () => {
-  const person = somebody({ firstName: "Katherine", dateOfBirth: "1961-07-14" });
+  const person = stranger({ firstName: "Katherine", dateOfBirth: "1961-07-14" });
   await create(person);
   const { lastName } = person as { lastName: string };
   const warned = async (fields: object) => (await create(twice({ ...person, ...fields }))).possibleDuplicates;
@@ -153,16 +138,16 @@ test("a look at everybody of that day uses the index, in a table of which Postgr
 });
 
 test("of 64 requests for one person at once, one creates them and the others meet them", async () => {
-  const person = somebody();
+  const person = stranger();
   const answers = await Promise.all(Array.from({ length: 64 }, () => admin.send("POST", "/patients?duplicates=refuse", twice(person))));
   expect(answers.filter(({ status }) => status === 201)).toHaveLength(1);
   expect(answers.filter(({ status }) => status === 409)).toHaveLength(63);
-  const warned = await Promise.all(Array.from({ length: 64 }, () => create(twice(somebody({ ...person })))));
+  const warned = await Promise.all(Array.from({ length: 64 }, () => create(twice(stranger({ ...person })))));
   expect(warned.filter(({ possibleDuplicates }) => possibleDuplicates > 0).length).toBe(64);
 });
 
 test("a repeated request gets the first answer, whatever was registered since", async () => {
-  const person = somebody();
+  const person = stranger();
   const headers = { "idempotency-key": randomUUID() };
   const first = await admin.send("POST", "/patients?duplicates=refuse", person, headers);
   expect(first.status).toBe(201);
@@ -186,16 +171,16 @@ const importLines = async (lines: object[], query: string) => {
 };
 
 test("an import says of each line whether its patient may be registered already, also by a line before it", async () => {
-  const [known, fresh] = [somebody(), somebody()];
+  const [known, fresh] = [stranger(), stranger()];
   await create(known);
-  const lines = () => [twice(known), fresh, somebody(), twice(fresh)].map(twice);
+  const lines = () => [twice(known), fresh, stranger(), twice(fresh)].map(twice);
   const warned = await importLines(lines(), "");
   expect(warned).toMatchObject({ created: 4, failed: 0 });
   expect(warned.possibleDuplicates).toEqual([
     { line: 1, possibleDuplicates: 1 },
     { line: 4, possibleDuplicates: 1 },
   ]);
-  const refused = await importLines([twice(known), somebody()], "?duplicates=refuse");
+  const refused = await importLines([twice(known), stranger()], "?duplicates=refuse");
   expect(refused).toMatchObject({ created: 1, failed: 1, possibleDuplicates: [] });
   expect(refused.errors).toEqual([
     { line: 1, errors: [{ path: "", message: expect.stringContaining("may be the same person as 2 patients") }] },
@@ -204,10 +189,10 @@ test("an import says of each line whether its patient may be registered already,
 });
 
 test("of 64 requests and 12 imports with one person at once, one creates them, and each of the others is told", async () => {
-  const person = somebody();
+  const person = stranger();
   // Each import is of another caller, since one caller runs few at once. All of them see every patient.
   const imports = Array.from({ length: 12 }, async () => {
-    const lines = [twice(person), somebody(), twice(person)].map((line) => JSON.stringify(line)).join("\n");
+    const lines = [twice(person), stranger(), twice(person)].map((line) => JSON.stringify(line)).join("\n");
     const type = { "content-type": "application/x-ndjson" };
     const answer = await service.as("admin").send("POST", "/patients:import?duplicates=refuse", lines, type);
     expect(answer).toMatchObject({ status: 200 });
@@ -243,7 +228,7 @@ test("a job keeps the work list, and what was dismissed stays dismissed for ever
   const frequencies = createWordCounts(service.db);
   const model = readModel();
   const job = { db: service.db, settings, model, frequencies, isRewritten: () => true, log: createLogger("patient", "silent"), lifecycle };
-  const person = somebody();
+  const person = stranger();
   const before = [await create(person), await create(twice(person))].map(({ id }) => id);
   startPairing(job);
   // The walk through all patients finds those who were there, and the job follows those who come.
@@ -270,7 +255,7 @@ test("a job keeps the work list, and what was dismissed stays dismissed for ever
   expect(await pairsOf(owner, all)).toEqual([]);
   // A record that changes is compared again.
   await admin.send("PATCH", `/patients/${after[0]}`, { phoneNumber: "+12175550123" });
-  const elsewhere = somebody();
+  const elsewhere = stranger();
   await admin.send("PATCH", `/patients/${before[0]}`, { ...elsewhere, email: `${randomUUID()}@example.com` });
   await vi.waitFor(async () => expect(await pairsOf(admin, all)).toHaveLength(2), { timeout: 30_000, interval: 500 });
   expect(await pairsOf(admin, all, "not_the_same")).toMatchObject([{ id: mine[0]?.id, state: "not_the_same" }]);

@@ -2,19 +2,16 @@
  * Creates and imports that refuse duplicates: they look before they take the lock of newcomers, and still miss nobody.
  */
 
-import { randomUUID } from "node:crypto";
 import { query } from "@pm/stack/native/postgres";
 import { expect, test } from "vitest";
 import { findByAnyKey, findWrittenSince, maxWritten, readSnapshot } from "../src/matching/candidates-store.ts";
-import { patientsOfThisFile } from "./testing.ts";
+import { patientsOfThisFile, stranger } from "./testing.ts";
 
 const { database, service, admin } = await patientsOfThisFile({ settings: { emailRequired: false, addressRequired: false } });
 const rows = async (text: string) => (await service.db.pool.query(text)).rows;
 
-const somebody = () => {
-  const word = randomUUID().replaceAll("-", "");
-  return { firstName: `Q${word.slice(0, 9)}`, lastName: `Z${word.slice(9, 18)}`, dateOfBirth: "1961-07-14" };
-};
+/** Two may be stored as one person's, so they have no address, which only one may have. */
+const somebody = () => stranger({ email: undefined });
 const refusing = {
   create: (body: object) => admin.send("POST", "/patients?duplicates=refuse", body),
   import: (body: object) =>

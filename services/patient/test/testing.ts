@@ -228,3 +228,19 @@ export function someBody(fields: Record<string, unknown> = {}): Record<string, u
   const email = `ada.${randomUUID()}@example.com`;
   return { name: "Ada Lovelace", email, address: "12 St James's Square, London", dateOfBirth: "1815-12-10".replace("18", "19"), ...fields };
 }
+
+const syllables = "bra chu di fle go hul ja kem lo mur ni pax qui ros tev wyn".split(" ");
+let people = 0;
+/** The body of somebody who is like none of the others: names at random of one day are too often alike. */
+export function stranger(fields: Record<string, unknown> = {}): Record<string, unknown> {
+  const number = ++people;
+  const word = () => [...randomUUID().slice(0, 4)].map((digit) => syllables[Number.parseInt(digit, 16)]).join("");
+  return {
+    firstName: word(),
+    lastName: word(),
+    email: `${randomUUID()}@example.com`,
+    address: { street: `${number} ${word()}`, city: word(), zipCode: String(10_000 + number * 739) },
+    dateOfBirth: `19${10 + (number % 80)}-0${1 + (number % 9)}-1${number % 10}`,
+    ...fields,
+  };
+}
