@@ -106,6 +106,8 @@ export async function estimateRows(db: PatientDatabase, condition: Condition): P
   return Math.round(rows[0]?.["QUERY PLAN"][0].Plan["Plan Rows"] ?? 0);
 }
 
+export const estimatePatients = (db: PatientDatabase): Promise<number> => estimateRows(db, sql`true`);
+
 /** Counting must not hold a connection for long. */
 const countMs = 2_000;
 
@@ -134,8 +136,6 @@ export type Branch = {
   first?: Condition;
   /** Whether all matches are looked up and then sorted, instead of being met on the way along an index. */
   collects: boolean;
-  /** Whether its condition hides its words from the planner (`HowFound`). */
-  isForAnyWords: boolean;
 };
 
 export type ListRequest = {
@@ -155,14 +155,18 @@ export type ListRequest = {
    * dozen different texts, because each stays on each connection. So no value that callers choose stands in the text.
    */
   isNamed: boolean;
+  /** Whether the conditions hide their words from the planner (`HowFound`). */
+  isForAnyWords: boolean;
+  /** Whether few match, of which a page shows most. */
+  isRare: boolean;
 };
 
 /** Reads the rows of a page and one more, and writes into the audit trail who was shown whom. */
 export async function readList(db: PatientDatabase, request: ListRequest): Promise<ListedRow[]> {
-  const { actorId, requestId, purpose, limit, branches, isNamed } = request;
+  const { actorId, requestId, purpose, limit, branches, isNamed, isForAnyWords } = request;
   const [only] = branches;
   // Postgres keeps a plan only if the limit is hidden as well.
-  const most = branches.every((branch) => branch.isForAnyWords) ? sql`(select ${limit + 1}::int)` : sql`${limit + 1}`;
+  const most = isForAnyWords ? sql`(select ${limit + 1}::int)` : sql`${limit + 1}`;
   const matches =
     branches.length === 1 && only
       ? branchOf(request, only, most)
@@ -184,13 +188,13 @@ export async function readList(db: PatientDatabase, request: ListRequest): Promi
     select p.*, ${sql.raw(accountColumn)}, ${sql.raw(replacesColumn)} from page p`;
   if (!isNamed) return (await statement.execute(db.kysely)).rows;
   // Postgres reads and analyses its text once per connection. It decides itself whether it keeps a plan too: for
-  // branches "for any words" it does.
+  // searches for any words it does.
   const { sql: text, parameters } = statement.compile(db.kysely);
   return db.query({ name: `patients_list_${hash("md5", text)}`, text }, [...parameters]);
 }
 
 /** @param most how many rows it gives */
-function branchOf({ access, after, sort, asBefore }: ListRequest, branch: Branch, most: RawBuilder<unknown>): RawBuilder<unknown> {
+function branchOf({ access, after, sort, asBefore, isRare }: ListRequest, branch: Branch, most: RawBuilder<unknown>): RawBuilder<unknown> {
   const { condition, collects } = branch;
   const key = sortKeyOf(sort, collects, asBefore);
   const [direction, beyond] = sort.startsWith("-") ? [sql`desc`, sql`<`] : [sql`asc`, sql`>`];
@@ -208,14 +212,19 @@ function branchOf({ access, after, sort, asBefore }: ListRequest, branch: Branch
     : branch.first
       ? sql`and (${tier} > ${after.tier} or (${tier} = ${after.tier} and ${later}))`
       : sql`and ${later}`;
-  const selected = sql`${sql.raw(patientColumns)}, ${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
-  if (!collects || access.seesFew || !access.estimate)
-    return sql`select ${selected} from patients p where ${condition} and ${access.read} ${from} order by ${order} limit ${most}`;
-  // A caller who sees many, but not all: whether a match is visible is checked from the first match on, until the page
-  // is full. `offset 0` keeps the order of these steps.
-  return sql`select ${selected} from (
-      select p.id from (
-        select p.id, p.registered_by from patients p where ${condition} ${from} order by ${order} offset 0
-      ) p where ${access.read} limit ${most}
-    ) first cross join lateral (select * from patients p where p.id = first.id offset 0) p`;
+  const place = sql`${tier} as tier, ${key ?? sql`null::text`} as sort_key`;
+  const page = (columns: string) =>
+    sql`select ${sql.raw(columns)}, ${place} from patients p where ${condition} and ${access.read} ${from} order by ${order} limit ${most}`;
+  const isCheckedLater = access.estimate && !access.seesFew;
+  if (!collects || (isRare && !isCheckedLater)) return page(patientColumns);
+  // Only what the order needs is sorted: Postgres copies each row that it sorts, and most are not shown. If the caller
+  // sees many patients, but not all, whether they see a match is checked from the first one on, until the page is full.
+  // `offset 0` keeps the order of these steps.
+  const first = isCheckedLater
+    ? sql`select p.id, p.tier, p.sort_key from (
+        select p.id, p.registered_by, ${place} from patients p where ${condition} ${from} order by ${order} offset 0
+      ) p where ${access.read} limit ${most}`
+    : page("p.id");
+  return sql`select ${sql.raw(patientColumns)}, first.tier, first.sort_key
+    from (${first}) first cross join lateral (select * from patients p where p.id = first.id offset 0) p`;
 }

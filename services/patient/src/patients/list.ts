@@ -13,6 +13,7 @@ import {
   type Branch,
   both,
   countRows,
+  estimatePatients,
   estimateRows,
   filterCondition,
   type ListedRow,
@@ -56,12 +57,10 @@ export type PatientPage = Page<Patient> & {
 };
 
 /**
- * With more matches than this, a search in the order of creation walks through the patients until a page is full:
- * matches are spread evenly over time, so the more there are, the sooner it is full. Fewer matches are all looked up
- * and sorted. With a million patients both take 8 ms here. Left alone, Postgres walks past 60,000 patients rather than
- * look up 1,200, or looks up 10,000 to show 50.
+ * To look up a match and to sort it costs as much as to walk past so many patients: here 2.4 and 0.5 microseconds. Left
+ * alone, Postgres walks past 60,000 patients rather than look up 1,200, or looks up 10,000 to show 50.
  */
-const manyMatches = 4_000;
+const costOfMatch = 5;
 /** With more matches than this, a page is most likely full. */
 const enoughMatches = 1_000;
 
@@ -104,8 +103,9 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
 
   /** The rows of a page and one more. Tiers share a statement, up to the first one that most likely fills the page. */
   async function read(call: Call, plan: Plan, branches: PlannedBranch[], limit: number, purpose: Purpose): Promise<ListedRow[]> {
-    const { access, after, sort, asBefore } = plan;
-    const request = { actorId: call.actorId, requestId: call.requestId, purpose, access, after, sort, asBefore, isNamed: isNamed(plan) };
+    const { access, after, sort, asBefore, isRare } = plan;
+    const kind = { purpose, access, after, sort, asBefore, isRare, isNamed: isNamed(plan), isForAnyWords: isForAnyWords(plan) };
+    const request = { actorId: call.actorId, requestId: call.requestId, ...kind };
     const enough = branches.findIndex(({ expected }) => expected > enoughMatches) + 1 || branches.length;
     const rows: ListedRow[] = [];
     for (const group of [branches.slice(0, enough), branches.slice(enough)])
@@ -125,8 +125,8 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       // Read before the horizon is.
       const completeUntil = isFirst ? await readCompleteUntil(db) : undefined;
       const plan = await planOf(call, query, bound, asBefore);
-      const expected = expectedRows(db, plan, plan.isSearchOnly ? frequencies : undefined);
-      const rows = await read(call, plan, await branchesOf(plan, expected), limit, purpose);
+      const expected = expectedRows(db, plan, frequencies);
+      const rows = await read(call, plan, await branchesOf(plan, expected, limit), limit, purpose);
       const { items, ...next } = toPage(rows, limit, ({ tier, sort_key, id }) => cursors.seal(bound, [tier, sort_key, id, plan.horizon]));
       const more = rows.length > limit;
       const wantsTotal = cursor === undefined && purpose === "listed" && count !== "none";
@@ -187,8 +187,8 @@ function isRare(words: string[]): boolean {
 
 const everyMatch = ({ filter, match, tiers, access }: Plan): Condition => both(both(filter, access.read), matchCondition(match, tiers));
 
-/** How many patients match a tier, and how many of them the caller may see, as the planner expects. */
-type Expected = { matches: (tier: Tier) => Promise<number>; visible: (tier: Tier) => Promise<number> };
+/** How many patients there are, how many match a tier, and how many of those the caller may see. */
+type Expected = { patients: () => Promise<number>; matches: (tier: Tier) => Promise<number>; visible: (tier: Tier) => Promise<number> };
 
 /** A branch, and how many of its matches the caller may see; 0 if nobody asked. */
 type PlannedBranch = Branch & { expected: number };
@@ -202,20 +202,31 @@ const isEverybody = ({ conditions, states }: Where): boolean => conditions.lengt
 /** Whether the statement is one of a few dozen, which get a name. */
 const isNamed = ({ isSearchOnly, sort }: Plan): boolean => isSearchOnly && sort.endsWith("createdAt");
 
+/**
+ * Whether one plan serves any words (`HowFound`). With a day of birth, or for a caller who sees few patients, another
+ * index may find fewer rows. Postgres must then see the words to choose.
+ */
+const isForAnyWords = (plan: Plan): boolean =>
+  isNamed(plan) && !plan.access.seesFew && typeof plan.match === "object" && "words" in plan.match && !plan.match.born;
+
 /** Each is asked once, when it is needed. Of words alone the sample says it, of everything else the planner. */
-function expectedRows(db: PatientDatabase, { filter, match, access }: Plan, frequencies: WordFrequencies | undefined): Expected {
+function expectedRows(db: PatientDatabase, { filter, match, access, isSearchOnly }: Plan, frequencies: WordFrequencies): Expected {
   const conditionOf = (tier: Tier) => both(filter, tierCondition(match, tier, { by: "index" }));
-  const looked = typeof match === "object" && "words" in match && !match.born ? match.words?.looked : undefined;
+  const looked = isSearchOnly && typeof match === "object" && "words" in match && !match.born ? match.words?.looked : undefined;
   const { estimate } = access;
   const matches = memoize(2, async (tier: Tier) => {
-    const sampled = tier !== "similar" && looked && frequencies ? await frequencies(looked[tier]) : undefined;
+    const sampled = tier !== "similar" && looked ? await frequencies.countOf(looked[tier]) : undefined;
     return sampled ?? (await estimateRows(db, conditionOf(tier)));
   });
-  return { matches, visible: estimate ? memoize(2, (tier) => estimateRows(db, both(conditionOf(tier), estimate))) : matches };
+  return {
+    patients: async () => (await frequencies.patients()) ?? (await estimatePatients(db)),
+    matches,
+    visible: estimate ? memoize(2, (tier) => estimateRows(db, both(conditionOf(tier), estimate))) : matches,
+  };
 }
 
 /** The tiers that are still to be read, and how. */
-async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch[]> {
+async function branchesOf(plan: Plan, expected: Expected, limit: number): Promise<PlannedBranch[]> {
   const { filter, fields, match, tiers, sort, access, isRare, after, horizon } = plan;
   const isSorted = sort === "updatedAt" || sort === "-updatedAt";
   const isNarrow = match !== "everybody" || horizon !== undefined || fields === "found" || isSorted;
@@ -223,11 +234,8 @@ async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch
   // expensive to compare with patients that have none of them.
   const isOrder = fields !== undefined || sort === "createdAt" || sort === "-createdAt";
   const mayWalk = isOrder && !isSorted && !access.seesFew && !isRare;
-  const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier)));
-  // With a day of birth, or for a caller who sees few patients, another index may find fewer rows. Postgres must then
-  // see the words to choose.
-  const isForAnyWords = isNamed(plan) && !access.seesFew && typeof match === "object" && "words" in match && !match.born;
-  const by = isForAnyWords ? "index for any words" : "index";
+  const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier, limit)));
+  const how = { by: "index", isForAnyWords: isForAnyWords(plan) } as const;
   const branches: PlannedBranch[] = [];
   // It decides which tiers share a statement.
   const isOne = tiers.length === 1;
@@ -236,24 +244,25 @@ async function branchesOf(plan: Plan, expected: Expected): Promise<PlannedBranch
     const [before, name = "beginning"] = [tiers[tier - 1], tiers[tier]];
     if (name === "whole" && !(await walks("beginning"))) {
       // Whole words begin as they were asked, so one look finds both tiers.
-      const first = tierCondition(match, name, { by });
-      const condition = both(filter, tierCondition(match, "beginning", { by }));
-      branches.push({ tier, first, collects: true, isForAnyWords, condition, expected: await expectedOf("beginning") });
+      const first = tierCondition(match, name, how);
+      const condition = both(filter, tierCondition(match, "beginning", how));
+      branches.push({ tier, first, collects: true, condition, expected: await expectedOf("beginning") });
       tier++;
     } else {
       const isWalked = await walks(name);
-      const condition = both(filter, tierCondition(match, name, { before, by: isWalked ? "walk" : by }));
-      branches.push({ tier, collects: !isWalked, isForAnyWords: isForAnyWords && !isWalked, condition, expected: await expectedOf(name) });
+      const condition = both(filter, tierCondition(match, name, { ...how, before, by: isWalked ? "walk" : "index" }));
+      branches.push({ tier, collects: !isWalked, condition, expected: await expectedOf(name) });
     }
   }
   return branches;
 }
 
 /**
- * Whether walking meets a page of visible matches sooner than all matches are looked up. The fewer are visible, the
- * later it does.
+ * Whether walking in the order of creation fills a page sooner than looking up all matches. Those that the caller may
+ * see are spread evenly over time, so for each of them it passes by as many patients.
  */
-async function areMany({ matches, visible }: Expected, tier: Tier): Promise<boolean> {
+async function areMany({ patients, matches, visible }: Expected, tier: Tier, limit: number): Promise<boolean> {
   const all = await matches(tier);
-  return all > manyMatches && all * (await visible(tier)) > manyMatches ** 2;
+  const isSooner = async (seen: number) => (limit + 1) * (await patients()) < costOfMatch * all * seen;
+  return (await isSooner(all)) && isSooner(await visible(tier));
 }

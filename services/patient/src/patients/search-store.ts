@@ -28,13 +28,14 @@ export type Match = "everybody" | "nobody" | { id: string } | { words?: WordQuer
 /** How near a match is to what was asked: each word as it is, the beginnings of words, or words that are like them. */
 export type Tier = "whole" | "beginning" | "similar";
 
-/**
- * How Postgres finds the matches of a tier: in the index of words, or by looking at one patient after the other. "for
- * any words": Postgres does not see the words when it plans. So all plans have the same expected cost, and after five
- * of them each connection keeps one. Planning takes a third of a search.
- */
+/** How Postgres finds the matches of a tier: in the index of words, or by looking at one patient after the other. */
 type HowFound = {
-  by: "index" | "index for any words" | "walk";
+  by: "index" | "walk";
+  /**
+   * Whether Postgres does not see the words when it plans. So all plans have the same expected cost, and after five of
+   * them each connection keeps one. Planning takes a third of a search.
+   */
+  isForAnyWords?: boolean;
   /** The tier before it: its matches are left out. */
   before?: Tier | undefined;
 };
@@ -63,9 +64,8 @@ function similarQuery({ parts }: WordQuery): Condition {
   ) meaning on true)`;
 }
 
-function wordCondition(words: WordQuery, tier: Tier, { before, by }: HowFound): Condition {
-  const hasWords = (query: string) =>
-    sql`p.words @@ ${by === "index for any words" ? sql`(select ${query}::tsquery)` : sql`${query}::tsquery`}`;
+function wordCondition(words: WordQuery, tier: Tier, { before, isForAnyWords }: HowFound): Condition {
+  const hasWords = (query: string) => sql`p.words @@ ${isForAnyWords ? sql`(select ${query}::tsquery)` : sql`${query}::tsquery`}`;
   const [whole, beginning] = [hasWords(words.whole), hasWords(words.beginning)];
   if (tier === "whole") return whole;
   if (tier === "beginning") return before === "whole" ? sql`${beginning} and (${whole}) is not true` : beginning;

@@ -8,7 +8,7 @@ import type { PatientDatabase } from "../database.ts";
 /** A word that is looked for, as it is or as a beginning. */
 export type LookedFor = { word: string; isBeginning: boolean };
 
-type Sample = { patients: number; words: string[]; frequencies: number[]; least: number; shares: Map<string, number> };
+type Sample = { patients: number; least: number; shares: Map<string, number>; shareOfBeginning: (beginning: string) => number };
 
 const sampleStatement = {
   name: "patients_word_frequencies",
@@ -20,7 +20,12 @@ const keptMs = 60_000;
 /** So long nobody asks again whether something was sampled. */
 const unknownMs = 5_000;
 
-export type WordFrequencies = (looked: LookedFor[]) => Promise<number | undefined>;
+export type WordFrequencies = {
+  /** How many patients have all these words. Undefined if nothing was sampled yet. */
+  countOf(looked: LookedFor[]): Promise<number | undefined>;
+  /** How many patients there are. Undefined if nothing was sampled yet. */
+  patients(): Promise<number | undefined>;
+};
 
 /** How many patients there are, and how many of them have a word, by the same sample. */
 export type WordCounts = { patients: number; countOf(word: string): number };
@@ -30,11 +35,16 @@ function createSamples(db: PatientDatabase): LRUCache<"sample", Sample> {
     max: 1,
     ttl: keptMs,
     async fetchMethod() {
-      const [row] = await db.query<Omit<Sample, "words" | "shares"> & { words: string[] | null }>(sampleStatement, []);
+      const [row] = await db.query<{ words: string[] | null; frequencies: number[]; patients: number }>(sampleStatement, []);
       if (!row?.words || row.patients <= 0) return undefined;
       // Behind the frequencies of the words are the least and the greatest one.
       const shares = new Map(row.words.map((word, index) => [word, row.frequencies[index] ?? 0]));
-      return { ...row, words: row.words, least: row.frequencies[row.words.length] ?? 0, shares };
+      return {
+        patients: row.patients,
+        least: row.frequencies[row.words.length] ?? 0,
+        shares,
+        shareOfBeginning: sharesOfBeginnings(shares),
+      };
     },
   });
 }
@@ -56,19 +66,44 @@ export function createWordCounts(db: PatientDatabase): () => Promise<WordCounts>
   };
 }
 
-/** Answers how many patients have all these words. Undefined if nothing was sampled yet. */
 export function createWordFrequencies(db: PatientDatabase): WordFrequencies {
   const samples = createSamples(db);
-  return async (looked) => {
-    const sample = await samples.fetch("sample");
-    return sample && Math.round(sample.patients * looked.reduce((share, each) => share * shareOf(each, sample), 1));
+  return {
+    async countOf(looked) {
+      const sample = await samples.fetch("sample");
+      return sample && Math.round(sample.patients * looked.reduce((share, each) => share * shareOf(each, sample), 1));
+    },
+    patients: async () => (await samples.fetch("sample"))?.patients,
   };
 }
 
 /** The share of patients with a word. One that is not in the sample is rarer than all that are. */
-function shareOf({ word, isBeginning }: LookedFor, { words, frequencies, least }: Sample): number {
-  let without = 1;
-  for (const [index, each] of words.entries())
-    if (isBeginning ? each.startsWith(word) : each === word) without *= 1 - (frequencies[index] ?? 0);
-  return Math.max(1 - without, least / 2);
+function shareOf({ word, isBeginning }: LookedFor, { shares, shareOfBeginning, least }: Sample): number {
+  return Math.max(isBeginning ? shareOfBeginning(word) : (shares.get(word) ?? 0), least / 2);
+}
+
+/** The share of patients with any word that begins so, as if each word were had without regard to the others. */
+export function sharesOfBeginnings(shares: Map<string, number>): Sample["shareOfBeginning"] {
+  const words = [...shares.keys()].sort();
+  // Of each word, the logarithm of the share of patients who have none of the words before it. All patients of the
+  // sample may have a word.
+  const without = [0];
+  for (const [index, word] of words.entries())
+    without.push((without[index] ?? 0) + Math.log1p(-Math.min(shares.get(word) ?? 0, 0.999_999)));
+  return (beginning) => {
+    const first = placeOf(words, beginning);
+    const end = placeOf(words, `${beginning}\uffff`);
+    return -Math.expm1((without[end] ?? 0) - (without[first] ?? 0));
+  };
+}
+
+/** How many of the sorted words come before a word. */
+function placeOf(sorted: string[], word: string): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sorted[middle] ?? "") < word) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
