@@ -61,13 +61,12 @@ export function followRevocations(options: {
 }): Revocations {
   const { service, kafka, fetchSnapshot, log, lifecycle, topic = "auth.v1" } = options;
   const { add, onRevoked, ...list } = createRevocationList();
-  let isInformed = false;
-  const inform = () => {
-    isInformed = true;
-  };
+  const [informed, stop] = [new AbortController(), new AbortController()];
+  const isInformed = () => informed.signal.aborted;
+  const inform = () => informed.abort();
 
-  const stop = new AbortController();
-  followTopic({ service, kafka, topic, add, onCaughtUp: inform, log, lifecycle, stopped: stop.signal });
+  const enough = AbortSignal.any([informed.signal, stop.signal]);
+  followTopic({ service, kafka, topic, add, onCaughtUp: inform, enough, log, lifecycle });
   const polling = (async () => {
     let failures = 0;
     while (!stop.signal.aborted) {
@@ -79,13 +78,13 @@ export function followRevocations(options: {
       } catch (error) {
         if (failures++ === 0) log.warn({ err: error }, "auth's revocations cannot be fetched; trying again");
       }
-      const pause = isInformed ? snapshotEveryMs * (0.8 + 0.4 * Math.random()) : 500;
+      const pause = isInformed() ? snapshotEveryMs * (0.8 + 0.4 * Math.random()) : 500;
       await delay(pause, undefined, { signal: stop.signal }).catch(() => undefined);
     }
   })();
   const pruning = setInterval(() => known.set(list.prune()), pruneEveryMs);
 
-  lifecycle.onReady("revocations", () => isInformed);
+  lifecycle.onReady("revocations", isInformed);
   lifecycle.onClose("revocations", async () => {
     clearInterval(pruning);
     stop.abort();
@@ -93,7 +92,7 @@ export function followRevocations(options: {
   });
   return {
     isRevoked(bearer) {
-      if (!isInformed)
+      if (!isInformed())
         throw new AppError("unavailable", "It is not known yet which sessions have ended. Try again shortly.", { retryAfterSeconds: 1 });
       return list.isRevoked(bearer);
     },
@@ -112,20 +111,23 @@ function followTopic(options: {
   topic: string;
   add: Revocations["add"];
   onCaughtUp: () => void;
+  /** Aborted when nobody needs to know any more where the topic ends. */
+  enough: AbortSignal;
   log: Logger;
   lifecycle: Lifecycle;
-  stopped: AbortSignal;
 }): void {
-  const { service, kafka, topic, add, onCaughtUp, log, lifecycle, stopped } = options;
+  const { service, kafka, topic, add, onCaughtUp, enough, log, lifecycle } = options;
   const positions = new Map<string, bigint>();
   let ends: { place: string; end: bigint }[] | undefined;
+  let isAsking = false;
 
   function noteProgress(): void {
     if (ends?.every(({ place, end }) => (positions.get(place) ?? 0n) >= end)) onCaughtUp();
   }
 
   async function noteEnds(): Promise<void> {
-    while (ends === undefined && !stopped.aborted) {
+    ends = undefined;
+    while (ends === undefined && !enough.aborted) {
       try {
         const offsets = [...(await offsetsOf(kafka, [topic]))];
         // An empty partition gives no batch, so nothing is waited for there.
@@ -133,10 +135,17 @@ function followTopic(options: {
       } catch (error) {
         // kafkajs gives up at the first error, such as a leader that has just moved.
         log.debug({ err: error }, "the ends of the topic are not known; trying again");
-        await delay(500, undefined, { signal: stopped }).catch(() => undefined);
+        await delay(500, undefined, { signal: enough }).catch(() => undefined);
       }
     }
     noteProgress();
+  }
+
+  async function onJoined(): Promise<void> {
+    if (isAsking) return;
+    isAsking = true;
+    await noteEnds();
+    isAsking = false;
   }
 
   async function eachBatch({ batch, resolveOffset, heartbeat }: EachBatchPayload): Promise<void> {
@@ -162,7 +171,7 @@ function followTopic(options: {
     eachBatch,
     log,
     lifecycle,
-    onJoined: () => void noteEnds(),
+    onJoined: () => void onJoined(),
   });
 }
 
