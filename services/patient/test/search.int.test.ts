@@ -1,4 +1,4 @@
-/** A search that finds thousands, read in both ways that lists.ts has, over a real Postgres. */
+/** A search that finds thousands, read in both ways that list.ts has, over a real Postgres. */
 
 import { createLogger } from "@pm/kit/log";
 import { openDatabase } from "@pm/kit/postgres/database";
@@ -14,14 +14,16 @@ const owner = openDatabase({
 });
 afterAll(() => owner.kysely.destroy());
 
-/** More than twice as many as lists.ts looks up one by one: who sees half of them sees many. */
+/** So many that who sees half of them sees many. Half of them have the word "common", the others one that begins so. */
 const people = 10_000;
-const file = Array.from({ length: people }, (_, index) => `${JSON.stringify(someBody({ name: `Common Person${index}` }))}\n`).join("");
+const name = (index: number) => `${index % 2 ? "Commonly" : "Common"} Person${index}`;
+const file = Array.from({ length: people }, (_, index) => `${JSON.stringify(someBody({ name: name(index) }))}\n`).join("");
 
-async function allPages(who: Client, sort: string): Promise<string[]> {
+/** The ids on all pages of a search. The pages have these limits in turn. */
+async function allPages(who: Client, query: string, limits = [200]): Promise<string[]> {
   const found: string[] = [];
-  for (let cursor = ""; ; ) {
-    const { status, body } = await who.send("GET", `/patients?q=common&limit=200&sort=${sort}${cursor}`);
+  for (let [page, cursor] = [0, ""]; ; page++) {
+    const { status, body } = await who.send("GET", `/patients?${query}&limit=${limits[page % limits.length]}${cursor}`);
     expect(status).toBe(200);
     found.push(...body.items.map((item: { id: string }) => item.id));
     if (!body.nextCursor) return found;
@@ -37,6 +39,7 @@ test("whether matches are gathered or walked to, pages have each of them once, i
     return rows.map(({ id }) => id);
   };
   const [byCreation, byName] = [await idsBy("id"), await idsBy("sort_name, id")];
+  const byRelevance = await idsBy("name like 'Common %' desc, id");
   const isShared = (id: string) => Number.parseInt(id.slice(-2), 16) < 128;
   const some = service.as("user");
   await service.db.pool.query("insert into patient_access (patient_id, principal, granted_by) select unnest($1::uuid[]), $2, 'test'", [
@@ -47,13 +50,38 @@ test("whether matches are gathered or walked to, pages have each of them once, i
   // Without statistics Postgres expects a few, with them what there is.
   for (const round of ["gathered", "walked"]) {
     if (round === "walked") await owner.query({ name: "analyze", text: "analyze patients, patient_access" }, []);
-    expect(await allPages(admin, "createdAt"), round).toEqual(byCreation);
-    expect(await allPages(admin, "-createdAt"), round).toEqual(byCreation.toReversed());
-    expect(await allPages(some, "createdAt"), round).toEqual(byCreation.filter(isShared));
-    expect(await allPages(some, "-name"), round).toEqual(byName.filter(isShared).toReversed());
+    expect(await allPages(admin, "q=common&sort=createdAt"), round).toEqual(byCreation);
+    expect(await allPages(admin, "q=common&sort=-createdAt"), round).toEqual(byCreation.toReversed());
+    expect(await allPages(some, "q=common&sort=createdAt"), round).toEqual(byCreation.filter(isShared));
+    expect(await allPages(some, "q=common&sort=-name"), round).toEqual(byName.filter(isShared).toReversed());
+    expect(await allPages(admin, "q=common", [200, 1, 150, 3]), round).toEqual(byRelevance);
+    expect(await allPages(some, "q=common"), round).toEqual(byRelevance.filter(isShared));
   }
   const { body: first } = await admin.send("GET", "/patients?q=common");
   expect(first.totalEstimate).toBeGreaterThan(5_000);
+});
+
+/** The text of the statement that a search by words ran, on the pool's last connection. */
+async function statementOf(path: string): Promise<string> {
+  const uses = async () =>
+    (
+      await service.db.pool.query<{ text: string; uses: string }>(
+        "select statement as text, custom_plans + generic_plans as uses from pg_prepared_statements where name like 'patients_list_%'",
+      )
+    ).rows;
+  const before = new Map((await uses()).map(({ text, uses }) => [text, uses]));
+  expect((await admin.send("GET", path)).status).toBe(200);
+  return (await uses())
+    .filter(({ text, uses }) => uses !== before.get(text))
+    .map(({ text }) => text)
+    .join();
+}
+
+test("a page walks to what many have, and looks up what few have", async () => {
+  const isLookedUp = async (path: string) => (await statementOf(path)).includes("greatest(p.id, p.id)");
+  expect(await isLookedUp("/patients?q=person12")).toBe(true);
+  expect(await isLookedUp("/patients?q=common&limit=3")).toBe(false);
+  expect(await isLookedUp("/patients?q=common&limit=200")).toBe(false);
 });
 
 /** How often Postgres planned each statement of lists, and used a plan that it kept, on the pool's last connection. */

@@ -157,7 +157,7 @@ export type ListRequest = {
   isNamed: boolean;
   /** Whether the conditions hide their words from the planner (`HowFound`). */
   isForAnyWords: boolean;
-  /** Whether few match, of which a page shows most. */
+  /** Whether two names, a number or an address are searched: few match, and a page shows most of them. */
   isRare: boolean;
 };
 

@@ -7,7 +7,7 @@ import type { PatientDatabase } from "../database.ts";
 import type { Patient } from "../tables.ts";
 import { type Access, type Condition, createAccess } from "./access-store.ts";
 import { readSince, toUntil } from "./changes.ts";
-import { changedCondition, type Horizon, readCompleteUntil, readHorizon } from "./changes-store.ts";
+import { changedCondition, type Horizon, isOfServer, readCompleteUntil, readHorizon } from "./changes-store.ts";
 import { fold } from "./folding.ts";
 import {
   type Branch,
@@ -61,6 +61,8 @@ export type PatientPage = Page<Patient> & {
  * alone, Postgres walks past 60,000 patients rather than look up 1,200, or looks up 10,000 to show 50.
  */
 const costOfMatch = 5;
+/** Fewer matches are looked up in any case, so that walking to the last ones never takes much longer than that. */
+const fewMatches = 2_000;
 /** With more matches than this, a page is most likely full. */
 const enoughMatches = 1_000;
 
@@ -97,6 +99,9 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       isSearchOnly: isSearchOnly(query),
       filter: since && horizon ? both(filters, changedCondition(since, horizon)) : filters,
       fields: searched && (searched.isIndexed ? "found" : "walked"),
+      isIndexed: searched
+        ? searched.isIndexed
+        : isIndexed(query, since !== undefined && horizon !== undefined && isOfServer(since, horizon)),
       ...matchesOf(query.q === undefined ? "everybody" : readSearch(query.q, { ...search, asBefore }), sort === undefined),
     };
   }
@@ -162,6 +167,8 @@ type Plan = {
   filter: Condition;
   /** Of a search by fields: whether an index finds whom it is about, or the list is looked through. */
   fields: "found" | "walked" | undefined;
+  /** Whether an index finds the matches. Otherwise Postgres looks through all patients for them. */
+  isIndexed: boolean;
   match: Match;
   /** The tiers of the search, one after the other. */
   tiers: Tier[];
@@ -199,6 +206,13 @@ const isSearchOnly = ({ q, sort, deleted, where, limit, cursor, count, ...others
 /** A search by fields that names none, as of somebody who reads all pages. */
 const isEverybody = ({ conditions, states }: Where): boolean => conditions.length === 0 && states.join() === "living";
 
+/**
+ * The index of words has living patients only; the deleted ones are few and have an index of their own. Changes are
+ * found by the numbers that this server gave.
+ */
+const isIndexed = ({ q, deleted }: PageQuery, isSinceNumber: boolean): boolean =>
+  deleted === true || isSinceNumber || (q !== undefined && deleted === false);
+
 /** Whether the statement is one of a few dozen, which get a name. */
 const isNamed = ({ isSearchOnly, sort }: Plan): boolean => isSearchOnly && sort.endsWith("createdAt");
 
@@ -214,12 +228,16 @@ function expectedRows(db: PatientDatabase, { filter, match, access, isSearchOnly
   const conditionOf = (tier: Tier) => both(filter, tierCondition(match, tier, { by: "index" }));
   const looked = isSearchOnly && typeof match === "object" && "words" in match && !match.born ? match.words?.looked : undefined;
   const { estimate } = access;
+  let patients: Promise<number> | undefined;
   const matches = memoize(2, async (tier: Tier) => {
     const sampled = tier !== "similar" && looked ? await frequencies.countOf(looked[tier]) : undefined;
     return sampled ?? (await estimateRows(db, conditionOf(tier)));
   });
   return {
-    patients: async () => (await frequencies.patients()) ?? (await estimatePatients(db)),
+    patients() {
+      patients ??= frequencies.patients().then((sampled) => sampled ?? estimatePatients(db));
+      return patients;
+    },
     matches,
     visible: estimate ? memoize(2, (tier) => estimateRows(db, both(conditionOf(tier), estimate))) : matches,
   };
@@ -234,7 +252,7 @@ async function branchesOf(plan: Plan, expected: Expected, limit: number): Promis
   // expensive to compare with patients that have none of them.
   const isOrder = fields !== undefined || sort === "createdAt" || sort === "-createdAt";
   const mayWalk = isOrder && !isSorted && !access.seesFew && !isRare;
-  const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(expected, tier, limit)));
+  const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(plan, expected, tier, limit)));
   const how = { by: "index", isForAnyWords: isForAnyWords(plan) } as const;
   const branches: PlannedBranch[] = [];
   // It decides which tiers share a statement.
@@ -261,8 +279,10 @@ async function branchesOf(plan: Plan, expected: Expected, limit: number): Promis
  * Whether walking in the order of creation fills a page sooner than looking up all matches. Those that the caller may
  * see are spread evenly over time, so for each of them it passes by as many patients.
  */
-async function areMany({ patients, matches, visible }: Expected, tier: Tier, limit: number): Promise<boolean> {
+async function areMany(plan: Plan, { patients, matches, visible }: Expected, tier: Tier, limit: number): Promise<boolean> {
   const all = await matches(tier);
-  const isSooner = async (seen: number) => (limit + 1) * (await patients()) < costOfMatch * all * seen;
+  if (plan.isIndexed && all < fewMatches) return false;
+  const lookUp = plan.isIndexed ? costOfMatch * all : await patients();
+  const isSooner = async (seen: number) => (limit + 1) * (await patients()) < lookUp * seen;
   return (await isSooner(all)) && isSooner(await visible(tier));
 }

@@ -32,8 +32,9 @@ export type Tier = "whole" | "beginning" | "similar";
 type HowFound = {
   by: "index" | "walk";
   /**
-   * Whether Postgres does not see the words when it plans. So all plans have the same expected cost, and after five of
-   * them each connection keeps one. Planning takes a third of a search.
+   * Whether Postgres does not see the words when it plans. So all plans of a first page have the same expected cost,
+   * and after five of them each connection keeps one. Planning takes a third of a search.
+   * A later page shows its cursor.
    */
   isForAnyWords?: boolean;
   /** The tier before it: its matches are left out. */

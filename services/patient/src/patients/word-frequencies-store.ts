@@ -30,8 +30,9 @@ export type WordFrequencies = {
 /** How many patients there are, and how many of them have a word, by the same sample. */
 export type WordCounts = { patients: number; countOf(word: string): number };
 
-function createSamples(db: PatientDatabase): LRUCache<"sample", Sample> {
-  return new LRUCache<"sample", Sample>({
+/** Undefined if nothing was sampled yet. */
+function createSamples(db: PatientDatabase): () => Promise<Sample | undefined> {
+  const samples = new LRUCache<"sample", Sample>({
     max: 1,
     ttl: keptMs,
     async fetchMethod() {
@@ -47,33 +48,34 @@ function createSamples(db: PatientDatabase): LRUCache<"sample", Sample> {
       };
     },
   });
+  let unknownUntil = 0;
+  return async () => {
+    if (Date.now() < unknownUntil) return undefined;
+    const sample = await samples.fetch("sample");
+    if (!sample) unknownUntil = Date.now() + unknownMs;
+    return sample;
+  };
 }
 
 /** A word that is not in the sample is rarer than all that are. */
 export function createWordCounts(db: PatientDatabase): () => Promise<WordCounts> {
-  const samples = createSamples(db);
-  const unknown: WordCounts = { patients: 0, countOf: () => 0 };
-  let unknownUntil = 0;
+  const readSample = createSamples(db);
   return async () => {
-    if (Date.now() < unknownUntil) return unknown;
-    const sample = await samples.fetch("sample");
-    if (!sample) {
-      unknownUntil = Date.now() + unknownMs;
-      return unknown;
-    }
+    const sample = await readSample();
+    if (!sample) return { patients: 0, countOf: () => 0 };
     const { patients, shares, least } = sample;
     return { patients, countOf: (word) => (shares.get(word) ?? least / 2) * patients };
   };
 }
 
 export function createWordFrequencies(db: PatientDatabase): WordFrequencies {
-  const samples = createSamples(db);
+  const readSample = createSamples(db);
   return {
     async countOf(looked) {
-      const sample = await samples.fetch("sample");
+      const sample = await readSample();
       return sample && Math.round(sample.patients * looked.reduce((share, each) => share * shareOf(each, sample), 1));
     },
-    patients: async () => (await samples.fetch("sample"))?.patients,
+    patients: async () => (await readSample())?.patients,
   };
 }
 
