@@ -61,7 +61,7 @@ export type PatientPage = Page<Patient> & {
  * alone, Postgres walks past 60,000 patients rather than look up 1,200, or looks up 10,000 to show 50.
  */
 const costOfMatch = 5;
-/** Fewer matches are looked up in any case, so that walking to the last ones never takes much longer than that. */
+/** Fewer matches are looked up in any case: if all of them came last, a walk would pass by everybody. */
 const fewMatches = 2_000;
 /** With more matches than this, a page is most likely full. */
 const enoughMatches = 1_000;

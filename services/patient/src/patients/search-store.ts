@@ -33,8 +33,8 @@ type HowFound = {
   by: "index" | "walk";
   /**
    * Whether Postgres does not see the words when it plans. So all plans of a first page have the same expected cost,
-   * and after five of them each connection keeps one. Planning takes a third of a search.
-   * A later page shows its cursor.
+   * and after five of them each connection keeps one. Planning takes a third of a search. For later pages Postgres sees
+   * the cursor, and may plan each.
    */
   isForAnyWords?: boolean;
   /** The tier before it: its matches are left out. */
