@@ -111,7 +111,7 @@ function followTopic(options: {
   topic: string;
   add: Revocations["add"];
   onCaughtUp: () => void;
-  /** Aborted when nobody needs to know any more where the topic ends. */
+  /** Aborted when it no longer matters where the topic ends. */
   enough: AbortSignal;
   log: Logger;
   lifecycle: Lifecycle;
