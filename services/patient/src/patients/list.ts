@@ -98,7 +98,7 @@ export function createLists({ db, cursors, search, isRewritten }: Options) {
       asBefore,
       isSearchOnly: isSearchOnly(query),
       filter: since && horizon ? both(filters, changedCondition(since, horizon)) : filters,
-      fields: searched && (searched.isIndexed ? "found" : "walked"),
+      isByFields: searched !== undefined,
       isIndexed: searched
         ? searched.isIndexed
         : isIndexed(query, since !== undefined && horizon !== undefined && isOfServer(since, horizon)),
@@ -165,8 +165,8 @@ type Plan = {
   /** Whether words alone decide who matches. */
   isSearchOnly: boolean;
   filter: Condition;
-  /** Of a search by fields: whether an index finds whom it is about, or the list is looked through. */
-  fields: "found" | "walked" | undefined;
+  /** Whether it is a search by fields. */
+  isByFields: boolean;
   /** Whether an index finds the matches. Otherwise Postgres looks through all patients for them. */
   isIndexed: boolean;
   match: Match;
@@ -245,12 +245,12 @@ function expectedRows(db: PatientDatabase, { filter, match, access, isSearchOnly
 
 /** The tiers that are still to be read, and how. */
 async function branchesOf(plan: Plan, expected: Expected, limit: number): Promise<PlannedBranch[]> {
-  const { filter, fields, match, tiers, sort, access, isRare, after, horizon } = plan;
+  const { filter, isByFields, isIndexed, match, tiers, sort, access, isRare, after, horizon } = plan;
   const isSorted = sort === "updatedAt" || sort === "-updatedAt";
-  const isNarrow = match !== "everybody" || horizon !== undefined || fields === "found" || isSorted;
+  const isNarrow = match !== "everybody" || horizon !== undefined || (isByFields && isIndexed) || isSorted;
   // A caller who sees few patients has those looked up in any case. The many meanings of a misspelled word are
   // expensive to compare with patients that have none of them.
-  const isOrder = fields !== undefined || sort === "createdAt" || sort === "-createdAt";
+  const isOrder = isByFields || sort === "createdAt" || sort === "-createdAt";
   const mayWalk = isOrder && !isSorted && !access.seesFew && !isRare;
   const walks = async (tier: Tier) => !isNarrow || (mayWalk && tier !== "similar" && (await areMany(plan, expected, tier, limit)));
   const how = { by: "index", isForAnyWords: isForAnyWords(plan) } as const;
